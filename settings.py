@@ -1,0 +1,130 @@
+"""Settings of the process, read once from the environment: the only file that reads it.
+
+A request's parameters are not settings; they live in `validation.request`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A setting's value can't be used; the message names the key, the value and what is allowed."""
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """One setting: its default, its sentence for the README, and what values are allowed."""
+    return field(default=default, metadata={"about": about, "choices": choices, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each field is the environment variable of the same name in capitals."""
+
+    tts_engine: str = setting("chatterbox", "the engine that speaks", choices=("chatterbox", "espeak"))
+    tts_model: str = setting("original", "which Chatterbox model", choices=("original",))
+    model_path: Path | None = setting(None, "directory of weights; looked in first, and then nowhere else")
+    device: str = setting("auto", "where the model runs", choices=("auto", "cuda", "cpu"))
+    dtype: str = setting(
+        "auto",
+        "number format of the token model (auto: bfloat16 on a GPU, float32 on a CPU)",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")
+    default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
+    voice_cache_size: int = setting(32, "voices kept ready in memory", least=1, most=10_000)
+    max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=1_000_000)
+    max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
+    max_output_bytes: int = setting(9_000_000, "largest reply, in bytes of JSON", least=10_000)
+    max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=4000)
+    max_concurrency: int = setting(2, "jobs worked on at once", least=1, most=64)
+    job_timeout_s: float = setting(540.0, "seconds after which a job is given up", least=0.1, most=86_400)
+    streaming: bool = setting(False, "stream chunks (`/stream`) instead of one joined reply")
+    stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
+    warmup: bool = setting(True, "on RunPod, load the model and speak once before the first job")
+    watermark: bool = setting(True, "mark Chatterbox's speech with PerTh")
+    log_level: str = setting("INFO", "least severe log level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+
+    on_runpod: bool = field(default=False, metadata={"about": None})  # not a setting: told by the platform
+
+    @classmethod
+    def of_this_process(cls) -> Settings:
+        """The settings in force here. Raises SettingsError."""
+        # At DEBUG, its default, RunPod's SDK logs every reply whole. It reads this when it is imported.
+        os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+        return replace(cls.from_env(os.environ), on_runpod="RUNPOD_WEBHOOK_GET_JOB" in os.environ)
+
+    @classmethod
+    def public_fields(cls) -> list[Field[Any]]:
+        """The fields that a deployer can set."""
+        return [item for item in fields(cls) if item.metadata["about"]]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every setting that is set and not empty. Raises SettingsError, naming all bad values."""
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for item in cls.public_fields():
+            text = environ.get(item.name.upper(), "").strip()
+            try:
+                values |= {item.name: _read(item, text)} if text else {}
+            except ValueError as exc:
+                faults.append(f"{item.name.upper()}={text!r}: {exc}")
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return cls(**values)
+
+
+def _read(item: Field[Any], text: str) -> Any:
+    value = READERS[str(item.type)](text)
+    choices, least, most = item.metadata["choices"], item.metadata["least"], item.metadata["most"]
+    if choices and value not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}")
+    if least is not None and not value >= least:
+        raise ValueError(f"must be at least {least}")
+    if most is not None and not value <= most:
+        raise ValueError(f"must be at most {most}")
+    return value
+
+
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError("must be a whole number" if kind is int else "must be a number") from None
+
+
+def _flag(text: str) -> bool:
+    flags = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    if text.lower() not in flags:
+        raise ValueError("must be true or false")
+    return flags[text.lower()]
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "bool": _flag,
+    "int": lambda text: _number(int, text),
+    "float": lambda text: _number(float, text),
+    "Path | None": Path,
+}

@@ -1,0 +1,125 @@
+"""Every way a job can end badly, drawn as a tree.
+
+    WorkerError
+    ├── RequestError            the caller's to mend; the same request fails again
+    │   ├── InvalidInput          INVALID_INPUT
+    │   ├── UnknownOperation      UNKNOWN_OPERATION
+    │   ├── UnknownVoice          UNKNOWN_VOICE
+    │   ├── ReferenceAudioError   REFERENCE_AUDIO
+    │   ├── Unsupported           UNSUPPORTED
+    │   └── OutputTooLarge        OUTPUT_TOO_LARGE
+    └── ServerError             ours to mend
+        ├── ModelUnavailable      MODEL_UNAVAILABLE
+        ├── OutOfMemory           OUT_OF_MEMORY   (retryable)
+        ├── GpuFault              GPU_FAULT       (retryable)
+        ├── JobTimeout            TIMEOUT         (retryable)
+        └── InternalError         INTERNAL        (retryable)
+
+The reply's `error` always begins with `CODE: `, because some doors drop every other key. A message is
+written for the caller: never a traceback, a path of the worker, or another caller's data. This module does
+not know where an error is raised or how it travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+LONE_SURROGATES = range(0xD800, 0xE000)
+
+
+def printable(text: str) -> str:
+    """The same text, safe to put into JSON: a lone surrogate can't be encoded, so it becomes U+FFFD."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if ord(char) in LONE_SURROGATES else char for char in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one field; `field` is "" where no single field is to blame."""
+
+    field: str
+    message: str
+
+
+class WorkerError(Exception):
+    """A job's bad end, as its caller is told of it."""
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(printable(message))
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.args[0]}"
+
+    def to_reply(self) -> dict[str, Any]:
+        """The error reply of the contract: `error`, `error_code`, `details`, `retryable`."""
+        return {
+            "error": str(self),
+            "error_code": self.code,
+            "details": [{"field": printable(f.field), "message": printable(f.message)} for f in self.faults],
+            "retryable": self.retryable,
+        }
+
+
+class RequestError(WorkerError):
+    """The request can't be served as it stands."""
+
+
+class InvalidInput(RequestError):
+    code = "INVALID_INPUT"
+
+
+class UnknownOperation(RequestError):
+    code = "UNKNOWN_OPERATION"
+
+
+class UnknownVoice(RequestError):
+    code = "UNKNOWN_VOICE"
+
+
+class ReferenceAudioError(RequestError):
+    """The reference recording is undecodable, too short, silent or too big."""
+
+    code = "REFERENCE_AUDIO"
+
+
+class Unsupported(RequestError):
+    """This engine, model or endpoint can't do what was asked."""
+
+    code = "UNSUPPORTED"
+
+
+class OutputTooLarge(RequestError):
+    code = "OUTPUT_TOO_LARGE"
+
+
+class ServerError(WorkerError):
+    """The worker could not serve a request it should have served."""
+
+
+class ModelUnavailable(ServerError):
+    code = "MODEL_UNAVAILABLE"
+
+
+class OutOfMemory(ServerError):
+    code = "OUT_OF_MEMORY"
+    retryable = True
+
+
+class GpuFault(ServerError):
+    code = "GPU_FAULT"
+    retryable = True
+
+
+class JobTimeout(ServerError):
+    code = "TIMEOUT"
+    retryable = True
+
+
+class InternalError(ServerError):
+    code = "INTERNAL"
+    retryable = True
