@@ -1,0 +1,1 @@
+"""Text and a voice in, samples out. Knows nothing of jobs, bytes or doors."""

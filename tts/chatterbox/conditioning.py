@@ -1,0 +1,124 @@
+"""A voice made ready: recording → what T3 and S3Gen are conditioned on, computed once per voice and read-only.
+
+Upstream keeps the last caller's voice inside the model and mutates it; here a voice is a frozen value that is
+handed to each request. It knows no request.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio.decode import Reference
+from audio.pcm import Samples
+from tts.chatterbox.rates import (
+    ENCODER_RATE_HZ,
+    FLOW_PROMPT_S,
+    FRAMES_PER_TOKEN,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_TOKEN,
+    SPEECH_CODES,
+    T3_PROMPT_S,
+    T3_PROMPT_TOKENS,
+)
+from tts.chatterbox.s3gen import FlowPrompt
+from tts.chatterbox.t3 import T3
+from validation.errors import ModelUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class ChatterboxVoice:
+    """One voice, ready. D: T3's width; Q: the perceiver's queries (32)."""
+
+    voice: str
+    speaker: Tensor  # (1, 1, D), the projected speaker embedding
+    prompt: Tensor  # (1, Q, D), the reference's tokens through the perceiver
+    flow: FlowPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The networks that listen to a reference."""
+
+    voice_encoder: Any
+    tokenizer: Any
+    speaker_encoder: Any
+    conditioner: Any
+    t3: T3
+    device: torch.device
+
+    # --- from a recording ---------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
+        """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker."""
+        wide = _resampled(reference.samples, reference.sample_rate, SAMPLE_RATE_HZ)
+        narrow = _resampled(wide, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
+        speaker = torch.from_numpy(self.voice_encoder.embeds_from_wavs([narrow], sample_rate=ENCODER_RATE_HZ))
+        tokens, _ = self.tokenizer([narrow[: T3_PROMPT_S * ENCODER_RATE_HZ]], max_len=T3_PROMPT_TOKENS)
+        return self._assemble(voice, speaker.mean(0, keepdim=True), tokens, self._flow_prompt(wide))
+
+    def _flow_prompt(self, wide: Samples) -> FlowPrompt:
+        from chatterbox.models.s3gen.utils.mel import mel_spectrogram
+        from torchaudio.functional import resample
+
+        whole = len(wide) // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN  # so that mel frames and tokens agree
+        clip = torch.from_numpy(wide[: min(whole, FLOW_PROMPT_S * SAMPLE_RATE_HZ)])[None].to(self.device)
+        mel = mel_spectrogram(clip).transpose(1, 2)  # (1, F, 80)
+        narrow = resample(clip, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
+        speaker = self.speaker_encoder.inference(narrow)
+        tokens, _ = self.tokenizer(narrow)
+        count = min(tokens.shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
+        return FlowPrompt(tokens[:, :count], mel[:, : count * FRAMES_PER_TOKEN], speaker)
+
+    # --- from upstream's file -----------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def read_built_in(self, voice: str, path: Path) -> ChatterboxVoice:
+        """The voice that comes with the weights (`conds.pt`, read without running any code in it).
+
+        Raises: ModelUnavailable if the file is not what it should be.
+        """
+        try:
+            stored = torch.load(path, map_location=self.device, weights_only=True)
+            t3, flow = stored["t3"], stored["gen"]
+            mel = flow["prompt_feat"].float()
+            count = min(flow["prompt_token"].shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
+            tokens = flow["prompt_token"].long()[:, :count]
+            prompt = FlowPrompt(tokens, mel[:, : count * FRAMES_PER_TOKEN], flow["embedding"].float())
+            return self._assemble(voice, t3["speaker_emb"], t3["cond_prompt_speech_tokens"], prompt)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+            raise ModelUnavailable(f"the built-in voice {path.name} can't be read") from exc
+
+    # --- both ---------------------------------------------------------------------------------------------
+
+    def _assemble(self, voice: str, speaker: Tensor, tokens: Tensor, flow: FlowPrompt) -> ChatterboxVoice:
+        """speaker (1, 256) and T3's prompt tokens (1, N) → the voice."""
+        if int(tokens.max()) >= SPEECH_CODES or int(flow.tokens.max()) >= SPEECH_CODES:
+            raise ValueError("a prompt token is no speech code")
+        projected = self.conditioner.spkr_enc(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
+        heard = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()
+        with warnings.catch_warnings():  # upstream selects attention kernels by a deprecated context manager
+            warnings.simplefilter("ignore", FutureWarning)
+            prompt = self.conditioner.perceiver(heard)
+        return ChatterboxVoice(voice, projected[:, None], prompt, flow)
+
+    @torch.inference_mode()
+    def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
+        """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion. Computed anew: nothing is mutated."""
+        level = torch.full((1, 1, 1), exaggeration, device=self.device)
+        emotion = self.conditioner.emotion_adv_fc(level)
+        return torch.cat((voice.speaker, voice.prompt, emotion), dim=1).to(self.t3.dtype)
+
+
+def _resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    if from_hz == to_hz:
+        return samples
+    return np.asarray(librosa.resample(samples, orig_sr=from_hz, target_sr=to_hz), dtype=np.float32)

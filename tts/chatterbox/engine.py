@@ -1,0 +1,89 @@
+"""The Chatterbox engine: loads lazily, once; conditions voices; streams a segment's speech.
+
+Nothing is kept of a request: all that it needs lives in its generator. torch is imported when the model is first
+needed, never before. It knows nothing of jobs or bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio.decode import Reference
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+
+if TYPE_CHECKING:
+    from tts.chatterbox.speaker import Speaker
+
+log = logging.getLogger(__name__)
+
+BUILT_IN = EngineVoice("default", "en")
+
+
+class ChatterboxEngine:
+    """One Chatterbox model on one device. All settings are checked by `settings.Settings`."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        model_path: Path | None,
+        device: str,
+        dtype: str,
+        max_segment_tokens: int,
+        watermark: bool,
+    ) -> None:
+        self._model_path, self._device, self._dtype = model_path, device, dtype
+        self._max_tokens, self._watermark = max_segment_tokens, watermark
+        self._loading = threading.Lock()
+        self._speaker: Speaker | None = None
+        self._spec = EngineSpec(
+            name="chatterbox",
+            model=model,
+            sample_rate_hz=24_000,
+            voices=(BUILT_IN,),
+            default_voice=BUILT_IN.name,
+            languages=("en",),
+            decode_modes=("full", "window"),
+            can_clone=True,
+        )
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._spec
+
+    def describe(self) -> dict[str, Any]:
+        """Device and dtype as they are once loaded, as they were asked for before."""
+        speaker = self._speaker
+        if speaker is None:
+            return {"device": self._device, "dtype": self._dtype, "loaded": False}
+        return {
+            "device": str(speaker.device),
+            "dtype": str(speaker.dtype).removeprefix("torch."),
+            "loaded": True,
+        }
+
+    def condition(self, voice: str, reference: Reference | None) -> Conditioning:
+        """The built-in voice, or a voice made of a recording. Raises: ModelUnavailable."""
+        return self._loaded().condition(voice, reference)
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        """Speak one segment. `full`: one chunk; `window`: chunk by chunk, each as soon as it is certain."""
+        return self._loaded().stream(text, voice, params)
+
+    def _loaded(self) -> Speaker:
+        with self._loading:
+            if self._speaker is None:
+                from tts.chatterbox.speaker import Speaker
+
+                self._speaker = Speaker.load(
+                    model_path=self._model_path,
+                    device=self._device,
+                    dtype=self._dtype,
+                    max_tokens=self._max_tokens,
+                    watermark=self._watermark,
+                )
+            return self._speaker

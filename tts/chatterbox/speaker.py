@@ -1,0 +1,250 @@
+"""The loaded model at work: text tokens → speech tokens → mel → samples → mark, one segment at a time.
+
+Every stream of a segment's parts is built here and dies with the segment's generator. It knows no request but
+the parameters it is handed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from audio.decode import Reference
+from audio.pcm import EMPTY, Samples
+from audio.stages import Stage
+from tts.chatterbox import networks, weights
+from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.hift import Hift, HiftStream
+from tts.chatterbox.noise import NoiseTape
+from tts.chatterbox.rates import SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowStream, window_noise
+from tts.chatterbox.sampling import TokenSampling
+from tts.chatterbox.t3 import T3, generate
+from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
+from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
+from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
+
+log = logging.getLogger(__name__)
+
+FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
+FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # one request's seed, a stream of numbers for each network
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Everything that was loaded; read-only, shared by all requests."""
+
+    tokenizer: Any
+    t3: T3
+    flow: Flow
+    hift: Hift
+    listeners: Listeners
+    watermarker: Watermarker | None
+    built_in: ChatterboxVoice
+    max_tokens: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def load(cls, model_path: Path | None, device: str, dtype: str, max_tokens: int, watermark: bool) -> Speaker:
+        """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
+        started = time.monotonic()
+        try:
+            with torch_faults():
+                speaker = cls._load(weights.find_weights(model_path), device, dtype, max_tokens, watermark)
+        except ImportError as exc:
+            raise ModelUnavailable("the packages of Chatterbox are not installed (extra `chatterbox`)") from exc
+        log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
+        return speaker
+
+    @classmethod
+    def _load(cls, directory: Path, device_name: str, dtype_name: str, max_tokens: int, watermark: bool) -> Speaker:
+        device = choose_device(device_name)
+        dtype = choose_dtype(dtype_name, device)
+        networks.import_upstream()
+        from chatterbox.models.tokenizers import EnTokenizer
+
+        t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
+        networks.check_t3(t3_state)
+        s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), device)
+        encoder_state = weights.read_tensors(directory, weights.VOICE_ENCODER)
+        t3 = T3(t3_state, device, dtype)
+        listeners = Listeners(
+            voice_encoder=networks.build_voice_encoder(encoder_state, device),
+            tokenizer=s3gen.tokenizer,
+            speaker_encoder=s3gen.speaker_encoder,
+            conditioner=networks.build_conditioner(t3_state, device),
+            t3=t3,
+            device=device,
+        )
+        return cls(
+            tokenizer=EnTokenizer(str(directory / weights.TOKENIZER)),
+            t3=t3,
+            flow=Flow(s3gen.flow, device),
+            hift=Hift(s3gen.mel2wav, device),
+            listeners=listeners,
+            watermarker=Watermarker(device) if watermark else None,
+            built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
+            max_tokens=min(max_tokens, t3.max_speech_tokens - 1),
+            device=device,
+            dtype=dtype,
+        )
+
+    def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:
+        with torch_faults():
+            return self.built_in if reference is None else self.listeners.hear(voice, reference)
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        """Chunks of one segment; see `tts.engine.Engine.stream`."""
+        if not isinstance(voice, ChatterboxVoice):
+            raise InternalError("a voice of another engine was handed to Chatterbox")
+        utterance = Utterance(self, text, voice, params)
+        chunks = utterance.whole() if params.decode_mode == "full" else utterance.pieces()
+        while True:
+            with torch_faults(), torch.inference_mode():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+class Utterance:
+    """One segment being spoken."""
+
+    def __init__(self, speaker: Speaker, text: str, voice: ChatterboxVoice, params: SamplingParams) -> None:
+        self._speaker, self._params, self._voice = speaker, params, voice
+        self._text_tokens = text_tokens(speaker.tokenizer, text)[: speaker.t3.max_text_tokens].to(speaker.device)
+        self._noise = NoiseTape(params.seed ^ FLOW_SEED, MEL_BANDS)
+        self._vocoder = HiftStream(speaker.hift, params.seed ^ VOCODER_SEED)
+        self._fade = start_fade()
+        self._spoken = 0  # samples that left the vocoder
+        self._drawn = 0  # tokens drawn, whatever they were
+
+    def whole(self) -> Iterator[SpeechChunk]:
+        """All tokens, then one decode with full attention: what upstream does."""
+        tokens = list(self._codes())
+        if not tokens:
+            raise InternalError("the model gave no speech for this text; try another seed")
+        prompt, device = self._voice.flow, self._speaker.device
+        ids = torch.tensor([tokens], device=device)
+        noise = window_noise(self._noise, prompt, 0, len(tokens), device)
+        mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise, drop_tokens=0)
+        samples = np.concatenate((self._sound(self._vocoder.push(mel)), self._sound(self._vocoder.flush())))
+        marker = self._speaker.watermarker
+        marked = marker is not None and can_carry(samples)
+        if marker is not None and marked:
+            samples = marker.mark(samples)
+        yield SpeechChunk(samples, self._drawn, marked, self._finish())
+
+    def pieces(self) -> Iterator[SpeechChunk]:
+        """Chunk by chunk, each as soon as its tokens and three more are there."""
+        flow = self._flow_stream()
+        marker = WatermarkStage(self._speaker.watermarker) if self._speaker.watermarker else None
+        told = 0
+        for token in self._codes():
+            mel = flow.push([token])
+            if mel.shape[2] and len(samples := self._pass(marker, self._sound(self._vocoder.push(mel)))):
+                yield SpeechChunk(samples, self._drawn - told, self._is_marked(samples))
+                told = self._drawn
+        tail = [self._pass(marker, self._sound(self._vocoder.push(flow.flush())))]
+        tail.append(self._pass(marker, self._sound(self._vocoder.flush())))
+        samples = np.concatenate((*tail, marker.flush() if marker else EMPTY))
+        if not self._spoken:
+            raise InternalError("the model gave no speech for this text; try another seed")
+        yield SpeechChunk(samples, self._drawn - told, self._is_marked(samples), self._finish())
+
+    def _codes(self) -> Iterator[int]:
+        """Speech tokens that are sound; start, stop and unused ids are dropped, as upstream drops them."""
+        knobs = TokenSampling(
+            cfg_weight=self._params.cfg_weight,
+            temperature=self._params.temperature,
+            top_p=self._params.top_p,
+            min_p=self._params.min_p,
+            repetition_penalty=self._params.repetition_penalty,
+        )
+        speaker = self._speaker
+        prefix = speaker.listeners.prefix(self._voice, self._params.exaggeration)
+        tokens = generate(speaker.t3, prefix, self._text_tokens, knobs, self._params.seed, speaker.max_tokens)
+        for token in tokens:
+            self._drawn += 1
+            if token < SPEECH_CODES:
+                yield token
+
+    def _flow_stream(self) -> FlowStream:
+        chunk = self._params.chunk_size_tokens
+        return FlowStream(
+            self._speaker.flow,
+            self._voice.flow,
+            self._noise,
+            first_tokens=min(FIRST_CHUNK_TOKENS, chunk),
+            chunk_tokens=chunk,
+            context_tokens=self._params.context_window_tokens,
+        )
+
+    def _sound(self, samples: torch.Tensor) -> Samples:
+        """Samples on the host, upstream's fade over the first 40 ms applied: it hides what spills over from
+        the reference."""
+        heard: Samples = samples.float().cpu().numpy()
+        start, self._spoken = self._spoken, self._spoken + len(heard)
+        if start >= len(self._fade):
+            return heard
+        fade = self._fade[start : start + len(heard)]
+        return np.concatenate((heard[: len(fade)] * fade, heard[len(fade) :]))
+
+    def _pass(self, marker: Stage | None, samples: Samples) -> Samples:
+        return marker.push(samples) if marker else samples
+
+    def _is_marked(self, samples: Samples) -> bool:
+        return self._speaker.watermarker is not None and can_carry(samples)
+
+    def _finish(self) -> FinishReason:
+        return "length" if self._drawn >= self._speaker.max_tokens else "stop"
+
+
+def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:
+    """Text → T3's text tokens (N,) int64, cleaned up as upstream cleans it up."""
+    from chatterbox.tts import punc_norm
+
+    tokens: torch.Tensor = tokenizer.text_to_tokens(punc_norm(text))
+    return tokens[0].long()
+
+
+def start_fade() -> Samples:
+    """20 ms of silence and 20 ms of raised cosine: what upstream multiplies a clip's start with."""
+    n = SAMPLE_RATE_HZ // 50
+    rise = (np.cos(np.linspace(np.pi, 0.0, n)) + 1.0) / 2.0
+    return np.concatenate((np.zeros(n), rise)).astype(np.float32)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises: ModelUnavailable where a GPU was asked for and none is."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ModelUnavailable("DEVICE=cuda, but no CUDA GPU can be used here")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The token model's number format; S3Gen stays in float32."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+@contextmanager
+def torch_faults() -> Iterator[None]:
+    """torch's own errors become ours, once."""
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemory("the GPU's memory is full; try again, or with a shorter text") from exc
+    except torch.AcceleratorError as exc:
+        raise GpuFault("the GPU failed") from exc

@@ -1,0 +1,104 @@
+"""What an engine is: a thing that turns text and a conditioned voice into chunks of samples.
+
+It knows nothing of jobs, files, encoders or how long a text may be; the service hands it one segment at a
+time. Two engines implement it: `tts.espeak` and `tts.chatterbox.engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from audio.decode import Reference
+from audio.pcm import Samples
+from validation.request import DecodeMode
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How one segment is spoken. Ranges are those of the contract; the service has checked them."""
+
+    exaggeration: float
+    cfg_weight: float
+    temperature: float
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    seed: int
+    chunk_size_tokens: int
+    context_window_tokens: int
+    decode_mode: DecodeMode
+
+
+@dataclass(frozen=True, slots=True)
+class EngineVoice:
+    """A voice that comes with an engine. `reference_duration_s` is None where no recording is known."""
+
+    name: str
+    language: str  # BCP-47
+    reference_duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What an engine can do, told without loading it.
+
+    `unused_fields` are request fields that mean nothing to it: a request that names one gets a warning.
+    `languages` are those of a voice that has none of its own (a recording); empty where cloning is not
+    offered.
+    """
+
+    name: str
+    model: str
+    sample_rate_hz: int
+    voices: tuple[EngineVoice, ...]
+    default_voice: str
+    languages: tuple[str, ...]
+    decode_modes: tuple[DecodeMode, ...]
+    can_clone: bool
+    unused_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """One piece of a segment's speech at the engine's own rate; the pieces join without overlap.
+
+    `speech_tokens` is how many tokens the model generated for it (None where an engine has no tokens).
+    `finish_reason` is set on a segment's last chunk only.
+    """
+
+    samples: Samples  # (N,)
+    speech_tokens: int | None
+    watermarked: bool
+    finish_reason: FinishReason | None = None
+
+
+class Conditioning(Protocol):
+    """A voice made ready for one engine: read-only, shared by every request that uses the voice."""
+
+    @property
+    def voice(self) -> str: ...
+
+
+class Engine(Protocol):
+    """One text-to-speech model."""
+
+    @property
+    def spec(self) -> EngineSpec: ...
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts for `info` (device, dtype, whether it is loaded); never loads anything."""
+
+    def condition(self, voice: str, reference: Reference | None) -> Conditioning:
+        """Make a voice ready: one of `spec.voices` by name, or any name with its recording.
+
+        Raises: ReferenceAudioError, Unsupported (no cloning here), ModelUnavailable.
+        """
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        """Speak one segment. Nothing is computed ahead of the chunk that is asked for; closing it early
+        frees everything. The same arguments give the same samples, whatever else runs.
+        """
