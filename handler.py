@@ -1,0 +1,123 @@
+"""The queue door: RunPod jobs in, a dict or a stream of events out.
+
+`handler(job)` answers a job with one dict; `stream_handler(job)` with events as they come. `main()` starts
+RunPod's SDK with the one that `STREAMING` asks for, because the SDK decides by the kind of function. Neither
+knows what a job means: that is `service`. Importing this file loads no model, no torch and no SDK.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import cache
+from typing import Any
+
+from service.app import Service, build
+from service.bridge import bridge
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from service.telemetry import JobClock, configure_logging
+from settings import Settings, SettingsError
+from validation.errors import WorkerError
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def service() -> Service:
+    """The service of this process, built from its environment at first use."""
+    return build(Settings.of_this_process())
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(service().settings.max_concurrency, thread_name_prefix="job")
+
+
+async def handler(job: dict[str, Any]) -> dict[str, Any]:
+    """Answer one job: the joined reply with base64 audio, or the error reply. Never raises."""
+    pieces: list[bytes] = []
+    answer: dict[str, Any] = {}
+    async with aclosing(_events(job, joined=True)) as events:
+        async for event in events:
+            match event:
+                case AudioEvent():
+                    pieces.append(event.data)
+                case EndEvent(reply, seal):
+                    spoken = {"audio": _base64(seal(b"".join(pieces)))} if seal else {}
+                    answer = spoken | reply
+                case ErrorEvent():
+                    answer = event.error.to_reply()
+    return answer
+
+
+async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+    """Answer one job with events: audio pieces, then `end`; or `error`, and then the SDK's own error.
+
+    The SDK hides a dict that has an `error` key from the client's `/stream` and keeps only its text, so the
+    error goes out twice: as an event that carries everything, then as the text that fails the job.
+    """
+    async with aclosing(_events(job, joined=False)) as events:
+        async for event in events:
+            match event:
+                case AudioEvent():
+                    yield _audio_event(event)
+                case EndEvent():
+                    yield {"type": "end"} | event.reply
+                case ErrorEvent():
+                    yield {"type": "error", "detail": event.error.to_reply()}
+                    yield {"error": str(event.error)}
+
+
+def _events(job: dict[str, Any], *, joined: bool) -> AsyncGenerator[Event]:
+    running = service().run(str(job.get("id", "")), job.get("input"), joined=joined, clock=JobClock())
+    return bridge(running, _threads())
+
+
+def _audio_event(event: AudioEvent) -> dict[str, Any]:
+    return {
+        "type": "audio",
+        "index": event.index,
+        "audio": _base64(event.data),
+        "format": event.format,
+        "sample_rate": event.sample_rate_hz,
+        "start": round(event.start_s, 6),
+        "duration": round(event.duration_s, 6),
+    }
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def main() -> int:
+    """Start the worker: the SDK's job loop on RunPod, its test modes elsewhere."""
+    try:
+        settings = service().settings
+    except SettingsError as error:
+        print(f"a setting can't be used: {error}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level)
+    if settings.warmup and settings.on_runpod:
+        try:
+            service().warm_up()
+        except WorkerError as error:
+            log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
+            return 1
+    import runpod.serverless
+
+    runpod.serverless.start(
+        {
+            "handler": stream_handler if settings.streaming else handler,
+            "concurrency_modifier": lambda _: settings.max_concurrency,
+            "return_aggregate_stream": settings.stream_aggregate,
+        }
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""`make run`: start a worker on a free loopback port, have sync_test.py speak through it, stop it.
+
+It goes the way a deployed endpoint goes: RunPod's own SDK serves the handler, the client posts to /runsync.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+ROOT = Path(__file__).resolve().parent.parent
+START_WITHIN_S = 30.0
+STOP_WITHIN_S = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def local_worker(port: int, environ: dict[str, str]) -> Iterator[None]:
+    """A worker behind the SDK's API server; stopped whatever happens. Raises RuntimeError if it won't start."""
+    command = [sys.executable, "handler.py", "--rp_serve_api", "--rp_api_host", "127.0.0.1"]
+    with tempfile.TemporaryFile("w+") as log:
+        worker = subprocess.Popen(
+            [*command, "--rp_api_port", str(port)], cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log
+        )
+        try:
+            _wait_until_listening(worker, port, log)
+            yield
+        finally:
+            _stop(worker)
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+def _wait_until_listening(worker: subprocess.Popen[bytes], port: int, log: TextIO) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline:
+        if worker.poll() is not None:
+            log.seek(0)
+            raise RuntimeError(f"the worker ended with status {worker.returncode}:\n{log.read()}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the worker did not listen within {START_WITHIN_S:g} s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Speak a text through a local worker.")
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--output", default="output.wav")
+    options = parser.parse_args()
+    port = free_port()
+    client = [sys.executable, "sync_test.py", "--url", f"http://127.0.0.1:{port}", "--no-checks"]
+    try:
+        with local_worker(port, {"TTS_ENGINE": "espeak"}):
+            spoken = subprocess.run([*client, "--text", options.text, "--output", options.output], cwd=ROOT)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return spoken.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

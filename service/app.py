@@ -1,0 +1,109 @@
+"""The composition root: settings → engine, voices → a `Service` that runs jobs.
+
+The one place where an engine is chosen, and where an exception nobody foresaw becomes an error reply.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from typing import Any
+
+from service import __version__
+from service.events import EndEvent, ErrorEvent, Event
+from service.operations import Worker, dispatch
+from service.telemetry import CANCELLED, JobClock, Telemetry
+from settings import Settings
+from tts.engine import Engine
+from tts.voices import VoiceStore
+from validation.errors import InternalError, WorkerError
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """Runs jobs. It keeps nothing of one job for the next but conditioned voices and counts."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def settings(self) -> Settings:
+        return self._worker.settings
+
+    def run(self, job_id: str, raw: object, *, joined: bool, clock: JobClock) -> Generator[Event]:
+        """One job's events; the last is an EndEvent or an ErrorEvent. Never raises, but may be closed."""
+        clock.start()
+        outcome, facts = CANCELLED, {}
+        try:
+            for event in dispatch(self._worker, raw, clock, joined):
+                if isinstance(event, EndEvent):
+                    event.reply["worker_version"] = __version__
+                    outcome, facts = "COMPLETED", _facts(event.reply)
+                yield event
+        except WorkerError as error:
+            outcome = error.code
+            log.warning("job %s ended: %s", job_id, error.code, exc_info=error.__cause__)
+            yield ErrorEvent(error)
+        except Exception:
+            outcome = InternalError.code
+            log.exception("job %s hit a fault of ours", job_id)
+            yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))
+        finally:
+            self._worker.telemetry.job_ended(job_id, _operation(raw), outcome, clock, facts)
+
+    def warm_up(self) -> None:
+        """Load the model and speak a few words, so that the first job finds everything ready.
+
+        Raises: WorkerError where the engine can't speak.
+        """
+        raw = {"text": "The worker is warm.", "seed": 0, "print_metrics": False}
+        for event in dispatch(self._worker, raw, JobClock(), joined=not self.settings.streaming):
+            log.debug("warm-up: %s", type(event).__name__)
+
+
+def build(settings: Settings) -> Service:
+    """Put a service together; nothing heavy is imported or loaded yet."""
+    engine = ENGINES[settings.tts_engine](settings)
+    store = VoiceStore(engine, settings.voices_dir, settings.default_voice, settings.voice_cache_size)
+    return Service(Worker(settings, engine, store, Telemetry()))
+
+
+def _operation(raw: object) -> str:
+    name = raw.get("operation") if isinstance(raw, dict) else None
+    return name[:40] if isinstance(name, str) else "tts"
+
+
+def _facts(reply: dict[str, Any]) -> dict[str, Any]:
+    metrics = reply.get("metrics", {})
+    kept = (
+        "latency_to_first_chunk",
+        "rtf",
+        "speech_tokens",
+        "total_audio_duration",
+        "chunk_count",
+        "cold_start",
+    )
+    return {name: metrics[name] for name in kept if name in metrics}
+
+
+def _espeak(settings: Settings) -> Engine:
+    from tts.espeak import EspeakEngine
+
+    return EspeakEngine()
+
+
+def _chatterbox(settings: Settings) -> Engine:
+    from tts.chatterbox.engine import ChatterboxEngine
+
+    return ChatterboxEngine(
+        model=settings.tts_model,
+        model_path=settings.model_path,
+        device=settings.device,
+        dtype=settings.dtype,
+        max_segment_tokens=settings.max_segment_tokens,
+        watermark=settings.watermark,
+    )
+
+
+ENGINES: dict[str, Callable[[Settings], Engine]] = {"chatterbox": _chatterbox, "espeak": _espeak}

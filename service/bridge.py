@@ -1,0 +1,52 @@
+"""A blocking generator, driven from an event loop: the work happens in a thread, the loop never waits for it.
+
+It does not know what the items are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+DONE: Any = object()
+
+
+async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> AsyncGenerator[T]:
+    """Yield what `items` yields.
+
+    The thread waits after its first item until that one was taken *and dealt with* (the consumer asked for
+    the next): a stream's first piece is never behind work on the second. From then on it may run `ahead`
+    items ahead, no further. Whatever ends the iteration (exhaustion, an error, `aclose`, cancellation), the
+    generator is closed in its own thread, and the step in flight is waited for.
+    """
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Queue[T] = asyncio.Queue()
+    permits, stopped = threading.Semaphore(0), threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                loop.call_soon_threadsafe(ready.put_nowait, item)
+                permits.acquire()
+                if stopped.is_set():
+                    return
+        finally:
+            items.close()
+            loop.call_soon_threadsafe(ready.put_nowait, DONE)
+
+    working = loop.run_in_executor(executor, work)
+    grant = ahead
+    try:
+        while (item := await ready.get()) is not DONE:
+            yield item
+            permits.release(grant)
+            grant = 1
+    finally:
+        stopped.set()
+        permits.release()
+        await working

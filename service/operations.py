@@ -1,0 +1,171 @@
+"""What a job can ask for: one function per operation, and the table that names them.
+
+Each takes the checked worker context and the raw input, and yields events. Which door the job came by is
+not known here, only whether its reply leaves in pieces.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, TypeAlias
+
+from audio.encode import ENCODERS
+from service import __version__
+from service.events import EndEvent, Event
+from service.synthesis import Limits, Synthesis
+from service.telemetry import JobClock, Telemetry
+from settings import Settings
+from tts.engine import Engine
+from tts.voices import VoiceStore
+from validation.errors import InvalidInput, UnknownOperation
+from validation.request import (
+    SAMPLE_RATES_HZ,
+    Offer,
+    describe_faults,
+    parse,
+    present_fields,
+    unknown_field,
+)
+
+PACKAGES = (
+    "runpod",
+    "numpy",
+    "av",
+    "soundfile",
+    "soxr",
+    "pydantic",
+    "torch",
+    "chatterbox-tts",
+    "resemble-perth",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """All that the operations work with, built once per process."""
+
+    settings: Settings
+    engine: Engine
+    voices: VoiceStore
+    telemetry: Telemetry
+
+
+def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """Speak a text."""
+    request = parse(raw, _offer(worker, joined))
+    cold_start = not worker.engine.describe()["loaded"]
+    conditioning, warnings = worker.voices.get(request.voice, request.reference, request.max_reference_duration_s)
+    unused = sorted(request.given & set(worker.engine.spec.unused_fields))
+    if unused:
+        warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
+    yield from Synthesis(
+        request=request,
+        seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
+        engine=worker.engine,
+        conditioning=conditioning,
+        clock=clock,
+        limits=Limits(_output_budget(worker, joined), worker.settings.job_timeout_s),
+        joined=joined,
+        cold_start=cold_start,
+        warnings=warnings,
+    ).events()
+
+
+def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """The predefined voices."""
+    _refuse_fields(raw)
+    default = worker.voices.default_voice
+    listed = [
+        {
+            "name": voice.name,
+            "language": voice.language,
+            "reference_duration": voice.reference_duration_s,
+            "default": voice.name == default,
+        }
+        for voice in worker.voices.catalogue().values()
+    ]
+    yield EndEvent({"operation": "voices", "voices": listed, "default": default})
+
+
+def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """What this worker is, what it can do, and how it has been doing."""
+    _refuse_fields(raw)
+    settings, spec = worker.settings, worker.engine.spec
+    yield EndEvent(
+        {
+            "operation": "info",
+            "engine": spec.name,
+            "model": spec.model,
+            **worker.engine.describe(),
+            "versions": {"worker": __version__} | _package_versions(),
+            "limits": {
+                "max_text_chars": settings.max_text_chars,
+                "max_reference_bytes": settings.max_reference_bytes,
+                "max_output_bytes": settings.max_output_bytes,
+                "max_segment_tokens": settings.max_segment_tokens,
+                "max_concurrency": settings.max_concurrency,
+                "job_timeout_s": settings.job_timeout_s,
+            },
+            "operations": list(OPERATIONS),
+            "formats": list(ENCODERS),
+            "sample_rates": list(SAMPLE_RATES_HZ),
+            "decode_modes": list(spec.decode_modes),
+            "voice_cloning": spec.can_clone,
+            "streaming": not joined,
+            "uptime": round(worker.telemetry.uptime_s, 3),
+            "jobs_done": sum(worker.telemetry.outcomes().values()),
+            "outcomes": worker.telemetry.outcomes(),
+        }
+    )
+
+
+def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iterator[Event]:
+    """Run the operation the input names; `tts` where it names none."""
+    given = present_fields(raw)
+    name = given.get("operation", "tts")
+    if not isinstance(name, str) or name not in OPERATIONS:
+        shown = repr(name)[:40] if isinstance(name, str) else "that"
+        raise UnknownOperation(f"{shown} is not an operation; known: {', '.join(OPERATIONS)}")
+    return OPERATIONS[name](worker, given, clock, joined)
+
+
+def _offer(worker: Worker, joined: bool) -> Offer:
+    spec, settings = worker.engine.spec, worker.settings
+    return Offer(
+        voices={voice.name: voice.language for voice in worker.voices.catalogue().values()},
+        default_voice=worker.voices.default_voice,
+        clone_languages=spec.languages if spec.can_clone else None,
+        decode_modes=spec.decode_modes,
+        max_text_chars=settings.max_text_chars,
+        max_reference_bytes=settings.max_reference_bytes,
+        streaming=not joined,
+    )
+
+
+def _output_budget(worker: Worker, joined: bool) -> int:
+    """A stream nobody aggregates may be as long as it likes."""
+    unbounded = not joined and not worker.settings.stream_aggregate
+    return 2**62 if unbounded else worker.settings.max_output_bytes
+
+
+def _refuse_fields(raw: Mapping[str, Any]) -> None:
+    faults = [unknown_field(name, ["operation"]) for name in raw if name != "operation"]
+    if faults:
+        raise InvalidInput(describe_faults(faults), faults)
+
+
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # an optional group that is not installed here
+    return found
+
+
+Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
+OPERATIONS: dict[str, Operation] = {"tts": tts, "voices": voices, "info": info}

@@ -1,0 +1,238 @@
+"""One `tts` request from text to encoded bytes: segments → engine → stages → encoder → events.
+
+A joined reply is the join of these very events: there is no second path. This module does not know which
+engine speaks or which door asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from audio.encode import ENCODERS, AudioFormat
+from audio.pcm import Samples
+from audio.resample import Resampler
+from audio.shape import NORMALIZERS, RmsNormalizer, Seams
+from audio.stages import Chain, Stage
+from service.events import AudioEvent, EndEvent
+from service.telemetry import JobClock
+from tts.engine import Conditioning, Engine, SamplingParams
+from tts.text import segment
+from validation.errors import JobTimeout, OutputTooLarge
+from validation.request import TtsRequest
+
+log = logging.getLogger(__name__)
+
+MAX_EVENT_BYTES = 510_000  # 680 KB of base64; RunPod drops a stream chunk of 1 MB
+REPLY_OVERHEAD_BYTES = 4_000  # the reply's other keys
+EVENT_OVERHEAD_BYTES = 200
+SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' segments share no seed
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a request is stopped. `max_output_bytes` counts JSON, base64 included."""
+
+    max_output_bytes: int
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Synthesis:
+    """One request under way. `events()` may be called once.
+
+    Raises out of `events()`: OutputTooLarge, JobTimeout, and whatever the engine raises.
+    """
+
+    request: TtsRequest
+    seed: int
+    engine: Engine
+    conditioning: Conditioning
+    clock: JobClock
+    limits: Limits
+    joined: bool
+    cold_start: bool
+    warnings: list[str]
+    _format: AudioFormat = field(init=False)
+    _rate_hz: int = field(init=False)
+    _seams: Seams = field(init=False)
+    _chain: Chain = field(init=False)
+    _pushed_samples: int = 0  # into the encoder
+    _told_samples: int = 0  # of those, described by events already sent
+    _sent_bytes: int = 0
+    _spent_bytes: int = REPLY_OVERHEAD_BYTES
+    _events: int = 0
+    _chunks: int = 0
+    _tokens: int | None = None
+    _watermarked: bool = True
+    _cut_segments: int = 0
+
+    def __post_init__(self) -> None:
+        request, engine_hz = self.request, self.engine.spec.sample_rate_hz
+        self._format = ENCODERS[request.output_format]
+        self._rate_hz = self._format.coded_rate(request.sample_rate_hz)
+        if self._rate_hz != request.sample_rate_hz:
+            self.warnings.append(
+                f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
+            )
+        self._seams = Seams(request.fade_duration_s, engine_hz)
+        stages: list[Stage] = [self._seams, Resampler(engine_hz, self._rate_hz)]
+        if request.audio_normalization:
+            stages.append(NORMALIZERS[request.audio_normalization]())
+        self._chain = Chain(stages)
+
+    def events(self) -> Iterator[AudioEvent | EndEvent]:
+        """Everything the request gives, as soon as it is there."""
+        texts = segment(self.request.text)
+        encoder = self._format.encoder(self._rate_hz, joined=self.joined)
+        for index, text in enumerate(texts):
+            for samples in self._speak(index, text):
+                if len(shaped := self._count(self._chain.push(samples))):
+                    yield from self._tell(encoder.push(shaped), index, len(texts))
+            self._seams.join()
+        tail = encoder.push(self._count(self._chain.flush())) + encoder.flush()
+        yield from self._tell(tail, len(texts), len(texts))
+        yield EndEvent(self._reply(texts), encoder.seal)
+
+    def _speak(self, index: int, text: str) -> Iterator[Samples]:
+        for chunk in self.engine.stream(text, self.conditioning, self._params(index)):
+            self._chunks += 1
+            self._watermarked &= chunk.watermarked
+            if chunk.speech_tokens is not None:
+                self._tokens = (self._tokens or 0) + chunk.speech_tokens
+            if chunk.finish_reason == "length":
+                self._cut_segments += 1
+                self.warnings.append(f"segment {index} reached the token limit and may be cut: {text[:40]!r}")
+            yield chunk.samples
+            self._check_time()
+
+    def _params(self, index: int) -> SamplingParams:
+        request = self.request
+        return SamplingParams(
+            exaggeration=request.exaggeration,
+            cfg_weight=request.cfg_weight,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            min_p=request.min_p,
+            repetition_penalty=request.repetition_penalty,
+            seed=(self.seed + index * SEED_STEP) % 2**32,
+            chunk_size_tokens=request.chunk_size,
+            context_window_tokens=request.context_window,
+            decode_mode=request.decode_mode,
+        )
+
+    def _count(self, samples: Samples) -> Samples:
+        self._pushed_samples += len(samples)
+        return samples
+
+    def _tell(self, data: bytes, done: int, of: int) -> Iterator[AudioEvent]:
+        """Bytes as events, each small enough for the platform; none for no bytes."""
+        if not data:
+            return
+        self.clock.mark_first_bytes()
+        age_s = self.clock.running_s
+        pieces = [data[at : at + MAX_EVENT_BYTES] for at in range(0, len(data), MAX_EVENT_BYTES)]
+        first, fresh = self._told_samples, self._pushed_samples - self._told_samples
+        for number, piece in enumerate(pieces, 1):
+            end = first + fresh * number // len(pieces)
+            self._spend(piece, done, of)
+            event = self._event(piece, end)
+            if self.request.print_metrics:
+                log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, event.duration_s, age_s)
+            yield event
+
+    def _event(self, piece: bytes, end: int) -> AudioEvent:
+        start, self._told_samples = self._told_samples, end
+        self._sent_bytes += len(piece)
+        self._events += 1
+        return AudioEvent(
+            index=self._events - 1,
+            data=piece,
+            format=self.request.output_format,
+            sample_rate_hz=self._rate_hz,
+            start_s=start / self._rate_hz,
+            duration_s=(end - start) / self._rate_hz,
+        )
+
+    def _spend(self, piece: bytes, done: int, of: int) -> None:
+        self._spent_bytes += 4 * -(-len(piece) // 3) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
+        if self._spent_bytes <= self.limits.max_output_bytes:
+            return
+        seconds = self._pushed_samples / self._rate_hz
+        raise OutputTooLarge(
+            f"the reply passes {self._spent_bytes} bytes after {seconds:.0f} s of sound ({done} of {of} segments); "
+            f"the limit is {self.limits.max_output_bytes}: {self._smaller(seconds * of / max(done, 1))}"
+        )
+
+    def _smaller(self, seconds: float) -> str:
+        """What would fit, for a clip of about so many seconds."""
+        room = self.limits.max_output_bytes - REPLY_OVERHEAD_BYTES
+        for name, audio_format in ENCODERS.items():
+            if name != self.request.output_format and seconds * audio_format.bytes_per_s * 4 / 3 < room:
+                return f'ask for output_format "{name}"'
+        return "send the text in several requests"
+
+    def _check_time(self) -> None:
+        if self.clock.running_s > self.limits.timeout_s:
+            raise JobTimeout(f"the job was given up after {self.limits.timeout_s:g} s")
+
+    # --- the reply ---------------------------------------------------------------------------------------
+
+    def _reply(self, texts: list[str]) -> dict[str, Any]:
+        request, spec = self.request, self.engine.spec
+        duration_s = self._pushed_samples / self._rate_hz
+        self._warn_of_levels()
+        voice = request.voice or "clone"
+        parameters = request.parameters() | {"seed": self.seed, "voice": voice, "sample_rate": self._rate_hz}
+        return {
+            "format": request.output_format,
+            "mime_type": self._format.mime_type,
+            "bytes": self._sent_bytes,
+            "sample_rate": self._rate_hz,
+            "duration": round(duration_s, 6),
+            "operation": "tts",
+            "text": request.text,
+            "voice": voice,
+            "voice_mode": request.voice_mode,
+            "seed": self.seed,
+            "parameters": parameters,
+            "metrics": self._metrics(duration_s),
+            "segments": self._segments(texts),
+            "finish_reason": "length" if self._cut_segments else "stop",
+            "watermarked": self._watermarked,
+            "engine": spec.name,
+            "model": spec.model,
+            "warnings": self.warnings,
+        }
+
+    def _metrics(self, duration_s: float) -> dict[str, Any]:
+        total_s = self.clock.running_s
+        first_s = self.clock.first_chunk_s
+        return {
+            "latency_to_first_chunk": round(first_s, 4) if first_s is not None else None,
+            "total_generation_time": round(total_s, 4),
+            "total_audio_duration": round(duration_s, 6),
+            "rtf": round(total_s / duration_s, 4) if duration_s else None,
+            "chunk_count": self._chunks,
+            "speech_tokens": self._tokens,
+            "queue_wait": round(self.clock.queue_wait_s, 4),
+            "cold_start": self.cold_start,
+        }
+
+    def _segments(self, texts: list[str]) -> list[dict[str, Any]]:
+        engine_hz = self.engine.spec.sample_rate_hz
+        return [
+            {"text": text, "start": round(start / engine_hz, 6), "end": round(end / engine_hz, 6)}
+            for text, (start, end) in zip(texts, self._seams.segment_spans(), strict=True)
+        ]
+
+    def _warn_of_levels(self) -> None:
+        self.warnings += self._seams.warnings
+        for stage in self._chain.stages:
+            if isinstance(stage, RmsNormalizer) and stage.shortfall_db > 0.0:
+                self.warnings.append(
+                    f"rms: a peak limit of {stage.peak_limit_dbfs:g} dBFS held the level {stage.shortfall_db:.1f} dB "
+                    f"below {stage.target_dbfs:g} dBFS"
+                )

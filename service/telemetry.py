@@ -1,0 +1,83 @@
+"""What the worker says of itself: one JSON line per job, and the counts behind `info`.
+
+It knows outcomes and times, never a text, a recording or a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+CANCELLED = "CANCELLED"
+
+
+def configure_logging(level: str) -> None:
+    """Send this process's log to stderr in one shape."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+
+
+@dataclass(slots=True)
+class JobClock:
+    """The times of one job, in seconds since its door took it in."""
+
+    entered_at: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
+    first_bytes_at: float | None = None
+
+    def start(self) -> None:
+        self.started_at = time.monotonic()
+
+    def mark_first_bytes(self) -> None:
+        self.first_bytes_at = self.first_bytes_at or time.monotonic()
+
+    @property
+    def queue_wait_s(self) -> float:
+        return self.started_at - self.entered_at
+
+    @property
+    def first_chunk_s(self) -> float | None:
+        return None if self.first_bytes_at is None else self.first_bytes_at - self.entered_at
+
+    @property
+    def running_s(self) -> float:
+        """Seconds of work so far, the wait for a turn left out."""
+        return time.monotonic() - self.started_at
+
+
+class Telemetry:
+    """Counts jobs by outcome and writes each job's line. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._born_at = time.monotonic()
+        self._outcomes: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self._born_at
+
+    def outcomes(self) -> dict[str, int]:
+        """Jobs ended so far, by outcome: COMPLETED, CANCELLED or an error code."""
+        with self._lock:
+            return dict(self._outcomes)
+
+    def job_ended(self, job_id: str, operation: str, outcome: str, clock: JobClock, facts: dict[str, Any]) -> None:
+        """Count one job and write its line."""
+        with self._lock:
+            self._outcomes[outcome] += 1
+        line = {
+            "event": "job",
+            "id": job_id,
+            "operation": operation,
+            "outcome": outcome,
+            "seconds": round(clock.running_s, 4),
+            "queue_wait": round(clock.queue_wait_s, 4),
+        }
+        log.info("%s", json.dumps(line | facts))
