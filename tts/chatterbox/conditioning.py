@@ -6,6 +6,7 @@ handed to each request. It knows no request.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,13 @@ from tts.chatterbox.rates import (
 from tts.chatterbox.s3gen import FlowPrompt
 from tts.chatterbox.t3 import T3
 from validation.errors import ModelUnavailable
+
+
+# What reading a damaged or foreign `conds.pt` raises.
+NOT_A_VOICE = (
+    *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class Listeners:
             tokens = flow["prompt_token"].long()[:, :count]
             prompt = FlowPrompt(tokens, mel[:, : count * FRAMES_PER_TOKEN], flow["embedding"].float())
             return self._assemble(voice, t3["speaker_emb"], t3["cond_prompt_speech_tokens"], prompt)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        except NOT_A_VOICE as exc:
             raise ModelUnavailable(f"the built-in voice {path.name} can't be read") from exc
 
     # --- both ---------------------------------------------------------------------------------------------

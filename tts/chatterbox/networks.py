@@ -12,6 +12,7 @@ import logging
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -32,9 +33,11 @@ UPSTREAM_MODULES = (
     "s3gen.xvector",
     "s3tokenizer",
     "t3.modules.cond_enc",
+    "tokenizers",
     "voice_encoder",
 )
 
+GATE = "tfmr.layers.0.mlp.gate_proj.weight"
 HEAD_DIM = 64  # of T3, the estimator and the speech tokenizer alike; no shape tells it
 
 
@@ -117,6 +120,17 @@ def build_voice_encoder(state: dict[str, Tensor], device: torch.device) -> Any:
     return encoder.to(device).eval().requires_grad_(False)
 
 
+def build_tokenizer(path: Path) -> Any:
+    """Upstream's text tokenizer. Raises: ModelUnavailable, naming the file."""
+    import_upstream()
+    from chatterbox.models.tokenizers import EnTokenizer
+
+    try:
+        return EnTokenizer(str(path))
+    except Exception as exc:  # noqa: BLE001 — the Rust library raises nothing narrower
+        raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
+
+
 def build_conditioner(state: Mapping[str, Tensor], device: torch.device) -> Any:
     """Upstream's encoder of what conditions T3: speaker, prompt, emotion; the part of T3 that is no decoder."""
     import_upstream()
@@ -132,17 +146,16 @@ def build_conditioner(state: Mapping[str, Tensor], device: torch.device) -> Any:
         encoder.perceiver = Perceiver(queries, width, width)
         encoder.spkr_enc = nn.Linear(own["spkr_enc.weight"].shape[1], width)
         encoder.emotion_adv_fc = nn.Linear(1, width, bias=False)
-    _load_exactly(T3_WEIGHTS, encoder, own)
+    _load_exactly(f"{T3_WEIGHTS} ({prefix}…)", encoder, own)
     return encoder.to(device).eval().requires_grad_(False)
 
 
 def check_t3(state: Mapping[str, Tensor]) -> None:
     """Refuse a T3 checkpoint with a tensor missing, extra or of the wrong shape. Raises: ModelUnavailable."""
-    text, speech = state.get("text_emb.weight"), state.get("speech_emb.weight")
-    gate = state.get("tfmr.layers.0.mlp.gate_proj.weight")
-    if text is None or speech is None or gate is None:
-        raise ModelUnavailable(f"{T3_WEIGHTS} lacks the tensors of a T3 (text_emb, speech_emb, tfmr.layers)")
-    wanted = dict(_t3_shapes(state, width=text.shape[1], inner=gate.shape[0]))
+    for name in ("text_emb.weight", "speech_emb.weight", GATE):  # the sizes are read off these
+        if name not in state:
+            raise ModelUnavailable(f"{T3_WEIGHTS} lacks the tensor {name}")
+    wanted = dict(_t3_shapes(state, width=state["text_emb.weight"].shape[1], inner=len(state[GATE])))
     check_tensors(T3_WEIGHTS, state, wanted)
     known = set(wanted) | {"tfmr.embed_tokens.weight", "text_head.weight"}  # training's, of no use here
     if extra := sorted(name for name in state if name not in known and not name.startswith("cond_enc.")):

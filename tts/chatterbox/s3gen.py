@@ -154,7 +154,6 @@ def _blend(mel: Tensor, known: Tensor, start: int) -> Tensor:
     if start == 0:
         return fresh
     n = min(BLEND_FRAMES, fresh.shape[2])
-    steps = torch.arange(1, n + 1, device=mel.device) / (BLEND_FRAMES + 1)
-    weights = 0.5 * (1 + torch.cos(math.pi * steps))  # (n,), from near 1 to near 0
+    weights = 0.5 * (1 + torch.cos(math.pi * torch.arange(n, device=mel.device) / BLEND_FRAMES))  # (n,), from 1
     offset = known[:, :, -1:] - mel[:, :, start - 1 : start]
     return torch.cat((fresh[:, :, :n] + weights * offset, fresh[:, :, n:]), dim=2)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tts.chatterbox import networks, weights
-from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
 from tts.chatterbox.t3 import STOP_SPEECH
 
 TEXT_VOCABULARY, SPEECH_VOCABULARY, SPEAKER_SIZE = 704, 8194, 256
@@ -189,7 +189,7 @@ def _voice_encoder() -> dict[str, Tensor]:
 
 def _conditionals() -> dict[str, object]:
     """The built-in voice, as upstream's `Conditionals.save` lays it out."""
-    prompt_tokens = FLOW_PROMPT_S * TOKENS_PER_S // 2
+    prompt_tokens = 2 * TOKENS_PER_S
     speaker = torch.rand(1, SPEAKER_SIZE)
     return {
         "t3": {

@@ -70,8 +70,6 @@ class Speaker:
         device = choose_device(device_name)
         dtype = choose_dtype(dtype_name, device)
         networks.import_upstream()
-        from chatterbox.models.tokenizers import EnTokenizer
-
         t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
         networks.check_t3(t3_state)
         s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), device)
@@ -86,7 +84,7 @@ class Speaker:
             device=device,
         )
         return cls(
-            tokenizer=EnTokenizer(str(directory / weights.TOKENIZER)),
+            tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
             flow=Flow(s3gen.flow, device),
             hift=Hift(s3gen.mel2wav, device),

@@ -1,6 +1,6 @@
 """PerTh, Resemble AI's inaudible watermark, as a stage that lets sound through in pieces.
 
-Each piece is marked together with 130 ms of its neighbours on either side, so that the streamed mark is the mark
+Each piece is marked together with 150 ms of its neighbours on either side, so that the streamed mark is the mark
 of the whole clip. It does not know what is said.
 """
 
@@ -17,8 +17,8 @@ from tts.chatterbox.rates import SAMPLE_RATE_HZ
 from validation.errors import ModelUnavailable
 
 HOP = 240  # one hop of PerTh's 32 kHz spectrogram (320 samples) at 24 kHz: its length comes out floored to this
-CONTEXT = 13 * HOP  # 130 ms, over half of its 64 ms window on either side
-SHORTEST = 3 * HOP  # it raises below 481 samples
+CONTEXT = 15 * HOP  # 150 ms: at 130 ms a stream of 40 ms pieces missed the −60 dB (docs/LOG.md)
+SHORTEST = 5 * HOP  # its spectrogram reflects 1,024 samples at 32 kHz, and raises where there are no more
 SILENCE = 1e-4  # −80 dBFS: below that there is nothing to hide a mark in
 
 

@@ -1,0 +1,265 @@
+"""The engine end to end on a CPU: it loads lazily, repeats itself exactly, and keeps nothing of a request."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from audio.decode import Reference
+from tts.chatterbox import weights
+from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.engine import ChatterboxEngine
+from tts.chatterbox.rates import SAMPLES_PER_TOKEN
+from tts.chatterbox.speaker import start_fade, text_tokens
+from tts.engine import SamplingParams, SpeechChunk
+from validation.errors import InternalError, ModelUnavailable
+
+TEXT = "Hello there, this is a test."
+RATE = 24000
+
+
+def params(**changes) -> SamplingParams:
+    usual = SamplingParams(
+        exaggeration=0.5,
+        cfg_weight=0.5,
+        temperature=0.8,
+        top_p=1.0,
+        min_p=0.05,
+        repetition_penalty=1.2,
+        seed=7,
+        chunk_size_tokens=25,
+        context_window_tokens=50,
+        decode_mode="window",
+    )
+    return dataclasses.replace(usual, **changes)
+
+
+def joined(chunks: Iterator[SpeechChunk]) -> np.ndarray:
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+def buzz(seconds: float, pitch_hz: float) -> Reference:
+    t = np.arange(int(seconds * RATE)) / RATE
+    samples = sum(np.sin(2 * np.pi * pitch_hz * k * t) / k for k in range(1, 10))
+    return Reference((0.1 * samples * (1 + np.sin(9 * t))).astype(np.float32), RATE, seconds, False)
+
+
+@pytest.fixture(scope="module")
+def low(speaker) -> ChatterboxVoice:
+    return speaker.condition("clone", buzz(3.0, 110.0))
+
+
+@pytest.fixture(scope="module")
+def high(speaker) -> ChatterboxVoice:
+    return speaker.condition("clone", buzz(3.0, 210.0))
+
+
+@pytest.fixture(scope="module")
+def say(speaker) -> Callable[..., np.ndarray]:
+    def say(voice=speaker.built_in, text=TEXT, **changes) -> np.ndarray:
+        return joined(speaker.stream(text, voice, params(**changes)))
+
+    return say
+
+
+# --- what comes out ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["full", "window"])
+def test_a_segment_is_960_samples_per_token_finite_and_audible(speaker, mode):
+    chunks = list(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode)))
+    samples = joined(iter(chunks))
+    assert len(samples) == SAMPLES_PER_TOKEN * sum(chunk.speech_tokens for chunk in chunks)
+    assert np.isfinite(samples).all()
+    assert np.abs(samples).max() > 0.01
+    assert [c.finish_reason for c in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert all(chunk.watermarked for chunk in chunks)
+
+
+def test_window_really_comes_chunk_by_chunk(speaker):
+    stream = speaker.stream(TEXT, speaker.built_in, params())
+    first = next(stream)
+    assert first.speech_tokens == 19  # 16 and three to look ahead at: nothing was computed beyond
+    assert 0.1 < len(first.samples) / RATE < 0.31
+    assert len(list(stream)) >= 2
+
+
+def test_full_is_upstreams_whole_pipeline_for_the_same_tokens_noise_and_phase(speaker, oracle, say):
+    """Each step is compared with upstream's in its own test; this one holds their order and the fade."""
+    assert np.allclose(start_fade(), oracle.s3gen.trim_fade.numpy(), atol=1e-6)
+    clip = say(decode_mode="full")
+    assert np.abs(clip[:400]).max() < 1e-3  # 20 ms of silence, but for the mark
+    assert np.abs(clip[960:]).max() > 0.01
+
+
+def test_running_into_the_token_limit_is_said(speaker):
+    hasty = dataclasses.replace(speaker, max_tokens=20)
+    for mode in ("full", "window"):
+        *_, last = hasty.stream(TEXT, speaker.built_in, params(decode_mode=mode))
+        assert last.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 8},
+        {"exaggeration": 0.9},
+        {"cfg_weight": 0.0},
+        {"cfg_weight": 0.9},
+        {"temperature": 1.5},
+        {"top_p": 0.3},
+        {"min_p": 0.9},
+        {"repetition_penalty": 2.0},
+        {"chunk_size_tokens": 10},
+        {"context_window_tokens": 5},
+        {"decode_mode": "full"},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_every_parameter_acts(say, change):
+    usual, changed = say(), say(**change)
+    assert len(usual) != len(changed) or not np.array_equal(usual, changed)
+
+
+@pytest.mark.parametrize("text", ["a", "Hi!", "🎉 yes 🎉", "שלום עולם", "x" * 400])
+def test_texts_of_every_kind_are_spoken(say, text):
+    assert len(say(text=text, decode_mode="full"))
+
+
+def test_a_text_of_400_characters_fits_the_models_positions(speaker):
+    assert len(text_tokens(speaker.tokenizer, "word " * 80)) <= speaker.t3.max_text_tokens
+
+
+# --- nothing is shared between requests --------------------------------------------------------------------
+
+
+def test_the_same_request_is_the_same_audio(say):
+    assert np.array_equal(say(), say())
+
+
+def test_a_predefined_request_after_a_clone_is_the_one_before_it(say, low):
+    before = say()
+    cloned = say(voice=low, exaggeration=1.0)
+    assert np.array_equal(say(), before)
+    assert not np.array_equal(cloned[: len(before)], before[: len(cloned)])
+
+
+@pytest.mark.parametrize("walk_away_after", [None, 1])
+def test_two_cloned_voices_advanced_in_turn_are_each_as_if_alone(speaker, say, low, high, walk_away_after):
+    """Upstream keeps the last caller's voice in the model; here the second request never hears of the first."""
+    alone = say(voice=low, seed=1), say(voice=high, seed=2)
+    streams = (
+        speaker.stream(TEXT, low, params(seed=1)),
+        speaker.stream(TEXT, high, params(seed=2)),
+    )
+    heard: tuple[list, list] = ([], [])
+    for turn in range(100):
+        if turn == walk_away_after:
+            streams[0].close()
+        pair = [next(stream, None) for stream in streams]
+        if pair == [None, None]:
+            break
+        for chunks, chunk in zip(heard, pair, strict=True):
+            chunks += [] if chunk is None else [chunk.samples]
+    assert np.array_equal(np.concatenate(heard[1]), alone[1])
+    first = np.concatenate(heard[0])
+    assert np.array_equal(first, alone[0][: len(first)])
+    assert (len(first) < len(alone[0])) == (walk_away_after is not None)
+
+
+def test_two_threads_speak_at_once(say, low, high):
+    alone = say(voice=low, seed=1), say(voice=high, seed=2)
+    heard: dict[int, np.ndarray] = {}
+    jobs = [
+        threading.Thread(target=lambda s=s, v=v: heard.update({s: say(voice=v, seed=s)}))
+        for s, v in [(1, low), (2, high)]
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+    assert np.array_equal(heard[1], alone[0])
+    assert np.array_equal(heard[2], alone[1])
+
+
+def test_speaking_writes_nothing_to_the_voice(say, low):
+    held = [low.speaker, low.prompt, low.flow.tokens, low.flow.mel, low.flow.speaker]
+    before = [tensor.clone() for tensor in held]
+    say(voice=low, exaggeration=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(held, before, strict=True))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        low.speaker = low.prompt
+
+
+def test_an_error_mid_stream_leaves_the_engine_free(speaker, say, low):
+    expected = say(voice=low)
+    stream = speaker.stream(TEXT, low, params())
+    next(stream)
+    with pytest.raises(KeyError):
+        stream.throw(KeyError("the consumer failed"))
+    assert np.array_equal(say(voice=low), expected)
+
+
+def test_a_voice_of_another_engine_is_refused(speaker):
+    with pytest.raises(InternalError):
+        next(speaker.stream(TEXT, object(), params()))
+
+
+# --- the lazy shell ----------------------------------------------------------------------------------------
+
+
+def engine(path, **changes) -> ChatterboxEngine:
+    usual = {"model": "original", "device": "cpu", "dtype": "float32", "max_segment_tokens": 1000, "watermark": True}
+    return ChatterboxEngine(**usual | {"model_path": path} | changes)
+
+
+def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):
+    lazy = engine(checkpoint, dtype="auto")
+    assert lazy.describe() == {"device": "cpu", "dtype": "auto", "loaded": False}
+    assert lazy.spec.default_voice == "default"
+    voices = []
+    jobs = [threading.Thread(target=lambda: voices.append(lazy.condition("default", None))) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+    assert len({id(voice) for voice in voices}) == 1
+    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "loaded": True}
+
+
+def test_without_the_watermark_the_reply_says_so_and_the_speech_is_the_same_but_for_it(checkpoint, say):
+    bare = engine(checkpoint, watermark=False)
+    chunks = list(bare.stream(TEXT, bare.condition("default", None), params(decode_mode="full")))
+    assert not any(chunk.watermarked for chunk in chunks)
+    marked, plain = say(decode_mode="full"), joined(iter(chunks))
+    assert marked.shape == plain.shape
+    assert 0 < np.abs(marked - plain).max() < 0.5 * np.abs(plain).max()
+
+
+def test_bfloat16_speaks_too(checkpoint):
+    half = engine(checkpoint, dtype="bfloat16")
+    speech = joined(half.stream(TEXT, half.condition("default", None), params()))
+    assert np.isfinite(speech).all()
+    assert half.describe()["dtype"] == "bfloat16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_clear_error(checkpoint):
+    with pytest.raises(ModelUnavailable, match="no CUDA GPU"):
+        engine(checkpoint, device="cuda").condition("default", None)
+
+
+def test_importing_the_engine_imports_no_torch():
+    code = "import sys, tts.chatterbox.engine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_reference_of_every_file_name_is_upstreams():
+    assert weights.FILES == ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt")

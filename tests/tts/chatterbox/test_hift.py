@@ -1,0 +1,104 @@
+"""The vocoder against upstream's, and its stream against one shot."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tts.chatterbox import hift as module
+from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.noise import NoiseTape
+from tts.chatterbox.rates import SAMPLES_PER_FRAME, SPEECH_CODES
+from tts.chatterbox.s3gen import MEL_BANDS, window_noise
+
+TOLERANCE = 1e-5  # of the peak
+
+
+@pytest.fixture(scope="module")
+def mel(speaker) -> torch.Tensor:
+    """A mel the flow really gave: smooth, with voiced and unvoiced stretches."""
+    prompt = speaker.built_in.flow
+    tokens = torch.randint(SPEECH_CODES, (1, 75), generator=torch.Generator().manual_seed(2))
+    noise = window_noise(NoiseTape(4, MEL_BANDS), prompt, 0, 75, torch.device("cpu"))
+    with torch.inference_mode():
+        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+
+
+def render(speaker, mel, sizes, seed=5):
+    stream, pieces, at = HiftStream(speaker.hift, seed), [], 0
+    with torch.inference_mode():
+        for size in sizes:
+            pieces.append(stream.push(mel[:, :, at : at + size]))
+            at += size
+        pieces += [stream.push(mel[:, :, at:]), stream.flush()]
+    return torch.cat(pieces)
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def test_one_shot_is_upstreams_for_the_same_phase_and_noise(speaker, oracle, mel):
+    """Upstream draws the phases, then the noise, from the global generator."""
+    samples = mel.shape[2] * SAMPLES_PER_FRAME
+    torch.manual_seed(11)
+    with torch.inference_mode():
+        theirs, _ = oracle.s3gen.mel2wav.inference(speech_feat=mel)
+        torch.manual_seed(11)
+        phase = torch.distributions.Uniform(-math.pi, math.pi).sample((1, 9, 1))[0]
+        phase[0] = 0.0
+        noise = torch.randn(1, 9, samples)
+        start = torch.zeros(9, 1, dtype=torch.float64)
+        source, _ = speaker.hift.excite(speaker.hift.pitch_hz(mel), start, phase, noise)
+        ours = speaker.hift.render(mel, source)
+    assert ours.shape == (samples,)
+    assert error(ours, theirs[0]) < 1e-3  # upstream sums 72,000 phases in float32, we in float64
+
+
+def test_the_mel_has_voiced_and_unvoiced_frames(speaker, mel):
+    """Or the tests here would say nothing about harmonics."""
+    with torch.inference_mode():
+        voiced = speaker.hift.pitch_hz(mel) > 10
+    assert voiced.any()
+
+
+@pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [16, 1, 0, 40, 3, 77], [149]])
+def test_a_stream_in_any_pieces_is_the_one_shot(speaker, mel, sizes):
+    whole = render(speaker, mel, [])
+    assert whole.shape == (mel.shape[2] * SAMPLES_PER_FRAME,)
+    assert error(render(speaker, mel, sizes), whole) < TOLERANCE
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 17, 18, 34])
+def test_short_clips(speaker, mel, frames):
+    clip = mel[:, :, :frames]
+    assert error(render(speaker, clip, [1] * frames), render(speaker, clip, [])) < TOLERANCE
+
+
+def test_the_negative_control_without_hold_back_the_stream_differs(speaker, mel, monkeypatch):
+    whole = render(speaker, mel, [])
+    monkeypatch.setattr(module, "HELD_FRAMES", module.F0_FRAMES)
+    assert error(render(speaker, mel, [32, 50, 50]), whole) > 100 * TOLERANCE
+
+
+def test_the_negative_control_a_restarted_phase_is_heard(speaker, mel):
+    whole = render(speaker, mel, [])
+    stream, pieces = HiftStream(speaker.hift, 5), []
+    with torch.inference_mode():
+        for at in (0, 50, 100):
+            pieces.append(stream.push(mel[:, :, at : at + 50]))
+            stream._phase = torch.zeros_like(stream._phase)
+        pieces.append(stream.flush())
+    assert error(torch.cat(pieces), whole) > 100 * TOLERANCE
+
+
+def test_samples_leave_as_soon_as_they_are_certain(speaker, mel):
+    stream = HiftStream(speaker.hift, 5)
+    with torch.inference_mode():
+        assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
+
+
+def test_no_weight_norm_is_left_to_be_recomputed(speaker):
+    assert not [n for n, _ in speaker.hift._network.named_parameters() if "parametrizations" in n]

@@ -1,0 +1,141 @@
+"""Our decoder against upstream's, same weights: the same logits, the same tokens."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tts.chatterbox import weights
+from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.sampling import TokenSampling
+from tts.chatterbox.speaker import text_tokens
+from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT, T3, generate
+
+CODES = slice(SPEECH_CODES)  # the ids that are sound
+CPU = torch.device("cpu")
+TEXT = "Hello there, this is a test."
+GREEDY = TokenSampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=1.0, repetition_penalty=1.2)
+
+
+def framed(tokens: Tensor, rows: int) -> Tensor:
+    return F.pad(F.pad(tokens.expand(rows, -1), (1, 0), value=START_TEXT), (0, 1), value=STOP_TEXT)
+
+
+def upstream_logits(t3, cond, text: Tensor, speech: list[int]) -> Tensor:
+    """Upstream's logits (steps + 1, 2, V) with `speech` forced, by its own embeddings and transformer."""
+    start = torch.full((2, 1), t3.hp.start_speech_token)
+    embeds, _ = t3.prepare_input_embeds(t3_cond=cond, text_tokens=framed(text, 2), speech_tokens=start, cfg_weight=0.5)
+    start_again = t3.speech_emb(start) + t3.speech_pos_emb.get_fixed_embedding(0)
+    forced = t3.speech_emb(torch.tensor([speech, speech])) + t3.speech_pos_emb.emb.weight[1 : len(speech) + 1]
+    out = t3.tfmr(inputs_embeds=torch.cat((embeds, start_again, forced), 1), use_cache=False)
+    return t3.speech_head(out.last_hidden_state[:, -len(speech) - 1 :]).transpose(0, 1)
+
+
+def our_logits(t3: T3, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True) -> Tensor:
+    embeds = t3.embed_prefix(conditioning, text, guided=guided)
+    cache = t3.new_cache(len(embeds), embeds.shape[1] + len(speech))
+    steps = [t3.prefill(embeds, cache)]
+    steps += [t3.decode_one_token(torch.tensor(token), i, cache) for i, token in enumerate(speech)]
+    return torch.stack(steps)
+
+
+@pytest.fixture(scope="module")
+def forced() -> list[int]:
+    return torch.randint(6561, (80,), generator=torch.Generator().manual_seed(5)).tolist()
+
+
+@pytest.fixture(scope="module")
+def expected(oracle, forced) -> Tensor:
+    with torch.inference_mode():
+        return upstream_logits(oracle.t3, oracle.conds.t3, text_tokens(oracle.tokenizer, TEXT), forced)
+
+
+def test_logits_are_upstreams_at_every_position(speaker, expected, forced):
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+    assert (ours - expected)[..., CODES].abs().max() < 1e-4
+    assert ((ours - expected).abs() / expected.abs().clamp(min=1.0)).max() < 1e-4  # the planted biases too
+
+
+def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, forced):
+    """Had `decode_one_token` used the position of the step before, the test above would be red."""
+    with torch.inference_mode():
+        t3, prefix = speaker.t3, speaker.listeners.prefix(speaker.built_in, 0.5)
+        embeds = t3.embed_prefix(prefix, text_tokens(speaker.tokenizer, TEXT), guided=True)
+        cache = t3.new_cache(2, embeds.shape[1] + 1)
+        t3.prefill(embeds, cache)
+        off = t3.decode_one_token(torch.tensor(forced[0]), 1, cache)
+    assert (off - expected[1]).abs().max() > 1e-2
+
+
+def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
+    half = T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5).bfloat16()
+        ours = our_logits(half, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+    assert F.cosine_similarity(ours, expected, dim=-1).min() > 0.999
+
+
+def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(speaker, expected, forced):
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced, guided=False)
+    assert ours.shape[1] == 1
+    assert (ours[:, 0] - expected[:, 0])[..., CODES].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("cfg_weight", [0.5, 1.0])
+def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Path, cfg_weight: float):
+    """min_p = 1 keeps the likeliest token alone, so upstream's random draw has one outcome."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from upstream import Conditionals, EnTokenizer, upstream_t3
+
+    theirs = upstream_t3(long_checkpoint)
+    cond = Conditionals.load(long_checkpoint / weights.BUILT_IN_VOICE).t3
+    text = text_tokens(EnTokenizer(str(long_checkpoint / weights.TOKENIZER)), TEXT)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs.inference(
+            t3_cond=cond,
+            text_tokens=framed(text, 2),
+            max_new_tokens=400,
+            temperature=0.8,
+            top_p=1.0,
+            min_p=1.0,
+            repetition_penalty=1.2,
+            cfg_weight=cfg_weight,
+        )[0].tolist()
+        ours = T3(weights.read_tensors(long_checkpoint, weights.T3_WEIGHTS), CPU, torch.float32)
+        knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
+        tokens = list(generate(ours, theirs.prepare_conditioning(cond), text, knobs, seed=0, max_tokens=400))
+    assert len(tokens) > 200
+    assert [*tokens, STOP_SPEECH] == expected
+
+
+def test_two_generations_advanced_in_turn_are_each_as_if_alone(speaker):
+    prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+    text = text_tokens(speaker.tokenizer, TEXT)
+    knobs = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
+
+    def start(seed: int):
+        return generate(speaker.t3, prefix, text, knobs, seed, 40)
+
+    with torch.inference_mode():
+        alone = list(start(1)), list(start(2))
+        a, b = start(1), start(2)
+        together = list(zip(*((next(a), next(b)) for _ in range(40)), strict=True))
+    assert [list(t) for t in together] == list(alone)
+    assert alone[0] != alone[1]
+
+
+def test_the_token_limit_holds(speaker):
+    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXT)
+    with torch.inference_mode():
+        assert len(list(generate(speaker.t3, prefix, text, GREEDY, 0, max_tokens=7))) == 7

@@ -1,0 +1,83 @@
+"""The streamed mark is the whole clip's mark, and it is there; PerTh's own weights, its own detector."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from tts.chatterbox.watermark import CONTEXT, HOP, WatermarkStage, can_carry
+
+RATE = 24000
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    """Three seconds of noise shaped and gated like speech."""
+    noise = np.random.default_rng(0).standard_normal(3 * RATE)
+    shaped = signal.lfilter(*signal.butter(2, [200, 3000], "band", fs=RATE), noise)
+    gate = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * np.arange(len(noise)) / RATE)
+    return (0.2 * shaped * gate).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def perth():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from perth import PerthImplicitWatermarker
+    return PerthImplicitWatermarker()
+
+
+def streamed(watermarker, clip, sizes):
+    stage, pieces, at = WatermarkStage(watermarker), [], 0
+    for size in [*sizes, len(clip)]:
+        pieces.append(stage.push(clip[at : at + size]))
+        at += size
+    return np.concatenate([*pieces, stage.flush()])
+
+
+def decibels(difference: np.ndarray, reference: np.ndarray) -> float:
+    return float(10 * np.log10((difference**2).sum() / (reference**2).sum()))
+
+
+@pytest.mark.parametrize("sizes", [[7200, 24000, 24000], [HOP] * 60, [1, 5000, 0, 333]])
+def test_the_streamed_mark_is_the_whole_clips(speaker, clip, sizes):
+    whole = speaker.watermarker.mark(clip)
+    pieces = streamed(speaker.watermarker, clip, sizes)
+    assert pieces.shape == clip.shape
+    assert decibels(pieces - whole, whole - clip) < -60
+
+
+def test_the_negative_control_pieces_marked_alone_are_not(speaker, clip):
+    whole = speaker.watermarker.mark(clip)
+    alone = np.concatenate([speaker.watermarker.mark(piece) for piece in np.split(clip, 6)])
+    assert decibels(alone - whole, whole - clip) > -60
+
+
+def test_it_is_detected_and_an_unmarked_control_is_not(speaker, clip, perth):
+    marked = streamed(speaker.watermarker, clip, [7200, 24000, 24000])
+    assert perth.get_watermark(marked, sample_rate=RATE, round=False).mean() >= 0.8
+    assert perth.get_watermark(clip, sample_rate=RATE, round=False).mean() <= 0.2
+
+
+@pytest.mark.parametrize("samples", [1, 239, 480, 481, 721, 5000])
+def test_lengths_are_kept(speaker, clip, samples):
+    assert speaker.watermarker.mark(clip[:samples]).shape == (samples,)
+
+
+def test_no_more_is_held_back_than_stated(speaker, clip):
+    stage = WatermarkStage(speaker.watermarker)
+    given = taken = 0
+    for at in range(0, 24000, 1000):
+        taken += 1000
+        given += len(stage.push(clip[at : at + 1000]))
+        assert taken - given <= stage.hold_back_s * RATE
+    assert stage.hold_back_s * RATE > CONTEXT
+
+
+def test_silence_carries_no_mark(clip):
+    assert can_carry(clip)
+    assert not can_carry(np.zeros(2400, np.float32))
+    assert not can_carry(np.empty(0, np.float32))

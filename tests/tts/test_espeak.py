@@ -1,0 +1,351 @@
+"""The offline engine, held to the protocol with the real library, and with child programs that fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import espeakng_loader
+import numpy as np
+import pytest
+
+from audio.decode import Reference
+from audio.pcm import Samples, peak_dbfs
+from tts import espeak
+from tts.engine import EngineVoice, SamplingParams, SpeechChunk
+from tts.espeak import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine
+from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
+
+SENTENCE = "The quick brown fox jumps over the lazy dog."
+LONG_TEXT = (SENTENCE + " ") * 111  # 4,995 characters
+PARAMS = SamplingParams(
+    exaggeration=0.5,
+    cfg_weight=0.5,
+    temperature=0.8,
+    top_p=1.0,
+    min_p=0.05,
+    repetition_penalty=1.2,
+    seed=17,
+    chunk_size_tokens=25,
+    context_window_tokens=50,
+    decode_mode="full",
+)
+WINDOW = replace(PARAMS, decode_mode="window")
+ENGINE = EspeakEngine()
+
+
+def stream(text: str, voice: str = "en-us", params: SamplingParams = PARAMS) -> Iterator[SpeechChunk]:
+    return ENGINE.stream(text, ENGINE.condition(voice, None), params)
+
+
+def speak(text: str, voice: str = "en-us", params: SamplingParams = PARAMS) -> Samples:
+    return np.concatenate([chunk.samples for chunk in stream(text, voice, params)])
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Every process started in the test. A `returncode` other than None means: ended, and reaped."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class RecordedPopen(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", RecordedPopen)
+    return started
+
+
+@pytest.fixture
+def run_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Puts another program in the place of the child."""
+
+    def write(program: str) -> None:
+        path = tmp_path / "child.py"
+        path.write_text(program)
+        monkeypatch.setattr(espeak, "CHILD", path)
+
+    return write
+
+
+# What it says of itself
+
+
+def test_the_spec_offers_what_the_contract_names() -> None:
+    spec = ENGINE.spec
+    names = [voice.name for voice in spec.voices]
+    assert {"en-us", "en-gb", "de", "fr", "es", "it", "pt", "pt-br", "nl", "pl", "sv", "ru"} <= set(names)
+    assert spec.default_voice == "en-us"
+    assert all(voice == EngineVoice(voice.language.lower(), voice.language) for voice in spec.voices)
+    assert (spec.sample_rate_hz, spec.can_clone, spec.languages) == (22_050, False, ())
+    assert json.loads(json.dumps(ENGINE.describe())) == {"device": "cpu", "dtype": "int16", "loaded": True}
+
+
+def test_a_token_is_a_whole_number_of_samples() -> None:
+    assert SAMPLES_PER_TOKEN * 25 == SAMPLE_RATE_HZ
+
+
+def test_importing_it_does_not_import_the_package() -> None:
+    program = "import sys, tts.espeak; sys.exit('espeakng_loader' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
+
+
+# Voices
+
+
+@pytest.mark.parametrize("voice", espeak.VOICE_FILES)
+def test_a_voice_is_of_its_language_and_speaks(voice: str) -> None:
+    """The child refuses to speak with any other voice file than the one named, so it is enough that the
+    file says the voice's language of itself (a priority above 5 means: only if there is none better).
+    """
+    file = Path(espeakng_loader.get_data_path(), "lang", espeak.VOICE_FILES[voice])
+    assert re.search(rf"^language\s+{voice.lower()}(\s+[1-5])?\s*$", file.read_text(errors="replace"), re.M)
+    samples = speak("2024", voice.lower())
+    assert len(samples) > 0.5 * SAMPLE_RATE_HZ
+    assert peak_dbfs(samples) > -12.0
+
+
+@pytest.mark.parametrize("identifier", ["gmw/nobody", "en", ""])
+def test_the_child_speaks_with_the_very_voice_or_not_at_all(identifier: str, caplog: pytest.LogCaptureFixture) -> None:
+    """After an unknown name eSpeak NG goes on with another voice, and "en" it takes for gmw/en."""
+    voice = replace(ENGINE.condition("en-us", None), identifier=identifier)
+    with pytest.raises(InternalError, match="failed to speak"):
+        list(ENGINE.stream("Hello.", voice, PARAMS))
+    assert "voice" in caplog.text
+
+
+def test_an_unknown_voice_is_refused_with_the_names_of_the_others() -> None:
+    for name in ("klingon", "EN-US", "", "gmw/en"):
+        with pytest.raises(UnknownVoice, match=f"{name}' is not a voice.* en-gb, .*pt-br"):
+            ENGINE.condition(name, None)
+
+
+def test_cloning_is_refused() -> None:
+    reference = Reference(np.zeros(24_000, np.float32), 24_000, 1.0, truncated=False)
+    with pytest.raises(Unsupported, match="can't clone"):
+        ENGINE.condition("en-us", reference)
+
+
+def test_without_the_package_it_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(ModelUnavailable, match=r"espeakng-loader.*`espeak`"):
+        ENGINE.condition("en-us", None)
+
+
+# Same request, same bytes
+
+
+def test_the_same_request_gives_the_same_bytes_whatever_else_runs() -> None:
+    """In one process eSpeak NG's lengths differ from call to call, and two threads at once abort it."""
+    requests = [(f"{SENTENCE} Number {number}.", voice) for number in (1, 2) for voice in ("en-us", "de")]
+    alone = [speak(*request).tobytes() for request in requests]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda request: speak(*request).tobytes(), requests * 3))
+    assert together == alone * 3
+    assert len(set(alone)) == len(requests)
+
+
+def test_no_sample_is_lost_whatever_the_buffers_of_the_library(run_instead: Callable[[str], None]) -> None:
+    as_asked = speak(SENTENCE)
+    program, changed = re.subn(r"(SYNCHRONOUS), 0,", r"\1, 1000,", espeak.CHILD.read_text())
+    run_instead(program)
+    assert changed == 1
+    assert np.array_equal(speak(SENTENCE), as_asked)
+
+
+def test_the_seed_changes_nothing() -> None:
+    assert np.array_equal(speak(SENTENCE), speak(SENTENCE, params=replace(PARAMS, seed=18)))
+
+
+# Chunks
+
+
+@pytest.mark.parametrize("chunk_size_tokens", [1, 7, 25, 200])
+def test_window_gives_exact_chunks_that_join_to_full(chunk_size_tokens: int) -> None:
+    params = replace(WINDOW, chunk_size_tokens=chunk_size_tokens)
+    chunks = list(stream(SENTENCE, params=params))
+    (full,) = stream(SENTENCE)
+    *others, last = (len(chunk.samples) for chunk in chunks)
+    assert set(others) <= {chunk_size_tokens * SAMPLES_PER_TOKEN}
+    assert 0 < last <= chunk_size_tokens * SAMPLES_PER_TOKEN
+    assert np.concatenate([chunk.samples for chunk in chunks]).tobytes() == full.samples.tobytes()
+    assert [chunk.finish_reason for chunk in chunks] == [None] * len(others) + ["stop"]
+    assert full.finish_reason == "stop"
+    assert {(chunk.speech_tokens, chunk.watermarked) for chunk in chunks} == {(None, False)}
+
+
+@pytest.mark.parametrize(("sent_samples", "lengths"), [(0, [0]), (882, [882]), (883, [882, 1]), (1764, [882, 882])])
+def test_the_last_chunk_says_so_even_where_it_is_full_or_empty(
+    sent_samples: int, lengths: list[int], run_instead: Callable[[str], None]
+) -> None:
+    run_instead(f"import sys; sys.stdin.read(); sys.stdout.buffer.write(bytes({2 * sent_samples}))")
+    chunks = list(stream("-", params=replace(WINDOW, chunk_size_tokens=1)))
+    assert [len(chunk.samples) for chunk in chunks] == lengths
+    assert [chunk.finish_reason for chunk in chunks] == [None] * (len(lengths) - 1) + ["stop"]
+
+
+def test_samples_are_the_16_bit_ones_of_the_child(run_instead: Callable[[str], None]) -> None:
+    levels = [0, 1, -1, 16_384, 32_767, -32_768]
+    run_instead(f"import array, sys; sys.stdout.buffer.write(array.array('h', {levels}).tobytes())")
+    (chunk,) = stream("-")
+    assert chunk.samples.dtype == np.float32
+    assert chunk.samples.tolist() == [level / 32_768 for level in levels]
+
+
+def test_block_is_not_offered() -> None:
+    with pytest.raises(Unsupported, match="block"):
+        list(stream(SENTENCE, params=replace(PARAMS, decode_mode="block")))
+
+
+# Text
+
+
+@pytest.mark.parametrize("mark", ["\0", "\x01", "\x01" * 3, "\x1b", "\x85", "\ud800"])
+def test_a_control_character_is_a_space(mark: str) -> None:
+    """NUL ended the text unheard, and U+0001 made "20P" an order to speak lower."""
+    assert np.array_equal(speak(f"hello {mark}20P world"), speak("hello " + " " * len(mark) + "20P world"))
+
+
+def test_markup_is_read_out_like_any_other_text() -> None:
+    """In its SSML mode the break is 5 s of silence; in its phoneme mode the brackets hold "hello"."""
+    pause = speak('Wait, <break time="5s"/> I said.')
+    (loud,) = np.nonzero(np.abs(pause) > 0.01)
+    assert max(after - before for before, after in pairwise(loud)) < SAMPLE_RATE_HZ
+    assert len(pause) > len(speak("Wait, I said.")) + SAMPLE_RATE_HZ
+    assert len(speak("[[h@l'oU]]")) > 2 * len(speak("hello"))
+
+
+@pytest.mark.parametrize(
+    ("voice", "text"),
+    [
+        ("en-us", "Well done 👩‍👩‍👧 🎉!"),
+        ("ar", "صباح الخير، كيف حالك؟"),
+        ("zh", "早上好，你好吗？"),
+        ("fr", "Ça va, œuf?"),
+    ],
+)
+def test_any_script_is_spoken(voice: str, text: str) -> None:
+    samples = speak(text, voice)
+    assert len(samples) > 0.5 * SAMPLE_RATE_HZ
+    assert peak_dbfs(samples) > -12.0
+
+
+def test_five_thousand_characters_are_spoken_to_the_end() -> None:
+    samples = speak(LONG_TEXT)
+    assert len(samples) == pytest.approx(111 * len(speak(SENTENCE)), rel=0.15)
+    assert peak_dbfs(samples[-SAMPLE_RATE_HZ:]) > -12.0
+
+
+# Exaggeration
+
+
+def pitch_spread(samples: Samples) -> float:
+    """The standard deviation of the pitch over voiced frames, in octaves; autocorrelation of 40 ms frames."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, 882)[::441]
+    frames = frames[np.abs(frames).max(axis=1) > 0.1]  # (T, 882)
+    spectra = np.fft.rfft(frames - frames.mean(axis=1, keepdims=True), 2048)
+    correlation = np.fft.irfft(np.abs(spectra) ** 2)  # (T, 2048)
+    shortest, longest = SAMPLE_RATE_HZ // 250, SAMPLE_RATE_HZ // 60
+    lags = shortest + correlation[:, shortest:longest].argmax(axis=1)
+    voiced = correlation.max(axis=1) * 0.5 < correlation[np.arange(len(lags)), lags]
+    return float(np.log2(lags[voiced]).std())
+
+
+def test_exaggeration_widens_the_pitch_range() -> None:
+    text = "Really? You did that? I can't believe it, how wonderful!"
+    flat, lively = (speak(text, params=replace(PARAMS, exaggeration=value)) for value in (0.0, 1.0))
+    assert pitch_spread(lively) > 1.3 * pitch_spread(flat)
+
+
+def test_half_exaggeration_is_how_espeak_speaks_by_itself(run_instead: Callable[[str], None]) -> None:
+    as_asked = speak(SENTENCE)
+    program, left_out = re.subn(r".*espeak_SetParameter\(RANGE.*\n", "", espeak.CHILD.read_text())
+    run_instead(program)
+    assert left_out == 1
+    assert np.array_equal(speak(SENTENCE), as_asked)
+
+
+# The child's end
+
+
+def test_nothing_starts_before_the_first_chunk_is_asked_for(children: list[subprocess.Popen[bytes]]) -> None:
+    chunks = stream(SENTENCE)
+    assert children == []
+    next(chunks)
+    assert len(children) == 1
+
+
+def test_closing_early_kills_and_reaps_the_child(children: list[subprocess.Popen[bytes]]) -> None:
+    chunks = stream(LONG_TEXT, params=WINDOW)
+    next(chunks)
+    (child,) = children
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits to be read, it does not run ahead
+        child.wait(0.5)
+    chunks.close()  # type: ignore[attr-defined]
+    assert child.returncode == -signal.SIGKILL
+    assert child.stdout is not None
+    assert child.stdout.closed
+
+
+def test_a_child_that_fails_is_an_internal_error_and_its_words_go_to_the_log(
+    children: list[subprocess.Popen[bytes]],
+    run_instead: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_instead("import sys; sys.stdout.buffer.write(bytes(100_000)); sys.exit('the reason')")
+    chunks = stream(SENTENCE, params=WINDOW)
+    assert len(next(chunks).samples) == SAMPLE_RATE_HZ
+    with pytest.raises(InternalError, match=r"failed to speak the text \(exit status 1\)$"):
+        list(chunks)
+    assert children[0].returncode == 1
+    assert "the reason" in caplog.text
+
+
+def test_a_child_that_crashes_before_it_reads_is_an_internal_error(
+    children: list[subprocess.Popen[bytes]], run_instead: Callable[[str], None]
+) -> None:
+    run_instead("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(InternalError, match="exit status -11"):
+        list(stream("word " * 50_000))
+    assert children[0].returncode == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize(("before", "error"), [("", "gave no sound"), ("os.close(1)", "failed to speak")])
+def test_a_child_that_hangs_is_given_up(
+    before: str,
+    error: str,
+    children: list[subprocess.Popen[bytes]],
+    run_instead: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_instead(f"import os, time\n{before}\ntime.sleep(60)")
+    monkeypatch.setattr(espeak, "STALL_LIMIT_S", 0.2)
+    with pytest.raises(InternalError, match=error):
+        list(stream(SENTENCE))
+    assert children[0].returncode == -signal.SIGKILL
+
+
+def test_a_warning_of_the_child_is_logged(run_instead: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+    run_instead("import sys; sys.stderr.write('no dictionary')")
+    list(stream(SENTENCE))
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "eSpeak NG's child: no dictionary")
+    ]
+
+
+def test_a_voice_of_another_engine_is_a_fault_of_the_caller() -> None:
+    class Stranger:
+        voice = "en-us"
+
+    with pytest.raises(TypeError, match="not conditioned"):
+        next(ENGINE.stream(SENTENCE, Stranger(), PARAMS))

@@ -1,0 +1,70 @@
+"""Upstream's own classes on a seeded checkpoint: the oracle. Nothing here is used outside tests and benchmarks.
+
+Upstream hard-wires its sizes, so the networks are built small first and handed to upstream's objects, whose
+methods are then upstream's, untouched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tts.chatterbox import networks, weights
+
+networks.import_upstream()
+
+from chatterbox.models.s3gen.s3gen import S3Token2Wav  # noqa: E402
+from chatterbox.models.t3 import T3  # noqa: E402
+from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS  # noqa: E402
+from chatterbox.models.t3.modules.perceiver import Perceiver  # noqa: E402
+from chatterbox.models.t3.modules.t3_config import T3Config  # noqa: E402
+from chatterbox.models.tokenizers import EnTokenizer  # noqa: E402
+from chatterbox.tts import ChatterboxTTS, Conditionals  # noqa: E402
+
+
+class UpstreamS3Gen(S3Token2Wav):
+    """Upstream's S3Gen around networks of another size."""
+
+    def __init__(self, parts: networks.S3GenNetworks) -> None:
+        nn.Module.__init__(self)
+        from chatterbox.models.s3gen.utils.mel import mel_spectrogram
+
+        self.tokenizer, self.speaker_encoder = parts.tokenizer, parts.speaker_encoder
+        self.flow, self.mel2wav = parts.flow, parts.mel2wav
+        self.mel_extractor, self.meanflow, self.resamplers = mel_spectrogram, False, {}
+        n = 24000 // 50
+        fade = torch.zeros(2 * n)
+        fade[n:] = (torch.cos(torch.linspace(torch.pi, 0, n)) + 1) / 2
+        self.register_buffer("trim_fade", fade, persistent=False)
+
+
+def upstream_t3(directory: Path) -> T3:
+    """Upstream's T3 with the checkpoint's weights, strictly loaded."""
+    state = weights.read_tensors(directory, weights.T3_WEIGHTS)
+    width, layers = state["text_emb.weight"].shape[1], networks._count(state, "tfmr.layers.")
+    LLAMA_CONFIGS["seeded"] = LLAMA_CONFIGS["Llama_520M"] | {
+        "hidden_size": width,
+        "intermediate_size": len(state["tfmr.layers.0.mlp.gate_proj.weight"]),
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "num_key_value_heads": width // 64,
+    }
+    config = T3Config.english_only()
+    config.llama_config_name = "seeded"
+    t3 = T3(config)
+    queries = state["cond_enc.perceiver.pre_attention_query"].shape[1]
+    t3.cond_enc.perceiver = Perceiver(queries, width, width)
+    t3.load_state_dict(state)
+    return t3.eval()
+
+
+def upstream_tts(directory: Path) -> ChatterboxTTS:
+    """Upstream's whole engine on a checkpoint of any size."""
+    cpu = torch.device("cpu")
+    parts = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), cpu)
+    encoder = networks.build_voice_encoder(weights.read_tensors(directory, weights.VOICE_ENCODER), cpu)
+    tokenizer = EnTokenizer(str(directory / weights.TOKENIZER))
+    conds = Conditionals.load(directory / weights.BUILT_IN_VOICE)
+    return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder, tokenizer, "cpu", conds)
