@@ -28,7 +28,7 @@ class JobClock:
     """The times of one job, in seconds since its door took it in."""
 
     entered_at: float = field(default_factory=time.monotonic)
-    started_at: float = 0.0
+    started_at: float = field(default_factory=time.monotonic)
     first_bytes_at: float | None = None
 
     def start(self) -> None:

@@ -1,0 +1,382 @@
+"""The client: asks a deployed or local endpoint for speech, saves it, and checks what came back.
+
+    RUNPOD_API_KEY=… RUNPOD_ENDPOINT_ID=… python sync_test.py --text "Hello." [--stream]
+    python sync_test.py --url http://localhost:8000      # beside `python handler.py --rp_serve_api`
+
+It knows the worker's contract and RunPod's HTTP API, but not the worker's code, nor which engine speaks.
+Exit status: 0 all is well, 1 the job or a check failed, 2 the endpoint could not be asked.
+"""
+
+import argparse
+import base64
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import soundfile
+
+Json = dict[str, Any]
+
+TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a person."
+RUNSYNC_WAIT_MS = 5_000  # then the answer is IN_QUEUE or IN_PROGRESS, and there is progress to show
+STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
+SILENCE_PEAK = 0.001  # -60 dBFS
+CONTAINERS = {"wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+TOLERANCE_S = {"wav": (-0.001, 0.001), "opus": (-0.05, 0.05), "mp3": (-0.05, 0.05)}  # decoded minus claimed
+STREAMED_TOLERANCE_S = TOLERANCE_S | {"mp3": (-0.001, 0.131)}  # its header can't carry the padding's length
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+REFUSALS = {
+    401: "The API key was refused (401): check RUNPOD_API_KEY.",
+    404: "The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.",
+}
+
+
+class Trouble(Exception):
+    """The endpoint could not be asked; the text is one plain sentence."""
+
+    exit_status = 2
+
+
+class JobFailed(Trouble):
+    """It was asked, and the answer is not speech; `error` is the job's own `CODE: text` where it gave one."""
+
+    exit_status = 1
+
+    def __init__(self, error: Any) -> None:
+        self.error = error_text(error)
+        super().__init__(f"The job failed: {self.error}")
+
+
+@dataclass(slots=True)
+class Watch:
+    """The time since a job was sent, its deadline, and the progress lines."""
+
+    timeout_s: float
+    quiet: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+    status: str = "no answer yet"
+    shown_s: float = 0.0
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+    def remaining_s(self) -> float:
+        remaining_s = self.timeout_s - self.elapsed_s()
+        if remaining_s <= 0:
+            raise self.timed_out()
+        return remaining_s
+
+    def timed_out(self) -> Trouble:
+        return Trouble(f"No result within {self.timeout_s:g} s (last: {self.status}).")
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            print(f"{self.elapsed_s():7.2f} s  {line}", flush=True)
+
+    def show(self, status: str) -> None:
+        if status != self.status or self.elapsed_s() > self.shown_s + PROGRESS_EVERY_S:
+            self.say(status)
+            self.status, self.shown_s = status, self.elapsed_s()
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where jobs go: the production API, polled with GET, or the SDK's local server, polled with POST."""
+
+    url: str
+    poll_method: str
+    session: requests.Session
+
+    def call(self, path: str, watch: Watch, job_input: Json | None = None) -> Json:
+        """Submit `job_input`, or poll a job; the job as it now stands."""
+        method, body = (self.poll_method, None) if job_input is None else ("POST", {"input": job_input})
+        try:
+            answer = self.session.request(method, f"{self.url}/{path}", json=body, timeout=watch.remaining_s())
+        except requests.Timeout as exc:
+            raise watch.timed_out() from exc
+        except requests.RequestException as exc:
+            raise Trouble(f"Could not reach {self.url} ({type(exc).__name__}).") from exc
+        job = job_in(answer)
+        watch.show(job["status"])
+        return job
+
+
+def job_in(answer: requests.Response) -> Json:
+    """The job in an HTTP answer; the sentence for any other answer."""
+    if not answer.ok:
+        other = f"{answer.url} answered {answer.status_code}: {answer.text[:200]!r}."
+        raise Trouble(REFUSALS.get(answer.status_code, other))
+    job = json_or_text(answer.text)
+    if not isinstance(job, dict) or "status" not in job:
+        raise Trouble(f"{answer.url} did not answer with a job: is this the right address?")
+    return job
+
+
+def json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def error_text(error: Any) -> str:
+    """The `CODE: text` in a job's error: a string, JSON in a string, or dicts around either."""
+    if isinstance(error, str):
+        parsed = json_or_text(error)
+        return error_text(parsed) if isinstance(parsed, dict) else error.split("\n")[0]
+    if not isinstance(error, dict):
+        return str(error)[:200]
+    named = (error.get(key) for key in ("error", "detail", "message", "error_message"))
+    return next((error_text(inner) for inner in named if inner), json.dumps(error))
+
+
+def output_of(job: Json) -> list[Json]:
+    """What a finished job holds: its events, or one joined reply."""
+    if job["status"] != "COMPLETED":
+        raise JobFailed(job.get("error") or job.get("output") or f"it ended as {job['status']}")
+    output = job.get("output")
+    if not output:
+        raise JobFailed("it is COMPLETED but empty; a result too large, or a stream (try --stream)?")
+    return [event_in(event) for event in (output if isinstance(output, list) else [output])]
+
+
+def event_in(event: Any) -> Json:
+    if not isinstance(event, dict):
+        raise JobFailed(f"its output is not this worker's: {str(event)[:80]!r}")
+    if event.get("error") or event.get("type") == "error":
+        raise JobFailed(event)
+    return event
+
+
+def run_sync(door: Door, job_input: Json, watch: Watch) -> list[Json]:
+    """Ask through /runsync; an answer that comes before the job's end is followed through /status."""
+    job = door.call(f"runsync?wait={RUNSYNC_WAIT_MS}", watch, job_input)
+    while job["status"] not in FINAL:
+        time.sleep(STATUS_POLL_S)
+        job = door.call(f"status/{job.get('id')}", watch)
+    return output_of(job)
+
+
+def run_stream(door: Door, job_input: Json, watch: Watch) -> Iterator[Json]:
+    """Ask through /run and poll /stream: the events as they come, until the job's end and all are read."""
+    job_id, ended = door.call("run", watch, job_input).get("id"), False
+    while True:
+        answer = door.call(f"stream/{job_id}", watch)
+        events = [event_in(item.get("output")) for item in answer.get("stream") or []]
+        yield from events
+        ended = ended or any(event.get("type") == "end" for event in events)
+        if answer["status"] in FINAL and (ended or not events):
+            break
+        time.sleep(STREAM_POLL_S)
+    if answer["status"] != "COMPLETED":
+        output_of(answer if "error" in answer else door.call(f"status/{job_id}", watch))
+    if not ended:
+        raise JobFailed("its stream has no end event; was the endpoint started with STREAMING=true?")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What came of one request: the reply without its audio, the file, and the client's own clock."""
+
+    door: Door
+    asked_format: str
+    reply: Json
+    path: Path
+    audio_bytes: int
+    first_bytes_s: float
+    total_s: float
+
+
+def speak(door: Door, job_input: Json, path: Path, watch: Watch, stream: bool) -> Spoken:
+    """Run the job and save its audio; with `stream` the file grows as the events come."""
+    reply: Json = {}
+    audio_bytes, first_bytes_s = 0, math.nan
+    for reply in (run_stream if stream else run_sync)(door, job_input, watch):
+        if "audio" in reply:
+            first_bytes_s = first_bytes_s if audio_bytes else watch.elapsed_s()
+            count = save(path, reply.pop("audio"), "ab" if audio_bytes else "wb")
+            audio_bytes += count
+            watch.say(f"chunk {reply.get('index', 0)}: {count} bytes")
+    return Spoken(door, job_input["output_format"], reply, path, audio_bytes, first_bytes_s, watch.elapsed_s())
+
+
+def save(path: Path, audio: str, mode: str) -> int:
+    try:
+        data = base64.b64decode(audio, validate=True)
+    except ValueError as exc:
+        raise JobFailed("the audio in its reply is not base64") from exc
+    with path.open(mode) as file:
+        return file.write(data)
+
+
+# The four checks: each gives what is wrong, in words.
+
+
+def speech_faults(spoken: Spoken) -> list[str]:
+    names = ("sample_rate", "text", "parameters", "duration", "bytes", "format", "metrics")
+    faults = [f"the reply has no {name}" for name in names if name not in spoken.reply]
+    return faults if spoken.audio_bytes else [*faults, "there is no audio"]
+
+
+def file_faults(spoken: Spoken) -> list[str]:
+    """The file, decoded, against what the reply claims and the request asked for."""
+    reply, asked = spoken.reply, spoken.asked_format
+    try:
+        info = soundfile.info(spoken.path)
+        samples, rate_hz = soundfile.read(spoken.path, dtype="float32")
+    except soundfile.LibsndfileError as exc:
+        return [f"{spoken.path} does not decode: {exc.error_string}"]
+    over_s = len(samples) / rate_hz - (reply.get("duration") or math.nan)
+    low_s, high_s = (STREAMED_TOLERANCE_S if reply.get("type") == "end" else TOLERANCE_S)[asked]
+    claims = (
+        (reply.get("format") == asked, f"asked for {asked}, the reply says {reply.get('format')}"),
+        ((info.format, info.subtype) == CONTAINERS[asked], f"the file is {info.format} {info.subtype}"),
+        (spoken.audio_bytes == reply.get("bytes"), f"{spoken.audio_bytes} bytes, not {reply.get('bytes')}"),
+        (rate_hz == reply.get("sample_rate"), f"{rate_hz} Hz, not {reply.get('sample_rate')}"),
+        (info.channels == 1, f"{info.channels} channels"),
+        (low_s <= over_s <= high_s, f"{over_s:+.3f} s off the duration in the reply"),
+        (abs(samples).max(initial=0) > SILENCE_PEAK, "it is silent"),
+    )
+    return [fault for holds, fault in claims if not holds]
+
+
+def performance_faults(spoken: Spoken) -> list[str]:
+    metrics = spoken.reply.get("metrics", {})
+    names = ("latency_to_first_chunk", "rtf", "chunk_count")
+    faults = [f"{name} is {metrics.get(name)}" for name in names if not is_positive(metrics.get(name))]
+    return faults or [f"RTF {metrics['rtf']} is slower than speech"] * (metrics["rtf"] >= 1)
+
+
+def is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def validation_faults(spoken: Spoken) -> list[str]:
+    hot = refusal(spoken.door, {"text": "Hello.", "temperature": 3.5})
+    unknown = refusal(spoken.door, {"text": "Hello.", "operation": "sing"})
+    claims = (
+        (hot.startswith("INVALID_INPUT:") and "temperature" in hot, f"temperature 3.5 gave {hot!r}"),
+        (unknown.startswith("UNKNOWN_OPERATION:"), f"the operation sing gave {unknown!r}"),
+    )
+    return [fault for holds, fault in claims if not holds]
+
+
+def refusal(door: Door, job_input: Json) -> str:
+    """The `CODE: text` with which the endpoint refuses a job."""
+    try:
+        run_sync(door, job_input, Watch(PROBE_TIMEOUT_S, quiet=True))
+    except JobFailed as exc:
+        return exc.error
+    return "no error"
+
+
+def passed(spoken: Spoken) -> bool:
+    """Run the checks and print their verdicts."""
+    results = [(name, check(spoken)) for name, check in CHECKS]
+    for number, (name, faults) in enumerate(results, start=1):
+        print(f"FAIL  {number} {name}: {'; '.join(faults)}" if faults else f"PASS  {number} {name}")
+    return not any(faults for _, faults in results)
+
+
+CHECKS: tuple[tuple[str, Callable[[Spoken], list[str]]], ...] = (
+    ("generate speech from text", speech_faults),
+    ("save the audio", file_faults),
+    ("streaming performance", performance_faults),
+    ("parameter validation", validation_faults),
+)
+
+
+# The command line.
+
+
+def print_table(spoken: Spoken) -> None:
+    reply, metrics = spoken.reply, spoken.reply.get("metrics", {})
+    first_s, total_s = metrics.get("latency_to_first_chunk"), metrics.get("total_generation_time")
+    rows = {
+        "duration": f"{reply.get('duration')} s",
+        "first chunk": f"{first_s} s at the worker, {spoken.first_bytes_s:.2f} s here",
+        "total": f"{total_s} s at the worker, {spoken.total_s:.2f} s here",
+        "RTF": f"{metrics.get('rtf')} ({metrics.get('chunk_count')} chunks)",
+        "format": f"{reply.get('format')}, {reply.get('sample_rate')} Hz, {spoken.audio_bytes} bytes",
+        "voice": f"{reply.get('voice')} ({reply.get('voice_mode')})",
+        "seed": reply.get("seed"),
+        "warnings": "; ".join(reply.get("warnings", [])) or "none",
+        "saved as": spoken.path,
+    }
+    print("\n".join(f"  {name:<12} {value}" for name, value in rows.items()))
+
+
+def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Ask an endpoint for speech, save it, check what came back.")
+    add = parser.add_argument
+    add("--endpoint", default=environ.get("RUNPOD_ENDPOINT_ID"), help="its id (RUNPOD_ENDPOINT_ID)")
+    add("--url", help="the SDK's local server instead, such as http://localhost:8000")
+    add("--api-base", default="https://api.runpod.ai/v2", help="the production API (%(default)s)")
+    add("--text", default=TEXT)
+    add("--voice", help="one of the endpoint's predefined voices")
+    add("--clone", type=Path, metavar="FILE", help="a recording of the voice to speak with")
+    add("--format", choices=list(CONTAINERS), default="wav")
+    add("--rate", type=int, metavar="HZ", help="the sample rate")
+    add("--output", type=Path, metavar="FILE", help="where to save the audio (output.<format>)")
+    add("--stream", action="store_true", help="read /stream; for endpoints started with STREAMING=true")
+    add("--timeout", type=float, default=600.0, metavar="S", help="give up after this long (%(default)g)")
+    add("--param", action="append", default=[], metavar="KEY=VALUE", help="any other field, as JSON or text")
+    add("--no-checks", action="store_true", help="only speak and save")
+    return parser.parse_args(argv)
+
+
+def request_input(options: argparse.Namespace) -> Json:
+    """The job's input: the named options, then every --param."""
+    job_input = {"operation": "tts", "text": options.text, "output_format": options.format}
+    optional = {"voice": options.voice, "sample_rate": options.rate}
+    job_input |= {name: value for name, value in optional.items() if value is not None}
+    if options.clone:
+        reference = base64.b64encode(options.clone.read_bytes()).decode()
+        job_input |= {"voice_mode": "clone", "reference_audio": reference}
+    for param in options.param:
+        name, equals, value = param.partition("=")
+        if not equals or name in job_input:
+            raise Trouble(f"--param {param}: give KEY=VALUE, for a field that no other option has set.")
+        job_input[name] = json_or_text(value)
+    return job_input
+
+
+def door_for(options: argparse.Namespace, environ: Mapping[str, str], session: requests.Session) -> Door:
+    if options.url:
+        return Door(options.url.rstrip("/"), "POST", session)
+    key = environ.get("RUNPOD_API_KEY")
+    if not (key and options.endpoint):
+        raise Trouble("Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
+    session.headers["Authorization"] = f"Bearer {key}"
+    return Door(f"{options.api_base.rstrip('/')}/{options.endpoint}", "GET", session)
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    path = options.output or Path(f"output.{options.format}")
+    with requests.Session() as session:
+        door = door_for(options, environ, session)
+        spoken = speak(door, request_input(options), path, Watch(options.timeout), options.stream)
+        print_table(spoken)
+        return 0 if options.no_checks or passed(spoken) else 1
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    try:
+        return run(options_from(argv, environ), environ)
+    except Trouble as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_status
+    except OSError as exc:
+        print(f"Cannot use {exc.filename}: {exc.strerror}.", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,406 @@
+"""A small RunPod on loopback: the queue's two sides, to watch the SDK's real job loop from outside.
+
+The worker's side (job-take, job-stop, job-done, job-stream, ping) is what `runpod.serverless.start` talks to;
+the client's side (/run, /runsync, /status, /stream, /cancel) is the production API. It does not know what a
+job means: inputs and outputs are JSON that passes through, and every post is kept with the time it came.
+
+    with FakeRunPod() as fake, worker_process([sys.executable, "handler.py"], log, fake.worker_env()):
+        job = fake.wait(fake.submit({"text": "Hello."}))
+        assert job.status == "COMPLETED" and len(job.posted) == 1
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+Json = dict[str, Any]
+
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+CLIENT_DOORS = frozenset({"run", "runsync", "status", "stream", "cancel"})
+STREAM_EVENT_LIMIT_BYTES = 1_000_000
+RESULT_LIMIT_BYTES = {"run": 10_000_000, "runsync": 20_000_000}  # by the door the job came in by
+TICK_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One body that the worker sent, and when it had arrived whole (`time.monotonic()`)."""
+
+    at_s: float
+    body: Json
+    size_bytes: int
+    is_stream: bool
+
+    @property
+    def output(self) -> Any:
+        return self.body.get("output")
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as the platform sees it: `events` are its job-stream posts, `posted` its job-done posts."""
+
+    id: str
+    input: Any
+    door: str = "run"
+    execution_timeout_s: float | None = None
+    status: str = "IN_QUEUE"
+    output: Any = None
+    error: Any = None
+    events: list[Post] = field(default_factory=list)
+    posted: list[Post] = field(default_factory=list)
+    refused: list[Post] = field(default_factory=list)  # over a limit: answered 400, delivered to nobody
+    submitted_s: float = field(default_factory=time.monotonic)
+    taken_s: float | None = None
+    done_s: float | None = None
+    stop_sent_s: float | None = None
+    events_read: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    def settle(self, status: str) -> None:
+        if not self.is_final:
+            self.status, self.done_s = status, time.monotonic()
+
+    def view(self) -> Json:
+        """The answer of /status, /runsync and /cancel."""
+        times = {
+            "delayTime": _ms(self.submitted_s, self.taken_s),
+            "executionTime": _ms(self.taken_s, self.done_s),
+        }
+        shown = {"id": self.id, "status": self.status, **times, "output": self.output, "error": self.error}
+        return {name: value for name, value in shown.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    at_s: float
+    job_ids: tuple[str, ...]
+
+
+class FakeRunPod:
+    """The server. State changes in single atomic steps, so tests may read it from their own thread."""
+
+    def __init__(
+        self,
+        *,
+        poll_s: float = 1.0,  # production holds polls for up to 90 s, and SIGTERM waits for them
+        max_runsync_wait_s: float = 90.0,
+        enforce_limits: bool = False,
+        api_key: str = "fake-key",
+        endpoint: str = "fake-endpoint",
+    ) -> None:
+        self.poll_s, self.max_runsync_wait_s, self.enforce_limits = poll_s, max_runsync_wait_s, enforce_limits
+        self.api_key, self.endpoint, self.pod_id = api_key, endpoint, "fake-pod"
+        self.jobs: dict[str, Job] = {}
+        self.pings: list[Ping] = []
+        self.batch_sizes: list[int] = []  # what each job-take asked for
+        self._queue: deque[Job] = deque()
+        self._stops: deque[Job] = deque()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    # For tests.
+
+    @property
+    def base_url(self) -> str:
+        """What production calls https://api.runpod.ai/v2."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}/v2"
+
+    def worker_env(self) -> dict[str, str]:
+        """The variables that make a process with this environment a worker of this endpoint."""
+        root, query = f"{self.base_url}/{self.endpoint}", "gpu=fake"
+        return {
+            "RUNPOD_WEBHOOK_GET_JOB": f"{root}/job-take/$ID?{query}",
+            "RUNPOD_WEBHOOK_POST_OUTPUT": f"{root}/job-done/$RUNPOD_POD_ID/$ID?{query}",
+            "RUNPOD_WEBHOOK_POST_STREAM": f"{root}/job-stream/$RUNPOD_POD_ID/$ID?{query}",
+            "RUNPOD_WEBHOOK_PING": f"{root}/ping/$RUNPOD_POD_ID",
+            "RUNPOD_PING_INTERVAL": "1000",  # ms; below 1000 the SDK rounds to 0 and spins
+            "RUNPOD_AI_API_KEY": self.api_key,
+            "RUNPOD_POD_ID": self.pod_id,
+            "RUNPOD_ENDPOINT_ID": self.endpoint,
+            "RUNPOD_LOG_LEVEL": "INFO",
+            "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",  # they want 8.8.8.8:53
+            "RUNPOD_SKIP_GPU_CHECK": "true",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def submit(self, job_input: Any, *, execution_timeout_s: float | None = None) -> str:
+        """Queue a job as /run does; returns its id."""
+        return self._enqueue(Job(f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s)).id
+
+    def cancel(self, job_id: str) -> None:
+        """The SDK loses a stop that comes before the handler has started, some 0.1 s after the take."""
+        self._stop(self.jobs[job_id], "CANCELLED")
+
+    def time_out(self, job_id: str) -> None:
+        self._stop(self.jobs[job_id], "TIMED_OUT")
+
+    def wait(self, job_id: str, timeout_s: float = 10.0) -> Job:
+        """The job once its status is final; TimeoutError, with the status it has, when that takes longer."""
+        job = self.jobs[job_id]
+        wait_until(lambda: job.is_final, timeout_s, lambda: f"job {job_id} is {job.status}")
+        return job
+
+    # The life of a job.
+
+    def _enqueue(self, job: Job) -> Job:
+        self.jobs[job.id] = job
+        self._queue.append(job)
+        return job
+
+    def _take(self) -> Job:
+        job = self._queue.popleft()
+        job.status, job.taken_s = "IN_PROGRESS", time.monotonic()
+        if job.execution_timeout_s is not None:
+            self._loop.call_later(job.execution_timeout_s, self._stop, job, "TIMED_OUT")
+        return job
+
+    def _stop(self, job: Job, status: str) -> None:
+        """Cancel or time out: a queued job is forgotten, a running one goes to job-stop."""
+        if job.status == "IN_QUEUE":
+            self._queue.remove(job)
+        elif job.status == "IN_PROGRESS":
+            self._stops.append(job)
+        job.settle(status)
+
+    def _complete(self, job: Job, post: Post) -> None:
+        job.posted.append(post)
+        if not job.is_final:
+            job.output, job.error = post.output, post.body.get("error")
+            job.settle("FAILED" if job.error is not None else "COMPLETED")
+
+    def _too_large(self, post: Post, limit_bytes: int) -> bool:
+        return self.enforce_limits and post.size_bytes > limit_bytes
+
+    # The worker's side.
+
+    async def _job_take(self, request: web.Request) -> web.Response:
+        self.batch_sizes.append(1)
+        if not await self._until(lambda: bool(self._queue), self.poll_s):
+            return web.Response(status=204)
+        job = self._take()
+        return web.json_response({"id": job.id, "input": job.input})
+
+    async def _job_take_batch(self, request: web.Request) -> web.Response:
+        wanted = int(request.query["batch_size"])
+        self.batch_sizes.append(wanted)
+        if not await self._until(lambda: bool(self._queue), self.poll_s):
+            return web.Response(status=204)
+        taken = [self._take() for _ in range(min(wanted, len(self._queue)))]
+        return web.json_response([{"id": job.id, "input": job.input} for job in taken])
+
+    async def _job_stop(self, request: web.Request) -> web.Response:
+        if not await self._until(lambda: bool(self._stops), self.poll_s):
+            return web.Response(status=204)
+        stopped = [self._stops.popleft() for _ in range(len(self._stops))]
+        for job in stopped:
+            job.stop_sent_s = time.monotonic()
+        return web.json_response({"jobsToStop": [job.id for job in stopped]})
+
+    async def _job_done(self, request: web.Request) -> web.Response:
+        job, post = self._job(request), await _post(request)
+        if self._too_large(post, RESULT_LIMIT_BYTES[job.door]):
+            job.refused.append(post)
+            job.settle("COMPLETED")  # as production: the caller sees COMPLETED and no output
+            raise web.HTTPBadRequest
+        self._complete(job, post)
+        return web.json_response({})
+
+    async def _job_stream(self, request: web.Request) -> web.Response:
+        job, post = self._job(request), await _post(request)
+        if self._too_large(post, STREAM_EVENT_LIMIT_BYTES):
+            job.refused.append(post)
+            raise web.HTTPBadRequest
+        job.events.append(post)
+        return web.json_response({})
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        ids = request.query.get("job_id", "")
+        self.pings.append(Ping(time.monotonic(), tuple(ids.split(",")) if ids else ()))
+        return web.json_response({})
+
+    # The client's side.
+
+    async def _run(self, request: web.Request) -> web.Response:
+        return web.json_response((await self._submitted(request, "run")).view())
+
+    async def _runsync(self, request: web.Request) -> web.Response:
+        job = await self._submitted(request, "runsync")
+        wait_s = float(request.query.get("wait", 90_000)) / 1000
+        await self._until(lambda: job.is_final, min(wait_s, self.max_runsync_wait_s))
+        return web.json_response(job.view())
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._job(request).view())
+
+    async def _stream(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        unread = job.events[job.events_read :]
+        job.events_read += len(unread)
+        return web.json_response({"status": job.status, "stream": [{"output": event.output} for event in unread]})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        self._stop(job, "CANCELLED")
+        return web.json_response(job.view())
+
+    async def _submitted(self, request: web.Request, door: str) -> Job:
+        with suppress(ValueError):
+            body = json.loads(await request.read())
+            if isinstance(body, dict) and "input" in body:
+                timeout_ms = body.get("policy", {}).get("executionTimeout")
+                timeout_s = timeout_ms / 1000 if timeout_ms else None
+                prefix = "sync-" if door == "runsync" else ""
+                return self._enqueue(Job(f"{prefix}{uuid.uuid4()}-u1", body["input"], door, timeout_s))
+        raise web.HTTPBadRequest(text='{"error": "the body must be a JSON object with input"}')
+
+    # The server.
+
+    def _job(self, request: web.Request) -> Job:
+        job = self.jobs.get(request.match_info["job_id"])
+        if job is None:
+            raise web.HTTPNotFound(text='{"error": "job not found"}')
+        return job
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        _, _, endpoint, door, *_ = request.path.split("/", 4) + [""] * 3
+        if door in CLIENT_DOORS and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            raise web.HTTPUnauthorized
+        if endpoint != self.endpoint:
+            raise web.HTTPNotFound(text='{"error": "endpoint not found"}')
+        return await handler(request)
+
+    def _routes(self) -> list[web.RouteDef]:
+        root = "/v2/{endpoint}"
+        return [
+            web.get(f"{root}/job-take/{{pod}}", self._job_take),
+            web.get(f"{root}/job-take-batch/{{pod}}", self._job_take_batch),
+            web.get(f"{root}/job-stop/{{pod}}", self._job_stop),
+            web.post(f"{root}/job-done/{{pod}}/{{job_id}}", self._job_done),
+            web.post(f"{root}/job-stream/{{pod}}/{{job_id}}", self._job_stream),
+            web.get(f"{root}/ping/{{pod}}", self._ping),
+            web.post(f"{root}/run", self._run),
+            web.post(f"{root}/runsync", self._runsync),
+            web.get(f"{root}/status/{{job_id}}", self._status),
+            web.get(f"{root}/stream/{{job_id}}", self._stream),
+            web.post(f"{root}/cancel/{{job_id}}", self._cancel),
+        ]
+
+    async def _start(self) -> None:
+        app = web.Application(middlewares=[self._guard], client_max_size=64_000_000)
+        app.add_routes(self._routes())
+        # Cancelled on disconnect: a job must not be handed to the open poll of a worker that died.
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+
+    async def _until(self, ready: Callable[[], bool], timeout_s: float) -> bool:
+        deadline_s = time.monotonic() + timeout_s
+        while not ready() and time.monotonic() < deadline_s:
+            await asyncio.sleep(TICK_S)
+        return ready()
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+
+def wait_until(
+    ready: Callable[[], bool], timeout_s: float = 10.0, state: Callable[[], str] = lambda: "still waiting"
+) -> None:
+    """Until `ready()`; else TimeoutError with what `state()` says."""
+    deadline_s = time.monotonic() + timeout_s
+    while not ready():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"not within {timeout_s} s; {state()}")
+        time.sleep(TICK_S)
+
+
+def _ms(start_s: float | None, end_s: float | None) -> int | None:
+    return None if start_s is None or end_s is None else round((end_s - start_s) * 1000)
+
+
+async def _post(request: web.Request) -> Post:
+    """The worker's body; JSON as production reads it, so NaN and Infinity are refused."""
+    raw = await request.read()
+    try:
+        body = json.loads(raw, parse_constant=_no_constant)
+    except ValueError as exc:
+        raise web.HTTPBadRequest(text=str(exc)) from exc
+    return Post(time.monotonic(), body, len(raw), request.query["isStream"] == "true")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    """A child process and its log, a file: the SDK's ping child would hold a pipe open."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def terminate(self, timeout_s: float = 10.0) -> int:
+        """SIGTERM, as the platform does it; the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def worker_process(
+    command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None
+) -> Iterator[WorkerProcess]:
+    """Run `command` in this process's environment and `env` on top; what is left of it is killed at the end.
+
+    It gets a session of its own: the SDK pings from a forked child that would outlive a killed parent.
+    """
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield WorkerProcess(process, log)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,485 @@
+"""The client as its users run it, against the SDK's real loop behind a fake RunPod and its local server."""
+
+import base64
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+import soundfile
+
+import sync_test
+from tests.fake_runpod import FakeRunPod, Job, wait_until, worker_process
+
+# A worker that keeps the contract, with a sine for a voice, and breaks it where a test's fields ask it to.
+WORKER = """
+import asyncio, base64, io, json, sys
+import numpy, runpod, soundfile
+
+TYPES = {"wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+errors_to_come = []  # what the next jobs get instead of being validated; null is no error
+
+def error_in(asked):
+    if errors_to_come:
+        return errors_to_come.pop(0)
+    if asked.get("operation", "tts") != "tts":
+        return "UNKNOWN_OPERATION: sing is not an operation; known: info, tts, voices"
+    if asked.get("temperature", 0.8) > 2.0:
+        return "INVALID_INPUT: temperature must be at most 2.0 (got 3.5)"
+    errors_to_come.extend(asked.get("errors_to_come", []))
+    return asked.get("error")
+
+def sound(asked, name, rate_hz, duration_s):
+    seconds = numpy.arange(int(duration_s * rate_hz)) / rate_hz
+    tone = asked.get("level", 0.5) * numpy.sin(2 * numpy.pi * 440 * seconds)
+    channels = numpy.stack([tone] * asked.get("channels", 1), axis=1)
+    file, (container, subtype) = io.BytesIO(), TYPES[name]
+    soundfile.write(file, channels, rate_hz, format=container, subtype=subtype)
+    return file.getvalue()
+
+def reply_to(asked):
+    name, rate_hz, duration_s = asked.get("output_format", "wav"), asked.get("sample_rate", 24000), 1.5
+    data = sound(asked, asked.get("really", name), rate_hz, duration_s)
+    metrics = {
+        "latency_to_first_chunk": 0.09, "total_generation_time": 0.31, "total_audio_duration": duration_s,
+        "rtf": 0.2, "chunk_count": 5, "speech_tokens": 37, "queue_wait": 0.0, "cold_start": False,
+    }
+    reply = {
+        "audio": base64.b64encode(data).decode(), "format": name, "mime_type": f"audio/{name}",
+        "bytes": len(data), "sample_rate": rate_hz, "duration": duration_s, "operation": "tts",
+        "text": asked["text"], "voice": asked.get("voice", "default"), "voice_mode": "predefined", "seed": 17,
+        "parameters": {}, "metrics": metrics | asked.get("metrics", {}), "segments": [],
+        "finish_reason": "stop", "engine": "sine", "warnings": [],
+    }
+    return data, reply | asked.get("claims", {})
+
+async def joined(job):
+    asked = job["input"]
+    if error := error_in(asked):
+        return {"error": error, "error_code": error.split(":")[0]}
+    if "raise" in asked:
+        raise RuntimeError(asked["raise"])
+    await asyncio.sleep(asked.get("sleep_s", 0))
+    return asked["output"] if "output" in asked else reply_to(asked)[1]
+
+async def streamed(job):
+    asked = job["input"]
+    if error := error_in(asked):
+        yield {"type": "error", "detail": {"error": error, "error_code": error.split(":")[0]}}
+        yield {"error": json.dumps({"error": error})}
+    data, reply = reply_to(asked)
+    if asked.get("output_format", "wav") == "wav":
+        unknown_size = bytes([255] * 4)
+        data = data[:4] + unknown_size + data[8:40] + unknown_size + data[44:]
+    step = len(data) // 4 + 1
+    for index in range(4):
+        part = base64.b64encode(data[index * step:][:step]).decode()
+        yield {"type": "audio", "index": index, "audio": part}
+        await asyncio.sleep(0.15)
+    del reply["audio"]
+    if asked.get("fails_late"):
+        yield {"error": asked["fails_late"]}
+    yield {"type": "end", **reply}
+
+streams = "stream" in sys.argv
+runpod.serverless.start({"handler": streamed if streams else joined, "return_aggregate_stream": True,
+                         "concurrency_modifier": lambda now: 4})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def verdicts(self) -> list[str]:
+        return re.findall(r"^(?:PASS|FAIL)(?=  [1234] )", self.out, re.MULTILINE)
+
+
+Client = Callable[..., Ran]
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Client:
+    """Run the program in an empty directory, against `at` with its key and endpoint unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: str, at: FakeRunPod | None = None, **environ: str) -> Ran:
+        if at:
+            environ = {"RUNPOD_API_KEY": at.api_key, "RUNPOD_ENDPOINT_ID": at.endpoint, **environ}
+            argv = ("--api-base", at.base_url, *argv)
+        status = sync_test.main(argv, environ)
+        return Ran(status, *capsys.readouterr())
+
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The same script four ways; all start at once, as importing the SDK takes two seconds."""
+
+    joined: FakeRunPod
+    streaming: FakeRunPod
+    local_joined: str
+    local_streaming: str
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("worker")
+    script = folder / "worker.py"
+    script.write_text(WORKER)
+    with ExitStack() as stack:
+
+        def start(kind: str, env: dict[str, str], *argv: str) -> None:
+            log = folder / f"{kind}{len(argv)}.log"
+            stack.enter_context(worker_process([sys.executable, str(script), kind, *argv], log, env))
+
+        def endpoint(kind: str) -> FakeRunPod:
+            fake = stack.enter_context(FakeRunPod(poll_s=0.5))
+            start(kind, fake.worker_env())
+            return fake
+
+        def local_server(kind: str) -> str:
+            port = free_port()
+            start(
+                kind,
+                {"RUNPOD_LOG_LEVEL": "INFO"},
+                "--rp_serve_api",
+                "--rp_api_host=127.0.0.1",
+                f"--rp_api_port={port}",
+            )
+            return f"http://127.0.0.1:{port}"
+
+        yield Rig(endpoint("joined"), endpoint("stream"), local_server("joined"), local_server("stream"))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def awake(fake: FakeRunPod) -> FakeRunPod:
+    if not fake.jobs:
+        fake.wait(fake.submit({"text": "Wake up."}), timeout_s=20)
+    return fake
+
+
+def served(url: str) -> str:
+    def answers() -> bool:
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{url}/openapi.json", timeout=5).ok
+        return False
+
+    wait_until(answers, timeout_s=20)
+    return url
+
+
+@pytest.fixture
+def joined(rig: Rig) -> Iterator[FakeRunPod]:
+    """The endpoint, without the jobs that a test has left running."""
+    yield awake(rig.joined)
+    for job in list(rig.joined.jobs.values()):
+        if not job.is_final:
+            rig.joined.cancel(job.id)
+
+
+@pytest.fixture
+def streaming(rig: Rig) -> FakeRunPod:
+    return awake(rig.streaming)
+
+
+@pytest.fixture
+def local_joined(rig: Rig) -> str:
+    return served(rig.local_joined)
+
+
+@pytest.fixture
+def local_streaming(rig: Rig) -> str:
+    return served(rig.local_streaming)
+
+
+def last_job(fake: FakeRunPod) -> Job:
+    return list(fake.jobs.values())[-1]
+
+
+def assert_trouble(ran: Ran, status: int, sentence: str) -> None:
+    """One plain sentence on stderr, and nothing after it."""
+    assert (ran.status, ran.err) == (status, sentence + "\n")
+    assert ran.verdicts == []
+
+
+# What it does when all is well.
+
+
+@pytest.mark.parametrize("name", ["wav", "opus", "mp3"])
+def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRunPod, name: str) -> None:
+    ran = client("--format", name, at=joined)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+    assert soundfile.info(f"output.{name}").duration == pytest.approx(1.5, abs=0.05)
+    for row in [
+        "duration     1.5 s",
+        "0.09 s at the worker",
+        "0.31 s at the worker",
+        "0.2 (5 chunks)",
+        "seed         17",
+    ]:
+        assert row in ran.out
+
+
+def test_no_checks_is_one_job(client: Client, joined: FakeRunPod) -> None:
+    before = len(joined.jobs)
+    ran = client("--no-checks", at=joined)
+    assert (ran.status, ran.verdicts, len(joined.jobs) - before) == (0, [], 1)
+
+
+def test_options_become_fields(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
+    recording = tmp_path / "me.wav"
+    recording.write_bytes(b"RIFF...")
+    named = [
+        "--text",
+        "Hi there.",
+        "--voice",
+        "ann",
+        "--rate",
+        "16000",
+        "--clone",
+        str(recording),
+        "--output",
+        "here.wav",
+    ]
+    ran = client(*named, "--param", "seed=7", "--param", "language=en", "--no-checks", at=joined)
+    assert last_job(joined).input == {
+        "operation": "tts",
+        "text": "Hi there.",
+        "output_format": "wav",
+        "voice": "ann",
+        "sample_rate": 16000,
+        "voice_mode": "clone",
+        "reference_audio": base64.b64encode(b"RIFF...").decode(),
+        "seed": 7,
+        "language": "en",
+    }
+    assert (ran.status, soundfile.info("here.wav").samplerate) == (0, 16000)
+
+
+def test_a_slow_job_is_followed_through_status(
+    client: Client, joined: FakeRunPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joined, "max_runsync_wait_s", 0.2)
+    monkeypatch.setattr(sync_test, "PROGRESS_EVERY_S", 0.3)
+    ran = client("--param", "sleep_s=1.2", "--no-checks", at=joined)
+    assert ran.status == 0
+    assert re.search(r"(IN_PROGRESS\n.* s  ){2,4}COMPLETED\n", ran.out)
+    assert last_job(joined).door == "runsync"
+
+
+def test_a_stream_is_written_as_it_grows(client: Client, streaming: FakeRunPod, tmp_path: Path) -> None:
+    ran = client("--stream", "--no-checks", at=streaming)
+    job = last_job(streaming)
+    assert (ran.status, ran.err, job.door) == (0, "", "run"), ran.out
+    chunks_s = [float(at) for at in re.findall(r"([\d.]+) s  chunk \d: \d+ bytes", ran.out)]
+    sent_s = [event.at_s - job.submitted_s for event in job.events[:4]]
+    assert chunks_s == pytest.approx(sent_s, abs=0.13)
+    sent = b"".join(base64.b64decode(event.output["audio"]) for event in job.events[:4])
+    assert (tmp_path / "output.wav").read_bytes() == sent
+
+
+@pytest.mark.parametrize("argv", [["--stream"], [], ["--stream", "--format", "mp3"]])
+def test_a_streaming_endpoint_passes_through_either_door(
+    client: Client, streaming: FakeRunPod, argv: list[str]
+) -> None:
+    ran = client(*argv, at=streaming)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+
+
+# Each check can fail, and says why.
+
+
+@pytest.mark.parametrize(
+    ("param", "verdict"),
+    [
+        ('claims={"duration": 2.0}', "FAIL  2 save the audio: -0.500 s off the duration in the reply"),
+        ('claims={"sample_rate": 44100}', "FAIL  2 save the audio: 24000 Hz, not 44100"),
+        ('claims={"bytes": 9}', "FAIL  2 save the audio: 72044 bytes, not 9"),
+        ('claims={"format": "opus"}', "FAIL  2 save the audio: asked for wav, the reply says opus"),
+        ('claims={"audio": "UklGRg=="}', "FAIL  2 save the audio: output.wav does not decode: "),
+        ("really=opus", "FAIL  2 save the audio: the file is OGG OPUS"),
+        ("channels=2", "FAIL  2 save the audio: 2 channels"),
+        ("level=0", "FAIL  2 save the audio: it is silent"),
+        ('metrics={"rtf": 1.5}', "FAIL  3 streaming performance: RTF 1.5 is slower than speech"),
+        (
+            'metrics={"rtf": 0, "chunk_count": true}',
+            "FAIL  3 streaming performance: rtf is 0; chunk_count is True",
+        ),
+        (
+            'metrics={"latency_to_first_chunk": null}',
+            "FAIL  3 streaming performance: latency_to_first_chunk is None",
+        ),
+        ("errors_to_come=[null]", "FAIL  4 parameter validation: temperature 3.5 gave 'no error'"),
+        ('errors_to_come=["INVALID_INPUT: no"]', "FAIL  4 parameter validation: temperature 3.5 gave 'INVALID_"),
+        ('errors_to_come=["temperature"]', "FAIL  4 parameter validation: temperature 3.5 gave 'temperature'"),
+        (
+            'errors_to_come=["INVALID_INPUT: temperature", null]',
+            "FAIL  4 parameter validation: the operation sing gave 'no error'",
+        ),
+        ('output={"seed": 1}', "FAIL  1 generate speech from text: the reply has no sample_rate; "),
+    ],
+)
+def test_a_broken_promise_fails_its_check(client: Client, joined: FakeRunPod, param: str, verdict: str) -> None:
+    ran = client("--param", param, at=joined)
+    assert ran.status == 1
+    assert verdict in ran.out
+    assert len(ran.verdicts) == 4
+
+
+# Jobs that end badly.
+
+FAILURES = {
+    'error="INTERNAL: the engine broke"': "INTERNAL: the engine broke",
+    r'error="{\"error\": \"GPU_FAULT: gone\"}"': "GPU_FAULT: gone",
+    "raise=boom": "boom",
+    "output={}": "it is COMPLETED but empty; a result too large, or a stream (try --stream)?",
+    "output=hello": "its output is not this worker's: 'hello'",
+    'claims={"audio": "!"}': "the audio in its reply is not base64",
+}
+
+
+@pytest.mark.parametrize("param", FAILURES)
+def test_a_failed_job_is_one_sentence(client: Client, joined: FakeRunPod, param: str) -> None:
+    assert_trouble(client("--param", param, at=joined), 1, f"The job failed: {FAILURES[param]}")
+
+
+@pytest.mark.parametrize("status", ["CANCELLED", "TIMED_OUT"])
+@pytest.mark.parametrize("argv", [[], ["--stream"]])
+def test_a_stopped_job_is_one_sentence(client: Client, joined: FakeRunPod, status: str, argv: list[str]) -> None:
+    before = len(joined.jobs)
+
+    def stop() -> None:
+        wait_until(lambda: len(joined.jobs) > before)
+        time.sleep(0.3)  # else the worker would sleep on
+        job_id = last_job(joined).id
+        joined.cancel(job_id) if status == "CANCELLED" else joined.time_out(job_id)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    ran = client("--param", "sleep_s=3", *argv, at=joined)
+    stopper.join()
+    assert_trouble(ran, 1, f"The job failed: it ended as {status}")
+
+
+@pytest.mark.parametrize(
+    ("param", "error"),
+    [("error=GPU_FAULT: gone", "GPU_FAULT: gone"), ("fails_late=TIMEOUT: too slow", "TIMEOUT: too slow")],
+)
+def test_a_failed_stream_is_one_sentence(client: Client, streaming: FakeRunPod, param: str, error: str) -> None:
+    """By an event where the SDK lets one through, else by the job's status."""
+    assert_trouble(client("--stream", "--param", param, at=streaming), 1, f"The job failed: {error}")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("CODE: a\ntraceback: …", "CODE: a"),
+        ({"type": "error", "detail": {"error": "CODE: b", "retryable": False}}, "CODE: b"),
+        ('{"error_type": "X", "error_message": "boom", "error_traceback": "…"}', "boom"),
+        ([{"type": "audio"}], "[{'type': 'audio'}]"),
+        ({"code": 1}, '{"code": 1}'),
+        ("12", "12"),
+    ],
+)
+def test_whatever_the_error_is_wrapped_in_its_text_is_shown(error: object, text: str) -> None:
+    assert sync_test.error_text(error) == text
+
+
+def test_a_stream_from_an_endpoint_that_does_not_stream(client: Client, joined: FakeRunPod) -> None:
+    sentence = "The job failed: its stream has no end event; was the endpoint started with STREAMING=true?"
+    assert_trouble(client("--stream", at=joined), 1, sentence)
+
+
+# Endpoints that can't be asked.
+
+
+def test_a_wrong_key(client: Client, joined: FakeRunPod) -> None:
+    ran = client(at=joined, RUNPOD_API_KEY="wrong")
+    assert_trouble(ran, 2, "The API key was refused (401): check RUNPOD_API_KEY.")
+
+
+def test_an_unknown_endpoint(client: Client, joined: FakeRunPod) -> None:
+    ran = client("--endpoint", "nowhere", at=joined)
+    assert_trouble(ran, 2, "The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.")
+
+
+def test_a_refused_connection(client: Client) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert_trouble(client("--url", url), 2, f"Could not reach {url} (ConnectionError).")
+
+
+def test_an_address_that_is_no_endpoint(client: Client, joined: FakeRunPod) -> None:
+    ran = client("--api-base", joined.base_url.removesuffix("/v2"), at=joined)
+    assert_trouble(ran, 2, "The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.")
+
+
+@pytest.mark.parametrize("argv", [[], ["--stream"]])
+def test_a_timeout(client: Client, joined: FakeRunPod, argv: list[str]) -> None:
+    ran = client("--timeout", "0.6", "--param", "sleep_s=3", *argv, at=joined)
+    assert (ran.status, ran.verdicts) == (2, [])
+    assert re.fullmatch(r"No result within 0\.6 s \(last: [a-zA-Z_ ]+\)\.\n", ran.err)
+
+
+def test_no_key_and_no_endpoint(client: Client) -> None:
+    assert_trouble(client(), 2, "Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
+
+
+@pytest.mark.parametrize("param", ["seed", "text=other"])
+def test_a_param_that_says_nothing_or_twice(client: Client, joined: FakeRunPod, param: str) -> None:
+    sentence = f"--param {param}: give KEY=VALUE, for a field that no other option has set."
+    assert_trouble(client("--param", param, at=joined), 2, sentence)
+
+
+def test_files_that_are_not_there(client: Client, joined: FakeRunPod) -> None:
+    assert_trouble(client("--clone", "me.wav", at=joined), 2, "Cannot use me.wav: No such file or directory.")
+    assert_trouble(client("--output", "no/a.wav", at=joined), 2, "Cannot use no/a.wav: No such file or directory.")
+
+
+def test_it_is_a_program() -> None:
+    command = [sys.executable, sync_test.__file__, "--url", f"http://127.0.0.1:{free_port()}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
+
+
+# The SDK's local server.
+
+
+def test_the_local_server_passes(client: Client, local_joined: str) -> None:
+    ran = client("--url", local_joined)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+
+
+def test_the_local_servers_failed_job_is_one_sentence(client: Client, local_joined: str) -> None:
+    ran = client("--url", local_joined, "--param", "error=INTERNAL: no")
+    assert_trouble(ran, 1, "The job failed: INTERNAL: no")
+
+
+def test_the_local_server_does_not_stream_a_dict_handler(client: Client, local_joined: str) -> None:
+    sentence = "The job failed: Stream not supported, handler must be a generator."
+    assert_trouble(client("--url", local_joined, "--stream"), 1, sentence)
+
+
+@pytest.mark.parametrize("argv", [["--stream"], []])
+def test_the_local_server_streams(client: Client, local_streaming: str, argv: list[str]) -> None:
+    """All at once, when the job is done; and a yielded error is part of a COMPLETED job there."""
+    ran = client("--url", local_streaming, *argv)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
