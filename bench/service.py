@@ -1,0 +1,124 @@
+"""`make bench`: what the service costs around the engine, per second of audio; the last line is one JSON document.
+
+An engine that does nothing but hand out prepared noise speaks through the whole path, base64 included; the time
+it takes itself is taken off. Medians of several runs; hardware and versions stand beside them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio.decode import Reference
+from service.app import Service
+from service.events import AudioEvent, ErrorEvent
+from service.operations import Worker
+from service.telemetry import JobClock, Telemetry
+from settings import Settings
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from tts.voices import VoiceStore
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = 7
+CLIP_S, CHUNK_S, RATE_HZ = 20, 1, 24_000
+GOALS_MS = {"wav": 5.0, "opus": 15.0, "mp3": 25.0}  # per second of audio, two cores, 24 kHz
+
+
+@dataclass(frozen=True, slots=True)
+class NoVoice:
+    voice: str = "noise"
+
+
+class NoiseEngine:
+    """Hands out prepared chunks and measures the time that takes."""
+
+    spec = EngineSpec("noise", "noise", RATE_HZ, (EngineVoice("noise", "en"),), "noise", (), ("full", "window"), False)
+
+    def __init__(self) -> None:
+        noise = np.random.default_rng(0).standard_normal(CHUNK_S * RATE_HZ) * 0.1
+        self._chunk = noise.astype(np.float32)
+        self.own_s = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        return {"device": "cpu", "dtype": "float32", "loaded": True}
+
+    def condition(self, voice: str, reference: Reference | None) -> Conditioning:
+        return NoVoice()
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        for _ in range(CLIP_S // CHUNK_S):
+            started = time.perf_counter()
+            chunk = SpeechChunk(self._chunk.copy(), 25, watermarked=False)
+            self.own_s += time.perf_counter() - started
+            yield chunk
+
+
+def overhead_ms(audio_format: str, sample_rate: int) -> float:
+    """Milliseconds per second of audio that one job spends outside the engine, median of RUNS."""
+    settings = Settings(max_output_bytes=100_000_000, log_level="ERROR")
+    engine = NoiseEngine()
+    service = Service(Worker(settings, engine, VoiceStore(engine, None, "", 2), Telemetry()))
+    raw = {"text": "Noise.", "output_format": audio_format, "sample_rate": sample_rate, "print_metrics": False}
+    taken = []
+    for _ in range(RUNS + 1):
+        engine.own_s, started = 0.0, time.perf_counter()
+        for event in service.run("bench", raw, joined=True, clock=JobClock()):
+            if isinstance(event, ErrorEvent):
+                raise event.error
+            if isinstance(event, AudioEvent):
+                base64.b64encode(event.data).decode()
+        taken.append(time.perf_counter() - started - engine.own_s)
+    return statistics.median(taken[1:]) / CLIP_S * 1000
+
+
+def import_s() -> float:
+    """Seconds `import handler` takes in a new interpreter, median of RUNS, the interpreter's own start left out."""
+    code = "import time; t = time.perf_counter(); import handler; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True) for _ in range(RUNS)]
+    return statistics.median(float(run.stdout) for run in runs)
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    rows = {f: {rate: overhead_ms(f, rate) for rate in (24_000, 48_000)} for f in GOALS_MS}
+    started_s = import_s()
+    print(f"import handler          {started_s:6.3f} s")
+    for name, by_rate in rows.items():
+        shown = "  ".join(f"{rate} Hz {ms:6.2f} ms" for rate, ms in by_rate.items())
+        print(f"{name:5} per second of audio  {shown}   (goal at 24000 Hz: {GOALS_MS[name]:g} ms)")
+    document = {
+        "bench": "service",
+        "hardware": processor(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in ("numpy", "av", "soxr", "pydantic")},
+        "import_handler_s": round(started_s, 3),
+        "overhead_ms_per_audio_s": {f: {str(r): round(ms, 3) for r, ms in by.items()} for f, by in rows.items()},
+        "goals_ms_at_24000_hz": GOALS_MS,
+        "goals_met": all(rows[name][24_000] <= goal for name, goal in GOALS_MS.items()),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Recordings as callers send them, every promised format among them, and what is asked of a decoded one."""
+
+from __future__ import annotations
+
+import io
+import struct
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from audio.decode import Reference, decode_reference
+from audio.encode import ENCODERS
+from validation.errors import ReferenceAudioError
+
+TONE_HZ = 440
+Audio = npt.NDArray[np.float32]
+
+
+def tone(rate_hz: int, duration_s: float = 2.0, amplitude: float = 0.3) -> Audio:
+    t = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (amplitude * np.sin(2 * np.pi * TONE_HZ * t)).astype(np.float32)
+
+
+def by_libsndfile(samples: npt.NDArray[Any], rate_hz: int, container: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def by_libav(samples: Audio, rate_hz: int, container: str, codec: str, **options: str) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", container, options=options) as opened:
+        stream: Any = opened.add_stream(codec, rate_hz)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis].copy(), "fltp", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), 0
+        opened.mux(stream.encode(frame))
+        opened.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def by_us(samples: Audio, rate_hz: int, name: str, joined: bool = True) -> bytes:
+    encoder = ENCODERS[name].encoder(rate_hz, joined=joined)
+    stream = encoder.push(samples) + encoder.flush()
+    return encoder.seal(stream) if joined else stream
+
+
+def with_cover(mp3: bytes) -> bytes:
+    """An ID3 tag with a picture, as shops sell them."""
+    encoder: Any = av.CodecContext.create("png", "w")
+    encoder.width = encoder.height = 16
+    encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 25)
+    (packet,) = encoder.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), dtype=np.uint8)))
+    body = b"\0image/png\0\3\0" + bytes(packet)
+    frame = b"APIC" + struct.pack(">IH", len(body), 0) + body
+    size = len(frame)
+    return b"ID3\3\0\0" + bytes([0, 0, size >> 7, size & 127]) + frame + mp3
+
+
+@cache
+def formats() -> dict[str, bytes]:
+    """Two seconds of the tone at 48 kHz, as everything a caller may send."""
+    sound = tone(48_000)
+    stereo = np.stack([sound, sound], axis=1)
+    wavs = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")
+    return {
+        **{f"wav-{subtype}": by_libsndfile(sound, 48_000, "WAV", subtype) for subtype in wavs},
+        "wav-extensible": by_libsndfile(stereo, 48_000, "WAVEX", "PCM_24"),
+        "wav-streamed": by_us(sound, 48_000, "wav", joined=False),
+        "flac": by_libsndfile(stereo, 48_000, "FLAC", "PCM_16"),
+        "flac-24": by_libsndfile(sound, 48_000, "FLAC", "PCM_24"),
+        "ogg-vorbis": by_libsndfile(stereo, 48_000, "OGG", "VORBIS"),
+        "ogg-opus": by_us(sound, 48_000, "opus"),
+        "mp3": by_us(sound, 48_000, "mp3"),
+        "mp3-streamed": by_us(sound, 48_000, "mp3", joined=False),
+        "mp3-cover": with_cover(by_libsndfile(stereo, 48_000, "MP3", "MPEG_LAYER_III")),
+        "m4a": by_libav(sound, 48_000, "ipod", "aac"),
+        "m4a-fragmented": by_libav(sound, 48_000, "mp4", "aac", movflags="frag_keyframe+empty_moov"),
+        "aac": by_libav(sound, 48_000, "adts", "aac"),
+        "webm": by_libav(sound, 48_000, "webm", "libopus"),
+    }
+
+
+FORMATS = [
+    *("wav-PCM_U8", "wav-PCM_16", "wav-PCM_24", "wav-PCM_32", "wav-FLOAT", "wav-DOUBLE", "wav-ULAW"),
+    *("wav-extensible", "wav-streamed", "flac", "flac-24", "ogg-vorbis", "ogg-opus"),
+    *("mp3", "mp3-streamed", "mp3-cover", "m4a", "m4a-fragmented", "aac", "webm"),
+]
+
+
+def check_tone(reference: Reference, rate_hz: int) -> None:
+    """The same pitch and loudness: nothing was read at a wrong rate, width or channel count."""
+    middle = reference.samples[len(reference.samples) // 4 :][:rate_hz]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert reference.sample_rate == rate_hz
+    assert reference.samples.dtype == np.float32
+    assert reference.samples.ndim == 1
+    assert np.argmax(spectrum) * rate_hz / len(middle) == pytest.approx(TONE_HZ, abs=1.0)
+    assert np.sqrt(np.mean(np.square(middle))) == pytest.approx(0.3 / np.sqrt(2), rel=0.03)
+
+
+def refusal(data: bytes, max_duration_s: float = 30.0) -> str:
+    with pytest.raises(ReferenceAudioError) as caught:
+        decode_reference(data, max_duration_s)
+    message = str(caught.value.args[0])
+    assert message.startswith("the reference audio ")
+    assert not set(message) & set("/\\\n")
+    return message
