@@ -25,6 +25,7 @@ lint: sync
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	$(UV) lock --check --quiet
+	if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 
 bench: sync  ## what the service costs outside the engine; the last line is JSON
 	$(PY) -m bench.service
