@@ -5,20 +5,20 @@ UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 PY := .venv/bin/python
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
 
-.PHONY: run test test-fast test-full lint bench format lock-check requirements clean
+.PHONY: run test test-fast test-full lint bench race format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
 	@$(PY) scripts/speak.py --text "$(TEXT)"
 
 test: sync  ## everything that needs no GPU, no weights and no network
-	$(PY) -m pytest
+	$(PY) -m pytest -q -n 3
 
 test-fast: sync  ## the tests that need no torch
-	$(PY) -m pytest -m "not chatterbox and not gpu and not full"
+	$(PY) -m pytest -q -n 3 -m "not chatterbox and not gpu and not full"
 
 test-full: sync  ## full-size networks: minutes and gigabytes
-	$(PY) -m pytest -m full
+	$(PY) -m pytest -q -m full
 
 lint: sync
 	.venv/bin/ruff check .
@@ -26,6 +26,10 @@ lint: sync
 	.venv/bin/mypy
 	$(UV) lock --check --quiet
 	if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
+
+race: sync  ## against the peer, side by side, in its own environment; minutes; the last line is JSON
+	@cd bench/peer && UV_PROJECT_ENVIRONMENT=../../.bench/peer UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
+	$(PY) -m bench.race $(RACE)
 
 bench: sync  ## what the service costs outside the engine; the last line is JSON
 	$(PY) -m bench.service

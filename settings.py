@@ -38,7 +38,12 @@ class Settings:
     device: str = setting("auto", "where the model runs", choices=("auto", "cuda", "cpu"))
     dtype: str = setting(
         "auto",
-        "number format of the token model (auto: bfloat16 on a GPU, float32 on a CPU)",
+        "number format of the token model; auto is bfloat16 where the hardware multiplies it",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    flow_dtype: str = setting(
+        "auto",
+        "the same for the flow; auto is float32 on a GPU, bfloat16 on a CPU that multiplies it",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")

@@ -11,9 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs torch, and tell xdist what belongs together: one process loads torch, and a file's
+    fixtures (a worker started once) are made once."""
     for item in items:
         if "tests/tts/chatterbox/" in item.path.as_posix():
             item.add_marker("chatterbox")
+        together = "torch" if item.get_closest_marker("chatterbox") else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(together))
 
 
 @pytest.fixture(scope="session")

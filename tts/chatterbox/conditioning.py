@@ -33,7 +33,6 @@ from tts.chatterbox.s3gen import FlowPrompt
 from tts.chatterbox.t3 import T3
 from validation.errors import ModelUnavailable
 
-
 # What reading a damaged or foreign `conds.pt` raises.
 NOT_A_VOICE = (
     *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),

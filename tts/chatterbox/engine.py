@@ -33,10 +33,11 @@ class ChatterboxEngine:
         model_path: Path | None,
         device: str,
         dtype: str,
+        flow_dtype: str,
         max_segment_tokens: int,
         watermark: bool,
     ) -> None:
-        self._model_path, self._device, self._dtype = model_path, device, dtype
+        self._model_path, self._device, self._dtype, self._flow_dtype = model_path, device, dtype, flow_dtype
         self._max_tokens, self._watermark = max_segment_tokens, watermark
         self._loading = threading.Lock()
         self._speaker: Speaker | None = None
@@ -83,6 +84,7 @@ class ChatterboxEngine:
                     model_path=self._model_path,
                     device=self._device,
                     dtype=self._dtype,
+                    flow_dtype=self._flow_dtype,
                     max_tokens=self._max_tokens,
                     watermark=self._watermark,
                 )

@@ -127,7 +127,7 @@ def build_tokenizer(path: Path) -> Any:
 
     try:
         return EnTokenizer(str(path))
-    except Exception as exc:  # noqa: BLE001 — the Rust library raises nothing narrower
+    except Exception as exc:
         raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
 
 

@@ -1,6 +1,6 @@
 """S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
 
-The loop is ours; the encoder and the estimator are upstream's networks. Noise is indexed by absolute frame,
+The loop and the estimator's forward are ours, the encoder is upstream's. Noise is indexed by absolute frame,
 frames that were given out are never revised, and nothing is drawn from a global generator. It knows neither
 where tokens come from nor how a mel becomes sound.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts.chatterbox.estimator import Estimator
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
 
@@ -38,11 +38,21 @@ class FlowPrompt:
 class Flow:
     """Upstream's flow network with an inference loop of our own."""
 
-    def __init__(self, network: Any, device: torch.device, steps: int = EULER_STEPS) -> None:
+    def __init__(
+        self,
+        network: Any,
+        device: torch.device,
+        steps: int = EULER_STEPS,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """dtype: the estimator's; the encoder and the ODE's state stay in float32."""
         self._network = network
         self.device = device
         # A cosine schedule: small steps first, where the field bends most.
-        self._times = 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * math.pi)
+        times = 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * 0.5 * math.pi)
+        self.dtype = dtype
+        self._strides = times.diff().tolist()
+        self._estimator = Estimator(network.decoder.estimator, times[:-1], dtype)
 
     def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor, drop_tokens: int) -> Tensor:
         """Mel frames for `tokens`, with full attention over prompt and tokens.
@@ -58,24 +68,20 @@ class Flow:
         everything = torch.cat((prompt.tokens, tokens), dim=1)
         length = torch.tensor([everything.shape[1]], device=self.device)
         hidden, _ = net.encoder(net.input_embedding(everything), length)
-        mu = net.encoder_proj(hidden)[:, :frames].transpose(1, 2).contiguous()  # (1, MEL_BANDS, F)
+        mu = net.encoder_proj(hidden)[:, :frames]  # (1, F, MEL_BANDS)
         speaker = net.spk_embed_affine_layer(F.normalize(prompt.speaker, dim=1))  # (1, MEL_BANDS)
-        cond = torch.zeros_like(mu)
-        given = torch.cat((prompt.mel, known_mel), dim=1).transpose(1, 2)
-        cond[:, :, : given.shape[2]] = given
-        mel = self._integrate(noise.to(mu), mu, speaker, cond)
-        return mel[:, :, prompt.mel.shape[1] :]
+        known = torch.cat((prompt.mel, known_mel), dim=1)
+        cond = F.pad(known, (0, 0, 0, frames - known.shape[1]))
+        mel = self._integrate(noise.to(mu).transpose(1, 2), mu, speaker[:, None].expand_as(mu), cond)
+        return mel[:, prompt.mel.shape[1] :].transpose(1, 2)
 
     def _integrate(self, x: Tensor, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
-        """Euler's method on the guided field; row 1 of the batch sees no condition."""
-        mask = torch.ones(2, 1, x.shape[2], device=x.device, dtype=x.dtype)
-        mus, speakers, conds = (torch.cat((t, torch.zeros_like(t))) for t in (mu, speaker, cond))
-        times = self._times.to(x)
-        for now, then in pairwise(times):
-            field = self._network.decoder.estimator(
-                x=x.expand(2, -1, -1), mask=mask, mu=mus, t=now.expand(2), spks=speakers, cond=conds
-            )
-            x = x + (then - now) * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
+        """Euler's method on the guided field, all (1, F, MEL_BANDS); row 1 of the batch sees no condition."""
+        fixed = torch.cat((mu, speaker, cond), dim=-1).to(self._estimator.dtype)  # (1, F, 3 · MEL_BANDS)
+        fixed = torch.cat((fixed, torch.zeros_like(fixed)))
+        for step, stride in enumerate(self._strides):
+            field = self._estimator(x.expand(2, -1, -1), fixed, step)
+            x = x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
         return x
 
 

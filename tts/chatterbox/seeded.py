@@ -24,7 +24,7 @@ from tts.chatterbox.t3 import STOP_SPEECH
 
 TEXT_VOCABULARY, SPEECH_VOCABULARY, SPEAKER_SIZE = 704, 8194, 256
 TEXT_POSITIONS, SPEECH_POSITIONS = 2050, 4100
-RAMP, BIAS = 0, 1  # residual channels that only the planted weights use
+SIDE, BIAS = 0, 1  # residual channels that only the planted weights use
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,17 @@ class Sizes:
     pitch_width: int
     tokenizer_width: int
     tokenizer_layers: int
+    prompt_tokens: int  # of the built-in voice's recording
 
 
 SIZES = {
-    "small": Sizes(128, 256, 2, 8, 64, 2, 128, 1, 32, 1, 1, 2, 64, 32, 64, 1),
-    "full": Sizes(1024, 4096, 30, 32, 512, 8, 2048, 6, 256, 8, 4, 12, 512, 512, 1280, 6),
+    "small": Sizes(128, 256, 2, 8, 64, 2, 128, 1, 32, 1, 1, 2, 64, 32, 64, 1, 2 * TOKENS_PER_S),
+    "full": Sizes(1024, 4096, 30, 32, 512, 8, 2048, 6, 256, 8, 4, 12, 512, 512, 1280, 6, 4 * TOKENS_PER_S),
 }
 
 
 def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech_tokens: int = 60) -> Path:
-    """Write all five files. T3 stops after about `speech_tokens` tokens. Returns the directory."""
+    """Write all five files. T3 stops after `speech_tokens` tokens. Returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     sizes = SIZES[size]
@@ -64,7 +65,7 @@ def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech
     save_file(_s3gen(sizes), directory / weights.S3GEN_WEIGHTS)
     save_file(_voice_encoder(), directory / weights.VOICE_ENCODER)
     (directory / weights.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
-    torch.save(_conditionals(), directory / weights.BUILT_IN_VOICE)
+    torch.save(_conditionals(sizes.prompt_tokens), directory / weights.BUILT_IN_VOICE)
     return directory
 
 
@@ -119,23 +120,23 @@ def _conditioner(sizes: Sizes) -> dict[str, Tensor]:
 
 
 def _plant_ending(state: dict[str, Tensor], speech_tokens: int) -> None:
-    """Make T3 stop after about so many tokens, and never draw an id that is neither sound nor stop.
+    """Make T3 stop after exactly so many tokens, and never draw an id that is neither sound nor stop.
 
     Random logits would stop once in 8,194 tokens. The head has no bias, so two residual channels carry one:
-    nothing writes to them but the speech positions, and the head's rows read them. RAMP grows with the
-    position and favours the stop token; BIAS is constant and forbids the ids above it.
+    nothing writes to them but the speech positions, and the head's rows read them. SIDE tells on which
+    side of the end a position is, and favours the stop token there; BIAS is constant and forbids the ids above it.
     """
     for name, tensor in state.items():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
-            tensor[[RAMP, BIAS]] = 0.0
+            tensor[[SIDE, BIAS]] = 0.0
         elif name in ("speech_emb.weight", "text_emb.weight", "text_pos_emb.emb.weight"):
-            tensor[:, [RAMP, BIAS]] = 0.0
+            tensor[:, [SIDE, BIAS]] = 0.0
     positions, head = state["speech_pos_emb.emb.weight"], state["speech_head.weight"]
     steps = torch.arange(SPEECH_POSITIONS)
-    positions[:, RAMP] = ((steps - speech_tokens) / 5.0).clamp(-2.0, 2.0)
+    positions[:, SIDE] = torch.where(steps < speech_tokens, -2.0, 2.0)
     positions[:, BIAS] = 2.0
-    head[:, [RAMP, BIAS]] = 0.0
-    head[STOP_SPEECH, RAMP] = 40.0
+    head[:, [SIDE, BIAS]] = 0.0
+    head[STOP_SPEECH, SIDE] = 40.0
     head[SPEECH_CODES:, BIAS] = -40.0
     head[STOP_SPEECH, BIAS] = 0.0
 
@@ -187,9 +188,8 @@ def _voice_encoder() -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in VoiceEncoder().state_dict().items()}
 
 
-def _conditionals() -> dict[str, object]:
+def _conditionals(prompt_tokens: int) -> dict[str, object]:
     """The built-in voice, as upstream's `Conditionals.save` lays it out."""
-    prompt_tokens = 2 * TOKENS_PER_S
     speaker = torch.rand(1, SPEAKER_SIZE)
     return {
         "t3": {

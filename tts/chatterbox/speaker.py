@@ -54,21 +54,41 @@ class Speaker:
     dtype: torch.dtype
 
     @classmethod
-    def load(cls, model_path: Path | None, device: str, dtype: str, max_tokens: int, watermark: bool) -> Speaker:
+    def load(
+        cls,
+        model_path: Path | None,
+        device: str,
+        dtype: str,
+        max_tokens: int,
+        watermark: bool,
+        flow_dtype: str = "float32",
+    ) -> Speaker:
         """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
         try:
             with torch_faults():
-                speaker = cls._load(weights.find_weights(model_path), device, dtype, max_tokens, watermark)
+                directory = weights.find_weights(model_path)
+                speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark)
         except ImportError as exc:
             raise ModelUnavailable("the packages of Chatterbox are not installed (extra `chatterbox`)") from exc
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
     @classmethod
-    def _load(cls, directory: Path, device_name: str, dtype_name: str, max_tokens: int, watermark: bool) -> Speaker:
-        device = choose_device(device_name)
-        dtype = choose_dtype(dtype_name, device)
+    def _load(
+        cls,
+        directory: Path,
+        device: torch.device,
+        dtype_name: str,
+        flow_dtype_name: str,
+        max_tokens: int,
+        watermark: bool,
+    ) -> Speaker:
+        fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+        dtype = choose_dtype(dtype_name, fast)
+        # Twice as fast on a processor; on a GPU float32 stays the default until real speech was compared.
+        flow_fast = torch.bfloat16 if fast is torch.bfloat16 and device.type == "cpu" else torch.float32
+        flow_dtype = choose_dtype(flow_dtype_name, flow_fast)
         networks.import_upstream()
         t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
         networks.check_t3(t3_state)
@@ -86,7 +106,7 @@ class Speaker:
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
-            flow=Flow(s3gen.flow, device),
+            flow=Flow(s3gen.flow, device, dtype=flow_dtype),
             hift=Hift(s3gen.mel2wav, device),
             listeners=listeners,
             watermarker=Watermarker(device) if watermark else None,
@@ -230,11 +250,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The token model's number format; S3Gen stays in float32."""
-    if name == "auto":
-        name = "bfloat16" if device.type == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
+    """The number format of that name; `auto` is the default given."""
+    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return formats.get(name, default)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
+    processor = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type == "cuda" or processor
 
 
 @contextmanager

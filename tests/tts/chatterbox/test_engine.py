@@ -216,13 +216,20 @@ def test_a_voice_of_another_engine_is_refused(speaker):
 
 
 def engine(path, **changes) -> ChatterboxEngine:
-    usual = {"model": "original", "device": "cpu", "dtype": "float32", "max_segment_tokens": 1000, "watermark": True}
+    usual = {
+        "model": "original",
+        "device": "cpu",
+        "dtype": "float32",
+        "flow_dtype": "float32",
+        "max_segment_tokens": 1000,
+        "watermark": True,
+    }
     return ChatterboxEngine(**usual | {"model_path": path} | changes)
 
 
 def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):
-    lazy = engine(checkpoint, dtype="auto")
-    assert lazy.describe() == {"device": "cpu", "dtype": "auto", "loaded": False}
+    lazy = engine(checkpoint)
+    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "loaded": False}
     assert lazy.spec.default_voice == "default"
     voices = []
     jobs = [threading.Thread(target=lambda: voices.append(lazy.condition("default", None))) for _ in range(4)]
@@ -244,7 +251,7 @@ def test_without_the_watermark_the_reply_says_so_and_the_speech_is_the_same_but_
 
 
 def test_bfloat16_speaks_too(checkpoint):
-    half = engine(checkpoint, dtype="bfloat16")
+    half = engine(checkpoint, dtype="bfloat16", flow_dtype="bfloat16")
     speech = joined(half.stream(TEXT, half.condition("default", None), params()))
     assert np.isfinite(speech).all()
     assert half.describe()["dtype"] == "bfloat16"

@@ -1,0 +1,187 @@
+"""`make race`: this engine against the peer, side by side, in turn, in one call; the last line is one JSON document.
+
+Every contender is a child process that loads the same full-size checkpoint of random weights, warms up once (told,
+not counted), and then speaks the same number of forced tokens whenever it is its turn: A B C, C B A, … Medians with
+their spread, ratios with a bootstrap interval over the rounds. It knows how long things took, not what was said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.service import processor
+from bench.turns import Contender, Run
+
+ROOT = Path(__file__).resolve().parent.parent
+PEER = ROOT / ".bench" / "peer" / "bin" / "python"
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that is compared, lower is better."""
+
+    name: str
+    of: Callable[[Run], float]
+
+
+FIGURES = (
+    Figure("first_chunk_s", lambda run: run.arrivals[0][0]),
+    Figure("rtf", lambda run: run.total_s / run.audio_s),
+    Figure("total_s", lambda run: run.total_s),
+    Figure("largest_gap_s", lambda run: largest_gap_s(run)),
+    Figure("stall_s", lambda run: stall_s(run)),
+)
+
+
+def largest_gap_s(run: Run) -> float:
+    """The longest wait between two chunks, or for the first."""
+    times = [0.0, *(at for at, _ in run.arrivals)]
+    return max(b - a for a, b in pairwise(times))
+
+
+def stall_s(run: Run) -> float:
+    """How long a player that starts with the first chunk would have fallen silent altogether."""
+    plays_until = run.arrivals[0][0]
+    silent = 0.0
+    for at, sound in run.arrivals:
+        silent += max(0.0, at - plays_until)
+        plays_until = max(at, plays_until) + sound
+    return silent
+
+
+def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list[str]]:
+    """The contenders by name; the first is what the others are measured against."""
+    ours = [sys.executable, "-m", "bench.contender_ours", str(checkpoint), "--device", device]
+    peer = [str(peer_python), "bench/contender_peer.py", str(checkpoint), "--device", device]
+    return {
+        "peer as shipped": peer,
+        "peer tuned": [*peer, "--tuned"],
+        "upstream": [sys.executable, "-m", "bench.contender_upstream", str(checkpoint), "--device", device],
+        "ours window": [*ours, "--mode", "window"],
+        "ours full": [*ours, "--mode", "full"],
+    }
+
+
+def race(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Run]]:
+    """Each contender once per round, every second round in reverse order."""
+    runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            run = contender.run()
+            runs[contender.name].append(run)
+            print(
+                f"round {number + 1}  {contender.name:16} first {run.arrivals[0][0]:7.2f} s  total {run.total_s:7.2f} s"
+            )
+    return runs
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """How many times less we take: of medians, with a 95 % bootstrap interval over the rounds."""
+    rng = random.Random(0)
+
+    def once() -> float:
+        picked = [rng.randrange(len(ours)) for _ in ours]
+        return statistics.median(theirs[i] for i in picked) / max(1e-9, statistics.median(ours[i] for i in picked))
+
+    drawn = sorted(once() for _ in range(RESAMPLES))
+    whole = statistics.median(theirs) / max(1e-9, statistics.median(ours))
+    return {"ratio": round(whole, 3), "low": round(drawn[50], 3), "high": round(drawn[-51], 3)}
+
+
+def summary(runs: dict[str, list[Run]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, done in runs.items():
+        values = {figure.name: [figure.of(run) for run in done] for figure in FIGURES}
+        table[name] = {
+            figure: {"median": round(statistics.median(v), 4), "least": round(min(v), 4), "most": round(max(v), 4)}
+            for figure, v in values.items()
+        }
+    return table
+
+
+def ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
+    """Every other contender against each of ours."""
+    found: dict[str, Any] = {}
+    for own in (name for name in runs if name.startswith("ours")):
+        for other in (name for name in runs if not name.startswith("ours")):
+            found[f"{own} against {other}"] = {
+                figure.name: ratio([figure.of(r) for r in runs[other]], [figure.of(r) for r in runs[own]])
+                for figure in FIGURES[:3]
+            }
+    return found
+
+
+def checkpoint(directory: Path, tokens: int) -> Path:
+    """The full-size seeded checkpoint, written once."""
+    path = directory / f"full-{tokens}"
+    if not (path / "conds.pt").exists():
+        command = [sys.executable, "-m", "tts.chatterbox.seeded", str(path), "--size", "full"]
+        subprocess.run([*command, "--speech-tokens", str(tokens)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def enter(name: str, command: list[str]) -> Contender:
+    """Start a contender and let it warm up."""
+    started = time.perf_counter()
+    contender = Contender(name, command, str(ROOT))
+    loaded = time.perf_counter()
+    run = contender.run()
+    contender.facts |= {"load_s": round(loaded - started, 1), "warm_up_s": round(run.total_s, 2), "tokens": run.tokens}
+    print(
+        f"{name:16} loaded in {loaded - started:.1f} s, warmed up in {run.total_s:.1f} s: {run.audio_s:.2f} s of sound"
+    )
+    return contender
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Race this engine against the peer.")
+    parser.add_argument("--tokens", type=int, default=75)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="*", help="contenders by name")
+    parser.add_argument("--peer-python", type=Path, default=PEER)
+    parser.add_argument("--scratch", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    options = parser.parse_args()
+    path = checkpoint(options.scratch, options.tokens)
+    wanted = commands(path, options.device, options.peer_python)
+    chosen = {name: wanted[name] for name in (options.only or wanted)}
+    contenders = []
+    try:
+        contenders = [enter(name, command) for name, command in chosen.items()]
+        runs = race(contenders, options.rounds)
+    finally:
+        for contender in contenders:
+            contender.close()
+    document = {
+        "bench": "race",
+        "hardware": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "tokens": options.tokens,
+        "rounds": options.rounds,
+        "contenders": {contender.name: contender.facts for contender in contenders},
+        "figures": summary(runs),
+        "ratios": ratios(runs),
+    }
+    if options.output:
+        options.output.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
