@@ -8,9 +8,10 @@ knows what a job means: that is `service`. Importing this file loads no model, n
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
@@ -21,9 +22,11 @@ from service.bridge import bridge
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, configure_logging
 from settings import Settings, SettingsError
-from validation.errors import WorkerError
+from validation.errors import WorkerError, printable
 
 log = logging.getLogger(__name__)
+
+MAX_ID_CHARS = 100  # in the log
 
 
 @cache
@@ -72,9 +75,16 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
                     yield {"error": str(event.error)}
 
 
-def _events(job: dict[str, Any], *, joined: bool) -> AsyncGenerator[Event]:
-    running = service().run(str(job.get("id", "")), job.get("input"), joined=joined, clock=JobClock())
+def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
+    """The SDK hands out dicts with an id; whatever else comes is refused by the service, as any bad input."""
+    given = job if isinstance(job, Mapping) else {}
+    running = service().run(_id_of(given), given.get("input"), joined=joined, clock=JobClock())
     return bridge(running, _threads())
+
+
+def _id_of(job: Mapping[str, Any]) -> str:
+    job_id = job.get("id")
+    return printable(job_id[:MAX_ID_CHARS]) if isinstance(job_id, str) else ""
 
 
 def _audio_event(event: AudioEvent) -> dict[str, Any]:
@@ -107,15 +117,25 @@ def main() -> int:
         except WorkerError as error:
             log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
             return 1
+    return _start(settings)
+
+
+def _start(settings: Settings) -> int:
     import runpod.serverless
 
-    runpod.serverless.start(
-        {
-            "handler": stream_handler if settings.streaming else handler,
-            "concurrency_modifier": lambda _: settings.max_concurrency,
-            "return_aggregate_stream": settings.stream_aggregate,
-        }
-    )
+    # The SDK's one-shot local modes never iterate a generator: they print it and call that a success.
+    streams = settings.streaming and (settings.on_runpod or "--rp_serve_api" in sys.argv)
+    try:
+        runpod.serverless.start(
+            {
+                "handler": stream_handler if streams else handler,
+                "concurrency_modifier": lambda _: settings.max_concurrency,
+                "return_aggregate_stream": settings.stream_aggregate,
+            }
+        )
+    except json.JSONDecodeError as error:
+        print(f"the test input is not JSON: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,14 +6,14 @@ The one place where an engine is chosen, and where an exception nobody foresaw b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from service import __version__
 from service.events import EndEvent, ErrorEvent, Event
-from service.operations import Worker, dispatch
+from service.operations import OPERATIONS, Worker, dispatch
 from service.telemetry import CANCELLED, JobClock, Telemetry
-from settings import Settings
+from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
 from validation.errors import InternalError, WorkerError
@@ -63,15 +63,30 @@ class Service:
 
 
 def build(settings: Settings) -> Service:
-    """Put a service together; nothing heavy is imported or loaded yet."""
+    """Put a service together; nothing heavy is imported or loaded yet.
+
+    Raises: SettingsError for a voices directory or a default voice that is not there.
+    """
     engine = ENGINES[settings.tts_engine](settings)
     store = VoiceStore(engine, settings.voices_dir, settings.default_voice, settings.voice_cache_size)
+    _check_voices(settings, store)
     return Service(Worker(settings, engine, store, Telemetry()))
 
 
+def _check_voices(settings: Settings, store: VoiceStore) -> None:
+    """A worker without the voices it was set up with would fail job by job instead of once."""
+    if settings.voices_dir and not settings.voices_dir.is_dir():
+        raise SettingsError(f"VOICES_DIR={str(settings.voices_dir)!r}: must be a directory")
+    if settings.default_voice and settings.default_voice not in (known := store.catalogue()):
+        raise SettingsError(f"DEFAULT_VOICE={settings.default_voice!r}: must be one of {', '.join(known)}")
+
+
 def _operation(raw: object) -> str:
-    name = raw.get("operation") if isinstance(raw, dict) else None
-    return name[:40] if isinstance(name, str) else "tts"
+    """For the log, which is told nothing a caller made up."""
+    name = raw.get("operation") if isinstance(raw, Mapping) else None
+    if name is None:
+        return "tts"
+    return name if isinstance(name, str) and name in OPERATIONS else "?"
 
 
 def _facts(reply: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +116,7 @@ def _chatterbox(settings: Settings) -> Engine:
         model_path=settings.model_path,
         device=settings.device,
         dtype=settings.dtype,
+        flow_dtype=settings.flow_dtype,
         max_segment_tokens=settings.max_segment_tokens,
         watermark=settings.watermark,
     )

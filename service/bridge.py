@@ -22,7 +22,11 @@ async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> Asy
     The thread waits after its first item until that one was taken *and dealt with* (the consumer asked for
     the next): a stream's first piece is never behind work on the second. From then on it may run `ahead`
     items ahead, no further. Whatever ends the iteration (exhaustion, an error, `aclose`, cancellation), the
-    generator is closed in its own thread, and the step in flight is waited for.
+    generator is closed in its own thread, and the step in flight is waited for. What still waits for a
+    thread then never begins.
+
+    Iterate it in one task: the work ends with that task at the latest. RunPod's SDK cancels a job wherever it
+    is, between two items too, and then keeps the forgotten iterator alive until the next job.
     """
     loop = asyncio.get_running_loop()
     ready: asyncio.Queue[T] = asyncio.Queue()
@@ -39,7 +43,14 @@ async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> Asy
             items.close()
             loop.call_soon_threadsafe(ready.put_nowait, DONE)
 
-    working = loop.run_in_executor(executor, work)
+    def stop(*_: object) -> None:
+        stopped.set()
+        permits.release()
+
+    task = asyncio.current_task()
+    if task:
+        task.add_done_callback(stop)
+    working = executor.submit(work)
     grant = ahead
     try:
         while (item := await ready.get()) is not DONE:
@@ -47,6 +58,8 @@ async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> Asy
             permits.release(grant)
             grant = 1
     finally:
-        stopped.set()
-        permits.release()
-        await working
+        stop()
+        if task:
+            task.remove_done_callback(stop)
+        if not working.cancel():
+            await asyncio.wrap_future(working)

@@ -27,7 +27,7 @@ from validation.request import (
     describe_faults,
     parse,
     present_fields,
-    unknown_field,
+    unknown_fields,
 )
 
 PACKAGES = (
@@ -152,8 +152,7 @@ def _output_budget(worker: Worker, joined: bool) -> int:
 
 
 def _refuse_fields(raw: Mapping[str, Any]) -> None:
-    faults = [unknown_field(name, ["operation"]) for name in raw if name != "operation"]
-    if faults:
+    if faults := unknown_fields([name for name in raw if name != "operation"], ["operation"]):
         raise InvalidInput(describe_faults(faults), faults)
 
 

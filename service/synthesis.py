@@ -6,6 +6,7 @@ engine speaks or which door asked.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from audio.encode import ENCODERS, AudioFormat
 from audio.pcm import Samples
 from audio.resample import Resampler
 from audio.shape import NORMALIZERS, RmsNormalizer, Seams
-from audio.stages import Chain, Stage
+from audio.stages import Chain
 from service.events import AudioEvent, EndEvent
 from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine, SamplingParams
@@ -26,8 +27,10 @@ from validation.request import TtsRequest
 log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 510_000  # 680 KB of base64; RunPod drops a stream chunk of 1 MB
-REPLY_OVERHEAD_BYTES = 4_000  # the reply's other keys
+REPLY_OVERHEAD_BYTES = 4_000  # the reply's keys whose length no text decides
+SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
+PCM_BYTES_PER_SAMPLE = 2
 SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' segments share no seed
 
 
@@ -57,12 +60,17 @@ class Synthesis:
     warnings: list[str]
     _format: AudioFormat = field(init=False)
     _rate_hz: int = field(init=False)
+    _texts: list[str] = field(init=False)  # one per segment
     _seams: Seams = field(init=False)
-    _chain: Chain = field(init=False)
+    _outline: Chain = field(init=False)  # fades, seams, rate
+    _level: Chain = field(init=False)  # may hold all of the clip back
+    _outlined_samples: int = 0  # out of the first of the two
     _pushed_samples: int = 0  # into the encoder
     _told_samples: int = 0  # of those, described by events already sent
     _sent_bytes: int = 0
-    _spent_bytes: int = REPLY_OVERHEAD_BYTES
+    _audio_json_bytes: int = 0
+    _other_json_bytes: int = REPLY_OVERHEAD_BYTES
+    _segments_done: int = 0
     _events: int = 0
     _chunks: int = 0
     _tokens: int | None = None
@@ -77,24 +85,26 @@ class Synthesis:
             self.warnings.append(
                 f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
             )
+        self._texts = segment(request.text)
+        self._other_json_bytes += _json_bytes(request.text)
+        self._other_json_bytes += sum(_json_bytes(text) + SEGMENT_OVERHEAD_BYTES for text in self._texts)
         self._seams = Seams(request.fade_duration_s, engine_hz)
-        stages: list[Stage] = [self._seams, Resampler(engine_hz, self._rate_hz)]
-        if request.audio_normalization:
-            stages.append(NORMALIZERS[request.audio_normalization]())
-        self._chain = Chain(stages)
+        self._outline = Chain([self._seams, Resampler(engine_hz, self._rate_hz)])
+        how = request.audio_normalization
+        self._level = Chain([NORMALIZERS[how]()] if how else [])
 
     def events(self) -> Iterator[AudioEvent | EndEvent]:
         """Everything the request gives, as soon as it is there."""
-        texts = segment(self.request.text)
         encoder = self._format.encoder(self._rate_hz, joined=self.joined)
-        for index, text in enumerate(texts):
+        for index, text in enumerate(self._texts):
             for samples in self._speak(index, text):
-                if len(shaped := self._count(self._chain.push(samples))):
-                    yield from self._tell(encoder.push(shaped), index, len(texts))
+                if len(shaped := self._shape(samples)):
+                    yield from self._tell(encoder.push(shaped))
             self._seams.join()
-        tail = encoder.push(self._count(self._chain.flush())) + encoder.flush()
-        yield from self._tell(tail, len(texts), len(texts))
-        yield EndEvent(self._reply(texts), encoder.seal)
+            self._segments_done += 1
+        tail = self._count(Chain([self._outline, self._level]).flush())
+        yield from self._tell(encoder.push(tail) + encoder.flush())
+        yield EndEvent(self._reply(), encoder.seal)
 
     def _speak(self, index: int, text: str) -> Iterator[Samples]:
         for chunk in self.engine.stream(text, self.conditioning, self._params(index)):
@@ -104,7 +114,9 @@ class Synthesis:
                 self._tokens = (self._tokens or 0) + chunk.speech_tokens
             if chunk.finish_reason == "length":
                 self._cut_segments += 1
-                self.warnings.append(f"segment {index} reached the token limit and may be cut: {text[:40]!r}")
+                warning = f"segment {index} reached the token limit and may be cut: {text[:40]!r}"
+                self.warnings.append(warning)
+                self._other_json_bytes += _json_bytes(warning)
             yield chunk.samples
             self._check_time()
 
@@ -123,21 +135,29 @@ class Synthesis:
             decode_mode=request.decode_mode,
         )
 
+    def _shape(self, samples: Samples) -> Samples:
+        outlined = self._outline.push(samples)
+        self._outlined_samples += len(outlined)
+        shaped = self._count(self._level.push(outlined))
+        if self.request.output_format == "wav":  # of PCM it is certain what the samples held back will come to
+            self._limit(PCM_BYTES_PER_SAMPLE * (self._outlined_samples - self._pushed_samples))
+        return shaped
+
     def _count(self, samples: Samples) -> Samples:
         self._pushed_samples += len(samples)
         return samples
 
-    def _tell(self, data: bytes, done: int, of: int) -> Iterator[AudioEvent]:
+    def _tell(self, data: bytes) -> Iterator[AudioEvent]:
         """Bytes as events, each small enough for the platform; none for no bytes."""
         if not data:
             return
         self.clock.mark_first_bytes()
         age_s = self.clock.running_s
-        pieces = [data[at : at + MAX_EVENT_BYTES] for at in range(0, len(data), MAX_EVENT_BYTES)]
         first, fresh = self._told_samples, self._pushed_samples - self._told_samples
-        for number, piece in enumerate(pieces, 1):
-            end = first + fresh * number // len(pieces)
-            self._spend(piece, done, of)
+        for at in range(0, len(data), MAX_EVENT_BYTES):
+            piece = data[at : at + MAX_EVENT_BYTES]
+            end = first + fresh * (at + len(piece)) // len(data)
+            self._spend(piece)
             event = self._event(piece, end)
             if self.request.print_metrics:
                 log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, event.duration_s, age_s)
@@ -156,19 +176,26 @@ class Synthesis:
             duration_s=(end - start) / self._rate_hz,
         )
 
-    def _spend(self, piece: bytes, done: int, of: int) -> None:
-        self._spent_bytes += 4 * -(-len(piece) // 3) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
-        if self._spent_bytes <= self.limits.max_output_bytes:
+    def _spend(self, piece: bytes) -> None:
+        self._audio_json_bytes += _base64_bytes(len(piece)) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
+        self._limit()
+
+    def _limit(self, held_bytes: int = 0) -> None:
+        """Stop as soon as the reply is certain to grow too large; `held_bytes` of audio will follow."""
+        limit = self.limits.max_output_bytes
+        size = self._other_json_bytes + self._audio_json_bytes + _base64_bytes(held_bytes)
+        if size <= limit:
             return
-        seconds = self._pushed_samples / self._rate_hz
+        seconds = max(self._outlined_samples, self._pushed_samples) / self._rate_hz
+        done, of = self._segments_done, len(self._texts)
         raise OutputTooLarge(
-            f"the reply passes {self._spent_bytes} bytes after {seconds:.0f} s of sound ({done} of {of} segments); "
-            f"the limit is {self.limits.max_output_bytes}: {self._smaller(seconds * of / max(done, 1))}"
+            f"the reply passes {size} bytes after {seconds:.0f} s of sound ({done} of {of} segments); "
+            f"the limit is {limit}: {self._smaller(seconds * of / max(done, 1))}"
         )
 
     def _smaller(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
-        room = self.limits.max_output_bytes - REPLY_OVERHEAD_BYTES
+        room = self.limits.max_output_bytes - self._other_json_bytes
         for name, audio_format in ENCODERS.items():
             if name != self.request.output_format and seconds * audio_format.bytes_per_s * 4 / 3 < room:
                 return f'ask for output_format "{name}"'
@@ -180,7 +207,7 @@ class Synthesis:
 
     # --- the reply ---------------------------------------------------------------------------------------
 
-    def _reply(self, texts: list[str]) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         request, spec = self.request, self.engine.spec
         duration_s = self._pushed_samples / self._rate_hz
         self._warn_of_levels()
@@ -199,7 +226,7 @@ class Synthesis:
             "seed": self.seed,
             "parameters": parameters,
             "metrics": self._metrics(duration_s),
-            "segments": self._segments(texts),
+            "segments": self._segments(),
             "finish_reason": "length" if self._cut_segments else "stop",
             "watermarked": self._watermarked,
             "engine": spec.name,
@@ -221,18 +248,26 @@ class Synthesis:
             "cold_start": self.cold_start,
         }
 
-    def _segments(self, texts: list[str]) -> list[dict[str, Any]]:
+    def _segments(self) -> list[dict[str, Any]]:
         engine_hz = self.engine.spec.sample_rate_hz
         return [
             {"text": text, "start": round(start / engine_hz, 6), "end": round(end / engine_hz, 6)}
-            for text, (start, end) in zip(texts, self._seams.segment_spans(), strict=True)
+            for text, (start, end) in zip(self._texts, self._seams.segment_spans(), strict=True)
         ]
 
     def _warn_of_levels(self) -> None:
         self.warnings += self._seams.warnings
-        for stage in self._chain.stages:
+        for stage in self._level.stages:
             if isinstance(stage, RmsNormalizer) and stage.shortfall_db > 0.0:
                 self.warnings.append(
                     f"rms: a peak limit of {stage.peak_limit_dbfs:g} dBFS held the level {stage.shortfall_db:.1f} dB "
                     f"below {stage.target_dbfs:g} dBFS"
                 )
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text)) + 2  # and a comma and a space
+
+
+def _base64_bytes(size_bytes: int) -> int:
+    return 4 * -(-size_bytes // 3)

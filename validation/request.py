@@ -11,7 +11,7 @@ import binascii
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -29,7 +29,8 @@ from validation.errors import (
 )
 
 MAX_SEED = 2**32 - 1
-LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+MAX_UNKNOWN_FIELDS = 20  # told by name; to find the nearest known name of 20,000 took half a minute
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 SAMPLE_RATES_HZ = (16000, 22050, 24000, 44100, 48000)
@@ -172,11 +173,18 @@ def present_fields(raw: object) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         kind = "missing" if raw is None else f"a JSON {_json_type(raw)}"
         raise InvalidInput(f'input must be an object such as {{"text": "Hello."}} (it is {kind})')
-    return {str(name): value for name, value in raw.items() if value is not None}
+    return {_field_name(name): value for name, value in raw.items() if value is not None}
 
 
-def unknown_field(name: str, known: Iterable[str]) -> Fault:
-    """The fault of a field nobody knows, with the nearest known name."""
+def unknown_fields(names: Sequence[str], known: Iterable[str]) -> list[Fault]:
+    """The faults of fields nobody knows, each with the nearest known name; of very many only the first."""
+    faults = [_unknown_field(name, known) for name in names[:MAX_UNKNOWN_FIELDS]]
+    if more := len(names) - len(faults):
+        faults.append(Fault("input", f"has {more} more unknown fields"))
+    return faults
+
+
+def _unknown_field(name: str, known: Iterable[str]) -> Fault:
     near = difflib.get_close_matches(name[:60], list(known), n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
     return Fault(name[:60], f"is not a field{hint}")
@@ -185,6 +193,11 @@ def unknown_field(name: str, known: Iterable[str]) -> Fault:
 def describe_faults(faults: Iterable[Fault]) -> str:
     """All faults as one sentence: "temperature must be at most 2.0 (got 3.5); text is required"."""
     return "; ".join(f"{_name(fault)} {fault.message}" for fault in faults)
+
+
+def _field_name(name: object) -> str:
+    """JSON has only strings for names; a caller in Python may have others, even an int too long to print."""
+    return name if isinstance(name, str) else _shown(name)
 
 
 def _name(fault: Fault) -> str:
@@ -206,13 +219,14 @@ def _typed(given: dict[str, Any]) -> tuple[TtsFields | None, list[Finding]]:
         return TtsFields.model_validate(given), []
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_context=True)
-        return None, [(InvalidInput, _fault_of(error)) for error in errors]
+        unknown = [str(error["loc"][0]) for error in errors if error["type"] == "extra_forbidden"]
+        faults = [_fault_of(error) for error in errors if error["type"] != "extra_forbidden"]
+        faults += unknown_fields(unknown, TtsFields.model_fields)
+        return None, [(InvalidInput, fault) for fault in faults]
 
 
 def _fault_of(error: Any) -> Fault:
     name, kind = str(error["loc"][0]) if error["loc"] else "a field's name", error["type"]
-    if kind == "extra_forbidden":
-        return unknown_field(name, TtsFields.model_fields)
     phrase = PHRASES.get(kind, "is not valid").format(**error.get("ctx", {}))
     return Fault(name, phrase if kind == "missing" else f"{phrase} (got {_shown(error['input'])})")
 
@@ -277,16 +291,19 @@ def _alias_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
 
 def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
     mode, voice, has_reference = given.get("voice_mode"), given.get("voice"), "reference_audio" in given
+    is_clone, known = mode == "clone" or has_reference, ", ".join(offer.voices)
     if mode == "clone" and not has_reference:
         yield InvalidInput, Fault("reference_audio", "is required when voice_mode is clone")
     if mode == "predefined" and has_reference:
         yield InvalidInput, Fault("reference_audio", "needs voice_mode clone (got predefined)")
-    if voice is not None and (mode == "clone" or has_reference):
+    if voice is not None and is_clone:
         yield InvalidInput, Fault("voice", "names a predefined voice and can't go with a clone")
     elif voice is not None and voice not in offer.voices:
-        known = ", ".join(offer.voices)
         yield UnknownVoice, Fault("voice", f"{_shown(voice)} is not a voice here; known: {known}")
-    if (mode == "clone" or has_reference) and offer.clone_languages is None:
+    elif voice is None and not is_clone and offer.default_voice not in offer.voices:
+        message = f"is needed: the default, {_shown(offer.default_voice)}, is not here; known: {known}"
+        yield UnknownVoice, Fault("voice", message)
+    if is_clone and offer.clone_languages is None:
         message = "clone is not possible with this engine: use a predefined voice"
         yield Unsupported, Fault("voice_mode", message)
 
@@ -298,8 +315,8 @@ def _reference_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
     if size > offer.max_reference_bytes:
         message = f"is about {size} bytes; at most {offer.max_reference_bytes} are taken"
         yield ReferenceAudioError, Fault("reference_audio", message)
-    elif not decode_base64(encoded):
-        message = "is not base64" if encoded.strip() else "is empty"
+    elif not (data := decode_base64(encoded)):
+        message = "is not base64" if data is None else "is empty"
         yield ReferenceAudioError, Fault("reference_audio", message)
 
 
@@ -353,13 +370,13 @@ def _refusal(findings: list[Finding]) -> RequestError:
     return kind(describe_faults(faults), faults)
 
 
-def decode_base64(encoded: str) -> bytes:
-    """Base64 (a `data:` URI is fine, so is white space) → bytes; b"" if it is not base64."""
+def decode_base64(encoded: str) -> bytes | None:
+    """Base64 (a `data:` URI is fine, so is white space) → bytes; None if it is not base64."""
     try:
         body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
         return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
-        return b""
+        return None
 
 
 def _resolve(fields: TtsFields, given: frozenset[str], offer: Offer) -> TtsRequest:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
 
 from audio.decode import MAX_DAMAGED_PACKETS, decode_reference
 from tests.audio.recordings import FORMATS, Audio, by_libav, by_libsndfile, by_us, check_tone, formats, refusal, tone
@@ -203,3 +204,11 @@ def damaged_aac(data: bytes, packets: int) -> bytes:
             damaged[at + 7 : at + 15] = b"\xff" * 8
         at += length
     return bytes(damaged)
+
+
+def test_exactly_one_second_that_begins_and_ends_at_zero_is_enough() -> None:
+    """It was refused: "has 1.000 s of sound …; 1 s is needed", because a sine's first sample is silence."""
+    t = np.arange(24_000) / 24_000
+    data = io.BytesIO()
+    soundfile.write(data, 0.3 * np.sin(2 * np.pi * 100 * t), 24_000, format="WAV")
+    assert len(decode_reference(data.getvalue(), 30.0).samples) == 24_000

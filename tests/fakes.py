@@ -1,0 +1,212 @@
+"""Small real implementations for tests: an engine that speaks tones, recordings, and a service around them.
+
+A voice is a pitch: each predefined voice has its own, a clone has that of its reference. So what comes out
+of the other end of the worker can be told apart by ear, and by `pitch_hz`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from audio.decode import Reference
+from audio.pcm import Samples
+from service.app import Service
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from service.operations import Worker
+from service.telemetry import JobClock, Telemetry
+from settings import Settings
+from tts.engine import Conditioning, DecodeMode, EngineSpec, EngineVoice, FinishReason, SamplingParams, SpeechChunk
+from tts.voices import VoiceStore
+
+TOKENS_PER_S = 25
+PITCHES_HZ = {"default": 300.0, "hans": 450.0}
+VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeVoice:
+    """The Conditioning of FakeEngine."""
+
+    voice: str
+    pitch_hz: float
+
+
+class FakeEngine:
+    """Speaks any text as a tone: the voice is the pitch, text and seed are the loudness, the text's length
+    is the length; `shape` has the last word about each segment's samples.
+
+    `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise,
+    wait or look around. `asked` counts the chunks, `closed_in` the threads in which a segment ended or was
+    closed, `conditioned` the voices made ready, `heard` the parameters of each segment.
+    """
+
+    def __init__(
+        self,
+        *,
+        before_chunk: Callable[[int], None] = lambda k: None,
+        before_condition: Callable[[str], None] = lambda voice: None,
+        shape: Callable[[Samples], Samples] = lambda clip: clip,
+        tokens_per_char: float = 1.0,
+        sample_rate_hz: int = 24_000,
+        can_clone: bool = True,
+        decode_modes: tuple[DecodeMode, ...] = ("full", "window"),
+        finish_reason: FinishReason = "stop",
+        watermarked: bool = True,
+        unused_fields: tuple[str, ...] = (),
+    ) -> None:
+        self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
+        self._tokens_per_char = tokens_per_char
+        self._finish_reason, self._watermarked = finish_reason, watermarked
+        self.asked = 0
+        self.closed_in: list[int] = []
+        self.conditioned: list[str] = []
+        self.heard: list[SamplingParams] = []
+        self.spec = EngineSpec(
+            name="fake",
+            model="tones",
+            sample_rate_hz=sample_rate_hz,
+            voices=VOICES,
+            default_voice="default",
+            languages=("en",) if can_clone else (),
+            decode_modes=decode_modes,
+            can_clone=can_clone,
+            unused_fields=unused_fields,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {"device": "cpu", "dtype": "float32", "loaded": bool(self.conditioned)}
+
+    def condition(self, voice: str, reference: Reference | None) -> FakeVoice:
+        self._before_condition(voice)
+        self.conditioned.append(voice)
+        if reference is None:
+            return FakeVoice(voice, PITCHES_HZ[voice])
+        return FakeVoice(voice, pitch_hz(reference.samples, reference.sample_rate))
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        assert isinstance(voice, FakeVoice)
+        self.heard.append(params)
+        clip = self._clip(text, voice, params.seed)
+        step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
+        try:
+            for at in range(0, len(clip), step):
+                self.asked += 1
+                self._before_chunk(self.asked)
+                piece, is_last = clip[at : at + step], at + step >= len(clip)
+                tokens = round(len(piece) * TOKENS_PER_S / self.spec.sample_rate_hz)
+                yield SpeechChunk(piece, tokens, self._watermarked, self._finish_reason if is_last else None)
+        finally:
+            self.closed_in.append(threading.get_ident())
+
+    def _clip(self, text: str, voice: FakeVoice, seed: int) -> Samples:
+        amplitude = 0.1 + 0.4 * (zlib.crc32(f"{seed} {text}".encode()) % 1000) / 1000
+        t = np.arange(self._samples(10 + round(self._tokens_per_char * len(text)))) / self.spec.sample_rate_hz
+        return self._shape((amplitude * np.sin(2 * np.pi * voice.pitch_hz * t)).astype(np.float32))
+
+    def _samples(self, tokens: int) -> int:
+        return tokens * self.spec.sample_rate_hz // TOKENS_PER_S
+
+
+def raising_at(chunk: int, error: BaseException) -> Callable[[int], None]:
+    """For `before_chunk`."""
+
+    def before_chunk(k: int) -> None:
+        if k == chunk:
+            raise error
+
+    return before_chunk
+
+
+def pitch_hz(samples: Samples, sample_rate_hz: int) -> float:
+    """Of a tone; a multiple of 10 Hz."""
+    strongest = int(np.argmax(np.abs(np.fft.rfft(samples))))
+    return float(round(strongest * sample_rate_hz / len(samples), -1))
+
+
+# --- recordings -------------------------------------------------------------------------------------------
+
+
+def recording(
+    pitch: float = 700.0,
+    duration_s: float = 6.0,
+    rate_hz: int = 16_000,
+    channels: int = 1,
+    subtype: str = "PCM_16",
+    container: str = "WAV",
+    amplitude: float = 0.3,
+) -> bytes:
+    """A reference: one tone on all channels."""
+    t = np.arange(round(duration_s * rate_hz)) / rate_hz
+    sound = np.repeat(amplitude * np.sin(2 * np.pi * pitch * t)[:, np.newaxis], channels, axis=1)
+    return recording_of(sound, rate_hz, subtype, container)
+
+
+def recording_of(sound: npt.NDArray[Any], rate_hz: int, subtype: str = "PCM_16", container: str = "WAV") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate_hz, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def as_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def decoded(data: bytes) -> tuple[Samples, int]:
+    """The samples of a mono file and their rate, as libsndfile reads them."""
+    samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    assert samples.shape[1] == 1
+    return samples[:, 0], rate_hz
+
+
+# --- a service --------------------------------------------------------------------------------------------
+
+
+def fake_service(engine: FakeEngine | None = None, voices_dir: Path | None = None, **settings: Any) -> Service:
+    """The real service around a fake engine; no environment is read."""
+    engine, chosen = engine or FakeEngine(), Settings(voices_dir=voices_dir, **settings)
+    store = VoiceStore(engine, voices_dir, chosen.default_voice, chosen.voice_cache_size)
+    return Service(Worker(chosen, engine, store, Telemetry()))
+
+
+def events_of(service: Service, raw: object, *, joined: bool = True) -> list[Event]:
+    return list(service.run("job-1", raw, joined=joined, clock=JobClock()))
+
+
+def spoken(service: Service, raw: object, *, joined: bool = True) -> tuple[bytes, dict[str, Any]]:
+    """The file (sealed if joined) and the reply without it, of a job that must go well."""
+    *pieces, end = events_of(service, raw, joined=joined)
+    assert isinstance(end, EndEvent), end
+    file = b"".join(piece.data for piece in pieces if isinstance(piece, AudioEvent))
+    return (end.seal(file) if joined and end.seal else file), end.reply
+
+
+def refused(service: Service, raw: object, *, joined: bool = True) -> dict[str, Any]:
+    """The error reply of a job that must end badly."""
+    *_, last = events_of(service, raw, joined=joined)
+    assert isinstance(last, ErrorEvent), last
+    return last.error.to_reply()
+
+
+# --- an environment ---------------------------------------------------------------------------------------
+
+
+def bare_environ(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
+    """No setting is set but these; and what reading them sets is taken back after the test."""
+    for item in Settings.public_fields():
+        monkeypatch.delenv(item.name.upper(), raising=False)
+    monkeypatch.delenv("RUNPOD_WEBHOOK_GET_JOB", raising=False)
+    monkeypatch.setenv("RUNPOD_LOG_LEVEL", "INFO")
+    for key, text in environ.items():
+        monkeypatch.setenv(key, text)

@@ -1,0 +1,239 @@
+"""The composition root: what is put together, how a job can end, and what the log says of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, events_of, fake_service, raising_at, recording, refused, spoken
+
+from service import __version__
+from service.app import ENGINES, build
+from service.events import EndEvent, ErrorEvent
+from service.telemetry import JobClock, Telemetry
+from settings import Settings, SettingsError
+from validation.errors import GpuFault, ModelUnavailable
+
+SECRET = "Platypus"
+both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Any:
+    """The job lines logged so far, as JSON."""
+    caplog.set_level(logging.DEBUG)
+
+    def read() -> list[dict[str, Any]]:
+        texts = (record.getMessage() for record in caplog.records if record.name == "service.telemetry")
+        return [json.loads(text) for text in texts]
+
+    return read
+
+
+def untraceable(reply: dict[str, Any]) -> bool:
+    """Whether it is free of paths, tracebacks and Python."""
+    return not re.search(r"/|\.py|Traceback|Error\b|line \d", json.dumps(reply))
+
+
+# --- how a job can end ----------------------------------------------------------------------------------------
+
+
+@both_ways
+def test_a_fault_nobody_foresaw_is_internal_and_says_nothing(joined: bool, caplog: pytest.LogCaptureFixture) -> None:
+    engine = FakeEngine(before_chunk=raising_at(2, RuntimeError("/opt/weights/t3.safetensors is torn")))
+    service = fake_service(engine)
+    reply = refused(service, {"text": "Hello there.", "chunk_size": 5}, joined=joined)
+    assert (reply["error_code"], reply["retryable"], reply["details"]) == ("INTERNAL", True, [])
+    assert untraceable(reply)
+    assert "is torn" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "job job-1 hit a fault of ours" in caplog.text
+    assert spoken(service, {"text": "Hello there."}, joined=joined)[1]["finish_reason"] == "stop"
+
+
+def test_a_foreseen_fault_keeps_its_cause_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    fault = GpuFault("the GPU failed")
+    fault.__cause__ = OSError("/dev/nvidia0 is gone")
+    reply = refused(fake_service(FakeEngine(before_chunk=raising_at(1, fault))), {"text": "Hi."})
+    assert reply["error"] == "GPU_FAULT: the GPU failed"
+    assert untraceable(reply)
+    assert "/dev/nvidia0 is gone" in caplog.text
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "raw", [None, {}, {"text": "Hi."}, {"text": "Hi.", "x": 1}, {"operation": "info"}, {"operation": 5}]
+)
+def test_every_job_ends_with_exactly_one_end_or_error(raw: object, joined: bool) -> None:
+    events = events_of(fake_service(), raw, joined=joined)
+    assert [isinstance(event, EndEvent | ErrorEvent) for event in events] == [False] * (len(events) - 1) + [True]
+
+
+def test_each_reply_tells_the_version() -> None:
+    for raw in ({"text": "Hi."}, {"operation": "voices"}, {"operation": "info"}):
+        assert spoken(fake_service(), raw)[1]["worker_version"] == __version__
+
+
+# --- the log --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_has_one_line_with_its_numbers(lines: Any) -> None:
+    service = fake_service()
+    _, reply = spoken(service, {"text": f"{SECRET} speaks.", "voice": "hans"})
+    (line,) = lines()
+    assert (line["event"], line["id"], line["operation"], line["outcome"]) == ("job", "job-1", "tts", "COMPLETED")
+    for name in ("latency_to_first_chunk", "rtf", "speech_tokens", "total_audio_duration", "chunk_count", "cold_start"):
+        assert line[name] == reply["metrics"][name]
+    assert line["seconds"] >= 0
+    assert line["queue_wait"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "operation", "outcome"),
+    [
+        ({"operation": "info"}, "info", "COMPLETED"),
+        ({"operation": "voices", "a": 1}, "voices", "INVALID_INPUT"),
+        ({"operation": SECRET}, "?", "UNKNOWN_OPERATION"),
+        ({"operation": [SECRET]}, "?", "UNKNOWN_OPERATION"),
+        ({"text": "Hi.", "voice": SECRET}, "tts", "UNKNOWN_VOICE"),
+        (None, "tts", "INVALID_INPUT"),
+    ],
+)
+def test_every_job_has_its_line(raw: object, operation: str, outcome: str, lines: Any) -> None:
+    events_of(fake_service(), raw)
+    (line,) = lines()
+    assert (line["operation"], line["outcome"]) == (operation, outcome)
+
+
+def test_a_job_that_was_walked_away_from_is_cancelled(lines: Any) -> None:
+    service = fake_service()
+    events = service.run("job-9", {"text": "Hello there."}, joined=True, clock=JobClock())
+    next(events)
+    events.close()
+    assert [(line["id"], line["outcome"]) for line in lines()] == [("job-9", "CANCELLED")]
+
+
+def test_a_job_whose_end_was_handed_over_is_completed_however_it_is_closed(lines: Any) -> None:
+    events = fake_service().run("job", {"text": "Hi."}, joined=True, clock=JobClock())
+    while not isinstance(next(events), EndEvent):
+        pass
+    events.close()
+    assert lines()[0]["outcome"] == "COMPLETED"
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"voice": SECRET}, {SECRET: 1}, {"operation": SECRET}, {"reference_audio": SECRET}, {"language": SECRET}],
+)
+def test_nothing_a_caller_sent_is_in_the_log(
+    given: dict[str, Any], joined: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    engine = FakeEngine(finish_reason="length")
+    events_of(fake_service(engine), {"text": f"{SECRET} speaks."} | given, joined=joined)
+    assert caplog.records
+    assert SECRET not in caplog.text
+
+
+def test_outcomes_are_counted_from_several_threads() -> None:
+    telemetry = Telemetry()
+    telemetry.job_ended("a", "tts", "COMPLETED", JobClock(), {})
+    telemetry.job_ended("b", "tts", "TIMEOUT", JobClock(), {})
+    assert telemetry.outcomes() == {"COMPLETED": 1, "TIMEOUT": 1}
+    telemetry.outcomes()["TIMEOUT"] = 5  # a copy
+    assert telemetry.outcomes()["TIMEOUT"] == 1
+
+
+# --- building -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    engine = FakeEngine()
+    monkeypatch.setitem(ENGINES, "espeak", lambda _: engine)
+    return engine
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_each_engine_is_built_without_loading_anything(name: str) -> None:
+    service = build(Settings(tts_engine=name))
+    _, reply = spoken(service, {"operation": "info"})
+    assert reply["engine"] == name
+    assert reply["loaded"] is (name == "espeak")  # which has nothing to load
+
+
+def test_the_table_of_engines_is_the_settings_choice() -> None:
+    (choice,) = [item for item in Settings.public_fields() if item.name == "tts_engine"]
+    assert set(ENGINES) == set(choice.metadata["choices"])
+
+
+@pytest.mark.usefixtures("with_fake")
+def test_a_default_voice_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
+    """The worker would have started, and failed at each job that names no voice."""
+    (tmp_path / "anna.wav").write_bytes(recording())
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    for name in ("nobody", "broken", "../anna"):
+        with pytest.raises(SettingsError) as caught:
+            build(Settings(tts_engine="espeak", voices_dir=tmp_path, default_voice=name))
+        assert str(caught.value) == f"DEFAULT_VOICE='{name}': must be one of default, hans, anna"
+    service = build(Settings(tts_engine="espeak", voices_dir=tmp_path, default_voice="anna"))
+    assert spoken(service, {"text": "Hi."})[1]["voice"] == "anna"
+
+
+@pytest.mark.usefixtures("with_fake")
+def test_a_voices_directory_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(SettingsError) as caught:
+            build(Settings(tts_engine="espeak", voices_dir=path))
+        assert str(caught.value) == f"VOICES_DIR={str(path)!r}: must be a directory"
+
+
+@pytest.mark.usefixtures("with_fake")
+def test_a_voices_directory_that_vanishes_takes_only_its_voices_along(tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    (folder / "anna.wav").write_bytes(recording(500))
+    service = build(Settings(tts_engine="espeak", voices_dir=folder))
+    spoken(service, {"text": "Hi.", "voice": "anna"})
+    folder.rename(tmp_path / "moved")
+    reply = refused(service, {"text": "Hi.", "voice": "anna"})
+    assert reply["error_code"] == "UNKNOWN_VOICE"
+    assert str(tmp_path) not in json.dumps(reply)
+    spoken(service, {"text": "Hi."})
+
+
+# --- warming up -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_warming_up_speaks_once_and_counts_as_no_job(streaming: bool, lines: Any) -> None:
+    engine = FakeEngine()
+    service = fake_service(engine, streaming=streaming)
+    service.warm_up()
+    assert engine.conditioned == ["default"]
+    assert engine.heard[0].decode_mode == ("window" if streaming else "full")
+    assert lines() == []
+    _, reply = spoken(service, {"text": "Hi."})
+    assert reply["metrics"]["cold_start"] is False
+    assert spoken(service, {"operation": "info"})[1]["jobs_done"] == 1
+
+
+def test_warming_up_is_timed_from_its_own_start() -> None:
+    """Its clock was never started and counted from the machine's boot: nine minutes later no worker could
+    start, because its warm-up had "timed out"."""
+    assert JobClock().running_s < 1
+    fake_service(job_timeout_s=0.5).warm_up()
+
+
+def test_an_engine_that_cannot_speak_fails_the_warm_up() -> None:
+    def fail(_: str) -> None:
+        raise ModelUnavailable("no weights")
+
+    with pytest.raises(ModelUnavailable):
+        fake_service(FakeEngine(before_condition=fail)).warm_up()

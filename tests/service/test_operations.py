@@ -1,0 +1,192 @@
+"""Operations: which one runs, what `voices` and `info` tell, and that they load nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, fake_service, recording, refused, spoken
+
+from audio.encode import ENCODERS
+from service import __version__
+from service.operations import OPERATIONS
+from validation.request import MAX_UNKNOWN_FIELDS, SAMPLE_RATES_HZ
+
+both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
+
+
+def told(
+    raw: dict[str, Any], engine: FakeEngine | None = None, *, joined: bool = True, **kwargs: Any
+) -> dict[str, Any]:
+    """The reply of an operation that gives no audio."""
+    file, reply = spoken(fake_service(engine, **kwargs), raw, joined=joined)
+    assert file == b""
+    json.dumps(reply, allow_nan=False)
+    return reply
+
+
+# --- dispatch -----------------------------------------------------------------------------------------------
+
+
+def test_the_operations_are_the_contracts() -> None:
+    assert list(OPERATIONS) == ["tts", "voices", "info"]
+
+
+@pytest.mark.parametrize("named", [{}, {"operation": None}, {"operation": "tts"}])
+def test_tts_is_what_is_meant_where_none_is_named(named: dict[str, Any]) -> None:
+    assert spoken(fake_service(), {"text": "Hi."} | named)[1]["operation"] == "tts"
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("sing", "'sing'"),
+        ("TTS", "'TTS'"),
+        ("", "''"),
+        ("__class__", "'__class__'"),
+        (5, "that"),
+        (True, "that"),
+        ([], "that"),
+        (["tts"], "that"),
+        ({"tts": 1}, "that"),
+        (float("nan"), "that"),
+    ],
+)
+def test_an_unknown_operation_lists_the_known_ones(name: object, shown: str, joined: bool) -> None:
+    reply = refused(fake_service(), {"operation": name, "text": "Hi."}, joined=joined)
+    assert reply["error"] == f"UNKNOWN_OPERATION: {shown} is not an operation; known: tts, voices, info"
+    assert reply["error_code"] == "UNKNOWN_OPERATION"
+
+
+def test_a_long_or_unprintable_operation_is_not_echoed() -> None:
+    for name in ("x" * 10_000, "\ud800", "a\nb"):
+        reply = refused(fake_service(), {"operation": name})
+        assert len(reply["error"]) < 120
+        assert "\n" not in reply["error"]
+        json.dumps(reply, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("raw", [None, [], "Hello.", 5, True])
+def test_no_operation_takes_anything_but_an_object(raw: object) -> None:
+    assert refused(fake_service(), raw)["error_code"] == "INVALID_INPUT"
+
+
+@pytest.mark.parametrize("operation", ["voices", "info"])
+def test_an_unknown_field_is_refused_everywhere(operation: str) -> None:
+    reply = refused(fake_service(), {"operation": operation, "text": "Hi.", "foo": 1})
+    assert reply["error_code"] == "INVALID_INPUT"
+    assert [fault["field"] for fault in reply["details"]] == ["text", "foo"]
+    many = refused(fake_service(), {"operation": operation} | {f"field{n}": n for n in range(5000)})
+    assert len(many["details"]) == MAX_UNKNOWN_FIELDS + 1
+
+
+@pytest.mark.parametrize("operation", ["voices", "info"])
+def test_null_is_absent_everywhere(operation: str) -> None:
+    assert told({"operation": operation, "text": None})["operation"] == operation
+
+
+# --- voices -------------------------------------------------------------------------------------------------
+
+
+@both_ways
+def test_voices_lists_name_language_duration_and_the_default(joined: bool) -> None:
+    reply = told({"operation": "voices"}, joined=joined)
+    assert reply == {
+        "operation": "voices",
+        "default": "default",
+        "voices": [
+            {"name": "default", "language": "en-US", "reference_duration": None, "default": True},
+            {"name": "hans", "language": "de", "reference_duration": 7.5, "default": False},
+        ],
+        "worker_version": __version__,
+    }
+
+
+def test_voices_lists_what_tts_takes(tmp_path: Path) -> None:
+    (tmp_path / "anna.wav").write_bytes(recording(500))
+    service = fake_service(voices_dir=tmp_path, default_voice="anna")
+    listed = spoken(service, {"operation": "voices"})[1]
+    assert [voice["name"] for voice in listed["voices"]] == ["default", "hans", "anna"]
+    assert [voice["name"] for voice in listed["voices"] if voice["default"]] == [listed["default"]] == ["anna"]
+    for voice in listed["voices"]:
+        _, reply = spoken(service, {"text": "Hi.", "voice": voice["name"], "language": voice["language"]})
+        assert (reply["voice"], reply["parameters"]["language"]) == (voice["name"], voice["language"])
+
+
+# --- info ---------------------------------------------------------------------------------------------------
+
+
+@both_ways
+def test_info_tells_what_the_contract_says(joined: bool) -> None:
+    reply = told({"operation": "info"}, joined=joined, max_text_chars=99, job_timeout_s=7.0)
+    assert (reply["engine"], reply["model"], reply["device"], reply["dtype"]) == ("fake", "tones", "cpu", "float32")
+    assert reply["versions"]["worker"] == __version__
+    assert {"numpy", "av", "soundfile", "pydantic", "runpod"} < set(reply["versions"])
+    assert (reply["limits"]["max_text_chars"], reply["limits"]["job_timeout_s"]) == (99, 7.0)
+    assert reply["formats"] == list(ENCODERS)
+    assert reply["sample_rates"] == list(SAMPLE_RATES_HZ)
+    assert reply["operations"] == list(OPERATIONS)
+    assert reply["decode_modes"] == ["full", "window"]
+    assert (reply["streaming"], reply["voice_cloning"]) == (not joined, True)
+    assert 0 <= reply["uptime"] < 60
+
+
+def test_info_counts_the_jobs_that_were_done() -> None:
+    service = fake_service()
+    spoken(service, {"text": "Hi."})
+    refused(service, {"text": ""})
+    refused(service, None)
+    reply = spoken(service, {"operation": "info"})[1]
+    assert reply["jobs_done"] == 3
+    assert reply["outcomes"] == {"COMPLETED": 1, "INVALID_INPUT": 2}
+
+
+@pytest.mark.parametrize("operation", ["voices", "info"])
+def test_neither_voices_nor_info_touches_the_engine(operation: str) -> None:
+    engine = FakeEngine()
+    reply = told({"operation": operation}, engine)
+    assert (engine.conditioned, engine.asked) == ([], 0)
+    assert reply.get("loaded", False) is False
+
+
+# --- tts, and what this endpoint offers -----------------------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"decode_mode": "block"}, "UNSUPPORTED"),
+        ({"reference_audio": "AAAA", "voice_mode": "clone"}, "UNSUPPORTED"),
+        ({"language": "ja"}, "UNSUPPORTED"),
+        ({"voice": "nobody"}, "UNKNOWN_VOICE"),
+        ({"voice": "../../etc/passwd"}, "UNKNOWN_VOICE"),
+    ],
+)
+def test_what_this_engine_cannot_do_is_refused_before_it_is_asked(
+    given: dict[str, Any], code: str, joined: bool
+) -> None:
+    engine = FakeEngine(can_clone=False)
+    assert refused(fake_service(engine), {"text": "Hi."} | given, joined=joined)["error_code"] == code
+    assert (engine.conditioned, engine.asked) == ([], 0)
+
+
+def test_the_limits_are_the_settings() -> None:
+    service = fake_service(max_text_chars=3, max_reference_bytes=1000)
+    assert "at most 3 characters" in refused(service, {"text": "Hello"})["error"]
+    assert "at most 1000 are taken" in refused(service, {"text": "Hi", "reference_audio": "A" * 2000})["error"]
+
+
+def test_a_default_voice_that_went_away_is_told_and_none_speaks_in_its_place(tmp_path: Path) -> None:
+    """It was a KeyError, so an INTERNAL without a hint."""
+    (tmp_path / "anna.wav").write_bytes(recording(500))
+    service = fake_service(voices_dir=tmp_path, default_voice="anna")
+    spoken(service, {"text": "Hi."})
+    (tmp_path / "anna.wav").unlink()
+    assert refused(service, {"text": "Hi."})["error"] == (
+        'UNKNOWN_VOICE: voice is needed: the default, "anna", is not here; known: default, hans'
+    )
+    assert spoken(service, {"text": "Hi.", "voice": "hans"})[1]["voice"] == "hans"

@@ -1,0 +1,543 @@
+"""One request from text to bytes: the stream and the joined reply, its claims, its limits."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import (
+    FakeEngine,
+    as_base64,
+    decoded,
+    events_of,
+    fake_service,
+    pitch_hz,
+    raising_at,
+    recording,
+    recording_of,
+    refused,
+    spoken,
+)
+
+from audio.encode import ENCODERS
+from audio.pcm import EMPTY, Samples, peak_dbfs, rms_dbfs
+from service.events import AudioEvent, EndEvent, ErrorEvent
+from service.telemetry import JobClock
+from validation.errors import OutOfMemory
+from validation.request import SAMPLE_RATES_HZ, TtsFields
+
+TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
+LONG = " ".join(f"This is sentence number {n} of a rather long text." for n in range(40))
+FORMATS = tuple(ENCODERS)
+each_format = pytest.mark.parametrize("output_format", FORMATS)
+both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
+
+REPLY_KEYS = {
+    *("format", "mime_type", "bytes", "sample_rate", "duration", "operation", "text", "voice", "voice_mode", "seed"),
+    *("parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model", "worker_version"),
+    "warnings",
+}  # and `audio`, which the door adds
+METRICS = {
+    *("latency_to_first_chunk", "total_generation_time", "total_audio_duration", "rtf", "chunk_count"),
+    *("speech_tokens", "queue_wait", "cold_start"),
+}
+
+
+def asked(**given: Any) -> dict[str, Any]:
+    return {"text": TEXT, "seed": 17} | given
+
+
+def audio_events(raw: dict[str, Any], engine: FakeEngine | None = None) -> tuple[list[AudioEvent], dict[str, Any]]:
+    *pieces, end = events_of(fake_service(engine), raw, joined=False)
+    assert isinstance(end, EndEvent), end
+    return [piece for piece in pieces if isinstance(piece, AudioEvent)], end.reply
+
+
+def json_bytes(value: object) -> int:
+    return len(json.dumps(value, allow_nan=False))
+
+
+# --- the stream -------------------------------------------------------------------------------------------
+
+
+@both_ways
+@each_format
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000, 48_000])
+def test_the_first_event_leaves_before_the_second_chunk_is_asked_for(
+    output_format: str, rate_hz: int, joined: bool
+) -> None:
+    engine = FakeEngine()
+    raw = asked(output_format=output_format, sample_rate=rate_hz, chunk_size=25)
+    events = fake_service(engine).run("job", raw, joined=joined, clock=JobClock())
+    assert isinstance(next(events), AudioEvent)
+    assert engine.asked == 1
+    assert len(list(events)) > 3
+
+
+@each_format
+@pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
+@pytest.mark.parametrize("chunk_size", [7, 200])
+def test_a_streams_events_describe_one_valid_file(output_format: str, rate_hz: int, chunk_size: int) -> None:
+    raw = asked(output_format=output_format, sample_rate=rate_hz, chunk_size=chunk_size)
+    pieces, reply = audio_events(raw)
+    assert [piece.index for piece in pieces] == list(range(len(pieces)))
+    assert all(piece.data for piece in pieces)
+    assert {(piece.format, piece.sample_rate_hz) for piece in pieces} == {(output_format, reply["sample_rate"])}
+    ends = itertools.accumulate(piece.duration_s for piece in pieces)
+    assert [piece.start_s for piece in pieces] == pytest.approx([0.0, *ends][:-1])
+    assert sum(piece.duration_s for piece in pieces) == pytest.approx(reply["duration"], abs=1e-6)
+    assert sum(len(piece.data) for piece in pieces) == reply["bytes"]
+    samples, decoded_hz = decoded(b"".join(piece.data for piece in pieces))
+    assert decoded_hz == reply["sample_rate"]
+    slack_s = {"wav": (0.0, 1e-9), "opus": (-0.05, 0.05), "mp3": (0.0, 0.13)}[output_format]
+    assert slack_s[0] <= len(samples) / decoded_hz - reply["duration"] <= slack_s[1]
+
+
+def test_a_chunk_too_big_for_the_platform_leaves_in_several_events() -> None:
+    """8 s of 48 kHz PCM are 1 MB of base64, and RunPod drops a stream event of 1 MB."""
+    pieces, reply = audio_events(asked(sample_rate=48_000, chunk_size=200), FakeEngine(tokens_per_char=6))
+    assert max(len(as_base64(piece.data)) for piece in pieces) < 699_000
+    assert len(pieces) > reply["metrics"]["chunk_count"]
+    for piece in pieces[1:]:  # each describes its own share of the sound
+        assert piece.duration_s * 48_000 == pytest.approx(len(piece.data) / 2, abs=30)
+    assert len(decoded(b"".join(piece.data for piece in pieces))[0]) / 48_000 == pytest.approx(reply["duration"])
+
+
+@each_format
+@pytest.mark.parametrize("decode_mode", ["full", "window"])
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000, 44_100])
+def test_a_stream_is_the_joined_reply_but_for_the_header(output_format: str, decode_mode: str, rate_hz: int) -> None:
+    raw = asked(output_format=output_format, decode_mode=decode_mode, sample_rate=rate_hz)
+    (joined, reply), (streamed, end) = (spoken(fake_service(), raw, joined=flag) for flag in (True, False))
+    if output_format == "mp3":
+        assert joined.endswith(streamed)  # it begins with a frame that tells the length
+    else:
+        assert joined[44:] == streamed[44:]
+    timeless = {"metrics", "bytes", "worker_version"}
+    assert {k: v for k, v in reply.items() if k not in timeless} == {k: v for k, v in end.items() if k not in timeless}
+
+
+def test_the_chunks_of_the_engine_do_not_move_the_samples() -> None:
+    clips = [spoken(fake_service(), asked(chunk_size=size))[0] for size in (1, 7, 25, 200)]
+    assert len(set(clips)) == 1
+
+
+# --- the file is what the reply claims ----------------------------------------------------------------------
+
+
+@each_format
+@pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
+@pytest.mark.parametrize("engine_hz", [22_050, 24_000])
+def test_a_joined_file_is_what_the_reply_claims(output_format: str, rate_hz: int, engine_hz: int) -> None:
+    engine = FakeEngine(sample_rate_hz=engine_hz)
+    file, reply = spoken(fake_service(engine), asked(output_format=output_format, sample_rate=rate_hz))
+    samples, decoded_hz = decoded(file)
+    assert decoded_hz == reply["sample_rate"]
+    assert abs(len(samples) / decoded_hz - reply["duration"]) <= (0.0 if output_format == "wav" else 0.05)
+    assert pitch_hz(samples, decoded_hz) == 300
+    assert reply["mime_type"] == ENCODERS[output_format].mime_type
+    assert reply["format"] == output_format
+    assert reply["bytes"] == len(file)
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 44_100])
+def test_opus_codes_at_48_khz_what_it_cannot_carry_and_says_so(rate_hz: int) -> None:
+    _, reply = spoken(fake_service(), asked(output_format="opus", sample_rate=rate_hz))
+    assert (reply["sample_rate"], reply["parameters"]["sample_rate"]) == (48_000, 48_000)
+    assert reply["warnings"] == [f"opus can't carry {rate_hz} Hz: coded at 48000 Hz"]
+
+
+def test_a_reply_has_every_key_of_the_contract_and_no_other() -> None:
+    _, reply = spoken(fake_service(), asked())
+    assert set(reply) == REPLY_KEYS
+    assert set(reply["metrics"]) == METRICS
+    assert set(reply["parameters"]) == set(TtsFields.model_fields) - {"operation", "text", "reference_audio", "cfg"}
+    assert None not in [reply["parameters"][name] for name in ("seed", "language", "voice", "voice_mode")]
+    assert (reply["text"], reply["operation"], reply["seed"]) == (TEXT, "tts", 17)
+    assert (reply["voice"], reply["voice_mode"], reply["engine"], reply["model"]) == (
+        *("default", "predefined"),
+        *("fake", "tones"),
+    )
+    assert (reply["finish_reason"], reply["watermarked"], reply["warnings"]) == ("stop", True, [])
+
+
+def test_parameters_are_the_values_that_were_used() -> None:
+    engine = FakeEngine()
+    given = {"exaggeration": 0.7, "cfg": 0.3, "temperature": 1.1, "top_p": 0.9, "min_p": 0.1}
+    given |= {"repetition_penalty": 1.5, "chunk_size": 10, "context_window": 20}
+    _, reply = spoken(fake_service(engine), asked(**given))
+    told, used = reply["parameters"], engine.heard[0]
+    assert told["decode_mode"] == used.decode_mode == "window"  # because chunks were named
+    for name in ("exaggeration", "temperature", "top_p", "min_p", "repetition_penalty"):
+        assert told[name] == getattr(used, name) == given[name]
+    assert told["cfg_weight"] == used.cfg_weight == 0.3
+    assert (told["chunk_size"], used.chunk_size_tokens) == (10, 10)
+    assert (told["context_window"], used.context_window_tokens) == (20, 20)
+
+
+def test_decode_mode_is_full_joined_and_window_streamed() -> None:
+    for joined, mode in ((True, "full"), (False, "window")):
+        _, reply = spoken(fake_service(), asked(), joined=joined)
+        assert reply["parameters"]["decode_mode"] == mode
+
+
+def test_metrics_are_sane() -> None:
+    engine = FakeEngine(before_chunk=lambda _: time.sleep(0.02))
+    service = fake_service(engine)
+    _, reply = spoken(service, asked(chunk_size=25))
+    metrics = reply["metrics"]
+    assert 0.02 <= metrics["latency_to_first_chunk"] < metrics["total_generation_time"] < 5
+    assert metrics["total_audio_duration"] == reply["duration"] > 3
+    assert metrics["rtf"] == pytest.approx(metrics["total_generation_time"] / reply["duration"], abs=1e-3)
+    assert metrics["chunk_count"] == engine.asked > 3
+    assert metrics["speech_tokens"] == pytest.approx(25 * reply["duration"], abs=2)
+    assert 0 <= metrics["queue_wait"] < 1
+    assert metrics["cold_start"] is True
+    assert spoken(service, asked())[1]["metrics"]["cold_start"] is False
+
+
+def test_the_first_chunk_is_the_first_that_has_bytes() -> None:
+    """Not one whose samples the codec still holds back."""
+    service = fake_service(engine := FakeEngine(before_chunk=lambda _: time.sleep(0.02)))
+    raw = asked(text="Hi.", output_format="mp3", chunk_size=1)
+    events = service.run("job", raw, joined=False, clock=JobClock())
+    next(events)
+    chunks = engine.asked
+    assert chunks > 1
+    *_, end = events
+    assert isinstance(end, EndEvent)
+    assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.02 * chunks
+
+
+def test_segments_tell_what_is_said_when() -> None:
+    file, reply = spoken(fake_service(), asked())
+    segments = reply["segments"]
+    assert " ".join(segment["text"] for segment in segments) == TEXT
+    assert segments[0]["start"] == 0.0
+    assert segments[-1]["end"] == pytest.approx(reply["duration"], abs=1e-4)
+    for before, after in itertools.pairwise(segments):
+        assert before["start"] < after["start"] < before["end"] < after["end"]  # the crossfade belongs to both
+    samples, rate_hz = decoded(file)
+    levels = [rms_dbfs(_middle(samples, segment, rate_hz)) for segment in segments]
+    assert abs(levels[0] - levels[1]) > 1  # each segment has its own loudness, found where it is said to be
+
+
+def _middle(samples: Samples, segment: dict[str, Any], rate_hz: int) -> Samples:
+    start, end = (round(segment[edge] * rate_hz) for edge in ("start", "end"))
+    return samples[start + 1000 : end - 1000]
+
+
+def test_a_segment_cut_off_by_the_token_limit_is_told() -> None:
+    _, reply = spoken(fake_service(FakeEngine(finish_reason="length")), asked())
+    assert reply["finish_reason"] == "length"
+    assert [text.startswith(f"segment {n} reached the token limit") for n, text in enumerate(reply["warnings"])] == [
+        *(True, True)
+    ]
+
+
+def test_no_watermark_is_told() -> None:
+    assert spoken(fake_service(FakeEngine(watermarked=False)), asked())[1]["watermarked"] is False
+
+
+def test_a_field_the_engine_has_no_use_for_is_told() -> None:
+    engine = FakeEngine(unused_fields=("temperature", "top_p"))
+    assert spoken(fake_service(engine), asked())[1]["warnings"] == []
+    _, reply = spoken(fake_service(engine), asked(temperature=0.8))
+    assert reply["warnings"] == ["fake has no use for temperature: it spoke without"]
+
+
+def test_a_fade_longer_than_a_short_clip_allows_is_told() -> None:
+    _, reply = spoken(fake_service(), asked(text="Hi.", fade_duration=0.5))
+    assert reply["warnings"] == ["a fade of 0.5 s was shortened to half of a short segment"]
+
+
+def test_speech_of_no_sound_at_all_is_an_empty_file() -> None:
+    file, reply = spoken(fake_service(FakeEngine(shape=lambda _: EMPTY)), asked())
+    assert (reply["duration"], reply["metrics"]["rtf"], len(decoded(file)[0])) == (0.0, None, 0)
+    json.dumps(reply, allow_nan=False)
+
+
+# --- levels -------------------------------------------------------------------------------------------------
+
+
+def clicks(clip: Samples) -> Samples:
+    """Nine tenths silence: too much crest for −20 dBFS."""
+    quiet = clip * 0.02
+    quiet[:: len(clip) // 3] = 0.9
+    return quiet
+
+
+@pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
+def test_peak_and_rms_are_where_the_contract_says(rate_hz: int) -> None:
+    for how, level, target in (("peak", peak_dbfs, -1.0), ("rms", rms_dbfs, -20.0)):
+        file, reply = spoken(fake_service(), asked(audio_normalization=how, sample_rate=rate_hz))
+        assert level(decoded(file)[0]) == pytest.approx(target, abs=0.1)
+        assert reply["warnings"] == []
+
+
+@pytest.mark.parametrize("output_format", ["opus", "mp3"])
+def test_a_lossy_file_keeps_its_level(output_format: str) -> None:
+    file, _ = spoken(fake_service(), asked(audio_normalization="rms", output_format=output_format))
+    assert rms_dbfs(decoded(file)[0]) == pytest.approx(-20.0, abs=0.5)
+
+
+def test_a_level_that_the_peak_forbids_is_told_with_the_shortfall() -> None:
+    file, reply = spoken(fake_service(FakeEngine(shape=clicks)), asked(audio_normalization="rms"))
+    samples, _ = decoded(file)
+    assert peak_dbfs(samples) == pytest.approx(-1.0, abs=0.1)
+    (warning,) = reply["warnings"]
+    assert f"held the level {-20.0 - rms_dbfs(samples):.1f} dB below -20 dBFS" in warning
+
+
+def test_without_normalisation_the_level_is_the_engines() -> None:
+    half = FakeEngine(shape=lambda clip: clip * 0.5)
+    whole = peak_dbfs(decoded(spoken(fake_service(), asked())[0])[0])
+    assert peak_dbfs(decoded(spoken(fake_service(half), asked())[0])[0]) == pytest.approx(whole - 6.02, abs=0.1)
+
+
+@pytest.mark.parametrize("how", ["peak", "rms"])
+def test_a_stream_refuses_to_normalise(how: str) -> None:
+    engine = FakeEngine()
+    assert refused(fake_service(engine), asked(audio_normalization=how), joined=False)["error_code"] == "UNSUPPORTED"
+    assert engine.asked == 0
+
+
+# --- seeds, voices: nothing of one request in another ---------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
+    service = fake_service()
+    first, again, other = (spoken(service, asked(seed=seed))[0] for seed in (17, 17, 18))
+    assert first == again
+    assert first != other
+
+
+def test_without_a_seed_one_is_drawn_and_told() -> None:
+    service = fake_service()
+    file, reply = spoken(service, {"text": TEXT})
+    assert spoken(service, {"text": TEXT, "seed": reply["seed"]})[0] == file
+    assert reply["parameters"]["seed"] == reply["seed"]
+    assert spoken(service, {"text": TEXT})[1]["seed"] != reply["seed"]  # equal once in four thousand million
+
+
+def test_each_segment_has_a_seed_of_its_own_that_fits_32_bits() -> None:
+    for seed in (0, 17, 2**32 - 1):
+        engine = FakeEngine()
+        spoken(fake_service(engine), asked(seed=seed, text=LONG))
+        seeds = [params.seed for params in engine.heard]
+        assert seeds[0] == seed
+        assert len(set(seeds)) == len(seeds)
+        assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_request_hears_nothing_of_the_one_before() -> None:
+    clip = as_base64(recording(720))
+    alone = spoken(fake_service(), asked())[0]
+    service = fake_service()
+    file, reply = spoken(service, asked(reference_audio=clip, exaggeration=1.0, seed=99, temperature=2.0))
+    assert (pitch_hz(*decoded(file)), reply["voice"], reply["voice_mode"]) == (720, "clone", "clone")
+    assert pitch_hz(*decoded(spoken(service, asked(voice="hans"))[0])) == 450
+    assert spoken(service, asked())[0] == alone
+
+
+def test_two_requests_that_take_turns_hear_nothing_of_each_other() -> None:
+    service, raws = fake_service(), (asked(voice="hans", chunk_size=5), asked(seed=4, chunk_size=9))
+    alone = [spoken(fake_service(), raw)[0] for raw in raws]
+    runs = [service.run("job", raw, joined=False, clock=JobClock()) for raw in raws]
+    files = [b"", b""]
+    for turn in itertools.zip_longest(*runs):
+        for n, event in enumerate(turn):
+            files[n] += event.data if isinstance(event, AudioEvent) else b""
+    assert [file[44:] for file in files] == [file[44:] for file in alone]
+
+
+# --- references -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clip", "warns"),
+    [
+        (recording(duration_s=1.1), "has only 1.1 s"),
+        (recording(duration_s=4.5), "has only 4.5 s"),
+        (recording(duration_s=6), None),
+        (recording(duration_s=60), "cut to its first 30 s"),
+        (recording(channels=8), None),
+        (recording(rate_hz=8_000), None),
+        (recording(rate_hz=192_000, subtype="FLOAT"), None),
+        (recording(container="FLAC"), None),
+        (recording(container="MP3", subtype="MPEG_LAYER_III")[:20_000], None),
+    ],
+)
+def test_a_reference_is_accepted_with_a_warning_where_something_is_odd(clip: bytes, warns: str | None) -> None:
+    file, reply = spoken(fake_service(), asked(reference_audio=as_base64(clip)))
+    assert pitch_hz(*decoded(file)) == 700
+    assert len(reply["warnings"]) == (0 if warns is None else 1)
+    assert warns is None or warns in reply["warnings"][0]
+
+
+def test_our_own_streamed_wav_is_a_fine_reference() -> None:
+    streamed, _ = spoken(fake_service(), asked(voice="hans", text=LONG), joined=False)
+    file, _ = spoken(fake_service(), asked(reference_audio=as_base64(streamed)))
+    assert pitch_hz(*decoded(file)) == 450
+
+
+def test_the_reference_is_cut_where_the_request_says() -> None:
+    both = np.concatenate([decoded(recording(500))[0], decoded(recording(900, duration_s=9))[0]])
+    clip = as_base64(recording_of(both, 16_000))
+    for limit_s, tone_hz in ((5.5, 500), (30, 900)):
+        raw = asked(reference_audio=clip, max_reference_duration_sec=limit_s)
+        file, reply = spoken(fake_service(), raw)
+        assert pitch_hz(*decoded(file)) == tone_hz
+        assert reply["parameters"]["max_reference_duration_sec"] == limit_s
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        b"Dear sir or madam, " * 50,
+        recording(duration_s=0.0),
+        recording(duration_s=0.5),
+        recording(amplitude=0.0),
+        recording(channels=9),
+        recording()[:40],
+    ],
+)
+def test_a_bad_reference_is_refused_and_nothing_is_spoken(clip: bytes) -> None:
+    engine = FakeEngine()
+    reply = refused(fake_service(engine), asked(reference_audio=as_base64(clip)))
+    assert reply["error_code"] == "REFERENCE_AUDIO"
+    assert (engine.asked, engine.conditioned) == (0, [])
+
+
+# --- limits ---------------------------------------------------------------------------------------------------
+
+
+@both_ways
+def test_a_job_past_its_time_is_given_up_within_a_chunk(joined: bool) -> None:
+    engine = FakeEngine(before_chunk=lambda _: time.sleep(0.08))
+    reply = refused(fake_service(engine, job_timeout_s=0.1), asked(text=LONG, chunk_size=5), joined=joined)
+    assert reply["error"] == "TIMEOUT: the job was given up after 0.1 s"
+    assert reply["retryable"] is True
+    assert engine.asked == 2
+    assert len(engine.closed_in) == 1
+
+
+def test_the_wait_for_a_turn_is_not_the_jobs_time() -> None:
+    clock = JobClock()
+    time.sleep(0.15)
+    *_, end = fake_service(job_timeout_s=0.1).run("job", asked(text="Hi."), joined=True, clock=clock)
+    assert isinstance(end, EndEvent)
+    assert end.reply["metrics"]["queue_wait"] >= 0.15
+    assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.15  # which runs from the door
+
+
+@both_ways
+@each_format
+def test_generation_stops_when_the_reply_grows_too_large(output_format: str, joined: bool) -> None:
+    engine = FakeEngine()
+    service = fake_service(engine, max_output_bytes=60_000)
+    reply = refused(service, asked(text=LONG, output_format=output_format, chunk_size=25), joined=joined)
+    assert reply["error_code"] == "OUTPUT_TOO_LARGE"
+    assert "the limit is 60000" in reply["error"]
+    assert reply["retryable"] is False
+    spoken_in_full = FakeEngine()
+    spoken(fake_service(spoken_in_full), asked(text=LONG, chunk_size=25))
+    assert engine.asked < spoken_in_full.asked / 2
+    assert len(engine.closed_in) == len(engine.heard)
+
+
+@pytest.mark.parametrize("how", ["peak", "rms"])
+def test_a_clip_that_waits_for_its_level_is_given_up_as_early(how: str) -> None:
+    """PCM's size is certain before it is encoded; it was counted only when the whole text had been spoken."""
+    engine = FakeEngine()
+    service = fake_service(engine, max_output_bytes=200_000)
+    reply = refused(service, asked(text=LONG, audio_normalization=how, chunk_size=25))
+    assert reply["error_code"] == "OUTPUT_TOO_LARGE"
+    assert engine.asked <= 5  # 200 KB are 3 s
+
+
+def test_the_refusal_names_a_format_that_fits_and_it_does() -> None:
+    text = TEXT + " " + TEXT
+    for limit, advice in ((600_000, "opus"), (300_000, "mp3")):
+        reply = refused(fake_service(max_output_bytes=limit), asked(text=text))
+        assert reply["error"].endswith(f'ask for output_format "{advice}"')
+        spoken(fake_service(max_output_bytes=limit), asked(text=text, output_format=advice))
+    reply = refused(fake_service(max_output_bytes=60_000), asked(text=text))
+    assert reply["error"].endswith("send the text in several requests")
+
+
+@both_ways
+@each_format
+@pytest.mark.parametrize("text", [TEXT, "字。" * 500, "\N{GRINNING FACE}x. " * 200])
+def test_whatever_is_not_refused_fits(output_format: str, text: str, joined: bool) -> None:
+    """Base64 was counted, but the text was not: it is in the reply twice, 12 bytes for an escaped emoji."""
+    raw = asked(text=text, output_format=output_format, sample_rate=16_000)
+    engine = FakeEngine(tokens_per_char=0.02, finish_reason="length")  # a warning for each segment, too
+    *pieces, end = events_of(fake_service(engine), raw, joined=joined)
+    assert isinstance(end, EndEvent)
+    audio = [piece.data for piece in pieces if isinstance(piece, AudioEvent)]
+    size = json_bytes(end.reply) + sum(len(as_base64(data)) for data in ([b"".join(audio)] if joined else audio))
+    too_small, enough = size - 1, size + 4_500 + 200 * (0 if joined else len(audio))
+    reply = refused(fake_service(engine, max_output_bytes=too_small), raw, joined=joined)
+    assert reply["error_code"] == "OUTPUT_TOO_LARGE"
+    spoken(fake_service(engine, max_output_bytes=enough), raw, joined=joined)
+
+
+def test_a_stream_that_nobody_aggregates_may_be_as_long_as_it_likes() -> None:
+    limits = {"max_output_bytes": 60_000}
+    assert refused(fake_service(**limits), asked(), joined=False)["error_code"] == "OUTPUT_TOO_LARGE"
+    _, reply = spoken(fake_service(**limits, stream_aggregate=False), asked(), joined=False)
+    assert reply["bytes"] > 60_000
+    assert refused(fake_service(**limits, stream_aggregate=False), asked())["error_code"] == "OUTPUT_TOO_LARGE"
+
+
+# --- bad ends ---------------------------------------------------------------------------------------------------
+
+
+@both_ways
+def test_an_error_of_the_engine_comes_after_what_was_already_said(joined: bool) -> None:
+    engine = FakeEngine(before_chunk=raising_at(3, OutOfMemory("the GPU is full")))
+    *pieces, last = events_of(fake_service(engine), asked(chunk_size=25), joined=joined)
+    assert isinstance(last, ErrorEvent)
+    assert str(last.error) == "OUT_OF_MEMORY: the GPU is full"
+    assert len(pieces) == 2
+
+
+def test_samples_that_are_no_numbers_are_our_fault_and_no_silence() -> None:
+    engine = FakeEngine(shape=lambda clip: clip * np.float32(np.nan))
+    for output_format in FORMATS:
+        assert refused(fake_service(engine), asked(output_format=output_format))["error_code"] == "INTERNAL"
+
+
+@both_ways
+@pytest.mark.parametrize("taken", [1, 3])
+def test_closing_a_job_closes_the_engine_at_once(joined: bool, taken: int) -> None:
+    engine = FakeEngine()
+    events = fake_service(engine).run("job", asked(text=LONG, chunk_size=10), joined=joined, clock=JobClock())
+    for _ in range(taken):
+        next(events)
+    before = engine.asked
+    events.close()
+    assert (engine.asked, len(engine.closed_in)) == (before, len(engine.heard))
+
+
+def test_the_engine_is_not_asked_for_a_chunk_nobody_took() -> None:
+    engine = FakeEngine()
+    fake_service(engine).run("job", asked(), joined=True, clock=JobClock()).close()
+    assert engine.asked == 0
+
+
+# --- print_metrics ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("print_metrics", [True, False])
+def test_each_chunk_has_its_line_unless_unwanted(print_metrics: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    pieces, _ = audio_events(asked(print_metrics=print_metrics))
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("chunk ")]
+    assert len(lines) == (len(pieces) if print_metrics else 0)

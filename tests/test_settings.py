@@ -1,0 +1,161 @@
+"""Settings: each default, each reading, each refusal by key, value and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import bare_environ
+
+from settings import Settings, SettingsError
+
+DEFAULTS = {
+    "tts_engine": "chatterbox",
+    "tts_model": "original",
+    "model_path": None,
+    "device": "auto",
+    "dtype": "auto",
+    "flow_dtype": "auto",
+    "voices_dir": None,
+    "default_voice": "",
+    "voice_cache_size": 32,
+    "max_text_chars": 5000,
+    "max_reference_bytes": 15_000_000,
+    "max_output_bytes": 9_000_000,
+    "max_segment_tokens": 1000,
+    "max_concurrency": 2,
+    "job_timeout_s": 540.0,
+    "streaming": False,
+    "stream_aggregate": True,
+    "warmup": True,
+    "watermark": True,
+    "log_level": "INFO",
+}
+OTHERS: dict[str, tuple[str, Any]] = {
+    "TTS_ENGINE": ("espeak", "espeak"),
+    "MODEL_PATH": ("weights", Path("weights")),
+    "DEVICE": ("cuda", "cuda"),
+    "DTYPE": ("float16", "float16"),
+    "FLOW_DTYPE": ("bfloat16", "bfloat16"),
+    "VOICES_DIR": ("voices", Path("voices")),
+    "DEFAULT_VOICE": ("anna", "anna"),
+    "VOICE_CACHE_SIZE": ("1", 1),
+    "MAX_TEXT_CHARS": ("300", 300),
+    "MAX_REFERENCE_BYTES": ("1000", 1000),
+    "MAX_OUTPUT_BYTES": ("10000", 10_000),
+    "MAX_SEGMENT_TOKENS": ("10", 10),
+    "MAX_CONCURRENCY": ("64", 64),
+    "JOB_TIMEOUT_S": ("0.1", 0.1),
+    "STREAMING": ("true", True),
+    "STREAM_AGGREGATE": ("0", False),
+    "WARMUP": ("No", False),
+    "WATERMARK": ("off", False),
+    "LOG_LEVEL": ("DEBUG", "DEBUG"),
+}
+BAD = [
+    ("TTS_ENGINE", "Espeak", "must be one of chatterbox, espeak"),
+    ("TTS_MODEL", "turbo", "must be one of original"),
+    ("DEVICE", "cuda:0", "must be one of auto, cuda, cpu"),
+    ("DTYPE", "fp16", "must be one of auto, float32, bfloat16, float16"),
+    ("FLOW_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16"),
+    ("VOICE_CACHE_SIZE", "0", "must be at least 1"),
+    ("VOICE_CACHE_SIZE", "10001", "must be at most 10000"),
+    ("MAX_TEXT_CHARS", "5k", "must be a whole number"),
+    ("MAX_TEXT_CHARS", "-5", "must be at least 1"),
+    ("MAX_TEXT_CHARS", "1000001", "must be at most 1000000"),
+    ("MAX_REFERENCE_BYTES", "999", "must be at least 1000"),
+    ("MAX_OUTPUT_BYTES", "9e6", "must be a whole number"),
+    ("MAX_OUTPUT_BYTES", "9999", "must be at least 10000"),
+    ("MAX_SEGMENT_TOKENS", "9", "must be at least 10"),
+    ("MAX_SEGMENT_TOKENS", "4001", "must be at most 4000"),
+    ("MAX_CONCURRENCY", "0", "must be at least 1"),
+    ("MAX_CONCURRENCY", "65", "must be at most 64"),
+    ("MAX_CONCURRENCY", "2.0", "must be a whole number"),
+    ("JOB_TIMEOUT_S", "ten", "must be a number"),
+    ("JOB_TIMEOUT_S", "0", "must be at least 0.1"),
+    ("JOB_TIMEOUT_S", "nan", "must be at least 0.1"),
+    ("JOB_TIMEOUT_S", "inf", "must be at most 86400"),
+    ("STREAMING", "yep", "must be true or false"),
+    ("STREAM_AGGREGATE", "2", "must be true or false"),
+    ("WARMUP", "none", "must be true or false"),
+    ("WATERMARK", "maybe", "must be true or false"),
+    ("LOG_LEVEL", "info", "must be one of DEBUG, INFO, WARNING, ERROR"),
+]
+
+
+def test_every_default_is_the_contracts() -> None:
+    settings = Settings.from_env({})
+    assert {item.name: getattr(settings, item.name) for item in Settings.public_fields()} == DEFAULTS
+    assert settings == Settings()
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_each_setting_is_read_and_changes_nothing_else(key: str) -> None:
+    text, value = OTHERS[key]
+    settings = Settings.from_env({key: f" {text}\n", "PATH": "/bin"})
+    told = {item.name: getattr(settings, item.name) for item in Settings.public_fields()}
+    assert told == DEFAULTS | {key.lower(): value}
+
+
+def test_the_tables_above_hold_every_setting() -> None:
+    assert {key.lower() for key in OTHERS} | {"tts_model"} == set(DEFAULTS)  # which has but one value
+    may_be_anything = {"model_path", "voices_dir", "default_voice"}
+    assert {key.lower() for key, *_ in BAD} == set(DEFAULTS) - may_be_anything
+
+
+@pytest.mark.parametrize(("key", "text", "allowed"), BAD)
+def test_a_bad_value_is_told_with_its_key_and_what_is_allowed(key: str, text: str, allowed: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({key: text})
+    assert str(caught.value) == f"{key}={text!r}: {allowed}"
+
+
+def test_all_bad_values_are_told_at_once() -> None:
+    environ = {key: text for key, text, _ in BAD}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(environ)
+    assert all(f"{key}={text!r}: " in str(caught.value) for key, text in environ.items())
+
+
+def test_an_empty_value_is_no_value() -> None:
+    """A template that leaves a variable empty means the default, not a setting of no characters."""
+    assert Settings.from_env(dict.fromkeys((key.upper() for key in DEFAULTS), " ")) == Settings()
+
+
+def test_a_flag_has_the_usual_words() -> None:
+    words = {"1": True, "true": True, "YES": True, "on": True, "0": False, "False": False, "no": False, "off": False}
+    for word, value in words.items():
+        assert Settings.from_env({"STREAMING": word}).streaming is value
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().device = "cpu"  # type: ignore[misc]
+
+
+def test_every_setting_has_its_sentence() -> None:
+    for item in Settings.public_fields():
+        assert item.metadata["about"][0].islower()
+        assert not item.metadata["about"].endswith(".")
+
+
+def test_where_it_runs_is_told_by_the_platform_and_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_environ(monkeypatch, ON_RUNPOD="true")
+    assert not Settings.of_this_process().on_runpod
+    monkeypatch.setenv("RUNPOD_WEBHOOK_GET_JOB", "http://127.0.0.1/")
+    assert Settings.of_this_process().on_runpod
+
+
+@pytest.mark.parametrize(("set_to", "becomes"), [(None, "INFO"), ("ERROR", "ERROR")])
+def test_the_sdk_logs_no_replies_unless_told_to(
+    monkeypatch: pytest.MonkeyPatch, set_to: str | None, becomes: str
+) -> None:
+    """At DEBUG, its default, it logs every reply whole: megabytes of base64 a job."""
+    bare_environ(monkeypatch, RUNPOD_LOG_LEVEL=set_to or "")
+    if set_to is None:
+        monkeypatch.delenv("RUNPOD_LOG_LEVEL")
+    Settings.of_this_process()
+    assert os.environ["RUNPOD_LOG_LEVEL"] == becomes

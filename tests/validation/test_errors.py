@@ -1,0 +1,68 @@
+"""The error tree is the one that is drawn, and each reply can be sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from validation import errors
+from validation.errors import Fault, InternalError, InvalidInput, RequestError, WorkerError, printable
+
+CODES = {
+    *("INVALID_INPUT", "UNKNOWN_OPERATION", "UNKNOWN_VOICE", "REFERENCE_AUDIO", "UNSUPPORTED", "OUTPUT_TOO_LARGE"),
+    *("MODEL_UNAVAILABLE", "OUT_OF_MEMORY", "GPU_FAULT", "TIMEOUT", "INTERNAL"),
+}
+SURROGATE = "\ud800"
+
+
+def leaves(kind: type[WorkerError] = WorkerError) -> Iterator[type[WorkerError]]:
+    for child in kind.__subclasses__():
+        yield from leaves(child) if child.__subclasses__() else [child]
+
+
+LEAVES = list(leaves())
+
+
+def test_the_codes_are_the_contracts_closed_set() -> None:
+    assert sorted(kind.code for kind in LEAVES) == sorted(CODES)
+
+
+def test_the_drawing_is_the_tree() -> None:
+    """Name, code and the word "retryable" of each line, and which side of the tree it hangs on."""
+    drawn = re.findall(r"(\w+) +([A-Z_]{5,})( +\(retryable\))?$", errors.__doc__ or "", re.MULTILINE)
+    assert drawn == [(kind.__name__, kind.code, drawn[i][2]) for i, kind in enumerate(LEAVES)]
+    assert [bool(mark) for *_, mark in drawn] == [kind.retryable for kind in LEAVES]
+
+
+def test_what_the_caller_must_mend_is_never_worth_a_retry() -> None:
+    assert not any(kind.retryable for kind in LEAVES if issubclass(kind, RequestError))
+
+
+@pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__name__)
+def test_a_reply_begins_with_its_code_and_has_the_contracts_keys(kind: type[WorkerError]) -> None:
+    reply = kind("no", [Fault("text", "is odd")]).to_reply()
+    assert reply == {
+        "error": f"{kind.code}: no",
+        "error_code": kind.code,
+        "details": [{"field": "text", "message": "is odd"}],
+        "retryable": kind.retryable,
+    }
+
+
+def test_a_lone_surrogate_never_reaches_a_reply() -> None:
+    """The SDK encodes a reply as UTF-8 without escapes, and would lose the job over it."""
+    error = InvalidInput(f"a{SURROGATE}b", [Fault(f"te{SURROGATE}xt", SURROGATE)])
+    wire = json.dumps(error.to_reply(), ensure_ascii=False).encode()
+    assert "a\N{REPLACEMENT CHARACTER}b" in wire.decode()
+
+
+def test_printable_leaves_every_real_character_alone() -> None:
+    text = "é e\u0301 \N{GRINNING FACE} עברית \ud7ff\ue000"
+    assert printable(text) == text
+
+
+def test_an_errors_text_is_its_code_and_message() -> None:
+    assert str(InternalError("oh")) == "INTERNAL: oh"

@@ -1,0 +1,542 @@
+"""The request of `tts`: each field's type, range and default; each fault by name, all of them at once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
+from validation.request import (
+    MAX_SEED,
+    MAX_UNKNOWN_FIELDS,
+    SAMPLE_RATES_HZ,
+    Offer,
+    TtsFields,
+    TtsRequest,
+    parse,
+    speaks,
+)
+
+OFFER = Offer(
+    voices={"default": "en", "hans": "de", "ana": "es-419"},
+    default_voice="default",
+    clone_languages=("en", "fr"),
+    decode_modes=("full", "window"),
+    max_text_chars=5000,
+    max_reference_bytes=3000,
+    streaming=False,
+)
+RECORDING = base64.b64encode(b"a recording").decode()
+NAN, INF = float("nan"), float("inf")
+SURROGATE = "\ud800"
+
+
+def parsed(offer: Offer = OFFER, **given: Any) -> TtsRequest:
+    return parse({"text": "Hello."} | given, offer)
+
+
+def refusal(given: object, offer: Offer = OFFER) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        parse(given, offer)
+    json.dumps(caught.value.to_reply(), allow_nan=False, ensure_ascii=False).encode()
+    return caught.value
+
+
+def fault(offer: Offer = OFFER, **given: Any) -> tuple[type[RequestError], str, str]:
+    """The kind of the refusal, and the field and message of its only fault."""
+    error = refusal({"text": "Hello."} | given, offer)
+    (only,) = error.faults
+    assert str(error).startswith(f"{error.code}: ")
+    return type(error), only.field, only.message
+
+
+# --- defaults ---------------------------------------------------------------------------------------------
+
+
+def test_a_bare_text_gets_every_default_of_the_contract() -> None:
+    assert parsed(text="  Hello.\n") == TtsRequest(
+        text="Hello.",
+        exaggeration=0.5,
+        cfg_weight=0.5,
+        temperature=0.8,
+        top_p=1.0,
+        min_p=0.05,
+        repetition_penalty=1.2,
+        seed=None,
+        language="en",
+        chunk_size=25,
+        context_window=50,
+        fade_duration_s=0.02,
+        decode_mode="full",
+        print_metrics=True,
+        voice_mode="predefined",
+        voice="default",
+        reference=None,
+        max_reference_duration_s=30.0,
+        output_format="wav",
+        sample_rate_hz=24_000,
+        audio_normalization=None,
+        given=frozenset({"text"}),
+    )
+
+
+def test_null_is_absent() -> None:
+    nothing = dict.fromkeys(set(TtsFields.model_fields) - {"text"})
+    assert parsed(**nothing) == parsed()
+
+
+def test_parameters_has_every_field_of_the_contract_but_text_and_recording() -> None:
+    not_parameters = {"operation", "text", "reference_audio", "cfg"}  # cfg is cfg_weight by another name
+    assert set(parsed().parameters()) == set(TtsFields.model_fields) - not_parameters
+
+
+def test_parameters_tells_what_was_asked_for() -> None:
+    asked = {
+        "exaggeration": 0.1,
+        "temperature": 1.5,
+        "top_p": 0.9,
+        "min_p": 0.2,
+        "repetition_penalty": 1.9,
+        "seed": 7,
+        "language": "de",
+        "chunk_size": 30,
+        "context_window": 60,
+        "fade_duration": 0.1,
+        "decode_mode": "window",
+        "print_metrics": False,
+        "voice_mode": "predefined",
+        "voice": "hans",
+        "max_reference_duration_sec": 12.0,
+        "output_format": "opus",
+        "sample_rate": 48_000,
+        "audio_normalization": "rms",
+    }
+    assert parsed(**asked, cfg=0.25).parameters() == asked | {"cfg_weight": 0.25}
+
+
+def test_the_request_knows_which_fields_were_given() -> None:
+    assert parsed(temperature=0.8, seed=None).given == {"text", "temperature"}
+
+
+def test_a_request_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        parsed().text = "other"  # type: ignore[misc]
+    assert len(fields(TtsRequest)) == 22
+
+
+# --- numbers ----------------------------------------------------------------------------------------------
+
+BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, least, most, just above
+    "exaggeration": (-0.01, 0.0, 1.0, 1.01),
+    "cfg_weight": (-0.01, 0.0, 1.0, 1.01),
+    "cfg": (-0.01, 0.0, 1.0, 1.01),
+    "temperature": (0.09, 0.1, 2.0, 2.01),
+    "top_p": (0.0, 0.001, 1.0, 1.01),
+    "min_p": (-0.01, 0.0, 1.0, 1.01),
+    "repetition_penalty": (0.99, 1.0, 2.0, 2.01),
+    "seed": (-1, 0, MAX_SEED, MAX_SEED + 1),
+    "chunk_size": (0, 1, 200, 201),
+    "context_window": (-1, 0, 500, 501),
+    "fade_duration": (-0.01, 0.0, 0.5, 0.51),
+    "max_reference_duration_sec": (0.99, 1.0, 60.0, 60.01),
+}
+WHOLE = ("seed", "chunk_size", "context_window", "sample_rate")
+each_number = pytest.mark.parametrize("name", [*BOUNDS, "sample_rate"])
+
+
+def test_the_table_above_holds_every_number_there_is() -> None:
+    types = {name: str(field.annotation) for name, field in TtsFields.model_fields.items()}
+    assert {name for name, kind in types.items() if "int" in kind or "float" in kind} == {*BOUNDS, "sample_rate"}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_each_number_has_its_range(name: str) -> None:
+    below, least, most, above = BOUNDS[name]
+    parsed(**{name: least})
+    parsed(**{name: most})
+    kind, field, message = fault(**{name: below})
+    assert (kind, field) == (InvalidInput, name)
+    assert message.endswith(f"(got {below})")
+    assert f"{below if name == 'top_p' else least}" in message
+    kind, field, message = fault(**{name: above})
+    assert (kind, field, message) == (InvalidInput, name, f"must be at most {most} (got {above})")
+
+
+@each_number
+@pytest.mark.parametrize(
+    "value", ["0.5", "25", "", True, False, NAN, INF, -INF, 1e309, 10**99, -(10**400), [], [1], {}, {"a": 1}]
+)
+def test_a_number_is_a_finite_number(name: str, value: object) -> None:
+    assert fault(**{name: value})[:2] == (InvalidInput, name)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [17.0, 24000.0, 0.5])
+def test_a_fraction_is_no_whole_number_not_even_a_round_one(name: str, value: float) -> None:
+    assert fault(**{name: value}) == (InvalidInput, name, f"must be a whole number (got {value})")
+
+
+def test_a_whole_number_is_a_fine_float() -> None:
+    assert parsed(temperature=1).temperature == 1.0
+
+
+@pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
+def test_the_five_rates_are_known(rate_hz: int) -> None:
+    assert parsed(sample_rate=rate_hz).sample_rate_hz == rate_hz
+
+
+def test_an_unknown_rate_names_the_known_ones() -> None:
+    assert fault(sample_rate=8000)[2] == "must be one of 16000, 22050, 24000, 44100, 48000 (got 8000)"
+
+
+def test_a_number_too_long_to_print_is_not_printed() -> None:
+    """`str(10**5000)` raises: Python refuses to print more than 4300 digits."""
+    for name in BOUNDS:
+        assert fault(**{name: 10**5000})[2].endswith("(got a number of more than 64 bits)")
+
+
+# --- words and flags --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "unknown"),
+    [
+        ("output_format", ("wav", "opus", "mp3"), ("WAV", "ogg", "flac", "")),
+        ("audio_normalization", ("peak", "rms"), ("Peak", "lufs", "")),
+        ("decode_mode", ("auto", "full", "window"), ("AUTO", "stream", "")),
+        ("voice_mode", ("predefined",), ("cloned", "")),
+    ],
+)
+def test_a_word_is_one_of_the_known_ones(name: str, known: tuple[str, ...], unknown: tuple[str, ...]) -> None:
+    for value in known:
+        parsed(**{name: value})
+    for value in unknown:
+        kind, field, message = fault(**{name: value})
+        assert (kind, field) == (InvalidInput, name)
+        assert message.startswith("must be one of ")
+        assert all(f"'{word}'" in message for word in known)
+
+
+@pytest.mark.parametrize("name", ["output_format", "audio_normalization", "decode_mode", "voice_mode"])
+@pytest.mark.parametrize("value", [1, True, ["wav"], {"wav": 1}, SURROGATE])
+def test_nothing_else_passes_for_a_word(name: str, value: object) -> None:
+    assert fault(**{name: value})[:2] == (InvalidInput, name)
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", "", [], NAN])
+def test_a_flag_is_true_or_false(value: object) -> None:
+    kind, field, message = fault(print_metrics=value)
+    assert (kind, field) == (InvalidInput, "print_metrics")
+    assert message.startswith("must be true or false")
+
+
+@pytest.mark.parametrize("name", ["voice", "language", "reference_audio", "text"])
+@pytest.mark.parametrize("value", [5, 0.5, True, ["default"], {"name": "default"}])
+def test_a_string_is_a_string(name: str, value: object) -> None:
+    kind, field, message = fault(**{name: value})
+    assert (kind, field) == (InvalidInput, name)
+    assert message.startswith("must be a string (got ")
+
+
+# --- text -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\u00a0", "...!?", "—", "\N{GRINNING FACE}", "\u0301", "🇩🇪"])
+def test_a_text_needs_a_letter_or_a_digit(text: str) -> None:
+    assert fault(text=text) == (InvalidInput, "text", "must hold at least one letter or digit")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "7", "字", "हिन्दी", "e\u0301te\u0301", "שלום עולם", "مرحبا بالعالم", "Well done \N{PARTY POPPER}!", "½"],
+)
+def test_letters_of_any_script_are_a_text(text: str) -> None:
+    assert parsed(text=text).text == text
+
+
+def test_a_missing_text_is_required() -> None:
+    for given in ({}, {"text": None}):
+        (only,) = refusal(given).faults
+        assert (only.field, only.message) == ("text", "is required")
+
+
+def test_a_text_has_at_most_so_many_characters_after_trimming() -> None:
+    assert len(parsed(text=" " + "a" * 5000 + "\n").text) == 5000
+    assert fault(text="a" * 5001)[2] == "must be at most 5000 characters (got 5001)"
+    assert fault(text="ab c", offer=replace(OFFER, max_text_chars=3))[2] == "must be at most 3 characters (got 4)"
+
+
+def test_nul_is_refused() -> None:
+    assert fault(text="Hello\0world")[2] == "holds a NUL character"
+
+
+def test_a_lone_surrogate_is_refused_and_never_echoed() -> None:
+    """`refusal` encodes each reply as the SDK does; an echo would raise there."""
+    assert fault(text=f"Hello {SURROGATE}")[2] == "holds a lone surrogate, which is no character"
+    for name in ("voice", "language", "reference_audio", "output_format", "operation", f"te{SURROGATE}xt"):
+        refusal({"text": "a", name: SURROGATE})
+
+
+# --- the whole input --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (None, "missing"),
+        ([], "a JSON array"),
+        ([{"text": "a"}], "a JSON array"),
+        ("Hello.", "a JSON string"),
+        (5, "a JSON number"),
+        (NAN, "a JSON number"),
+        (True, "a JSON boolean"),
+    ],
+)
+def test_the_input_is_an_object(raw: object, what: str) -> None:
+    error = refusal(raw)
+    assert type(error) is InvalidInput
+    assert str(error).endswith(f"(it is {what})")
+
+
+@pytest.mark.parametrize(
+    ("typo", "hint"),
+    [
+        ("temprature", "; did you mean `temperature`?"),
+        ("cfg_wieght", "; did you mean `cfg_weight`?"),
+        ("Text", "; did you mean `text`?"),
+        ("format", "; did you mean `output_format`?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_known_name(typo: str, hint: str) -> None:
+    kind, field, message = fault(**{typo: 1})
+    assert (kind, field, message) == (InvalidInput, typo, f"is not a field{hint}")
+
+
+def test_the_sentence_names_the_unknown_field() -> None:
+    error = refusal({"text": "a", "temprature": 1})
+    assert str(error) == "INVALID_INPUT: `temprature` is not a field; did you mean `temperature`?"
+
+
+@pytest.mark.parametrize("key", [1, 2.5, None, True, (1, 2), b"text", 10**5000], ids=lambda key: type(key).__name__)
+def test_a_field_whose_name_is_no_string_is_unknown(key: object) -> None:
+    """JSON has none, but a handler is a function that anyone can call. `str(10**5000)` raises."""
+    assert type(refusal({"text": "a", key: 1})) is InvalidInput
+
+
+def test_many_unknown_fields_are_counted_not_listed() -> None:
+    """20,000 of them took 28 s, for each was compared with every known name; and the reply held them all."""
+    began_s = time.monotonic()
+    error = refusal({"text": "a"} | {f"field{i}": 1 for i in range(20_000)})
+    assert time.monotonic() - began_s < 5
+    assert len(error.faults) == MAX_UNKNOWN_FIELDS + 1
+    assert error.faults[-1].message == f"has {20_000 - MAX_UNKNOWN_FIELDS} more unknown fields"
+
+
+def test_a_long_value_is_not_echoed_whole() -> None:
+    long = "ab-" * 100_000
+    for name in ("voice", "language", "output_format", "temperature", long):
+        assert len(str(refusal({"text": "a", name: long}))) < 400
+
+
+def test_deep_nesting_is_an_array_like_any_other() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for name in ("text", "seed", "voice", "output_format", "print_metrics", "unknown"):
+        assert fault(**{name: deep})[:2] == (InvalidInput, name)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    error = refusal({"temperature": 3.5, "chunk_size": True, "voice": "nobody", "language": "xx", "foo": 1, "seed": -1})
+    assert type(error) is InvalidInput
+    assert {fault.field for fault in error.faults} == {
+        *("temperature", "chunk_size", "voice", "language", "foo", "seed", "text")
+    }
+    for fault in error.faults:
+        assert fault.message in str(error)
+
+
+def test_faults_of_one_kind_keep_their_code_and_mixed_ones_are_invalid_input() -> None:
+    assert type(refusal({"text": "a", "voice": "nobody"})) is UnknownVoice
+    assert type(refusal({"text": "a", "voice": "nobody", "seed": -1})) is InvalidInput
+
+
+def test_a_request_of_another_operation_is_not_a_tts_request() -> None:
+    assert fault(operation="voices")[:2] == (InvalidInput, "operation")
+
+
+def test_parsing_changes_nothing_of_the_input() -> None:
+    raw = {"text": " a ", "seed": None, "voice": "hans"}
+    parse(raw, OFFER)
+    assert raw == {"text": " a ", "seed": None, "voice": "hans"}
+
+
+# --- rules over more than one field -----------------------------------------------------------------------
+
+
+def test_cfg_is_another_name_of_cfg_weight() -> None:
+    assert parsed(cfg=0.3).cfg_weight == 0.3
+    assert parsed(cfg=0.0).cfg_weight == 0.0
+    assert parsed(cfg=0.3, cfg_weight=None).cfg_weight == 0.3
+    assert fault(cfg=0.3, cfg_weight=0.3) == (
+        *(InvalidInput, "cfg"),
+        "is another name of cfg_weight: send one of them",
+    )
+
+
+@pytest.mark.parametrize("name", ["nobody", "Default", " default", "", "../../etc/passwd", "/etc/passwd", "default\0"])
+def test_an_unknown_voice_lists_the_known_ones(name: str) -> None:
+    kind, field, message = fault(voice=name)
+    assert (kind, field) == (UnknownVoice, "voice")
+    assert message.endswith("is not a voice here; known: default, hans, ana")
+
+
+def test_without_its_default_voice_an_endpoint_asks_for_one() -> None:
+    """It was a KeyError: the voices directory had vanished, and the default voice with it."""
+    offer = replace(OFFER, default_voice="gone")
+    assert fault(offer) == (
+        UnknownVoice,
+        "voice",
+        'is needed: the default, "gone", is not here; known: default, hans, ana',
+    )
+    assert fault(offer, language="de")[0] is UnknownVoice
+    assert parsed(offer, voice="hans").voice == "hans"
+    assert parsed(offer, reference_audio=RECORDING).voice_mode == "clone"
+
+
+def test_a_reference_means_clone() -> None:
+    for given in ({}, {"voice_mode": "clone"}):
+        request = parsed(reference_audio=RECORDING, **given)
+        assert (request.voice_mode, request.voice, request.reference) == ("clone", "", b"a recording")
+
+
+@pytest.mark.parametrize("encoded", [f"data:audio/wav;base64,{RECORDING}", f"  {RECORDING[:4]}\r\n{RECORDING[4:]}\n"])
+def test_a_reference_may_be_a_data_uri_or_wrapped(encoded: str) -> None:
+    assert parsed(reference_audio=encoded).reference == b"a recording"
+
+
+def test_a_clone_needs_a_reference() -> None:
+    assert fault(voice_mode="clone")[1:] == ("reference_audio", "is required when voice_mode is clone")
+
+
+def test_a_predefined_voice_and_a_reference_contradict_each_other() -> None:
+    assert fault(voice_mode="predefined", reference_audio=RECORDING)[1] == "reference_audio"
+    assert fault(voice="hans", reference_audio=RECORDING)[1] == "voice"
+    assert {f.field for f in refusal({"text": "a", "voice_mode": "clone", "voice": "hans"}).faults} == {
+        *("voice", "reference_audio")
+    }
+
+
+def test_an_engine_that_cannot_clone_says_so() -> None:
+    offer = replace(OFFER, clone_languages=None)
+    assert fault(offer, reference_audio=RECORDING)[:2] == (Unsupported, "voice_mode")
+
+
+@pytest.mark.parametrize(
+    ("encoded", "message"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("data:audio/wav;base64,", "is empty"),
+        ("not base64!", "is not base64"),
+        (RECORDING[:-1], "is not base64"),
+        (RECORDING.replace("Y", "_"), "is not base64"),
+        ("ä" * 8, "is not base64"),
+        (SURROGATE, "is not base64"),
+        ("data:;base64," * 3, "is not base64"),
+    ],
+)
+def test_a_reference_is_base64(encoded: str, message: str) -> None:
+    assert fault(reference_audio=encoded) == (ReferenceAudioError, "reference_audio", message)
+
+
+def test_a_reference_over_its_bytes_is_refused_before_it_is_decoded() -> None:
+    assert parsed(reference_audio=base64.b64encode(bytes(3000)).decode()).reference == bytes(3000)
+    kind, field, message = fault(reference_audio="!" * 30_000_000)
+    assert (kind, field) == (ReferenceAudioError, "reference_audio")
+    assert message == "is about 22500000 bytes; at most 3000 are taken"
+
+
+@pytest.mark.parametrize(
+    ("given", "voice", "language"),
+    [
+        ({}, "default", "en"),
+        ({"language": "en-GB"}, "default", "en-GB"),
+        ({"language": "de"}, "hans", "de"),
+        ({"language": "DE-at"}, "hans", "DE-at"),
+        ({"language": "es"}, "ana", "es"),
+        ({"voice": "hans"}, "hans", "de"),
+        ({"voice": "ana", "language": "es-419"}, "ana", "es-419"),
+        ({"reference_audio": RECORDING}, "", "en"),
+        ({"reference_audio": RECORDING, "language": "fr-CA"}, "", "fr-CA"),
+    ],
+)
+def test_a_language_picks_a_voice_and_a_voice_a_language(given: dict[str, Any], voice: str, language: str) -> None:
+    request = parsed(**given)
+    assert (request.voice, request.language) == (voice, language)
+
+
+@pytest.mark.parametrize(
+    ("given", "spoken"),
+    [
+        ({"language": "ja"}, "de, en, es-419"),
+        ({"language": "es-ES"}, "de, en, es-419"),
+        ({"language": "en", "voice": "hans"}, "de"),
+        ({"language": "de", "reference_audio": RECORDING}, "en, fr"),
+    ],
+)
+def test_a_language_nobody_speaks_lists_the_spoken_ones(given: dict[str, Any], spoken: str) -> None:
+    kind, field, message = fault(**given)
+    assert (kind, field) == (Unsupported, "language")
+    assert message == f"{given['language']} is not spoken here; spoken: {spoken}"
+
+
+@pytest.mark.parametrize(
+    "language", ["", "e", "english please", "en_US", "en-", "e\u0301n", "../en", "en" + "-abcdefgh" * 9]
+)
+def test_a_language_is_a_tag(language: str) -> None:
+    assert fault(language=language)[:2] == (InvalidInput, "language")
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken", "answer"),
+    [
+        *(("en", "en", True), ("EN", "en", True), ("en", "en-us", True), ("en-us", "en", True)),
+        *(("en-gb", "en-us", False), ("en", "eng", False), ("e", "en", False)),
+    ],
+)
+def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answer: bool) -> None:
+    assert speaks(asked, spoken) is answer
+
+
+@pytest.mark.parametrize(
+    ("given", "streaming", "mode"),
+    [
+        *(({}, False, "full"), ({}, True, "window"), ({"decode_mode": "auto"}, False, "full")),
+        *(({"chunk_size": 25}, False, "window"), ({"context_window": 50}, False, "window")),
+        *(({"decode_mode": "full", "chunk_size": 9}, False, "full"), ({"decode_mode": "full"}, True, "full")),
+        ({"decode_mode": "window"}, False, "window"),
+    ],
+)
+def test_auto_is_window_for_a_stream_and_for_who_names_chunks(given: Any, streaming: bool, mode: str) -> None:
+    assert parsed(replace(OFFER, streaming=streaming), **given).decode_mode == mode
+
+
+def test_a_decode_mode_the_engine_lacks_is_unsupported() -> None:
+    kind, field, message = fault(decode_mode="block")
+    assert (kind, field) == (Unsupported, "decode_mode")
+    assert message.endswith("possible: full, window")
+
+
+@pytest.mark.parametrize("how", ["peak", "rms"])
+def test_a_stream_cannot_normalise_and_says_so(how: str) -> None:
+    kind, field, _ = fault(replace(OFFER, streaming=True), audio_normalization=how)
+    assert (kind, field) == (Unsupported, "audio_normalization")
+    assert parsed(audio_normalization=how).audio_normalization == how
