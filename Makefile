@@ -15,7 +15,7 @@ test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
 test-fast: sync  ## the tests that need no torch
-	$(PY) -m pytest -q -n 3 -m "not chatterbox and not gpu and not full"
+	$(PY) -m pytest -q -n 3 -m "not chatterbox and not full"
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full

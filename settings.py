@@ -53,7 +53,9 @@ class Settings:
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
     max_output_bytes: int = setting(9_000_000, "largest reply, in bytes of JSON", least=10_000)
     max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=4000)
-    max_concurrency: int = setting(2, "jobs worked on at once", least=1, most=64)
+    max_concurrency: int = setting(
+        3, "jobs worked on at once; below 3 the SDK fetches each a second late", least=1, most=64
+    )
     job_timeout_s: float = setting(540.0, "seconds after which a job is given up", least=0.1, most=86_400)
     streaming: bool = setting(False, "stream chunks (`/stream`) instead of one joined reply")
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")

@@ -110,6 +110,7 @@ class FakeRunPod:
         self.jobs: dict[str, Job] = {}
         self.pings: list[Ping] = []
         self.batch_sizes: list[int] = []  # what each job-take asked for
+        self.stream_post_s = 0.0  # how long a worker waits for the answer to an event
         self._queue: deque[Job] = deque()
         self._stops: deque[Job] = deque()
         self._loop = asyncio.new_event_loop()
@@ -241,6 +242,7 @@ class FakeRunPod:
             job.refused.append(post)
             raise web.HTTPBadRequest
         job.events.append(post)
+        await asyncio.sleep(self.stream_post_s)
         return web.json_response({})
 
     async def _ping(self, request: web.Request) -> web.Response:

@@ -43,7 +43,7 @@ def test_the_field_is_upstreams(network, step, frames):
 
 
 def test_bfloat16_errs_by_a_few_percent_at_most(network):
-    """Measured full-size: 2.6–2.8 % of the largest value (docs/LOG.md)."""
+    """Measured full-size: about 3 % of the largest value (docs/LOG.md)."""
     ours, theirs = both(network, torch.bfloat16, 1)
     assert ours.dtype == torch.float32
     assert (ours - theirs).abs().max() < 0.05 * theirs.abs().max()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import product
@@ -210,15 +210,15 @@ def test_two_cloned_streams_advanced_in_turn_are_each_as_if_alone(walk_away_afte
 
 async def advanced_in_turn(asked: list[Json], walk_away_after: int | None) -> list[bytes]:
     """The file of each, one event of each at a time; the first is closed early if told so."""
-    streams: list[AsyncGenerator[Json]] = [handler.stream_handler({"id": "job", "input": one}) for one in asked]
-    files, turn = [b"", b""], 0
+    streams = {index: handler.stream_handler({"id": "job", "input": one}) for index, one in enumerate(asked)}
+    files, turn = [b""] * len(asked), 0
     while streams:
         if turn == walk_away_after:
             await streams.pop(0).aclose()
-        for index, one in reversed([*enumerate(streams, len(asked) - len(streams))]):
+        for index, one in list(streams.items()):
             event = await anext(one)
             if event["type"] == "end":
-                streams.remove(one)
+                await streams.pop(index).aclose()
             else:
                 files[index] += sound_of([event])
         turn += 1

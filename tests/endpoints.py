@@ -1,0 +1,120 @@
+"""handler.py as a deployed worker: its process behind a fake RunPod, and both clients, raw HTTP and sync_test.
+
+It does not know what a job means.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from fake_runpod import FINAL, FakeRunPod, Job, Json, WorkerProcess, wait_until, worker_process
+
+import sync_test
+
+ROOT = Path(__file__).resolve().parent.parent
+HANDLER = (sys.executable, "handler.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the client program printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def verdicts(self) -> list[str]:
+        return re.findall(r"^(?:PASS|FAIL)(?=  [1234] )", self.out, re.MULTILINE)
+
+
+def ask(*argv: str, environ: Mapping[str, str] | None = None) -> Asked:
+    """Run sync_test.py with these arguments."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        status = sync_test.main(argv, environ or {})
+    return Asked(status, out.getvalue(), err.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A worker process and the platform in front of it."""
+
+    fake: FakeRunPod
+    worker: WorkerProcess
+
+    def wait_until_ready(self) -> None:
+        """Until the worker asks for its first job: all is imported, loaded and warm."""
+
+        def ready() -> bool:
+            return bool(self.fake.batch_sizes) or self.worker.process.poll() is not None
+
+        wait_until(ready, 120, self.worker.log_text)
+        assert self.fake.batch_sizes, self.worker.log_text()
+
+    def run(self, job_input: Any) -> Job:
+        """The job at its end."""
+        return self.fake.wait(self.fake.submit(job_input), timeout_s=60)
+
+    def stream(self, job_input: Any) -> tuple[Job, list[Json]]:
+        """The job at its end, and what a client read of it through /stream while it ran."""
+        job_id, read = self.http("POST", "run", {"input": job_input})["id"], []
+        while True:
+            answer = self.http("GET", f"stream/{job_id}")
+            read += [item["output"] for item in answer["stream"]]
+            if answer["status"] in FINAL and not answer["stream"]:
+                return self.fake.jobs[job_id], read
+            time.sleep(0.02)
+
+    def http(self, method: str, path: str, body: Json | None = None) -> Json:
+        """One call of the production API."""
+        headers = {"Authorization": f"Bearer {self.fake.api_key}"}
+        url = f"{self.fake.base_url}/{self.fake.endpoint}/{path}"
+        answer: Json = requests.request(method, url, headers=headers, json=body, timeout=30).json()
+        return answer
+
+    def ask(self, *argv: str) -> Asked:
+        """What sync_test.py says of this endpoint."""
+        environ = {"RUNPOD_API_KEY": self.fake.api_key, "RUNPOD_ENDPOINT_ID": self.fake.endpoint}
+        return ask("--api-base", self.fake.base_url, *argv, environ=environ)
+
+    def assert_every_job_ended_once(self) -> None:
+        """One job-done each, none for the cancelled; and nothing that was posted was refused."""
+        for job in self.fake.jobs.values():
+            assert (len(job.posted), job.refused) == (job.status != "CANCELLED", []), job
+
+    def wait_for_log(self, *words: str) -> None:
+        """Until the worker has logged a line with all the words."""
+
+        def logged() -> bool:
+            return any(all(word in line for word in words) for line in self.worker.log_text().splitlines())
+
+        wait_until(logged, state=self.worker.log_text)
+
+
+@contextmanager
+def endpoint(log: Path, env: Mapping[str, str], *command: str) -> Iterator[Endpoint]:
+    """A worker of `command`, handler.py if none; it starts while the caller does something else."""
+    fake = FakeRunPod(poll_s=0.3, enforce_limits=True)
+    with fake, worker_process(command or HANDLER, log, {**fake.worker_env(), **env}, cwd=ROOT) as worker:
+        yield Endpoint(fake, worker)
+
+
+def chatterbox_env(checkpoint: Path) -> dict[str, str]:
+    """Settings for a small checkpoint, the same on every machine."""
+    numbers = {"DEVICE": "cpu", "DTYPE": "float32", "FLOW_DTYPE": "float32"}
+    return {"TTS_ENGINE": "chatterbox", "MODEL_PATH": str(checkpoint), **numbers}
+
+
+def sound_of(events: list[Json]) -> bytes:
+    """The file in a stream's events."""
+    return b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "audio")

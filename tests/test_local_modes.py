@@ -1,0 +1,179 @@
+"""handler.py in the SDK's two local modes: `--test_input` speaks once and ends, `--rp_serve_api` serves."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from endpoints import HANDLER, ROOT, ask, chatterbox_env
+from fake_runpod import WorkerProcess, worker_process
+from fakes import recording
+
+from scripts.speak import free_port, local_worker
+
+ESPEAK = {"TTS_ENGINE": "espeak"}
+SPEAK = '--test_input={"input": {"text": "Hello there.", "output_format": "opus"}}'
+
+# The environment, the arguments, and for what can't be run: the exit status and the one line that says why.
+GOOD: dict[str, tuple[dict[str, str], Sequence[str]]] = {
+    "espeak": (ESPEAK, [SPEAK]),
+    "streaming": (ESPEAK | {"STREAMING": "true"}, [SPEAK]),  # speaks like any other: this mode can't stream
+    "test_input.json": (ESPEAK, []),
+}
+BAD: dict[str, tuple[dict[str, str], Sequence[str], int, str]] = {
+    "field": (
+        ESPEAK,
+        ['--test_input={"input": {"text": "Hello.", "temprature": 1.0}}'],
+        1,
+        "ERROR  | Job local_test failed with error: "
+        "INVALID_INPUT: `temprature` is not a field; did you mean `temperature`?",
+    ),
+    "no-input": (
+        ESPEAK,
+        ['--test_input={"text": "Hello."}'],
+        1,
+        "ERROR  | Job has no input parameter. Unable to run.",
+    ),
+    "no-json": (
+        ESPEAK,
+        ["--test_input={Hello}"],
+        2,
+        "the test input is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+    ),
+    "setting": (
+        ESPEAK | {"STREAMING": "perhaps"},
+        [SPEAK],
+        2,
+        "a setting can't be used: STREAMING='perhaps': must be true or false",
+    ),
+}
+
+
+@contextmanager
+def running(cases: dict[str, tuple[dict[str, str], Sequence[str]]], folder: Path) -> Iterator[dict[str, WorkerProcess]]:
+    """A process for each case; all at once, as importing the SDK takes two seconds."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(worker_process([*HANDLER, *argv], folder / f"{name}.log", env, cwd=ROOT))
+            for name, (env, argv) in cases.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WorkerProcess]]:
+    bad = {name: (env, argv) for name, (env, argv, _, _) in BAD.items()}
+    with running(GOOD | bad, tmp_path_factory.mktemp("runs")) as processes:
+        yield processes
+
+
+# --- --test_input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_test_input_is_spoken(runs: dict[str, WorkerProcess], name: str) -> None:
+    assert_spoke(runs[name])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_can_not_be_run_is_one_clear_error(runs: dict[str, WorkerProcess], name: str) -> None:
+    *_, status, sentence = BAD[name]
+    assert runs[name].process.wait(30) == status
+    log = runs[name].log_text()
+    assert log.count(sentence + "\n") == 1
+    assert "Traceback" not in log
+
+
+@pytest.mark.chatterbox
+def test_a_test_input_is_spoken_by_chatterbox(chatterbox: Chatterbox) -> None:
+    reply = assert_spoke(chatterbox.run)
+    assert (reply["engine"], reply["watermarked"]) == ("chatterbox", True)
+
+
+def assert_spoke(run: WorkerProcess) -> dict[str, Any]:
+    """It ended well, and its log has the reply. The SDK cuts the middle out of a long line; what is left of
+    the audio is its first 1.5 KB."""
+    assert run.process.wait(60) == 0, run.log_text()
+    result = re.search(r"Job result: {'output': {'audio': '([\w+/]+)\n.*\n.*', ('format': .*)}}\n", run.log_text())
+    assert result, run.log_text()
+    start = base64.b64decode(result[1][: len(result[1]) // 4 * 4])
+    reply: dict[str, Any] = ast.literal_eval(f"{{{result[2]}}}")
+    samples, rate_hz = soundfile.read(io.BytesIO(start), dtype="float32")
+    assert rate_hz == reply["sample_rate"]
+    assert reply["bytes"] > len(start)
+    assert np.abs(samples).max() > 0.01
+    return reply
+
+
+# --- --rp_serve_api ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", ["wav", "mp3"])
+@pytest.mark.parametrize(
+    ("server", "argv"),
+    [("joined", ()), ("streamed", ()), ("streamed", ("--stream",))],
+    ids=["runsync", "runsync-of-a-stream", "stream"],
+)
+def test_the_local_server_passes_the_clients_checks(
+    servers: dict[str, str], tmp_path: Path, server: str, argv: Sequence[str], format_: str
+) -> None:
+    asked = ask("--url", servers[server], "--format", format_, "--output", str(tmp_path / "speech"), *argv)
+    assert (asked.status, asked.err, asked.verdicts) == (0, "", ["PASS"] * 4), asked.out
+
+
+@pytest.mark.chatterbox
+def test_the_local_server_clones_a_voice(chatterbox: Chatterbox, tmp_path: Path) -> None:
+    (tmp_path / "voice.wav").write_bytes(recording(pitch=210.0))
+    here = ["--url", chatterbox.url, "--output", str(tmp_path / "speech.wav")]
+    for argv, voice in ([], "default (predefined)"), (["--clone", str(tmp_path / "voice.wav")], "clone (clone)"):
+        asked = ask(*here, *argv)
+        assert (asked.status, asked.err, asked.verdicts) == (0, "", ["PASS"] * 4), asked.out
+        assert voice in asked.out
+
+
+def test_the_local_servers_refusal_is_one_sentence(servers: dict[str, str], tmp_path: Path) -> None:
+    asked = ask("--url", servers["joined"], "--output", str(tmp_path / "speech"), "--voice", "nobody")
+    assert asked.status == 1
+    assert asked.err.startswith('The job failed: UNKNOWN_VOICE: voice "nobody" is not a voice here; known: en-us, ')
+    assert asked.err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, str]]:
+    ports = {"joined": free_port(), "streamed": free_port()}
+    with (
+        local_worker(ports["joined"], ESPEAK),
+        local_worker(ports["streamed"], ESPEAK | {"STREAMING": "true"}),
+    ):
+        yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Chatterbox:
+    """The small checkpoint both ways, side by side. The server has answered once: loading is slower than speech."""
+
+    run: WorkerProcess
+    url: str
+
+
+@pytest.fixture(scope="module")
+def chatterbox(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chatterbox]:
+    env = chatterbox_env(checkpoint)
+    port = free_port()
+    with (
+        running({"run": (env, [SPEAK])}, tmp_path_factory.mktemp("chatterbox")) as runs,
+        local_worker(port, env),
+    ):
+        started = Chatterbox(runs["run"], f"http://127.0.0.1:{port}")
+        cold = ask("--url", started.url, "--no-checks", "--output", str(tmp_path_factory.mktemp("cold") / "speech.wav"))
+        assert (cold.status, cold.err) == (0, "")
+        yield started

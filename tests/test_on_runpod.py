@@ -1,0 +1,396 @@
+"""handler.py under the SDK's real job loop, behind a fake RunPod: what a client of a deployed endpoint gets."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
+from fake_runpod import STREAM_EVENT_LIMIT_BYTES, Job, wait_until
+from fakes import as_base64, recording
+
+from audio.pcm import Samples
+from validation import errors
+
+# With fewer than 3 the SDK counts a waiting job twice, and sleeps for a second before it asks for the next.
+PROMPT = {"MAX_CONCURRENCY": "3"}
+ESPEAK = PROMPT | {"TTS_ENGINE": "espeak"}
+STINGY = ESPEAK | {"MAX_OUTPUT_BYTES": "1000000", "JOB_TIMEOUT_S": "0.1", "WARMUP": "false"}
+FAULTY = ESPEAK | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+
+# The real handler.py around an engine that fails after its first chunk, if the text is the name of a failure.
+FAULTY_WORKER = """
+import sys
+import handler
+from fakes import FakeEngine
+from service import app
+from validation.errors import GpuFault, ModelUnavailable, OutOfMemory
+
+FAULTS = {
+    "MODEL_UNAVAILABLE": ModelUnavailable("MODEL_PATH lacks all"),
+    "OUT_OF_MEMORY": OutOfMemory("the GPU's memory is full"),
+    "GPU_FAULT": GpuFault("the GPU failed"),
+    "INTERNAL": RuntimeError(f"secret: {__file__}"),
+}
+
+class FaultyEngine(FakeEngine):
+    def stream(self, text, voice, params):
+        for chunk in super().stream(text, voice, params):
+            yield chunk
+            if text in FAULTS:
+                raise FAULTS[text]
+
+app.ENGINES["espeak"] = lambda settings: FaultyEngine()
+sys.exit(handler.main())
+"""
+
+HELLO = {"text": "Hello there, this is a test of the worker.", "seed": 7}
+LONG_TEXT = "This sentence is one of very many in a text that goes on and on. " * 70
+ONE_SENTENCE = "and so on " * 27  # 18 s of sound in one segment
+ENGINES = ["espeak", pytest.param("chatterbox", marks=pytest.mark.chatterbox)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same worker twice: STREAMING=false and STREAMING=true."""
+
+    joined: Endpoint
+    streamed: Endpoint
+
+    def __getitem__(self, door: str) -> Endpoint:
+        endpoint: Endpoint = getattr(self, door)
+        return endpoint
+
+
+@contextmanager
+def started(folder: Path, kinds: Mapping[str, tuple[dict[str, str], tuple[str, ...]]]) -> Iterator[dict[str, Pair]]:
+    """Both workers of each kind: its environment, its command. All start at once, as importing takes seconds."""
+    with ExitStack() as stack:
+
+        def start(name: str, streaming: str) -> Endpoint:
+            env, command = kinds[name]
+            log = folder / f"{name}-{streaming}.log"
+            return stack.enter_context(endpoint(log, env | {"STREAMING": streaming}, *command))
+
+        pairs = {name: Pair(start(name, "false"), start(name, "true")) for name in kinds}
+        endpoints = [each for pair in pairs.values() for each in (pair.joined, pair.streamed)]
+        for each in endpoints:
+            each.wait_until_ready()
+        yield pairs
+        for each in endpoints:
+            each.assert_every_job_ended_once()
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pair]]:
+    folder = tmp_path_factory.mktemp("light")
+    script = folder / "faulty.py"
+    script.write_text(FAULTY_WORKER)
+    kinds = {"espeak": (ESPEAK, ()), "stingy": (STINGY, ()), "faulty": (FAULTY, (sys.executable, str(script)))}
+    with started(folder, kinds) as pairs:
+        yield pairs
+
+
+@pytest.fixture(scope="module")
+def chatterbox(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    kinds = {"chatterbox": (PROMPT | chatterbox_env(checkpoint), ())}
+    with started(tmp_path_factory.mktemp("chatterbox"), kinds) as pairs:
+        yield pairs["chatterbox"]
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> Pair:
+    """The two endpoints of the engine that the test is parametrised with."""
+    name: str = request.param
+    pair: Pair = request.getfixturevalue(name) if name == "chatterbox" else request.getfixturevalue("light")[name]
+    return pair
+
+
+@pytest.fixture(scope="module")
+def voice_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    path.write_bytes(recording(pitch=210.0))
+    return path
+
+
+# --- speech -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("door", "argv"),
+    [
+        ("joined", ("--format", "wav")),
+        ("streamed", ("--format", "mp3", "--stream")),
+        ("streamed", ("--format", "opus", "--rate", "48000")),  # /runsync gets the aggregate
+    ],
+    ids=["runsync", "stream", "runsync-of-a-stream"],
+)
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_the_client_gets_speech_that_passes_its_checks(
+    engine: Pair, tmp_path: Path, door: str, argv: tuple[str, ...]
+) -> None:
+    asked = engine[door].ask(*argv, "--output", str(tmp_path / "speech"))
+    assert (asked.status, asked.err, asked.verdicts) == (0, "", ["PASS"] * 4), asked.out
+
+
+@pytest.mark.chatterbox
+@pytest.mark.parametrize(("door", "argv"), [("joined", ()), ("streamed", ("--stream",))])
+def test_the_client_gets_a_cloned_voice(
+    chatterbox: Pair, voice_file: Path, tmp_path: Path, door: str, argv: tuple[str, ...]
+) -> None:
+    asked = chatterbox[door].ask(*argv, "--clone", str(voice_file), "--output", str(tmp_path / "speech.wav"))
+    assert (asked.status, asked.err, asked.verdicts) == (0, "", ["PASS"] * 4), asked.out
+    assert "clone (clone)" in asked.out
+
+
+def test_a_job_that_outlives_runsync_is_followed_through_status(
+    light: dict[str, Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = light["espeak"].joined
+    monkeypatch.setattr(slow.fake, "max_runsync_wait_s", 0.0)
+    asked = slow.ask(
+        "--text", LONG_TEXT[:1000], "--format", "opus", "--no-checks", "--output", str(tmp_path / "speech")
+    )
+    assert (asked.status, asked.err) == (0, "")
+    assert re.findall(r" s  (IN_QUEUE|IN_PROGRESS|COMPLETED)$", asked.out, re.MULTILINE)[0] != "COMPLETED"
+    assert soundfile.info(tmp_path / "speech").duration > 50
+
+
+@pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_a_stream_is_the_joined_reply_but_for_the_header(engine: Pair, output_format: str) -> None:
+    asked = HELLO | {"output_format": output_format, "decode_mode": "window"}
+    whole = engine.joined.run(asked)
+    job, (*pieces, end) = engine.streamed.stream(asked)
+    assert (whole.status, whole.error, job.status, job.error) == ("COMPLETED", None, "COMPLETED", None)
+    assert job.output == [*pieces, end]
+    file, stream = base64.b64decode(whole.output["audio"]), sound_of(pieces)
+    assert end["bytes"] == len(stream)
+    if output_format == "wav":
+        assert (stream[4:8], stream[40:44]) == (b"\xff" * 4, b"\xff" * 4)
+        assert np.array_equal(decoded(file), decoded(stream))
+    elif output_format == "opus":
+        assert file == stream
+    else:  # the joined file begins with a frame of its own that holds its length
+        assert file.endswith(stream)
+        assert 0 < len(file) - len(stream) < 300
+        assert len(decoded(file)) <= len(decoded(stream))
+    timed = {"metrics", "bytes", "audio", "type"}
+    assert {k: v for k, v in end.items() if k not in timed} == {k: v for k, v in whole.output.items() if k not in timed}
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_the_events_of_a_stream_are_numbered_contiguous_and_small(engine: Pair) -> None:
+    job, (*pieces, end) = engine.streamed.stream(HELLO | {"chunk_size": 10})
+    assert end["type"] == "end"
+    assert len(pieces) > 3
+    assert [piece["index"] for piece in pieces] == list(range(len(pieces)))
+    starts, lengths = ([piece[name] for piece in pieces] for name in ("start", "duration"))
+    assert [0.0, *np.cumsum(lengths)] == pytest.approx([*starts, end["duration"]], abs=1e-4)
+    assert all(piece["audio"] for piece in pieces)
+    assert max(event.size_bytes for event in job.events) < STREAM_EVENT_LIMIT_BYTES
+    assert job.posted[0].is_stream
+
+
+@pytest.mark.parametrize("door", ["joined", "streamed"])
+@pytest.mark.parametrize("operation", ["voices", "info"])
+def test_the_other_operations_answer(light: dict[str, Pair], operation: str, door: str) -> None:
+    job = light["espeak"][door].run({"operation": operation})
+    reply = job.output if door == "joined" else job.output[-1]
+    assert (job.status, reply["operation"]) == ("COMPLETED", operation)
+    assert {"voices": "voices", "info": "versions"}[operation] in reply
+
+
+def decoded(file: bytes) -> Samples:
+    samples: Samples = soundfile.read(io.BytesIO(file), dtype="float32")[0]
+    return samples
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+NOT_A_RECORDING = as_base64(b"no sound at all")
+# The code, the worker that gives it, what it is asked, and what its sentence must say. Those that no request
+# can bring about come out of FAULTY_WORKER.
+ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("INVALID_INPUT", "espeak", {"text": "Hello.", "temprature": 1.0}, "did you mean `temperature`?"),
+    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, voices, info"),
+    ("UNKNOWN_VOICE", "espeak", {"text": "Hello.", "voice": "nobody"}, "en-us"),
+    ("UNSUPPORTED", "espeak", {"text": "Hello.", "reference_audio": as_base64(recording())}, "clone"),
+    ("REFERENCE_AUDIO", "faulty", {"text": "Hello.", "reference_audio": NOT_A_RECORDING}, "can't be read"),
+    (
+        "OUTPUT_TOO_LARGE",
+        "stingy",
+        {"text": ONE_SENTENCE, "decode_mode": "full", "sample_rate": 48000},
+        'the limit is 1000000: ask for output_format "opus"',
+    ),
+    ("TIMEOUT", "stingy", {"text": LONG_TEXT, "output_format": "opus"}, "given up after 0.1 s"),
+    ("MODEL_UNAVAILABLE", "faulty", {"text": "MODEL_UNAVAILABLE"}, "lacks"),
+    ("OUT_OF_MEMORY", "faulty", {"text": "OUT_OF_MEMORY"}, "memory"),
+    ("GPU_FAULT", "faulty", {"text": "GPU_FAULT"}, "GPU"),
+    ("INTERNAL", "faulty", {"text": "INTERNAL"}, "its log has the details"),
+]
+RETRYABLE = {"OUT_OF_MEMORY", "GPU_FAULT", "TIMEOUT", "INTERNAL"}
+each_error = pytest.mark.parametrize(("code", "worker", "asked", "words"), ERRORS, ids=[row[0] for row in ERRORS])
+
+
+def test_every_code_is_provoked() -> None:
+    known = {error.code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
+    assert known == {code for code, *_ in ERRORS}
+
+
+@each_error
+def test_a_joined_job_fails_with_its_code_and_all_the_rest(
+    light: dict[str, Pair], code: str, worker: str, asked: dict[str, Any], words: str
+) -> None:
+    job = light[worker].joined.run(asked)
+    assert job.status == "FAILED"
+    assert_tells(job.error, code, words)
+    assert job.output == {"error_code": code, "details": job.output["details"], "retryable": code in RETRYABLE}
+    assert job.output["details"] or code not in {"INVALID_INPUT", "UNKNOWN_VOICE", "UNSUPPORTED"}
+    assert_discreet(job)
+
+
+@each_error
+def test_a_streamed_job_tells_it_on_stream_and_fails_with_the_same_text(
+    light: dict[str, Pair], code: str, worker: str, asked: dict[str, Any], words: str
+) -> None:
+    job, read = light[worker].streamed.stream(asked)
+    detail = read[-1]["detail"]
+    assert read[-1] == {"type": "error", "detail": detail}
+    assert [event["type"] for event in read[:-1]] == ["audio"] * (len(read) - 1)
+    assert (job.status, job.output) == ("FAILED", None)
+    assert job.error == detail["error"]
+    assert_tells(job.error, code, words)
+    assert (detail["error_code"], detail["retryable"]) == (code, code in RETRYABLE)
+    assert_discreet(job)
+
+
+@pytest.mark.parametrize(("door", "argv"), [("joined", ()), ("streamed", ("--stream",))])
+def test_the_client_says_what_a_job_died_of_and_the_log_has_the_rest(
+    light: dict[str, Pair], tmp_path: Path, door: str, argv: tuple[str, ...]
+) -> None:
+    faulty = light["faulty"][door]
+    asked = faulty.ask(*argv, "--text", "INTERNAL", "--output", str(tmp_path / "speech"))
+    *_, job = faulty.fake.jobs.values()
+    assert (asked.status, asked.err) == (1, f"The job failed: {job.error}\n")
+    log = faulty.worker.log_text()
+    assert f"job {job.id} hit a fault of ours" in log
+    assert "RuntimeError: secret" in log
+
+
+@pytest.mark.chatterbox
+@pytest.mark.parametrize("door", ["joined", "streamed"])
+def test_chatterbox_refuses_a_recording_without_sound(chatterbox: Pair, door: str) -> None:
+    silence = as_base64(recording(amplitude=0.0))
+    job = chatterbox[door].run({"text": "Hello.", "reference_audio": silence})
+    assert job.status == "FAILED"
+    assert_tells(job.error, "REFERENCE_AUDIO", "silent")
+    assert_discreet(job)
+
+
+def assert_tells(error: str, code: str, words: str) -> None:
+    assert error.startswith(f"{code}: ")
+    assert words in error
+
+
+def assert_discreet(job: Job) -> None:
+    """Nothing that was posted tells of the worker's insides."""
+    bodies = [post.body for post in (*job.events, *job.posted)]
+    said = json.dumps([{**body, "output": without_audio(body.get("output"))} for body in bodies])
+    insides = (str(ROOT), sys.prefix, tempfile.gettempdir(), "Traceback", ".py", "secret")
+    assert [inside for inside in insides if inside in said] == []
+
+
+def without_audio(output: Any) -> Any:
+    return {k: v for k, v in output.items() if k != "audio"} if isinstance(output, dict) else output
+
+
+# --- the worker's life ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_a_cancelled_stream_ends_soon_and_the_next_job_is_right(engine: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stop finds the SDK where it is most of the time in production: posting an event. It then forgets the
+    generator, and its loop keeps the remains until the next job: the worker must not speak on for so long."""
+    worker = engine.streamed
+    _, before = worker.stream(HELLO)
+    monkeypatch.setattr(worker.fake, "stream_post_s", 0.3)
+    job_id = worker.fake.submit({"text": LONG_TEXT, "output_format": "opus"})
+    cancelled = worker.fake.jobs[job_id]
+    wait_until(lambda: bool(cancelled.events), 20)
+    worker.fake.cancel(job_id)
+    worker.wait_for_log("Job stopped.", job_id)
+    worker.wait_for_log('"outcome": "CANCELLED"', job_id)
+    sent = len(cancelled.events)
+    monkeypatch.undo()
+    _, after = worker.stream(HELLO)
+    assert sound_of(after) == sound_of(before)
+    assert cancelled.stop_sent_s is not None
+    assert cancelled.events[-1].at_s < cancelled.stop_sent_s + 0.5
+    assert (len(cancelled.events), cancelled.posted) == (sent, [])
+
+
+def test_sigterm_lets_the_stream_finish_and_ends_the_worker(tmp_path: Path) -> None:
+    with endpoint(tmp_path / "log", ESPEAK | {"STREAMING": "true", "STREAM_AGGREGATE": "false"}) as own:
+        own.wait_until_ready()
+        job_id = own.fake.submit(HELLO | {"chunk_size": 1})
+        wait_until(lambda: bool(own.fake.jobs[job_id].events))
+        assert own.worker.terminate() == 0
+        job = own.fake.jobs[job_id]
+        assert (job.status, job.output, len(job.posted)) == ("COMPLETED", [], 1)
+        assert job.events[-1].output["type"] == "end"
+
+
+@pytest.fixture(scope="module")
+def weightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endpoint]]:
+    """Workers whose MODEL_PATH is an empty directory, by their WARMUP."""
+    folder = tmp_path_factory.mktemp("weightless")
+    (folder / "empty").mkdir()
+    env = chatterbox_env(folder / "empty")
+    with ExitStack() as stack:
+        yield {
+            warm_up: stack.enter_context(endpoint(folder / f"{warm_up}.log", env | {"WARMUP": warm_up}))
+            for warm_up in ("true", "false")
+        }
+
+
+@pytest.mark.chatterbox
+def test_a_worker_without_weights_refuses_to_start(weightless: dict[str, Endpoint]) -> None:
+    from tts.chatterbox.weights import FILES
+
+    worker = weightless["true"].worker
+    assert worker.process.wait(60) == 1
+    *_, said = worker.log_text().splitlines()
+    assert said.endswith(f"the worker can't start: MODEL_UNAVAILABLE: MODEL_PATH lacks {', '.join(FILES)}")
+    assert "Traceback" not in worker.log_text()
+    assert weightless["true"].fake.batch_sizes == []
+
+
+@pytest.mark.chatterbox
+def test_without_a_warm_up_it_starts_and_every_job_says_why_it_fails(weightless: dict[str, Endpoint]) -> None:
+    asleep = weightless["false"]
+    job = asleep.run(HELLO)
+    assert job.status == "FAILED"
+    assert_tells(job.error, "MODEL_UNAVAILABLE", "MODEL_PATH lacks")
+    assert_discreet(job)
+    assert asleep.run({"operation": "info"}).output["loaded"] is False
+
+
+def test_a_worker_with_a_bad_setting_refuses_to_start(tmp_path: Path) -> None:
+    with endpoint(tmp_path / "log", {"TTS_ENGINE": "festival"}) as own:
+        assert own.worker.process.wait(20) == 2
+        said = "a setting can't be used: TTS_ENGINE='festival': must be one of chatterbox, espeak\n"
+        assert own.worker.log_text() == said
