@@ -14,8 +14,8 @@ run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; write
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
-test-fast: sync  ## the tests that need no torch
-	$(PY) -m pytest -q -n 3 -m "not chatterbox and not full"
+test-fast: sync  ## the tests that need neither torch nor a worker in the SDK
+	$(PY) -m pytest -q -n 2 -m "not chatterbox and not sdk and not full"
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full

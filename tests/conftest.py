@@ -10,12 +10,17 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
 
 
+STARTS_WORKERS = {"test_fake_runpod", "test_local_modes", "test_on_runpod", "test_readme", "test_sync_test"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs torch, and tell xdist what belongs together: one process loads torch, and a file's
     fixtures (a worker started once) are made once."""
     for item in items:
         if "tests/tts/chatterbox/" in item.path.as_posix():
             item.add_marker("chatterbox")
+        if item.path.stem in STARTS_WORKERS:
+            item.add_marker("sdk")
         together = "torch" if item.get_closest_marker("chatterbox") else item.path.as_posix()
         item.add_marker(pytest.mark.xdist_group(together))
 

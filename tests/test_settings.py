@@ -26,7 +26,7 @@ DEFAULTS = {
     "max_reference_bytes": 15_000_000,
     "max_output_bytes": 9_000_000,
     "max_segment_tokens": 1000,
-    "max_concurrency": 2,
+    "max_concurrency": 3,
     "job_timeout_s": 540.0,
     "streaming": False,
     "stream_aggregate": True,
