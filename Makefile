@@ -4,12 +4,13 @@ UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 PY := .venv/bin/python
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
+export TEXT
 
 .PHONY: run test test-fast test-full lint bench race format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
-	@$(PY) scripts/speak.py --text "$(TEXT)"
+	@$(PY) scripts/speak.py --text "$$TEXT"
 
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3

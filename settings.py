@@ -49,10 +49,10 @@ class Settings:
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
     voice_cache_size: int = setting(32, "voices kept ready in memory", least=1, most=10_000)
-    max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=1_000_000)
+    max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
     max_output_bytes: int = setting(9_000_000, "largest reply, in bytes of JSON", least=10_000)
-    max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=4000)
+    max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=2000)
     max_concurrency: int = setting(
         3, "jobs worked on at once; below 3 the SDK fetches each a second late", least=1, most=64
     )

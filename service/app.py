@@ -16,7 +16,7 @@ from service.telemetry import CANCELLED, JobClock, Telemetry
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
-from validation.errors import InternalError, WorkerError
+from validation.errors import InternalError, ServerError, WorkerError
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class Service:
                 yield event
         except WorkerError as error:
             outcome = error.code
-            log.warning("job %s ended: %s", job_id, error.code, exc_info=error.__cause__)
+            reason = str(error) if isinstance(error, ServerError) else error.code  # a refusal may quote the caller
+            log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
             yield ErrorEvent(error)
         except Exception:
             outcome = InternalError.code
@@ -57,7 +58,9 @@ class Service:
 
         Raises: WorkerError where the engine can't speak.
         """
-        raw = {"text": "The worker is warm.", "seed": 0, "print_metrics": False}
+        voices = self._worker.voices
+        voices.get(voices.default_voice, None, 0.0)  # loads the model, which no job's time limit is for
+        raw = {"text": "A", "seed": 0, "print_metrics": False}  # short enough for any MAX_TEXT_CHARS
         for event in dispatch(self._worker, raw, JobClock(), joined=not self.settings.streaming):
             log.debug("warm-up: %s", type(event).__name__)
 
@@ -114,7 +117,8 @@ def _chatterbox(settings: Settings) -> Engine:
     return ChatterboxEngine(
         model=settings.tts_model,
         model_path=settings.model_path,
-        device=settings.device,
+        # On a rented GPU machine `auto` must not mean: quietly at a processor's pace.
+        device="cuda" if settings.on_runpod and settings.device == "auto" else settings.device,
         dtype=settings.dtype,
         flow_dtype=settings.flow_dtype,
         max_segment_tokens=settings.max_segment_tokens,

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from audio.encode import ENCODERS, AudioFormat
 from audio.pcm import Samples
 from audio.resample import Resampler
@@ -31,6 +33,7 @@ REPLY_OVERHEAD_BYTES = 4_000  # the reply's keys whose length no text decides
 SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
 PCM_BYTES_PER_SAMPLE = 2
+SILENCE = 1e-4  # −80 dBFS
 SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' segments share no seed
 
 
@@ -74,7 +77,8 @@ class Synthesis:
     _events: int = 0
     _chunks: int = 0
     _tokens: int | None = None
-    _watermarked: bool = True
+    _watermarked: bool = False
+    _peak: float = 0.0
     _cut_segments: int = 0
 
     def __post_init__(self) -> None:
@@ -85,7 +89,8 @@ class Synthesis:
             self.warnings.append(
                 f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
             )
-        self._texts = segment(request.text)
+        # A line of "* * *" is a segment that says nothing, and a model asked to say it makes something up.
+        self._texts = [text for text in segment(request.text) if any(map(str.isalnum, text))]
         self._other_json_bytes += _json_bytes(request.text)
         self._other_json_bytes += sum(_json_bytes(text) + SEGMENT_OVERHEAD_BYTES for text in self._texts)
         self._seams = Seams(request.fade_duration_s, engine_hz)
@@ -109,7 +114,8 @@ class Synthesis:
     def _speak(self, index: int, text: str) -> Iterator[Samples]:
         for chunk in self.engine.stream(text, self.conditioning, self._params(index)):
             self._chunks += 1
-            self._watermarked &= chunk.watermarked
+            self._watermarked |= chunk.watermarked
+            self._peak = max(self._peak, float(np.abs(chunk.samples).max(initial=0.0)))
             if chunk.speech_tokens is not None:
                 self._tokens = (self._tokens or 0) + chunk.speech_tokens
             if chunk.finish_reason == "length":
@@ -211,6 +217,8 @@ class Synthesis:
         request, spec = self.request, self.engine.spec
         duration_s = self._pushed_samples / self._rate_hz
         self._warn_of_levels()
+        if not self._watermarked and self._peak < SILENCE:
+            self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
         voice = request.voice or "clone"
         parameters = request.parameters() | {"seed": self.seed, "voice": voice, "sample_rate": self._rate_hz}
         return {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio.decode import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from validation.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from tts.chatterbox.speaker import Speaker
@@ -60,10 +61,12 @@ class ChatterboxEngine:
         """Device and dtype as they are once loaded, as they were asked for before."""
         speaker = self._speaker
         if speaker is None:
-            return {"device": self._device, "dtype": self._dtype, "loaded": False}
+            asked = {"device": self._device, "dtype": self._dtype, "flow_dtype": self._flow_dtype}
+            return asked | {"loaded": False}
         return {
             "device": str(speaker.device),
             "dtype": str(speaker.dtype).removeprefix("torch."),
+            "flow_dtype": str(speaker.flow.dtype).removeprefix("torch."),
             "loaded": True,
         }
 
@@ -78,8 +81,10 @@ class ChatterboxEngine:
     def _loaded(self) -> Speaker:
         with self._loading:
             if self._speaker is None:
-                from tts.chatterbox.speaker import Speaker
-
+                try:
+                    from tts.chatterbox.speaker import Speaker
+                except ImportError as exc:
+                    raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc
                 self._speaker = Speaker.load(
                     model_path=self._model_path,
                     device=self._device,

@@ -38,6 +38,14 @@ UPSTREAM_MODULES = (
 )
 
 GATE = "tfmr.layers.0.mlp.gate_proj.weight"
+# The tensors of T3 off which its sizes are read.
+SIZED_BY = (
+    "text_emb.weight",
+    "speech_emb.weight",
+    GATE,
+    "cond_enc.perceiver.pre_attention_query",
+    "cond_enc.spkr_enc.weight",
+)
 HEAD_DIM = 64  # of T3, the estimator and the speech tokenizer alike; no shape tells it
 
 
@@ -152,7 +160,7 @@ def build_conditioner(state: Mapping[str, Tensor], device: torch.device) -> Any:
 
 def check_t3(state: Mapping[str, Tensor]) -> None:
     """Refuse a T3 checkpoint with a tensor missing, extra or of the wrong shape. Raises: ModelUnavailable."""
-    for name in ("text_emb.weight", "speech_emb.weight", GATE):  # the sizes are read off these
+    for name in SIZED_BY:
         if name not in state:
             raise ModelUnavailable(f"{T3_WEIGHTS} lacks the tensor {name}")
     wanted = dict(_t3_shapes(state, width=state["text_emb.weight"].shape[1], inner=len(state[GATE])))

@@ -18,11 +18,12 @@ class NoiseTape:
     def __init__(self, seed: int, width: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._width = width
-        self._tape = torch.empty(0, width)
+        self._blocks: list[Tensor] = []
 
     def read(self, start: int, end: int) -> Tensor:
         """Noise of positions start…end: float32 (end − start, width) on the CPU."""
-        while len(self._tape) < end:
-            block = torch.randn(BLOCK, self._width, generator=self._generator)
-            self._tape = torch.cat((self._tape, block))
-        return self._tape[start:end]
+        while len(self._blocks) * BLOCK < end:
+            self._blocks.append(torch.randn(BLOCK, self._width, generator=self._generator))
+        first, last = start // BLOCK, -(-end // BLOCK)
+        read = torch.cat([torch.empty(0, self._width), *self._blocks[first:last]])
+        return read[start - first * BLOCK : end - first * BLOCK]

@@ -53,6 +53,7 @@ class Flow:
         self.dtype = dtype
         self._strides = times.diff().tolist()
         self._estimator = Estimator(network.decoder.estimator, times[:-1], dtype)
+        network.decoder.estimator = None  # its weights were taken over
 
     def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor, drop_tokens: int) -> Tensor:
         """Mel frames for `tokens`, with full attention over prompt and tokens.

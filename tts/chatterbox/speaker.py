@@ -28,6 +28,7 @@ from tts.chatterbox.rates import SAMPLE_RATE_HZ, SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowStream, window_noise
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.t3 import T3, generate
+from tts.chatterbox.tidy import tidy
 from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
 from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
 from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
@@ -65,12 +66,11 @@ class Speaker:
     ) -> Speaker:
         """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
-        try:
-            with torch_faults():
-                directory = weights.find_weights(model_path)
-                speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark)
-        except ImportError as exc:
-            raise ModelUnavailable("the packages of Chatterbox are not installed (extra `chatterbox`)") from exc
+        # The same request is the same audio: no algorithm that adds in another order each time.
+        torch.backends.cudnn.deterministic = True
+        with torch_faults():
+            directory = weights.find_weights(model_path)
+            speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
@@ -124,7 +124,8 @@ class Speaker:
         """Chunks of one segment; see `tts.engine.Engine.stream`."""
         if not isinstance(voice, ChatterboxVoice):
             raise InternalError("a voice of another engine was handed to Chatterbox")
-        utterance = Utterance(self, text, voice, params)
+        with torch_faults():
+            utterance = Utterance(self, text, voice, params)
         chunks = utterance.whole() if params.decode_mode == "full" else utterance.pieces()
         while True:
             with torch_faults(), torch.inference_mode():
@@ -228,10 +229,8 @@ class Utterance:
 
 
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:
-    """Text → T3's text tokens (N,) int64, cleaned up as upstream cleans it up."""
-    from chatterbox.tts import punc_norm
-
-    tokens: torch.Tensor = tokenizer.text_to_tokens(punc_norm(text))
+    """Text → T3's text tokens (N,) int64, tidied as the model was trained on it."""
+    tokens: torch.Tensor = tokenizer.text_to_tokens(tidy(text))
     return tokens[0].long()
 
 
@@ -258,8 +257,9 @@ def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
-    processor = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return device.type == "cuda" or processor
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @contextmanager

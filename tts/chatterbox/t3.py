@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.sampling import TokenSampling, sample
+from validation.errors import InternalError
 
 HEAD_DIM = 64
 NORM_EPS = 1e-5
@@ -142,7 +143,8 @@ def generate(
     """Draw speech tokens until the stop token (not given out) or `max_tokens`.
 
     Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64.
-    Each token is computed when it is asked for; nothing outlives the generator.
+    Each token is computed when it is asked for; nothing outlives the generator. Raises: InternalError where the
+    logits are not finite, for then every draw would be token 0.
     """
     embeds = t3.embed_prefix(conditioning, text_tokens, guided=knobs.cfg_weight > 0.0)
     cache = t3.new_cache(rows=len(embeds), positions=embeds.shape[1] + max_tokens)
@@ -150,6 +152,8 @@ def generate(
     seen = torch.zeros(t3._head.shape[0], dtype=torch.bool, device=t3.device)
     seen[START_SPEECH] = True
     logits = t3.prefill(embeds, cache)
+    if not torch.isfinite(logits).all():
+        raise InternalError("the token model's logits are not finite: its DTYPE overflows, or its weights are damaged")
     for step in range(max_tokens):
         token = sample(logits, seen, knobs, uniforms[step])
         if (value := int(token)) == STOP_SPEECH:

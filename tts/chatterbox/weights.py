@@ -79,13 +79,13 @@ def _whole(directory: Path, name: str) -> Path:
 
 
 def _download(tried: list[str]) -> Path:
+    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from requests.exceptions import RequestException
+    from huggingface_hub.errors import XetDownloadError
 
     try:
         found = snapshot_download(REPOSITORY, revision=REVISION, allow_patterns=list(FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, RequestException, OSError) as exc:
+    except (OSError, httpx.HTTPError, XetDownloadError) as exc:  # the hub's own errors are OSErrors
         raise ModelUnavailable(f"the model's weights were not found; tried: {', '.join(tried)}") from exc
     return _whole(Path(found), "the download")
 

@@ -229,7 +229,7 @@ def engine(path, **changes) -> ChatterboxEngine:
 
 def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):
     lazy = engine(checkpoint)
-    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "loaded": False}
+    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "flow_dtype": "float32", "loaded": False}
     assert lazy.spec.default_voice == "default"
     voices = []
     jobs = [threading.Thread(target=lambda: voices.append(lazy.condition("default", None))) for _ in range(4)]
@@ -238,7 +238,7 @@ def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):
     for job in jobs:
         job.join(60)
     assert len({id(voice) for voice in voices}) == 1
-    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "loaded": True}
+    assert lazy.describe() == {"device": "cpu", "dtype": "float32", "flow_dtype": "float32", "loaded": True}
 
 
 def test_without_the_watermark_the_reply_says_so_and_the_speech_is_the_same_but_for_it(checkpoint, say):

@@ -80,6 +80,18 @@ def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_
     assert str(tmp_path) not in said
 
 
+def test_a_hub_that_can_not_be_reached_is_the_same_error(places, monkeypatch):
+    """A refused connection left huggingface_hub as a bare httpx error, and the worker called it INTERNAL."""
+    import huggingface_hub.constants as constants
+    from huggingface_hub import hf_api
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
+    with pytest.raises(ModelUnavailable, match="a download"):
+        find_weights(None, places)
+
+
 # --- broken checkpoints -------------------------------------------------------------------------------------
 
 
@@ -108,6 +120,8 @@ T3, S3GEN, VE = weights.T3_WEIGHTS, weights.S3GEN_WEIGHTS, weights.VOICE_ENCODER
         (T3, "speech_head.weight"),
         (T3, "text_emb.weight"),
         (T3, "cond_enc.perceiver.attn.norm.weight"),
+        (T3, "cond_enc.perceiver.pre_attention_query"),
+        (T3, "cond_enc.spkr_enc.weight"),
         (S3GEN, "flow.encoder.after_norm.weight"),
         (S3GEN, "flow.input_embedding.weight"),
         (S3GEN, "mel2wav.conv_post.bias"),
