@@ -16,7 +16,7 @@ test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
 test-fast: sync  ## the tests that need neither torch nor a worker in the SDK
-	$(PY) -m pytest -q -n 2 -m "not chatterbox and not sdk and not full"
+	$(PY) -m pytest -q -n 2 -m "not chatterbox and not sdk" --ignore=tests/tts/chatterbox
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full
