@@ -91,8 +91,8 @@ def test_window_really_comes_chunk_by_chunk(speaker):
     assert len(list(stream)) >= 2
 
 
-def test_full_is_upstreams_whole_pipeline_for_the_same_tokens_noise_and_phase(speaker, oracle, say):
-    """Each step is compared with upstream's in its own test; this one holds their order and the fade."""
+def test_a_clip_begins_with_upstreams_fade(oracle, say):
+    """Tokens, mel and samples are compared with upstream's each in its own test; this is what comes on top."""
     assert np.allclose(start_fade(), oracle.s3gen.trim_fade.numpy(), atol=1e-6)
     clip = say(decode_mode="full")
     assert np.abs(clip[:400]).max() < 1e-3  # 20 ms of silence, but for the mark
