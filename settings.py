@@ -35,7 +35,11 @@ class Settings:
     tts_engine: str = setting("chatterbox", "the engine that speaks", choices=("chatterbox", "espeak"))
     tts_model: str = setting("original", "which Chatterbox model", choices=("original",))
     model_path: Path | None = setting(None, "directory of weights; looked in first, and then nowhere else")
-    device: str = setting("auto", "where the model runs", choices=("auto", "cuda", "cpu"))
+    device: str = setting(
+        "auto",
+        "where the model runs; auto takes a GPU if there is one, and on RunPod demands one",
+        choices=("auto", "cuda", "cpu"),
+    )
     dtype: str = setting(
         "auto",
         "number format of the token model; auto is bfloat16 where the hardware multiplies it",

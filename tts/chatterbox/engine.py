@@ -81,16 +81,20 @@ class ChatterboxEngine:
     def _loaded(self) -> Speaker:
         with self._loading:
             if self._speaker is None:
-                try:
-                    from tts.chatterbox.speaker import Speaker
-                except ImportError as exc:
-                    raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc
-                self._speaker = Speaker.load(
-                    model_path=self._model_path,
-                    device=self._device,
-                    dtype=self._dtype,
-                    flow_dtype=self._flow_dtype,
-                    max_tokens=self._max_tokens,
-                    watermark=self._watermark,
-                )
+                self._speaker = self._load()
             return self._speaker
+
+    def _load(self) -> Speaker:
+        try:
+            from tts.chatterbox.speaker import Speaker
+
+            return Speaker.load(
+                model_path=self._model_path,
+                device=self._device,
+                dtype=self._dtype,
+                flow_dtype=self._flow_dtype,
+                max_tokens=self._max_tokens,
+                watermark=self._watermark,
+            )
+        except ImportError as exc:  # torch, upstream's parts or PerTh
+            raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc

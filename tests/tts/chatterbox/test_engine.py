@@ -263,6 +263,14 @@ def test_a_gpu_that_is_not_there_is_one_clear_error(checkpoint):
         engine(checkpoint, device="cuda").condition("default", None)
 
 
+@pytest.mark.parametrize("package", ["tts.chatterbox.speaker", "perth"])
+def test_a_package_that_is_not_there_is_one_clear_error(checkpoint, monkeypatch, package):
+    """The eSpeak installation has none of them; the default engine answered INTERNAL there."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelUnavailable, match="not installed"):
+        engine(checkpoint).condition("default", None)
+
+
 def test_importing_the_engine_imports_no_torch():
     code = "import sys, tts.chatterbox.engine; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
