@@ -123,6 +123,7 @@ def _chatterbox(settings: Settings) -> Engine:
         flow_dtype=settings.flow_dtype,
         max_segment_tokens=settings.max_segment_tokens,
         watermark=settings.watermark,
+        slots=settings.max_concurrency,
     )
 
 

@@ -113,7 +113,7 @@ class Synthesis:
 
     def _speak(self, index: int, text: str) -> Iterator[Samples]:
         for chunk in self.engine.stream(text, self.conditioning, self._params(index)):
-            self._chunks += 1
+            self._chunks += len(chunk.samples) > 0  # an engine that is still thinking gives none
             self._watermarked |= chunk.watermarked
             self._peak = max(self._peak, float(np.abs(chunk.samples).max(initial=0.0)))
             if chunk.speech_tokens is not None:

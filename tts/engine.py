@@ -66,6 +66,7 @@ class EngineSpec:
 class SpeechChunk:
     """One piece of a segment's speech at the engine's own rate; the pieces join without overlap.
 
+    A chunk without samples is a sign of life of an engine that is still thinking: a place to stop at.
     `speech_tokens` is how many tokens the model generated for it (None where an engine has no tokens).
     `finish_reason` is set on a segment's last chunk only.
     """

@@ -37,9 +37,11 @@ class ChatterboxEngine:
         flow_dtype: str,
         max_segment_tokens: int,
         watermark: bool,
+        slots: int = 1,
     ) -> None:
+        """slots: how many requests share the token model's steps on a GPU."""
         self._model_path, self._device, self._dtype, self._flow_dtype = model_path, device, dtype, flow_dtype
-        self._max_tokens, self._watermark = max_segment_tokens, watermark
+        self._max_tokens, self._watermark, self._slots = max_segment_tokens, watermark, slots
         self._loading = threading.Lock()
         self._speaker: Speaker | None = None
         self._spec = EngineSpec(
@@ -95,6 +97,7 @@ class ChatterboxEngine:
                 flow_dtype=self._flow_dtype,
                 max_tokens=self._max_tokens,
                 watermark=self._watermark,
+                slots=self._slots,
             )
         except ImportError as exc:  # torch, upstream's parts or PerTh
             raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc

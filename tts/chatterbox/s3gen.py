@@ -127,6 +127,11 @@ class FlowStream:
         return torch.cat(ready, dim=2)
 
     @property
+    def missing(self) -> int:
+        """How many more tokens the next chunk needs."""
+        return self._edge + LOOKAHEAD_TOKENS - len(self._tokens)
+
+    @property
     def _done_tokens(self) -> int:
         return self._mel.shape[2] // FRAMES_PER_TOKEN
 

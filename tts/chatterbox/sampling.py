@@ -1,13 +1,14 @@
-"""From logits to the next speech token, in the order upstream applies its processors.
+"""From logits to the next speech token, in the order upstream applies its processors, for S slots at once.
 
 Guidance → repetition penalty → temperature → min_p → top_p → draw. The draw is the inverse of the cumulative
-distribution at one uniform number per step, so that a request's tokens depend on its seed alone. It does not
-know where logits come from.
+distribution at one uniform number per step, so that a request's tokens depend on its seed alone. Every parameter
+is read from device memory, so that a captured graph obeys a request it has not seen. It does not know where logits
+come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -24,38 +25,68 @@ class TokenSampling:
     repetition_penalty: float
 
 
-def guide(logits: Tensor, cfg_weight: float) -> Tensor:
-    """Classifier-free guidance: (2, V) conditional and unconditional rows → (V,) float32.
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """The knobs of S requests on the device, each (S, 1) float32; in the order of TokenSampling."""
 
-    cond + w · (cond − uncond), Ho & Salimans 2022 (arXiv:2207.12598). One row passes unchanged.
+    cfg_weight: Tensor
+    temperature: Tensor
+    top_p: Tensor
+    min_p: Tensor
+    repetition_penalty: Tensor
+
+    @classmethod
+    def of(cls, requests: list[TokenSampling], device: torch.device) -> Knobs:
+        return cls(*torch.tensor([astuple(request) for request in requests]).to(device).T[..., None])
+
+    def write(self, request: TokenSampling) -> None:
+        """Give all slots of this view the knobs of one request."""
+        for place, value in zip(self.parts, astuple(request), strict=True):
+            place.fill_(value)
+
+    def slot(self, index: int) -> Knobs:
+        """A view of one slot."""
+        return Knobs(*(part[index : index + 1] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        return (self.cfg_weight, self.temperature, self.top_p, self.min_p, self.repetition_penalty)
+
+
+def guide(logits: Tensor, cfg_weight: Tensor) -> Tensor:
+    """Classifier-free guidance: (2, S, V), conditional and unconditional rows, → (S, V) float32.
+
+    cond + w · (cond − uncond), Ho & Salimans 2022 (arXiv:2207.12598). (1, S, V) passes unchanged.
     """
     rows = logits.float()
     return rows[0] if len(rows) == 1 else rows[0] + cfg_weight * (rows[0] - rows[1])
 
 
-def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make tokens that were said less likely, (V,) → (V,). Keskar et al. 2019 (arXiv:1909.05858), eq. 2."""
+def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
+    """Make tokens that were said less likely, (S, V) → (S, V). Keskar et al. 2019 (arXiv:1909.05858), eq. 2."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
-def distribution(logits: Tensor, seen: Tensor, knobs: TokenSampling) -> Tensor:
-    """Guided logits (V,) → the probabilities (V,) that are drawn from; the excluded are exactly 0."""
+def distribution(logits: Tensor, seen: Tensor, knobs: Knobs) -> Tensor:
+    """Guided logits (S, V) → the probabilities (S, V) that are drawn from; the excluded are exactly 0."""
     probs = torch.softmax(penalize(logits, seen, knobs.repetition_penalty) / knobs.temperature, dim=-1)
-    probs = torch.where(probs < knobs.min_p * probs.max(), 0.0, probs)
-    if knobs.top_p < 1.0:
-        ordered, order = torch.sort(probs / probs.sum(), descending=True)
-        beyond = ordered.cumsum(0) - ordered >= knobs.top_p  # the mass before a token already suffices
-        probs = probs.masked_fill(torch.zeros_like(seen).scatter(0, order, beyond), 0.0)
-    return probs / probs.sum()
+    probs = torch.where(probs < knobs.min_p * probs.amax(-1, keepdim=True), 0.0, probs)
+    ordered, order = torch.sort(probs / probs.sum(-1, keepdim=True), dim=-1, descending=True)
+    before = ordered.cumsum(-1) - ordered  # the mass of the likelier tokens
+    beyond = (before >= knobs.top_p) & (knobs.top_p < 1.0)
+    probs = probs.masked_fill(torch.zeros_like(seen).scatter(-1, order, beyond), 0.0)
+    return probs / probs.sum(-1, keepdim=True)
 
 
 def draw(probs: Tensor, uniform: Tensor) -> Tensor:
-    """The token at which the cumulative distribution passes `uniform` (in [0, 1)): int64 ()."""
-    cumulative = probs.double().cumsum(0)
-    passed = cumulative <= uniform.double() * cumulative[-1]
-    return passed.sum()
+    """The token at which the cumulative distribution (S, V) passes `uniform` (S, 1) in [0, 1): int64 (S,)."""
+    cumulative = probs.double().cumsum(-1)
+    return (cumulative <= uniform.double() * cumulative[:, -1:]).sum(-1)
 
 
-def sample(logits: Tensor, seen: Tensor, knobs: TokenSampling, uniform: Tensor) -> Tensor:
-    """Rows of logits (1 or 2, V), the said tokens (V,) and a number in [0, 1) → the next token, int64 ()."""
+def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor) -> Tensor:
+    """Rows of logits (1 or 2, S, V), the said tokens (S, V), a number in [0, 1) each (S, 1) → int64 (S,).
+
+    Where the logits are not finite the answer is some token; the caller must look.
+    """
     return draw(distribution(guide(logits, knobs.cfg_weight), seen, knobs), uniform)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from audio.pcm import EMPTY, Samples
 from audio.stages import Stage
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.decoding import PIECE, Decoder, Generation
 from tts.chatterbox.hift import Hift, HiftStream
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowStream, window_noise
 from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.t3 import T3, generate
+from tts.chatterbox.t3 import T3
 from tts.chatterbox.tidy import tidy
 from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
 from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
@@ -45,6 +46,7 @@ class Speaker:
 
     tokenizer: Any
     t3: T3
+    decoder: Decoder
     flow: Flow
     hift: Hift
     listeners: Listeners
@@ -63,6 +65,7 @@ class Speaker:
         max_tokens: int,
         watermark: bool,
         flow_dtype: str = "float32",
+        slots: int = 1,
     ) -> Speaker:
         """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
@@ -70,7 +73,7 @@ class Speaker:
         torch.backends.cudnn.deterministic = True
         with torch_faults():
             directory = weights.find_weights(model_path)
-            speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark)
+            speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark, slots)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
@@ -83,6 +86,7 @@ class Speaker:
         flow_dtype_name: str,
         max_tokens: int,
         watermark: bool,
+        slots: int,
     ) -> Speaker:
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         dtype = choose_dtype(dtype_name, fast)
@@ -103,15 +107,17 @@ class Speaker:
             t3=t3,
             device=device,
         )
+        max_tokens = min(max_tokens, t3.max_speech_tokens - 1)
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
+            decoder=Decoder(t3, max_tokens, slots),
             flow=Flow(s3gen.flow, device, dtype=flow_dtype),
             hift=Hift(s3gen.mel2wav, device),
             listeners=listeners,
             watermarker=Watermarker(device) if watermark else None,
             built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
-            max_tokens=min(max_tokens, t3.max_speech_tokens - 1),
+            max_tokens=max_tokens,
             device=device,
             dtype=dtype,
         )
@@ -146,42 +152,45 @@ class Utterance:
         self._fade = start_fade()
         self._spoken = 0  # samples that left the vocoder
         self._drawn = 0  # tokens drawn, whatever they were
+        self._told = 0  # of those, counted in a chunk that was given out
 
     def whole(self) -> Iterator[SpeechChunk]:
         """All tokens, then one decode with full attention: what upstream does."""
-        tokens = list(self._codes())
-        if not tokens:
+        codes: list[int] = []
+        with self._generate() as generation:
+            while not generation.finished:
+                codes += self._codes(generation.take(PIECE, ahead=PIECE))
+                yield self._sign_of_life()
+        if not codes:
             raise InternalError("the model gave no speech for this text; try another seed")
         prompt, device = self._voice.flow, self._speaker.device
-        ids = torch.tensor([tokens], device=device)
-        noise = window_noise(self._noise, prompt, 0, len(tokens), device)
+        ids = torch.tensor([codes], device=device)
+        noise = window_noise(self._noise, prompt, 0, len(codes), device)
         mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise, drop_tokens=0)
         samples = np.concatenate((self._sound(self._vocoder.push(mel)), self._sound(self._vocoder.flush())))
         marker = self._speaker.watermarker
-        marked = marker is not None and can_carry(samples)
-        if marker is not None and marked:
+        if marker is not None and can_carry(samples):
             samples = marker.mark(samples)
-        yield SpeechChunk(samples, self._drawn, marked, self._finish())
+        yield self._chunk(samples, self._finish())
 
     def pieces(self) -> Iterator[SpeechChunk]:
         """Chunk by chunk, each as soon as its tokens and three more are there."""
         flow = self._flow_stream()
         marker = WatermarkStage(self._speaker.watermarker) if self._speaker.watermarker else None
-        told = 0
-        for token in self._codes():
-            mel = flow.push([token])
-            if mel.shape[2] and len(samples := self._pass(marker, self._sound(self._vocoder.push(mel)))):
-                yield SpeechChunk(samples, self._drawn - told, self._is_marked(samples))
-                told = self._drawn
+        with self._generate() as generation:
+            while not generation.finished:
+                count = min(flow.missing, PIECE)
+                codes = self._codes(generation.take(count, ahead=self._params.chunk_size_tokens))
+                samples = self._pass(marker, self._sound(self._vocoder.push(flow.push(codes))))
+                yield self._chunk(samples) if len(samples) else self._sign_of_life()
         tail = [self._pass(marker, self._sound(self._vocoder.push(flow.flush())))]
         tail.append(self._pass(marker, self._sound(self._vocoder.flush())))
         samples = np.concatenate((*tail, marker.flush() if marker else EMPTY))
         if not self._spoken:
             raise InternalError("the model gave no speech for this text; try another seed")
-        yield SpeechChunk(samples, self._drawn - told, self._is_marked(samples), self._finish())
+        yield self._chunk(samples, self._finish())
 
-    def _codes(self) -> Iterator[int]:
-        """Speech tokens that are sound; start, stop and unused ids are dropped, as upstream drops them."""
+    def _generate(self) -> AbstractContextManager[Generation]:
         knobs = TokenSampling(
             cfg_weight=self._params.cfg_weight,
             temperature=self._params.temperature,
@@ -191,11 +200,21 @@ class Utterance:
         )
         speaker = self._speaker
         prefix = speaker.listeners.prefix(self._voice, self._params.exaggeration)
-        tokens = generate(speaker.t3, prefix, self._text_tokens, knobs, self._params.seed, speaker.max_tokens)
-        for token in tokens:
-            self._drawn += 1
-            if token < SPEECH_CODES:
-                yield token
+        return speaker.decoder.generate(prefix, self._text_tokens, knobs, self._params.seed)
+
+    def _codes(self, tokens: list[int]) -> list[int]:
+        """The tokens that are sound; start, stop and unused ids are dropped, as upstream drops them."""
+        self._drawn += len(tokens)
+        return [token for token in tokens if token < SPEECH_CODES]
+
+    def _chunk(self, samples: Samples, finish: FinishReason | None = None) -> SpeechChunk:
+        told, self._told = self._told, self._drawn
+        marked = self._speaker.watermarker is not None and can_carry(samples)
+        return SpeechChunk(samples, self._drawn - told, marked, finish)
+
+    def _sign_of_life(self) -> SpeechChunk:
+        """No sound yet; whoever waits can stop here."""
+        return self._chunk(EMPTY)
 
     def _flow_stream(self) -> FlowStream:
         chunk = self._params.chunk_size_tokens
@@ -220,9 +239,6 @@ class Utterance:
 
     def _pass(self, marker: Stage | None, samples: Samples) -> Samples:
         return marker.push(samples) if marker else samples
-
-    def _is_marked(self, samples: Samples) -> bool:
-        return self._speaker.watermarker is not None and can_carry(samples)
 
     def _finish(self) -> FinishReason:
         return "length" if self._drawn >= self._speaker.max_tokens else "stop"

@@ -1,21 +1,18 @@
-"""T3, the token model: a voice and text tokens in, speech tokens out, one every 40 ms of speech.
+"""T3, the token model: a voice and text tokens in, the logits of the next speech token out.
 
-Our own Llama decoder on upstream's weights: fused projections, a static key/value cache, float32 logits. Row 0
-of a batch is the conditional one; row 1, under guidance, sees no text. It knows nothing of sound.
+Our own Llama decoder on upstream's weights: fused projections, a static key/value cache, float32 logits. It holds
+weights only; the state of requests is handed to it. It knows nothing of sampling, slots or sound.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from tts.chatterbox.sampling import TokenSampling, sample
-from validation.errors import InternalError
 
 HEAD_DIM = 64
 NORM_EPS = 1e-5
@@ -38,15 +35,6 @@ class Layer:
     mlp_norm: Tensor  # (D,)
     gate_up: Tensor  # (2E, D)
     down: Tensor  # (D, E)
-
-
-@dataclass(slots=True)
-class KVCache:
-    """Keys and values of one request, (layers, rows, heads, positions, HEAD_DIM), and how many are filled."""
-
-    keys: Tensor
-    values: Tensor
-    length: int = 0
 
 
 class T3:
@@ -78,13 +66,19 @@ class T3:
         self.heads = self.width // HEAD_DIM
         self.max_speech_tokens = len(self._speech_pos) - 1
         self.max_text_tokens = len(self._text_pos) - 2  # start and stop take two positions
-        self._cos, self._sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64, device)
+        self.vocabulary = len(self._head)
+        cos, sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
+        self._cos, self._sin = cos.to(device, dtype), sin.to(device, dtype)
 
     # --- embeddings ---------------------------------------------------------------------------------------
 
     def embed_prompt(self, tokens: Tensor) -> Tensor:
         """Speech tokens of a reference (1, N) → (1, N, D), with their positions."""
         return self._speech_emb[tokens] + self._speech_pos[: tokens.shape[1]]
+
+    def embed_speech(self, token: Tensor, step: Tensor) -> Tensor:
+        """The tokens that were drawn at `step` (0-based), both int64 (S,) → (S, D)."""
+        return self._speech_emb[token] + self._speech_pos[step + 1]  # position 0 is start-of-speech's
 
     def embed_prefix(self, conditioning: Tensor, text_tokens: Tensor, guided: bool) -> Tensor:
         """What stands before the first speech token.
@@ -102,66 +96,66 @@ class T3:
 
     # --- the transformer ----------------------------------------------------------------------------------
 
-    def new_cache(self, rows: int, positions: int) -> KVCache:
-        shape = (len(self._layers), rows, self.heads, positions, HEAD_DIM)
-        keys = torch.zeros(shape, device=self.device, dtype=self.dtype)
-        return KVCache(keys, torch.zeros_like(keys))
+    def new_cache(self, rows: int, positions: int) -> Tensor:
+        """Keys and values, (layers, rows, 2, heads, positions, HEAD_DIM)."""
+        shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
-    def prefill(self, embeds: Tensor, cache: KVCache) -> Tensor:
-        """Fill the cache with the prefix (B, P, D); returns the logits of its last position (B, V), float32."""
-        return self._forward(embeds, cache, causal=True)
+    def prefill(self, embeds: Tensor, cache: Tensor) -> Tensor:
+        """Fill the first P positions of the cache (layers, B, …) with the prefix (B, P, D).
 
-    def decode_one_token(self, token: Tensor, step: int, cache: KVCache) -> Tensor:
-        """Take in the token drawn at `step` (0-based; int64 ()); returns the next logits (B, V), float32."""
-        embed = self._speech_emb[token] + self._speech_pos[step + 1]
-        return self._forward(embed.expand(cache.keys.shape[1], 1, -1), cache, causal=False)
+        Returns: the logits of its last position (B, V), float32.
+        """
+        length = embeds.shape[1]
 
-    def _forward(self, x: Tensor, cache: KVCache, causal: bool) -> Tensor:
-        start, end = cache.length, cache.length + x.shape[1]
-        cos, sin = self._cos[start:end].to(x.dtype), self._sin[start:end].to(x.dtype)  # (T, HEAD_DIM)
+        def store(layer: int, fresh: Tensor) -> Tensor:
+            kept: Tensor = cache[layer][..., :length, :]
+            return kept.copy_(fresh.permute(0, 2, 3, 1, 4))
+
+        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, mask=None)
+        return self._logits(x[:, -1])
+
+    def decode_one_token(self, embed: Tensor, cache: Tensor, position: Tensor, reach: int) -> Tensor:
+        """One step for B rows, each at a place of its own.
+
+        Args: embed (B, D); position (B,) int64, where each row's key and value go; reach: no position is at or
+        beyond it, so that attention reads no further. Returns: logits (B, V), float32.
+        """
+        rows = torch.arange(len(embed), device=embed.device)
+        ahead = torch.arange(reach, device=embed.device) > position[:, None]  # (B, reach): not written yet
+        mask = torch.zeros_like(ahead, dtype=embed.dtype).masked_fill_(ahead, -math.inf)[:, None, None]
+
+        def store(layer: int, fresh: Tensor) -> Tensor:
+            cache[layer][rows, :, :, position] = fresh[:, 0]
+            kept: Tensor = cache[layer][..., :reach, :]
+            return kept
+
+        cos, sin = self._cos[position][:, None], self._sin[position][:, None]
+        return self._logits(self._run(embed[:, None], cos, sin, store, mask)[:, 0])
+
+    def _run(
+        self, x: Tensor, cos: Tensor, sin: Tensor, store: Callable[[int, Tensor], Tensor], mask: Tensor | None
+    ) -> Tensor:
+        """The layers, in place on x (B, T, D). cos, sin: (T or B × 1, 3, 1, HEAD_DIM).
+
+        `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are to be seen,
+        (B, 2, heads, L, HEAD_DIM). Without a mask, row t sees positions up to t.
+        """
+        flat = x.view(-1, self.width)
         for index, layer in enumerate(self._layers):
-            qkv = F.linear(_rms_norm(x, layer.attention_norm), layer.qkv)  # (B, T, 3D)
-            q, k, v = qkv.view(*x.shape[:2], 3, self.heads, HEAD_DIM).permute(2, 0, 3, 1, 4)  # (B, H, T, HEAD_DIM)
-            cache.keys[index, :, :, start:end] = _rotate(k, cos, sin)
-            cache.values[index, :, :, start:end] = v
-            seen = F.scaled_dot_product_attention(
-                _rotate(q, cos, sin),
-                cache.keys[index, :, :, :end],
-                cache.values[index, :, :, :end],
-                is_causal=causal,
+            qkv = F.linear(_rms_norm(x, layer.attention_norm), layer.qkv).view(*x.shape[:2], 3, self.heads, HEAD_DIM)
+            qkv = _rotate(qkv, cos, sin)
+            seen = store(index, qkv[:, :, 1:])
+            heard = F.scaled_dot_product_attention(
+                qkv[:, :, 0].transpose(1, 2), seen[:, 0], seen[:, 1], attn_mask=mask, is_causal=mask is None
             )
-            x = x + F.linear(seen.transpose(1, 2).flatten(2), layer.out)
-            gate, up = F.linear(_rms_norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
-        cache.length = end
-        return F.linear(_rms_norm(x[:, -1], self._norm), self._head).float()
+            flat.addmm_(heard.transpose(1, 2).reshape(-1, self.width), layer.out.T)
+            gate, up = F.linear(_rms_norm(flat, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
+            flat.addmm_(F.silu(gate) * up, layer.down.T)
+        return x
 
-
-def generate(
-    t3: T3, conditioning: Tensor, text_tokens: Tensor, knobs: TokenSampling, seed: int, max_tokens: int
-) -> Iterator[int]:
-    """Draw speech tokens until the stop token (not given out) or `max_tokens`.
-
-    Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64.
-    Each token is computed when it is asked for; nothing outlives the generator. Raises: InternalError where the
-    logits are not finite, for then every draw would be token 0.
-    """
-    embeds = t3.embed_prefix(conditioning, text_tokens, guided=knobs.cfg_weight > 0.0)
-    cache = t3.new_cache(rows=len(embeds), positions=embeds.shape[1] + max_tokens)
-    uniforms = torch.rand(max_tokens, generator=torch.Generator().manual_seed(seed)).to(t3.device)
-    seen = torch.zeros(t3._head.shape[0], dtype=torch.bool, device=t3.device)
-    seen[START_SPEECH] = True
-    logits = t3.prefill(embeds, cache)
-    if not torch.isfinite(logits).all():
-        raise InternalError("the token model's logits are not finite: its DTYPE overflows, or its weights are damaged")
-    for step in range(max_tokens):
-        token = sample(logits, seen, knobs, uniforms[step])
-        if (value := int(token)) == STOP_SPEECH:
-            return
-        yield value
-        seen[token] = True
-        if step + 1 < max_tokens:
-            logits = t3.decode_one_token(token, step, cache)
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(_rms_norm(x, self._norm), self._head).float()
 
 
 def count_layers(state: Mapping[str, Tensor]) -> int:
@@ -170,22 +164,25 @@ def count_layers(state: Mapping[str, Tensor]) -> int:
 
 def _rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     """Root-mean-square norm, the mean in float32. Zhang & Sennrich 2019 (arXiv:1910.07467)."""
-    wide = x.float()
-    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + NORM_EPS)).to(x.dtype)
+    return F.rms_norm(x, weight.shape, weight, NORM_EPS)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding, halves convention. Su et al. 2021 (arXiv:2104.09864)."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
+def _rotate(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding, halves convention, of queries and keys; values pass, for their cos is 1 and their
+    sin 0. Su et al. 2021 (arXiv:2104.09864). All three at once, because each operation costs a launch."""
+    swapped = qkv.view(*qkv.shape[:-1], 2, -1).flip(-2).flatten(-2)
+    return torch.addcmul(qkv * cos, swapped, sin)
 
 
-def _rope_tables(positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin, (positions, HEAD_DIM) float32, of Llama 3.1's frequency-dependent scaling: wavelengths
-    beyond the old context are stretched by ROPE_FACTOR, short ones kept, those between blended."""
+def _rope_tables(positions: int) -> tuple[Tensor, Tensor]:
+    """cos and sin, (positions, 3, 1, HEAD_DIM) for queries, keys and values, of Llama 3.1's frequency-dependent
+    scaling: wavelengths beyond the old context are stretched by ROPE_FACTOR, short ones kept, those between blended.
+    The first half of sin is negative: rotation swaps the halves."""
     frequency = ROPE_THETA ** -(torch.arange(0, HEAD_DIM, 2, dtype=torch.float32) / HEAD_DIM)
     turns = ROPE_OLD_CONTEXT * frequency / (2 * math.pi)  # in the old context
     keep = ((turns - ROPE_LOW_FREQ) / (ROPE_HIGH_FREQ - ROPE_LOW_FREQ)).clamp(0.0, 1.0)
     frequency = frequency * (keep + (1.0 - keep) / ROPE_FACTOR)
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequency).repeat(1, 2)
-    return angles.cos().to(device), angles.sin().to(device)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequency)
+    cos, sin = angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=1)
+    still, level = torch.ones_like(cos), torch.zeros_like(sin)
+    return torch.stack((cos, cos, still), 1)[:, :, None], torch.stack((sin, sin, level), 1)[:, :, None]

@@ -80,15 +80,32 @@ def test_a_segment_is_960_samples_per_token_finite_and_audible(speaker, mode):
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
     assert [c.finish_reason for c in chunks] == [None] * (len(chunks) - 1) + ["stop"]
-    assert all(chunk.watermarked for chunk in chunks)
+    assert all(chunk.watermarked for chunk in chunks if len(chunk.samples))
 
 
 def test_window_really_comes_chunk_by_chunk(speaker):
     stream = speaker.stream(TEXT, speaker.built_in, params())
+    assert len([chunk for chunk in stream if len(chunk.samples)]) >= 3
+
+
+def test_the_first_sound_comes_with_the_nineteenth_token(speaker):
+    """16 tokens and three to look ahead at: nothing is computed beyond."""
+    tokens = 0
+    for chunk in speaker.stream(TEXT, speaker.built_in, params()):
+        tokens += chunk.speech_tokens
+        if len(chunk.samples):
+            break
+    assert tokens == 19
+    assert 0.1 < len(chunk.samples) / RATE < 0.31
+
+
+@pytest.mark.parametrize("mode", ["full", "window"])
+def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(speaker, mode):
+    stream = speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode))
     first = next(stream)
-    assert first.speech_tokens == 19  # 16 and three to look ahead at: nothing was computed beyond
-    assert 0.1 < len(first.samples) / RATE < 0.31
-    assert len(list(stream)) >= 2
+    assert len(first.samples) == 0
+    assert 1 <= first.speech_tokens <= 8
+    stream.close()
 
 
 def test_a_clip_begins_with_upstreams_fade(oracle, say):

@@ -43,7 +43,7 @@ def theirs(directory: Path):
 
 def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, theirs):
     from tts.chatterbox.sampling import TokenSampling
-    from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT, generate
+    from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT
 
     text = text_tokens(full.tokenizer, TEXT)
     framed = torch.nn.functional.pad(text.expand(2, -1), (1, 0), value=START_TEXT)
@@ -54,7 +54,8 @@ def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, th
             t3_cond=theirs.conds.t3, text_tokens=framed, max_new_tokens=60, min_p=1.0, top_p=1.0, cfg_weight=0.5
         )[0].tolist()
         prefix = full.listeners.prefix(full.built_in, 0.5)
-        ours = list(generate(full.t3, prefix, text, TokenSampling(0.5, 0.8, 1.0, 1.0, 1.2), seed=0, max_tokens=60))
+        with full.decoder.generate(prefix, text, TokenSampling(0.5, 0.8, 1.0, 1.0, 1.2), seed=0) as generation:
+            ours = generation.take(60)
     assert len(ours) == 30
     assert [*ours, STOP_SPEECH] == expected
 

@@ -11,9 +11,10 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from tts.chatterbox.sampling import TokenSampling, distribution, draw, guide, sample
+from tts.chatterbox.sampling import Knobs, TokenSampling, distribution, draw, guide, sample
 
 VOCABULARY = 8194
+CPU = torch.device("cpu")
 
 
 def upstream_distribution(logits, said, knobs):
@@ -33,40 +34,69 @@ KNOBS = [
 ]
 
 
-@pytest.mark.parametrize("knobs", KNOBS)
-@pytest.mark.parametrize("seed", range(5))
-def test_the_distribution_is_that_of_upstreams_processors(knobs, seed):
+def case(seed: int) -> tuple[torch.Tensor, list[int], torch.Tensor]:
+    """Random logits (V,), what was said, and the same as a mask (V,)."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(VOCABULARY, generator=generator) * 3
     said = torch.randint(VOCABULARY, (50,), generator=generator).tolist()
     seen = torch.zeros(VOCABULARY, dtype=torch.bool)
     seen[said] = True
-    ours, theirs = distribution(logits, seen, knobs), upstream_distribution(logits, said, knobs)
+    return logits, said, seen
+
+
+@pytest.mark.parametrize("knobs", KNOBS)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_distribution_is_that_of_upstreams_processors(knobs, seed):
+    logits, said, seen = case(seed)
+    ours = distribution(logits[None], seen[None], Knobs.of([knobs], CPU))[0]
+    theirs = upstream_distribution(logits, said, knobs)
     assert torch.equal(ours > 0, theirs > 0)
     assert (ours - theirs).abs().max() < 1e-6
 
 
+def test_slots_with_different_knobs_are_each_as_if_alone():
+    cases = [case(seed) for seed in range(len(KNOBS))]
+    logits, seen = (torch.stack([one[part] for one in cases]) for part in (0, 2))
+    together = distribution(logits, seen, Knobs.of(KNOBS, CPU))
+    for slot, knobs in enumerate(KNOBS):
+        alone = distribution(logits[slot : slot + 1], seen[slot : slot + 1], Knobs.of([knobs], CPU))
+        assert torch.equal(together[slot], alone[0])
+
+
+def test_knobs_written_into_a_slot_act_there_alone():
+    logits, _, seen = case(0)
+    knobs = Knobs.of([KNOBS[0]] * 2, CPU)
+    before = distribution(logits.expand(2, -1), seen.expand(2, -1), knobs)
+    knobs.slot(1).write(KNOBS[1])
+    after = distribution(logits.expand(2, -1), seen.expand(2, -1), knobs)
+    assert torch.equal(after[0], before[0])
+    assert torch.equal(after[1], distribution(logits[None], seen[None], Knobs.of([KNOBS[1]], CPU))[0])
+
+
 def test_guidance_is_linear_and_one_row_passes():
-    rows = torch.tensor([[1.0, 2.0], [0.5, 3.0]])
-    assert guide(rows, 0.5).tolist() == [1.25, 1.5]
-    assert guide(rows[:1], 0.5).tolist() == [1.0, 2.0]
+    rows = torch.tensor([[[1.0, 2.0]], [[0.5, 3.0]]])
+    half = torch.tensor([[0.5]])
+    assert guide(rows, half).tolist() == [[1.25, 1.5]]
+    assert guide(rows[:1], half).tolist() == [[1.0, 2.0]]
 
 
 def test_draws_follow_the_distribution():
     """Chi-square over 20,000 draws, against the probabilities upstream would draw from."""
     knobs = TokenSampling(0.0, 1.0, 0.9, 0.0, 1.0)
     logits = torch.randn(12, generator=torch.Generator().manual_seed(3))
-    seen = torch.zeros(12, dtype=torch.bool)
-    uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(4))
-    counts = torch.bincount(torch.stack([sample(logits[None], seen, knobs, u) for u in uniforms]), minlength=12)
+    uniforms = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(4))
+    slots = len(uniforms)
+    seen = torch.zeros(slots, 12, dtype=torch.bool)
+    tokens = sample(logits.expand(1, slots, -1), seen, Knobs.of([knobs] * slots, CPU), uniforms)
+    counts = torch.bincount(tokens, minlength=12)
     expected = upstream_distribution(logits, [0], knobs).double()
-    expected *= len(uniforms) / expected.sum()
+    expected *= slots / expected.sum()
     allowed = expected > 0
     assert counts[~allowed].sum() == 0
     assert stats.chisquare(counts[allowed], expected[allowed]).pvalue > 0.001
 
 
 def test_the_ends_of_the_unit_interval_draw_allowed_tokens():
-    probs = torch.tensor([0.0, 0.25, 0.0, 0.75, 0.0])
-    assert draw(probs, torch.tensor(0.0)) == 1
-    assert draw(probs, torch.tensor(1.0 - 2**-24)) == 3
+    probs = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
+    assert draw(probs, torch.tensor([[0.0]])).tolist() == [1]
+    assert draw(probs, torch.tensor([[1.0 - 2**-24]])).tolist() == [3]

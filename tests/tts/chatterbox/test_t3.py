@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox import weights
+from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.speaker import text_tokens
-from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT, T3, generate
+from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT, T3
 
 CODES = slice(SPEECH_CODES)  # the ids that are sound
 CPU = torch.device("cpu")
 TEXT = "Hello there, this is a test."
-GREEDY = TokenSampling(cfg_weight=0.5, temperature=0.8, top_p=1.0, min_p=1.0, repetition_penalty=1.2)
 
 
 def framed(tokens: Tensor, rows: int) -> Tensor:
@@ -36,11 +36,18 @@ def upstream_logits(t3, cond, text: Tensor, speech: list[int]) -> Tensor:
     return t3.speech_head(out.last_hidden_state[:, -len(speech) - 1 :]).transpose(0, 1)
 
 
-def our_logits(t3: T3, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True) -> Tensor:
+def our_logits(
+    t3: T3, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True, off: int = 0
+) -> Tensor:
+    """Our logits (steps + 1, rows, V), the cache read in steps of 64 positions; `off` shifts the speech position."""
     embeds = t3.embed_prefix(conditioning, text, guided=guided)
-    cache = t3.new_cache(len(embeds), embeds.shape[1] + len(speech))
+    rows, start = embeds.shape[:2]
+    cache = t3.new_cache(rows, start + len(speech) + 64)
     steps = [t3.prefill(embeds, cache)]
-    steps += [t3.decode_one_token(torch.tensor(token), i, cache) for i, token in enumerate(speech)]
+    for i, token in enumerate(speech):
+        embed = t3.embed_speech(torch.tensor([token]), torch.tensor([i + off])).repeat(rows, 1)
+        reach = -(-(start + i + 1) // 64) * 64
+        steps.append(t3.decode_one_token(embed, cache, torch.tensor([start + i] * rows), reach))
     return torch.stack(steps)
 
 
@@ -64,14 +71,11 @@ def test_logits_are_upstreams_at_every_position(speaker, expected, forced):
 
 
 def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, forced):
-    """Had `decode_one_token` used the position of the step before, the test above would be red."""
+    """Had a token taken the position of the next step, the test above would be red."""
     with torch.inference_mode():
-        t3, prefix = speaker.t3, speaker.listeners.prefix(speaker.built_in, 0.5)
-        embeds = t3.embed_prefix(prefix, text_tokens(speaker.tokenizer, TEXT), guided=True)
-        cache = t3.new_cache(2, embeds.shape[1] + 1)
-        t3.prefill(embeds, cache)
-        off = t3.decode_one_token(torch.tensor(forced[0]), 1, cache)
-    assert (off - expected[1]).abs().max() > 1e-2
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        off = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced[:1], off=1)
+    assert (off[1] - expected[1]).abs().max() > 1e-2
 
 
 def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
@@ -114,28 +118,7 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
         )[0].tolist()
         ours = T3(weights.read_tensors(long_checkpoint, weights.T3_WEIGHTS), CPU, torch.float32)
         knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
-        tokens = list(generate(ours, theirs.prepare_conditioning(cond), text, knobs, seed=0, max_tokens=400))
+        with Decoder(ours, 400, slots=1).generate(theirs.prepare_conditioning(cond), text, knobs, 0) as generation:
+            tokens = generation.take(400)
     assert len(tokens) > 200
     assert [*tokens, STOP_SPEECH] == expected
-
-
-def test_two_generations_advanced_in_turn_are_each_as_if_alone(speaker):
-    prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
-    text = text_tokens(speaker.tokenizer, TEXT)
-    knobs = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
-
-    def start(seed: int):
-        return generate(speaker.t3, prefix, text, knobs, seed, 40)
-
-    with torch.inference_mode():
-        alone = list(start(1)), list(start(2))
-        a, b = start(1), start(2)
-        together = list(zip(*((next(a), next(b)) for _ in range(40)), strict=True))
-    assert [list(t) for t in together] == list(alone)
-    assert alone[0] != alone[1]
-
-
-def test_the_token_limit_holds(speaker):
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXT)
-    with torch.inference_mode():
-        assert len(list(generate(speaker.t3, prefix, text, GREEDY, 0, max_tokens=7))) == 7

@@ -1,0 +1,285 @@
+"""T3 at work: S requests side by side in slots, advanced together by steps that read device memory only.
+
+A step is embed → layers → head → guidance → sampling → write the token; on a GPU it is one captured graph. The number
+of slots is fixed, so the shapes of a step never depend on who else is there, and neither do anyone's tokens. It
+knows nothing of sound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.sampling import Knobs, TokenSampling, sample
+from tts.chatterbox.t3 import START_SPEECH, STOP_SPEECH, T3
+from validation.errors import InternalError
+
+PIECE = 8  # tokens between two looks at what was drawn
+GRAPH_REACH = 128  # positions: attention reads the cache up to a multiple of it, each of which is a graph
+PLAIN_REACH = 16
+SHARED_POSITIONS = 1664  # of a shared cache: a segment's text, its conditioning and 1,000 tokens of speech
+BROKEN = -1  # stands for a token whose logits were not finite
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """All that a step reads and writes, on the device. S slots, V ids, M tokens and a place for what is drawn after."""
+
+    token: Tensor  # (S,) int64, the last one drawn
+    step: Tensor  # (S,) int64, at which it was drawn
+    position: Tensor  # (S,) int64, where in the cache it goes
+    seen: Tensor  # (S, V) bool
+    uniforms: Tensor  # (S, M + 1) float32, one per step
+    tokens: Tensor  # (S, M + 1) int64, everything drawn
+    knobs: Knobs
+
+    @classmethod
+    def empty(cls, slots: int, vocabulary: int, limit: int, device: torch.device) -> SlotState:
+        whole = torch.int64
+        return cls(
+            token=torch.zeros(slots, dtype=whole, device=device),
+            step=torch.zeros(slots, dtype=whole, device=device),
+            position=torch.zeros(slots, dtype=whole, device=device),
+            seen=torch.zeros(slots, vocabulary, dtype=torch.bool, device=device),
+            uniforms=torch.zeros(slots, limit + 1, device=device),
+            tokens=torch.zeros(slots, limit + 1, dtype=whole, device=device),
+            knobs=Knobs.of([TokenSampling(0.5, 1.0, 1.0, 0.0, 1.0)] * slots, device),
+        )
+
+    def slot(self, index: int) -> SlotState:
+        """A view of one slot."""
+        here = slice(index, index + 1)
+        return SlotState(
+            token=self.token[here],
+            step=self.step[here],
+            position=self.position[here],
+            seen=self.seen[here],
+            uniforms=self.uniforms[here],
+            tokens=self.tokens[here],
+            knobs=self.knobs.slot(index),
+        )
+
+    def draw(self, logits: Tensor) -> None:
+        """Draw each slot's token of its `step` from logits (rows, S, V)."""
+        step = self.step[:, None]
+        token = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, step))
+        self.token.copy_(token)
+        self.seen.scatter_(1, token[:, None], True)
+        told = torch.where(logits.isfinite().all(-1).all(0), token, BROKEN)
+        self.tokens.scatter_(1, step, told[:, None])
+
+
+class Batch:
+    """S slots over one cache. Its methods may be called from any thread; one request per slot."""
+
+    def __init__(
+        self, t3: T3, slots: int, rows_per_slot: int, positions: int, limit: int, graphs: GraphPool, reach: int
+    ) -> None:
+        """positions: of the cache; limit: the most tokens of a request; reach: attention reads a multiple of it."""
+        self._t3, self._slots, self._rows = t3, slots, rows_per_slot
+        self._row_choices = (1, 2) if slots == 1 and rows_per_slot == 2 else (rows_per_slot,)
+        self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
+        self._cache = t3.new_cache(rows_per_slot * slots, positions)  # conditional rows first
+        self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device)
+        self._told = self._state.tokens
+        self._runs: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
+        self._prefixes = [0] * slots  # positions
+        self._times: list[list[int]] = [[] for _ in range(slots)]  # when each token of a request is there
+        self._clock = 0  # counts what was queued
+        self._marks: deque[tuple[int, Any]] = deque(maxlen=1024)
+        self._lock = threading.Lock()
+        self._stream = cast(Any, torch.cuda.Stream)(t3.device) if t3.device.type == "cuda" else None
+        if self._stream:
+            self._told = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
+
+    def warm_up(self) -> None:
+        """Capture the steps of every reach, so that no request has to."""
+        with self._lock, self._on_stream():
+            for reach in range(self._reach, self._positions + 1, self._reach):
+                for rows in self._row_choices:
+                    self._run_for(rows, reach)
+
+    def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor) -> None:
+        """Take a request into a free slot and draw its first token.
+
+        Args: embeds (rows, P, D), where a lone slot may do without the second row; uniforms (M,) on the CPU.
+        """
+        state = self._state.slot(slot)
+        with self._lock, self._on_stream():
+            self._rows = len(embeds)
+            cache = self._cache[:, slot :: self._slots].zero_()  # what is masked is multiplied by 0, but NaN stays NaN
+            logits = self._t3.prefill(embeds, cache[:, : self._rows])
+            state.seen.zero_()
+            state.seen[:, START_SPEECH] = True
+            state.step.zero_()
+            state.position.fill_(embeds.shape[1])
+            state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
+            state.knobs.write(knobs)
+            state.draw(logits[:, None])
+            self._clock += 1
+            self._prefixes[slot], self._times[slot] = embeds.shape[1], [self._clock]
+            self._mark()
+
+    def queue(self, slot: int, count: int) -> None:
+        """Have all slots advance until this one has `count` tokens; on a GPU, without waiting for them."""
+        times = self._times[slot]
+        with self._lock, self._on_stream():
+            while len(times) < count:
+                for _ in range(min(PIECE, count - len(times))):
+                    self._advance()
+                self._mark()
+
+    def read(self, slot: int, first: int, last: int) -> list[int]:
+        """Tokens first…last of a slot, once they are there."""
+        clock = self._times[slot][last - 1]
+        for reached, event in list(self._marks):
+            if reached >= clock:
+                event.synchronize()
+                break
+        read: list[int] = self._told[slot, first:last].tolist()
+        return read
+
+    def release(self, slot: int) -> None:
+        with self._lock:
+            self._prefixes[slot], self._times[slot] = 0, []
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether queued steps are computed while the caller does something else."""
+        return self._stream is not None
+
+    def _advance(self) -> None:
+        """One step. A slot whose request has all its tokens runs on, for its rows cost nothing."""
+        self._clock += 1
+        used = max(prefix + len(times) for prefix, times in zip(self._prefixes, self._times, strict=True))
+        self._run_for(self._rows, min(-(-used // self._reach) * self._reach, self._positions))()
+        for times in self._times:
+            if times and len(times) < self._limit:
+                times.append(self._clock)
+
+    def _run_for(self, rows: int, reach: int) -> Callable[[], None]:
+        if (rows, reach) not in self._runs:
+            self._runs[rows, reach] = self._graphs.capture(lambda: self._step(rows, reach))
+        return self._runs[rows, reach]
+
+    def _step(self, rows: int, reach: int) -> None:
+        """Take in each slot's last token and draw its next one."""
+        state, t3 = self._state, self._t3
+        embed = t3.embed_speech(state.token, state.step).repeat(rows, 1)
+        cache = self._cache[:, : rows * self._slots]
+        logits = t3.decode_one_token(embed, cache, state.position.repeat(rows), reach)
+        state.step.add_(1).clamp_(max=self._limit)
+        state.position.add_(1).clamp_(max=self._positions - 1)
+        state.draw(logits.view(rows, self._slots, -1))
+
+    def _mark(self) -> None:
+        """Let the host know, once it is so, that what was queued is done."""
+        if self._stream:
+            self._told.copy_(self._state.tokens, non_blocking=True)
+            event = self._stream.record_event()
+            self._marks.append((self._clock, event))
+
+    def _on_stream(self) -> AbstractContextManager[object]:
+        """T3 has a stream of its own, so that it goes on while S3Gen renders; it waits for its caller's first."""
+        if not self._stream:
+            return nullcontext()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self._stream)
+
+
+class Generation:
+    """One request's tokens, taken in order."""
+
+    def __init__(self, batch: Batch, slot: int, limit: int) -> None:
+        self._batch, self._slot, self._limit = batch, slot, limit
+        self._taken = 0
+        self.finished = False  # the stop token was drawn, or the limit is reached
+
+    def take(self, count: int, ahead: int = 0) -> list[int]:
+        """The next `count` tokens; fewer at the end. The stop token is not among them.
+
+        On a GPU `ahead` more are computed meanwhile; a processor would only be kept from its other work.
+        Raises: InternalError where the logits are not finite.
+        """
+        last = min(self._taken + count, self._limit)
+        if self._batch.runs_ahead:
+            self._batch.queue(self._slot, min(last + ahead, self._limit))
+            return self._look(last)
+        tokens: list[int] = []
+        while self._taken < last and not self.finished:  # one by one: a step past the end takes its time
+            self._batch.queue(self._slot, self._taken + 1)
+            tokens += self._look(self._taken + 1)
+        return tokens
+
+    def _look(self, last: int) -> list[int]:
+        tokens = self._batch.read(self._slot, self._taken, last)
+        self._taken = last
+        self.finished = last >= self._limit
+        if STOP_SPEECH in tokens:
+            self.finished = True
+            tokens = tokens[: tokens.index(STOP_SPEECH)]
+        if BROKEN in tokens:
+            raise InternalError(
+                "the token model's logits are not finite: its DTYPE overflows, or its weights are damaged"
+            )
+        return tokens
+
+
+class Decoder:
+    """Where requests get their slots.
+
+    On a GPU `slots` requests share every step, and one that finds no slot waits for it. On a processor, and where a
+    prefix is too long for the shared cache, a request has a batch of its own.
+    """
+
+    def __init__(self, t3: T3, max_tokens: int, slots: int, graphs: GraphPool | None = None) -> None:
+        self._t3, self._max_tokens = t3, max_tokens
+        self._slots = slots if t3.device.type == "cuda" else 1
+        self._shared: Batch | None = None
+        if t3.device.type == "cuda":
+            pool = graphs or GraphPool(t3.device)
+            self._shared = Batch(t3, slots, 2, SHARED_POSITIONS, max_tokens, pool, GRAPH_REACH)
+            self._shared.warm_up()
+        self._free = list(range(slots))
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def generate(
+        self, conditioning: Tensor, text_tokens: Tensor, knobs: TokenSampling, seed: int
+    ) -> Iterator[Generation]:
+        """A slot for as long as the context lasts.
+
+        Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64.
+        """
+        guided = knobs.cfg_weight > 0.0
+        shared = self._shared
+        uniforms = torch.rand(
+            self._max_tokens, generator=torch.Generator().manual_seed(seed), pin_memory=shared is not None
+        )
+        embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
+        positions = embeds.shape[1] + self._max_tokens + 1  # one for what is drawn after the last token
+        if shared is None or positions > SHARED_POSITIONS:
+            plain = GraphPool(self._t3.device, enabled=False)
+            alone = Batch(self._t3, 1, len(embeds), positions, self._max_tokens, plain, PLAIN_REACH)
+            alone.admit(0, embeds, knobs, uniforms)
+            yield Generation(alone, 0, self._max_tokens)
+            return
+        with self._freed:
+            self._freed.wait_for(lambda: self._free)
+            slot = self._free.pop()
+        try:
+            shared.admit(slot, embeds, knobs, uniforms)
+            yield Generation(shared, slot, self._max_tokens)
+        finally:
+            shared.release(slot)
+            with self._freed:
+                self._free.append(slot)
+                self._freed.notify()
