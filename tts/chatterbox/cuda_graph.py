@@ -20,8 +20,8 @@ class GraphPool:
     def __init__(self, device: torch.device, enabled: bool = True) -> None:
         """enabled: False runs everything plain on a GPU too: the reference that a graph is compared with."""
         self.captures = device.type == "cuda" and enabled
-        self._pool: Any = torch.cuda.graph_pool_handle() if self.captures else None
-        self._stream = cast(Any, torch.cuda.Stream)(device) if self.captures else None
+        self._pool = torch.cuda.graph_pool_handle() if self.captures else None
+        self._stream: Any = cast(Any, torch.cuda.Stream)(device) if self.captures else None
 
     @torch.inference_mode()
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:

@@ -201,7 +201,8 @@ class Generation:
     def __init__(self, batch: Batch, slot: int, limit: int) -> None:
         self._batch, self._slot, self._limit = batch, slot, limit
         self._taken = 0
-        self.finished = False  # the stop token was drawn, or the limit is reached
+        self.stopped = False  # the stop token was drawn
+        self.finished = False  # that, or the limit is reached
 
     def take(self, count: int, ahead: int = 0) -> list[int]:
         """The next `count` tokens; fewer at the end. The stop token is not among them.
@@ -224,7 +225,7 @@ class Generation:
         self._taken = last
         self.finished = last >= self._limit
         if STOP_SPEECH in tokens:
-            self.finished = True
+            self.stopped = self.finished = True
             tokens = tokens[: tokens.index(STOP_SPEECH)]
         if BROKEN in tokens:
             raise InternalError(

@@ -51,7 +51,7 @@ class ChatterboxEngine:
             voices=(BUILT_IN,),
             default_voice=BUILT_IN.name,
             languages=("en",),
-            decode_modes=("full", "window"),
+            decode_modes=("full", "window", "block"),
             can_clone=True,
         )
 

@@ -1,13 +1,15 @@
 """S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
 
-The loop and the estimator's forward are ours, the encoder is upstream's. Noise is indexed by absolute frame,
-frames that were given out are never revised, and nothing is drawn from a global generator. It knows neither
-where tokens come from nor how a mel becomes sound.
+Encoder, estimator and loop are ours, on upstream's weights. Noise is handed in, by absolute frame; nothing is drawn
+from a global generator. On a GPU the whole solution of a shape bucket is one captured graph. It knows neither where
+tokens come from, nor chunks, nor how a mel becomes sound.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tts.chatterbox.estimator import Estimator
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.encoder import HIDDEN, LONGEST_TOKENS, Encoder
+from tts.chatterbox.estimator import Affine, Estimator, Memory
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
 
 MEL_BANDS = 80
 EULER_STEPS = 10
 GUIDANCE = 0.7  # upstream's inference_cfg_rate
-BLEND_FRAMES = 8
+# Of a graph, in tokens of prompt and speech: fine where windows lie, coarse where whole segments do.
+BUCKETS = (*range(96, 385, 32), 448, 512, 640, 768, 1024)
+PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise where its memory is kept: no request's own
+REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,14 @@ class FlowPrompt:
     mel: Tensor  # (1, 2P, MEL_BANDS)
     speaker: Tensor  # (1, 192), the x-vector
 
+    @property
+    def settled(self) -> int:
+        """Tokens whose frames no speech that follows can change: all but those that are looked ahead from."""
+        return max(0, self.tokens.shape[1] - LOOKAHEAD_TOKENS)
+
 
 class Flow:
-    """Upstream's flow network with an inference loop of our own."""
+    """Upstream's flow network with a forward and an inference loop of our own."""
 
     def __init__(
         self,
@@ -44,16 +56,25 @@ class Flow:
         device: torch.device,
         steps: int = EULER_STEPS,
         dtype: torch.dtype = torch.float32,
+        graphs: GraphPool | None = None,
+        buckets: Sequence[int] = (),
+        longest_tokens: int = LONGEST_TOKENS,
     ) -> None:
-        """dtype: the estimator's; the encoder and the ODE's state stay in float32."""
-        self._network = network
-        self.device = device
+        """dtype: of the products in encoder and estimator; the ODE's state stays in float32. buckets: shapes to capture
+        now. longest_tokens: the most of prompt and speech together."""
         # A cosine schedule: small steps first, where the field bends most.
         times = 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * 0.5 * math.pi)
-        self.dtype = dtype
+        self.device, self.dtype = device, dtype
         self._strides = times.diff().tolist()
+        self._encoder = Encoder(network, dtype, longest_tokens)
+        self._speaker = Affine.of(network.spk_embed_affine_layer, torch.float32)
         self._estimator = Estimator(network.decoder.estimator, times[:-1], dtype)
-        network.decoder.estimator = None  # its weights were taken over
+        self._prompts: OrderedDict[int, tuple[FlowPrompt, list[Memory]]] = OrderedDict()  # least recently used first
+        self._lock = threading.Lock()
+        graphs = graphs or GraphPool(device)
+        self._buckets = [Bucket(self, size, graphs) for size in sorted(buckets) if size <= longest_tokens]
+
+    # --- at once ------------------------------------------------------------------------------------------
 
     def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor, drop_tokens: int) -> Tensor:
         """Mel frames for `tokens`, with full attention over prompt and tokens.
@@ -65,107 +86,135 @@ class Flow:
             drop_tokens: how many last tokens are only looked at.
         Returns: (1, MEL_BANDS, 2(N − drop_tokens)).
         """
-        net, frames = self._network, noise.shape[2]
         everything = torch.cat((prompt.tokens, tokens), dim=1)
-        length = torch.tensor([everything.shape[1]], device=self.device)
-        hidden, _ = net.encoder(net.input_embedding(everything), length)
-        mu = net.encoder_proj(hidden)[:, :frames]  # (1, F, MEL_BANDS)
-        speaker = net.spk_embed_affine_layer(F.normalize(prompt.speaker, dim=1))  # (1, MEL_BANDS)
         known = torch.cat((prompt.mel, known_mel), dim=1)
-        cond = F.pad(known, (0, 0, 0, frames - known.shape[1]))
-        mel = self._integrate(noise.to(mu).transpose(1, 2), mu, speaker[:, None].expand_as(mu), cond)
+        start = noise.transpose(1, 2)
+        bucket = next((bucket for bucket in self._buckets if everything.shape[1] <= bucket.tokens), None)
+        if bucket is None:
+            cond = F.pad(known, (0, 0, 0, start.shape[1] - known.shape[1]))
+            mel = self.decode(everything, prompt.speaker, cond, start)
+        else:
+            with self._lock:  # its memory is one request's at a time
+                mel = bucket.decode(everything, prompt.speaker, known, start)
         return mel[:, prompt.mel.shape[1] :].transpose(1, 2)
 
-    def _integrate(self, x: Tensor, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
-        """Euler's method on the guided field, all (1, F, MEL_BANDS); row 1 of the batch sees no condition."""
-        fixed = torch.cat((mu, speaker, cond), dim=-1).to(self._estimator.dtype)  # (1, F, 3 · MEL_BANDS)
-        fixed = torch.cat((fixed, torch.zeros_like(fixed)))
+    def decode(
+        self,
+        tokens: Tensor,
+        speaker: Tensor,
+        cond: Tensor,
+        noise: Tensor,
+        token_count: Tensor | None = None,
+        frame_count: Tensor | None = None,
+    ) -> Tensor:
+        """The whole way, with nothing that looks at a value.
+
+        Args: tokens (1, N); speaker (1, 192); cond, noise (1, F, MEL_BANDS), F ≤ 2N; counts: () int64, how many of
+        them there are where they are padded on the right. Returns: (1, F, MEL_BANDS).
+        """
+        mu = self._encoder(tokens, token_count)[:, : noise.shape[1]]
+        mask = None
+        if frame_count is not None:
+            beyond = torch.arange(noise.shape[1], device=noise.device) >= frame_count
+            mask = beyond.to(self.dtype) * HIDDEN
+        return self._integrate(noise.to(mu), self._fixed(mu, speaker, cond), mask)
+
+    def _fixed(self, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
+        """What the estimator sees at every step: (2, F, 3 · MEL_BANDS); row 1 sees no condition."""
+        voice = self._speaker(F.normalize(speaker, dim=1))[:, None].expand_as(mu)
+        fixed = torch.cat((mu, voice, cond), dim=-1).to(self.dtype)
+        return torch.cat((fixed, torch.zeros_like(fixed)))
+
+    def _integrate(
+        self, x: Tensor, fixed: Tensor, mask: Tensor | None = None, memories: Sequence[Memory] | None = None
+    ) -> Tensor:
+        """Euler's method on the guided field, x (1, F, MEL_BANDS) float32."""
         for step, stride in enumerate(self._strides):
-            field = self._estimator(x.expand(2, -1, -1), fixed, step)
+            memory = memories[step] if memories else None
+            field = self._estimator(x.expand(2, -1, -1), fixed, step, mask, memory)
             x = x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
         return x
 
+    # --- block by block -----------------------------------------------------------------------------------
 
-class FlowStream:
-    """One segment's way through the flow: `push` tokens as they come, `flush` at the end; mel frames come out.
+    def remember(self, prompt: FlowPrompt, keep_frames: int) -> list[Memory]:
+        """Memories of the prompt, one per Euler step, that go on with `keep_frames` of what follows.
 
-    Mode `window`: each chunk is decoded with `context_tokens` of what went before as its left context and three
-    tokens to look ahead at. Where the chunk edges fall is fixed by the sizes, never by how tokens are pushed.
+        The prompt's own are computed once per voice and kept for the last few voices.
+        """
+        with self._lock:
+            if id(prompt) not in self._prompts:
+                self._prompts[id(prompt)] = (prompt, self._read(prompt))  # held, so that the id stays its own
+            self._prompts.move_to_end(id(prompt))
+            while len(self._prompts) > REMEMBERED_PROMPTS:
+                self._prompts.popitem(last=False)
+            return [memory.fork(keep_frames) for memory in self._prompts[id(prompt)][1]]
+
+    def _read(self, prompt: FlowPrompt) -> list[Memory]:
+        frames = prompt.settled * FRAMES_PER_TOKEN
+        memories = [Memory(keep=frames) for _ in self._strides]
+        if frames:
+            seen = block_mask(prompt.tokens.shape[1], prompt.settled, [], 0).to(self.device)
+            mu = self._encoder(prompt.tokens, seen=seen)[:, :frames]
+            noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None].to(mu)
+            self._integrate(noise, self._fixed(mu, prompt.speaker, prompt.mel[:, :frames]), None, memories)
+        return memories
+
+    def extend(
+        self, prompt: FlowPrompt, tokens: Tensor, seen: Tensor, first: int, noise: Tensor, memories: Sequence[Memory]
+    ) -> Tensor:
+        """The frames that follow those in the memories, which take them in.
+
+        Args: tokens (1, N) int64: the prompt and all speech so far, and what is only looked at; seen (N, N) bool: what
+        each of them may attend to; first: the frame, counted from the prompt's first, that comes next; noise (1, F,
+        MEL_BANDS): of the frames wanted. Returns: (1, F, MEL_BANDS).
+        """
+        last = first + noise.shape[1]
+        mu = self._encoder(tokens, seen=seen)[:, first:last]
+        known = prompt.mel[:, first:last]
+        cond = F.pad(known, (0, 0, 0, last - first - known.shape[1]))
+        return self._integrate(noise.to(mu), self._fixed(mu, prompt.speaker, cond), None, memories)
+
+
+def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> Tensor:
+    """Which of `count` tokens each may attend to: (count, count) bool, on the CPU.
+
+    Blocks end at `settled`, at each of the edges and at the end. A token sees its own block, the first one (the
+    settled prompt), and `context` tokens before its own block: the chunk mask of CosyVoice 2 (arXiv:2412.10117,
+    section 2.3), its left context bounded.
     """
-
-    def __init__(
-        self,
-        flow: Flow,
-        prompt: FlowPrompt,
-        noise: NoiseTape,
-        first_tokens: int,
-        chunk_tokens: int,
-        context_tokens: int,
-    ) -> None:
-        self._flow, self._prompt, self._noise = flow, prompt, noise
-        self._chunk, self._context = chunk_tokens, context_tokens
-        self._edge = first_tokens  # where the chunk under way ends
-        self._tokens: list[int] = []
-        self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # given out so far
-
-    def push(self, tokens: Sequence[int]) -> Tensor:
-        """Frames (1, MEL_BANDS, 2n) of every chunk that `tokens` completed; n may be 0."""
-        self._tokens += tokens
-        ready = []
-        while len(self._tokens) >= self._edge + LOOKAHEAD_TOKENS:
-            ready.append(self._decode(self._edge, LOOKAHEAD_TOKENS))
-            self._edge += self._chunk
-        return torch.cat(ready, dim=2) if ready else self._mel[:, :, :0]
-
-    def flush(self) -> Tensor:
-        """The last frames: what is left, in chunks of the same plan."""
-        ready = [self._mel[:, :, :0]]
-        while self._done_tokens < len(self._tokens):
-            end = min(self._edge, len(self._tokens))
-            ready.append(self._decode(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
-            self._edge += self._chunk
-        return torch.cat(ready, dim=2)
-
-    @property
-    def missing(self) -> int:
-        """How many more tokens the next chunk needs."""
-        return self._edge + LOOKAHEAD_TOKENS - len(self._tokens)
-
-    @property
-    def _done_tokens(self) -> int:
-        return self._mel.shape[2] // FRAMES_PER_TOKEN
-
-    def _decode(self, end: int, ahead: int) -> Tensor:
-        """Decode tokens done…end, reading `ahead` more, and give their frames out."""
-        done, origin = self._done_tokens, max(0, self._done_tokens - self._context)
-        known = self._mel[:, :, origin * FRAMES_PER_TOKEN :]
-        window = torch.tensor([self._tokens[origin : end + ahead]], device=self._flow.device)
-        noise = window_noise(self._noise, self._prompt, origin, end, self._flow.device)
-        mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise, ahead)
-        fresh = _blend(mel, known, known.shape[2])
-        self._mel = torch.cat((self._mel, fresh), dim=2)
-        assert self._done_tokens == done + (end - done)
-        return fresh
+    bounds = torch.tensor(sorted({0, settled, *edges, count}))
+    position = torch.arange(count)
+    block = torch.searchsorted(bounds, position, right=True)
+    start, end = bounds[block - 1][:, None], bounds[block][:, None]
+    return (position < end) & ((position < settled) | (position >= start - context))
 
 
-def window_noise(tape: NoiseTape, prompt: FlowPrompt, origin: int, end: int, device: torch.device) -> Tensor:
-    """The start of the ODE for prompt + tokens origin…end, each frame's noise its own: (1, MEL_BANDS, F)."""
-    prompt_frames = prompt.mel.shape[1]
-    first, last = (prompt_frames + at * FRAMES_PER_TOKEN for at in (origin, end))
-    return torch.cat((tape.read(0, prompt_frames), tape.read(first, last))).T[None].to(device)
+class Bucket:
+    """The solution of up to so many tokens, on memory that stays where it is, so that a graph can hold it."""
 
+    def __init__(self, flow: Flow, tokens: int, graphs: GraphPool) -> None:
+        frames, device = tokens * FRAMES_PER_TOKEN, flow.device
+        self.tokens = tokens
+        self._flow = flow
+        self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
+        self._counts = torch.full((2,), tokens, dtype=torch.int64, device=device)  # of tokens, of frames
+        self._speaker = torch.ones(1, 192, device=device)
+        self._cond, self._noise = (torch.zeros(1, frames, MEL_BANDS, device=device) for _ in range(2))
+        self._mel = torch.zeros(1, frames, MEL_BANDS, device=device)
+        self._run = graphs.capture(self._solve)
 
-def _blend(mel: Tensor, known: Tensor, start: int) -> Tensor:
-    """The frames from `start`, led over from what was given out before them.
+    def decode(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+        """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the condition's beginning, the rest is zero."""
+        frames = noise.shape[1]
+        self._ids[:, : tokens.shape[1]] = tokens
+        self._counts[0], self._counts[1] = tokens.shape[1], frames
+        self._speaker.copy_(speaker)
+        self._cond.zero_()[:, : known.shape[1]] = known
+        self._noise[:, :frames] = noise
+        self._run()
+        return self._mel[:, :frames].clone()
 
-    The window's own idea of the last known frame differs a little from the frame that was given out; that
-    difference is carried into the first new frames and fades out over BLEND_FRAMES with a raised cosine, so
-    that the mel moves across the edge as it moves inside the window.
-    """
-    fresh = mel[:, :, start:]
-    if start == 0:
-        return fresh
-    n = min(BLEND_FRAMES, fresh.shape[2])
-    weights = 0.5 * (1 + torch.cos(math.pi * torch.arange(n, device=mel.device) / BLEND_FRAMES))  # (n,), from 1
-    offset = known[:, :, -1:] - mel[:, :, start - 1 : start]
-    return torch.cat((fresh[:, :, :n] + weights * offset, fresh[:, :, n:]), dim=2)
+    def _solve(self) -> None:
+        counts = self._counts
+        self._mel.copy_(self._flow.decode(self._ids, self._speaker, self._cond, self._noise, counts[0], counts[1]))

@@ -23,10 +23,11 @@ from audio.stages import Stage
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
+from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
 from tts.chatterbox.hift import Hift, HiftStream
 from tts.chatterbox.noise import NoiseTape
-from tts.chatterbox.rates import SAMPLE_RATE_HZ, SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowStream, window_noise
+from tts.chatterbox.rates import FLOW_PROMPT_S, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
+from tts.chatterbox.s3gen import BUCKETS, MEL_BANDS, Flow
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.t3 import T3
 from tts.chatterbox.tidy import tidy
@@ -52,7 +53,6 @@ class Speaker:
     listeners: Listeners
     watermarker: Watermarker | None
     built_in: ChatterboxVoice
-    max_tokens: int
     device: torch.device
     dtype: torch.dtype
 
@@ -108,16 +108,23 @@ class Speaker:
             device=device,
         )
         max_tokens = min(max_tokens, t3.max_speech_tokens - 1)
+        on_gpu = device.type == "cuda"
+        flow = Flow(
+            s3gen.flow,
+            device,
+            dtype=flow_dtype,
+            buckets=BUCKETS if on_gpu else (),
+            longest_tokens=FLOW_PROMPT_S * TOKENS_PER_S + max_tokens,
+        )
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
             decoder=Decoder(t3, max_tokens, slots),
-            flow=Flow(s3gen.flow, device, dtype=flow_dtype),
+            flow=flow,
             hift=Hift(s3gen.mel2wav, device),
             listeners=listeners,
             watermarker=Watermarker(device) if watermark else None,
             built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
-            max_tokens=max_tokens,
             device=device,
             dtype=dtype,
         )
@@ -152,6 +159,7 @@ class Utterance:
         self._fade = start_fade()
         self._spoken = 0  # samples that left the vocoder
         self._drawn = 0  # tokens drawn, whatever they were
+        self._cut = False  # at the token limit
         self._told = 0  # of those, counted in a chunk that was given out
 
     def whole(self) -> Iterator[SpeechChunk]:
@@ -161,6 +169,7 @@ class Utterance:
             while not generation.finished:
                 codes += self._codes(generation.take(PIECE, ahead=PIECE))
                 yield self._sign_of_life()
+            self._cut = not generation.stopped
         if not codes:
             raise InternalError("the model gave no speech for this text; try another seed")
         prompt, device = self._voice.flow, self._speaker.device
@@ -183,6 +192,7 @@ class Utterance:
                 codes = self._codes(generation.take(count, ahead=self._params.chunk_size_tokens))
                 samples = self._pass(marker, self._sound(self._vocoder.push(flow.push(codes))))
                 yield self._chunk(samples) if len(samples) else self._sign_of_life()
+            self._cut = not generation.stopped
         tail = [self._pass(marker, self._sound(self._vocoder.push(flow.flush())))]
         tail.append(self._pass(marker, self._sound(self._vocoder.flush())))
         samples = np.concatenate((*tail, marker.flush() if marker else EMPTY))
@@ -218,7 +228,7 @@ class Utterance:
 
     def _flow_stream(self) -> FlowStream:
         chunk = self._params.chunk_size_tokens
-        return FlowStream(
+        return STREAMS[self._params.decode_mode](
             self._speaker.flow,
             self._voice.flow,
             self._noise,
@@ -241,7 +251,7 @@ class Utterance:
         return marker.push(samples) if marker else samples
 
     def _finish(self) -> FinishReason:
-        return "length" if self._drawn >= self._speaker.max_tokens else "stop"
+        return "length" if self._cut else "stop"
 
 
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:

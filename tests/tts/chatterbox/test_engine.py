@@ -15,6 +15,7 @@ import torch
 from audio.decode import Reference
 from tts.chatterbox import weights
 from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.speaker import start_fade, text_tokens
@@ -72,7 +73,7 @@ def say(speaker) -> Callable[..., np.ndarray]:
 # --- what comes out ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["full", "window"])
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
 def test_a_segment_is_960_samples_per_token_finite_and_audible(speaker, mode):
     chunks = list(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode)))
     samples = joined(iter(chunks))
@@ -99,7 +100,7 @@ def test_the_first_sound_comes_with_the_nineteenth_token(speaker):
     assert 0.1 < len(chunk.samples) / RATE < 0.31
 
 
-@pytest.mark.parametrize("mode", ["full", "window"])
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
 def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(speaker, mode):
     stream = speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode))
     first = next(stream)
@@ -117,10 +118,11 @@ def test_a_clip_begins_with_upstreams_fade(oracle, say):
 
 
 def test_running_into_the_token_limit_is_said(speaker):
-    hasty = dataclasses.replace(speaker, max_tokens=20)
-    for mode in ("full", "window"):
-        *_, last = hasty.stream(TEXT, speaker.built_in, params(decode_mode=mode))
+    hasty = dataclasses.replace(speaker, decoder=Decoder(speaker.t3, 20, slots=1))
+    for mode in ("full", "window", "block"):
+        *before, last = hasty.stream(TEXT, speaker.built_in, params(decode_mode=mode))
         assert last.finish_reason == "length"
+        assert sum(chunk.speech_tokens for chunk in (*before, last)) == 20
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,7 @@ def test_running_into_the_token_limit_is_said(speaker):
         {"chunk_size_tokens": 10},
         {"context_window_tokens": 5},
         {"decode_mode": "full"},
+        {"decode_mode": "block"},
     ],
     ids=lambda change: "-".join(change),
 )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tts.chatterbox.flow_stream import window_noise
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS, window_noise
+from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.seeded import write_checkpoint
 from tts.chatterbox.speaker import Speaker, text_tokens
 from tts.engine import SamplingParams

@@ -1,13 +1,15 @@
-"""The flow against upstream's, for the same noise; and the window stream against itself."""
+"""The flow against upstream's, for the same noise: whole, padded into a bucket, and block by block."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tts.chatterbox import networks, weights
 from tts.chatterbox.noise import NoiseTape
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS, FlowStream, window_noise
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES
+from tts.chatterbox.s3gen import BUCKETS, MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 CPU = torch.device("cpu")
 
@@ -59,69 +61,135 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle
     assert (shifted - theirs).abs().max() > 1e-2
 
 
-def stream(speaker, first=16, chunk=25, context=50, seed=1) -> FlowStream:
-    return FlowStream(speaker.flow, speaker.built_in.flow, NoiseTape(seed, MEL_BANDS), first, chunk, context)
+# --- shape buckets ----------------------------------------------------------------------------------------
 
 
-def run(flow: FlowStream, tokens: list[int], pushes: list[int]) -> torch.Tensor:
-    pieces, at = [], 0
+@pytest.fixture(scope="module")
+def bucketed(checkpoint) -> Flow:
+    """The same flow on static memory, as it is captured on a GPU."""
+    s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), CPU)
+    return Flow(s3gen.flow, CPU, buckets=(128, 192))
+
+
+@pytest.mark.parametrize("count", [1, 40, 78, 79, 142])
+def test_a_bucket_gives_what_the_plain_shape_gives(speaker, bucketed, count):
+    """50 tokens of prompt and `count` of speech: one short of, exactly at, and one beyond the first bucket's 128."""
+    prompt, tokens = speaker.built_in.flow, codes(count, seed=count)
+    noise = torch.randn(1, MEL_BANDS, 2 * (50 + count), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        for size in pushes:
-            pieces.append(flow.push(tokens[at : at + size]))
-            at += size
-        pieces += [flow.push(tokens[at:]), flow.flush()]
-    return torch.cat(pieces, dim=2)
+        plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
+        padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
+    assert (plain - padded).abs().max() < 1e-5
 
 
-def test_a_stream_does_not_depend_on_how_tokens_arrive(speaker):
-    tokens = codes(70)[0].tolist()
-    one_by_one = run(stream(speaker), tokens, [1] * 70)
-    at_once = run(stream(speaker), tokens, [])
-    in_bursts = run(stream(speaker), tokens, [3, 0, 30, 7])
-    assert one_by_one.shape == (1, MEL_BANDS, 140)
-    assert torch.equal(one_by_one, at_once)
-    assert torch.equal(in_bursts, at_once)
+def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
+    """The same request after a long one and after a short one, in the same memory."""
+    prompt = speaker.built_in.flow
+
+    def solve(count: int, known: float) -> torch.Tensor:
+        noise = torch.randn(1, MEL_BANDS, 2 * (47 + count), generator=torch.Generator().manual_seed(count))
+        with torch.inference_mode():
+            return bucketed.solve(prompt, codes(count), torch.full((1, count, MEL_BANDS), known), noise, drop_tokens=3)
+
+    solve(60, 5.0)
+    after_long = solve(30, 1.0)
+    solve(10, 5.0)
+    assert torch.equal(solve(30, 1.0), after_long)
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 18, 19, 20, 41, 44, 45])
-@pytest.mark.parametrize("context", [0, 7, 500])
-def test_every_token_gives_two_frames_whatever_the_plan(speaker, count, context):
-    mel = run(stream(speaker, context=context), codes(count)[0].tolist(), [5])
-    assert mel.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
-    assert torch.isfinite(mel).all()
-
-
-def test_a_chunk_leaves_as_soon_as_its_lookahead_is_there(speaker):
-    flow, tokens = stream(speaker), codes(19)[0].tolist()
+def test_a_request_beyond_every_bucket_is_still_spoken(speaker, bucketed):
+    prompt = speaker.built_in.flow
     with torch.inference_mode():
-        assert flow.push(tokens[:18]).shape[2] == 0
-        assert flow.push(tokens[18:]).shape[2] == 32
-    assert LOOKAHEAD_TOKENS == 3
+        noise = torch.randn(1, MEL_BANDS, 2 * 250)
+        assert bucketed.solve(prompt, codes(200), prompt.mel[:, :0], noise, 0).shape == (1, MEL_BANDS, 400)
 
 
-def test_a_first_chunk_that_holds_everything_is_the_full_decode(speaker):
-    """With one chunk there is no edge, so window and full are the same mel."""
-    tokens, prompt = codes(30), speaker.built_in.flow
-    window = run(stream(speaker, first=30), tokens[0].tolist(), [])
-    noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, CPU)
+def test_the_buckets_hold_every_default_window():
+    """The longest prompt, the default context and chunk, and three tokens to look ahead at."""
+    assert max(b for b in BUCKETS if b <= 384) >= 250 + 50 + 25 + 3
+
+
+def test_the_solution_never_looks_at_a_value(checkpoint):
+    """Under fake tensors every look raises, so what runs there can be captured."""
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    flow = Flow(networks.build_s3gen(state, CPU).flow, CPU)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+        fake = mode.from_tensor
+        mel = flow.decode(
+            fake(codes(64)),
+            fake(torch.randn(1, 192)),
+            fake(torch.zeros(1, 128, MEL_BANDS)),
+            fake(torch.randn(1, 128, MEL_BANDS)),
+            fake(torch.tensor(50)),
+            fake(torch.tensor(94)),
+        )
+    assert mel.shape == (1, 128, MEL_BANDS)
+
+
+# --- blocks -----------------------------------------------------------------------------------------------
+
+
+def test_a_block_sees_its_own_the_prompt_and_its_context():
+    seen = block_mask(8, settled=2, edges=[4, 6], context=1)
+    assert ["".join(".x"[int(v)] for v in row) for row in seen] == [
+        "xx......",
+        "xx......",
+        "xxxx....",
+        "xxxx....",
+        "xx.xxx..",
+        "xx.xxx..",
+        "xx...xxx",
+        "xx...xxx",
+    ]
+
+
+def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, noise: torch.Tensor, edges: list[int]):
+    """The speech's mel, block by block; edges count from the prompt's first token."""
+    everything = torch.cat((prompt.tokens, tokens), 1)
+    memories, pieces, first = flow.remember(prompt, 10_000), [], prompt.settled
     with torch.inference_mode():
-        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
-    assert torch.equal(window, full)
+        for edge in edges:
+            ahead = everything[:, : edge + 3]
+            done = [e for e in edges if e <= edge]
+            seen = block_mask(ahead.shape[1], prompt.settled, done, 10_000)
+            frames = slice(first * FRAMES_PER_TOKEN, edge * FRAMES_PER_TOKEN)
+            pieces.append(flow.extend(prompt, ahead, seen, frames.start, noise[:, frames], memories))
+            first = edge
+    return torch.cat(pieces, 1)[:, (prompt.tokens.shape[1] - prompt.settled) * FRAMES_PER_TOKEN :]
 
 
-def test_context_and_chunk_size_really_act(speaker):
-    tokens = codes(70)[0].tolist()
-    usual = run(stream(speaker), tokens, [])
-    assert not torch.equal(run(stream(speaker, context=5), tokens, []), usual)
-    assert not torch.equal(run(stream(speaker, chunk=10), tokens, []), usual)
+def test_blocks_are_upstreams_own_chunk_attention(speaker, oracle, monkeypatch):
+    """28 tokens of prompt, 25 of them settled, then blocks of 25: upstream's static chunks, all at once."""
+    whole = speaker.built_in.flow
+    prompt = FlowPrompt(whole.tokens[:, :28], whole.mel[:, :56], whole.speaker)
+    tokens = codes(72, seed=4)
+    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
+    prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, 50)
+    noise[0, :50] = prompt_noise
+    flow = oracle.s3gen.flow
+    monkeypatch.setattr(flow.encoder, "static_chunk_size", 25)
+    monkeypatch.setattr(flow.decoder.estimator, "static_chunk_size", 50)
+    monkeypatch.setattr(torch, "randn_like", lambda mu, **_: noise.transpose(1, 2).to(mu))
+    expected = upstream_mel(oracle, prompt, tokens, 0).transpose(1, 2)
+    ours = in_blocks(speaker.flow, prompt, tokens, noise, [50, 75, 100])
+    assert ours.shape == expected.shape
+    assert (ours - expected).abs().max() < 1e-4
 
 
-def test_the_mel_moves_across_a_chunk_edge_as_it_moves_inside(speaker):
-    """Without the blend the step across an edge is several times an ordinary one; see docs/LOG.md."""
-    tokens = codes(150, seed=9)[0].tolist()
-    mel = run(stream(speaker), tokens, [])[0]
-    steps = mel.diff(dim=1).norm(dim=0)  # (frames − 1,): how far each frame is from the one before
-    edges = torch.tensor([(16 + 25 * k) * FRAMES_PER_TOKEN - 1 for k in range(5)])
-    inside = torch.ones(len(steps), dtype=torch.bool)
-    inside[edges] = False
-    assert steps[edges].mean() / steps[inside].mean() < 1.2
+def test_the_negative_control_without_the_blocks_upstream_says_something_else(speaker, oracle):
+    prompt, tokens = speaker.built_in.flow, codes(50, seed=4)
+    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2), 0).transpose(1, 2)
+    blocks = in_blocks(speaker.flow, prompt, tokens, noise, [75, 100])
+    assert (full - blocks).abs().max() > 1e-2
+
+
+def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint, speaker):
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    flow, built_in = Flow(networks.build_s3gen(state, CPU).flow, CPU), speaker.built_in.flow
+    voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
+    with torch.inference_mode():
+        for voice in (*voices, voices[2]):
+            flow.remember(voice, 100)
+    assert [kept[0] for kept in flow._prompts.values()] == voices[1:]
