@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from tts.chatterbox.generator import Generator, PitchPredictor
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
@@ -24,18 +24,30 @@ HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
 
 
 class Hift:
-    """Upstream's generator, with its weight norm folded in once and its source module driven by us."""
+    """The vocoder's parts on upstream's weights. Read-only, shared by all streams; no call waits for the device."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        fold_weight_norm(network)
-        self._network = cast(Any, network)
+        """network: upstream's HiFTGenerator, on the device."""
+        parts = cast(Any, network)
+        source, sine = parts.m_source, parts.m_source.l_sin_gen
         self.device = device
-        self.harmonics: int = self._network.nb_harmonics + 1
+        self.harmonics: int = parts.nb_harmonics + 1
+        self._pitch = PitchPredictor(parts.f0_predictor)
+        self._generator = Generator(parts)
+        self._merge = source.l_linear.weight.detach(), source.l_linear.bias.detach()  # (1, H), (1,)
+        order = torch.arange(1, self.harmonics + 1, dtype=torch.float64)[:, None]
+        self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
+        self._voiced_above_hz: float = sine.voiced_threshold
+        self._waves = level(sine.sine_amp, device), level(0.0, device)  # in a voiced frame, and in another
+        self._noise = level(sine.noise_std, device), level(sine.sine_amp / 3, device)  # likewise
 
     def pitch_hz(self, mel: Tensor) -> Tensor:
         """Fundamental frequency per frame: mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""
-        f0: Tensor = self._network.f0_predictor(mel)
-        return f0
+        return self._pitch(mel)
+
+    def render(self, mel: Tensor, source: Tensor) -> Tensor:
+        """mel (1, 80, F) and its source (1, 1, S) → samples (S,)."""
+        return self._generator(mel, source)
 
     def excite(self, f0_hz: Tensor, phase: Tensor, start_phase: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The harmonic source of some frames.
@@ -48,22 +60,20 @@ class Hift:
         Returns: the source (1, 1, F · SAMPLES_PER_FRAME) and the phase after it.
         The sine generator of neural source-filter models, Wang et al. 2019 (arXiv:1904.12088).
         """
-        source = self._network.m_source
-        sine = source.l_sin_gen
-        f0 = f0_hz.repeat_interleave(SAMPLES_PER_FRAME, dim=1)  # (1, S)
-        order = torch.arange(1, self.harmonics + 1, device=f0.device, dtype=torch.float64)[:, None]
-        turns = phase + torch.cumsum(f0.double() * order / SAMPLE_RATE_HZ, dim=1)  # (H, S)
+        frames = (self.harmonics, -1, SAMPLES_PER_FRAME)
+        steps = (f0_hz.double() * self._turns_per_hz)[:, :, None].expand(frames).flatten(1)  # (H, S)
+        turns = phase + torch.cumsum(steps, dim=1)
         angle = (2 * math.pi * (turns % 1)).float() + start_phase
-        voiced = (f0 > sine.voiced_threshold).float()  # (1, S)
-        level = voiced * sine.noise_std + (1 - voiced) * sine.sine_amp / 3
-        waves = sine.sine_amp * torch.sin(angle) * voiced + level * noise[0]  # (H, S)
-        merged = torch.tanh(source.l_linear(waves.T[None]))  # (1, S, 1)
-        return merged.transpose(1, 2), turns[:, -1:] % 1
+        voiced = (f0_hz > self._voiced_above_hz)[:, :, None]  # (1, F, 1)
+        heard = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
+        heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
+        weight, bias = self._merge
+        return torch.tanh(torch.addmm(bias[:, None], weight, heard.flatten(1)))[None], turns[:, -1:] % 1
 
-    def render(self, mel: Tensor, source: Tensor) -> Tensor:
-        """mel (1, 80, F) and its source (1, 1, S) → samples (S,)."""
-        samples: Tensor = self._network.decode(x=mel, s=source)[0]
-        return samples
+
+def level(value: float, device: torch.device) -> Tensor:
+    """A constant that already lies on the device when it is needed."""
+    return torch.tensor(value).to(device)
 
 
 class HiftStream:
@@ -117,10 +127,3 @@ class HiftStream:
         self._mel = self._mel[:, :, drop:]
         self._source = self._source[:, :, drop * SAMPLES_PER_FRAME :]
         self._origin = frame
-
-
-def fold_weight_norm(network: nn.Module) -> None:
-    """Replace every weight-normed weight by its value: upstream recomputes all 82 at each call."""
-    for module in network.modules():
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")

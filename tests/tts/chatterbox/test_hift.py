@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from tts.chatterbox import hift as module
+from tts.chatterbox.flow_stream import window_noise
 from tts.chatterbox.hift import HiftStream
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLES_PER_FRAME, SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS, window_noise
+from tts.chatterbox.s3gen import MEL_BANDS
 
 TOLERANCE = 1e-5  # of the peak
 
@@ -98,7 +99,3 @@ def test_samples_leave_as_soon_as_they_are_certain(speaker, mel):
     stream = HiftStream(speaker.hift, 5)
     with torch.inference_mode():
         assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
-
-
-def test_no_weight_norm_is_left_to_be_recomputed(speaker):
-    assert not [n for n, _ in speaker.hift._network.named_parameters() if "parametrizations" in n]
