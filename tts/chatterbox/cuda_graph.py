@@ -20,6 +20,7 @@ class GraphPool:
     def __init__(self, device: torch.device, enabled: bool = True) -> None:
         """enabled: False runs everything plain on a GPU too: the reference that a graph is compared with."""
         self.captures = device.type == "cuda" and enabled
+        self.captured = 0  # graphs so far
         self._pool = torch.cuda.graph_pool_handle() if self.captures else None
         self._stream: Any = cast(Any, torch.cuda.Stream)(device) if self.captures else None
 
@@ -38,5 +39,6 @@ class GraphPool:
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             run()
         torch.cuda.current_stream().wait_stream(self._stream)
+        self.captured += 1
         replay: Callable[[], None] = graph.replay
         return replay

@@ -237,17 +237,21 @@ class Generation:
 class Decoder:
     """Where requests get their slots.
 
-    On a GPU `slots` requests share every step, and one that finds no slot waits for it. On a processor, and where a
-    prefix is too long for the shared cache, a request has a batch of its own.
+    Where they are shared, `slots` requests advance by the same steps, and one that finds no slot waits for it.
+    Elsewhere, and where a prefix is too long for the shared cache, a request has a batch of its own.
     """
 
-    def __init__(self, t3: T3, max_tokens: int, slots: int, graphs: GraphPool | None = None) -> None:
+    def __init__(
+        self, t3: T3, max_tokens: int, slots: int, graphs: GraphPool | None = None, share: bool | None = None
+    ) -> None:
+        """share: by default on a GPU, where a row more costs nothing, and not on a processor, where it does."""
         self._t3, self._max_tokens = t3, max_tokens
-        self._slots = slots if t3.device.type == "cuda" else 1
+        share = t3.device.type == "cuda" if share is None else share
+        self._slots = slots if share else 1
         self._shared: Batch | None = None
-        if t3.device.type == "cuda":
-            pool = graphs or GraphPool(t3.device)
-            self._shared = Batch(t3, slots, 2, SHARED_POSITIONS, max_tokens, pool, GRAPH_REACH)
+        self.graphs = graphs or GraphPool(t3.device)
+        if share:
+            self._shared = Batch(t3, slots, 2, SHARED_POSITIONS, max_tokens, self.graphs, GRAPH_REACH)
             self._shared.warm_up()
         self._free = list(range(slots))
         self._freed = threading.Condition()
@@ -263,7 +267,7 @@ class Decoder:
         guided = knobs.cfg_weight > 0.0
         shared = self._shared
         uniforms = torch.rand(
-            self._max_tokens, generator=torch.Generator().manual_seed(seed), pin_memory=shared is not None
+            self._max_tokens, generator=torch.Generator().manual_seed(seed), pin_memory=self._t3.device.type == "cuda"
         )
         embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
         positions = embeds.shape[1] + self._max_tokens + 1  # one for what is drawn after the last token

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -63,16 +64,16 @@ class Flow:
         """dtype: of the products in encoder and estimator; the ODE's state stays in float32. buckets: shapes to capture
         now. longest_tokens: the most of prompt and speech together."""
         # A cosine schedule: small steps first, where the field bends most.
-        times = 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * 0.5 * math.pi)
+        times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
         self.device, self.dtype = device, dtype
-        self._strides = times.diff().tolist()
+        self._strides = [later - time for time, later in pairwise(times)]
         self._encoder = Encoder(network, dtype, longest_tokens)
         self._speaker = Affine.of(network.spk_embed_affine_layer, torch.float32)
-        self._estimator = Estimator(network.decoder.estimator, times[:-1], dtype)
+        self._estimator = Estimator(network.decoder.estimator, torch.tensor(times[:-1], device=device), dtype)
         self._prompts: OrderedDict[int, tuple[FlowPrompt, list[Memory]]] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
-        graphs = graphs or GraphPool(device)
-        self._buckets = [Bucket(self, size, graphs) for size in sorted(buckets) if size <= longest_tokens]
+        self.graphs = graphs or GraphPool(device)
+        self._buckets = [Bucket(self, size, self.graphs) for size in sorted(buckets) if size <= longest_tokens]
 
     # --- at once ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,141 @@
+"""What an engine must survive: many requests, clients that leave, faults on the way, texts and tokens of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tts.chatterbox.decoding import Decoder
+from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.s3gen import MEL_BANDS
+from tts.chatterbox.speaker import Speaker
+from tts.engine import SamplingParams
+
+TEXT = "Hello there, this is a test."
+PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 10, 20, "window")
+MODES = ("window", "full", "block")
+
+
+@pytest.fixture(scope="module")
+def sharing(speaker) -> Speaker:
+    """The small model with two slots that share their steps, as on a GPU, and segments of 24 tokens at most."""
+    return dataclasses.replace(speaker, decoder=Decoder(speaker.t3, 24, slots=2, share=True))
+
+
+def say(speaker: Speaker, text: str = TEXT, **changes) -> np.ndarray:
+    stream = speaker.stream(text, speaker.built_in, replace(PARAMS, **changes))
+    return np.concatenate([chunk.samples for chunk in stream])
+
+
+def held_bytes() -> int:
+    """What all tensors that anyone can still reach occupy; storages that several share count once."""
+    gc.collect()
+    storages = {
+        thing.untyped_storage().data_ptr(): thing.untyped_storage().nbytes()
+        for thing in gc.get_objects()
+        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu"  # isinstance wakes lazy modules
+    }
+    return sum(storages.values())
+
+
+def test_a_hundred_mixed_requests_leave_memory_flat(sharing):
+    def speak(i: int) -> None:
+        stream = sharing.stream(
+            TEXT[: 1 + i % 27],
+            sharing.built_in,
+            replace(
+                PARAMS,
+                seed=i,
+                cfg_weight=0.5 * (i % 2),
+                temperature=0.5 + i % 5,
+                decode_mode=MODES[i % 3],
+                chunk_size_tokens=5 + i % 20,
+                context_window_tokens=i % 40,
+            ),
+        )
+        for number, _ in enumerate(stream):
+            if i % 7 == 0 and number == 2:
+                stream.close()  # a client that leaves
+
+    for i in range(10):
+        speak(i)
+    before = held_bytes()
+    for i in range(10, 110):
+        speak(i)
+    assert held_bytes() == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_consumer_that_walks_away_leaves_the_engine_as_it_was(sharing, mode, chunks):
+    """After one sign of life, in the middle of the tokens, and after three."""
+    fresh = say(sharing, decode_mode=mode)
+    for _ in range(3):  # more often than there are slots
+        stream = sharing.stream(TEXT, sharing.built_in, replace(PARAMS, decode_mode=mode, seed=1))
+        list(itertools.islice(stream, chunks))
+        stream.close()
+    assert np.array_equal(say(sharing, decode_mode=mode), fresh)
+
+
+class FaultyWatermarker:
+    """Marks as often as it is told, then fails."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    def mark(self, samples: np.ndarray) -> np.ndarray:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError("the disk is on fire")
+        return samples
+
+
+@pytest.mark.parametrize(("mode", "times"), [("full", 0), ("window", 1), ("block", 1)])
+def test_an_error_on_the_way_leaves_the_engine_as_it_was(sharing, mode, times):
+    fresh = say(sharing, decode_mode=mode)
+    for _ in range(3):
+        faulty = dataclasses.replace(sharing, watermarker=FaultyWatermarker(times))
+        with pytest.raises(OSError, match="on fire"):
+            say(faulty, decode_mode=mode, seed=1)
+    assert np.array_equal(say(sharing, decode_mode=mode), fresh)
+
+
+def test_a_request_without_a_slot_waits_for_one(sharing):
+    streams = [sharing.stream(TEXT, sharing.built_in, replace(PARAMS, seed=seed)) for seed in range(2)]
+    for stream in streams:
+        next(stream)
+    heard: list[np.ndarray] = []
+    third = threading.Thread(target=lambda: heard.append(say(sharing)))
+    third.start()
+    third.join(0.5)
+    assert third.is_alive()
+    streams[0].close()
+    third.join(30)
+    assert not third.is_alive()
+    streams[1].close()
+    assert np.array_equal(heard[0], say(sharing))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 40, 120, 280, 399, 400])
+def test_texts_of_any_length_are_spoken(sharing, length):
+    text = ("The quick brown fox jumps over the lazy dog. " * 9)[:length]
+    assert len(say(sharing, text=text)) % 960 == 0
+
+
+def test_every_speech_token_can_be_taken_in_and_rendered(speaker):
+    t3, flow, prompt = speaker.t3, speaker.flow, speaker.built_in.flow
+    with torch.inference_mode():
+        ids = torch.arange(t3.vocabulary)
+        assert t3.embed_speech(ids, torch.zeros_like(ids)).isfinite().all()
+        for codes in torch.arange(SPEECH_CODES).split(729):
+            noise = torch.zeros(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + len(codes)))
+            mel = flow.solve(prompt, codes[None], prompt.mel[:, :0], noise, 0)
+            assert mel.isfinite().all()
+            assert mel.std() > 0
