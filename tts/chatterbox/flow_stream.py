@@ -16,6 +16,7 @@ from torch import Tensor
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
 from tts.chatterbox.s3gen import MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.transfer import to_device
 
 BLEND_FRAMES = 8
 
@@ -95,7 +96,7 @@ class WindowStream(FlowStream):
     def _decode(self, end: int, ahead: int) -> Tensor:
         origin, device = max(0, self._done - self._context), self._flow.device
         known = self._mel[:, :, self._mel.shape[2] - (self._done - origin) * FRAMES_PER_TOKEN :]
-        window = torch.tensor([self._tokens[origin : end + ahead]], device=device)
+        window = to_device(torch.tensor([self._tokens[origin : end + ahead]]), device)
         noise = window_noise(self._noise, self._prompt, origin, end, device)
         mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise, ahead)
         fresh = _blend(mel, known, known.shape[2])
@@ -127,12 +128,12 @@ class BlockStream(FlowStream):
         prompt, spoken = self._prompt, len(self._prompt_ids)
         ids = [*self._prompt_ids, *self._tokens[: end + ahead]]
         edges = [spoken + edge for edge in self._edges[:-1] if edge < end] + [spoken + end]
-        seen = block_mask(len(ids), prompt.settled, edges, self._context).to(self._flow.device)
+        seen = to_device(block_mask(len(ids), prompt.settled, edges, self._context), self._flow.device)
         # The first chunk brings the prompt's last tokens along, which look ahead at it.
         first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
         mel = self._flow.extend(
             prompt,
-            torch.tensor([ids], device=self._flow.device),
+            to_device(torch.tensor([ids]), self._flow.device),
             seen,
             first,
             self._noise_between(first, (spoken + end) * FRAMES_PER_TOKEN),
@@ -145,7 +146,7 @@ class BlockStream(FlowStream):
         border = len(self._prompt_ids) * FRAMES_PER_TOKEN
         of_prompt = NoiseTape(PROMPT_SEED, MEL_BANDS).read(first, max(first, border))
         own = self._noise.read(max(first, border), last)
-        return torch.cat((of_prompt, own))[None].to(self._flow.device)
+        return to_device(torch.cat((of_prompt, own))[None], self._flow.device)
 
 
 STREAMS: dict[str, type[FlowStream]] = {"window": WindowStream, "block": BlockStream}
@@ -155,7 +156,7 @@ def window_noise(tape: NoiseTape, prompt: FlowPrompt, origin: int, end: int, dev
     """The start of the ODE for prompt + tokens origin…end, each frame's noise its own: (1, MEL_BANDS, F)."""
     prompt_frames = prompt.mel.shape[1]
     first, last = (prompt_frames + at * FRAMES_PER_TOKEN for at in (origin, end))
-    return torch.cat((tape.read(0, prompt_frames), tape.read(first, last))).T[None].to(device)
+    return to_device(torch.cat((tape.read(0, prompt_frames), tape.read(first, last))).T[None], device)
 
 
 def _blend(mel: Tensor, known: Tensor, start: int) -> Tensor:

@@ -8,14 +8,18 @@ back. It knows nothing of tokens.
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.generator import Generator, PitchPredictor
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from tts.chatterbox.transfer import to_device
 
 LEFT_FRAMES = 16  # context on the left of what is rendered
 F0_FRAMES = 5  # the pitch predictor reads so many frames on either side
@@ -24,10 +28,12 @@ HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
 
 
 class Hift:
-    """The vocoder's parts on upstream's weights. Read-only, shared by all streams; no call waits for the device."""
+    """The vocoder's parts on upstream's weights, shared by all streams; no call waits for the device."""
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        """network: upstream's HiFTGenerator, on the device."""
+    def __init__(
+        self, network: nn.Module, device: torch.device, graphs: GraphPool | None = None, sizes: Iterable[int] = ()
+    ) -> None:
+        """network: upstream's HiFTGenerator, on the device; sizes: frames whose rendering is captured now."""
         parts = cast(Any, network)
         source, sine = parts.m_source, parts.m_source.l_sin_gen
         self.device = device
@@ -40,6 +46,9 @@ class Hift:
         self._voiced_above_hz: float = sine.voiced_threshold
         self._waves = level(sine.sine_amp, device), level(0.0, device)  # in a voiced frame, and in another
         self._noise = level(sine.noise_std, device), level(sine.sine_amp / 3, device)  # likewise
+        self.graphs = graphs or GraphPool(device)
+        self._lock = threading.Lock()
+        self._captured = {frames: CapturedRender(self._generator, frames, self.graphs, device) for frames in set(sizes)}
 
     def pitch_hz(self, mel: Tensor) -> Tensor:
         """Fundamental frequency per frame: mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""
@@ -47,7 +56,11 @@ class Hift:
 
     def render(self, mel: Tensor, source: Tensor) -> Tensor:
         """mel (1, 80, F) and its source (1, 1, S) → samples (S,)."""
-        return self._generator(mel, source)
+        captured = self._captured.get(mel.shape[2])
+        if captured is None:
+            return self._generator(mel, source)
+        with self._lock:  # its memory is one request's at a time
+            return captured(mel, source)
 
     def excite(self, f0_hz: Tensor, phase: Tensor, start_phase: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The harmonic source of some frames.
@@ -69,6 +82,37 @@ class Hift:
         heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
         weight, bias = self._merge
         return torch.tanh(torch.addmm(bias[:, None], weight, heard.flatten(1)))[None], turns[:, -1:] % 1
+
+
+class CapturedRender:
+    """Rendering so many frames, on memory that stays where it is, so that a graph can hold it."""
+
+    def __init__(self, generator: Generator, frames: int, graphs: GraphPool, device: torch.device) -> None:
+        self._generator = generator
+        self._mel = torch.zeros(1, 80, frames, device=device)
+        self._source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=device)
+        self._samples = torch.zeros(frames * SAMPLES_PER_FRAME, device=device)
+        self._run = graphs.capture(self._render)
+
+    def __call__(self, mel: Tensor, source: Tensor) -> Tensor:
+        self._mel.copy_(mel)
+        self._source.copy_(source)
+        self._run()
+        return self._samples.clone()
+
+    def _render(self) -> None:
+        self._samples.copy_(self._generator(self._mel, self._source))
+
+
+def rendered_frames(first: int, chunk: int) -> set[int]:
+    """How many frames a stream renders at once while it lasts, if `first` frames come and then `chunk` again and
+    again: what a request of the default plan needs captured."""
+    sizes, done = set(), 0
+    for pushed in (first + n * chunk for n in range(4)):
+        if (until := pushed - HELD_FRAMES) > 0:
+            sizes.add(pushed - F0_FRAMES - max(0, done - LEFT_FRAMES))
+            done = until
+    return sizes
 
 
 def level(value: float, device: torch.device) -> Tensor:
@@ -117,7 +161,7 @@ class HiftStream:
         """Excite frames up to `until`; each frame's pitch is read with all the neighbours it needs."""
         start = self._origin + self._source.shape[2] // SAMPLES_PER_FRAME
         f0 = self._hift.pitch_hz(self._mel)[:, start - self._origin : until - self._origin]
-        noise = self._noise.read(start, until).to(f0.device)  # (F, H · samples)
+        noise = to_device(self._noise.read(start, until), f0.device)  # (F, H · samples)
         noise = noise.view(-1, self._hift.harmonics, SAMPLES_PER_FRAME).permute(1, 0, 2).flatten(1)[None]
         fresh, self._phase = self._hift.excite(f0, self._phase, self._start_phase, noise)
         self._source = torch.cat((self._source, fresh), dim=2)

@@ -24,19 +24,21 @@ from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
-from tts.chatterbox.hift import Hift, HiftStream
+from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
 from tts.chatterbox.noise import NoiseTape
-from tts.chatterbox.rates import FLOW_PROMPT_S, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
+from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen import BUCKETS, MEL_BANDS, Flow
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.t3 import T3
 from tts.chatterbox.tidy import tidy
+from tts.chatterbox.transfer import to_device, to_host
 from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
 from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
 from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
+DEFAULT_CHUNK_TOKENS = 25  # the contract's; what its plan needs is captured
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # one request's seed, a stream of numbers for each network
 
@@ -109,6 +111,7 @@ class Speaker:
         )
         max_tokens = min(max_tokens, t3.max_speech_tokens - 1)
         on_gpu = device.type == "cuda"
+        default_plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
         flow = Flow(
             s3gen.flow,
             device,
@@ -121,7 +124,7 @@ class Speaker:
             t3=t3,
             decoder=Decoder(t3, max_tokens, slots),
             flow=flow,
-            hift=Hift(s3gen.mel2wav, device),
+            hift=Hift(s3gen.mel2wav, device, sizes=rendered_frames(*default_plan) if on_gpu else ()),
             listeners=listeners,
             watermarker=Watermarker(device) if watermark else None,
             built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
@@ -173,7 +176,7 @@ class Utterance:
         if not codes:
             raise InternalError("the model gave no speech for this text; try another seed")
         prompt, device = self._voice.flow, self._speaker.device
-        ids = torch.tensor([codes], device=device)
+        ids = to_device(torch.tensor([codes]), device)
         noise = window_noise(self._noise, prompt, 0, len(codes), device)
         mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise, drop_tokens=0)
         samples = np.concatenate((self._sound(self._vocoder.push(mel)), self._sound(self._vocoder.flush())))
@@ -240,7 +243,7 @@ class Utterance:
     def _sound(self, samples: torch.Tensor) -> Samples:
         """Samples on the host, upstream's fade over the first 40 ms applied: it hides what spills over from
         the reference."""
-        heard: Samples = samples.float().cpu().numpy()
+        heard = to_host(samples)
         start, self._spoken = self._spoken, self._spoken + len(heard)
         if start >= len(self._fade):
             return heard

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
 from tts.chatterbox import hift as module
+from tts.chatterbox import networks, weights
 from tts.chatterbox.flow_stream import window_noise
-from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLES_PER_FRAME, SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
@@ -99,3 +101,34 @@ def test_samples_leave_as_soon_as_they_are_certain(speaker, mel):
     stream = HiftStream(speaker.hift, 5)
     with torch.inference_mode():
         assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
+
+
+@pytest.mark.parametrize(("first", "chunk"), [(32, 50), (32, 32), (20, 20), (16, 100)])
+def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, chunk):
+    sizes: list[int] = []
+
+    class Listening(Hift):
+        def render(self, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+            sizes.append(mel.shape[2])
+            return super().render(mel, source)
+
+    hift = copy.copy(speaker.hift)
+    hift.__class__ = Listening
+    stream = HiftStream(hift, seed=1)
+    with torch.inference_mode():
+        for frames in (first, *[chunk] * 6):
+            stream.push(torch.zeros(1, MEL_BANDS, frames))
+    assert set(sizes) == rendered_frames(first, chunk)
+
+
+def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(checkpoint, speaker):
+    network = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), torch.device("cpu")).mel2wav
+    captured = Hift(network, torch.device("cpu"), sizes=(30,))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        mel, source = (
+            torch.randn(1, MEL_BANDS, 30, generator=generator),
+            torch.randn(1, 1, 30 * 480, generator=generator),
+        )
+        with torch.inference_mode():
+            assert torch.equal(captured.render(mel, source), speaker.hift.render(mel, source))

@@ -1,0 +1,156 @@
+"""How many kernels the parts of one chunk cost: operations that a GPU would run, views left out.
+
+    python -m bench.launches CHECKPOINT
+
+Ours are counted on pretended CUDA tensors, so that what CUDA fuses counts as one; nothing is computed. Upstream looks
+at values on its way, so it is counted on the processor. The last line is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tts.chatterbox import networks, weights
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.decoding import GRAPH_REACH, SlotState
+from tts.chatterbox.hift import Hift
+from tts.chatterbox.rates import SAMPLES_PER_FRAME
+from tts.chatterbox.s3gen import MEL_BANDS, Flow
+from tts.chatterbox.t3 import T3
+
+# As upstream and we use them these move no memory: attention leaves its heads where a view can join them.
+VIEWS: tuple[str, ...] = (
+    "view",
+    "_unsafe_view",
+    "slice",
+    "select",
+    "permute",
+    "transpose",
+    "t",
+    "numpy_T",
+    "expand",
+    "expand_as",
+)
+VIEWS += ("unsqueeze", "squeeze", "split", "unbind", "chunk", "as_strided", "detach", "_reshape_alias", "flatten")
+VIEWS += ("unflatten", "reshape", "empty", "new_empty", "empty_like", "lift_fresh", "contiguous", "alias", "swapaxes")
+FRAMES = 83  # of a chunk in the vocoder: 50 new, 16 before, 17 after
+LOOKS = ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero")  # the host waits for a value
+
+
+class Launches(TorchDispatchMode):
+    """Counts by operation; views and empty memory are no launches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        space, name, *_ = str(func).split(".")
+        if space == "aten" and name not in VIEWS:
+            self.by_name[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def count(run: Callable[[], object]) -> dict[str, int]:
+    with Launches() as launches, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run()
+    looks = sum(launches.by_name.pop(name, 0) for name in LOOKS)
+    return {"launches": launches.by_name.total(), "looks": looks}
+
+
+def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
+    """A T3 step with sampling, and a solution of the flow, on pretended CUDA tensors."""
+    cuda = torch.device("cuda")
+    state = weights.read_tensors(directory, weights.T3_WEIGHTS)
+    s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), torch.device("cpu"))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+
+        def pretend(tensor: torch.Tensor) -> torch.Tensor:
+            return mode.from_tensor(tensor).to(cuda)
+
+        t3 = T3({name: pretend(tensor) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
+        cache = t3.new_cache(2, 10 * GRAPH_REACH)
+
+        def step() -> None:
+            embed = t3.embed_speech(slots.token, slots.step).repeat(2, 1)
+            logits = t3.decode_one_token(embed, cache, slots.position.repeat(2), 2 * GRAPH_REACH)
+            slots.draw(logits.view(2, 1, -1))
+
+        found = {"T3 step": count(step)}
+        for module in s3gen.modules():
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    if tensor is not None:
+                        own[name] = torch.nn.Parameter(pretend(tensor.data), requires_grad=False)
+        flow = Flow(s3gen.flow, cuda, graphs=GraphPool(torch.device("cpu")))
+        ids, count_of = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.full((2,), tokens, device=cuda)
+        cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
+        speaker = torch.zeros(1, 192, device=cuda)
+        found["flow"] = count(lambda: flow.decode(ids, speaker, cond, noise, count_of[0], count_of[1]))
+        hift = Hift(s3gen.mel2wav, cuda)
+        mel = torch.zeros(1, MEL_BANDS, FRAMES, device=cuda)
+        source = torch.zeros(1, 1, FRAMES * SAMPLES_PER_FRAME, device=cuda)
+        phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=cuda)
+        start = torch.zeros(hift.harmonics, 1, device=cuda)
+        hum = torch.zeros(1, hift.harmonics, FRAMES * SAMPLES_PER_FRAME, device=cuda)
+
+        def vocode() -> None:
+            hift.excite(hift.pitch_hz(mel), phase, start, hum)
+            hift.render(mel, source)
+
+        found["vocoder"] = count(vocode)
+    return found
+
+
+def upstreams(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
+    """The same of upstream's own objects, on the processor."""
+    from chatterbox.tts import ChatterboxTTS
+
+    tts = ChatterboxTTS.from_local(directory, "cpu")
+    prompt = tts.conds.gen
+    text = torch.zeros(2, 40, dtype=torch.int64)
+    text[:, 0], text[:, -1] = tts.t3.hp.start_text_token, tts.t3.hp.stop_text_token
+
+    def draw(steps: int) -> dict[str, int]:
+        return count(lambda: tts.t3.inference(t3_cond=tts.conds.t3, text_tokens=text, max_new_tokens=steps))
+
+    short, longer = draw(2), draw(7)
+    ids = torch.zeros(1, tokens - prompt["prompt_token"].shape[1], dtype=torch.int64)
+    mel = torch.zeros(1, MEL_BANDS, FRAMES)
+    return {
+        "T3 step": {name: (longer[name] - short[name]) // 5 for name in short},
+        "flow": count(
+            lambda: tts.s3gen.flow.inference(token=ids, token_len=torch.tensor([ids.shape[1]]), finalize=True, **prompt)
+        ),
+        "vocoder": count(lambda: tts.s3gen.mel2wav.inference(speech_feat=mel)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count the launches of a chunk's parts.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--tokens", type=int, default=178, help="of prompt, context, chunk and look-ahead")
+    options = parser.parse_args()
+    sides = {"upstream": upstreams, "ours": ours}
+    found = {name: of(options.checkpoint, options.tokens) for name, of in sides.items()}
+    for part in found["ours"]:
+        theirs, own = found["upstream"][part], found["ours"][part]
+        print(f"{part:10} upstream {theirs['launches']:6} launches {theirs['looks']:4} looks   ", end="")
+        print(f"ours {own['launches']:6} launches {own['looks']:4} looks")
+    print(json.dumps({"bench": "launches", "torch": torch.__version__, "tokens": options.tokens} | found))
+
+
+if __name__ == "__main__":
+    main()
