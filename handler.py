@@ -78,8 +78,9 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
 def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     """The SDK hands out dicts with an id; whatever else comes is refused by the service, as any bad input."""
     given = job if isinstance(job, Mapping) else {}
-    running = service().run(_id_of(given), given.get("input"), joined=joined, clock=JobClock())
-    return bridge(running, _threads())
+    clock = JobClock()
+    running = service().run(_id_of(given), given.get("input"), joined=joined, clock=clock)
+    return bridge(running, _threads(), on_stop=clock.stop)
 
 
 def _id_of(job: Mapping[str, Any]) -> str:

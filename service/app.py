@@ -12,7 +12,7 @@ from typing import Any
 from service import __version__
 from service.events import EndEvent, ErrorEvent, Event
 from service.operations import OPERATIONS, Worker, dispatch
-from service.telemetry import CANCELLED, JobClock, Telemetry
+from service.telemetry import CANCELLED, JobClock, JobStopped, Telemetry
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
@@ -32,7 +32,10 @@ class Service:
         return self._worker.settings
 
     def run(self, job_id: str, raw: object, *, joined: bool, clock: JobClock) -> Generator[Event]:
-        """One job's events; the last is an EndEvent or an ErrorEvent. Never raises, but may be closed."""
+        """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped.
+
+        Never raises, but may be closed.
+        """
         clock.start()
         outcome, facts = CANCELLED, {}
         try:
@@ -41,6 +44,8 @@ class Service:
                     event.reply["worker_version"] = __version__
                     outcome, facts = "COMPLETED", _facts(event.reply)
                 yield event
+        except JobStopped:
+            log.info("job %s was stopped", job_id)
         except WorkerError as error:
             outcome = error.code
             reason = str(error) if isinstance(error, ServerError) else error.code  # a refusal may quote the caller

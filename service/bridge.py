@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -16,14 +16,17 @@ T = TypeVar("T")
 DONE: Any = object()
 
 
-async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> AsyncGenerator[T]:
+async def bridge(
+    items: Generator[T], executor: Executor, ahead: int = 8, on_stop: Callable[[], None] = lambda: None
+) -> AsyncGenerator[T]:
     """Yield what `items` yields.
 
     The thread waits after its first item until that one was taken *and dealt with* (the consumer asked for
     the next): a stream's first piece is never behind work on the second. From then on it may run `ahead`
     items ahead, no further. Whatever ends the iteration (exhaustion, an error, `aclose`, cancellation), the
     generator is closed in its own thread, and the step in flight is waited for. What still waits for a
-    thread then never begins.
+    thread then never begins. `on_stop` is called at that moment, from the loop's thread, so that a long step can be
+    told to end.
 
     Iterate it in one task: the work ends with that task at the latest. RunPod's SDK cancels a job wherever it
     is, between two items too, and then keeps the forgotten iterator alive until the next job.
@@ -45,6 +48,7 @@ async def bridge(items: Generator[T], executor: Executor, ahead: int = 8) -> Asy
 
     def stop(*_: object) -> None:
         stopped.set()
+        on_stop()
         permits.release()
 
     task = asyncio.current_task()

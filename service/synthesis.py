@@ -20,7 +20,7 @@ from audio.resample import Resampler
 from audio.shape import NORMALIZERS, RmsNormalizer, Seams
 from audio.stages import Chain
 from service.events import AudioEvent, EndEvent
-from service.telemetry import JobClock
+from service.telemetry import JobClock, JobStopped
 from tts.engine import Conditioning, Engine, SamplingParams
 from tts.text import segment
 from validation.errors import JobTimeout, OutputTooLarge
@@ -49,7 +49,7 @@ class Limits:
 class Synthesis:
     """One request under way. `events()` may be called once.
 
-    Raises out of `events()`: OutputTooLarge, JobTimeout, and whatever the engine raises.
+    Raises out of `events()`: OutputTooLarge, JobTimeout, JobStopped, and whatever the engine raises.
     """
 
     request: TtsRequest
@@ -123,8 +123,8 @@ class Synthesis:
                 warning = f"segment {index} reached the token limit and may be cut: {text[:40]!r}"
                 self.warnings.append(warning)
                 self._other_json_bytes += _json_bytes(warning)
+            self._check()
             yield chunk.samples
-            self._check_time()
 
     def _params(self, index: int) -> SamplingParams:
         request = self.request
@@ -207,7 +207,10 @@ class Synthesis:
                 return f'ask for output_format "{name}"'
         return "send the text in several requests"
 
-    def _check_time(self) -> None:
+    def _check(self) -> None:
+        """Between an engine's chunks, of which some are only signs of life: is the job still worth its while?"""
+        if self.clock.stopped:
+            raise JobStopped
         if self.clock.running_s > self.limits.timeout_s:
             raise JobTimeout(f"the job was given up after {self.limits.timeout_s:g} s")
 

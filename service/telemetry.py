@@ -23,13 +23,22 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
 
 
+class JobStopped(Exception):
+    """Nobody waits for the job any more. No error: it has no reply."""
+
+
 @dataclass(slots=True)
 class JobClock:
-    """The times of one job, in seconds since its door took it in."""
+    """The times of one job, in seconds since its door took it in, and whether it still matters."""
 
     entered_at: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.monotonic)
     first_bytes_at: float | None = None
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Have the work end at the next chance. May be called from any thread, and after the end."""
+        self.stopped = True
 
     def start(self) -> None:
         self.started_at = time.monotonic()

@@ -117,6 +117,13 @@ def test_a_job_that_was_walked_away_from_is_cancelled(lines: Any) -> None:
     assert [(line["id"], line["outcome"]) for line in lines()] == [("job-9", "CANCELLED")]
 
 
+def test_a_job_that_was_stopped_is_cancelled_and_says_nothing(lines: Any) -> None:
+    clock = JobClock()
+    clock.stop()
+    assert list(fake_service().run("job-9", {"text": "Hello there."}, joined=True, clock=clock)) == []
+    assert [(line["id"], line["outcome"]) for line in lines()] == [("job-9", "CANCELLED")]
+
+
 def test_a_job_whose_end_was_handed_over_is_completed_however_it_is_closed(lines: Any) -> None:
     events = fake_service().run("job", {"text": "Hi."}, joined=True, clock=JobClock())
     while not isinstance(next(events), EndEvent):

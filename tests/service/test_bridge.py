@@ -217,6 +217,25 @@ def test_cancelling_while_an_item_is_made_waits_for_that_item_only(thread: Execu
     assert not source.closed_during_a_step
 
 
+def test_a_long_step_can_be_told_to_end(thread: Executor) -> None:
+    told = threading.Event()
+
+    def long_step() -> Generator[int]:
+        yield told.wait(HANG_S)
+
+    async def main() -> None:
+        task = asyncio.create_task(anext(bridge(long_step(), thread, on_stop=told.set)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    started = time.monotonic()
+    run(main())
+    assert told.is_set()
+    assert time.monotonic() - started < HANG_S / 2
+
+
 def test_a_second_cancel_still_lets_the_thread_end(thread: Executor) -> None:
     source = Source(10_000, pause_s=0.1)
 
