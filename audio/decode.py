@@ -10,7 +10,6 @@ import ctypes
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.pcm import Samples, from_dbfs
+from audio.reference import Reference
 from validation.errors import ReferenceAudioError
 
 MIN_SOUND_S = 1.0
@@ -38,19 +38,6 @@ LIBAV_OPTIONS = {"format_whitelist": "wav,flac,ogg,mp3,aac,mov,matroska", "proto
 # A 20 KB m4a can claim 100 million packets, and libav believes it: 36 bytes each, before the first is read.
 # PyAV has no door to libav's own limit on one allocation; its modules are linked with it, so they find it.
 ctypes.CDLL(av.buffer.__file__).av_max_alloc(ctypes.c_size_t(MAX_LIBAV_BLOCK_BYTES))
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """`samples` are at most the seconds asked for; `truncated` tells that there were more.
-
-    `source_duration_s` is then what the header says, if it says; else it is what was decoded.
-    """
-
-    samples: Samples
-    sample_rate: int
-    source_duration_s: float
-    truncated: bool
 
 
 def decode_reference(data: bytes, max_duration_s: float) -> Reference:

@@ -5,40 +5,47 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 
-from bench.turns import Run, serve
+from bench.turns import TEXT, Run, serve
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
 from validation.request import DecodeMode
-
-TEXT = "The race is on, and this is the sentence that both sides speak."
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
     speaker = Speaker.load(options.checkpoint, options.device, options.dtype, 1000, True, options.flow_dtype)
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
+    seeds = count(1)
 
     def run() -> Run:
-        started, arrivals, samples, tokens = time.perf_counter(), [], 0, 0
-        for chunk in speaker.stream(TEXT, speaker.built_in, params):
-            arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
-            samples += len(chunk.samples)
+        spoken = replace(params, seed=next(seeds))
+        started, arrivals, pieces, tokens = time.perf_counter(), [], [], 0
+        for chunk in speaker.stream(TEXT, speaker.built_in, spoken):
             tokens += chunk.speech_tokens or 0
-        return Run(arrivals, time.perf_counter() - started, samples / 24_000, tokens)
+            if len(chunk.samples):
+                arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
+                pieces.append(chunk.samples)
+        total_s, samples = time.perf_counter() - started, np.concatenate(pieces)
+        if options.save:
+            np.save(options.save, samples)
+        return Run(arrivals, total_s, len(samples) / 24_000, tokens)
 
-    versions = {
+    facts = {
         "torch": torch.__version__,
-        "device": str(speaker.device),
+        "device": torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu",
         "dtype": str(speaker.dtype),
         "flow_dtype": str(speaker.flow.dtype),
     }
-    return run, versions
+    return run, facts
 
 
 def main() -> None:
@@ -47,7 +54,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--flow-dtype", default="auto")
-    parser.add_argument("--mode", choices=("full", "window"), default="window")
+    parser.add_argument("--mode", choices=get_args(DecodeMode), default="window")
+    parser.add_argument("--save", type=Path, help="write each run's samples to this .npy")
     serve(partial(prepare, parser.parse_args()))
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import numpy as np
 import torch
+import transformers
 from chatterbox.models.s3gen import S3Gen
 from chatterbox.models.t3 import T3
 from chatterbox.models.t3.inference.t3_hf_backend import T3HuggingfaceBackend
@@ -22,9 +24,7 @@ from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.models.voice_encoder import VoiceEncoder
 from chatterbox.tts import ChatterboxTTS, Conditionals
 from safetensors.torch import load_file
-from turns import Run, serve
-
-TEXT = "The race is on, and this is the sentence that both sides speak."
+from turns import TEXT, Run, serve
 
 
 class Tuned(T3HuggingfaceBackend):
@@ -62,13 +62,18 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
         tune(tts)
 
     def run() -> Run:
-        started, arrivals, samples = time.perf_counter(), [], 0
+        started, arrivals, pieces = time.perf_counter(), [], []
         for audio, _ in tts.generate_stream(TEXT, chunk_size=25, context_window=50, print_metrics=False):
             arrivals.append((time.perf_counter() - started, audio.shape[-1] / 24_000))
-            samples += audio.shape[-1]
-        return Run(arrivals, time.perf_counter() - started, samples / 24_000, round(samples / 960))
+            pieces.append(audio[0].numpy())
+        total_s, samples = time.perf_counter() - started, np.concatenate(pieces)
+        if options.save:
+            np.save(options.save, samples)
+        return Run(arrivals, total_s, len(samples) / 24_000, round(len(samples) / 960))
 
-    return run, {"torch": torch.__version__, "device": device, "tuned": options.tuned}
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    return run, versions | {"device": name, "tuned": options.tuned}
 
 
 def main() -> None:
@@ -76,6 +81,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--save", type=Path, help="write each run's samples to this .npy")
     serve(partial(prepare, parser.parse_args()))
 
 

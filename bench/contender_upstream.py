@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from chatterbox.tts import ChatterboxTTS
 
-from bench.turns import Run, serve
-
-TEXT = "The race is on, and this is the sentence that both sides speak."
+from bench.turns import TEXT, Run, serve
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
@@ -29,7 +28,8 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
         total_s = time.perf_counter() - started
         return Run([(total_s, samples / 24_000)], total_s, samples / 24_000, round(samples / 960))
 
-    return run, {"torch": torch.__version__, "device": device}
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    return run, {"torch": torch.__version__, "transformers": transformers.__version__, "device": name}
 
 
 def main() -> None:

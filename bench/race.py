@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import subprocess
@@ -22,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.service import processor
+from bench.machine import machine
 from bench.turns import Contender, Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +70,7 @@ def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list
         "peer tuned": [*peer, "--tuned"],
         "upstream": [sys.executable, "-m", "bench.contender_upstream", str(checkpoint), "--device", device],
         "ours window": [*ours, "--mode", "window"],
+        "ours block": [*ours, "--mode", "block"],
         "ours full": [*ours, "--mode", "full"],
     }
 
@@ -147,7 +146,17 @@ def enter(name: str, command: list[str]) -> Contender:
     return contender
 
 
-def main() -> None:
+def show(document: dict[str, Any]) -> None:
+    print(f"{'medians':30}" + "".join(f"{figure.name:>15}" for figure in FIGURES))
+    for name, values in document["figures"].items():
+        print(f"{name:30}" + "".join(f"{values[figure.name]['median']:15.4f}" for figure in FIGURES))
+    print("times less")
+    for name, values in document["ratios"].items():
+        shown = (f"{value['ratio']:8.2f} ({value['low']:.2f}–{value['high']:.2f})" for value in values.values())
+        print(f"{name:40}" + "  ".join(shown))
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description="Race this engine against the peer.")
     parser.add_argument("--tokens", type=int, default=75)
     parser.add_argument("--rounds", type=int, default=2)
@@ -160,28 +169,34 @@ def main() -> None:
     path = checkpoint(options.scratch, options.tokens)
     wanted = commands(path, options.device, options.peer_python)
     chosen = {name: wanted[name] for name in (options.only or wanted)}
-    contenders = []
+    contenders, failed = [], {}
     try:
-        contenders = [enter(name, command) for name, command in chosen.items()]
+        for name, command in chosen.items():
+            try:
+                contenders.append(enter(name, command))
+            except RuntimeError as error:  # the others race all the same
+                failed[name] = str(error)
+                print(error)
         runs = race(contenders, options.rounds)
     finally:
         for contender in contenders:
             contender.close()
     document = {
         "bench": "race",
-        "hardware": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
+        **machine(),
         "tokens": options.tokens,
         "rounds": options.rounds,
         "contenders": {contender.name: contender.facts for contender in contenders},
+        "failed": failed,
         "figures": summary(runs),
         "ratios": ratios(runs),
     }
     if options.output:
         options.output.write_text(json.dumps(document, indent=1) + "\n")
+    show(document)
     print(json.dumps(document))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

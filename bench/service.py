@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from audio.decode import Reference
+from audio.reference import Reference
+from bench.machine import machine
 from service.app import Service
 from service.events import AudioEvent, ErrorEvent
 from service.operations import Worker
@@ -91,14 +91,6 @@ def import_s() -> float:
     return statistics.median(float(run.stdout) for run in runs)
 
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     rows = {f: {rate: overhead_ms(f, rate) for rate in (24_000, 48_000)} for f in GOALS_MS}
     started_s = import_s()
@@ -108,8 +100,7 @@ def main() -> None:
         print(f"{name:5} per second of audio  {shown}   (goal at 24000 Hz: {GOALS_MS[name]:g} ms)")
     document = {
         "bench": "service",
-        "hardware": processor(),
-        "python": platform.python_version(),
+        **machine(),
         "versions": {name: metadata.version(name) for name in ("numpy", "av", "soxr", "pydantic")},
         "import_handler_s": round(started_s, 3),
         "overhead_ms_per_audio_s": {f: {str(r): round(ms, 3) for r, ms in by.items()} for f, by in rows.items()},

@@ -9,9 +9,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
+
+TEXT = "The race is on, and this is the sentence that both sides speak."
+LAST_WORDS = 2000  # characters that a child which ended is quoted with
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,14 @@ class Contender:
 
     def __init__(self, name: str, command: list[str], cwd: str) -> None:
         self.name = name
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the child)
         self._child = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         self.facts = self._hear()
 
     def run(self) -> Run:
+        """Its turn. Raises: RuntimeError, with its last words, where it ended instead."""
         assert self._child.stdin
         self._child.stdin.write("go\n")
         self._child.stdin.flush()
@@ -58,11 +64,14 @@ class Contender:
     def close(self) -> None:
         self._child.terminate()
         self._child.wait()
+        self._errors.close()
 
     def _hear(self) -> dict[str, Any]:
         assert self._child.stdout
         line = self._child.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended with status {self._child.wait()}")
+            status = self._child.wait()
+            self._errors.seek(0)
+            raise RuntimeError(f"{self.name} ended with status {status}: {self._errors.read()[-LAST_WORDS:]}")
         document: dict[str, Any] = json.loads(line)
         return document

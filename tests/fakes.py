@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import Reference
 from audio.pcm import Samples
+from audio.reference import Reference
 from service.app import Service
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.operations import Worker

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from audio.decode import Reference
 from audio.pcm import Samples
+from audio.reference import Reference
 from validation.request import DecodeMode
 
 FinishReason = Literal["stop", "length"]

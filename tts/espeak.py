@@ -24,8 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from audio.decode import Reference
 from audio.pcm import INT16_SCALE, Samples
+from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
 

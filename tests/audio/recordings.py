@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import Reference, decode_reference
+from audio.decode import decode_reference
 from audio.encode import ENCODERS
+from audio.reference import Reference
 from validation.errors import ReferenceAudioError
 
 TONE_HZ = 440

@@ -19,8 +19,8 @@ import espeakng_loader
 import numpy as np
 import pytest
 
-from audio.decode import Reference
 from audio.pcm import Samples, peak_dbfs
+from audio.reference import Reference
 from tts import espeak
 from tts.engine import EngineVoice, SamplingParams, SpeechChunk
 from tts.espeak import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio.decode import Reference
 from audio.pcm import Samples
+from audio.reference import Reference
 from tts.chatterbox.rates import (
     ENCODER_RATE_HZ,
     FLOW_PROMPT_S,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio.decode import Reference
+from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
 from validation.errors import ModelUnavailable
 

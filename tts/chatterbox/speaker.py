@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from audio.decode import Reference
 from audio.pcm import EMPTY, Samples
+from audio.reference import Reference
 from audio.stages import Stage
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners

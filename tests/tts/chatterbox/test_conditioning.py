@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from audio.decode import Reference
+from audio.reference import Reference
 from tts.chatterbox.conditioning import ChatterboxVoice
 
 RATE = 24000

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from audio.decode import Reference
+from audio.reference import Reference
 from tts.chatterbox import weights
 from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.decoding import Decoder

@@ -1,0 +1,91 @@
+"""Upstream's own `generate` with some of its parts replaced by ours: a rung of the ladder. Driven by `bench.ladder`.
+
+Each part of ours stands in for one method of upstream's, so what is left of upstream is upstream's, untouched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from chatterbox.tts import ChatterboxTTS
+from torch import Tensor
+
+from bench.turns import TEXT, Run, serve
+from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.rates import FRAMES_PER_TOKEN
+from tts.chatterbox.s3gen import MEL_BANDS
+from tts.chatterbox.sampling import TokenSampling
+from tts.chatterbox.speaker import Speaker
+
+SEED = 1
+EXAGGERATION = 0.5  # upstream's default, as all of its other defaults
+
+
+def replace_t3(tts: ChatterboxTTS, speaker: Speaker) -> None:
+    def inference(*, text_tokens: Tensor, **asked: Any) -> Tensor:
+        knobs = TokenSampling(**{name: asked[name] for name in TokenSampling.__dataclass_fields__})
+        prefix = speaker.listeners.prefix(speaker.built_in, EXAGGERATION)
+        tokens: list[int] = []
+        with speaker.decoder.generate(prefix, text_tokens[0, 1:-1], knobs, SEED) as generation:
+            while not generation.finished:
+                tokens += generation.take(25)
+        return torch.tensor([tokens], device=speaker.device)
+
+    tts.t3.inference = inference
+    tts.t3.tfmr = None  # two gigabytes that nobody uses any more
+
+
+def replace_flow(tts: ChatterboxTTS, speaker: Speaker) -> None:
+    def inference(*, token: Tensor, **_: Any) -> tuple[Tensor, None]:
+        prompt = speaker.built_in.flow
+        frames = prompt.mel.shape[1] + token.shape[1] * FRAMES_PER_TOKEN
+        noise = torch.randn(1, MEL_BANDS, frames, device=speaker.device)
+        return speaker.flow.solve(prompt, token, prompt.mel[:, :0], noise, drop_tokens=0), None
+
+    tts.s3gen.flow.inference = inference
+
+
+def replace_vocoder(tts: ChatterboxTTS, speaker: Speaker) -> None:
+    def inference(*, speech_feat: Tensor, **_: Any) -> tuple[Tensor, None]:
+        stream = HiftStream(speaker.hift, SEED)
+        return torch.cat((stream.push(speech_feat), stream.flush()))[None], None
+
+    tts.s3gen.mel2wav.inference = inference
+
+
+PARTS = {"t3": replace_t3, "flow": replace_flow, "vocoder": replace_vocoder}
+
+
+def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
+    speaker = Speaker.load(options.checkpoint, options.device, options.dtype, 1000, False, options.flow_dtype)
+    tts = ChatterboxTTS.from_local(options.checkpoint, speaker.device.type)
+    for part in options.ours:
+        PARTS[part](tts, speaker)
+
+    def run() -> Run:
+        started = time.perf_counter()
+        samples = tts.generate(TEXT).shape[-1]
+        total_s = time.perf_counter() - started
+        return Run([(total_s, samples / 24_000)], total_s, samples / 24_000, round(samples / 960))
+
+    return run, {"torch": torch.__version__, "device": str(speaker.device)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--flow-dtype", default="float32")
+    parser.add_argument("--ours", nargs="*", choices=sorted(PARTS), default=[])
+    serve(partial(prepare, parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

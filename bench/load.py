@@ -1,0 +1,134 @@
+"""Many callers of one engine: how soon each hears something, and how much sound comes out in all.
+
+    python -m bench.load CHECKPOINT --clients 1 2 4 8 --arrivals 0.5
+
+A closed loop of each number of clients, then requests that arrive at random at each rate per second (Poisson). The
+last line is one JSON document. Every request has a seed of its own; how long one takes depends on the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from bench.machine import machine
+from bench.turns import TEXT
+from tts.chatterbox.speaker import Speaker
+from tts.engine import SamplingParams
+from validation.request import DecodeMode
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One request: when it was asked for, first heard and done, on one clock; seconds of sound."""
+
+    asked_s: float
+    first_s: float
+    done_s: float
+    sound_s: float
+
+
+def speak(speaker: Speaker, mode: DecodeMode, seed: int, asked_s: float) -> Heard:
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, mode)
+    first_s, samples = 0.0, 0
+    for chunk in speaker.stream(TEXT, speaker.built_in, params):
+        if len(chunk.samples) and not samples:
+            first_s = time.perf_counter()
+        samples += len(chunk.samples)
+    return Heard(asked_s, first_s, time.perf_counter(), samples / 24_000)
+
+
+def at_once(jobs: Sequence[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def closed_loop(speaker: Speaker, mode: DecodeMode, clients: int, each: int) -> list[Heard]:
+    """So many clients, each asking again as soon as it was answered."""
+    heard: list[Heard] = []
+
+    def client(number: int) -> None:
+        for turn in range(each):
+            heard.append(speak(speaker, mode, number * each + turn, time.perf_counter()))
+
+    at_once([lambda n=number: client(n) for number in range(clients)])  # type: ignore[misc]
+    return heard
+
+
+def open_loop(speaker: Speaker, mode: DecodeMode, per_s: float, requests: int) -> list[Heard]:
+    """Requests that arrive whether or not the ones before are answered."""
+    heard: list[Heard] = []
+    rng, at_s = random.Random(0), 0.0
+    started_s = time.perf_counter()
+
+    def request(seed: int, due_s: float) -> None:
+        time.sleep(max(0.0, due_s - time.perf_counter()))
+        heard.append(speak(speaker, mode, seed, due_s))
+
+    jobs: list[Callable[[], None]] = []
+    for seed in range(requests):
+        at_s += rng.expovariate(per_s)
+        jobs.append(lambda seed=seed, due_s=started_s + at_s: request(seed, due_s))  # type: ignore[misc]
+    at_once(jobs)
+    return heard
+
+
+def summary(heard: list[Heard]) -> dict[str, float]:
+    firsts = sorted(one.first_s - one.asked_s for one in heard)
+    span_s = max(one.done_s for one in heard) - min(one.asked_s for one in heard)
+    return {
+        "requests": len(heard),
+        "first_median_s": round(statistics.median(firsts), 4),
+        "first_p95_s": round(firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))], 4),
+        "sound_s_per_s": round(sum(one.sound_s for one in heard) / span_s, 3),
+    }
+
+
+def show(document: dict[str, Any]) -> None:
+    for name, figures in document["figures"].items():
+        print(f"{name:16}" + "".join(f"  {key} {value:8.3f}" for key, value in figures.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Load one engine with many callers.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--mode", choices=get_args(DecodeMode), default="window")
+    parser.add_argument("--slots", type=int, default=16, help="requests that share T3's steps on a GPU")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--each", type=int, default=4, help="requests of each client")
+    parser.add_argument("--arrivals", type=float, nargs="*", default=[], help="requests per second")
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    options = parser.parse_args()
+    speaker = Speaker.load(options.checkpoint, options.device, "auto", 1000, True, "auto", slots=options.slots)
+    closed_loop(speaker, options.mode, 1, 2)  # warm-up
+    found: dict[str, Any] = {}
+    for clients in options.clients:
+        found[f"{clients} in a loop"] = summary(closed_loop(speaker, options.mode, clients, options.each))
+    for per_s in options.arrivals:
+        count = max(8, options.each * 8)
+        found[f"{per_s:g} a second"] = summary(open_loop(speaker, options.mode, per_s, count))
+    device = torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu"
+    document = {"bench": "load", **machine(), "torch": torch.__version__, "device": device, "mode": options.mode}
+    document |= {"slots": options.slots, "figures": found}
+    if options.output:
+        options.output.write_text(json.dumps(document, indent=1) + "\n")
+    show(document)
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
