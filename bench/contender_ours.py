@@ -22,7 +22,9 @@ from validation.request import DecodeMode
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
-    speaker = Speaker.load(options.checkpoint, options.device, options.dtype, 1000, True, options.flow_dtype)
+    speaker = Speaker.load(
+        options.checkpoint, options.device, options.dtype, 1000, True, options.flow_dtype, graphs=not options.plain
+    )
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
     seeds = count(1)
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--flow-dtype", default="auto")
+    parser.add_argument("--plain", action="store_true", help="without CUDA graphs")
     parser.add_argument("--mode", choices=get_args(DecodeMode), default="window")
     parser.add_argument("--save", type=Path, help="write each run's samples to this .npy")
     serve(partial(prepare, parser.parse_args()))

@@ -26,6 +26,7 @@ class Rung:
     change: str
     module: str
     options: str
+    on: tuple[str, ...] = ("cpu", "cuda")  # where it changes anything
 
 
 UPSTREAM, ENGINE = "bench.contender_ladder", "bench.contender_ours"
@@ -38,8 +39,10 @@ RUNGS = (
     Rung("our vocoder", UPSTREAM, "--ours t3 flow vocoder"),
     Rung("T3 in bfloat16", UPSTREAM, "--ours t3 flow vocoder --dtype bfloat16"),
     Rung("flow in bfloat16", UPSTREAM, "--ours t3 flow vocoder --dtype bfloat16 --flow-dtype bfloat16"),
-    Rung("nothing of upstream's around it", ENGINE, ENGINE_ALIKE),
+    Rung("nothing of upstream's around it", ENGINE, f"{ENGINE_ALIKE} --plain"),
+    Rung("CUDA graphs", ENGINE, ENGINE_ALIKE, on=("cuda",)),
     Rung("streamed", ENGINE, ENGINE_ALIKE.replace("full", "window")),
+    Rung("streamed in blocks", ENGINE, ENGINE_ALIKE.replace("full", "block")),
 )
 
 
@@ -64,7 +67,7 @@ def climb(path: Path, device: str, rounds: int) -> Iterator[dict[str, Any]]:
     """Every rung that starts, against the last one that did."""
     below: Contender | None = None
     try:
-        for rung in RUNGS:
+        for rung in (rung for rung in RUNGS if device in rung.on):
             try:
                 contender = enter(rung.change, command(rung, path, device))
             except RuntimeError as error:
@@ -95,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="From upstream to this engine, one change at a time.")
     parser.add_argument("--tokens", type=int, default=75)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".bench")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()

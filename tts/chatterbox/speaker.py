@@ -22,6 +22,7 @@ from audio.reference import Reference
 from audio.stages import Stage
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
 from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
@@ -68,14 +69,20 @@ class Speaker:
         watermark: bool,
         flow_dtype: str = "float32",
         slots: int = 1,
+        graphs: bool = True,
     ) -> Speaker:
-        """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
+        """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory.
+
+        slots: requests that share T3's steps on a GPU; graphs: capture there, or run plain to compare with.
+        """
         started = time.monotonic()
         # The same request is the same audio: no algorithm that adds in another order each time.
         torch.backends.cudnn.deterministic = True
         with torch_faults():
             directory = weights.find_weights(model_path)
-            speaker = cls._load(directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark, slots)
+            speaker = cls._load(
+                directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark, slots, graphs
+            )
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
@@ -89,6 +96,7 @@ class Speaker:
         max_tokens: int,
         watermark: bool,
         slots: int,
+        graphs: bool,
     ) -> Speaker:
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         dtype = choose_dtype(dtype_name, fast)
@@ -110,21 +118,22 @@ class Speaker:
             device=device,
         )
         max_tokens = min(max_tokens, t3.max_speech_tokens - 1)
-        on_gpu = device.type == "cuda"
+        captures = device.type == "cuda" and graphs
         default_plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
         flow = Flow(
             s3gen.flow,
             device,
             dtype=flow_dtype,
-            buckets=BUCKETS if on_gpu else (),
+            graphs=GraphPool(device, graphs),
+            buckets=BUCKETS if captures else (),
             longest_tokens=FLOW_PROMPT_S * TOKENS_PER_S + max_tokens,
         )
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
-            decoder=Decoder(t3, max_tokens, slots),
+            decoder=Decoder(t3, max_tokens, slots, GraphPool(device, graphs)),
             flow=flow,
-            hift=Hift(s3gen.mel2wav, device, sizes=rendered_frames(*default_plan) if on_gpu else ()),
+            hift=Hift(s3gen.mel2wav, device, sizes=rendered_frames(*default_plan) if captures else ()),
             listeners=listeners,
             watermarker=Watermarker(device) if watermark else None,
             built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
