@@ -50,6 +50,7 @@ class Settings:
         "the same for the flow; auto is float32 on a GPU, bfloat16 on a CPU that multiplies it",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
+    flow_steps: int = setting(10, "steps of Euler's method in the flow; fewer are faster and rougher", least=1, most=50)
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
     voice_cache_size: int = setting(32, "voices kept ready in memory", least=1, most=10_000)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.turns import TEXT, Run, serve
 from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN
 from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.sampling import TokenSampling
@@ -63,7 +64,9 @@ PARTS = {"t3": replace_t3, "flow": replace_flow, "vocoder": replace_vocoder}
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
-    speaker = Speaker.load(options.checkpoint, options.device, options.dtype, 1000, False, options.flow_dtype)
+    speaker = Speaker.load(
+        options.checkpoint, LoadOptions(options.device, options.dtype, options.flow_dtype, watermark=False)
+    )
     tts = ChatterboxTTS.from_local(options.checkpoint, speaker.device.type)
     for part in options.ours:
         PARTS[part](tts, speaker)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.turns import TEXT, Run, serve
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
 from validation.request import DecodeMode
@@ -22,9 +23,8 @@ from validation.request import DecodeMode
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
-    speaker = Speaker.load(
-        options.checkpoint, options.device, options.dtype, 1000, True, options.flow_dtype, graphs=not options.plain
-    )
+    how = LoadOptions(options.device, options.dtype, options.flow_dtype, graphs=not options.plain)
+    speaker = Speaker.load(options.checkpoint, how)
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
     seeds = count(1)
 

@@ -23,6 +23,7 @@ import torch
 
 from bench.machine import machine
 from bench.turns import TEXT
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
 from validation.request import DecodeMode
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--arrivals", type=float, nargs="*", default=[], help="requests per second")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, options.device, "auto", 1000, True, "auto", slots=options.slots)
+    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, slots=options.slots))
     closed_loop(speaker, options.mode, 1, 2)  # warm-up
     found: dict[str, Any] = {}
     for clients in options.clients:

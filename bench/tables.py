@@ -1,4 +1,4 @@
-"""`python -m bench.tables FILE…`: kept documents of race, seams, ladder and load as tables. It measures nothing."""
+"""`python -m bench.tables FILE…`: kept documents of the benches as tables. It measures nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import ladder, load, race, seams
+from bench import ladder, load, parts, race, seams
 
 TABLES: dict[str, Callable[[dict[str, Any]], None]] = {
     "race": race.show,
     "seams": seams.show,
     "ladder": ladder.show,
     "load": load.show,
+    "parts": parts.show,
 }
 
 

@@ -118,18 +118,19 @@ def _espeak(settings: Settings) -> Engine:
 
 def _chatterbox(settings: Settings) -> Engine:
     from tts.chatterbox.engine import ChatterboxEngine
+    from tts.chatterbox.options import LoadOptions
 
-    return ChatterboxEngine(
-        model=settings.tts_model,
-        model_path=settings.model_path,
+    options = LoadOptions(
         # On a rented GPU machine `auto` must not mean: quietly at a processor's pace.
         device="cuda" if settings.on_runpod and settings.device == "auto" else settings.device,
         dtype=settings.dtype,
         flow_dtype=settings.flow_dtype,
-        max_segment_tokens=settings.max_segment_tokens,
-        watermark=settings.watermark,
+        flow_steps=settings.flow_steps,
+        max_tokens=settings.max_segment_tokens,
         slots=settings.max_concurrency,
+        watermark=settings.watermark,
     )
+    return ChatterboxEngine(model=settings.tts_model, model_path=settings.model_path, options=options)
 
 
 ENGINES: dict[str, Callable[[Settings], Engine]] = {"chatterbox": _chatterbox, "espeak": _espeak}

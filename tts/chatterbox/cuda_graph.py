@@ -21,14 +21,16 @@ class GraphPool:
         """enabled: False runs everything plain on a GPU too: the reference that a graph is compared with."""
         self.captures = device.type == "cuda" and enabled
         self.captured = 0  # graphs so far
-        self._pool = torch.cuda.graph_pool_handle() if self.captures else None
-        self._stream: Any = cast(Any, torch.cuda.Stream)(device) if self.captures else None
+        self._pool: Any = None
+        self._stream: Any = None
 
     @torch.inference_mode()
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """What to call instead of `run`. It runs here twice first, so its state must be ready for that."""
         if not self.captures:
             return run
+        if self._stream is None:
+            self._stream, self._pool = cast(Any, torch.cuda.Stream)(), torch.cuda.graph_pool_handle()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UPS):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio.reference import Reference
+from tts.chatterbox.options import LoadOptions
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
 from validation.errors import ModelUnavailable
 
@@ -27,21 +28,8 @@ BUILT_IN = EngineVoice("default", "en")
 class ChatterboxEngine:
     """One Chatterbox model on one device. All settings are checked by `settings.Settings`."""
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        model_path: Path | None,
-        device: str,
-        dtype: str,
-        flow_dtype: str,
-        max_segment_tokens: int,
-        watermark: bool,
-        slots: int = 1,
-    ) -> None:
-        """slots: how many requests share the token model's steps on a GPU."""
-        self._model_path, self._device, self._dtype, self._flow_dtype = model_path, device, dtype, flow_dtype
-        self._max_tokens, self._watermark, self._slots = max_segment_tokens, watermark, slots
+    def __init__(self, *, model: str, model_path: Path | None, options: LoadOptions) -> None:
+        self._model_path, self._options = model_path, options
         self._loading = threading.Lock()
         self._speaker: Speaker | None = None
         self._spec = EngineSpec(
@@ -63,7 +51,7 @@ class ChatterboxEngine:
         """Device and dtype as they are once loaded, as they were asked for before."""
         speaker = self._speaker
         if speaker is None:
-            asked = {"device": self._device, "dtype": self._dtype, "flow_dtype": self._flow_dtype}
+            asked = {name: getattr(self._options, name) for name in ("device", "dtype", "flow_dtype")}
             return asked | {"loaded": False}
         return {
             "device": str(speaker.device),
@@ -90,14 +78,6 @@ class ChatterboxEngine:
         try:
             from tts.chatterbox.speaker import Speaker
 
-            return Speaker.load(
-                model_path=self._model_path,
-                device=self._device,
-                dtype=self._dtype,
-                flow_dtype=self._flow_dtype,
-                max_tokens=self._max_tokens,
-                watermark=self._watermark,
-                slots=self._slots,
-            )
+            return Speaker.load(self._model_path, self._options)
         except ImportError as exc:  # torch, upstream's parts or PerTh
             raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc

@@ -27,6 +27,7 @@ from tts.chatterbox.decoding import PIECE, Decoder, Generation
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
 from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
 from tts.chatterbox.noise import NoiseTape
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen import BUCKETS, MEL_BANDS, Flow
 from tts.chatterbox.sampling import TokenSampling
@@ -60,55 +61,27 @@ class Speaker:
     dtype: torch.dtype
 
     @classmethod
-    def load(
-        cls,
-        model_path: Path | None,
-        device: str,
-        dtype: str,
-        max_tokens: int,
-        watermark: bool,
-        flow_dtype: str = "float32",
-        slots: int = 1,
-        graphs: bool = True,
-    ) -> Speaker:
-        """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory.
-
-        slots: requests that share T3's steps on a GPU; graphs: capture there, or run plain to compare with.
-        """
+    def load(cls, model_path: Path | None, options: LoadOptions) -> Speaker:
+        """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
         # The same request is the same audio: no algorithm that adds in another order each time.
         torch.backends.cudnn.deterministic = True
         with torch_faults():
-            directory = weights.find_weights(model_path)
-            speaker = cls._load(
-                directory, choose_device(device), dtype, flow_dtype, max_tokens, watermark, slots, graphs
-            )
+            speaker = cls._load(weights.find_weights(model_path), choose_device(options.device), options)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
     @classmethod
-    def _load(
-        cls,
-        directory: Path,
-        device: torch.device,
-        dtype_name: str,
-        flow_dtype_name: str,
-        max_tokens: int,
-        watermark: bool,
-        slots: int,
-        graphs: bool,
-    ) -> Speaker:
+    def _load(cls, directory: Path, device: torch.device, options: LoadOptions) -> Speaker:
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        dtype = choose_dtype(dtype_name, fast)
         # Twice as fast on a processor; on a GPU float32 stays the default until real speech was compared.
         flow_fast = torch.bfloat16 if fast is torch.bfloat16 and device.type == "cpu" else torch.float32
-        flow_dtype = choose_dtype(flow_dtype_name, flow_fast)
         networks.import_upstream()
         t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
         networks.check_t3(t3_state)
         s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), device)
         encoder_state = weights.read_tensors(directory, weights.VOICE_ENCODER)
-        t3 = T3(t3_state, device, dtype)
+        t3 = T3(t3_state, device, choose_dtype(options.dtype, fast))
         listeners = Listeners(
             voice_encoder=networks.build_voice_encoder(encoder_state, device),
             tokenizer=s3gen.tokenizer,
@@ -117,28 +90,29 @@ class Speaker:
             t3=t3,
             device=device,
         )
-        max_tokens = min(max_tokens, t3.max_speech_tokens - 1)
-        captures = device.type == "cuda" and graphs
+        max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
+        captures = device.type == "cuda" and options.graphs
         default_plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
         flow = Flow(
             s3gen.flow,
             device,
-            dtype=flow_dtype,
-            graphs=GraphPool(device, graphs),
+            steps=options.flow_steps,
+            dtype=choose_dtype(options.flow_dtype, flow_fast),
+            graphs=GraphPool(device, options.graphs),
             buckets=BUCKETS if captures else (),
             longest_tokens=FLOW_PROMPT_S * TOKENS_PER_S + max_tokens,
         )
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
-            decoder=Decoder(t3, max_tokens, slots, GraphPool(device, graphs)),
+            decoder=Decoder(t3, max_tokens, options.slots, GraphPool(device, options.graphs)),
             flow=flow,
             hift=Hift(s3gen.mel2wav, device, sizes=rendered_frames(*default_plan) if captures else ()),
             listeners=listeners,
-            watermarker=Watermarker(device) if watermark else None,
+            watermarker=Watermarker(device) if options.watermark else None,
             built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
             device=device,
-            dtype=dtype,
+            dtype=t3.dtype,
         )
 
     def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:

@@ -67,6 +67,8 @@ class T3:
         self.max_speech_tokens = len(self._speech_pos) - 1
         self.max_text_tokens = len(self._text_pos) - 2  # start and stop take two positions
         self.vocabulary = len(self._head)
+        layers = [part for layer in self._layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+        self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # that one step must read
         cos, sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
         self._cos, self._sin = cos.to(device, dtype), sin.to(device, dtype)
 

@@ -18,9 +18,10 @@ PATIENCE = 1000  # tokens
 
 @pytest.fixture(scope="session")
 def speaker(checkpoint: Path) -> Speaker:
+    from tts.chatterbox.options import LoadOptions
     from tts.chatterbox.speaker import Speaker
 
-    return Speaker.load(checkpoint, "cpu", "float32", PATIENCE, watermark=True)
+    return Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
 
 
 @pytest.fixture(scope="session")

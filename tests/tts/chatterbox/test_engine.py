@@ -17,6 +17,7 @@ from tts.chatterbox import weights
 from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.engine import ChatterboxEngine
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.speaker import start_fade, text_tokens
 from tts.engine import SamplingParams, SpeechChunk
@@ -236,15 +237,8 @@ def test_a_voice_of_another_engine_is_refused(speaker):
 
 
 def engine(path, **changes) -> ChatterboxEngine:
-    usual = {
-        "model": "original",
-        "device": "cpu",
-        "dtype": "float32",
-        "flow_dtype": "float32",
-        "max_segment_tokens": 1000,
-        "watermark": True,
-    }
-    return ChatterboxEngine(**usual | {"model_path": path} | changes)
+    options = dataclasses.replace(LoadOptions("cpu", "float32", "float32"), **changes)
+    return ChatterboxEngine(model="original", model_path=path, options=options)
 
 
 def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):

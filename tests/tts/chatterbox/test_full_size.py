@@ -11,6 +11,7 @@ import torch
 
 from tts.chatterbox.flow_stream import window_noise
 from tts.chatterbox.noise import NoiseTape
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.seeded import write_checkpoint
@@ -29,7 +30,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def full(directory: Path) -> Speaker:
-    return Speaker.load(directory, "cpu", "float32", 1000, watermark=False)
+    return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", watermark=False))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_a_stream_is_finite_audible_and_960_samples_per_token(full):
 
 def test_bfloat16_flow_stays_near(directory, full):
     """What the default costs on a processor that multiplies bfloat16, over all ten steps."""
-    half = Speaker.load(directory, "cpu", "float32", 1000, watermark=False, flow_dtype="bfloat16")
+    half = Speaker.load(directory, LoadOptions("cpu", "float32", "bfloat16", watermark=False))
     prompt = full.built_in.flow
     tokens = torch.randint(SPEECH_CODES, (1, 30), generator=torch.Generator().manual_seed(0))
     noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, full.device)

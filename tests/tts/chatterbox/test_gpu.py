@@ -14,6 +14,7 @@ import torch
 from tts.chatterbox import networks, weights
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import GRAPH_REACH, Batch, Decoder, Generation
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen import MEL_BANDS, Flow
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.speaker import Speaker, text_tokens
@@ -31,7 +32,7 @@ PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")
 
 @pytest.fixture(scope="module")
 def on_gpu(checkpoint: Path) -> Speaker:
-    return Speaker.load(checkpoint, "cuda", "float32", LIMIT, watermark=True, slots=3)
+    return Speaker.load(checkpoint, LoadOptions("cuda", "float32", "float32", max_tokens=LIMIT, slots=3))
 
 
 @contextmanager

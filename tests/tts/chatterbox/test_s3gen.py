@@ -193,3 +193,31 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint,
         for voice in (*voices, voices[2]):
             flow.remember(voice, 100)
     assert [kept[0] for kept in flow._prompts.values()] == voices[1:]
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_euler_steps_acts(checkpoint, speaker):
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    hasty = Flow(networks.build_s3gen(state, CPU).flow, CPU, steps=4)
+    prompt, tokens = speaker.built_in.flow, codes(20)
+    noise = torch.randn(1, MEL_BANDS, 140, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for flow in (hasty, speaker.flow))
+    assert 1e-3 < (four - ten).abs().mean() < 0.5
+
+
+def test_ids_above_6500_survive_bfloat16(checkpoint, speaker):
+    """Cast along with the rest they would be one and the same: half precision has no 6,561 integers."""
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    half = Flow(networks.build_s3gen(state, CPU).flow, CPU, dtype=torch.bfloat16)
+    prompt, noise = speaker.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
+    ids = [torch.full((1, 20), code) for code in (6559, 6560)]
+    with torch.inference_mode():
+        mels = [half.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for tokens in ids]
+        exact = [speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for tokens in ids]
+    apart = (exact[0] - exact[1]).norm()
+    assert (mels[0] - mels[1]).norm() > 0.5 * apart
+    for near, right in zip(mels, exact, strict=True):
+        assert (near - right).norm() < 0.2 * apart

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tts.chatterbox import weights
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.chatterbox.weights import FILES, Places, find_weights
 from validation.errors import ModelUnavailable
@@ -107,7 +108,7 @@ def edit(directory: Path, name: str, change) -> None:
 
 
 def load(directory: Path) -> Speaker:
-    return Speaker.load(directory, "cpu", "float32", 100, watermark=False)
+    return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
 
 
 T3, S3GEN, VE = weights.T3_WEIGHTS, weights.S3GEN_WEIGHTS, weights.VOICE_ENCODER

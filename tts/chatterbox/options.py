@@ -1,0 +1,19 @@
+"""How a model is to be loaded. No torch in here, so that an engine can be set up before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Values are those of the settings of the same name; `auto` is decided when the device is known."""
+
+    device: str = "auto"
+    dtype: str = "auto"  # of the token model
+    flow_dtype: str = "auto"
+    flow_steps: int = 10  # Euler steps
+    max_tokens: int = 1000  # of a segment
+    slots: int = 1  # requests that share the token model's steps on a GPU
+    watermark: bool = True
+    graphs: bool = True  # captured on a GPU; False runs plain, to compare with
