@@ -5,8 +5,10 @@ UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 PY := .venv/bin/python
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
 export TEXT
+# Where it is set, every process compiles all that it imports, which takes seconds.
+export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test test-fast test-full lint bench race format sync requirements clean
+.PHONY: run test test-fast test-full test-gpu lint bench peer race seams ladder wheelhouse format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
@@ -15,11 +17,14 @@ run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; write
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
-test-fast: sync  ## the tests that need neither torch nor a worker in the SDK
-	$(PY) -m pytest -q -n 2 -m "not chatterbox and not sdk" --ignore=tests/tts/chatterbox
+test-fast: sync  ## every test that needs no torch
+	$(PY) -m pytest -q -n 4 -m "not chatterbox" --ignore=tests/tts/chatterbox
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full
+
+test-gpu: sync  ## what only a CUDA GPU can show
+	$(PY) -m pytest -q -m gpu tests/tts/chatterbox
 
 lint: sync
 	.venv/bin/ruff check .
@@ -28,9 +33,20 @@ lint: sync
 	$(UV) lock --check --quiet
 	if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 
-race: sync  ## against the peer, side by side, in its own environment; minutes; the last line is JSON
+peer: sync  ## the peer's own environment
 	@cd bench/peer && UV_PROJECT_ENVIRONMENT=../../.bench/peer UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
+
+race: peer  ## against the peer, side by side; minutes; the last line is JSON
 	$(PY) -m bench.race $(RACE)
+
+seams: peer  ## the sound where chunks meet, ours and the peer's; minutes; the last line is JSON
+	$(PY) -m bench.seams $(SEAMS)
+
+ladder: sync  ## from upstream to this engine, one ratio per change; minutes; the last line is JSON
+	$(PY) -m bench.ladder $(LADDER)
+
+wheelhouse: sync  ## what a GPU machine without a network lacks, for scripts/gpu
+	$(PY) scripts/wheelhouse
 
 bench: sync  ## what the service costs outside the engine; the last line is JSON
 	$(PY) -m bench.service

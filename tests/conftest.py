@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,19 +11,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
 
 
-STARTS_WORKERS = {"test_fake_runpod", "test_local_modes", "test_on_runpod", "test_readme", "test_sync_test"}
+# xdist gives a process a file at a time: none of these may be left for the end.
+LONG = ("on_runpod", "synthesis", "sync_test", "espeak", "readme", "fake_runpod", "handler", "local_modes", "stages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs torch, and tell xdist what belongs together: one process loads torch, and a file's
-    fixtures (a worker started once) are made once."""
+    """Mark what needs torch, and begin with it and with the long files."""
+    order = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     for item in items:
         if "tests/tts/chatterbox/" in item.path.as_posix():
             item.add_marker("chatterbox")
-        if item.path.stem in STARTS_WORKERS:
-            item.add_marker("sdk")
-        together = "torch" if item.get_closest_marker("chatterbox") else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(together))
+            order[item.path.stem] = -1
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # all that is imported stays; to look through it time and again took a twentieth of the time
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import requests
 from fake_runpod import FINAL, FakeRunPod, Job, Json, WorkerProcess, wait_until, worker_process
 
 import sync_test
+from scripts.speak import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLER = (sys.executable, "handler.py")
@@ -102,11 +104,28 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(log: Path, env: Mapping[str, str], *command: str) -> Iterator[Endpoint]:
+def endpoint(log: Path, env: Mapping[str, str], *command: str, real: bool = False) -> Iterator[Endpoint]:
     """A worker of `command`, handler.py if none; it starts while the caller does something else."""
-    fake = FakeRunPod(poll_s=0.3, enforce_limits=True)
-    with fake, worker_process(command or HANDLER, log, {**fake.worker_env(), **env}, cwd=ROOT) as worker:
-        yield Endpoint(fake, worker)
+    with FakeRunPod(poll_s=0.3, enforce_limits=True) as fake:
+        environ = {**fake.worker_env(), **env}
+        with worker_process(command or HANDLER, log, environ, cwd=ROOT, real=real) as worker:
+            yield Endpoint(fake, worker)
+
+
+@contextmanager
+def local_server(log: Path, env: Mapping[str, str], *command: str) -> Iterator[str]:
+    """The SDK's API server before a worker of `command`, handler.py if none; its address, once it listens."""
+    port = free_port()
+    argv = ("--rp_serve_api", "--rp_api_host=127.0.0.1", f"--rp_api_port={port}")
+    with worker_process([*(command or HANDLER), *argv], log, env, cwd=ROOT) as worker:
+
+        def listens() -> bool:
+            assert worker.process.poll() is None, worker.log_text()
+            with socket() as client:
+                return client.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(listens, 60, worker.log_text)
+        yield f"http://127.0.0.1:{port}"
 
 
 def chatterbox_env(checkpoint: Path) -> dict[str, str]:

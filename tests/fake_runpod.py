@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -21,10 +22,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
+from zygote import Forked
 
 Json = dict[str, Any]
 
@@ -371,7 +374,7 @@ def _no_constant(name: str) -> None:
 class WorkerProcess:
     """A child process and its log, a file: the SDK's ping child would hold a pipe open."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
 
     def terminate(self, timeout_s: float = 10.0) -> int:
@@ -383,23 +386,21 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")
 
 
+_start_program = partial(subprocess.Popen, stderr=subprocess.STDOUT, start_new_session=True)
+
+
 @contextmanager
 def worker_process(
-    command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None
+    command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, real: bool = False
 ) -> Iterator[WorkerProcess]:
-    """Run `command` in this process's environment and `env` on top; what is left of it is killed at the end.
+    """Run `command`, Python and a script, in this process's environment and `env` on top; what is left of it is
+    killed at the end. It is forked from a zygote (not on macOS, whose libraries don't survive that) unless `real`.
 
     It gets a session of its own: the SDK pings from a forked child that would outlive a killed parent.
     """
+    start = _start_program if real or sys.platform != "linux" else Forked
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = start(command, cwd=cwd, env={**os.environ, "PYTHONUNBUFFERED": "1", **env}, stdout=out)
     try:
         yield WorkerProcess(process, log)
     finally:

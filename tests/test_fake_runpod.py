@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-
-from tests.fake_runpod import (
+from fake_runpod import (
     RESULT_LIMIT_BYTES,
     STREAM_EVENT_LIMIT_BYTES,
     FakeRunPod,
@@ -44,7 +43,7 @@ async def handler(job):
     for event in job["input"].get("then", [{"type": "end"}]):
         yield event
 
-runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})
+runpod.serverless.start({"handler": handler, "return_aggregate_stream": True, "concurrency_modifier": lambda now: 4})
 """
 
 
@@ -70,11 +69,11 @@ class Rig:
 
 
 @contextmanager
-def rig(source: str, folder: Path) -> Iterator[Rig]:
+def rig(source: str, folder: Path, poll_s: float = 5.0) -> Iterator[Rig]:
     script = folder / "worker.py"
     script.write_text(source)
     command, log = [sys.executable, str(script)], folder / "log"
-    with FakeRunPod(poll_s=0.5) as fake, worker_process(command, log, fake.worker_env()) as worker:
+    with FakeRunPod(poll_s=poll_s) as fake, worker_process(command, log, fake.worker_env()) as worker:
         yield Rig(fake, worker)
 
 
@@ -233,8 +232,8 @@ def test_wait_says_what_the_job_was_doing(bare: FakeRunPod) -> None:
 
 def test_sigterm_lets_the_running_job_finish_and_ends_the_process(tmp_path: Path) -> None:
     """On exit the SDK waits for its open polls, up to 90 s in production: hence the short `poll_s`."""
-    with rig(DICT_WORKER, tmp_path) as own:
+    with rig(DICT_WORKER, tmp_path, poll_s=0.2) as own:
         job_id = own.fake.submit({"sleep_s": 0.5})
         wait_until(lambda: own.fake.jobs[job_id].status == "IN_PROGRESS")
-        assert own.worker.terminate(timeout_s=5) == 0
+        assert own.worker.terminate() == 0
         assert own.fake.jobs[job_id].status == "COMPLETED"

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from endpoints import HANDLER, ROOT, ask, chatterbox_env
+from endpoints import HANDLER, ROOT, ask, chatterbox_env, local_server
 from fake_runpod import WorkerProcess, worker_process
 from fakes import recording
-
-from scripts.speak import free_port, local_worker
 
 ESPEAK = {"TTS_ENGINE": "espeak"}
 SPEAK = '--test_input={"input": {"text": "Hello there.", "output_format": "opus"}}'
@@ -61,12 +59,14 @@ BAD: dict[str, tuple[dict[str, str], Sequence[str], int, str]] = {
 
 @contextmanager
 def running(cases: dict[str, tuple[dict[str, str], Sequence[str]]], folder: Path) -> Iterator[dict[str, WorkerProcess]]:
-    """A process for each case; all at once, as importing the SDK takes two seconds."""
+    """A process for each case, all at once; that of "espeak" is real."""
     with ExitStack() as stack:
-        yield {
-            name: stack.enter_context(worker_process([*HANDLER, *argv], folder / f"{name}.log", env, cwd=ROOT))
-            for name, (env, argv) in cases.items()
-        }
+
+        def start(name: str, env: dict[str, str], argv: Sequence[str]) -> WorkerProcess:
+            log, real = folder / f"{name}.log", name == "espeak"
+            return stack.enter_context(worker_process([*HANDLER, *argv], log, env, cwd=ROOT, real=real))
+
+        yield {name: start(name, env, argv) for name, (env, argv) in cases.items()}
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +148,14 @@ def test_the_local_servers_refusal_is_one_sentence(servers: dict[str, str], tmp_
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, str]]:
-    ports = {"joined": free_port(), "streamed": free_port()}
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Both are forked; what test_readme runs is a real one."""
+    folder = tmp_path_factory.mktemp("servers")
     with (
-        local_worker(ports["joined"], ESPEAK),
-        local_worker(ports["streamed"], ESPEAK | {"STREAMING": "true"}),
+        local_server(folder / "joined.log", ESPEAK) as joined,
+        local_server(folder / "streamed.log", ESPEAK | {"STREAMING": "true"}) as streamed,
     ):
-        yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        yield {"joined": joined, "streamed": streamed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +168,9 @@ class Chatterbox:
 
 @pytest.fixture(scope="module")
 def chatterbox(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chatterbox]:
-    env = chatterbox_env(checkpoint)
-    port = free_port()
-    with (
-        running({"run": (env, [SPEAK])}, tmp_path_factory.mktemp("chatterbox")) as runs,
-        local_worker(port, env),
-    ):
-        started = Chatterbox(runs["run"], f"http://127.0.0.1:{port}")
+    env, folder = chatterbox_env(checkpoint), tmp_path_factory.mktemp("chatterbox")
+    with running({"run": (env, [SPEAK])}, folder) as runs, local_server(folder / "server.log", env) as server:
+        started = Chatterbox(runs["run"], server)
         cold = ask("--url", started.url, "--no-checks", "--output", str(tmp_path_factory.mktemp("cold") / "speech.wav"))
         assert (cold.status, cold.err) == (0, "")
         yield started

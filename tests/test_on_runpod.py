@@ -28,7 +28,8 @@ from validation import errors
 # With fewer than 3 the SDK counts a waiting job twice, and sleeps for a second before it asks for the next.
 PROMPT = {"MAX_CONCURRENCY": "3"}
 ESPEAK = PROMPT | {"TTS_ENGINE": "espeak"}
-STINGY = ESPEAK | {"MAX_OUTPUT_BYTES": "1000000", "JOB_TIMEOUT_S": "0.1", "WARMUP": "false"}
+STINGY = ESPEAK | {"MAX_OUTPUT_BYTES": "1000000"}
+HASTY = ESPEAK | {"JOB_TIMEOUT_S": "0.1", "WARMUP": "false"}
 FAULTY = ESPEAK | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
 
 # The real handler.py around an engine that fails after its first chunk, if the text is the name of a failure.
@@ -77,7 +78,7 @@ class Pair:
 
 @contextmanager
 def started(folder: Path, kinds: Mapping[str, tuple[dict[str, str], tuple[str, ...]]]) -> Iterator[dict[str, Pair]]:
-    """Both workers of each kind: its environment, its command. All start at once, as importing takes seconds."""
+    """Both workers of each kind: its environment, its command. All start at once."""
     with ExitStack() as stack:
 
         def start(name: str, streaming: str) -> Endpoint:
@@ -99,7 +100,12 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pair]]
     folder = tmp_path_factory.mktemp("light")
     script = folder / "faulty.py"
     script.write_text(FAULTY_WORKER)
-    kinds = {"espeak": (ESPEAK, ()), "stingy": (STINGY, ()), "faulty": (FAULTY, (sys.executable, str(script)))}
+    kinds: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
+        "espeak": (ESPEAK, ()),
+        "stingy": (STINGY, ()),
+        "hasty": (HASTY, ()),
+        "faulty": (FAULTY, (sys.executable, str(script))),
+    }
     with started(folder, kinds) as pairs:
         yield pairs
 
@@ -236,7 +242,7 @@ ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
         {"text": ONE_SENTENCE, "decode_mode": "full", "sample_rate": 48000},
         'the limit is 1000000: ask for output_format "opus"',
     ),
-    ("TIMEOUT", "stingy", {"text": LONG_TEXT, "output_format": "opus"}, "given up after 0.1 s"),
+    ("TIMEOUT", "hasty", {"text": LONG_TEXT, "output_format": "opus"}, "given up after 0.1 s"),
     ("MODEL_UNAVAILABLE", "faulty", {"text": "MODEL_UNAVAILABLE"}, "lacks"),
     ("OUT_OF_MEMORY", "faulty", {"text": "OUT_OF_MEMORY"}, "memory"),
     ("GPU_FAULT", "faulty", {"text": "GPU_FAULT"}, "GPU"),
@@ -344,7 +350,8 @@ def test_a_cancelled_stream_ends_soon_and_the_next_job_is_right(engine: Pair, mo
 
 
 def test_sigterm_lets_the_stream_finish_and_ends_the_worker(tmp_path: Path) -> None:
-    with endpoint(tmp_path / "log", ESPEAK | {"STREAMING": "true", "STREAM_AGGREGATE": "false"}) as own:
+    env = ESPEAK | {"STREAMING": "true", "STREAM_AGGREGATE": "false"}
+    with endpoint(tmp_path / "log", env, real=True) as own:
         own.wait_until_ready()
         job_id = own.fake.submit(HELLO | {"chunk_size": 1})
         wait_until(lambda: bool(own.fake.jobs[job_id].events))

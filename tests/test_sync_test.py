@@ -2,22 +2,22 @@
 
 import base64
 import re
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 import soundfile
+from endpoints import local_server
+from fake_runpod import FakeRunPod, Job, wait_until, worker_process
 
 import sync_test
-from tests.fake_runpod import FakeRunPod, Job, wait_until, worker_process
+from scripts.speak import free_port
 
 # A worker that keeps the contract, with a sine for a voice, and breaks it where a test's fields ask it to.
 WORKER = """
@@ -83,7 +83,7 @@ async def streamed(job):
     for index in range(4):
         part = base64.b64encode(data[index * step:][:step]).decode()
         yield {"type": "audio", "index": index, "audio": part}
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(asked.get("pause_s", 0.02))
     del reply["audio"]
     if asked.get("fails_late"):
         yield {"error": asked["fails_late"]}
@@ -126,7 +126,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """The same script four ways; all start at once, as importing the SDK takes two seconds."""
+    """The same script four ways."""
 
     joined: FakeRunPod
     streaming: FakeRunPod
@@ -141,50 +141,23 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     script.write_text(WORKER)
     with ExitStack() as stack:
 
-        def start(kind: str, env: dict[str, str], *argv: str) -> None:
-            log = folder / f"{kind}{len(argv)}.log"
-            stack.enter_context(worker_process([sys.executable, str(script), kind, *argv], log, env))
-
         def endpoint(kind: str) -> FakeRunPod:
-            fake = stack.enter_context(FakeRunPod(poll_s=0.5))
-            start(kind, fake.worker_env())
+            fake = stack.enter_context(FakeRunPod(poll_s=5.0))
+            command, log = [sys.executable, str(script), kind], folder / f"{kind}.log"
+            stack.enter_context(worker_process(command, log, fake.worker_env()))
             return fake
 
-        def local_server(kind: str) -> str:
-            port = free_port()
-            start(
-                kind,
-                {"RUNPOD_LOG_LEVEL": "INFO"},
-                "--rp_serve_api",
-                "--rp_api_host=127.0.0.1",
-                f"--rp_api_port={port}",
-            )
-            return f"http://127.0.0.1:{port}"
+        def local(kind: str) -> str:
+            log, env = folder / f"local-{kind}.log", {"RUNPOD_LOG_LEVEL": "INFO"}
+            return stack.enter_context(local_server(log, env, sys.executable, str(script), kind))
 
-        yield Rig(endpoint("joined"), endpoint("stream"), local_server("joined"), local_server("stream"))
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        yield Rig(endpoint("joined"), endpoint("stream"), local("joined"), local("stream"))
 
 
 def awake(fake: FakeRunPod) -> FakeRunPod:
     if not fake.jobs:
         fake.wait(fake.submit({"text": "Wake up."}), timeout_s=20)
     return fake
-
-
-def served(url: str) -> str:
-    def answers() -> bool:
-        with suppress(requests.ConnectionError):
-            return requests.get(f"{url}/openapi.json", timeout=5).ok
-        return False
-
-    wait_until(answers, timeout_s=20)
-    return url
 
 
 @pytest.fixture
@@ -203,12 +176,12 @@ def streaming(rig: Rig) -> FakeRunPod:
 
 @pytest.fixture
 def local_joined(rig: Rig) -> str:
-    return served(rig.local_joined)
+    return rig.local_joined
 
 
 @pytest.fixture
 def local_streaming(rig: Rig) -> str:
-    return served(rig.local_streaming)
+    return rig.local_streaming
 
 
 def last_job(fake: FakeRunPod) -> Job:
@@ -287,7 +260,7 @@ def test_a_slow_job_is_followed_through_status(
 
 
 def test_a_stream_is_written_as_it_grows(client: Client, streaming: FakeRunPod, tmp_path: Path) -> None:
-    ran = client("--stream", "--no-checks", at=streaming)
+    ran = client("--stream", "--no-checks", "--param", "pause_s=0.15", at=streaming)
     job = last_job(streaming)
     assert (ran.status, ran.err, job.door) == (0, "", "run"), ran.out
     chunks_s = [float(at) for at in re.findall(r"([\d.]+) s  chunk \d: \d+ bytes", ran.out)]
@@ -338,8 +311,8 @@ def test_a_streaming_endpoint_passes_through_either_door(
         ('output={"seed": 1}', "FAIL  1 generate speech from text: the reply has no sample_rate; "),
     ],
 )
-def test_a_broken_promise_fails_its_check(client: Client, joined: FakeRunPod, param: str, verdict: str) -> None:
-    ran = client("--param", param, at=joined)
+def test_a_broken_promise_fails_its_check(client: Client, local_joined: str, param: str, verdict: str) -> None:
+    ran = client("--url", local_joined, "--param", param)
     assert ran.status == 1
     assert verdict in ran.out
     assert len(ran.verdicts) == 4
