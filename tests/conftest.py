@@ -7,12 +7,18 @@ import os
 from pathlib import Path
 
 import pytest
+import zygote
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
 
 
 # xdist gives a process a file at a time: none of these may be left for the end.
 LONG = ("on_runpod", "synthesis", "sync_test", "espeak", "readme", "fake_runpod", "handler", "local_modes", "stages")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        zygote.address()  # one for all of xdist's processes, which inherit where it listens
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,11 +18,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 # What the SDK and the handler import of others. One left out costs time, no more.
 SLOW = (
@@ -30,6 +31,7 @@ SLOW = (
     *("pydantic", "requests", "soundfile", "soxr", "tomlkit", "tqdm_loggable.auto", "uvicorn"),
 )
 MAX_MESSAGE_BYTES = 1 << 17
+ADDRESS = "TESTS_ZYGOTE"
 
 
 class Forked:
@@ -40,10 +42,10 @@ class Forked:
 
     def __init__(self, command: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], stdout: IO[bytes]) -> None:
         self._command = command
-        self._keeper, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._keeper.connect(address())
         request = {"argv": command[1:], "cwd": str(cwd or Path.cwd()), "environ": dict(env)}
-        with theirs:
-            socket.send_fds(_zygote(), [json.dumps(request).encode()], [theirs.fileno(), stdout.fileno()])
+        socket.send_fds(self._keeper, [json.dumps(request).encode()], [stdout.fileno()])
         self.pid = int(self._keeper.recv(MAX_MESSAGE_BYTES))
         self.returncode: int | None = None
 
@@ -68,50 +70,60 @@ class Forked:
 
 
 @cache
-def _zygote() -> socket.socket:
-    """The way to this process's zygote, which ends when it is closed."""
-    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+def address() -> str:
+    """Where the zygote listens: one that this process has inherited, or else has started, and ends when it ends."""
+    if ADDRESS in os.environ:
+        return os.environ[ADDRESS]
+    folder = tempfile.TemporaryDirectory()
     # One thread, as NumPy's others would not survive a fork; and no place to import from that a worker may lack.
     environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    with theirs:
-        process = subprocess.Popen([sys.executable, "-u", __file__], stdin=theirs, env=environ, start_new_session=True)
-    atexit.register(process.wait)
-    atexit.register(ours.close)
-    return ours
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"{folder.name}/zygote")
+    listener.listen()
+    with listener:
+        command = [sys.executable, "-u", __file__, str(listener.fileno())]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=environ, pass_fds=[listener.fileno()], start_new_session=True
+        )
+    atexit.register(folder.cleanup)
+    atexit.register(process.communicate)
+    return os.environ.setdefault(ADDRESS, f"{folder.name}/zygote")
 
 
 def main() -> None:
-    """Fork for each request that comes in through stdin, until that is closed."""
+    """Fork for each connection, until stdin is closed."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    while listener in select.select([0, listener], [], [])[0]:
+        if "cpuinfo" not in sys.modules:
+            prepare()
+        connection, _ = listener.accept()
+        with connection:
+            if os.fork() == 0:
+                listener.close()
+                keep(connection)
+
+
+def prepare() -> None:
     for name in SLOW:
         import_module(name)
     sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not asked"}  # it takes a second; the SDK prints it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
     gc.freeze()  # so that a worker's end is not spent on looking through all of it
-    requests = socket.socket(fileno=os.dup(0))
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has but the thread that forks"
-    while True:
-        request, fds, *_ = socket.recv_fds(requests, MAX_MESSAGE_BYTES, 2)
-        if not request:
-            return
-        if os.fork() == 0:
-            requests.close()
-            keep(*fds, **json.loads(request))
-        for fd in fds:
-            os.close(fd)
 
 
-def keep(answers_fd: int, log_fd: int, **request: Any) -> NoReturn:
+def keep(connection: socket.socket) -> NoReturn:
     """Fork the worker, which tells its pid; and tell its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with socket.socket(fileno=answers_fd) as answers:
-        pid = os.fork()
-        if pid == 0:
-            os.setsid()
-            answers.send(str(os.getpid()).encode())
-            answers.close()
-            become(log_fd, **request)
-        _, status = os.waitpid(pid, 0)
-        answers.send(str(os.waitstatus_to_exitcode(status)).encode())
+    request, (log_fd,), *_ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        connection.send(str(os.getpid()).encode())
+        connection.close()
+        become(log_fd, **json.loads(request))
+    _, status = os.waitpid(pid, 0)
+    connection.send(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 
