@@ -2,6 +2,7 @@
 
     RUNPOD_API_KEY=… RUNPOD_ENDPOINT_ID=… python sync_test.py --text "Hello." [--stream]
     python sync_test.py --url http://localhost:8000      # beside `python handler.py --rp_serve_api`
+    python sync_test.py --list-voices                    # or --add-voice NAME --clone FILE, --delete-voice NAME
 
 It knows the worker's contract and RunPod's HTTP API, but not the worker's code, nor which engine speaks.
 Exit status: 0 all is well, 1 the job or a check failed, 2 the endpoint could not be asked.
@@ -28,8 +29,20 @@ TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a
 RUNSYNC_WAIT_MS = 5_000  # then the answer is IN_QUEUE or IN_PROGRESS, and there is progress to show
 STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
 SILENCE_PEAK = 0.001  # -60 dBFS
-CONTAINERS = {"wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
-TOLERANCE_S = {"wav": (-0.001, 0.001), "opus": (-0.05, 0.05), "mp3": (-0.05, 0.05)}  # decoded minus claimed
+CONTAINERS = {
+    "wav": ("WAV", "PCM_16"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "flac": ("FLAC", "PCM_16"),
+    "pcm_s16le": ("RAW", "PCM_16"),
+    "mulaw": ("WAV", "ULAW"),
+    "alaw": ("WAV", "ALAW"),
+}
+SUFFIXES = {"pcm_s16le": "pcm", "mulaw": "wav", "alaw": "wav"}  # of the others it is their name
+TOLERANCE_S = dict.fromkeys(CONTAINERS, (-0.001, 0.001)) | {
+    "opus": (-0.05, 0.05),
+    "mp3": (-0.05, 0.05),
+}  # decoded minus claimed
 STREAMED_TOLERANCE_S = TOLERANCE_S | {"mp3": (-0.001, 0.131)}  # its header can't carry the padding's length
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 REFUSALS = {
@@ -229,11 +242,14 @@ def speech_faults(spoken: Spoken) -> list[str]:
 def file_faults(spoken: Spoken) -> list[str]:
     """The file, decoded, against what the reply claims and the request asked for."""
     reply, asked = spoken.reply, spoken.asked_format
+    raw: Json = {}
+    if asked == "pcm_s16le":  # has no header to tell
+        raw = {"format": "RAW", "subtype": "PCM_16", "samplerate": reply.get("sample_rate", 0), "channels": 1}
     try:
-        info = soundfile.info(spoken.path)
-        samples, rate_hz = soundfile.read(spoken.path, dtype="float32")
-    except soundfile.LibsndfileError as exc:
-        return [f"{spoken.path} does not decode: {exc.error_string}"]
+        with soundfile.SoundFile(spoken.path, **raw) as info:
+            samples, rate_hz = info.read(dtype="float32"), info.samplerate
+    except (soundfile.LibsndfileError, ValueError, TypeError) as exc:
+        return [f"{spoken.path} does not decode: {getattr(exc, 'error_string', exc)}"]
     over_s = len(samples) / rate_hz - (reply.get("duration") or math.nan)
     low_s, high_s = (STREAMED_TOLERANCE_S if reply.get("type") == "end" else TOLERANCE_S)[asked]
     claims = (
@@ -321,33 +337,95 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--url", help="the SDK's local server instead, such as http://localhost:8000")
     add("--api-base", default="https://api.runpod.ai/v2", help="the production API (%(default)s)")
     add("--text", default=TEXT)
+    add("--text-file", type=Path, metavar="FILE", help="speak what a file says instead")
+    add("--as-written", action="store_true", help="leave numbers, dates and signs in the text to the model")
+    add(
+        "--say",
+        action="append",
+        default=[],
+        metavar="WORD=RESPELLING",
+        help="how a word is to be said; may be repeated",
+    )
+    add("--speed", type=float, metavar="X", help="0.5 to 2; the pitch stays")
     add("--voice", help="one of the endpoint's predefined voices")
     add("--clone", type=Path, metavar="FILE", help="a recording of the voice to speak with")
+    add("--clone-url", metavar="URL", help="the address of one, which the endpoint fetches")
     add("--format", choices=list(CONTAINERS), default="wav")
     add("--rate", type=int, metavar="HZ", help="the sample rate")
+    add("--bitrate", type=int, metavar="KBPS", help="of opus or mp3")
     add("--output", type=Path, metavar="FILE", help="where to save the audio (output.<format>)")
     add("--stream", action="store_true", help="read /stream; for endpoints started with STREAMING=true")
     add("--timeout", type=float, default=600.0, metavar="S", help="give up after this long (%(default)g)")
     add("--param", action="append", default=[], metavar="KEY=VALUE", help="any other field, as JSON or text")
     add("--max-rtf", type=float, default=1.0, metavar="X", help="the real-time factor to demand (%(default)g)")
     add("--no-checks", action="store_true", help="only speak, save and verify the file")
+    library = parser.add_mutually_exclusive_group()
+    library.add_argument("--list-voices", action="store_true", help="show the endpoint's voices, speak nothing")
+    library.add_argument("--add-voice", metavar="NAME", help="keep the recording of --clone or --clone-url as a voice")
+    library.add_argument("--delete-voice", metavar="NAME")
     return parser.parse_args(argv)
 
 
 def request_input(options: argparse.Namespace) -> Json:
     """The job's input: the named options, then every --param."""
-    job_input = {"operation": "tts", "text": options.text, "output_format": options.format}
-    optional = {"voice": options.voice, "sample_rate": options.rate}
-    job_input |= {name: value for name, value in optional.items() if value is not None}
-    if options.clone:
-        reference = base64.b64encode(options.clone.read_bytes()).decode()
-        job_input |= {"voice_mode": "clone", "reference_audio": reference}
+    job_input = library_input(options) or tts_input(options)
     for param in options.param:
-        name, equals, value = param.partition("=")
-        if not equals or name in job_input:
-            raise Trouble(f"--param {param}: give KEY=VALUE, for a field that no other option has set.")
+        name, value = pair("--param", param)
+        if name in job_input:
+            raise Trouble(f"--param {param}: no, another option has set it.")
         job_input[name] = json_or_text(value)
     return job_input
+
+
+def tts_input(options: argparse.Namespace) -> Json:
+    text = options.text_file.read_text(encoding="utf-8") if options.text_file else options.text
+    optional = {
+        "voice": options.voice,
+        "speed": options.speed,
+        "sample_rate": options.rate,
+        "bitrate_kbps": options.bitrate,
+        "normalize_text": False if options.as_written else None,
+        "pronunciations": dict(pair("--say", item) for item in options.say) or None,
+    }
+    clone = {"voice_mode": "clone", **reference(options)} if options.clone or options.clone_url else {}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {"operation": "tts", "text": text, "output_format": options.format, **given, **clone}
+
+
+def library_input(options: argparse.Namespace) -> Json:
+    """The job of an option that speaks nothing; empty without one."""
+    if options.add_voice:
+        return {"operation": "voice_add", "voice": options.add_voice, **reference(options)}
+    if options.delete_voice:
+        return {"operation": "voice_delete", "voice": options.delete_voice}
+    return {"operation": "voices"} if options.list_voices else {}
+
+
+def reference(options: argparse.Namespace) -> Json:
+    if options.clone_url:
+        return {"reference_audio_url": options.clone_url}
+    if options.clone:
+        return {"reference_audio": base64.b64encode(options.clone.read_bytes()).decode()}
+    raise Trouble("--add-voice needs a recording: give --clone or --clone-url.")
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name):
+        raise Trouble(f"{option} {text}: give it as NAME=VALUE.")
+    return name, value
+
+
+def print_library(reply: Json) -> None:
+    voices = reply.get("voices") or ([reply["voice"]] if isinstance(reply.get("voice"), dict) else [])
+    for voice in voices:
+        length = f"{voice['reference_duration']:.1f} s" if voice.get("reference_duration") else "–"
+        rest = "  ".join(filter(None, ["default" if voice.get("default") else "", voice.get("description")]))
+        print(f"  {voice.get('name', ''):<24} {voice.get('language', ''):<8} {length:>8}  {rest}".rstrip())
+    if reply.get("deleted"):
+        print(f"  {reply.get('voice')} is deleted")
+    for warning in reply.get("warnings", []):
+        print(f"  note: {warning}")
 
 
 def door_for(options: argparse.Namespace, environ: Mapping[str, str], session: requests.Session) -> Door:
@@ -361,10 +439,14 @@ def door_for(options: argparse.Namespace, environ: Mapping[str, str], session: r
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    path = options.output or Path(f"output.{options.format}")
+    path = options.output or Path(f"output.{SUFFIXES.get(options.format, options.format)}")
     with requests.Session() as session:
-        door = door_for(options, environ, session)
-        spoken = speak(door, request_input(options), path, Watch(options.timeout), options.stream)
+        door, watch, job_input = door_for(options, environ, session), Watch(options.timeout), request_input(options)
+        if job_input["operation"] != "tts":
+            *_, reply = (run_stream if options.stream else run_sync)(door, job_input, watch)
+            print_library(reply)
+            return 0
+        spoken = speak(door, job_input, path, watch, options.stream)
         print_table(spoken)
         spoken = replace(spoken, max_rtf=options.max_rtf)
         return 0 if passed(spoken, only_saved=options.no_checks) else 1

@@ -24,13 +24,18 @@ WORKER = """
 import asyncio, base64, io, json, sys
 import numpy, runpod, soundfile
 
-TYPES = {"wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+TYPES = {
+    "wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"), "flac": ("FLAC", "PCM_16"),
+    "pcm_s16le": ("RAW", "PCM_16"), "mulaw": ("WAV", "ULAW"), "alaw": ("WAV", "ALAW"),
+}
+LIBRARY = ("voices", "voice_add", "voice_delete")
+VOICE = {"name": "anna", "language": "de", "reference_duration": 7.5, "default": False, "description": "calm"}
 errors_to_come = []  # what the next jobs get instead of being validated; null is no error
 
 def error_in(asked):
     if errors_to_come:
         return errors_to_come.pop(0)
-    if asked.get("operation", "tts") != "tts":
+    if asked.get("operation", "tts") not in ("tts", *LIBRARY):
         return "UNKNOWN_OPERATION: sing is not an operation; known: info, tts, voices"
     if asked.get("temperature", 0.8) > 2.0:
         return "INVALID_INPUT: temperature must be at most 2.0 (got 3.5)"
@@ -44,6 +49,13 @@ def sound(asked, name, rate_hz, duration_s):
     file, (container, subtype) = io.BytesIO(), TYPES[name]
     soundfile.write(file, channels, rate_hz, format=container, subtype=subtype)
     return file.getvalue()
+
+def library(asked):
+    if asked["operation"] == "voices":
+        return {"operation": "voices", "voices": [VOICE, VOICE | {"name": "default", "reference_duration": None}]}
+    if asked["operation"] == "voice_delete":
+        return {"operation": "voice_delete", "voice": asked["voice"], "deleted": True}
+    return {"operation": "voice_add", "voice": VOICE | {"name": asked["voice"]}, "warnings": ["it is short"]}
 
 def reply_to(asked):
     name, rate_hz, duration_s = asked.get("output_format", "wav"), asked.get("sample_rate", 24000), 1.5
@@ -67,6 +79,8 @@ async def joined(job):
         return {"error": error, "error_code": error.split(":")[0]}
     if "raise" in asked:
         raise RuntimeError(asked["raise"])
+    if asked.get("operation") in LIBRARY:
+        return library(asked)
     await asyncio.sleep(asked.get("sleep_s", 0))
     return asked["output"] if "output" in asked else reply_to(asked)[1]
 
@@ -75,6 +89,9 @@ async def streamed(job):
     if error := error_in(asked):
         yield {"type": "error", "detail": {"error": error, "error_code": error.split(":")[0]}}
         yield {"error": json.dumps({"error": error})}
+    if asked.get("operation") in LIBRARY:
+        yield {"type": "end", **library(asked)}
+        return
     data, reply = reply_to(asked)
     if asked.get("output_format", "wav") == "wav":
         unknown_size = bytes([255] * 4)
@@ -197,11 +214,15 @@ def assert_trouble(ran: Ran, status: int, sentence: str) -> None:
 # What it does when all is well.
 
 
-@pytest.mark.parametrize("name", ["wav", "opus", "mp3"])
+@pytest.mark.parametrize("name", sync_test.CONTAINERS)
 def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRunPod, name: str) -> None:
     ran = client("--format", name, at=joined)
     assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
-    assert soundfile.info(f"output.{name}").duration == pytest.approx(1.5, abs=0.05)
+    saved = Path(f"output.{sync_test.SUFFIXES.get(name, name)}")
+    if name == "pcm_s16le":
+        assert saved.stat().st_size == 2 * 36_000
+    else:
+        assert soundfile.info(saved).duration == pytest.approx(1.5, abs=0.05)
     for row in [
         "duration     1.5 s",
         "0.09 s at the worker",
@@ -210,6 +231,47 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
         "seed         17",
     ]:
         assert row in ran.out
+
+
+def test_a_text_comes_from_a_file_and_is_read_as_asked(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Fünf.\n", encoding="utf-8")
+    how = ["--say", "SQL=sequel", "--say", "a=b=c", "--speed", "1.5", "--as-written", "--bitrate", "24"]
+    client("--text-file", "text.txt", *how, "--clone-url", "https://a.example/b", "--no-checks", at=joined)
+    assert last_job(joined).input == {
+        "operation": "tts",
+        "text": "Fünf.\n",
+        "output_format": "wav",
+        "speed": 1.5,
+        "bitrate_kbps": 24,
+        "normalize_text": False,
+        "pronunciations": {"SQL": "sequel", "a": "b=c"},
+        "voice_mode": "clone",
+        "reference_audio_url": "https://a.example/b",
+    }
+
+
+def test_voices_are_listed_added_and_deleted(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
+    ran = client("--list-voices", at=joined)
+    assert (ran.status, ran.err) == (0, "")
+    assert re.search(r"^  anna +de +7\.5 s  calm$", ran.out, re.M)
+    assert re.search(r"^  default +de +–  calm$", ran.out, re.M)
+    (tmp_path / "me.wav").write_bytes(b"RIFF...")
+    ran = client("--add-voice", "me", "--clone", "me.wav", "--param", "replace=true", at=joined)
+    assert last_job(joined).input == {
+        "operation": "voice_add",
+        "voice": "me",
+        "reference_audio": base64.b64encode(b"RIFF...").decode(),
+        "replace": True,
+    }
+    assert "note: it is short" in ran.out
+    assert "me is deleted" in client("--delete-voice", "me", at=joined).out
+    assert_trouble(
+        client("--add-voice", "me", at=joined), 2, "--add-voice needs a recording: give --clone or --clone-url."
+    )
+
+
+def test_voices_are_listed_by_a_streaming_endpoint_too(client: Client, streaming: FakeRunPod) -> None:
+    assert "anna" in client("--list-voices", "--stream", at=streaming).out
 
 
 def test_no_checks_is_one_job(client: Client, joined: FakeRunPod) -> None:
@@ -416,10 +478,18 @@ def test_no_key_and_no_endpoint(client: Client) -> None:
     assert_trouble(client(), 2, "Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
 
 
-@pytest.mark.parametrize("param", ["seed", "text=other"])
-def test_a_param_that_says_nothing_or_twice(client: Client, joined: FakeRunPod, param: str) -> None:
-    sentence = f"--param {param}: give KEY=VALUE, for a field that no other option has set."
-    assert_trouble(client("--param", param, at=joined), 2, sentence)
+@pytest.mark.parametrize(
+    ("option", "given", "sentence"),
+    [
+        ("--param", "seed", "--param seed: give it as NAME=VALUE."),
+        ("--say", "=sequel", "--say =sequel: give it as NAME=VALUE."),
+        ("--param", "text=other", "--param text=other: no, another option has set it."),
+    ],
+)
+def test_a_pair_that_says_nothing_or_twice(
+    client: Client, joined: FakeRunPod, option: str, given: str, sentence: str
+) -> None:
+    assert_trouble(client(option, given, at=joined), 2, sentence)
 
 
 def test_files_that_are_not_there(client: Client, joined: FakeRunPod) -> None:
