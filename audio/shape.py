@@ -1,21 +1,13 @@
-"""The clip's outline: fades at its edges, crossfades at its seams, its level. All of them stages.
+"""The clip's outline: fades at its edges, crossfades at its seams. A stage.
 
 It does not know what a segment says; it is told only where one ends.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
 
-from audio.pcm import EMPTY, INT16_SCALE, Samples, from_dbfs, peak_dbfs, rms_dbfs
-from audio.stages import Stage
-
-PEAK_TARGET_DBFS = -1.0
-RMS_TARGET_DBFS = -20.0
-SILENCE_DBFS = 20.0 * math.log10(0.5 / INT16_SCALE)  # what 16 bits round to nothing is not amplified
+from audio.pcm import EMPTY, Samples
 
 
 class Seams:
@@ -98,62 +90,6 @@ class Seams:
         return out
 
 
-class PeakNormalizer:
-    """One gain for the whole clip, so that its peak is at `target_dbfs`. Silence stays silence."""
-
-    hold_back_s = math.inf
-
-    def __init__(self, target_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        self.target_dbfs = target_dbfs
-        self._pieces: list[Samples] = []
-
-    def push(self, samples: Samples) -> Samples:
-        self._pieces.append(samples)
-        return EMPTY
-
-    def flush(self) -> Samples:
-        clip = np.concatenate([EMPTY, *self._pieces])
-        peak = peak_dbfs(clip)
-        return clip if peak < SILENCE_DBFS else _amplified(clip, self.target_dbfs - peak)
-
-
-class RmsNormalizer:
-    """One gain for the whole clip, so that its RMS is at `target_dbfs`, or as near as its peak allows.
-
-    No sample passes `peak_limit_dbfs`: the gain is lowered for it, as compression would change the voice.
-    `shortfall_db` then tells, after flush, by how much the target was missed.
-    """
-
-    hold_back_s = math.inf
-
-    def __init__(self, target_dbfs: float = RMS_TARGET_DBFS, peak_limit_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        self.target_dbfs = target_dbfs
-        self.peak_limit_dbfs = peak_limit_dbfs
-        self.shortfall_db = 0.0
-        self._pieces: list[Samples] = []
-
-    def push(self, samples: Samples) -> Samples:
-        self._pieces.append(samples)
-        return EMPTY
-
-    def flush(self) -> Samples:
-        clip = np.concatenate([EMPTY, *self._pieces])
-        peak = peak_dbfs(clip)
-        if peak < SILENCE_DBFS:
-            return clip
-        wanted_db = self.target_dbfs - rms_dbfs(clip)
-        gain_db = min(wanted_db, self.peak_limit_dbfs - peak)
-        self.shortfall_db = wanted_db - gain_db
-        return _amplified(clip, gain_db)
-
-
 def _rise(length: int) -> Samples:
     """A raised cosine from 0 to 1; it and its mirror image add up to 1."""
     return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))).astype(np.float32)
-
-
-def _amplified(clip: Samples, gain_db: float) -> Samples:
-    return clip * np.float32(from_dbfs(gain_db))
-
-
-NORMALIZERS: dict[str, Callable[[], Stage]] = {"peak": PeakNormalizer, "rms": RmsNormalizer}

@@ -1,8 +1,7 @@
-"""Fades, seams and levels."""
+"""Fades and seams."""
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.pcm import EMPTY, Samples, from_dbfs, peak_dbfs, rms_dbfs
-from audio.shape import NORMALIZERS, PeakNormalizer, RmsNormalizer, Seams
-from audio.stages import Stage
+from audio.pcm import EMPTY, Samples
+from audio.shape import Seams
 
 RATE_HZ = 1_000
 FADE_S = 0.02
@@ -29,10 +27,6 @@ def speak(seams: Seams, segments: list[Samples]) -> Samples:
         out.append(seams.push(segment))
         seams.join()
     return np.concatenate([*out, seams.flush()])
-
-
-def through(stage: Stage, clip: Samples) -> Samples:
-    return np.concatenate([stage.push(clip[:100]), stage.push(clip[100:]), stage.flush()])
 
 
 def rise(length: int) -> np.ndarray:
@@ -135,53 +129,3 @@ def test_what_was_pushed_is_left_as_it_was() -> None:
     segment = level(0.5, 100)
     speak(Seams(FADE_S, RATE_HZ), [segment, segment])
     assert np.array_equal(segment, level(0.5, 100))
-
-
-# --- levels ---------------------------------------------------------------------------------------
-
-
-def voice(crest: float) -> Samples:
-    """A tone with one peak, `crest` times as high."""
-    clip = 0.01 * np.sin(2 * np.pi * np.arange(2_400) / 24)
-    clip[1_000] = 0.01 * crest
-    return clip.astype(np.float32)
-
-
-def test_peak_is_reached() -> None:
-    for gain in (0.001, 1.0, 90.0):
-        assert peak_dbfs(through(PeakNormalizer(), gain * voice(2))) == pytest.approx(-1.0, abs=0.01)
-
-
-def test_rms_is_reached_where_the_peaks_allow() -> None:
-    for gain in (0.1, 1.0, 90.0):
-        stage = RmsNormalizer()
-        assert rms_dbfs(through(stage, gain * voice(2))) == pytest.approx(-20.0, abs=0.01)
-        assert stage.shortfall_db == 0.0
-
-
-def test_rms_gives_way_to_the_peak_limit_and_says_by_how_much() -> None:
-    stage = RmsNormalizer()
-    out = through(stage, voice(30))
-    assert peak_dbfs(out) == pytest.approx(-1.0, abs=0.01)
-    assert stage.shortfall_db > 3.0
-    assert rms_dbfs(out) == pytest.approx(-20.0 - stage.shortfall_db, abs=0.01)
-
-
-def test_one_gain_for_the_whole_clip() -> None:
-    clip = voice(30)
-    out = through(RmsNormalizer(), clip)
-    assert np.allclose(out / out[1_000], clip / clip[1_000], atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NORMALIZERS)
-def test_silence_stays_silence(name: str) -> None:
-    """Also what 16 bits would round to nothing: 90 dB of gain would make it a roar."""
-    for clip in (EMPTY, level(0.0, 500), level(0.4 / 32768, 500)):
-        assert np.array_equal(through(NORMALIZERS[name](), clip), clip)
-        assert NORMALIZERS[name]().hold_back_s == math.inf
-
-
-def test_other_targets() -> None:
-    out = through(RmsNormalizer(target_dbfs=-30.0, peak_limit_dbfs=-10.0), voice(2))
-    assert rms_dbfs(out) == pytest.approx(-30.0, abs=0.01)
-    assert np.max(np.abs(through(PeakNormalizer(-6.0), voice(2)))) == pytest.approx(from_dbfs(-6.0), rel=1e-3)

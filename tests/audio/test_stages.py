@@ -16,17 +16,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio.encode import ENCODERS, MP3_DELAY_SAMPLES, WAV_HEADER
+from audio.edges import Edges
+from audio.encode import ENCODERS
+from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS
+from audio.libav_encode import MP3_DELAY_SAMPLES
+from audio.limiter import Limiter
 from audio.pcm import EMPTY, Samples
 from audio.resample import Resampler
-from audio.shape import NORMALIZERS, Seams
+from audio.shape import Seams
 from audio.stages import Chain, Stage
+from audio.tempo import Tempo
 
 CLIP_S = 0.5
 FADE_S = 0.02
 JOINS_S = (0.12, 0.13, 0.3, 0.3, 0.35)  # a segment shorter than a fade, and an empty one, among them
 CHAIN_HZ = 16_000
-RATES_HZ = (16_000, 22_050, 24_000, 44_100, 48_000)
+RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+FLAC_SYNC = b"\xff\xf8"
 FROM_HZ = (8_000, 22_050, 24_000, 192_000)  # engines' rates, and references' extremes
 
 
@@ -90,12 +96,17 @@ def seams_due_s(rate_hz: int, pushed: int) -> float:
     return (seams.segment_spans()[current][0] + pushed - starts[current]) / rate_hz
 
 
+def sped_due_s(rate_hz: int, speed: float, pushed: int) -> float:
+    return pushed / rate_hz / speed
+
+
 def samples_s(rate_hz: int, out: Samples) -> float:
     return len(out) / rate_hz
 
 
-def wav_s(rate_hz: int, out: bytes) -> float:
-    return max(0, len(out) - WAV_HEADER.size) / 2 / rate_hz
+def pcm_s(bytes_per_sample: int, rate_hz: int, out: bytes) -> float:
+    body = out[out.index(b"data") + 8 :] if out.startswith(b"RIFF") else out
+    return len(body) / bytes_per_sample / rate_hz
 
 
 def opus_s(rate_hz: int, out: bytes) -> float:
@@ -115,7 +126,27 @@ def mp3_s(rate_hz: int, out: bytes) -> float:
     return max(0, samples - MP3_DELAY_SAMPLES) / rate_hz
 
 
-HEARD: dict[str, Callable[[int, bytes], float]] = {"wav": wav_s, "opus": opus_s, "mp3": mp3_s}
+def flac_s(rate_hz: int, out: bytes) -> float:
+    """By a bare decoder too: libav's parser is not sure of a frame before ten more have come, or the end."""
+    if (start := out.find(FLAC_SYNC)) < 0:
+        return 0.0
+    decoder = cast(av.AudioCodecContext, av.AudioCodecContext.create("flac", "r"))
+    decoder.extradata = out[8 : 8 + 34]  # STREAMINFO
+    packets = list(decoder.parse(out[start:]))
+    while rest := decoder.parse(b""):
+        packets += rest
+    return sum(frame.samples for packet in packets for frame in decoder.decode(packet)) / rate_hz
+
+
+HEARD: dict[str, Callable[[int, bytes], float]] = {
+    "wav": partial(pcm_s, 2),
+    "pcm_s16le": partial(pcm_s, 2),
+    "mulaw": partial(pcm_s, 1),
+    "alaw": partial(pcm_s, 1),
+    "opus": opus_s,
+    "mp3": mp3_s,
+    "flac": flac_s,
+}
 
 
 def shaping_chain(in_hz: int) -> Stage:
@@ -134,7 +165,20 @@ def stage_cases() -> Iterator[Case]:
         yield Case(f"chain-{rate_hz}", rate_hz, chain, partial(samples_s, CHAIN_HZ), due)
     yield Case("no-fade", 24_000, partial(Seams, 0.0, 24_000), partial(samples_s, 24_000))
     for name, normalizer in NORMALIZERS.items():
-        yield Case(name, 24_000, normalizer, None)
+        yield Case(name, 24_000, partial(normalizer, 24_000), None)
+    yield from level_and_tempo_cases()
+
+
+def level_and_tempo_cases() -> Iterator[Case]:
+    for rate_hz in (8_000, 22_050, 48_000):
+        heard = partial(samples_s, rate_hz)
+        yield Case(f"limiter-{rate_hz}", rate_hz, partial(Limiter, rate_hz, -12.0), heard)
+        yield Case(f"edges-{rate_hz}", rate_hz, partial(Edges, rate_hz, 0.01, 0.02, max_cut_s=0.06), heard)
+        for name, normalizer in STREAMED_NORMALIZERS.items():
+            yield Case(f"streamed-{name}-{rate_hz}", rate_hz, partial(normalizer, rate_hz), heard)
+        for speed in (0.5, 0.9, 1.0, 1.25, 2.0):
+            due = partial(sped_due_s, rate_hz, speed)
+            yield Case(f"tempo-{speed:g}-{rate_hz}", rate_hz, partial(Tempo, speed, rate_hz), heard, due)
 
 
 def encoder_cases() -> Iterator[Case]:
@@ -143,6 +187,10 @@ def encoder_cases() -> Iterator[Case]:
             heard, make = partial(HEARD[name], rate_hz), partial(audio_format.encoder, rate_hz)
             yield Case(f"{name}-{rate_hz}-streamed", rate_hz, partial(make, joined=False), heard)
             yield Case(f"{name}-{rate_hz}-joined", rate_hz, partial(make, joined=True), None, seal=True)
+        for rate_hz in (8_000, 48_000) if audio_format.bit_rates else ():
+            for kbps in (audio_format.bitrates_kbps(rate_hz)[0], audio_format.bitrates_kbps(rate_hz)[-1]):
+                make = partial(audio_format.encoder, rate_hz, joined=False, bitrate_kbps=kbps)
+                yield Case(f"{name}-{rate_hz}-{kbps}", rate_hz, make, partial(HEARD[name], rate_hz))
 
 
 CASES = [*stage_cases(), *encoder_cases()]
@@ -198,7 +246,7 @@ def test_the_stated_hold_back_is_the_real_one(case: Case) -> None:
 
 def test_what_needs_the_whole_clip_says_so_through_a_chain() -> None:
     for normalizer in NORMALIZERS.values():
-        chain = Chain([Resampler(24_000, 48_000), normalizer()])
+        chain = Chain([Resampler(24_000, 48_000), normalizer(48_000)])
         assert chain.hold_back_s == math.inf
         assert not len(chain.push(clip(24_000)))
 
