@@ -8,7 +8,10 @@ import pytest
 from audio.pcm import Samples
 from audio.resample import Resampler
 
-PAIRS = [(22_050, 48_000), (24_000, 16_000), (24_000, 44_100), (48_000, 24_000), (192_000, 16_000)]
+PAIRS = [
+    *((22_050, 48_000), (24_000, 16_000), (24_000, 44_100), (48_000, 24_000), (192_000, 16_000)),
+    *((24_000, 8_000), (22_050, 8_000)),
+]
 
 
 def resampled(samples: Samples, in_hz: int, out_hz: int) -> Samples:
@@ -34,11 +37,12 @@ def test_a_tone_stays_the_same_tone_at_the_same_place(in_hz: int, out_hz: int) -
     assert np.max(np.abs(error)) < 1e-4  # -80 dB
 
 
-def test_what_the_lower_rate_cannot_carry_is_removed() -> None:
-    """11 kHz would come back as a whistle at 5 kHz."""
+@pytest.mark.parametrize(("out_hz", "whistle_hz"), [(16_000, 11_000), (8_000, 5_000)])
+def test_what_the_lower_rate_cannot_carry_is_removed(out_hz: int, whistle_hz: int) -> None:
+    """11 kHz would come back as a whistle at 5 kHz, and 5 kHz on the telephone at 3."""
     t = np.arange(24_000) / 24_000
-    whistle = resampled(np.sin(2 * np.pi * 11_000 * t).astype(np.float32), 24_000, 16_000)
-    assert np.max(np.abs(whistle[4_000:-4_000])) < 1e-4
+    whistle = resampled(np.sin(2 * np.pi * whistle_hz * t).astype(np.float32), 24_000, out_hz)
+    assert np.max(np.abs(whistle[out_hz // 4 : -out_hz // 4])) < 1e-4
 
 
 def test_equal_rates_change_nothing() -> None:

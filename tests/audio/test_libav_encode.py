@@ -1,0 +1,199 @@
+"""The codecs of libav: what their headers tell, the bit rates they can be asked for, and where PerTh's mark is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from audio.encode import ENCODERS, MP3, OPUS
+from audio.pcm import INT16_SCALE, Samples, to_int16
+from tests.audio.encoded import (
+    CLIP_S,
+    Case,
+    by_libsndfile,
+    check,
+    coded_rates,
+    encode,
+    encoded,
+    some_bit_rates,
+    tone,
+)
+from tts.engine import SamplingParams
+from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
+from validation.fields import SAMPLE_RATES_HZ
+
+FLAC_HEADER = struct.Struct(">4sI HH 3s3s Q 16s")  # with the one block that every FLAC has
+LEGAL = [(name, rate) for name in ("opus", "mp3") for rate in coded_rates(name)]
+
+
+# --- FLAC -----------------------------------------------------------------------------------------
+
+
+def flac_header(case: Case) -> tuple[Any, ...]:
+    """frame samples (least, most), rate and shape and length in one number, MD5."""
+    magic, _, least, most, _, _, packed, md5 = FLAC_HEADER.unpack_from(encoded(case))
+    assert magic == b"fLaC"
+    return least, most, packed >> 44, packed & (2**36 - 1), md5
+
+
+def test_a_joined_flac_tells_its_length_and_its_md5_and_a_streamed_one_neither() -> None:
+    for rate_hz in SAMPLE_RATES_HZ:
+        md5 = hashlib.md5(to_int16(tone(rate_hz)).astype("<i2").tobytes()).digest()
+        frame_samples = round(0.03 * rate_hz)
+        shape = (frame_samples, frame_samples, rate_hz)
+        assert flac_header(Case("flac", rate_hz, joined=True)) == (*shape, len(tone(rate_hz)), md5)
+        assert flac_header(Case("flac", rate_hz, joined=False)) == (*shape, 0, bytes(16))
+
+
+@pytest.mark.parametrize("samples", [1, 15, 16, 719, 720, 721])
+def test_a_flac_may_end_anywhere(samples: int) -> None:
+    sound = tone(24_000)[:samples]
+    decoded, _ = by_libsndfile(case := Case("flac", 24_000, joined=True), encode(case, sound))
+    assert np.array_equal(decoded, to_int16(sound))
+
+
+# --- Opus, MP3 ------------------------------------------------------------------------------------
+
+
+def test_opus_tells_the_rate_it_was_given() -> None:
+    for rate_hz in coded_rates("opus"):
+        data = encoded(Case("opus", rate_hz, joined=False))
+        head = data.index(b"OpusHead")
+        assert int.from_bytes(data[head + 12 : head + 16], "little") == rate_hz
+
+
+def test_a_joined_mp3_tells_its_length_and_a_streamed_one_claims_none() -> None:
+    for rate_hz in SAMPLE_RATES_HZ:
+        joined, streamed = (encoded(Case("mp3", rate_hz, flag)) for flag in (True, False))
+        assert b"Info" in joined[:64]
+        assert not {b"Info", b"Xing"} & {streamed[at : at + 4] for at in range(64)}
+        assert soundfile.info(io.BytesIO(joined)).frames == len(tone(rate_hz))
+        assert joined.endswith(streamed)
+
+
+@pytest.mark.parametrize(("name", "rate_hz"), LEGAL)
+def test_every_bit_rate_has_the_level_and_the_length(name: str, rate_hz: int) -> None:
+    for kbps in some_bit_rates(name, rate_hz):
+        case = Case(name, rate_hz, joined=True, bitrate_kbps=kbps)
+        check(case, *by_libsndfile(case, encoded(case)))
+
+
+def test_an_mp3_has_the_constant_bit_rate_it_was_asked_for() -> None:
+    for rate_hz in SAMPLE_RATES_HZ:
+        for kbps in (None, *ENCODERS["mp3"].bitrates_kbps(rate_hz)):
+            data = encoded(Case("mp3", rate_hz, joined=False, bitrate_kbps=kbps))
+            decoded_s = soundfile.info(io.BytesIO(data)).duration
+            assert len(data) / decoded_s == pytest.approx(125 * (kbps or 64), rel=0.01)
+
+
+def test_opus_keeps_to_the_bit_rate_it_was_asked_for() -> None:
+    """Its packets, that is, which pages of 28 bytes surround. Unconstrained it took 111 kbit/s for 64."""
+    for kbps in (24, 64, 128, 256):
+        data = encoded(Case("opus", 24_000, joined=False, bitrate_kbps=kbps))
+        pages = data.count(b"OggS")
+        assert (len(data) - 28 * pages) / CLIP_S == pytest.approx(125 * kbps, rel=0.1)
+
+
+def test_64_kbit_s_is_what_nobody_asked_for() -> None:
+    for name, rate_hz in LEGAL:
+        assert encoded(Case(name, rate_hz, True)) == encoded(Case(name, rate_hz, True, bitrate_kbps=64))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "kbps"),
+    [("opus", 24_000, 5), ("opus", 8_000, 257), ("mp3", 8_000, 80), ("mp3", 48_000, 24), ("wav", 24_000, 64)],
+)
+def test_a_bit_rate_that_is_not_to_be_had_is_refused(name: str, rate_hz: int, kbps: int) -> None:
+    """LAME would take the nearest, without a word."""
+    with pytest.raises(ValueError, match=f"{name} at {rate_hz} Hz can't be {kbps} kbit/s"):
+        ENCODERS[name].encoder(rate_hz, joined=True, bitrate_kbps=kbps)
+
+
+# --- PerTh's watermark ----------------------------------------------------------------------------
+
+
+def test_only_a_low_bit_rate_loses_the_watermark() -> None:
+    for name, audio_format in ENCODERS.items():
+        assert all(audio_format.keeps_watermark(rate, None) for rate in coded_rates(name))
+    assert not ENCODERS["opus"].keeps_watermark(24_000, 16)
+    assert not ENCODERS["mp3"].keeps_watermark(24_000, 16)
+
+
+MARKED = 0.8
+SENTENCES = [
+    ("en-us", "The quick brown fox jumps over the lazy dog while seven wizards watch in silence."),
+    ("en-gb", "Please leave a message after the tone, and we will call you back tomorrow morning."),
+    ("en-us", "Numbers such as nineteen, forty two and three thousand are hard to hear on the telephone."),
+]
+PARAMS = SamplingParams(
+    exaggeration=0.5,
+    cfg_weight=0.5,
+    temperature=0.8,
+    top_p=1.0,
+    min_p=0.05,
+    repetition_penalty=1.2,
+    seed=17,
+    chunk_size_tokens=25,
+    context_window_tokens=50,
+    decode_mode="full",
+)
+KEPT = [
+    *((name, rate, {"opus": OPUS, "mp3": MP3}[name].marked_from_kbps[rate]) for name, rate in LEGAL),
+    *((name, 8_000, None) for name in ENCODERS),
+]
+LOST = [("opus", 8_000, 18), ("opus", 16_000, 14), ("opus", 24_000, 16), ("opus", 48_000, 16), ("mp3", 24_000, 16)]
+
+
+@pytest.fixture(scope="module")
+def perth() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from perth import PerthImplicitWatermarker
+    return PerthImplicitWatermarker()
+
+
+@pytest.fixture(scope="module")
+def marked(perth: Any) -> list[Samples]:
+    """Three sentences at 24 kHz, with the mark in them."""
+    engine, clips = EspeakEngine(), []
+    for voice, text in SENTENCES:
+        (chunk,) = engine.stream(text, engine.condition(voice, None), PARAMS)
+        speech = soxr.resample(chunk.samples, SAMPLE_RATE_HZ, 24_000)
+        speech = (0.7 * speech / np.abs(speech).max()).astype(np.float32)
+        clips.append(perth.apply_watermark(speech, sample_rate=24_000).astype(np.float32))
+    return clips
+
+
+def heard(perth: Any, clip: Samples, name: str, rate_hz: int, kbps: int | None) -> float:
+    """How surely PerTh's own detector hears the mark in what is decoded."""
+    sound = soxr.resample(clip, 24_000, rate_hz)
+    case = Case(name, rate_hz, joined=True, bitrate_kbps=kbps)
+    decoded, decoded_hz = by_libsndfile(case, encode(case, sound))
+    samples = decoded / np.float32(INT16_SCALE)
+    return float(perth.get_watermark(samples, sample_rate=decoded_hz, round=False).mean())
+
+
+@pytest.mark.chatterbox
+@pytest.mark.parametrize(("name", "rate_hz", "kbps"), KEPT)
+def test_the_mark_is_heard_where_the_table_says_so(
+    perth: Any, marked: list[Samples], name: str, rate_hz: int, kbps: int | None
+) -> None:
+    assert ENCODERS[name].keeps_watermark(rate_hz, kbps)
+    assert min(heard(perth, clip, name, rate_hz, kbps) for clip in marked) >= MARKED
+
+
+@pytest.mark.chatterbox
+@pytest.mark.parametrize(("name", "rate_hz", "kbps"), LOST)
+def test_the_mark_is_lost_where_the_table_says_so(
+    perth: Any, marked: list[Samples], name: str, rate_hz: int, kbps: int
+) -> None:
+    assert not ENCODERS[name].keeps_watermark(rate_hz, kbps)
+    assert min(heard(perth, clip, name, rate_hz, kbps) for clip in marked) < MARKED
