@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 
 from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
-from validation.request import (
-    MAX_SEED,
-    MAX_UNKNOWN_FIELDS,
-    SAMPLE_RATES_HZ,
-    Offer,
-    TtsFields,
-    TtsRequest,
-    parse,
-    speaks,
-)
+from validation.faults import MAX_UNKNOWN_FIELDS
+from validation.fields import MAX_SEED, SAMPLE_RATES_HZ, TtsFields
+from validation.request import TtsRequest, parse
+from validation.rules import FormatOffer, Offer, speaks
 
 OFFER = Offer(
     voices={"default": "en", "hans": "de", "ana": "es-419"},
     default_voice="default",
     clone_languages=("en", "fr"),
     decode_modes=("full", "window"),
+    formats={
+        **dict.fromkeys(("wav", "flac", "pcm_s16le"), FormatOffer(24_000, {})),
+        **dict.fromkeys(("mulaw", "alaw"), FormatOffer(8000, {})),
+        "opus": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(6, 257))),
+        "mp3": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, (8, 64, 160)) | {8000: (8, 64)}),
+    },
+    streamed_normalizations=("lufs",),
     max_text_chars=5000,
     max_reference_bytes=3000,
     streaming=False,
@@ -77,9 +78,17 @@ def test_a_bare_text_gets_every_default_of_the_contract() -> None:
         voice_mode="predefined",
         voice="default",
         reference=None,
+        reference_url=None,
         max_reference_duration_s=30.0,
+        normalize_text=True,
+        pronunciations={},
+        sentence_pause_ms=0,
+        paragraph_pause_ms=400,
+        speed=1.0,
+        trim_silence=False,
         output_format="wav",
         sample_rate_hz=24_000,
+        bitrate_kbps=None,
         audio_normalization=None,
         given=frozenset({"text"}),
     )
@@ -91,7 +100,13 @@ def test_null_is_absent() -> None:
 
 
 def test_parameters_has_every_field_of_the_contract_but_text_and_recording() -> None:
-    not_parameters = {"operation", "text", "reference_audio", "cfg"}  # cfg is cfg_weight by another name
+    not_parameters = {
+        "operation",
+        "text",
+        "reference_audio",
+        "reference_audio_url",
+        "cfg",
+    }  # cfg is cfg_weight by another name
     assert set(parsed().parameters()) == set(TtsFields.model_fields) - not_parameters
 
 
@@ -112,8 +127,15 @@ def test_parameters_tells_what_was_asked_for() -> None:
         "voice_mode": "predefined",
         "voice": "hans",
         "max_reference_duration_sec": 12.0,
+        "normalize_text": False,
+        "pronunciations": {"SQL": "sequel"},
+        "sentence_pause_ms": 100,
+        "paragraph_pause_ms": 200,
+        "speed": 1.25,
+        "trim_silence": True,
         "output_format": "opus",
         "sample_rate": 48_000,
+        "bitrate_kbps": 24,
         "audio_normalization": "rms",
     }
     assert parsed(**asked, cfg=0.25).parameters() == asked | {"cfg_weight": 0.25}
@@ -126,7 +148,7 @@ def test_the_request_knows_which_fields_were_given() -> None:
 def test_a_request_is_frozen() -> None:
     with pytest.raises(AttributeError):
         parsed().text = "other"  # type: ignore[misc]
-    assert len(fields(TtsRequest)) == 22
+    assert len(fields(TtsRequest)) == 30
 
 
 # --- numbers ----------------------------------------------------------------------------------------------
@@ -144,14 +166,29 @@ BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, le
     "context_window": (-1, 0, 500, 501),
     "fade_duration": (-0.01, 0.0, 0.5, 0.51),
     "max_reference_duration_sec": (0.99, 1.0, 60.0, 60.01),
+    "sentence_pause_ms": (-1, 0, 5000, 5001),
+    "paragraph_pause_ms": (-1, 0, 10_000, 10_001),
+    "speed": (0.49, 0.5, 2.0, 2.01),
 }
-WHOLE = ("seed", "chunk_size", "context_window", "sample_rate")
-each_number = pytest.mark.parametrize("name", [*BOUNDS, "sample_rate"])
+WHOLE = (
+    "seed",
+    "chunk_size",
+    "context_window",
+    "sample_rate",
+    "sentence_pause_ms",
+    "paragraph_pause_ms",
+    "bitrate_kbps",
+)
+each_number = pytest.mark.parametrize("name", [*BOUNDS, "sample_rate", "bitrate_kbps"])
 
 
 def test_the_table_above_holds_every_number_there_is() -> None:
     types = {name: str(field.annotation) for name, field in TtsFields.model_fields.items()}
-    assert {name for name, kind in types.items() if "int" in kind or "float" in kind} == {*BOUNDS, "sample_rate"}
+    assert {name for name, kind in types.items() if "int" in kind or "float" in kind} == {
+        *BOUNDS,
+        "sample_rate",
+        "bitrate_kbps",
+    }
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -186,12 +223,41 @@ def test_a_whole_number_is_a_fine_float() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
-def test_the_five_rates_are_known(rate_hz: int) -> None:
+def test_the_six_rates_are_known(rate_hz: int) -> None:
     assert parsed(sample_rate=rate_hz).sample_rate_hz == rate_hz
 
 
 def test_an_unknown_rate_names_the_known_ones() -> None:
-    assert fault(sample_rate=8000)[2] == "must be one of 16000, 22050, 24000, 44100, 48000 (got 8000)"
+    assert fault(sample_rate=11025)[2] == "must be one of 8000, 16000, 22050, 24000, 44100, 48000 (got 11025)"
+
+
+@pytest.mark.parametrize("name", ["mulaw", "alaw"])
+def test_telephony_has_the_telephones_rate_unless_another_is_named(name: str) -> None:
+    assert parsed(output_format=name).sample_rate_hz == 8000
+    assert parsed(output_format=name, sample_rate=16_000).sample_rate_hz == 16_000
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"output_format": "opus", "bitrate_kbps": 5}, "must be at least 6 (got 5)"),
+        ({"output_format": "opus", "bitrate_kbps": 321}, "must be at most 320 (got 321)"),
+        ({"output_format": "opus", "bitrate_kbps": 257}, "must be 6 to 256 for opus at 24000 Hz (got 257)"),
+        ({"output_format": "mp3", "bitrate_kbps": 65}, "must be one of 8, 64, 160 for mp3 at 24000 Hz (got 65)"),
+        (
+            {"output_format": "mp3", "bitrate_kbps": 160, "sample_rate": 8000},
+            "must be one of 8, 64 for mp3 at 8000 Hz (got 160)",
+        ),
+        ({"bitrate_kbps": 64}, "is of no use for wav, which has no choice: leave it out"),
+        ({"output_format": "alaw", "bitrate_kbps": 64}, "is of no use for alaw, which has no choice: leave it out"),
+    ],
+)
+def test_a_bit_rate_is_one_the_codec_has_at_that_rate(given: dict[str, Any], message: str) -> None:
+    assert fault(**given) == (InvalidInput, "bitrate_kbps", message)
+
+
+def test_a_bit_rate_of_a_format_nobody_knows_is_one_fault_not_two() -> None:
+    assert fault(output_format="ogg", bitrate_kbps=64)[1] == "output_format"
 
 
 def test_a_number_too_long_to_print_is_not_printed() -> None:
@@ -206,8 +272,8 @@ def test_a_number_too_long_to_print_is_not_printed() -> None:
 @pytest.mark.parametrize(
     ("name", "known", "unknown"),
     [
-        ("output_format", ("wav", "opus", "mp3"), ("WAV", "ogg", "flac", "")),
-        ("audio_normalization", ("peak", "rms"), ("Peak", "lufs", "")),
+        ("output_format", tuple(OFFER.formats), ("WAV", "ogg", "aac", "pcm", "")),
+        ("audio_normalization", ("peak", "rms", "lufs"), ("Peak", "LUFS", "")),
         ("decode_mode", ("auto", "full", "window"), ("AUTO", "stream", "")),
         ("voice_mode", ("predefined",), ("cloned", "")),
     ],
@@ -423,7 +489,10 @@ def test_a_reference_may_be_a_data_uri_or_wrapped(encoded: str) -> None:
 
 
 def test_a_clone_needs_a_reference() -> None:
-    assert fault(voice_mode="clone")[1:] == ("reference_audio", "is required when voice_mode is clone")
+    assert fault(voice_mode="clone")[1:] == (
+        "reference_audio",
+        "is required when voice_mode is clone (or reference_audio_url)",
+    )
 
 
 def test_a_predefined_voice_and_a_reference_contradict_each_other() -> None:
@@ -540,3 +609,91 @@ def test_a_stream_cannot_normalise_and_says_so(how: str) -> None:
     kind, field, _ = fault(replace(OFFER, streaming=True), audio_normalization=how)
     assert (kind, field) == (Unsupported, "audio_normalization")
     assert parsed(audio_normalization=how).audio_normalization == how
+
+
+def test_a_stream_can_be_levelled_as_it_goes() -> None:
+    assert parsed(replace(OFFER, streaming=True), audio_normalization="lufs").audio_normalization == "lufs"
+
+
+# --- a recording at an address ----------------------------------------------------------------------------
+
+
+def test_an_address_makes_a_clone_and_is_no_parameter() -> None:
+    request = parsed(reference_audio_url="https://example.com/a.wav")
+    assert (request.voice_mode, request.voice, request.reference) == ("clone", "", None)
+    assert request.reference_url == "https://example.com/a.wav"
+    assert "example.com" not in json.dumps(request.parameters())  # it may hold a signature
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "example.com/a.wav", "ftp://example.com/a", "file:///etc/passwd", "https://", "https:///a", "http://a b/", 5],
+)
+def test_an_address_is_one_of_the_web(url: object) -> None:
+    assert fault(reference_audio_url=url)[:2] == (InvalidInput, "reference_audio_url")
+
+
+def test_an_address_is_not_endless() -> None:
+    parsed(reference_audio_url="https://example.com/" + "a" * 2000)
+    assert "more than 2048" in fault(reference_audio_url="https://example.com/" + "a" * 2100)[2]
+
+
+def test_a_recording_comes_in_one_way_only() -> None:
+    both = {"reference_audio": RECORDING, "reference_audio_url": "https://example.com/a.wav"}
+    assert fault(**both)[1] == "reference_audio_url"
+    assert fault(reference_audio_url="https://a.example/", voice_mode="predefined")[1] == "reference_audio_url"
+    assert fault(reference_audio_url="https://a.example/", voice="hans")[1] == "voice"
+
+
+# --- how a text is read -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("One [pause:11s] two.", 'holds "[pause:11s]": a pause is at most 10 s long'),
+        ("One [pause] two.", 'holds "[pause]": a pause is written [pause:500ms] or [pause:1.5s]'),
+        ("One [pause:x] two.", 'holds "[pause:x]": a pause is written [pause:500ms] or [pause:1.5s]'),
+        ("One." + "[pause:10s]" * 7, "holds pauses of 70 s in all; at most 60 s are allowed"),
+        ("[pause:1s] [laugh]", "must hold at least one letter or digit"),
+    ],
+)
+def test_a_pause_is_written_so_and_bounded(text: str, message: str) -> None:
+    assert fault(text=text) == (InvalidInput, "text", message)
+
+
+def test_six_pauses_of_ten_seconds_are_fine() -> None:
+    parsed(text="One." + "[pause:10s]" * 6)
+
+
+@pytest.mark.parametrize(
+    ("respellings", "what"),
+    [
+        ({"-": "dash"}, "a word without a letter or digit"),
+        ({"": "dash"}, "a word without a letter or digit"),
+        ({"a" * 65: "b"}, "a word of more than 64 characters"),
+        ({"SQL": "sequel", "sql ": "S Q L"}, "the same word twice"),
+        ({"SQL": ""}, "no letter or digit to say"),
+        ({"SQL": "b" * 201}, "a respelling of more than 200 characters"),
+        ({"SQL": "a\0b"}, "a NUL character or a lone surrogate"),
+        ({"SQL": "a" + SURROGATE}, "a NUL character or a lone surrogate"),
+        ({str(n): "a" for n in range(201)}, "201 words; at most 200"),
+        ({"SQL": 5}, "must be a string"),
+        ([["SQL", "sequel"]], "must be an object"),
+    ],
+)
+def test_pronunciations_are_a_bounded_map_of_words(respellings: object, what: str) -> None:
+    kind, field, message = fault(pronunciations=respellings)
+    assert (kind, field) == (InvalidInput, "pronunciations")
+    assert what in message
+
+
+def test_many_wrong_pronunciations_are_told_once_per_kind() -> None:
+    error = refusal({"text": "Hello.", "pronunciations": {f"w{n}": "" for n in range(200)}})
+    assert len(error.faults) == 1
+
+
+def test_many_long_words_are_checked_at_once() -> None:
+    started = time.perf_counter()
+    parsed(pronunciations={f"{n}".rjust(64, "a"): "b" * 200 for n in range(200)})
+    assert time.perf_counter() - started < 1.0  # a bound against 200 * 200 comparisons of something slow

@@ -1,0 +1,63 @@
+"""Marks in a text: which they are, what they say, and what only looks like one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from validation.markup import Pause, Tag, parts
+
+
+@pytest.mark.parametrize(
+    ("mark", "length_ms"),
+    [
+        ("[pause:500ms]", 500.0),
+        ("[pause:1.5s]", 1500.0),
+        ("[PAUSE: 2 S]", 2000.0),
+        ("[ pause = 250 ms ]", 250.0),
+        ("[pause:0ms]", 0.0),
+        ("[pause:70s]", 70_000.0),
+        ("[pause]", None),
+        ("[pause:]", None),
+        ("[pause:soon]", None),
+        ("[pause:-1s]", None),
+        ("[pause:1e3ms]", None),
+        ("[pause:5]", None),
+    ],
+)
+def test_a_pause_has_a_length_or_is_known_to_lack_one(mark: str, length_ms: float | None) -> None:
+    assert list(parts(f"a {mark} b")) == ["a ", Pause(mark, length_ms), " b"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        ("[laugh]", "laugh"),
+        ("[Cough]", "cough"),
+        ("[clear throat]", "clear_throat"),
+        ("[clear_throat]", "clear_throat"),
+    ],
+)
+def test_a_tag_has_a_name(mark: str, name: str) -> None:
+    assert list(parts(mark)) == [Tag(mark, name)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[sic]", "[see page 3]", "[pause the video]", "[pauses]", "laugh", "[laugh", "laugh]", "[]", "[[]]", "(laugh)"],
+)
+def test_other_brackets_are_text(text: str) -> None:
+    assert list(parts(text)) == [text]
+
+
+@given(st.lists(st.sampled_from(["[pause:1s]", "[laugh]", "[", "]", "pause", ":", "1s", " ", "a", "[sic]", "\n"])))
+def test_nothing_of_a_text_is_lost(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert "".join(part if isinstance(part, str) else part.mark for part in parts(text)) == text
+
+
+def test_the_longest_text_is_read_at_once() -> None:
+    """A row of brackets that never close takes no time to speak of."""
+    for text in ("[pause:" * 20_000, "[" * 100_000, "[laugh" * 20_000, "[a " * 30_000):
+        assert list(parts(text)) == [text]

@@ -1,0 +1,117 @@
+"""What is wrong with an input, in words for its sender: all of it at once.
+
+Pydantic's errors become faults here; it knows no operation's fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from validation.errors import Fault, InvalidInput, RequestError, printable
+
+MAX_UNKNOWN_FIELDS = 20  # told by name; to find the nearest known name of 20,000 took half a minute
+Finding: TypeAlias = tuple[type[RequestError], Fault]
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+def present_fields(raw: object) -> dict[str, Any]:
+    """The input's fields that are there; null means absent. Raises InvalidInput if it is no object."""
+    if not isinstance(raw, Mapping):
+        kind = "missing" if raw is None else f"a JSON {_json_type(raw)}"
+        raise InvalidInput(f'input must be an object such as {{"text": "Hello."}} (it is {kind})')
+    return {_field_name(name): value for name, value in raw.items() if value is not None}
+
+
+def unknown_fields(names: Sequence[str], known: Iterable[str]) -> list[Fault]:
+    """The faults of fields nobody knows, each with the nearest known name; of very many only the first."""
+    faults = [_unknown_field(name, known) for name in names[:MAX_UNKNOWN_FIELDS]]
+    if more := len(names) - len(faults):
+        faults.append(Fault("input", f"has {more} more unknown fields"))
+    return faults
+
+
+def _unknown_field(name: str, known: Iterable[str]) -> Fault:
+    near = difflib.get_close_matches(name[:60], list(known), n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    return Fault(name[:60], f"is not a field{hint}")
+
+
+def describe_faults(faults: Iterable[Fault]) -> str:
+    """All faults as one sentence: "temperature must be at most 2.0 (got 3.5); text is required"."""
+    return "; ".join(f"{_name(fault)} {fault.message}" for fault in faults)
+
+
+def _field_name(name: object) -> str:
+    """JSON has only strings for names; a caller in Python may have others, even an int too long to print."""
+    return name if isinstance(name, str) else shown(name)
+
+
+def _name(fault: Fault) -> str:
+    return f"`{fault.field}`" if fault.message.startswith("is not a field") else fault.field
+
+
+def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, list[Finding]]:
+    """The input as that model, or None and what is wrong with it."""
+    try:
+        return model.model_validate(given), []
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_context=True)
+        unknown = [str(error["loc"][0]) for error in errors if error["type"] == "extra_forbidden"]
+        faults = [_fault_of(error) for error in errors if error["type"] != "extra_forbidden"]
+        faults += unknown_fields(unknown, model.model_fields)
+        return None, [(InvalidInput, fault) for fault in faults]
+
+
+def _fault_of(error: Any) -> Fault:
+    name, kind = str(error["loc"][0]) if error["loc"] else "a field's name", error["type"]
+    phrase = PHRASES.get(kind, "is not valid").format(**error.get("ctx", {}))
+    return Fault(name, phrase if kind == "missing" else f"{phrase} (got {shown(error['input'])})")
+
+
+PHRASES = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_unicode": "holds a lone surrogate, which is no character",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "is too large",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object of strings",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be one of {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "number", float: "number", list: "array", Mapping: "object"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
+
+
+def shown(value: object) -> str:
+    """The value as a short piece of JSON; never more than a few characters of what the caller sent."""
+    if isinstance(value, list | tuple | Mapping):
+        return f"a JSON {_json_type(value)}"
+    if isinstance(value, str):
+        return json.dumps(printable(value[:24]) + ("…" if len(value) > 24 else ""), ensure_ascii=False)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a number of more than 64 bits"
+    return str(value)[:24] if not isinstance(value, bool) else str(value).lower()
+
+
+def refusal(findings: list[Finding]) -> RequestError:
+    """One error of the kind that all findings share; InvalidInput where they are mixed."""
+    kinds = {kind for kind, _ in findings}
+    kind = kinds.pop() if len(kinds) == 1 else InvalidInput
+    faults = [fault for _, fault in findings]
+    return kind(describe_faults(faults), faults)

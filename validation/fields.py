@@ -1,0 +1,66 @@
+"""The fields of `tts`: their types, ranges and defaults, as JSON brings them.
+
+It knows nothing of what two fields mean together; that is `validation.rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MAX_SEED = 2**32 - 1
+SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
+
+
+def _known_rate(rate_hz: int) -> int:
+    """A Literal would let 24000.0 pass, which is no whole number."""
+    if rate_hz not in SAMPLE_RATES_HZ:
+        raise PydanticCustomError("literal_error", "", {"expected": ", ".join(map(str, SAMPLE_RATES_HZ))})
+    return rate_hz
+
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+DecodeMode = Literal["full", "window", "block"]
+VoiceMode = Literal["predefined", "clone"]
+Normalization = Literal["peak", "rms", "lufs"]
+OutputFormat = Literal["wav", "opus", "mp3", "flac", "pcm_s16le", "mulaw", "alaw"]
+
+
+class TtsFields(BaseModel):
+    """The fields of `tts`, their types, ranges and defaults: the table of the contract."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    operation: Literal["tts"] = "tts"
+    text: str
+    exaggeration: Unit = 0.5
+    cfg_weight: Unit = 0.5
+    cfg: Unit | None = None
+    temperature: Annotated[float, Field(ge=0.1, le=2.0, allow_inf_nan=False)] = 0.8
+    top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
+    min_p: Unit = 0.05
+    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0, allow_inf_nan=False)] = 1.2
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    language: str | None = None
+    chunk_size: Annotated[int, Field(ge=1, le=200)] = 25
+    context_window: Annotated[int, Field(ge=0, le=500)] = 50
+    fade_duration: Annotated[float, Field(ge=0.0, le=0.5, allow_inf_nan=False)] = 0.02
+    decode_mode: Literal["auto", "full", "window", "block"] = "auto"
+    print_metrics: bool = True
+    voice_mode: VoiceMode | None = None
+    voice: str | None = None
+    reference_audio: str | None = None
+    reference_audio_url: str | None = None
+    max_reference_duration_sec: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 30.0
+    normalize_text: bool = True
+    pronunciations: dict[str, str] | None = None
+    sentence_pause_ms: Annotated[int, Field(ge=0, le=5000)] = 0
+    paragraph_pause_ms: Annotated[int, Field(ge=0, le=10_000)] = 400
+    speed: Annotated[float, Field(ge=0.5, le=2.0, allow_inf_nan=False)] = 1.0
+    trim_silence: bool = False
+    output_format: OutputFormat = "wav"
+    sample_rate: Annotated[int, AfterValidator(_known_rate)] | None = None  # the format's own
+    bitrate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
+    audio_normalization: Normalization | None = None

@@ -1,0 +1,245 @@
+"""What types alone can't say: rules over the values of a `tts` request and what this endpoint offers.
+
+Each rule sees only fields whose types are right, and knows neither an engine nor a recording's content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
+from validation.faults import Finding, shown
+from validation.markup import MAX_PAUSE_MS, MAX_PAUSES_MS, Pause, parts
+
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
+MAX_URL_CHARS = 2048
+WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
+MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
+DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOffer:
+    """A format's own sample rate, and by sample rate the bit rates it can be asked for, in kbit/s (none: it has no
+    choice)."""
+
+    sample_rate_hz: int
+    bitrates_kbps: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this endpoint can do for a request.
+
+    `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording
+    can't be cloned; `streaming` says whether the reply leaves in pieces.
+    """
+
+    voices: Mapping[str, str]
+    default_voice: str
+    clone_languages: tuple[str, ...] | None
+    decode_modes: tuple[str, ...]
+    formats: Mapping[str, FormatOffer]
+    streamed_normalizations: tuple[str, ...]
+    max_text_chars: int
+    max_reference_bytes: int
+    streaming: bool
+
+
+def speaks(asked: str, spoken: str) -> bool:
+    """Whether a voice of language `spoken` serves the tag `asked`: "en" and "en-us" serve each other,
+    "en-gb" and "en-us" don't."""
+    a, b = asked.lower(), spoken.lower()
+    return a == b or b.startswith(f"{a}-") or a.startswith(f"{b}-")
+
+
+def decode_base64(encoded: str) -> bytes | None:
+    """Base64 (a `data:` URI is fine, so is white space) → bytes; None if it is not base64."""
+    try:
+        body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _text_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    if not isinstance(text := given.get("text"), str):
+        return
+    length = len(text.strip())
+    if "\0" in text:
+        yield InvalidInput, Fault("text", "holds a NUL character")
+    if printable(text) != text:
+        yield InvalidInput, Fault("text", "holds a lone surrogate, which is no character")
+    if length > offer.max_text_chars:
+        message = f"must be at most {offer.max_text_chars} characters (got {length})"
+        yield InvalidInput, Fault("text", message)
+    elif not any(char.isalnum() for part in parts(text) if isinstance(part, str) for char in part):
+        yield InvalidInput, Fault("text", "must hold at least one letter or digit")
+
+
+def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    if not isinstance(text := given.get("text"), str):
+        return
+    pauses = [part for part in parts(text) if isinstance(part, Pause)]
+    for pause in pauses:
+        if pause.length_ms is None:
+            message = f"holds {shown(pause.mark)}: a pause is written [pause:500ms] or [pause:1.5s]"
+            yield InvalidInput, Fault("text", message)
+            return
+        if pause.length_ms > MAX_PAUSE_MS:
+            message = f"holds {shown(pause.mark)}: a pause is at most {MAX_PAUSE_MS // 1000} s long"
+            yield InvalidInput, Fault("text", message)
+            return
+    if (total_ms := sum(pause.length_ms or 0 for pause in pauses)) > MAX_PAUSES_MS:
+        message = f"holds pauses of {total_ms / 1000:g} s in all; at most {MAX_PAUSES_MS // 1000} s are allowed"
+        yield InvalidInput, Fault("text", message)
+
+
+def _pronunciation_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    """All that is wrong with the map, each kind once: 200 entries may all be wrong in the same way."""
+    if not isinstance(respellings := given.get("pronunciations"), Mapping):
+        return
+    if len(respellings) > MAX_PRONUNCIATIONS:
+        message = f"has {len(respellings)} words; at most {MAX_PRONUNCIATIONS} are taken"
+        yield InvalidInput, Fault("pronunciations", message)
+        return
+    checks: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
+        ("a word without a letter or digit", lambda word, _: not any(map(str.isalnum, word))),
+        (f"a word of more than {MAX_WORD_CHARS} characters", lambda word, _: len(word) > MAX_WORD_CHARS),
+        ("the same word twice", lambda word, _: folded.count(word.strip().casefold()) > 1),
+        ("no letter or digit to say", lambda _, spelled: not any(map(str.isalnum, spelled))),
+        (
+            f"a respelling of more than {MAX_RESPELLING_CHARS} characters",
+            lambda _, spelled: len(spelled) > MAX_RESPELLING_CHARS,
+        ),
+        ("a NUL character or a lone surrogate", lambda word, spelled: _is_no_text(word) or _is_no_text(spelled)),
+    )
+    folded = [word.strip().casefold() for word in respellings]
+    for what, fails in checks:
+        if (word := next((word for word, spelled in respellings.items() if fails(word, spelled)), None)) is not None:
+            yield InvalidInput, Fault("pronunciations", f"holds {what} (at {shown(word)})")
+
+
+def _is_no_text(text: str) -> bool:
+    return "\0" in text or printable(text) != text
+
+
+def _alias_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    if "cfg" in given and "cfg_weight" in given:
+        yield InvalidInput, Fault("cfg", "is another name of cfg_weight: send one of them")
+
+
+def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    mode, voice, has_reference = given.get("voice_mode"), given.get("voice"), _has_reference(given)
+    is_clone, known = mode == "clone" or has_reference, ", ".join(offer.voices)
+    if mode == "clone" and not has_reference:
+        yield InvalidInput, Fault("reference_audio", "is required when voice_mode is clone (or reference_audio_url)")
+    if mode == "predefined" and has_reference:
+        name = "reference_audio" if "reference_audio" in given else "reference_audio_url"
+        yield InvalidInput, Fault(name, "needs voice_mode clone (got predefined)")
+    if voice is not None and is_clone:
+        yield InvalidInput, Fault("voice", "names a predefined voice and can't go with a clone")
+    elif voice is not None and voice not in offer.voices:
+        yield UnknownVoice, Fault("voice", f"{shown(voice)} is not a voice here; known: {known}")
+    elif voice is None and not is_clone and offer.default_voice not in offer.voices:
+        message = f"is needed: the default, {shown(offer.default_voice)}, is not here; known: {known}"
+        yield UnknownVoice, Fault("voice", message)
+    if is_clone and offer.clone_languages is None:
+        message = "clone is not possible with this engine: use a predefined voice"
+        yield Unsupported, Fault("voice_mode", message)
+
+
+def _has_reference(given: Mapping[str, Any]) -> bool:
+    return "reference_audio" in given or "reference_audio_url" in given
+
+
+class ReferenceOffer(Protocol):
+    """What a recording may be like, whatever it is for."""
+
+    @property
+    def max_reference_bytes(self) -> int: ...
+
+
+def reference_rule(given: dict[str, Any], offer: ReferenceOffer) -> Iterator[Finding]:
+    """A recording comes in one of two ways, not too large."""
+    if isinstance(url := given.get("reference_audio_url"), str):
+        if "reference_audio" in given:
+            yield InvalidInput, Fault("reference_audio_url", "can't go with reference_audio: send one of them")
+        if len(url) > MAX_URL_CHARS:
+            yield InvalidInput, Fault("reference_audio_url", f"has more than {MAX_URL_CHARS} characters")
+        elif not WEB_ADDRESS.fullmatch(url) or printable(url) != url:
+            yield InvalidInput, Fault("reference_audio_url", "must be an address that begins with https:// or http://")
+    if not isinstance(encoded := given.get("reference_audio"), str):
+        return
+    size = len(encoded) * 3 // 4
+    if size > offer.max_reference_bytes:
+        message = f"is about {size} bytes; at most {offer.max_reference_bytes} are taken"
+        yield ReferenceAudioError, Fault("reference_audio", message)
+    elif not (data := decode_base64(encoded)):
+        message = "is not base64" if data is None else "is empty"
+        yield ReferenceAudioError, Fault("reference_audio", message)
+
+
+def _language_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    if not isinstance(asked := given.get("language"), str):
+        return
+    languages = _languages(given, offer)
+    if not LANGUAGE_TAG.fullmatch(asked):
+        yield InvalidInput, Fault("language", f"must be a BCP-47 tag such as en-us (got {shown(asked)})")
+    elif not any(speaks(asked, spoken) for spoken in languages):
+        known = ", ".join(sorted(set(languages))) or "nothing"
+        yield Unsupported, Fault("language", f"{asked} is not spoken here; spoken: {known}")
+
+
+def _languages(given: Mapping[str, Any], offer: Offer) -> tuple[str, ...]:
+    if _has_reference(given) or given.get("voice_mode") == "clone":
+        return offer.clone_languages or ()
+    voice = given.get("voice")
+    if isinstance(voice, str) and voice in offer.voices:
+        return (offer.voices[voice],)
+    return tuple(offer.voices.values())
+
+
+def _ability_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    mode = given.get("decode_mode", "auto")
+    if mode != "auto" and mode not in offer.decode_modes:
+        known = ", ".join(offer.decode_modes)
+        yield Unsupported, Fault("decode_mode", f"{mode} is not possible with this engine; possible: {known}")
+    level = given.get("audio_normalization")
+    if offer.streaming and level is not None and level not in offer.streamed_normalizations:
+        possible = ", ".join(offer.streamed_normalizations)
+        message = f"{level} needs the whole clip, and this endpoint streams: leave it out, or ask for {possible}"
+        yield Unsupported, Fault("audio_normalization", message)
+
+
+def _bitrate_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    name, asked = given.get("output_format", "wav"), given.get("bitrate_kbps")
+    if asked is None or name not in offer.formats:
+        return
+    own = offer.formats[name]
+    rate_hz = given.get("sample_rate", own.sample_rate_hz)
+    legal = own.bitrates_kbps.get(rate_hz, ())
+    if not legal:
+        yield InvalidInput, Fault("bitrate_kbps", f"is of no use for {name}, which has no choice: leave it out")
+    elif asked not in legal:
+        known = f"{legal[0]} to {legal[-1]}" if isinstance(legal, range) else "one of " + ", ".join(map(str, legal))
+        message = f"must be {known} for {name} at {rate_hz} Hz (got {asked})"
+        yield InvalidInput, Fault("bitrate_kbps", message)
+
+
+RULES: tuple[Callable[[dict[str, Any], Offer], Iterator[Finding]], ...] = (
+    _text_rule,
+    _pause_rule,
+    _pronunciation_rule,
+    _alias_rule,
+    _voice_rule,
+    reference_rule,
+    _language_rule,
+    _ability_rule,
+    _bitrate_rule,
+)

@@ -1,0 +1,175 @@
+"""The requests that change the voice library: JSON in, a frozen request out, or one error that names every fault.
+
+It knows the voices' names and what a name may look like, but not where a voice is kept: a name never becomes a path
+before it has passed here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported, printable
+from validation.faults import Fields, Finding, refusal, shown, typed
+from validation.rules import LANGUAGE_TAG, decode_base64, reference_rule, speaks
+
+VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+MAX_DESCRIPTION_CHARS = 500
+CLONE = "clone"  # what a voice is called that has no name
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryOffer:
+    """What this endpoint's library holds and takes. `voices` are all predefined ones, `built_in` the engine's own;
+    `languages` are those that a recording can be spoken in, the first is taken where none is named."""
+
+    voices: tuple[str, ...]
+    built_in: tuple[str, ...]
+    default_voice: str
+    languages: tuple[str, ...]
+    max_reference_bytes: int
+
+
+Rule: TypeAlias = Callable[[dict[str, Any], LibraryOffer], Iterator[Finding]]
+
+
+class VoicesFields(BaseModel):
+    """The fields of `voices`: none."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    operation: Literal["voices"]
+
+
+class VoiceAddFields(BaseModel):
+    """The fields of `voice_add`, their types, ranges and defaults."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    operation: Literal["voice_add"]
+    voice: str
+    reference_audio: str | None = None
+    reference_audio_url: str | None = None
+    language: str | None = None
+    description: str = ""
+    replace: bool = False
+    max_reference_duration_sec: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 30.0
+
+
+class VoiceDeleteFields(BaseModel):
+    """The fields of `voice_delete`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    operation: Literal["voice_delete"]
+    voice: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceAdd:
+    """A voice to keep. `reference` are undecoded bytes; where it is None, they lie at `reference_url`."""
+
+    voice: str
+    reference: bytes | None
+    reference_url: str | None
+    language: str
+    description: str
+    replace: bool
+    max_reference_duration_s: float
+
+
+def parse_voices(given: Mapping[str, Any]) -> None:
+    """Raises: InvalidInput for any field but `operation`."""
+    _checked(VoicesFields, given, None)
+
+
+def parse_voice_add(given: Mapping[str, Any], offer: LibraryOffer) -> VoiceAdd:
+    """Check the present fields. Raises: InvalidInput, ReferenceAudioError or Unsupported, whichever kind all the
+    faults share; InvalidInput where they are mixed."""
+    fields = _checked(
+        VoiceAddFields, given, offer, (_new_name_rule, _reference_rule, _language_rule, _description_rule)
+    )
+    return VoiceAdd(
+        voice=fields.voice,
+        reference=decode_base64(fields.reference_audio) if fields.reference_audio is not None else None,
+        reference_url=fields.reference_audio_url,
+        language=fields.language or offer.languages[0],
+        description=fields.description.strip(),
+        replace=fields.replace,
+        max_reference_duration_s=fields.max_reference_duration_sec,
+    )
+
+
+def parse_voice_delete(given: Mapping[str, Any], offer: LibraryOffer) -> str:
+    """The name of a voice of the library. Raises: InvalidInput, UnknownVoice."""
+    return _checked(VoiceDeleteFields, given, offer, (_old_name_rule,)).voice
+
+
+def _checked(
+    model: type[Fields], given: Mapping[str, Any], offer: LibraryOffer | None, rules: tuple[Rule, ...] = ()
+) -> Fields:
+    """Types first, then the rules, which pass over a field of a wrong type."""
+    fields, findings = typed(model, dict(given))
+    if offer is not None:
+        findings += [finding for rule in rules for finding in rule(dict(given), offer)]
+    if fields is None or findings:
+        raise refusal(findings)
+    return fields
+
+
+def _new_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+    if not isinstance(name := given.get("voice"), str):
+        return
+    if not VOICE_NAME.fullmatch(name):
+        message = f"must be 1 to 64 of A-Z, a-z, 0-9, _ and -, the first no sign (got {shown(name)})"
+        yield InvalidInput, Fault("voice", message)
+    elif name.casefold() in {own.casefold() for own in (*offer.built_in, CLONE)}:
+        yield InvalidInput, Fault("voice", f"{shown(name)} is not free: the engine has a voice of that name")
+    elif name in offer.voices and not given.get("replace"):
+        message = f"{shown(name)} is there already: send replace true to put this one in its place"
+        yield InvalidInput, Fault("voice", message)
+
+
+def _reference_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+    if "reference_audio" not in given and "reference_audio_url" not in given:
+        yield InvalidInput, Fault("reference_audio", "is required (or reference_audio_url)")
+    yield from reference_rule(given, offer)
+
+
+def _language_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+    if not isinstance(asked := given.get("language"), str):
+        return
+    if not LANGUAGE_TAG.fullmatch(asked):
+        yield InvalidInput, Fault("language", f"must be a BCP-47 tag such as en-us (got {shown(asked)})")
+    elif not any(speaks(asked, spoken) for spoken in offer.languages):
+        message = f"{asked} is not spoken with a recording's voice; spoken: {', '.join(offer.languages)}"
+        yield Unsupported, Fault("language", message)
+
+
+def _description_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+    if not isinstance(text := given.get("description"), str):
+        return
+    if (length := len(text.strip())) > MAX_DESCRIPTION_CHARS:
+        message = f"must be at most {MAX_DESCRIPTION_CHARS} characters (got {length})"
+        yield InvalidInput, Fault("description", message)
+    if printable(text) != text:
+        yield InvalidInput, Fault("description", "holds a lone surrogate, which is no character")
+    if any(unicodedata.category(char) == "Cc" for char in text.strip()):
+        yield InvalidInput, Fault("description", "holds a control character: it is one line of text")
+
+
+def _old_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+    if not isinstance(name := given.get("voice"), str):
+        return
+    if name in offer.built_in:
+        yield InvalidInput, Fault("voice", f"{shown(name)} is the engine's own and can't be deleted")
+    elif name not in offer.voices:
+        known = ", ".join(voice for voice in offer.voices if voice not in offer.built_in) or "none"
+        yield UnknownVoice, Fault("voice", f"{shown(name)} is not a voice of the library; known: {known}")
+    elif name == offer.default_voice:
+        yield InvalidInput, Fault("voice", f"{shown(name)} is the default voice and can't be deleted")
