@@ -1,6 +1,6 @@
 """Names and recordings → voices made ready, each computed once and kept in a bounded memory.
 
-It does not know what a voice is made of: that is the engine's.
+It does not know what a voice is made of: that is the engine's; nor how the library's directory is kept.
 """
 
 from __future__ import annotations
@@ -12,47 +12,109 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from audio.decode import decode_reference
+from audio.reference import Reference
 from tts.engine import Conditioning, Engine, EngineVoice
-from validation.errors import UnknownVoice, WorkerError, printable
+from tts.library import Library
+from tts.recording import PLACED_REFERENCE_S, About, Recording
+from validation.errors import ReferenceAudioError, UnknownVoice, Unsupported
 
 log = logging.getLogger(__name__)
 
-RECORDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm"}
-LIBRARY_REFERENCE_S = 30.0  # of a recording in the voices directory
-SHORT_REFERENCE_S = 5.0
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """The last `size` things that were asked for, for many threads. Its lock is never held for long."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """A file of the directory that can be a voice, as it was when it was looked at."""
+class Ready:
+    """A voice that can speak, and what its recording's sender is to be told of it."""
 
-    path: Path
-    version: int  # time of its last change, in ns
-    duration_s: float
+    conditioning: Conditioning
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A voice that was added to the library; `replaced`: there was one of that name."""
+
+    voice: EngineVoice
+    replaced: bool
+    warnings: tuple[str, ...]
 
 
 class VoiceStore:
     """The voices of one engine: its own, those of a directory of recordings, and clones."""
 
-    def __init__(self, engine: Engine, directory: Path | None, default_voice: str, cache_size: int) -> None:
-        """`default_voice` "" means the engine's own."""
-        self._engine, self._directory, self._size = engine, directory, cache_size
-        self._ready: OrderedDict[Hashable, Conditioning] = OrderedDict()
-        self._looked_at: dict[tuple[Path, int], Recording | None] = {}
-        self._lock = threading.Lock()  # of the two above; never held for long
+    def __init__(
+        self, engine: Engine, directory: Path | None, default_voice: str, cache_size: int, max_voices: int = 1000
+    ) -> None:
+        """`default_voice` "" means the engine's own; `cache_size` are kept ready, `max_voices` in the library."""
+        self._engine = engine
+        self._ready: Recent[Hashable, Ready] = Recent(cache_size)
+        self._contents: Recent[Recording, Hashable] = Recent(cache_size)  # under which key a recording's voice is kept
         self._making = threading.Lock()  # one voice at a time, so none is made twice
+        self._library = None
         self.default_voice = default_voice or engine.spec.default_voice
-        if directory is not None and not engine.spec.can_clone:
+        if directory is not None and engine.spec.can_clone:
+            self._library = Library(directory, engine.spec.languages, max_voices)
+        elif directory is not None:
             log.warning("VOICES_DIR is set, but %s can't speak with a recording's voice", engine.spec.name)
 
+    # --- what there is ----------------------------------------------------------------------------------------
+
     def catalogue(self) -> dict[str, EngineVoice]:
-        """Every predefined voice by name: the engine's own, then the directory's, in alphabetical order."""
+        """Every predefined voice by name: the engine's own, then the library's, in alphabetical order."""
         own = {voice.name: voice for voice in self._engine.spec.voices}
-        language = (self._engine.spec.languages or ("und",))[0]
-        recorded = {name: EngineVoice(name, language, found.duration_s) for name, found in self._recordings().items()}
-        return own | recorded
+        if self._library is None:
+            return own
+        return own | {name: _told(name, found) for name, found in self._library.voices().items()}
+
+    def add(self, name: str, recording: bytes, max_duration_s: float, about: About, *, replace: bool) -> Added:
+        """Keep the voice of a recording in the library, for every worker that shares it. No model is loaded.
+
+        Raises: ReferenceAudioError, InvalidInput (the name is taken), Unsupported, InternalError.
+        """
+        library = self._writable()
+        reference = decode_reference(recording, max_duration_s)
+        replaced = library.add(name, reference, about, replace=replace)
+        duration_s = round(len(reference.samples) / reference.sample_rate, 3)
+        told = EngineVoice(name, about.language or "", duration_s, about.description, "library")
+        return Added(told, replaced, reference.warnings)
+
+    def delete(self, name: str) -> None:
+        """Remove a voice from the library. Raises: UnknownVoice, Unsupported, InternalError."""
+        self._writable().delete(name)
+
+    def _writable(self) -> Library:
+        if self._library is None:
+            raise Unsupported("this endpoint has no voice library")
+        return self._library
+
+    # --- making ready -----------------------------------------------------------------------------------------
 
     def get(self, voice: str, recording: bytes | None, max_duration_s: float) -> tuple[Conditioning, list[str]]:
         """A predefined voice by name, or (`recording`) a clone; with warnings about the recording.
@@ -60,80 +122,56 @@ class VoiceStore:
         Raises: UnknownVoice, ReferenceAudioError, and whatever the engine raises.
         """
         if recording is not None:
-            return self._clone(recording, max_duration_s)
-        if found := self._recordings().get(voice):
-            return self._remember(("file", found.path, found.version), lambda: self._from_file(voice, found)), []
+            ready = self._clone(recording, max_duration_s)
+            return ready.conditioning, list(ready.warnings)
+        if found := self._library.find(voice) if self._library else None:
+            return self._recorded(voice, found).conditioning, []
         if voice not in {own.name for own in self._engine.spec.voices}:
             raise UnknownVoice(f"{voice!r} is not a voice here")
-        return self._remember(("own", voice), lambda: self._engine.condition(voice, None)), []
+        return self._remember(("own", voice), lambda: Ready(self._engine.condition(voice, None))).conditioning, []
 
-    def _clone(self, recording: bytes, max_duration_s: float) -> tuple[Conditioning, list[str]]:
+    def _clone(self, recording: bytes, max_duration_s: float) -> Ready:
+        """One that is ready is known by its bytes: it is not even decoded again."""
+        key = _content_key(recording, max_duration_s)
+        if ready := self._ready.get(key):
+            return ready
         reference = decode_reference(recording, max_duration_s)
-        heard_s = len(reference.samples) / reference.sample_rate
-        warnings = []
-        if reference.truncated:
-            warnings.append(f"the reference was cut to its first {max_duration_s:g} s")
-        if heard_s < SHORT_REFERENCE_S:
-            warnings.append(f"the reference has only {heard_s:.1f} s; 5 to 15 s give a closer voice")
-        key = ("clone", hashlib.sha256(recording).digest(), max_duration_s)
-        return self._remember(key, lambda: self._engine.condition("clone", reference)), warnings
+        return self._remember(key, lambda: self._hear("clone", reference))
 
-    def _from_file(self, voice: str, found: Recording) -> Conditioning:
+    def _recorded(self, voice: str, found: Recording) -> Ready:
+        """By what is in the file: the same recording under two names, or as a clone, is one voice."""
+        key = self._contents.get(found)
+        if ready := self._ready.get(key) if key else None:
+            return ready
         try:
             data = found.path.read_bytes()
-        except OSError as exc:
+            key = ("packed", _digest(data)) if found.is_packed else _content_key(data, PLACED_REFERENCE_S)
+            ready = self._remember(key, lambda: self._hear(voice, found.heard(data)))
+        except (OSError, ReferenceAudioError) as exc:
             raise UnknownVoice(f"the recording of voice {voice!r} can't be read") from exc
-        return self._engine.condition(voice, decode_reference(data, LIBRARY_REFERENCE_S))
+        self._contents.put(found, key)
+        return ready
 
-    def _remember(self, key: Hashable, make: Callable[[], Conditioning]) -> Conditioning:
-        if ready := self._recall(key):
+    def _hear(self, voice: str, reference: Reference) -> Ready:
+        return Ready(self._engine.condition(voice, reference), reference.warnings)
+
+    def _remember(self, key: Hashable, make: Callable[[], Ready]) -> Ready:
+        if ready := self._ready.get(key):
             return ready
         with self._making:
-            return self._recall(key) or self._keep(key, make())
+            ready = self._ready.get(key) or make()
+            self._ready.put(key, ready)
+            return ready
 
-    def _recall(self, key: Hashable) -> Conditioning | None:
-        with self._lock:
-            if key in self._ready:
-                self._ready.move_to_end(key)
-            return self._ready.get(key)
 
-    def _keep(self, key: Hashable, made: Conditioning) -> Conditioning:
-        with self._lock:
-            self._ready[key] = made
-            while len(self._ready) > self._size:
-                self._ready.popitem(last=False)
-        return made
+def _told(name: str, found: Recording) -> EngineVoice:
+    about = found.about
+    return EngineVoice(name, about.language or "", found.duration_s, about.description, "library")
 
-    def _recordings(self) -> dict[str, Recording]:
-        if self._directory is None or not self._engine.spec.can_clone:
-            return {}
-        try:
-            files = sorted(path for path in self._directory.iterdir() if path.suffix.lower() in RECORDINGS)
-        except OSError as exc:
-            log.error("the voices directory can't be read: %s", exc)
-            return {}
-        return {found.path.stem: found for found in map(self._look_at, files) if found}
 
-    def _look_at(self, path: Path) -> Recording | None:
-        """None for what can't be a voice; each version of a file is decoded once."""
-        try:
-            key = (path, path.stat().st_mtime_ns)
-        except OSError:
-            return None  # gone since it was listed
-        with self._lock:
-            if key in self._looked_at:
-                return self._looked_at[key]
-        found = self._examine(*key)
-        with self._lock:
-            return self._looked_at.setdefault(key, found)
+def _content_key(recording: bytes, max_duration_s: float) -> Hashable:
+    return "recording", _digest(recording), max_duration_s
 
-    def _examine(self, path: Path, version: int) -> Recording | None:
-        if printable(path.stem) != path.stem:  # bytes that are no UTF-8: such a name can't be sent
-            log.warning("the recording %a can't be a voice: its name is no text", path.name)
-            return None
-        try:
-            reference = decode_reference(path.read_bytes(), LIBRARY_REFERENCE_S)
-        except (OSError, WorkerError) as exc:
-            log.warning("the recording %s can't be a voice: %s", path.name, exc)
-            return None
-        return Recording(path, version, round(reference.source_duration_s, 3))
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -6,15 +6,20 @@ import logging
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import FakeEngine, recording
+from fakes import FakeEngine, FakeVoice, recording
 
-from tts.engine import Conditioning
+from audio.decode import decode_reference
+from audio.reference import Reference
+from tts.engine import Conditioning, EngineVoice
+from tts.recording import About, pack
 from tts.voices import VoiceStore
-from validation.errors import ReferenceAudioError, UnknownVoice
+from validation.errors import ReferenceAudioError, UnknownVoice, Unsupported
 
 HANG_S = 5.0
 
@@ -140,7 +145,8 @@ def test_no_other_name_is_a_voice(library: Path, name: str) -> None:
 def test_each_recording_is_a_voice_of_its_name(library: Path) -> None:
     listed = store_of(FakeEngine(), library).catalogue()
     assert list(listed) == ["default", "hans", "Björn", "anna"]
-    assert (listed["anna"].language, listed["anna"].reference_duration_s) == ("en", 6.5)
+    assert listed["anna"] == EngineVoice("anna", "en", 6.5, "", "library")
+    assert listed["hans"].source == "built-in"
     assert listed["Björn"].reference_duration_s == 6.0
 
 
@@ -152,11 +158,33 @@ def test_a_recording_speaks_with_its_own_voice(library: Path) -> None:
 def test_a_recording_that_is_ready_is_not_read_again(library: Path) -> None:
     """It was decoded for every request, and only then looked for in memory."""
     store, path = store_of(FakeEngine(), library), library / "anna.wav"
-    voice, version = get(store, "anna"), path.stat().st_mtime_ns
-    path.write_text("who reads this fails")
-    os.utime(path, ns=(version, version))
+    voice, told = get(store, "anna"), path.stat()
+    path.write_bytes(bytes(told.st_size))  # who reads this fails
+    os.utime(path, ns=(told.st_mtime_ns, told.st_mtime_ns))
     assert get(store, "anna") is voice
     assert store.catalogue()["anna"].reference_duration_s == 6.5
+
+
+def test_one_recording_under_two_names_or_as_a_clone_is_one_voice(library: Path) -> None:
+    engine = FakeEngine()
+    store, data = store_of(engine, library), (library / "anna.wav").read_bytes()
+    (library / "bert.wav").write_bytes(data)
+    assert get(store, "anna") is get(store, "bert") is store.get("", data, 30.0)[0]
+    assert engine.conditioned == ["anna"]
+
+
+def test_a_recording_that_changes_as_it_is_read_is_kept_as_what_was_read(library: Path) -> None:
+    """Else the old one's voice would be the new one's for as long as it is kept."""
+    data, other = (library / "anna.wav").read_bytes(), recording(800, duration_s=6.5)
+
+    def change(_: str) -> None:
+        (library / "anna.wav").write_bytes(other)
+
+    store = store_of(FakeEngine(before_condition=change), library)
+    assert pitch(get(store, "anna")) == 500
+    assert pitch(get(store, "anna")) == 800
+    assert pitch(store.get("", data, 30.0)[0]) == 500
+    assert pitch(store.get("", other, 30.0)[0]) == 800
 
 
 def test_a_recording_that_was_replaced_is_the_new_one(library: Path) -> None:
@@ -261,10 +289,23 @@ def test_a_clone_is_known_again_by_its_bytes_and_its_cut() -> None:
     assert engine.conditioned == ["clone"] * 3
 
 
+def test_a_clone_that_is_ready_is_not_even_decoded_again_and_warns_as_before() -> None:
+    store, clip = store_of(FakeEngine()), recording(duration_s=2.0)
+    first = store.get("", clip, 30.0)
+    assert len(first[1]) == 1
+    began_s = time.process_time()
+    for _ in range(20):
+        again = store.get("", clip, 30.0)
+    assert time.process_time() - began_s < 0.02  # to decode it takes a millisecond and more
+    assert again == first
+    again[1].append("a warning of one request")
+    assert store.get("", clip, 30.0) == first
+
+
 @pytest.mark.parametrize("duration_s", [1.1, 3.0, 4.9])
 def test_a_short_reference_is_taken_with_a_warning(duration_s: float) -> None:
     _, warnings = store_of(FakeEngine()).get("", recording(duration_s=duration_s), 30.0)
-    assert warnings == [f"the reference has only {duration_s} s; 5 to 15 s give a closer voice"]
+    assert warnings == [f"the reference has only {duration_s} s of sound; 5 to 15 s give a closer voice"]
 
 
 def test_a_long_reference_is_cut_with_a_warning() -> None:
@@ -282,3 +323,98 @@ def test_a_bad_reference_is_refused_each_time_and_costs_no_voice_its_place(clip:
             store.get("", clip, 30.0)
     get(store, "hans")
     assert engine.conditioned == ["hans"]
+
+
+# --- added by a job -----------------------------------------------------------------------------------------
+
+
+def test_an_added_voice_is_the_voice_of_its_recording(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    store, neighbour = store_of(engine, tmp_path), store_of(FakeEngine(), tmp_path)
+    added = store.add("anna", recording(640, duration_s=4.0), 30.0, About("en-US", "warm"), replace=False)
+    assert engine.conditioned == []
+    assert (added.replaced, len(added.warnings)) == (False, 1)
+    for each in (store, neighbour):
+        assert each.catalogue()["anna"] == added.voice
+        assert pitch(get(each, "anna")) == 640
+    assert added.voice == EngineVoice("anna", "en-US", 4.0, "warm", "library")
+    again = store.add("anna", recording(720), 30.0, About("en", ""), replace=True)
+    assert (again.replaced, again.warnings) == (True, ())
+    assert [pitch(get(each, "anna")) for each in (store, neighbour)] == [720, 720]
+    neighbour.delete("anna")
+    with pytest.raises(UnknownVoice):
+        get(store, "anna")
+
+
+def test_an_added_voice_was_cleaned_once(tmp_path: Path) -> None:
+    """A second cleaning might find less sound than the first had left, and refuse what was taken."""
+    store = store_of(FakeEngine(), tmp_path)
+    store.add("short", recording(640, duration_s=20.0), 1.0, About("en", ""), replace=False)
+    assert pitch(get(store, "short")) == 640
+    assert store.catalogue()["short"].reference_duration_s == 1.0
+
+
+@pytest.mark.parametrize("clip", [b"", b"RIFF", recording(duration_s=0.9), recording(amplitude=0.0)])
+def test_a_bad_recording_is_not_added(tmp_path: Path, clip: bytes) -> None:
+    with pytest.raises(ReferenceAudioError):
+        store_of(FakeEngine(), tmp_path).add("anna", clip, 30.0, About("en", ""), replace=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_library_nothing_is_added_or_deleted(tmp_path: Path) -> None:
+    for store in (store_of(FakeEngine()), store_of(FakeEngine(can_clone=False), tmp_path)):
+        with pytest.raises(Unsupported):
+            store.add("anna", recording(), 30.0, About("en", ""), replace=False)
+        with pytest.raises(Unsupported):
+            store.delete("anna")
+
+
+def test_a_damaged_file_that_was_added_is_no_other_voice(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    store = store_of(engine, tmp_path)
+    store.add("anna", recording(640), 30.0, About("en", ""), replace=False)
+    (tmp_path / "anna.flac").write_bytes((tmp_path / "anna.flac").read_bytes()[:300])
+    for _ in range(2):
+        with pytest.raises(UnknownVoice):
+            get(store, "anna")
+    assert engine.conditioned == []
+
+
+# --- a thousand ---------------------------------------------------------------------------------------------
+
+
+class Heavy(FakeEngine):
+    """Its voices weigh what Chatterbox's do."""
+
+    def condition(self, voice: str, reference: Reference | None) -> FakeVoice:
+        made = super().condition(voice, reference)
+        return HeavyVoice(made.voice, made.pitch_hz, b"x" * 300_000)
+
+
+@dataclass(frozen=True, slots=True)
+class HeavyVoice(FakeVoice):
+    tensors: bytes
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells how much memory a process has")
+@pytest.mark.parametrize(("kind", "count"), [("clones", 200), ("library", 1000)])
+def test_a_thousand_voices_take_the_memory_of_those_that_are_kept(tmp_path: Path, kind: str, count: int) -> None:
+    """A thousand would be 300 MB, two hundred 60 MB."""
+    engine = Heavy()
+    store = VoiceStore(engine, tmp_path, "", 8)
+    clip = recording(500, duration_s=1.1, rate_hz=8000)
+    packed = pack(decode_reference(clip, 30.0), About("en", "0000"))
+    assert packed.count(b"0000") == 1
+    for n in range(count if kind == "library" else 0):
+        (tmp_path / f"voice{n}.flac").write_bytes(packed.replace(b"0000", b"%04d" % n))
+    for n in range(count):
+        if n == 32:
+            before = resident_bytes()
+        store.get(f"voice{n}", clip + b"%04d" % n if kind == "clones" else None, 30.0)
+    assert resident_bytes() - before < 12_000_000
+    assert len(engine.conditioned) == count
+    assert len(store.catalogue()) == (2 + count if kind == "library" else 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ class ChatterboxVoice:
     prompt: Tensor  # (1, Q, D), the reference's tokens through the perceiver
     flow: FlowPrompt
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that makes it the voice it is, by name: what `of_tensors` takes."""
+        flow = {"flow_tokens": self.flow.tokens, "flow_mel": self.flow.mel, "flow_speaker": self.flow.speaker}
+        return {"speaker": self.speaker, "prompt": self.prompt} | flow
+
+    @classmethod
+    def of_tensors(cls, voice: str, tensors: Mapping[str, Tensor]) -> ChatterboxVoice:
+        """The same voice under any name. Raises: KeyError."""
+        flow = FlowPrompt(tensors["flow_tokens"], tensors["flow_mel"], tensors["flow_speaker"])
+        return cls(voice, tensors["speaker"], tensors["prompt"], flow)
+
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
@@ -83,7 +95,8 @@ class Listeners:
         speaker = self.speaker_encoder.inference(narrow)
         tokens, _ = self.tokenizer(narrow)
         count = min(tokens.shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
-        return FlowPrompt(tokens[:, :count], mel[:, : count * FRAMES_PER_TOKEN], speaker)
+        # Laid out as it will be when read from a file: another layout is another order of additions.
+        return FlowPrompt(tokens[:, :count].clone(), mel[:, : count * FRAMES_PER_TOKEN].contiguous(), speaker)
 
     # --- from upstream's file -----------------------------------------------------------------------------
 

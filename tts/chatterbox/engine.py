@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from validation.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from tts.chatterbox.speaker import Speaker
+    from tts.chatterbox.voice_cache import VoiceCache
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class ChatterboxEngine:
         self._model_path, self._options = model_path, options
         self._loading = threading.Lock()
         self._speaker: Speaker | None = None
+        self._voice_cache: VoiceCache | None = None
         self._spec = EngineSpec(
             name="chatterbox",
             model=model,
@@ -62,7 +65,10 @@ class ChatterboxEngine:
 
     def condition(self, voice: str, reference: Reference | None) -> Conditioning:
         """The built-in voice, or a voice made of a recording. Raises: ModelUnavailable."""
-        return self._loaded().condition(voice, reference)
+        speaker = self._loaded()
+        if reference is None or self._voice_cache is None:
+            return speaker.condition(voice, reference)
+        return self._voice_cache.get(voice, reference, partial(speaker.condition, voice, reference))
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         """Speak one segment. `full`: one chunk; `window`: chunk by chunk, each as soon as it is certain."""
@@ -71,8 +77,20 @@ class ChatterboxEngine:
     def _loaded(self) -> Speaker:
         with self._loading:
             if self._speaker is None:
-                self._speaker = self._load()
+                speaker = self._load()
+                self._voice_cache = self._open_voice_cache(speaker)
+                self._speaker = speaker
             return self._speaker
+
+    def _open_voice_cache(self, speaker: Speaker) -> VoiceCache | None:
+        if (directory := self._options.voice_cache_dir) is None:
+            return None
+        from tts.chatterbox.speaker import torch_faults
+        from tts.chatterbox.voice_cache import VoiceCache, fingerprint
+
+        with torch_faults():
+            model = fingerprint(speaker.listeners)
+        return VoiceCache(directory, self._options.voice_cache_bytes, model, like=speaker.built_in)
 
     def _load(self) -> Speaker:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +17,6 @@ class LoadOptions:
     max_tokens: int = 1000  # of a segment
     slots: int = 1  # requests that share the token model's steps on a GPU
     watermark: bool = True
+    voice_cache_dir: Path | None = None  # None: voices are kept in memory alone
+    voice_cache_bytes: int = 1_000_000_000
     graphs: bool = True  # captured on a GPU; False runs plain, to compare with

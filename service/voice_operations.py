@@ -1,0 +1,103 @@
+"""The operations of the voice library: what voices there are, one added, one removed.
+
+They load no model: a voice that was added is made ready when it first speaks. How a voice is kept is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from service.events import EndEvent, Event
+from service.fetch import fetch_reference
+from service.telemetry import JobClock
+from tts.engine import EngineVoice
+from tts.recording import About
+from validation.errors import Unsupported
+from validation.voices import LibraryOffer, VoiceAdd, parse_voice_add, parse_voice_delete, parse_voices
+
+if TYPE_CHECKING:
+    from service.operations import Worker
+
+FETCH_TIMEOUT_S = 20.0  # for the whole of a reference
+
+
+def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """The predefined voices."""
+    parse_voices(raw)
+    default = worker.voices.default_voice
+    listed = [_listed(voice, default) for voice in worker.voices.catalogue().values()]
+    yield EndEvent({"operation": "voices", "voices": listed, "default": default})
+
+
+def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """Keep a recording as a voice."""
+    _refuse_unless_writable(worker)
+    request = parse_voice_add(raw, _offer(worker))
+    added = worker.voices.add(
+        request.voice,
+        _recording(worker, request),
+        request.max_reference_duration_s,
+        About(request.language, request.description),
+        replace=request.replace,
+    )
+    yield EndEvent(
+        {
+            "operation": "voice_add",
+            "voice": _listed(added.voice, worker.voices.default_voice),
+            "replaced": added.replaced,
+            "warnings": list(added.warnings),
+        }
+    )
+
+
+def voice_delete(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """Remove a voice of the library."""
+    _refuse_unless_writable(worker)
+    name = parse_voice_delete(raw, _offer(worker))
+    worker.voices.delete(name)
+    yield EndEvent({"operation": "voice_delete", "voice": name, "deleted": True})
+
+
+def _refuse_unless_writable(worker: Worker) -> None:
+    settings = worker.settings
+    if not worker.engine.spec.can_clone:
+        raise Unsupported(f"{worker.engine.spec.name} can't speak with a recording's voice, so it has no voice library")
+    if settings.voices_dir is None:
+        raise Unsupported("this endpoint has no voice library: its VOICES_DIR is not set")
+    if not settings.allow_voice_writes:
+        raise Unsupported("this endpoint's voice library can't be changed: ALLOW_VOICE_WRITES is not set")
+
+
+def _offer(worker: Worker) -> LibraryOffer:
+    spec = worker.engine.spec
+    return LibraryOffer(
+        voices=tuple(worker.voices.catalogue()),
+        built_in=tuple(voice.name for voice in spec.voices),
+        default_voice=worker.voices.default_voice,
+        languages=spec.languages,
+        max_reference_bytes=worker.settings.max_reference_bytes,
+    )
+
+
+def _recording(worker: Worker, request: VoiceAdd) -> bytes:
+    if request.reference is not None:
+        return request.reference
+    settings = worker.settings
+    return fetch_reference(
+        request.reference_url or "",
+        max_bytes=settings.max_reference_bytes,
+        timeout_s=FETCH_TIMEOUT_S,
+        allow_private=settings.allow_private_urls,
+    )
+
+
+def _listed(voice: EngineVoice, default: str) -> dict[str, Any]:
+    return {
+        "name": voice.name,
+        "language": voice.language,
+        "description": voice.description,
+        "reference_duration": voice.reference_duration_s,
+        "default": voice.name == default,
+        "source": voice.source,
+    }
