@@ -13,22 +13,21 @@ from importlib import metadata
 from typing import Any, TypeAlias
 
 from audio.encode import ENCODERS
+from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
 from service.events import EndEvent, Event
+from service.fetch import fetch_reference
 from service.synthesis import Limits, Synthesis
 from service.telemetry import JobClock, Telemetry
+from service.voice_operations import voice_add, voice_delete, voices
 from settings import Settings
 from tts.engine import Engine
 from tts.voices import VoiceStore
 from validation.errors import InvalidInput, UnknownOperation
-from validation.request import (
-    SAMPLE_RATES_HZ,
-    Offer,
-    describe_faults,
-    parse,
-    present_fields,
-    unknown_fields,
-)
+from validation.faults import describe_faults, present_fields, unknown_fields
+from validation.fields import SAMPLE_RATES_HZ
+from validation.request import TtsRequest, parse
+from validation.rules import FormatOffer, Offer
 
 PACKAGES = (
     "runpod",
@@ -41,6 +40,16 @@ PACKAGES = (
     "chatterbox-tts",
     "resemble-perth",
 )
+
+
+FETCH_TIMEOUT_S = 20.0  # for the whole of a reference
+FORMATS = {
+    name: FormatOffer(
+        sample_rate_hz=own.sample_rate_hz,
+        bitrates_kbps={rate_hz: own.bitrates_kbps(own.coded_rate(rate_hz)) for rate_hz in SAMPLE_RATES_HZ},
+    )
+    for name, own in ENCODERS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,8 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     """Speak a text."""
     request = parse(raw, _offer(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
-    conditioning, warnings = worker.voices.get(request.voice, request.reference, request.max_reference_duration_s)
+    recording = _recording(worker, request)
+    conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
@@ -72,22 +82,6 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
         cold_start=cold_start,
         warnings=warnings,
     ).events()
-
-
-def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
-    """The predefined voices."""
-    _refuse_fields(raw)
-    default = worker.voices.default_voice
-    listed = [
-        {
-            "name": voice.name,
-            "language": voice.language,
-            "reference_duration": voice.reference_duration_s,
-            "default": voice.name == default,
-        }
-        for voice in worker.voices.catalogue().values()
-    ]
-    yield EndEvent({"operation": "voices", "voices": listed, "default": default})
 
 
 def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -139,9 +133,23 @@ def _offer(worker: Worker, joined: bool) -> Offer:
         default_voice=worker.voices.default_voice,
         clone_languages=spec.languages if spec.can_clone else None,
         decode_modes=spec.decode_modes,
+        formats=FORMATS,
+        streamed_normalizations=tuple(STREAMED_NORMALIZERS),
         max_text_chars=settings.max_text_chars,
         max_reference_bytes=settings.max_reference_bytes,
         streaming=not joined,
+    )
+
+
+def _recording(worker: Worker, request: TtsRequest) -> bytes | None:
+    if request.reference_url is None:
+        return request.reference
+    settings = worker.settings
+    return fetch_reference(
+        request.reference_url,
+        max_bytes=settings.max_reference_bytes,
+        timeout_s=FETCH_TIMEOUT_S,
+        allow_private=settings.allow_private_urls,
     )
 
 
@@ -167,4 +175,10 @@ def _package_versions() -> dict[str, str]:
 
 
 Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
-OPERATIONS: dict[str, Operation] = {"tts": tts, "voices": voices, "info": info}
+OPERATIONS: dict[str, Operation] = {
+    "tts": tts,
+    "voices": voices,
+    "voice_add": voice_add,
+    "voice_delete": voice_delete,
+    "info": info,
+}

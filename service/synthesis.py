@@ -1,4 +1,4 @@
-"""One `tts` request from text to encoded bytes: segments → engine → stages → encoder → events.
+"""One `tts` request from text to encoded bytes: script → speech → level → encoder → events.
 
 A joined reply is the join of these very events: there is no second path. This module does not know which
 engine speaks or which door asked.
@@ -12,17 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from audio.encode import ENCODERS, AudioFormat
+from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
 from audio.pcm import Samples
-from audio.resample import Resampler
-from audio.shape import NORMALIZERS, RmsNormalizer, Seams
-from audio.stages import Chain
 from service.events import AudioEvent, EndEvent
+from service.speech import Outline, Speech
 from service.telemetry import JobClock, JobStopped
 from tts.engine import Conditioning, Engine, SamplingParams
-from tts.text import segment
+from tts.script import Manner, Script, write
 from validation.errors import JobTimeout, OutputTooLarge
 from validation.request import TtsRequest
 
@@ -32,9 +29,7 @@ MAX_EVENT_BYTES = 510_000  # 680 KB of base64; RunPod drops a stream chunk of 1 
 REPLY_OVERHEAD_BYTES = 4_000  # the reply's keys whose length no text decides
 SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
-PCM_BYTES_PER_SAMPLE = 2
 SILENCE = 1e-4  # −80 dBFS
-SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' segments share no seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,91 +58,56 @@ class Synthesis:
     warnings: list[str]
     _format: AudioFormat = field(init=False)
     _rate_hz: int = field(init=False)
-    _texts: list[str] = field(init=False)  # one per segment
-    _seams: Seams = field(init=False)
-    _outline: Chain = field(init=False)  # fades, seams, rate
-    _level: Chain = field(init=False)  # may hold all of the clip back
-    _outlined_samples: int = 0  # out of the first of the two
+    _script: Script = field(init=False)
+    _speech: Speech = field(init=False)
+    _level: Normalizer | None = field(init=False)  # may hold all of the clip back
     _pushed_samples: int = 0  # into the encoder
     _told_samples: int = 0  # of those, described by events already sent
     _sent_bytes: int = 0
     _audio_json_bytes: int = 0
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
-    _segments_done: int = 0
     _events: int = 0
-    _chunks: int = 0
-    _tokens: int | None = None
-    _watermarked: bool = False
-    _peak: float = 0.0
-    _cut_segments: int = 0
 
     def __post_init__(self) -> None:
-        request, engine_hz = self.request, self.engine.spec.sample_rate_hz
+        request = self.request
         self._format = ENCODERS[request.output_format]
         self._rate_hz = self._format.coded_rate(request.sample_rate_hz)
         if self._rate_hz != request.sample_rate_hz:
             self.warnings.append(
                 f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
             )
-        # A line of "* * *" is a segment that says nothing, and a model asked to say it makes something up.
-        self._texts = [text for text in segment(request.text) if any(map(str.isalnum, text))]
-        self._other_json_bytes += _json_bytes(request.text)
-        self._other_json_bytes += sum(_json_bytes(text) + SEGMENT_OVERHEAD_BYTES for text in self._texts)
-        self._seams = Seams(request.fade_duration_s, engine_hz)
-        self._outline = Chain([self._seams, Resampler(engine_hz, self._rate_hz)])
+        self._script = write(request.text, _manner(request, self.engine.spec.tags))
+        self.warnings += self._script.warnings
+        self._speech = Speech(
+            script=self._script,
+            engine=self.engine,
+            conditioning=self.conditioning,
+            params=_params(request, self.seed),
+            outline=Outline(self._rate_hz, request.fade_duration_s, request.speed, request.trim_silence),
+        )
+        table = NORMALIZERS if self.joined else STREAMED_NORMALIZERS
         how = request.audio_normalization
-        self._level = Chain([NORMALIZERS[how]()] if how else [])
+        self._level = table[how](self._rate_hz) if how else None
+        self._other_json_bytes += _json_bytes(request.text) + _json_bytes(self._spoken_text())
+        self._other_json_bytes += _json_bytes(dict(request.pronunciations))
+        self._other_json_bytes += sum(_json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
 
     def events(self) -> Iterator[AudioEvent | EndEvent]:
         """Everything the request gives, as soon as it is there."""
-        encoder = self._format.encoder(self._rate_hz, joined=self.joined)
-        for index, text in enumerate(self._texts):
-            for samples in self._speak(index, text):
-                if len(shaped := self._shape(samples)):
-                    yield from self._tell(encoder.push(shaped))
-            self._seams.join()
-            self._segments_done += 1
-        tail = self._count(Chain([self._outline, self._level]).flush())
-        yield from self._tell(encoder.push(tail) + encoder.flush())
+        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=self.request.bitrate_kbps)
+        for samples in self._speech.samples():
+            self._check()
+            if len(levelled := self._levelled(samples)):
+                yield from self._tell(encoder.push(levelled))
+        tail = encoder.push(self._count(self._level.flush())) if self._level else b""
+        yield from self._tell(tail + encoder.flush())
         yield EndEvent(self._reply(), encoder.seal)
 
-    def _speak(self, index: int, text: str) -> Iterator[Samples]:
-        for chunk in self.engine.stream(text, self.conditioning, self._params(index)):
-            self._chunks += len(chunk.samples) > 0  # an engine that is still thinking gives none
-            self._watermarked |= chunk.watermarked
-            self._peak = max(self._peak, float(np.abs(chunk.samples).max(initial=0.0)))
-            if chunk.speech_tokens is not None:
-                self._tokens = (self._tokens or 0) + chunk.speech_tokens
-            if chunk.finish_reason == "length":
-                self._cut_segments += 1
-                warning = f"segment {index} reached the token limit and may be cut: {text[:40]!r}"
-                self.warnings.append(warning)
-                self._other_json_bytes += _json_bytes(warning)
-            self._check()
-            yield chunk.samples
-
-    def _params(self, index: int) -> SamplingParams:
-        request = self.request
-        return SamplingParams(
-            exaggeration=request.exaggeration,
-            cfg_weight=request.cfg_weight,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            min_p=request.min_p,
-            repetition_penalty=request.repetition_penalty,
-            seed=(self.seed + index * SEED_STEP) % 2**32,
-            chunk_size_tokens=request.chunk_size,
-            context_window_tokens=request.context_window,
-            decode_mode=request.decode_mode,
-        )
-
-    def _shape(self, samples: Samples) -> Samples:
-        outlined = self._outline.push(samples)
-        self._outlined_samples += len(outlined)
-        shaped = self._count(self._level.push(outlined))
-        if self.request.output_format == "wav":  # of PCM it is certain what the samples held back will come to
-            self._limit(PCM_BYTES_PER_SAMPLE * (self._outlined_samples - self._pushed_samples))
-        return shaped
+    def _levelled(self, samples: Samples) -> Samples:
+        levelled = self._count(self._level.push(samples) if self._level else samples)
+        if sample_bytes := self._format.pcm_bytes_per_sample:  # it is certain what the samples held back will come to
+            self._limit(sample_bytes * (self._speech.given - self._pushed_samples))
+        return levelled
 
     def _count(self, samples: Samples) -> Samples:
         self._pushed_samples += len(samples)
@@ -189,21 +149,28 @@ class Synthesis:
     def _limit(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to grow too large; `held_bytes` of audio will follow."""
         limit = self.limits.max_output_bytes
-        size = self._other_json_bytes + self._audio_json_bytes + _base64_bytes(held_bytes)
+        size = self._other_bytes() + self._audio_json_bytes + _base64_bytes(held_bytes)
         if size <= limit:
             return
-        seconds = max(self._outlined_samples, self._pushed_samples) / self._rate_hz
-        done, of = self._segments_done, len(self._texts)
+        seconds = self._speech.given / self._rate_hz
+        done, of = self._speech.lines_done, len(self._script.lines)
         raise OutputTooLarge(
             f"the reply passes {size} bytes after {seconds:.0f} s of sound ({done} of {of} segments); "
             f"the limit is {limit}: {self._smaller(seconds * of / max(done, 1))}"
         )
 
+    def _other_bytes(self) -> int:
+        """What the reply takes besides audio, as far as is known by now."""
+        speech = self._speech
+        parts = max(0, speech.segments_done - len(self._script.lines))  # of lines that had to be split
+        return self._other_json_bytes + SEGMENT_OVERHEAD_BYTES * parts + sum(map(_json_bytes, speech.warnings))
+
     def _smaller(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
-        room = self.limits.max_output_bytes - self._other_json_bytes
+        room = self.limits.max_output_bytes - self._other_bytes()
         for name, audio_format in ENCODERS.items():
-            if name != self.request.output_format and seconds * audio_format.bytes_per_s * 4 / 3 < room:
+            rate_hz = audio_format.coded_rate(self.request.sample_rate_hz)
+            if name != self.request.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
                 return f'ask for output_format "{name}"'
         return "send the text in several requests"
 
@@ -217,11 +184,11 @@ class Synthesis:
     # --- the reply ---------------------------------------------------------------------------------------
 
     def _reply(self) -> dict[str, Any]:
-        request, spec = self.request, self.engine.spec
+        request, spec, speech = self.request, self.engine.spec, self._speech
         duration_s = self._pushed_samples / self._rate_hz
-        self._warn_of_levels()
-        if not self._watermarked and self._peak < SILENCE:
-            self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
+        watermarked = self._watermarked()
+        self.warnings += speech.warnings
+        self.warnings += self._level.warnings if self._level else []
         voice = request.voice or "clone"
         parameters = request.parameters() | {"seed": self.seed, "voice": voice, "sample_rate": self._rate_hz}
         return {
@@ -232,18 +199,43 @@ class Synthesis:
             "duration": round(duration_s, 6),
             "operation": "tts",
             "text": request.text,
+            **self._spoken_text(),
             "voice": voice,
             "voice_mode": request.voice_mode,
             "seed": self.seed,
             "parameters": parameters,
             "metrics": self._metrics(duration_s),
-            "segments": self._segments(),
-            "finish_reason": "length" if self._cut_segments else "stop",
-            "watermarked": self._watermarked,
+            "segments": [
+                {"text": part.text, "start": self._seconds(part.start), "end": self._seconds(part.end)}
+                for part in speech.segments
+            ],
+            "finish_reason": "length" if speech.cut else "stop",
+            "watermarked": watermarked,
             "engine": spec.name,
             "model": spec.model,
             "warnings": self.warnings,
         }
+
+    def _spoken_text(self) -> dict[str, str]:
+        """What is said, where it differs by more than white space, which no one hears."""
+        spoken = self._script.spoken
+        return {} if spoken.split() == self.request.text.split() else {"spoken_text": spoken}
+
+    def _watermarked(self) -> bool:
+        """Whether the mark is in what was sent, and not only in what the engine gave."""
+        request, speech = self.request, self._speech
+        if not speech.watermarked and speech.peak < SILENCE:
+            self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
+        if not speech.watermarked:
+            return False
+        if not self._format.keeps_watermark(self._rate_hz, request.bitrate_kbps):
+            at = f" at {request.bitrate_kbps} kbit/s" if request.bitrate_kbps else ""
+            self.warnings.append(f"{request.output_format}{at} and {self._rate_hz} Hz loses the watermark")
+            return False
+        return True
+
+    def _seconds(self, samples: int) -> float:
+        return round(samples / self._rate_hz, 6)
 
     def _metrics(self, duration_s: float) -> dict[str, Any]:
         total_s = self.clock.running_s
@@ -253,31 +245,42 @@ class Synthesis:
             "total_generation_time": round(total_s, 4),
             "total_audio_duration": round(duration_s, 6),
             "rtf": round(total_s / duration_s, 4) if duration_s else None,
-            "chunk_count": self._chunks,
-            "speech_tokens": self._tokens,
+            "chunk_count": self._speech.chunks,
+            "speech_tokens": self._speech.speech_tokens,
+            "retries": self._speech.retries,
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
         }
 
-    def _segments(self) -> list[dict[str, Any]]:
-        engine_hz = self.engine.spec.sample_rate_hz
-        return [
-            {"text": text, "start": round(start / engine_hz, 6), "end": round(end / engine_hz, 6)}
-            for text, (start, end) in zip(self._texts, self._seams.segment_spans(), strict=True)
-        ]
 
-    def _warn_of_levels(self) -> None:
-        self.warnings += self._seams.warnings
-        for stage in self._level.stages:
-            if isinstance(stage, RmsNormalizer) and stage.shortfall_db > 0.0:
-                self.warnings.append(
-                    f"rms: a peak limit of {stage.peak_limit_dbfs:g} dBFS held the level {stage.shortfall_db:.1f} dB "
-                    f"below {stage.target_dbfs:g} dBFS"
-                )
+def _manner(request: TtsRequest, tags: tuple[str, ...]) -> Manner:
+    return Manner(
+        language=request.language,
+        normalize_text=request.normalize_text,
+        pronunciations=request.pronunciations,
+        sentence_pause_ms=request.sentence_pause_ms,
+        paragraph_pause_ms=request.paragraph_pause_ms,
+        tags=tags,
+    )
 
 
-def _json_bytes(text: str) -> int:
-    return len(json.dumps(text)) + 2  # and a comma and a space
+def _params(request: TtsRequest, seed: int) -> SamplingParams:
+    return SamplingParams(
+        exaggeration=request.exaggeration,
+        cfg_weight=request.cfg_weight,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        seed=seed,
+        chunk_size_tokens=request.chunk_size,
+        context_window_tokens=request.context_window,
+        decode_mode=request.decode_mode,
+    )
+
+
+def _json_bytes(value: object) -> int:
+    return len(json.dumps(value)) + 2  # and a comma and a space
 
 
 def _base64_bytes(size_bytes: int) -> int:

@@ -20,18 +20,28 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.pcm import Samples
+from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from service.app import Service
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.operations import Worker
 from service.telemetry import JobClock, Telemetry
 from settings import Settings
-from tts.engine import Conditioning, DecodeMode, EngineSpec, EngineVoice, FinishReason, SamplingParams, SpeechChunk
+from tts.engine import (
+    Conditioning,
+    EngineSpec,
+    EngineVoice,
+    FinishReason,
+    Misspoken,
+    SamplingParams,
+    SpeechChunk,
+)
 from tts.voices import VoiceStore
+from validation.fields import DecodeMode
 
 TOKENS_PER_S = 25
 PITCHES_HZ = {"default": 300.0, "hans": 450.0}
+TOO_LONG = Misspoken("length", "it reached the token limit and may be cut", 40.0)
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
 
 
@@ -48,7 +58,8 @@ class FakeEngine:
     is the length; `shape` has the last word about each segment's samples.
 
     `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise,
-    wait or look around. `asked` counts the chunks, `closed_in` the threads in which a segment ended or was
+    wait or look around. `wrong` says what is wrong with an attempt at a text; before a checked one's first sample the
+    engine gives two signs of life. `asked` counts the chunks, `closed_in` the threads in which a segment ended or was
     closed, `conditioned` the voices made ready, `heard` the parameters of each segment.
     """
 
@@ -58,6 +69,7 @@ class FakeEngine:
         before_chunk: Callable[[int], None] = lambda k: None,
         before_condition: Callable[[str], None] = lambda voice: None,
         shape: Callable[[Samples], Samples] = lambda clip: clip,
+        wrong: Callable[[str, SamplingParams], Misspoken | None] = lambda text, params: None,
         tokens_per_char: float = 1.0,
         sample_rate_hz: int = 24_000,
         can_clone: bool = True,
@@ -65,14 +77,16 @@ class FakeEngine:
         finish_reason: FinishReason = "stop",
         watermarked: bool = True,
         unused_fields: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
-        self._tokens_per_char = tokens_per_char
+        self._wrong, self._tokens_per_char = wrong, tokens_per_char
         self._finish_reason, self._watermarked = finish_reason, watermarked
         self.asked = 0
         self.closed_in: list[int] = []
         self.conditioned: list[str] = []
         self.heard: list[SamplingParams] = []
+        self.texts: list[str] = []
         self.spec = EngineSpec(
             name="fake",
             model="tones",
@@ -83,6 +97,7 @@ class FakeEngine:
             decode_modes=decode_modes,
             can_clone=can_clone,
             unused_fields=unused_fields,
+            tags=tags,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -98,15 +113,26 @@ class FakeEngine:
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         assert isinstance(voice, FakeVoice)
         self.heard.append(params)
+        self.texts.append(text)
+        doubt = TOO_LONG if self._finish_reason == "length" else self._wrong(text, params)
         clip = self._clip(text, voice, params.seed)
         step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:
+            yield from [SpeechChunk(EMPTY, 0, watermarked=False)] * (2 if doubt and params.checked else 0)
+            if doubt and params.checked:
+                raise doubt
             for at in range(0, len(clip), step):
                 self.asked += 1
                 self._before_chunk(self.asked)
                 piece, is_last = clip[at : at + step], at + step >= len(clip)
                 tokens = round(len(piece) * TOKENS_PER_S / self.spec.sample_rate_hz)
-                yield SpeechChunk(piece, tokens, self._watermarked, self._finish_reason if is_last else None)
+                yield SpeechChunk(
+                    piece,
+                    tokens,
+                    self._watermarked,
+                    self._finish_reason if is_last else None,
+                    doubt if is_last else None,
+                )
         finally:
             self.closed_in.append(threading.get_ident())
 
@@ -163,11 +189,20 @@ def as_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def decoded(data: bytes) -> tuple[Samples, int]:
-    """The samples of a mono file and their rate, as libsndfile reads them."""
-    samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    assert samples.shape[1] == 1
-    return samples[:, 0], rate_hz
+def decoded(data: bytes, raw_hz: int | None = None) -> tuple[Samples, int]:
+    """The samples of a mono file and their rate, as libsndfile reads them; with `raw_hz` what has no known head is PCM
+    at that rate."""
+    headless = raw_hz is not None and data[:4] not in (b"RIFF", b"OggS", b"fLaC") and data[:1] != b"\xff"
+    how: dict[str, Any] = (
+        {"format": "RAW", "subtype": "PCM_16", "samplerate": raw_hz, "channels": 1} if headless else {}
+    )
+    with soundfile.SoundFile(io.BytesIO(data), **how) as file:
+        assert file.channels == 1
+        if file.frames < 2**40:
+            return file.read(dtype="float32"), file.samplerate
+        samples = np.zeros(60 * file.samplerate, dtype=np.float32)  # a streamed FLAC; soundfile asks how long it is
+        into = soundfile._ffi.cast("float *", samples.ctypes.data)
+        return samples[: soundfile._snd.sf_readf_float(file._file, into, len(samples))], file.samplerate
 
 
 # --- a service --------------------------------------------------------------------------------------------
@@ -176,7 +211,7 @@ def decoded(data: bytes) -> tuple[Samples, int]:
 def fake_service(engine: FakeEngine | None = None, voices_dir: Path | None = None, **settings: Any) -> Service:
     """The real service around a fake engine; no environment is read."""
     engine, chosen = engine or FakeEngine(), Settings(voices_dir=voices_dir, **settings)
-    store = VoiceStore(engine, voices_dir, chosen.default_voice, chosen.voice_cache_size)
+    store = VoiceStore(engine, voices_dir, chosen.default_voice, chosen.voice_cache_size, chosen.max_library_voices)
     return Service(Worker(chosen, engine, store, Telemetry()))
 
 

@@ -12,14 +12,26 @@ from typing import Any, Literal, Protocol
 
 from audio.pcm import Samples
 from audio.reference import Reference
-from validation.request import DecodeMode
+from validation.fields import DecodeMode
 
 FinishReason = Literal["stop", "length"]
+VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording in the voices directory
+
+
+class Misspoken(Exception):
+    """What an engine thought of can't be the text. `excess` tells how far off it is, to compare attempts by."""
+
+    def __init__(self, reason: Literal["length", "loop", "pace"], message: str, excess: float) -> None:
+        super().__init__(message)
+        self.reason, self.excess = reason, excess
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How one segment is spoken. Ranges are those of the contract; the service has checked them."""
+    """How one segment is spoken. Ranges are those of the contract; the service has checked them.
+
+    `checked`: no sound leaves before it is certain that what will be said can be the text.
+    """
 
     exaggeration: float
     cfg_weight: float
@@ -31,15 +43,18 @@ class SamplingParams:
     chunk_size_tokens: int
     context_window_tokens: int
     decode_mode: DecodeMode
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EngineVoice:
-    """A voice that comes with an engine. `reference_duration_s` is None where no recording is known."""
+    """A predefined voice. `reference_duration_s` is None where no recording is known."""
 
     name: str
     language: str  # BCP-47
     reference_duration_s: float | None = None
+    description: str = ""
+    source: VoiceSource = "built-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,7 @@ class EngineSpec:
 
     `unused_fields` are request fields that mean nothing to it: a request that names one gets a warning.
     `languages` are those of a voice that has none of its own (a recording); empty where cloning is not
-    offered.
+    offered. `tags` are the sounds (`laugh`, …) that it makes where a text asks for them.
     """
 
     name: str
@@ -60,6 +75,7 @@ class EngineSpec:
     decode_modes: tuple[DecodeMode, ...]
     can_clone: bool
     unused_fields: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +84,15 @@ class SpeechChunk:
 
     A chunk without samples is a sign of life of an engine that is still thinking: a place to stop at.
     `speech_tokens` is how many tokens the model generated for it (None where an engine has no tokens).
-    `finish_reason` is set on a segment's last chunk only.
+    `finish_reason` is set on a segment's last chunk only, and so is `doubt`: what the engine itself finds wrong
+    with what it said.
     """
 
     samples: Samples  # (N,)
     speech_tokens: int | None
     watermarked: bool
     finish_reason: FinishReason | None = None
+    doubt: Misspoken | None = None
 
 
 class Conditioning(Protocol):
@@ -102,4 +120,6 @@ class Engine(Protocol):
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         """Speak one segment. Nothing is computed ahead of the chunk that is asked for; closing it early
         frees everything. The same arguments give the same samples, whatever else runs.
+
+        Raises: Misspoken, before the first sample, where `params.checked` and it can't be the text.
         """

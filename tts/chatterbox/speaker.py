@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
+from tts.chatterbox.guard import judge
 from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.options import LoadOptions
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CHUNK_TOKENS = 25  # the contract's; what its plan needs is captured
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
+NO_SPEECH = "the model gave no speech for this text; try another seed"
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # one request's seed, a stream of numbers for each network
 
 
@@ -138,26 +140,23 @@ class Utterance:
     """One segment being spoken."""
 
     def __init__(self, speaker: Speaker, text: str, voice: ChatterboxVoice, params: SamplingParams) -> None:
-        self._speaker, self._params, self._voice = speaker, params, voice
+        self._speaker, self._text, self._params, self._voice = speaker, text, params, voice
         self._text_tokens = text_tokens(speaker.tokenizer, text)[: speaker.t3.max_text_tokens].to(speaker.device)
         self._noise = NoiseTape(params.seed ^ FLOW_SEED, MEL_BANDS)
         self._vocoder = HiftStream(speaker.hift, params.seed ^ VOCODER_SEED)
         self._fade = start_fade()
         self._spoken = 0  # samples that left the vocoder
         self._drawn = 0  # tokens drawn, whatever they were
-        self._cut = False  # at the token limit
+        self._codes: list[int] = []  # of those, the ones that are sound
+        self._stopped = False  # by the model, not by the token limit
         self._told = 0  # of those, counted in a chunk that was given out
 
     def whole(self) -> Iterator[SpeechChunk]:
         """All tokens, then one decode with full attention: what upstream does."""
-        codes: list[int] = []
-        with self._generate() as generation:
-            while not generation.finished:
-                codes += self._codes(generation.take(PIECE, ahead=PIECE))
-                yield self._sign_of_life()
-            self._cut = not generation.stopped
+        yield from self._think()
+        codes = self._codes
         if not codes:
-            raise InternalError("the model gave no speech for this text; try another seed")
+            raise InternalError(NO_SPEECH)
         prompt, device = self._voice.flow, self._speaker.device
         ids = to_device(torch.tensor([codes]), device)
         noise = window_noise(self._noise, prompt, 0, len(codes), device)
@@ -166,25 +165,59 @@ class Utterance:
         marker = self._speaker.watermarker
         if marker is not None and can_carry(samples):
             samples = marker.mark(samples)
-        yield self._chunk(samples, self._finish())
+        yield self._last_chunk(samples)
 
     def pieces(self) -> Iterator[SpeechChunk]:
-        """Chunk by chunk, each as soon as its tokens and three more are there."""
+        """Chunk by chunk, each as soon as its tokens and three more are there; if `checked`, once all are."""
         flow = self._flow_stream()
         marker = WatermarkStage(self._speaker.watermarker) if self._speaker.watermarker else None
-        with self._generate() as generation:
-            while not generation.finished:
-                count = min(flow.missing, PIECE)
-                codes = self._codes(generation.take(count, ahead=self._params.chunk_size_tokens))
-                samples = self._pass(marker, self._sound(self._vocoder.push(flow.push(codes))))
-                yield self._chunk(samples) if len(samples) else self._sign_of_life()
-            self._cut = not generation.stopped
+        if self._params.checked:
+            yield from self._think()
+            arriving: Iterator[list[int]] = self._arrived(flow)
+        else:
+            arriving = self._arriving(flow)
+        for codes in arriving:
+            samples = self._pass(marker, self._sound(self._vocoder.push(flow.push(codes))))
+            yield self._chunk(samples) if len(samples) else self._sign_of_life()
         tail = [self._pass(marker, self._sound(self._vocoder.push(flow.flush())))]
         tail.append(self._pass(marker, self._sound(self._vocoder.flush())))
         samples = np.concatenate((*tail, marker.flush() if marker else EMPTY))
         if not self._spoken:
-            raise InternalError("the model gave no speech for this text; try another seed")
-        yield self._chunk(samples, self._finish())
+            raise InternalError(NO_SPEECH)
+        yield self._last_chunk(samples)
+
+    def _think(self) -> Iterator[SpeechChunk]:
+        """All tokens, with signs of life. Raises: Misspoken if they are to be checked and can't be the text."""
+        with self._generate() as generation:
+            while not generation.finished:
+                self._draw(generation, PIECE, ahead=PIECE)
+                yield self._sign_of_life()
+            self._stopped = generation.stopped
+        if self._params.checked and (fault := judge(self._codes, self._text, self._stopped)):
+            raise fault
+
+    def _arriving(self, flow: FlowStream) -> Iterator[list[int]]:
+        """Codes as they are drawn, no more at once than the next chunk needs."""
+        with self._generate() as generation:
+            while not generation.finished:
+                count = min(flow.missing, PIECE)
+                yield self._draw(generation, count, ahead=self._params.chunk_size_tokens)
+            self._stopped = generation.stopped
+
+    def _arrived(self, flow: FlowStream) -> Iterator[list[int]]:
+        """Codes that are there already, chunk by chunk all the same."""
+        at = 0
+        while at < len(self._codes):
+            first, at = at, at + flow.missing
+            yield self._codes[first:at]
+
+    def _draw(self, generation: Generation, count: int, ahead: int) -> list[int]:
+        """The next tokens, kept where they are sound; start, stop and unused ids are dropped, as upstream does."""
+        tokens = generation.take(count, ahead)
+        codes = [token for token in tokens if token < SPEECH_CODES]
+        self._drawn += len(tokens)
+        self._codes += codes
+        return codes
 
     def _generate(self) -> AbstractContextManager[Generation]:
         knobs = TokenSampling(
@@ -198,15 +231,14 @@ class Utterance:
         prefix = speaker.listeners.prefix(self._voice, self._params.exaggeration)
         return speaker.decoder.generate(prefix, self._text_tokens, knobs, self._params.seed)
 
-    def _codes(self, tokens: list[int]) -> list[int]:
-        """The tokens that are sound; start, stop and unused ids are dropped, as upstream drops them."""
-        self._drawn += len(tokens)
-        return [token for token in tokens if token < SPEECH_CODES]
-
-    def _chunk(self, samples: Samples, finish: FinishReason | None = None) -> SpeechChunk:
+    def _chunk(self, samples: Samples) -> SpeechChunk:
         told, self._told = self._told, self._drawn
         marked = self._speaker.watermarker is not None and can_carry(samples)
-        return SpeechChunk(samples, self._drawn - told, marked, finish)
+        return SpeechChunk(samples, self._drawn - told, marked)
+
+    def _last_chunk(self, samples: Samples) -> SpeechChunk:
+        finish: FinishReason = "stop" if self._stopped else "length"
+        return replace(self._chunk(samples), finish_reason=finish, doubt=judge(self._codes, self._text, self._stopped))
 
     def _sign_of_life(self) -> SpeechChunk:
         """No sound yet; whoever waits can stop here."""
@@ -235,9 +267,6 @@ class Utterance:
 
     def _pass(self, marker: Stage | None, samples: Samples) -> Samples:
         return marker.push(samples) if marker else samples
-
-    def _finish(self) -> FinishReason:
-        return "length" if self._cut else "stop"
 
 
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:

@@ -20,7 +20,7 @@ from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.speaker import start_fade, text_tokens
-from tts.engine import SamplingParams, SpeechChunk
+from tts.engine import Misspoken, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 
 TEXT = "Hello there, this is a test."
@@ -124,6 +124,34 @@ def test_running_into_the_token_limit_is_said(speaker):
         *before, last = hasty.stream(TEXT, speaker.built_in, params(decode_mode=mode))
         assert last.finish_reason == "length"
         assert sum(chunk.speech_tokens for chunk in (*before, last)) == 20
+
+
+# --- what is thought through before it is said -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
+def test_checked_speech_is_the_same_and_comes_when_all_tokens_are_there(speaker, mode):
+    chunks = list(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode, checked=True)))
+    first = next(index for index, chunk in enumerate(chunks) if len(chunk.samples))
+    assert sum(chunk.speech_tokens for chunk in chunks[first + 1 :]) == 0
+    assert (mode == "full") == (first == len(chunks) - 1)
+    freely = joined(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode)))
+    assert np.array_equal(joined(iter(chunks)), freely)
+    assert [chunk.doubt for chunk in chunks] == [None] * len(chunks)
+
+
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
+@pytest.mark.parametrize(("limit", "text", "reason"), [(20, TEXT, "length"), (1000, TEXT * 20, "pace")])
+def test_what_cannot_be_the_text_is_refused_before_the_first_sample(speaker, mode, limit, text, reason):
+    hasty = dataclasses.replace(speaker, decoder=Decoder(speaker.t3, limit, slots=1))
+    heard = []
+    with pytest.raises(Misspoken) as fault:
+        heard.extend(hasty.stream(text, speaker.built_in, params(decode_mode=mode, checked=True)))
+    assert fault.value.reason == reason
+    assert joined(iter(heard)).size == 0
+    *_, last = hasty.stream(text, speaker.built_in, params(decode_mode=mode))  # unchecked it is said, with the doubt
+    assert last.doubt.reason == reason
+    assert len(last.samples)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,160 @@
+"""A text as it will be spoken: what is taken out, what is said instead, where it is silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts.script import Line, Manner, Script, respelled, write
+from validation.markup import MAX_PAUSE_MS
+
+MANNER = Manner("en", sentence_pause_ms=100.0, paragraph_pause_ms=400.0)
+ONE, TWO = "This is the first sentence here.", "And here the second one follows."
+LONG = " ".join(["a clause of some words,"] * 20) + " and that is all."  # one sentence in several lines
+
+
+def lines(text: str, **changes: object) -> list[tuple[str, float]]:
+    return [(line.text, line.pause_ms) for line in written(text, **changes).lines]
+
+
+def written(text: str, **changes: object) -> Script:
+    return write(text, replace(MANNER, **changes))
+
+
+# --- pauses -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(f"{ONE} {TWO}", [(ONE, 100), (TWO, 0)], id="between sentences"),
+        pytest.param(f"{ONE}\n{TWO}", [(ONE, 100), (TWO, 0)], id="between lines"),
+        pytest.param(f"{ONE}\n\n{TWO}", [(ONE, 400), (TWO, 0)], id="between paragraphs"),
+        pytest.param(f"{ONE}[pause:50ms]{TWO}", [(ONE, 50), (TWO, 0)], id="what was asked for wins"),
+        pytest.param(f"{ONE}\n\n[pause:50ms]\n\n{TWO}", [(ONE, 50), (TWO, 0)], id="over a paragraph's too"),
+        pytest.param(f"{ONE} [pause:50ms] [pause:1s] {TWO}", [(ONE, 1050), (TWO, 0)], id="two in a row add up"),
+        pytest.param(f"{ONE} {TWO}[pause:2s]", [(ONE, 100), (TWO, 2000)], id="at the end"),
+        pytest.param(f"{ONE}[pause:1s]* * *[pause:1s]{TWO}", [(ONE, 2000), (TWO, 0)], id="around nothing to say"),
+        pytest.param(f"{ONE}\n* * *\n\n{TWO}", [(ONE, 400), (TWO, 0)], id="a line that says nothing"),
+        pytest.param(f"{ONE}[pause:0ms]{TWO}", [(ONE, 0), (TWO, 0)], id="none at all"),
+    ],
+)
+def test_silence_follows_what_ends(text: str, expected: list[tuple[str, float]]) -> None:
+    assert lines(text) == expected
+
+
+def test_silence_may_come_first() -> None:
+    script = written(f"[pause:1s][pause:0.5s]{ONE}")
+    assert (script.lead_ms, script.lines) == (1500.0, (Line(ONE, 0.0),))
+
+
+def test_inside_a_long_sentence_nobody_is_silent() -> None:
+    *before, last = lines(LONG)
+    assert len(before) > 0
+    assert {pause_ms for _, pause_ms in [*before, last]} == {0.0}
+
+
+def test_without_pauses_set_lines_run_into_each_other() -> None:
+    assert {pause for _, pause in lines(f"{ONE} {TWO}\n\n{ONE}", sentence_pause_ms=0.0, paragraph_pause_ms=0.0)} == {
+        0.0
+    }
+
+
+def test_the_longer_of_a_sentences_and_a_paragraphs_pause_counts() -> None:
+    assert lines(f"{ONE}\n\n{TWO}", sentence_pause_ms=700.0)[0][1] == 700.0
+
+
+# --- tags -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Well [laugh] that was good fun for all.", "Well that was good fun for all."),
+        ("Well[laugh]that was good fun for all.", "Well that was good fun for all."),
+        ("Well [laugh], that was good fun for all.", "Well, that was good fun for all."),
+        ("[cough] Well that was good fun for all.", "Well that was good fun for all."),
+        ("That was good fun for all. [Sigh]", "That was good fun for all."),
+        ("That was [sic] good fun for all of us.", "That was [sic] good fun for all of us."),
+    ],
+)
+def test_a_sound_the_model_does_not_make_is_never_read_aloud(text: str, said: str) -> None:
+    assert lines(text, normalize_text=False) == [(said, 0.0)]
+
+
+def test_what_was_left_out_is_told_once_for_each() -> None:
+    script = written(f"{ONE} [laugh] [Cough] [laugh] {TWO}")
+    assert script.warnings == ("this model has no sound for [laugh], [Cough]: left out",)
+    assert written(ONE).warnings == ()
+
+
+def test_a_sound_the_model_makes_stays() -> None:
+    text = "Well [laugh] that was good fun for all."
+    script = written(text, tags=("laugh",), normalize_text=False)
+    assert ([line.text for line in script.lines], script.warnings) == ([text], ())
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "pronunciations", "said"),
+    [
+        ("Use SQL, sql or Sql.", {"sql": "sequel"}, "Use sequel, sequel or sequel."),
+        ("MySQL and SQLite stay.", {"SQL": "sequel"}, "MySQL and SQLite stay."),
+        ("Ask about C++ and C.", {"C++": "see plus plus", "c": "see"}, "Ask about see plus plus and see."),
+        ("New York is not York.", {"York": "Yawk", "New York": "Noo Yawk"}, "Noo Yawk is not Yawk."),
+        ("Die Straße in GROSS.", {"straße": "Schtrase"}, "Die Schtrase in GROSS."),
+        ("A (.*) b", {"(.*b)": "x"}, "A (.*) b"),
+        ("価格は東京で", {"東京": "とうきょう"}, "価格はとうきょうで"),
+        ("a b", {"a": "b", "b": "a"}, "b a"),
+        (r"a \1", {"a": r"\g<0> \1"}, r"\g<0> \1 \1"),
+        ("Nothing here.", {}, "Nothing here."),
+    ],
+)
+def test_whole_words_are_respelled_whatever_their_case(text: str, pronunciations: dict[str, str], said: str) -> None:
+    assert respelled(text, pronunciations) == said
+
+
+@given(st.text(), st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(min_size=1), max_size=5))
+def test_no_text_and_no_word_breaks_it(text: str, pronunciations: dict[str, str]) -> None:
+    respelled(text, pronunciations)
+
+
+def test_a_respelling_comes_before_the_normaliser() -> None:
+    """Who says how FBI is to be said is not overruled by how acronyms are read."""
+    assert lines("He called the FBI at once, they say.", pronunciations={"FBI": "Bureau"})[0][0].startswith(
+        "He called the Bureau at once"
+    )
+
+
+def test_the_normaliser_can_be_switched_off() -> None:
+    text = "It costs $5 and 20% more than before."
+    assert lines(text, normalize_text=False) == [(text, 0.0)]
+    (said, _), *_ = lines(text)
+    assert "five dollars" in said
+    assert "twenty percent" in said
+
+
+def test_the_script_tells_what_is_said() -> None:
+    script = written(f"{ONE} It costs $5 today. [pause:1s]\n\n{TWO}")
+    assert script.spoken == f"{ONE} It costs five dollars today. {TWO}"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [ONE, TWO, LONG, "[pause:250ms]", "[pause:1s]", "[laugh]", "\n\n", "\n", " ", "* * *", "Hi.", "…"]
+        )
+    )
+)
+def test_every_word_is_said_and_every_pause_is_kept(pieces: list[str]) -> None:
+    script = written(" ".join(pieces), normalize_text=False, sentence_pause_ms=0.0, paragraph_pause_ms=0.0)
+    words = [word for piece in pieces if piece[:1] not in "[…*\n " for word in piece.split()]
+    assert [word for line in script.lines for word in line.text.split() if any(map(str.isalnum, word))] == words
+    asked_ms = 250 * pieces.count("[pause:250ms]") + 1000 * pieces.count("[pause:1s]")
+    assert script.lead_ms + sum(line.pause_ms for line in script.lines) == asked_ms
+    assert asked_ms <= MAX_PAUSE_MS * len(pieces)

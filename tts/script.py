@@ -1,0 +1,130 @@
+"""A text as it will be spoken: marks taken out, words respelled and normalised, cut into lines with their pauses.
+
+It knows no engine beyond the tags it acts on, and no sample rate: pauses are in milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tts.boundaries import Break
+from tts.graphemes import spoken_chars
+from tts.normalize import normalize
+from tts.text import segment
+from validation.markup import Pause, Tag, parts
+
+CLOSING_MARKS = " ,.;:!?…"  # what a space before it goes for
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a text is to be read. `language` is a BCP-47 tag; `pronunciations` maps words to respellings."""
+
+    language: str
+    normalize_text: bool = True
+    pronunciations: Mapping[str, str] | None = None
+    sentence_pause_ms: float = 0.0
+    paragraph_pause_ms: float = 0.0
+    tags: Collection[str] = ()  # that the engine acts on
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One segment of speech, and the silence after it; without any it runs into the next line."""
+
+    text: str
+    pause_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`lead_ms` of silence, then the lines in order. `spoken` is what they say, with the text's line breaks."""
+
+    lead_ms: float
+    lines: tuple[Line, ...]
+    spoken: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Text without a mark in it, and the silence asked for after it."""
+
+    text: str
+    pause_ms: float
+
+
+def write(text: str, manner: Manner) -> Script:
+    """The script of a text whose marks were checked by `validation.rules`."""
+    unknown: dict[str, None] = {}  # in the order of the text
+    runs = [replace(run, text=_read_out(run.text, manner)) for run in _runs(text, manner.tags, unknown)]
+    lead_ms, lines = 0.0, list[Line]()
+    for run in runs:
+        lines += _lines(run.text, manner)
+        if lines:
+            lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
+        else:
+            lead_ms += run.pause_ms
+    warnings = (f"this model has no sound for {', '.join(unknown)}: left out",) if unknown else ()
+    return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), warnings)
+
+
+def _runs(text: str, tags: Collection[str], unknown: dict[str, None]) -> Iterator[_Run]:
+    """The text between pauses; pauses in a row add up. A tag the engine doesn't know is told and left out."""
+    words, pause_ms, has_paused = "", 0.0, False
+    for part in parts(text):
+        if isinstance(part, Pause):
+            pause_ms, has_paused = pause_ms + (part.length_ms or 0.0), True
+            continue
+        if isinstance(part, Tag):
+            if part.name not in tags:
+                unknown[part.mark] = None
+            part = part.mark if part.name in tags else " "
+        if has_paused and part.strip():
+            yield _Run(words.strip(), pause_ms)
+            words, pause_ms, has_paused = "", 0.0, False
+        words = words.rstrip(" ") + part if part[0] in CLOSING_MARKS else words + part
+    yield _Run(words.strip(), pause_ms)
+
+
+def _read_out(text: str, manner: Manner) -> str:
+    text = respelled(text, manner.pronunciations or {})
+    return normalize(text, manner.language) if manner.normalize_text else text
+
+
+def _lines(text: str, manner: Manner) -> list[Line]:
+    """A piece without a letter or digit ("* * *") is not spoken: asked to say it, a model makes something up."""
+    lines: list[Line] = []
+    for piece in segment(text):
+        if any(map(str.isalnum, piece.text)):
+            lines.append(Line(piece.text, _pause_ms(piece.ends, manner)))
+        elif lines:
+            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(piece.ends, manner)))
+    if lines:
+        lines[-1] = replace(lines[-1], pause_ms=0.0)  # the run's own pause, if any, follows
+    return lines
+
+
+def _pause_ms(ends: Break, manner: Manner) -> float:
+    if ends >= Break.PARAGRAPH:
+        return max(manner.paragraph_pause_ms, manner.sentence_pause_ms)
+    return manner.sentence_pause_ms if ends is Break.SENTENCE else 0.0
+
+
+def respelled(text: str, pronunciations: Mapping[str, str]) -> str:
+    """Whole words replaced, whatever their case; of words that overlap the longest wins."""
+    if not pronunciations:
+        return text
+    by_word = {word.strip().casefold(): spelled for word, spelled in pronunciations.items()}
+    longest_first = sorted((word.strip() for word in pronunciations), key=len, reverse=True)
+    pattern = re.compile("|".join(map(_whole_word, longest_first)), re.IGNORECASE)
+    return pattern.sub(lambda match: by_word.get(match[0].casefold(), match[0]), text)
+
+
+def _whole_word(word: str) -> str:
+    """No letter or digit may touch the word, unless its script puts none between words."""
+    before = "" if spoken_chars(word[0]) > 1 else r"(?<!\w)"
+    after = "" if spoken_chars(word[-1]) > 1 else r"(?!\w)"
+    return f"{before}{re.escape(word)}{after}"
