@@ -18,7 +18,7 @@ from bench.turns import TEXT, Run, serve
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
-from validation.request import DecodeMode
+from validation.fields import DecodeMode
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:

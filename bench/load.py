@@ -26,7 +26,7 @@ from bench.turns import TEXT
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
-from validation.request import DecodeMode
+from validation.fields import DecodeMode
 
 
 @dataclass(frozen=True, slots=True)
