@@ -76,7 +76,13 @@ def build(settings: Settings) -> Service:
     Raises: SettingsError for a voices directory or a default voice that is not there.
     """
     engine = ENGINES[settings.tts_engine](settings)
-    store = VoiceStore(engine, settings.voices_dir, settings.default_voice, settings.voice_cache_size)
+    store = VoiceStore(
+        engine,
+        settings.voices_dir,
+        settings.default_voice,
+        settings.voice_cache_size,
+        settings.max_library_voices,
+    )
     _check_voices(settings, store)
     return Service(Worker(settings, engine, store, Telemetry()))
 
@@ -129,6 +135,8 @@ def _chatterbox(settings: Settings) -> Engine:
         max_tokens=settings.max_segment_tokens,
         slots=settings.max_concurrency,
         watermark=settings.watermark,
+        voice_cache_dir=settings.voice_cache_dir,
+        voice_cache_bytes=settings.voice_cache_bytes,
     )
     return ChatterboxEngine(model=settings.tts_model, model_path=settings.model_path, options=options)
 

@@ -16,7 +16,7 @@ from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
 from service.events import EndEvent, Event
-from service.fetch import fetch_reference
+from service.fetch import recording_of
 from service.synthesis import Limits, Synthesis
 from service.telemetry import JobClock, Telemetry
 from service.voice_operations import voice_add, voice_delete, voices
@@ -26,7 +26,7 @@ from tts.voices import VoiceStore
 from validation.errors import InvalidInput, UnknownOperation
 from validation.faults import describe_faults, present_fields, unknown_fields
 from validation.fields import SAMPLE_RATES_HZ
-from validation.request import TtsRequest, parse
+from validation.request import parse
 from validation.rules import FormatOffer, Offer
 
 PACKAGES = (
@@ -42,7 +42,6 @@ PACKAGES = (
 )
 
 
-FETCH_TIMEOUT_S = 20.0  # for the whole of a reference
 FORMATS = {
     name: FormatOffer(
         sample_rate_hz=own.sample_rate_hz,
@@ -66,7 +65,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     """Speak a text."""
     request = parse(raw, _offer(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
-    recording = _recording(worker, request)
+    recording = recording_of(request.reference, request.reference_url, worker.settings)
     conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
@@ -138,18 +137,6 @@ def _offer(worker: Worker, joined: bool) -> Offer:
         max_text_chars=settings.max_text_chars,
         max_reference_bytes=settings.max_reference_bytes,
         streaming=not joined,
-    )
-
-
-def _recording(worker: Worker, request: TtsRequest) -> bytes | None:
-    if request.reference_url is None:
-        return request.reference
-    settings = worker.settings
-    return fetch_reference(
-        request.reference_url,
-        max_bytes=settings.max_reference_bytes,
-        timeout_s=FETCH_TIMEOUT_S,
-        allow_private=settings.allow_private_urls,
     )
 
 

@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.events import EndEvent, Event
-from service.fetch import fetch_reference
+from service.fetch import recording_of
 from service.telemetry import JobClock
 from tts.engine import EngineVoice
 from tts.recording import About
 from validation.errors import Unsupported
-from validation.voices import LibraryOffer, VoiceAdd, parse_voice_add, parse_voice_delete, parse_voices
+from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete, parse_voices
 
 if TYPE_CHECKING:
     from service.operations import Worker
-
-FETCH_TIMEOUT_S = 20.0  # for the whole of a reference
 
 
 def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -34,9 +32,11 @@ def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: b
     """Keep a recording as a voice."""
     _refuse_unless_writable(worker)
     request = parse_voice_add(raw, _offer(worker))
+    recording = recording_of(request.reference, request.reference_url, worker.settings)
+    assert recording is not None  # `parse_voice_add` saw to it
     added = worker.voices.add(
         request.voice,
-        _recording(worker, request),
+        recording,
         request.max_reference_duration_s,
         About(request.language, request.description),
         replace=request.replace,
@@ -77,18 +77,6 @@ def _offer(worker: Worker) -> LibraryOffer:
         default_voice=worker.voices.default_voice,
         languages=spec.languages,
         max_reference_bytes=worker.settings.max_reference_bytes,
-    )
-
-
-def _recording(worker: Worker, request: VoiceAdd) -> bytes:
-    if request.reference is not None:
-        return request.reference
-    settings = worker.settings
-    return fetch_reference(
-        request.reference_url or "",
-        max_bytes=settings.max_reference_bytes,
-        timeout_s=FETCH_TIMEOUT_S,
-        allow_private=settings.allow_private_urls,
     )
 
 

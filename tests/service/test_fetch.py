@@ -1,0 +1,463 @@
+"""References by URL: what is fetched, what is refused, and that nothing of a URL but its host is told.
+
+A real server on loopback does the answering. For the tests of what `safe_get` follows, 127.0.0.1 is declared public:
+there is no other address that a test could own. 127.0.0.2, the same server, stays private.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import logging
+import re
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from fake_runpod import wait_until
+from fakes import decoded, fake_service, pitch_hz, recording, refused, spoken
+from runpod.serverless.utils import rp_ssrf
+
+from scripts.speak import free_port
+from service.fetch import MAX_REDIRECTS, fetch_reference
+from validation.errors import ReferenceAudioError
+
+BODY = b"a voice " * 1000
+SECRET = "token=5EC2E7"
+PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
+
+
+@cache
+def zeros() -> bytes:
+    """128 MB of them, in 128 KB."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 7)) + packer.flush()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What is asked for is in the path: /answers/<name of a method>."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.client_address[0], self.headers["Host"], self.path))
+        answer = getattr(self, self.path.split("?")[0].strip("/").replace("-", "_"))
+        try:
+            answer()
+        except OSError:
+            self.server.left.set()
+
+    def recording(self) -> None:
+        self.give(200, recording(pitch=520.0))
+
+    def give(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in ({"Content_Length": str(len(body))} | headers).items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def voice(self) -> None:
+        self.give(200, BODY)
+
+    def missing(self) -> None:
+        self.give(404, b"not here")
+
+    def moved(self) -> None:
+        self.give(302, Location=f"/voice?{SECRET}")
+
+    def circle(self) -> None:
+        self.give(307, Location="/circle")
+
+    def away(self) -> None:
+        """To whatever address the query names."""
+        self.give(302, Location=unquote(self.path.partition("?")[2]))
+
+    def nowhere(self) -> None:
+        self.give(302)
+
+    def packed(self) -> None:
+        packed = gzip.compress(BODY)
+        self.give(200, packed, Content_Encoding="gzip")
+
+    def bomb(self) -> None:
+        self.give(200, zeros(), Content_Encoding="gzip")
+
+    def understated(self) -> None:
+        self.give(200, BODY, Content_Length="100")
+
+    def overstated(self) -> None:
+        self.give(200, BODY, Content_Length=str(2 * len(BODY)))
+        self.close_connection = True
+
+    def endless(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        while True:
+            self.wfile.write(bytes(1 << 16))
+
+    def drip(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.trickle()
+
+    def drip_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        self.trickle()
+
+    def trickle(self) -> None:
+        while True:
+            self.wfile.write(b"a")
+            time.sleep(0.05)
+
+    def silence(self) -> None:
+        self.server.left.wait(5)
+
+    def garbage(self) -> None:
+        self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    def odd_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nno header\r\n\r\nok")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("0.0.0.0", 0), Answers)
+        self.asked: list[tuple[str, str, str]] = []
+        self.left = threading.Event()  # a client went away in the middle
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+    def url(self, path: str, host: str = PUBLIC) -> str:
+        return f"http://{host}:{self.server_port}/{path}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.left.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world where 127.0.0.1 is a public address, and nothing else of this machine is."""
+    real = rp_ssrf.is_safe_address
+    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda ip: ip == PUBLIC or real(ip))
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def fetch(url: str, allow_private: bool = True, max_bytes: int = 100_000, timeout_s: float = 5.0) -> bytes:
+    return fetch_reference(url, max_bytes=max_bytes, timeout_s=timeout_s, allow_private=allow_private)
+
+
+def refusal(url: str, allow_private: bool = True, **bounds: Any) -> str:
+    with pytest.raises(ReferenceAudioError) as caught:
+        fetch(url, allow_private, **bounds)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)  # a log would show them
+    return str(caught.value.args[0])
+
+
+both_ways = pytest.mark.parametrize("allow_private", [True, False], ids=["anywhere", "safe_get"])
+
+
+# --- what is fetched --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+@pytest.mark.parametrize("path", ["voice", f"voice?{SECRET}", "moved", "packed"])
+def test_a_recording_is_fetched(server: Server, path: str, allow_private: bool) -> None:
+    assert fetch(server.url(path), allow_private) == BODY
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+def test_a_length_that_is_too_small_gives_no_more_than_it_says(server: Server, allow_private: bool) -> None:
+    assert fetch(server.url("understated"), allow_private) == BODY[:100]
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+def test_exactly_the_limit_is_allowed(server: Server, allow_private: bool) -> None:
+    assert fetch(server.url("voice"), allow_private, max_bytes=len(BODY)) == BODY
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("missing", "can't be had: the server answered 404"),
+        ("nowhere", "302|valid URL|must lead to a public"),
+        ("circle", f"redirects more than {MAX_REDIRECTS} times"),
+        ("away?ftp://example.com/a", "neither http nor https"),
+        ("away?file:///etc/passwd", "neither http nor https"),
+        ("away?http://[::1", "valid URL"),
+        ("away?http://127.0.0.1:99999/", "valid URL"),
+        ("overstated", "to its end"),
+        ("garbage", "broke off"),
+        ("endless", "too large|at most 100000 bytes"),
+        ("bomb", "at most 100000 bytes"),
+    ],
+)
+def test_each_failure_is_one_plain_sentence(server: Server, path: str, words: str, allow_private: bool) -> None:
+    message = refusal(server.url(path), allow_private)
+    assert re.search(words, message), message
+    assert message.startswith(f"the reference audio at {PUBLIC} ")
+    assert not set(message) & set("/\\\n{}<>")
+
+
+@both_ways
+def test_a_body_above_the_limit_is_refused(server: Server, internet: None, allow_private: bool) -> None:
+    words = f"is too large; at most {len(BODY) - 1} bytes are allowed"
+    assert words in refusal(server.url("voice"), allow_private, max_bytes=len(BODY) - 1)
+
+
+@both_ways
+def test_a_bomb_takes_little_memory(server: Server, internet: None, allow_private: bool) -> None:
+    zeros()
+    tracemalloc.start()
+    try:
+        refusal(server.url("bomb"), allow_private, max_bytes=1_000_000)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 40_000_000
+
+
+def test_nobody_there() -> None:
+    assert "can't be reached" in refusal(f"http://{PUBLIC}:{free_port()}/voice")
+    assert "can't be reached: there is no such host" in refusal("http://voices.invalid/a.wav", allow_private=False)
+    assert "can't be reached" in refusal("http://voices.invalid/a.wav")
+
+
+def test_a_certificate_must_be_trusted(server: Server) -> None:
+    message = refusal(server.url("voice").replace("http:", "https:"))
+    assert "certificate" in message or "broke off" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "voice.wav", "//example.com/a.wav", "http://", "http:///a.wav", "https://:443/", "http://a:b/"),
+        *("ftp://example.com/a.wav", "file:///etc/passwd", "data:audio/wav;base64,AAAA", "gopher://example.com"),
+        *("http://[::1", "http://example.com:99999/a", "javascript:alert(1)"),
+    ],
+)
+def test_what_is_no_http_address_is_never_asked_for(url: str) -> None:
+    assert "must be a whole address that begins with http:// or https://" in refusal(url)
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+def test_so_many_redirects_are_followed_and_no_more(server: Server, allow_private: bool) -> None:
+    refusal(server.url("circle"), allow_private)
+    assert len(server.asked) == MAX_REDIRECTS + 1
+
+
+def test_no_proxy_is_used_where_any_address_is_allowed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{PUBLIC}:{free_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    assert fetch(server.url("voice")) == BODY
+
+
+# --- time -------------------------------------------------------------------------------------------------
+
+# A fetch that is given up while it closes its socket leaves that to the collector, which says so.
+given_up = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@given_up
+@pytest.mark.usefixtures("internet")
+@both_ways
+@pytest.mark.parametrize("path", ["drip", "drip-headers", "endless", "silence"])
+def test_the_whole_time_is_limited_and_nothing_is_left_behind(server: Server, path: str, allow_private: bool) -> None:
+    """A byte now and then keeps every timeout of a socket from passing."""
+    began_s = time.monotonic()
+    message = refusal(server.url(path), allow_private, timeout_s=0.4, max_bytes=10**12)
+    assert time.monotonic() - began_s < 0.8
+    assert "took" in message
+    wait_until(lambda: not any(thread.name.startswith("fetch") for thread in threading.enumerate()), 2.0)
+    gc.collect()
+
+
+def test_a_slow_name_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(5) and [])
+    began_s = time.monotonic()
+    try:
+        assert "took longer than 0.3 s" in refusal("http://example.com/a.wav", False, timeout_s=0.3)
+        assert time.monotonic() - began_s < 0.6
+    finally:
+        answered.set()
+
+
+# --- addresses that are not public ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "0.0.0.0", "0", "10.0.0.1", "172.16.0.1"),
+        *("192.168.1.1", "100.64.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255"),
+        *("2130706433", "0x7f000001", "0177.0.0.1", "127.1", "2852039166"),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:a9fe:a9fe]", "[fe80::1]", "[fd00:ec2::254]", "[ff02::1]"),
+    ],
+)
+def test_a_private_address_is_refused_however_it_is_written(server: Server, host: str) -> None:
+    message = refusal(f"http://{host}:{server.server_port}/voice?{SECRET}", allow_private=False, timeout_s=2.0)
+    assert "leads to an address that is not public" in message
+    assert server.asked == []
+
+
+@pytest.mark.usefixtures("internet")
+@pytest.mark.parametrize(
+    "host",
+    [PRIVATE, "localhost.localdomain", "169.254.169.254", "[::1]", "0.0.0.0", "2130706434", "[::ffff:127.0.0.2]"],
+)
+def test_a_redirect_to_a_private_address_is_refused(server: Server, host: str, resolver: Resolver) -> None:
+    resolver.names["localhost.localdomain"] = [PRIVATE]
+    message = refusal(server.url(f"away?http://{host}:{server.server_port}/voice"), allow_private=False)
+    assert "leads to an address that is not public" in message
+    assert PRIVATE not in message
+    assert [path.partition("?")[0] for _, _, path in server.asked] == ["/away"]
+
+
+@dataclass
+class Resolver:
+    """A name's server that says something else each time: the list's next, at last always the last."""
+
+    names: dict[str, list[str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    made, real = Resolver(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
+        if answers := made.names.get(host):
+            made.asked.append(host)
+            host = answers.pop(0) if len(answers) > 1 else answers[0]
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return made
+
+
+@pytest.mark.usefixtures("internet")
+def test_a_name_that_changes_its_mind_is_asked_once(server: Server, resolver: Resolver) -> None:
+    """DNS rebinding: a public address for the check, a private one for the connection."""
+    resolver.names["rebind.test"] = [PUBLIC, PRIVATE]
+    assert fetch(server.url("voice", "rebind.test"), allow_private=False) == BODY
+    assert resolver.asked == ["rebind.test"]
+    (asked,) = server.asked
+    assert asked == (PUBLIC, f"rebind.test:{server.server_port}", "/voice")
+
+
+@pytest.mark.usefixtures("internet")
+def test_a_name_is_checked_anew_after_a_redirect_to_itself(server: Server, resolver: Resolver) -> None:
+    resolver.names["rebind.test"] = [PUBLIC, PRIVATE]
+    message = refusal(server.url("moved", "rebind.test"), allow_private=False)
+    assert "leads to an address that is not public" in message
+    assert [path for _, _, path in server.asked] == ["/moved"]
+
+
+@pytest.mark.usefixtures("internet")
+def test_a_name_with_one_private_address_among_others_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    both = [*real(PUBLIC, server.server_port), *real(PRIVATE, server.server_port)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    assert "not public" in refusal(server.url("voice", "two.test"), allow_private=False)
+    assert server.asked == []
+
+
+def test_a_proxy_would_resolve_names_itself_so_nothing_is_fetched_through_one(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url("", PUBLIC))
+    monkeypatch.setenv("no_proxy", "")
+    assert "through a proxy" in refusal("http://example.com/a.wav", allow_private=False)
+    assert server.asked == []
+
+
+# --- secrets ----------------------------------------------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize("user", ["anna:5EC2E7@", "anna@", ":5EC2E7@", "@"])
+def test_a_password_in_the_url_is_refused_and_not_repeated(server: Server, user: str, allow_private: bool) -> None:
+    message = refusal(server.url("voice").replace("//", f"//{user}"), allow_private)
+    assert "no user name and no password" in message
+    assert not {"anna", "5EC2E7"} & set(re.findall(r"\w+", message))
+    assert server.asked == []
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+@pytest.mark.parametrize("path", ["voice", "missing", "circle", "garbage", "endless", "moved", "odd-headers"])
+def test_no_url_is_logged_or_told(
+    server: Server, path: str, allow_private: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # the SDK turns it down, but need not for ever
+    told = ""
+    try:
+        fetch(server.url(f"{path}?{SECRET}"), allow_private)
+    except ReferenceAudioError as error:
+        told = str(error)
+    assert SECRET not in told + caplog.text
+    assert path not in caplog.text
+
+
+# --- through an operation -----------------------------------------------------------------------------------
+
+
+def test_a_voice_is_cloned_from_an_address(server: Server) -> None:
+    raw = {"text": "Hello there, how are you?", "reference_audio_url": server.url("recording")}
+    file, reply = spoken(fake_service(allow_private_urls=True), raw)
+    assert pitch_hz(*decoded(file)) == 520
+    assert (reply["voice"], reply["voice_mode"]) == ("clone", "clone")
+    assert server.url("") not in str(reply)
+
+
+def test_an_address_of_this_machine_is_refused_unless_that_is_allowed(server: Server) -> None:
+    raw = {"text": "Hello there, how are you?", "reference_audio_url": server.url("recording")}
+    reply = refused(fake_service(), raw)
+    assert (reply["error_code"], server.asked) == ("REFERENCE_AUDIO", [])
+
+
+def test_what_is_no_recording_is_refused_as_if_it_had_been_sent(server: Server) -> None:
+    raw = {"text": "Hello there, how are you?", "reference_audio_url": server.url("voice")}
+    assert refused(fake_service(allow_private_urls=True), raw)["error_code"] == "REFERENCE_AUDIO"
