@@ -85,7 +85,7 @@ class ChatterboxEngine:
     def _open_voice_cache(self, speaker: Speaker) -> VoiceCache | None:
         if (directory := self._options.voice_cache_dir) is None:
             return None
-        from tts.chatterbox.speaker import torch_faults
+        from tts.chatterbox.faults import torch_faults
         from tts.chatterbox.voice_cache import VoiceCache, fingerprint
 
         with torch_faults():

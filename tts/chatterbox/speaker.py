@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
+from tts.chatterbox.faults import free_memory, torch_faults
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
 from tts.chatterbox.guard import judge
 from tts.chatterbox.hift import Hift, HiftStream, rendered_frames
@@ -37,7 +38,7 @@ from tts.chatterbox.tidy import tidy
 from tts.chatterbox.transfer import to_device, to_host
 from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
 from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
-from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
+from validation.errors import InternalError, ModelUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +119,39 @@ class Speaker:
         )
 
     def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:
+        if reference is None:
+            return self.built_in
+        try:
+            return self._hear(voice, reference)
+        except OutOfMemory:
+            self._make_room()
+            return self._hear(voice, reference)
+
+    def _hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
         with torch_faults():
-            return self.built_in if reference is None else self.listeners.hear(voice, reference)
+            return self.listeners.hear(voice, reference)
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
-        """Chunks of one segment; see `tts.engine.Engine.stream`."""
+        """Chunks of one segment; see `tts.engine.Engine.stream`.
+
+        Out of memory, it frees what it can and goes on where it was: the same arguments give the same samples.
+        """
+        given = 0
+        try:
+            for chunk in self._stream(text, voice, params):
+                yield chunk
+                given += len(chunk.samples)
+            return
+        except OutOfMemory:
+            self._make_room()
+        yield from without_first(self._stream(text, voice, params), given)
+
+    def _make_room(self) -> None:
+        log.warning("out of memory: caches are freed, and it is tried once more")
+        self.flow.forget()
+        free_memory()
+
+    def _stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         if not isinstance(voice, ChatterboxVoice):
             raise InternalError("a voice of another engine was handed to Chatterbox")
         with torch_faults():
@@ -269,6 +298,13 @@ class Utterance:
         return marker.push(samples) if marker else samples
 
 
+def without_first(chunks: Iterator[SpeechChunk], samples: int) -> Iterator[SpeechChunk]:
+    """The chunks but for so many samples, whose tokens were counted before."""
+    for chunk in chunks:
+        skipped, samples = min(samples, len(chunk.samples)), max(0, samples - len(chunk.samples))
+        yield replace(chunk, samples=chunk.samples[skipped:], speech_tokens=0) if skipped or samples else chunk
+
+
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:
     """Text → T3's text tokens (N,) int64, tidied as the model was trained on it."""
     tokens: torch.Tensor = tokenizer.text_to_tokens(tidy(text))
@@ -301,14 +337,3 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-@contextmanager
-def torch_faults() -> Iterator[None]:
-    """torch's own errors become ours, once."""
-    try:
-        yield
-    except torch.OutOfMemoryError as exc:
-        raise OutOfMemory("the GPU's memory is full; try again, or with a shorter text") from exc
-    except torch.AcceleratorError as exc:
-        raise GpuFault("the GPU failed") from exc

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from audio.reference import Reference
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.faults import torch_faults
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
-from tts.chatterbox.speaker import torch_faults
 from tts.files import publish, sweep
 
 log = logging.getLogger(__name__)
