@@ -1,0 +1,56 @@
+"""Text as it is written → text as it is said, so that a model need not guess how $5.50 or 3/4 sounds.
+
+Pure and deterministic: no text makes it raise, and what it returned it returns again unchanged. It knows no marks
+of the worker's own (pauses, tags): the caller keeps those away.
+
+What each language gets:
+
+- English: all of it. Numbers, ordinals, fractions, percent, money, years, dates and times, units, telephone and
+  other digits, Roman numerals, abbreviations, acronyms, addresses, signs. Regions that write the day first (GB, AU,
+  NZ, IE, IN, ZA, SG, HK, MT) read 05/03 as the fifth of March and say “and” in 101. In none is an ASCII digit left.
+- German, Spanish, French, Italian, Portuguese, Dutch: cardinals and decimals in the language's own notation, ranges,
+  percent, the euro, the dollar and the commonest units, dates in digits, written ordinals (German ones before a
+  month or a century); times of day in German and French only. Numbers agree with a noun only where it has a sign.
+- Swedish, Danish, Norwegian (Bokmål): the same without dates and ordinals.
+- Polish, Russian, Finnish, Turkish: bare cardinals and decimals, in the nominative, whatever the sentence asks for.
+- Every other: the clean-up of typography, formatting and emoji. Its numbers stay digits.
+
+Emoji are dropped, not named: a name in the middle of a sentence is no part of it, and is often English only.
+
+A text grows by at most 24 characters for each of its own, and 64 more; the time is proportional to its length.
+"""
+
+from __future__ import annotations
+
+from tts.normalizing.english import speak_english
+from tts.normalizing.foreign import speak_numbers
+from tts.normalizing.markup import unwrap
+from tts.normalizing.typography import clean
+
+MAX_PASSES = 6  # the second finds what the first uncovered, as the letters of MP3; the last finds nothing to do
+
+
+def normalize(text: str, language: str) -> str:
+    """The text to speak. `language` is a BCP-47 tag.
+
+    A text that does not settle (formatting nested deeper than any writer's), or of which no letter or digit would
+    be left, is returned as it is.
+    """
+    primary, region = _subtags(language)
+    said = text
+    for _ in range(MAX_PASSES):
+        before, said = said, _pass(said, primary, region)
+        if said == before:
+            return said if any(map(str.isalnum, said)) else text
+    return text
+
+
+def _subtags(language: str) -> tuple[str, str]:
+    """en-Latn-GB → ("en", "GB")."""
+    primary, *rest = language.replace("_", "-").split("-")
+    return primary.lower(), next((part.upper() for part in rest if len(part) == 2), "")
+
+
+def _pass(text: str, primary: str, region: str) -> str:
+    text = unwrap(clean(text, primary))
+    return speak_english(text, region) if primary == "en" else speak_numbers(text, primary, region)

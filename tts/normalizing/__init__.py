@@ -1,0 +1,1 @@
+"""What is written → what is said, one kind of thing per module. Knows nothing of segments, engines or voices."""

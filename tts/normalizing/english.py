@@ -1,0 +1,47 @@
+"""English: the order in which what is written is read. It knows the order; what each thing sounds like is elsewhere.
+
+What is special comes before what is general: an address before the dots in it, a date before the numbers in it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalizing.english_abbreviations import abbreviations, romans
+from tts.normalizing.english_acronyms import acronyms
+from tts.normalizing.english_addresses import addresses
+from tts.normalizing.english_calendar import dates, named_ranges, times, years
+from tts.normalizing.english_codes import codes, versions
+from tts.normalizing.english_money import money
+from tts.normalizing.english_numbers import Variety
+from tts.normalizing.english_symbols import dashes, leave_out, numbers, operators, preliminaries, ranges
+from tts.normalizing.english_units import fractions, measures, ordinals, vulgar_fractions
+from tts.normalizing.sentences import mark_beginnings, raise_beginnings
+from tts.normalizing.typography import without_joiners
+
+DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March, and 101 is a hundred and one
+
+
+DIGIT = re.compile(r"[0-9]")
+
+
+def speak_english(text: str, region: str) -> str:
+    """One pass; `region` is the tag's, in capitals, or ""."""
+    variety = Variety(is_day_first=region in DAY_FIRST, says_and=region in DAY_FIRST)
+    text = without_joiners(text).replace("«", '"').replace("»", '"')
+    text = mark_beginnings(abbreviations(addresses(text)))
+    text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
+    if DIGIT.search(text):
+        text = _with_numbers(text, variety)
+    text = operators(acronyms(text))
+    return raise_beginnings(leave_out(numbers(text, variety)))
+
+
+def _with_numbers(text: str, variety: Variety) -> str:
+    """Everything whose digits are more than a number."""
+    text = preliminaries(text)
+    for read in (dates, times, codes, versions, money):
+        text = read(text, variety)
+    text = years(fractions(text, variety), variety)
+    text = ordinals(ranges(text), variety)
+    return measures(text, variety)

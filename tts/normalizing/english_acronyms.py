@@ -1,0 +1,104 @@
+"""Words in capitals: which are spelled, which are spoken, and which are only loud. It knows none by meaning.
+
+A spelled one becomes letters with spaces between them: F B I. With full stops the splitter of sentences would
+stumble over it. In a line that is shouted only those are spelled that are no word as well.
+"""
+
+from __future__ import annotations
+
+import re
+
+SPOKEN = frozenset(
+    """
+    AIDS AJAX ASAP ASEAN ASIC ASUS BASIC BERT BIOS BRR CAPTCHA COBOL COVID CUDA DARPA DR FEMA FIAT FIFA FLOTUS
+    GIF GRR HM HMM IKEA JPEG JSON LAN LASER LEGO LIDAR LISP LLAMA LOL LORA MERS MIDI MM MMM MR MRS MS NAFTA NASA
+    NASDAQ NATO NIMBY NIST NOAA NORAD NTH NUMA OK OPEC OSHA PFFT PIN POTUS PSST RADAR RAID RAM ROM SAAB SARS
+    SCOTUS SCUBA SEAT SH SHH SIM SIMD SOHO SONAR SQL ST SWAT TED TESLA TOML TSK UEFA UNESCO UNICEF UNIX VESA
+    VISA VS WAN WASM YAML YOLO ZZZ
+    """.split()
+)
+SPELLED = frozenset(
+    """
+    AAA ABC ABS AC ACL ACM AD ADHD ADP AES AI AKA ALS AM AMA AMD AOL APA API APIS APR APY AR ASMR ASR ATF ATM
+    ATP AV AVI AWS BA BAE BBC BMW CAD CBS CEO CFO CGI CIA CIO CLI CNN COO CPU CRO CTO DC DEA DIY DNA DOA DOB DOD
+    DOE DOI DOJ ECG EDM EDT EEG EKG EMT EOD EOF EOL EPA EPS EQ ER ESA ESL ESP ESPN EST ETA ETF ETFS EU EULA EV
+    EVS EXE FAA FAQ FBI FDA FEC FIFO FYI GDP GIS GPA GPS GPU HBO HIV HOA HR IBM ICU ID IDE IDF IDK IDS IEC IEEE
+    IIRC IKR IMF IMHO IMO IO IOC IOS IOT IP IPO IQ IRA IRL IRS ISBN ISO ISP ISSN IT ITV IVF KPI LAPD LCD LED
+    LGBT LLC LLM LLMS MBA MIA MIT MMA MOU MRI NAACP NBA NBC NDA NFL NGO NGOS NHL NIH NIO NPO NPU NSA NYU OBE OCD
+    OCR OECD OEM OLED ORM OS OTC PAC PDF PE PHP PM POS PR PTA QA QR RDA RNA ROI RSVP RV SDK SEC SEO SLA SOC SOS
+    STI SUV SUVS TBA TLA TPU TTS TV UAE UAT UAV UBS UCL UCLA UDP UEA UFO UHD UHF UI UK UN UPS URI URL USA USB
+    USPS USSR UTC UTF UV UX VAT VIP VIPS VOA VOD VR WTO WWI WWII XL XML XP XR YMCA
+    """.split()
+)
+AMBIGUOUS = frozenset(
+    "ABS AD AI AM ER EST HR ID IO IT OS PAC PE PR SEC SOC SOS UN US".split()
+)  # in a shouted line they may be words
+WORLD_WARS = {"WWI": "World War One", "WWII": "World War Two", "WW1": "World War One", "WW2": "World War Two"}
+MIXED = {
+    "PhD": "P H D",
+    "PhDs": "P H D's",
+    "BSc": "B S C",
+    "MSc": "M S C",
+    "iOS": "i O S",
+    "IoT": "I o T",
+    "SaaS": "sass",
+}
+MIXED |= {"CO2": "C O two", "WiFi": "Wi-Fi", "LaTeX": "la tech", "TeX": "tech", "kWh": "kilowatt hours"}
+VOWELS = frozenset("AEIOUY")
+MAX_UNKNOWN = 5  # letters of an unknown word in capitals without a vowel that is still spelled
+
+NEEDED = re.compile(r"[A-Z]{2}|[A-Z]&|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
+TOKEN = re.compile(r"(?<![\w.&])(?P<word>[A-Z]{2,15})(?P<s>s)?(?![\w&]|\.[A-Za-z])|(?<![\w.])(?P<war>WW[12])\b")
+MIXED_TOKEN = re.compile(rf"(?<![\w.])(?:{'|'.join(sorted(MIXED, key=len, reverse=True))})(?![\w])")
+AMPERSAND = re.compile(r"(?<![\w&])(?P<first>[A-Z]{1,3})&(?P<second>[A-Z]{1,3})(?![\w&])")
+SLASH = re.compile(r"(?<=[A-Z]{2})/(?=[A-Z]{2})")
+WORD = re.compile(r"[A-Za-z']+")
+
+
+def acronyms(text: str) -> str:
+    """Every line for itself, because some are shouted."""
+    if not NEEDED.search(text):
+        return text
+    text = AMPERSAND.sub(_spelled_pair, MIXED_TOKEN.sub(lambda m: MIXED[m[0]], text))
+    return "".join(_line(line) for line in text.splitlines(keepends=True))
+
+
+def _spelled_pair(match: re.Match[str]) -> str:
+    return f"{' '.join(match['first'])} and {' '.join(match['second'])}"
+
+
+def _line(line: str) -> str:
+    is_shouted = _is_shouted(line)
+    line = SLASH.sub(" ", line)
+    return TOKEN.sub(lambda m: _said(m, is_shouted), line)
+
+
+def _is_shouted(line: str) -> bool:
+    """More than half of its words are in capitals, and two of these are plain words."""
+    words = [word for word in WORD.findall(line) if len(word) > 1]
+    loud = [word for word in words if word.isupper()]
+    plain = [
+        word for word in loud if word in AMBIGUOUS or not (word in SPELLED or word in SPOKEN or _is_vowelless(word))
+    ]
+    return len(plain) >= 2 and len(loud) * 2 > len(words)
+
+
+def _is_vowelless(word: str) -> bool:
+    return not VOWELS & set(word)
+
+
+def _said(match: re.Match[str], is_shouted: bool) -> str:
+    word = match["war"] or match["word"]
+    if word in WORLD_WARS:
+        return WORLD_WARS[word]
+    if not _is_spelled(word, is_shouted):
+        return match[0]
+    return " ".join(word) + ("'s" if match["s"] else "")
+
+
+def _is_spelled(word: str, is_shouted: bool) -> bool:
+    if is_shouted:
+        return word in SPELLED and word not in AMBIGUOUS
+    if word in SPOKEN:
+        return False
+    return word in SPELLED or word == "US" or (len(word) <= MAX_UNKNOWN and _is_vowelless(word))

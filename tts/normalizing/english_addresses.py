@@ -1,0 +1,133 @@
+"""E-mail and web addresses, handles, hashtags and file names, as one dictates them. It looks nothing up.
+
+Of a web address the scheme, “www”, the query and the fragment are left out, and of the path what is no word: at
+most four parts are read.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Of a host without www. Words are none of them (in, it, me): a sentence may go on without a space after its stop.
+BARE_TLD = r"(?:com|org|net|gov|edu|mil|io|dev|ai|app|info|biz|xyz|uk|de|fr|eu|ca|tv)"
+NEEDED = re.compile(r"[@#]|\.\w|://")
+EMAIL = re.compile(r"(?<![\w.+%-])[\w+%-](?:[\w.+%-]{0,62}[\w+%-])?@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
+LINK = re.compile(r"\b(?:https?|ftp)://(?P<rest>[^\s<>\"]{1,2000})", re.IGNORECASE)
+HOST = re.compile(
+    rf"(?<![\w.@/-])(?:www\.(?:[A-Za-z0-9-]{{1,63}}\.){{1,5}}[A-Za-z]{{2,24}}|(?:[A-Za-z0-9-]{{1,63}}\.){{1,5}}"
+    rf"(?i:{BARE_TLD}))"
+    r"(?![\w-]|\.[A-Za-z])(?P<path>(?::[0-9]{2,5})?/[^\s<>\"]{0,2000})?"
+)
+HANDLE = re.compile(r"(?<![\w@/.])@(?P<name>[A-Za-z_][\w.]{0,60}\w|[A-Za-z])")
+HASHTAG = re.compile(r"(?<![\w#&/])#(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{0,60})")
+TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
+UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word
+MAX_PARTS = 4
+
+# How an ending is said where it is no word; others are spelled.
+ENDINGS = {
+    "zip": "zip",
+    "doc": "doc",
+    "docx": "doc X",
+    "bin": "bin",
+    "tar": "tar",
+    "gif": "gif",
+    "jpeg": "J peg",
+    "bat": "bat",
+}
+ENDINGS |= {
+    "jpg": "J P G",
+    "json": "jason",
+    "yaml": "yaml",
+    "toml": "toml",
+    "iso": "I S O",
+    "exe": "E X E",
+    "ini": "I N I",
+}
+ENDINGS |= {
+    "ico": "I C O",
+    "app": "app",
+    "wav": "wave",
+    "ogg": "ogg",
+    "opus": "opus",
+    "gguf": "G G U F",
+    "safetensors": "safe tensors",
+}
+SPELLED = "pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg"
+SPELLED += " mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls xlsx ppt pptx"
+SPELLED += (
+    " log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd ttf webp webm srt vtt epub mobi tex bib ipynb"
+)
+ENDINGS |= {"log": "log", "lock": "lock", "mov": "mov", "conf": "conf", "epub": "E pub", "tex": "tech", "rar": "rar"}
+for _ending in SPELLED.split():
+    ENDINGS.setdefault(_ending, " ".join(_ending.upper()))
+FILE = re.compile(
+    rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.(?P<ending>{'|'.join(sorted(ENDINGS))})"
+    rf"(?![\w-]|\.\w)"
+)
+PRODUCT = re.compile(r"(?<![\w.])(?P<stem>Node|Next|Vue|React|Express|Three|Nuxt|Chart|Backbone|Ember)\.(?:js|JS)\b")
+DOT_NET = re.compile(r"(?<![\w.])(?P<stem>ASP)?\.NET\b")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+MARKS = {".": " dot ", "-": " dash ", "_": " underscore ", "+": " plus ", "%": " percent ", "@": " at "}
+
+
+def addresses(text: str) -> str:
+    """All of them → words; digits in them stay for the rules of numbers."""
+    if not NEEDED.search(text):
+        return text
+    text = EMAIL.sub(lambda m: _spelled(m[0]), text)
+    text = LINK.sub(lambda m: _link(m["rest"]), text)
+    text = HOST.sub(_bare_host, text)
+    text = PRODUCT.sub(r"\g<stem> dot J S", text)
+    text = DOT_NET.sub(lambda m: f"{m['stem'] or ''} dot net".strip(), text)
+    text = FILE.sub(_file, text)
+    text = HANDLE.sub(lambda m: f"at {_words(m['name'])}", text)
+    return HASHTAG.sub(lambda m: f"hashtag {_words(m['name'])}", text)
+
+
+def _spelled(address: str) -> str:
+    """john.doe+news@example.com → john dot doe plus news at example dot com."""
+    said = "".join(MARKS.get(char, char) for char in address)
+    return CAMEL.sub(" ", " ".join(said.split())) if any(char.isdigit() for char in said) else " ".join(said.split())
+
+
+def _bare_host(match: re.Match[str]) -> str:
+    return _link(match[0])
+
+
+def _link(rest: str) -> str:
+    """What stands after the scheme → host and path in words, and the marks of the sentence that follow it."""
+    end = TRAILING.search(rest)
+    after = end[0] if end else ""
+    address = rest[: len(rest) - len(after)]
+    head, *path = re.split(r"[?#]", address, maxsplit=1)[0].split("/")
+    host = head.rpartition("@")[2]
+    host = host[4:] if host.lower().startswith("www.") else host
+    name, _, port = host.partition(":")
+    said = _spelled(name) + (f" port {port}" if port else "")
+    for part in [part for part in path if _is_speakable(part)][:MAX_PARTS]:
+        said += f" slash {_path_words(part)}"
+    return said + after
+
+
+def _is_speakable(part: str) -> bool:
+    return 0 < len(part) <= UNSPEAKABLE_CHARS and "%" not in part and any(char.isalnum() for char in part)
+
+
+def _path_words(part: str) -> str:
+    stem, _, ending = part.rpartition(".")
+    if stem and ending in ENDINGS:
+        return f"{_words(stem)} dot {ENDINGS[ending]}"
+    return _words(part)
+
+
+def _words(name: str) -> str:
+    """Of a name in camel case, with underscores, hyphens and dots: its words."""
+    return CAMEL.sub(" ", " ".join(re.sub(r"[^\w.]|_", " ", name).replace(".", " dot ").split()))
+
+
+def _file(match: re.Match[str]) -> str:
+    stem, ending = match["stem"], match["ending"]
+    if stem.replace(".", "").isdigit():
+        return match[0]  # "by 5.so": a number at the end of a sentence
+    return f"{_words(stem)} dot {ENDINGS[ending]}"

@@ -1,0 +1,216 @@
+"""Signs between words and numbers in English, and the plain numbers that are left. It does no sums.
+
+What is no sign of speech in the end (* _ ~ ^ ` \\ | < > and their kind) is left out.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalizing.english_numbers import Variety, number
+from tts.normalizing.english_patterns import NUMBER, START
+from tts.normalizing.typography import DROPPED, close_gaps
+
+LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
+LAST_DASH = re.compile(r"(?<! )[—―](?=[\"')\]]*(?:\n|\Z)|[\"'.,!?;:)])")
+EM_DASH = re.compile(r"(?<! )(?<!\n) ?(?:[—―]|(?<= )–(?= )|(?<=\w)--(?=\w)|(?<= )--(?= ))[—―]* ?")
+EQUATION = re.compile(r"(?<=[0-9)]) ?(?P<sign>[-−–]) ?(?=[0-9]{1,15}(?:[.][0-9]{1,15})? ?=)")
+RANGE = re.compile(r"(?<=[0-9%])(?P<unit>[kKMB%°]|)(?: ?[–—] ?| - |-)(?=[$£€]?[0-9])")
+SPACED_THOUSANDS = re.compile(r"(?<![\w.,+-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w-]| [0-9])")
+SCIENTIFIC = re.compile(rf"{START}(?<!\w)({NUMBER})[eE]\+?(-?[0-9]{{1,3}})(?!\w)")
+CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?=-?[0-9])")  # the rest of a tower waits for POWER
+EVEN = re.compile(r"(?<![\w.,-])(50|24)-(50|7)(?![\w-]|[.,][0-9])")  # 50-50, 24-7
+IN_A_NAME = re.compile(r"(?<=[A-Za-z])-(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)-(?=[0-9])")
+RATIO = re.compile(r"(?<=[0-9]):(?=[0-9])")
+LETTER_NUMBER = re.compile(r"(?<=[A-Za-z])[-–](?=[0-9])")
+CSHARP = re.compile(r"\b(?P<letter>[A-GFJ])#(?!\w)")
+PLUS_PLUS = re.compile(r"(?<=\b[A-Za-z])\+\+(?![A-Za-z_])")
+PER = {
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "mo": "month",
+    "yr": "year",
+    "wk": "week",
+}
+PER |= {
+    name: name
+    for name in (*PER.values(), "day", "night", "person", "unit", "user", "head", "capita", "share", "gallon", "pound")
+}
+PER_SIGN = re.compile(rf"(?<=[a-z0-9]) ?/ ?(?P<unit>{'|'.join(sorted(PER, key=len, reverse=True))})\b(?=\W|\Z)")
+COUNTED = re.compile(
+    r"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence|penny|yen|francs?|thousand|million|billion|rupees?"
+    r"|meters?|metres?|kilometers?|liters?"
+    r"|kilograms?|grams?|miles?|times|megabytes?|gigabytes?|hours?|calories|requests|tokens|words|frames|calls"
+    r"|watts?|[0-9]))/"
+    r"(?P<unit>[a-z]+)\b"
+)
+EITHER = re.compile(
+    r"\b(?P<a>he|she|his|her|him|hers|himself|herself|yes|and|true|on|either|male|mother|brother|sister)/(?P<b>she"
+    r"|he|her|his|him|no|or|false|off|female|father|sister|brother|herself|himself)\b",
+    re.IGNORECASE,
+)
+APERTURE = re.compile(r"\bf/(?=[0-9])")
+LEADING_SLASH = re.compile(r"(?<!\S)/(?=\w)")
+S_HE = re.compile(r"\b(?P<s>[Ss])/he\b")
+NOT_APPLICABLE = re.compile(r"(?<![\w/])[nN]/[aA](?![\w/])")
+SLASH = re.compile(r"(?<=[\w)\"']) ?/ ?(?=[\w(\"'])")
+ABOUT = re.compile(r"(?<![\w~])[~≈∼] ?(?=[-−]?[$£€]?\.?[0-9])")
+NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
+MINUS = re.compile(r"(?<![\w.)\]\-−])[-−](?=\.?[0-9])")
+MINUS_BETWEEN = re.compile(r"(?<=\w) ?− ?(?=\w)")
+PLUS = re.compile(r"(?P<before>[\w)] ?)?\+ ?(?=[\w(.])")
+PLUS_AFTER = re.compile(r"(?<=[0-9])\+")
+TIMES = re.compile(r"(?<=[\w)]) ?(?:[×✕⋅]|(?<= )\*(?= )|(?<=[0-9])\*(?=[0-9])) ?(?=[\w(])")
+POWERS = {"²": " squared", "³": " cubed"}
+SUPERSCRIPT = re.compile(r"(?<=[\w)])[²³](?![⁰¹²³⁴-⁹])")
+POWER = re.compile(r"(?<=[\w)])(?:\^(?P<plain>-?[0-9]{1,15})|(?P<small>[⁻]?[⁰¹²³⁴-⁹]{1,15}))")
+SMALL_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉⁻⁺₊₋", "01234567890123456789-++-")
+COMPARED = {
+    "<": "less than",
+    ">": "greater than",
+    "≤": "at most",
+    "≥": "at least",
+    "≠": "is not equal to",
+    "<=": "at most",
+}
+COMPARED |= {
+    ">=": "at least",
+    "!=": "is not equal to",
+    "==": "equals",
+    "=": "equals",
+    "≈": "is about",
+    "÷": "divided by",
+    "±": "plus or minus",
+}
+COMPARED |= {
+    "→": "to",
+    "->": "to",
+    "=>": "to",
+    "⇒": "to",
+    "&": "and",
+    "@": "at",
+    "∞": "infinity",
+    "√": "square root of",
+    "←": "from",
+    "∑": "sum of",
+}
+COMPARED |= {
+    "π": "pi",
+    "Δ": "delta",
+    "µ": "micro",
+    "∈": "in",
+    "‰": "per mille",
+    "%": "percent",
+    "°": "degrees",
+    "+/-": "plus or minus",
+}
+SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(COMPARED, key=len, reverse=True)))
+ONLY_BETWEEN = frozenset("< > = <= >= == != -> =>".split())
+SECTIONS = re.compile(r"(?P<sign>§{1,2}|¶) ?")
+NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[0-9₀-₉⁰¹²³⁴-⁹]\)?")
+LEFT_OUT = re.compile(r"[*_~^`\\|<>#=¦¬¨´¸ˆ˜†‡•‖∙·¯{}$ªº¤+@]+")
+UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
+EMOTICON = re.compile(r"(?<!\S)[:;]['-]?[)(DP](?![\w)])")
+HEART = re.compile(r"(?<!\S)<3(?!\S)")
+LIST_NUMBER = re.compile(r"^([ \t]*[0-9]{1,3})\)(?=[ \t])", re.MULTILINE)
+PLAIN = re.compile(rf"{START}{NUMBER}|(?<![0-9])[0-9]+")
+
+
+def dashes(text: str) -> str:
+    """An em dash, or an en dash between spaces, is a comma; at the start of a line nothing; before a mark a hyphen."""
+    text = LAST_DASH.sub("-", LINE_DASH.sub(r"\1", text))
+    return EM_DASH.sub(", ", text)
+
+
+def preliminaries(text: str) -> str:
+    """~5, ~$5, 10^8, and 1 000 000: what must be settled before money and units are read."""
+    text = SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
+    text = SCIENTIFIC.sub(r"\1 times ten to the power of \2", text)
+    text = CARET.sub(" to the power of ", text)
+    return ABOUT.sub("about ", text)
+
+
+def ranges(text: str) -> str:
+    """A dash between numbers is “to”, or “minus” where a sum follows; between a word and a number it is a space."""
+    text = EQUATION.sub(" minus ", text)
+    text = EVEN.sub(r"\1 \2", text)
+    text = IN_A_NAME.sub(r" \g<number> ", text)
+    text = RANGE.sub(lambda m: f"{m['unit']} to ", text)
+    return LETTER_NUMBER.sub(" ", RATIO.sub(" to ", text))
+
+
+def operators(text: str) -> str:
+    """Signs that say something: plus, per, number five, about five, at, and."""
+    if not NEEDED.search(text):
+        return text
+    text = HEART.sub(DROPPED, text)
+    text = LIST_NUMBER.sub(r"\1.", text)
+    text = PLUS_PLUS.sub(" plus plus", CSHARP.sub(r"\g<letter> sharp", text))
+    text = NUMBER_SIGN.sub("number ", SECTIONS.sub(lambda m: _section(m["sign"]), text))
+    text = _powers(text)
+    text = _slashes(text)
+    text = TIMES.sub(" times ", SIGN.sub(_sign, text))
+    text = MINUS_BETWEEN.sub(" minus ", MINUS.sub("minus ", text))
+    return PLUS_AFTER.sub(" plus", PLUS.sub(lambda m: f"{(m['before'] or '').rstrip()} plus ".lstrip(), text))
+
+
+def numbers(text: str, variety: Variety) -> str:
+    """Every number that is left; after it no ASCII digit is."""
+    return PLAIN.sub(lambda m: _plain(m, variety), text)
+
+
+def leave_out(text: str) -> str:
+    """Drop the signs that nobody says."""
+    text = EMOTICON.sub(DROPPED, UNDERSCORE.sub(" ", text))
+    return close_gaps(LEFT_OUT.sub(DROPPED, text))
+
+
+def _section(sign: str) -> str:
+    return {"§": "section ", "§§": "sections "}.get(sign, "paragraph ")
+
+
+def _powers(text: str) -> str:
+    text = SUPERSCRIPT.sub(lambda m: POWERS[m[0]], text)
+    text = POWER.sub(
+        lambda m: f" to the power of {(m['plain'] or m['small'].translate(SMALL_DIGITS)).replace('-', 'minus ')}", text
+    )
+    return text.translate(SMALL_DIGITS)
+
+
+def _slashes(text: str) -> str:
+    text = COUNTED.sub(lambda m: f"{m['money']} per {PER.get(m['unit'], m['unit'])}", text)
+    text = PER_SIGN.sub(lambda m: f" per {PER[m['unit']]}", text)
+    text = LEADING_SLASH.sub("slash ", APERTURE.sub("F ", text))
+    text = S_HE.sub(lambda m: f"{m['s']}he or he" if m["s"] == "s" else "She or he", NOT_APPLICABLE.sub("N A", text))
+    text = EITHER.sub(_either, text)
+    return SLASH.sub(" slash ", text)
+
+
+def _either(match: re.Match[str]) -> str:
+    return f"{match['a']} {match['b']}" if match["a"].lower() == "and" else f"{match['a']} or {match['b']}"
+
+
+def _sign(match: re.Match[str]) -> str:
+    """Signs that also are brackets or decoration speak only between two words."""
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    if match[0] in ONLY_BETWEEN and not (_has_word(before[::-1]) and _has_word(after)):
+        return match[0]
+    lead = "" if not before or before[-1].isspace() or before[-1] in "([\"'" else " "
+    tail = "" if not after or after[0].isspace() or after[0] in ".,!?;:)]\"'" else " "
+    return lead + COMPARED[match[0]] + tail
+
+
+def _has_word(side: str) -> bool:
+    char = side.lstrip(" ")[:1]
+    return char.isalnum() or char in ("-", ".", "$", "(", ")", '"', "'") if char else False
+
+
+def _plain(match: re.Match[str], variety: Variety) -> str:
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+    is_listed = before == "," and text[max(start - 2, 0) : start - 1].isalnum()
+    return (" " if before.isalnum() or is_listed else "") + number(match[0], variety) + (" " if after.isalnum() else "")

@@ -1,0 +1,187 @@
+"""What each language other than English calls things: points, percent, money, units, months. It reads no text.
+
+A unit's first name has its own “one”, because its gender decides it. A noun that other numbers agree with as well
+(Spanish libra, Portuguese hora) is left out rather than said wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Names = dict[str, tuple[str, str]]  # sign → with “one”, plural
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How numbers are written and which words go with them."""
+
+    code: str  # num2words' name
+    point: str  # said in a decimal
+    group: str = "."  # between thousands, as a character class; the decimal mark is a comma
+    minus: str = "minus"
+    to: str = ""  # between the ends of a range; without it ranges are left alone
+    hundred: str = ""  # 1100…1999 are counted in hundreds, with this between
+    cents: str = " "  # between whole money and its hundredths
+    months: tuple[str, ...] = ()
+    date: str = ""  # of {day}, {month}, {year}
+    first: str = ""  # said of the first of a month
+    units: Names = field(default_factory=dict)
+
+
+def _units(row: str) -> Names:
+    """ "km=ein Kilometer/Kilometer; …", where the slash stands between the two names."""
+    pairs = (entry.split("=") for entry in row.split("; "))
+    return {sign: (one, many) for sign, names in pairs for one, many in [names.split("|")]}
+
+
+SPACES = " '"  # a thin space has become a plain one
+DE = _units(
+    "%=ein Prozent|Prozent; €=ein Euro|Euro; EUR=ein Euro|Euro; $=ein Dollar|Dollar; £=ein Pfund|Pfund; ¥=ein Yen|Yen"
+    "; CHF=ein Franken|Franken; km=ein Kilometer|Kilometer; m=ein Meter|Meter; cm=ein Zentimeter|Zentimeter"
+    "; mm=ein Millimeter|Millimeter; kg=ein Kilogramm|Kilogramm; g=ein Gramm|Gramm; mg=ein Milligramm|Milligramm"
+    "; l=ein Liter|Liter; ml=ein Milliliter|Milliliter; km/h=ein Kilometer pro Stunde|Kilometer pro Stunde"
+    "; °C=ein Grad Celsius|Grad Celsius; °=ein Grad|Grad; h=eine Stunde|Stunden; min=eine Minute|Minuten"
+    "; s=eine Sekunde|Sekunden; GB=ein Gigabyte|Gigabyte; MB=ein Megabyte|Megabyte; m²=ein Quadratmeter|Quadratmeter"
+    "; kWh=eine Kilowattstunde|Kilowattstunden; W=ein Watt|Watt; GHz=ein Gigahertz|Gigahertz"
+)
+ES = _units(
+    "%=uno por ciento|por ciento; €=un euro|euros; EUR=un euro|euros; $=un dólar|dólares; ¥=un yen|yenes"
+    "; km=un kilómetro|kilómetros; m=un metro|metros; cm=un centímetro|centímetros; mm=un milímetro|milímetros"
+    "; kg=un kilogramo|kilogramos; g=un gramo|gramos; mg=un miligramo|miligramos; l=un litro|litros"
+    "; ml=un mililitro|mililitros; km/h=un kilómetro por hora|kilómetros por hora; °C=un grado Celsius|grados Celsius"
+    "; °=un grado|grados; min=un minuto|minutos; s=un segundo|segundos; GB=un gigabyte|gigabytes"
+    "; MB=un megabyte|megabytes; m²=un metro cuadrado|metros cuadrados; kWh=un kilovatio hora|kilovatios hora"
+    "; W=un vatio|vatios"
+)
+FR = _units(
+    "%=un pour cent|pour cent; €=un euro|euros; EUR=un euro|euros; $=un dollar|dollars; ¥=un yen|yens"
+    "; CHF=un franc suisse|francs suisses; km=un kilomètre|kilomètres; m=un mètre|mètres; cm=un centimètre|centimètres"
+    "; mm=un millimètre|millimètres; kg=un kilogramme|kilogrammes; g=un gramme|grammes; mg=un milligramme|milligrammes"
+    "; l=un litre|litres; ml=un millilitre|millilitres; km/h=un kilomètre par heure|kilomètres par heure"
+    "; °C=un degré Celsius|degrés Celsius; °=un degré|degrés; Go=un gigaoctet|gigaoctets; Mo=un mégaoctet|mégaoctets"
+    "; m²=un mètre carré|mètres carrés; kWh=un kilowattheure|kilowattheures; W=un watt|watts"
+)
+IT = _units(
+    "%=uno per cento|per cento; €=un euro|euro; EUR=un euro|euro; $=un dollaro|dollari; ¥=uno yen|yen"
+    "; km=un chilometro|chilometri; m=un metro|metri; cm=un centimetro|centimetri; mm=un millimetro|millimetri"
+    "; kg=un chilogrammo|chilogrammi; g=un grammo|grammi; mg=un milligrammo|milligrammi; l=un litro|litri"
+    "; ml=un millilitro|millilitri; km/h=un chilometro all'ora|chilometri all'ora; °C=un grado Celsius|gradi Celsius"
+    "; °=un grado|gradi; h=un'ora|ore; min=un minuto|minuti; s=un secondo|secondi; GB=un gigabyte|gigabyte"
+    "; MB=un megabyte|megabyte; m²=un metro quadrato|metri quadrati; W=un watt|watt"
+)
+PT = _units(
+    "%=um por cento|por cento; €=um euro|euros; EUR=um euro|euros; $=um dólar|dólares; R$=um real|reais"
+    "; km=um quilômetro|quilômetros; m=um metro|metros; cm=um centímetro|centímetros; mm=um milímetro|milímetros"
+    "; kg=um quilograma|quilogramas; g=um grama|gramas; mg=um miligrama|miligramas; l=um litro|litros"
+    "; ml=um mililitro|mililitros; km/h=um quilômetro por hora|quilômetros por hora; °C=um grau Celsius|graus Celsius"
+    "; °=um grau|graus; min=um minuto|minutos; s=um segundo|segundos; GB=um gigabyte|gigabytes"
+    "; MB=um megabyte|megabytes; m²=um metro quadrado|metros quadrados; W=um watt|watts"
+)
+NL = _units(
+    "%=één procent|procent; €=één euro|euro; EUR=één euro|euro; $=één dollar|dollar; £=één pond|pond"
+    "; km=één kilometer|kilometer; m=één meter|meter; cm=één centimeter|centimeter; mm=één millimeter|millimeter"
+    "; kg=één kilogram|kilogram; g=één gram|gram; mg=één milligram|milligram; l=één liter|liter"
+    "; ml=één milliliter|milliliter; km/h=één kilometer per uur|kilometer per uur; °C=één graad Celsius|graden Celsius"
+    "; °=één graad|graden; min=één minuut|minuten; s=één seconde|seconden; GB=één gigabyte|gigabyte"
+    "; MB=één megabyte|megabyte; m²=één vierkante meter|vierkante meter; W=één watt|watt"
+)
+SV = _units(
+    "%=en procent|procent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krona|kronor; SEK=en krona"
+    "|kronor"
+    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
+    "; g=ett gram|gram; kg=ett kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
+    "; km/h=en kilometer i timmen|kilometer i timmen; °C=en grad Celsius|grader Celsius; °=en grad|grader"
+    "; min=en minut|minuter; s=en sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
+)
+DA = _units(
+    "%=en procent|procent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krone|kroner; DKK=en krone"
+    "|kroner"
+    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
+    "; g=et gram|gram; kg=et kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
+    "; km/t=en kilometer i timen|kilometer i timen; °C=en grad celsius|grader celsius; °=en grad|grader"
+    "; min=et minut|minutter; s=et sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
+)
+NO = _units(
+    "%=en prosent|prosent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krone|kroner; NOK=en krone"
+    "|kroner"
+    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
+    "; g=ett gram|gram; kg=ett kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
+    "; km/t=en kilometer i timen|kilometer i timen; °C=en grad celsius|grader celsius; °=en grad|grader"
+    "; min=ett minutt|minutter; s=ett sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
+)
+
+
+def _months(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+NORWEGIAN = Language("no", "komma", group=SPACES, to="til", hundred=" hundre og ", cents=" og ", units=NO)
+LANGUAGES = {
+    "de": Language(
+        *("de", "Komma"),
+        to="bis",
+        hundred="hundert",
+        date="{day} {month} {year}",
+        units=DE,
+        months=_months("Januar Februar März April Mai Juni Juli August September Oktober November Dezember"),
+    ),
+    "es": Language(
+        *("es", "coma"),
+        minus="menos",
+        to="a",
+        cents=" con ",
+        date="{day} de {month} de {year}",
+        units=ES,
+        months=_months("enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"),
+    ),
+    "fr": Language(
+        *("fr", "virgule"),
+        group=SPACES,
+        minus="moins",
+        to="à",
+        date="{day} {month} {year}",
+        first="premier",
+        units=FR,
+        months=_months("janvier février mars avril mai juin juillet août septembre octobre novembre décembre"),
+    ),
+    "it": Language(
+        *("it", "virgola"),
+        minus="meno",
+        to="a",
+        cents=" e ",
+        date="{day} {month} {year}",
+        first="primo",
+        units=IT,
+        months=_months("gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre"),
+    ),
+    "pt": Language(
+        *("pt_BR", "vírgula"),
+        minus="menos",
+        to="a",
+        cents=" e ",
+        date="{day} de {month} de {year}",
+        first="primeiro",
+        months=_months("janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro"),
+        units=PT,
+    ),
+    "nl": Language(
+        *("nl", "komma"),
+        minus="min",
+        to="tot",
+        hundred="honderd",
+        date="{day} {month} {year}",
+        units=NL,
+        months=_months("januari februari maart april mei juni juli augustus september oktober november december"),
+    ),
+    "sv": Language("sv", "komma", group=SPACES, to="till", hundred="hundra", cents=" och ", units=SV),
+    "da": Language("da", "komma", to="til", hundred=" hundrede og ", cents=" og ", units=DA),
+    "no": NORWEGIAN,
+    "nb": NORWEGIAN,
+    # Their nouns and numerals change with the case, which no table knows: bare numbers only.
+    "pl": Language("pl", "przecinek", group=SPACES),
+    "ru": Language("ru", "запятая", group=SPACES, minus="минус"),
+    "fi": Language("fi", "pilkku", group=SPACES, minus="miinus"),
+    "tr": Language("tr", "virgül", minus="eksi"),
+}
+# Where Spanish and German write 1,234.5 or 1'234.5.
+POINT_REGIONS = {"es": frozenset("MX US GT HN NI PA PE DO PR SV".split()), "de": frozenset({"CH", "LI"})}

@@ -1,0 +1,86 @@
+"""Marks of print and screen → those a model of speech has seen: plain quotes and spaces, no emoji, no wrappings.
+
+What holds for a script is asked of the language: Chinese and Japanese keep their own punctuation, French its « »,
+Spanish and Russian their dashes. This module does not know what a word or a number means.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+OWN_PUNCTUATION = frozenset({"zh", "ja", "yue"})  # full-width marks, “”, …… and the wide space are theirs
+DROPPED = "\ue000"  # stands where something was left out, until the spaces around it are settled
+
+PLAIN = re.compile(r"[\n\t -~]*")  # nothing here to do
+LINE_BREAKS = str.maketrans({"\u2028": "\n", "\u2029": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n"})
+# Controls, private use, lone surrogates, soft hyphen, zero-width space, word joiner, byte-order and direction marks.
+# The joiners U+200C and U+200D stay: Persian and Hindi are written with them.
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ue000-\uf8ff\U000e0000-\U000e007f]"
+)
+JOINERS = re.compile("[\u200c\u200d]+")
+SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
+# Letters and digits in fancy dress: full width, circled, bold, ligatures, Roman numerals and units of one
+# character.
+DRESSED = re.compile(
+    "[\u2160-\u217f\u2460-\u2473\u24b6-\u24e9\u3251-\u325f\u3380-\u33df\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
+    "\U0001d400-\U0001d7ff\U0001f130-\U0001f149]"
+)
+FULL_WIDTH_MARKS = re.compile("[\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff5e]")
+DINGBAT_DIGITS = re.compile("[\u2776-\u2793]")  # ❶: a number for people, not for NFKC
+EMOJI = (
+    "[\u231a\u231b\u2328\u23cf\u23e9-\u23fa\u25a0-\u25ca\u25cc-\u25ff\u2600-\u2775\u2794-\u27bf\u2b05-\u2b55\u3030\u303d\u3297\u3299"
+    "\U0001f000-\U0001f0ff\U0001f14a-\U0001faff\ufe0e\ufe0f\u20e3\u200d]"
+)
+# A joiner or a variation selector alone is no emoji; inside a run it is part of one.
+EMOJI_RUN = re.compile(f"(?![\u200d\ufe0e\ufe0f]){EMOJI}(?:[ \\t]?{EMOJI})*")
+SELECTORS = re.compile("[\ufe0e\ufe0f\u20e3]+")
+LEGAL = re.compile("[©®™℠℗]+")
+GAP = re.compile(rf"( ?){DROPPED}[{DROPPED} ]*")
+BEFORE_GAP_NOTHING = " \t\n([{\"'"
+AFTER_GAP_NOTHING = " \t\n.,!?;:)]}\"'"
+
+SINGLE_QUOTES = re.compile("[‘’‚‛ʼ]")
+DOUBLE_QUOTES = re.compile("[“”„‟]")
+
+
+def clean(text: str, language: str) -> str:
+    """The text with marks that are read alike everywhere. `language` is a primary subtag, in lower case."""
+    if PLAIN.fullmatch(text):
+        return text
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(LINE_BREAKS)
+    text = DRESSED.sub(_undressed, INVISIBLE.sub("", text))
+    text = DINGBAT_DIGITS.sub(lambda mark: f"{unicodedata.numeric(mark[0]):.0f}", text)
+    if language not in OWN_PUNCTUATION:
+        text = _plain_marks(text)
+    text = SELECTORS.sub("", LEGAL.sub(DROPPED, EMOJI_RUN.sub(DROPPED, text)))
+    return close_gaps(text)
+
+
+def without_joiners(text: str) -> str:
+    """For the languages in whose script a joiner says nothing."""
+    return JOINERS.sub("", text)
+
+
+def close_gaps(text: str) -> str:
+    """Settle the spaces where something was dropped: one between words, none before a mark or at an edge."""
+    return GAP.sub(_closed, text)
+
+
+def _closed(gap: re.Match[str]) -> str:
+    text, start, end = gap.string, gap.start(), gap.end()
+    before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+    at_edge = not before or before in BEFORE_GAP_NOTHING or not after or after in AFTER_GAP_NOTHING
+    return "" if at_edge else " "
+
+
+def _undressed(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", match[0])
+
+
+def _plain_marks(text: str) -> str:
+    text = FULL_WIDTH_MARKS.sub(_undressed, SPACES.sub(" ", text))
+    text = DOUBLE_QUOTES.sub('"', SINGLE_QUOTES.sub("'", text))
+    return text.replace("…", "...")
