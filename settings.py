@@ -53,15 +53,25 @@ class Settings:
     flow_steps: int = setting(10, "steps of Euler's method in the flow; fewer are faster and rougher", least=1, most=50)
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
-    voice_cache_size: int = setting(32, "voices kept ready in memory", least=1, most=10_000)
+    allow_voice_writes: bool = setting(False, "let jobs add voices to `VOICES_DIR` and delete them")
+    max_library_voices: int = setting(1000, "voices that jobs may fill the library up to", least=1, most=100_000)
+    voice_cache_size: int = setting(32, "voices kept ready in memory, of 0.3 MB each", least=1, most=10_000)
+    voice_cache_dir: Path | None = setting(None, "directory where voices made ready are kept for the next start")
+    voice_cache_bytes: int = setting(1_000_000_000, "largest size of that directory, in bytes", least=1_000_000)
     max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
+    allow_private_urls: bool = setting(
+        False, "let `reference_audio_url` name addresses of a private network; for development"
+    )
     max_output_bytes: int = setting(9_000_000, "largest reply, in bytes of JSON", least=10_000)
     max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=2000)
     max_concurrency: int = setting(
         3, "jobs worked on at once; below 3 the SDK fetches each a second late", least=1, most=64
     )
     job_timeout_s: float = setting(540.0, "seconds after which a job is given up", least=0.1, most=86_400)
+    shutdown_timeout_s: float = setting(
+        60.0, "seconds that jobs under way have to finish when the worker is told to end", least=0.0, most=3600.0
+    )
     streaming: bool = setting(False, "stream chunks (`/stream`) instead of one joined reply")
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
     warmup: bool = setting(True, "on RunPod, load the model and speak once before the first job")

@@ -28,6 +28,7 @@ Json = dict[str, Any]
 TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a person."
 RUNSYNC_WAIT_MS = 5_000  # then the answer is IN_QUEUE or IN_PROGRESS, and there is progress to show
 STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
+FLAC_LENGTH_AT = 18  # the byte that the number of samples ends 8 bytes after
 SILENCE_PEAK = 0.001  # -60 dBFS
 CONTAINERS = {
     "wav": ("WAV", "PCM_16"),
@@ -218,6 +219,8 @@ def speak(door: Door, job_input: Json, path: Path, watch: Watch, stream: bool) -
             count = save(path, reply.pop("audio"), "ab" if audio_bytes else "wb")
             audio_bytes += count
             watch.say(f"chunk {reply.get('index', 0)}: {count} bytes")
+    if stream and audio_bytes and job_input["output_format"] == "flac":
+        tell_length(path, reply)
     return Spoken(door, job_input["output_format"], reply, path, audio_bytes, first_bytes_s, watch.elapsed_s())
 
 
@@ -228,6 +231,17 @@ def save(path: Path, audio: str, mode: str) -> int:
         raise JobFailed("the audio in its reply is not base64") from exc
     with path.open(mode) as file:
         return file.write(data)
+
+
+def tell_length(path: Path, reply: Json) -> None:
+    """A FLAC that was streamed doesn't say how long it is, and not every reader likes that: the 36 bits for the number
+    of samples (RFC 9639, 8.2) are filled in."""
+    samples = round((reply.get("duration") or 0.0) * (reply.get("sample_rate") or 0))
+    with path.open("r+b") as file:
+        file.seek(FLAC_LENGTH_AT)
+        known = int.from_bytes(file.read(8), "big")
+        file.seek(FLAC_LENGTH_AT)
+        file.write((known | samples).to_bytes(8, "big"))
 
 
 # The four checks: each gives what is wrong, in words.

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import handler
 from service.app import ENGINES
 from validation.errors import OutOfMemory
-from validation.request import MAX_SEED, SAMPLE_RATES_HZ
+from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
 
 T = TypeVar("T")
 Json = dict[str, Any]

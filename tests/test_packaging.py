@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from service import __version__
-from validation.request import Offer, parse
+from validation.request import parse
+from validation.rules import FormatOffer, Offer
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -53,6 +54,8 @@ def test_the_example_job_is_a_job() -> None:
         default_voice="default",
         clone_languages=("en",),
         decode_modes=("full", "window"),
+        formats={"wav": FormatOffer(24_000, {})},
+        streamed_normalizations=("lufs",),
         max_text_chars=5000,
         max_reference_bytes=15_000_000,
         streaming=False,

@@ -9,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 from settings import Settings
-from validation.request import TtsFields
+from validation.fields import TtsFields
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -22,9 +22,14 @@ DEFAULTS = {
     "flow_steps": 10,
     "voices_dir": None,
     "default_voice": "",
+    "allow_voice_writes": False,
+    "max_library_voices": 1000,
     "voice_cache_size": 32,
+    "voice_cache_dir": None,
+    "voice_cache_bytes": 1_000_000_000,
     "max_text_chars": 5000,
     "max_reference_bytes": 15_000_000,
+    "allow_private_urls": False,
     "max_output_bytes": 9_000_000,
     "max_segment_tokens": 1000,
     "max_concurrency": 3,
@@ -44,9 +49,14 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "FLOW_STEPS": ("4", 4),
     "VOICES_DIR": ("voices", Path("voices")),
     "DEFAULT_VOICE": ("anna", "anna"),
+    "ALLOW_VOICE_WRITES": ("yes", True),
+    "MAX_LIBRARY_VOICES": ("1", 1),
     "VOICE_CACHE_SIZE": ("1", 1),
+    "VOICE_CACHE_DIR": ("cache", Path("cache")),
+    "VOICE_CACHE_BYTES": ("1000000", 1_000_000),
     "MAX_TEXT_CHARS": ("300", 300),
     "MAX_REFERENCE_BYTES": ("1000", 1000),
+    "ALLOW_PRIVATE_URLS": ("true", True),
     "MAX_OUTPUT_BYTES": ("10000", 10_000),
     "MAX_SEGMENT_TOKENS": ("10", 10),
     "MAX_CONCURRENCY": ("64", 64),
@@ -65,12 +75,17 @@ BAD = [
     ("FLOW_DTYPE", "int8", "must be one of auto, float32, bfloat16, float16"),
     ("FLOW_STEPS", "0", "must be at least 1"),
     ("FLOW_STEPS", "51", "must be at most 50"),
+    ("ALLOW_VOICE_WRITES", "maybe", "must be true or false"),
+    ("MAX_LIBRARY_VOICES", "0", "must be at least 1"),
+    ("MAX_LIBRARY_VOICES", "100001", "must be at most 100000"),
+    ("VOICE_CACHE_BYTES", "999999", "must be at least 1000000"),
     ("VOICE_CACHE_SIZE", "0", "must be at least 1"),
     ("VOICE_CACHE_SIZE", "10001", "must be at most 10000"),
     ("MAX_TEXT_CHARS", "5k", "must be a whole number"),
     ("MAX_TEXT_CHARS", "-5", "must be at least 1"),
     ("MAX_TEXT_CHARS", "100001", "must be at most 100000"),
     ("MAX_REFERENCE_BYTES", "999", "must be at least 1000"),
+    ("ALLOW_PRIVATE_URLS", "some", "must be true or false"),
     ("MAX_OUTPUT_BYTES", "9e6", "must be a whole number"),
     ("MAX_OUTPUT_BYTES", "9999", "must be at least 10000"),
     ("MAX_SEGMENT_TOKENS", "9", "must be at least 10"),
@@ -106,7 +121,7 @@ def test_each_setting_is_read_and_changes_nothing_else(key: str) -> None:
 
 def test_the_tables_above_hold_every_setting() -> None:
     assert {key.lower() for key in OTHERS} | {"tts_model"} == set(DEFAULTS)  # which has but one value
-    may_be_anything = {"model_path", "voices_dir", "default_voice"}
+    may_be_anything = {"model_path", "voices_dir", "voice_cache_dir", "default_voice"}
     assert {key.lower() for key, *_ in BAD} == set(DEFAULTS) - may_be_anything
 
 
