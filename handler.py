@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from typing import Any
 
 from service.app import Service, build
 from service.bridge import bridge
+from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, configure_logging
 from settings import Settings, SettingsError
@@ -54,7 +57,7 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
                     answer = spoken | reply
                 case ErrorEvent():
                     answer = event.error.to_reply()
-    return answer
+    return answer | ({"refresh_worker": True} if _must_be_replaced() else {})
 
 
 async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -72,7 +75,14 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
                     yield {"type": "end"} | event.reply
                 case ErrorEvent():
                     yield {"type": "error", "detail": event.error.to_reply()}
+                    if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
+                        os.kill(os.getpid(), signal.SIGTERM)  # what is under way is posted first
                     yield {"error": str(event.error)}
+
+
+def _must_be_replaced() -> bool:
+    """Whether the platform is to be asked for a new worker; elsewhere there is nobody to ask."""
+    return service().settings.on_runpod and service().must_be_replaced
 
 
 def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
@@ -123,6 +133,14 @@ def main() -> int:
 
 def _start(settings: Settings) -> int:
     import runpod.serverless
+    from runpod.serverless.modules.worker_state import JobsProgress
+
+    drain = Drain(lambda: JobsProgress().get_job_count() > 0, settings.shutdown_timeout_s)
+
+    def concurrency(now: int) -> int:
+        """A constant, as the SDK wants it. It asks when it runs, in the main thread, its signal handlers set."""
+        drain.install()
+        return settings.max_concurrency
 
     # The SDK's one-shot local modes never iterate a generator: they print it and call that a success.
     streams = settings.streaming and (settings.on_runpod or "--rp_serve_api" in sys.argv)
@@ -130,7 +148,7 @@ def _start(settings: Settings) -> int:
         runpod.serverless.start(
             {
                 "handler": stream_handler if streams else handler,
-                "concurrency_modifier": lambda _: settings.max_concurrency,
+                "concurrency_modifier": concurrency,
                 "return_aggregate_stream": settings.stream_aggregate,
             }
         )

@@ -11,8 +11,9 @@ from typing import Any
 
 from service import __version__
 from service.events import EndEvent, ErrorEvent, Event
+from service.health import Health
 from service.operations import OPERATIONS, Worker, dispatch
-from service.telemetry import CANCELLED, JobClock, JobStopped, Telemetry
+from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
@@ -26,10 +27,16 @@ class Service:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._health = Health()
 
     @property
     def settings(self) -> Settings:
         return self._worker.settings
+
+    @property
+    def must_be_replaced(self) -> bool:
+        """Whether jobs fail here that would not fail in a new process."""
+        return self._health.must_be_replaced
 
     def run(self, job_id: str, raw: object, *, joined: bool, clock: JobClock) -> Generator[Event]:
         """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped.
@@ -42,7 +49,7 @@ class Service:
             for event in dispatch(self._worker, raw, clock, joined):
                 if isinstance(event, EndEvent):
                     event.reply["worker_version"] = __version__
-                    outcome, facts = "COMPLETED", _facts(event.reply)
+                    outcome, facts = COMPLETED, _facts(event.reply)
                 yield event
         except JobStopped:
             log.info("job %s was stopped", job_id)
@@ -56,6 +63,7 @@ class Service:
             log.exception("job %s hit a fault of ours", job_id)
             yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))
         finally:
+            self._health.job_ended(outcome, outcome == COMPLETED)
             self._worker.telemetry.job_ended(job_id, _operation(raw), outcome, clock, facts)
 
     def warm_up(self) -> None:

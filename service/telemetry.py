@@ -15,7 +15,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-CANCELLED = "CANCELLED"
+COMPLETED, CANCELLED = "COMPLETED", "CANCELLED"
 
 
 def configure_logging(level: str) -> None:

@@ -1,0 +1,82 @@
+"""The end of a worker, but for the process: that is in `tests/test_on_runpod.py`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from service.drain import SETTLED_S, Drain
+
+
+class Ending:
+    """A drain whose process stays: `left` is set with the status it would have gone with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, limit_s: float = 5.0) -> None:
+        self.handlers: dict[int, object] = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self.sdk)
+        self.told: list[int] = []
+        self.busy, self.left, self.status = threading.Event(), threading.Event(), -1
+        monkeypatch.setattr(signal, "getsignal", self.handlers.get)
+        monkeypatch.setattr(signal, "signal", self.handlers.__setitem__)
+        self.drain = Drain(self.busy.is_set, limit_s, self.leave)
+        self.drain.install()
+
+    def sdk(self, number: int, frame: object) -> None:
+        self.told.append(number)
+
+    def leave(self, status: int) -> None:
+        self.status = status
+        self.left.set()
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        handler = self.handlers[number]
+        assert callable(handler)
+        handler(number, None)
+
+
+def test_an_idle_worker_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending(monkeypatch)
+    ending.signal()
+    assert ending.left.wait(SETTLED_S + 1.0)
+    assert (ending.status, ending.told) == (0, [signal.SIGTERM])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_busy_one_stays_until_its_jobs_are_done(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    ending = Ending(monkeypatch)
+    ending.busy.set()
+    ending.signal(number)
+    assert not ending.left.wait(SETTLED_S + 0.5)
+    ending.busy.clear()
+    assert ending.left.wait(SETTLED_S + 1.0)
+    assert ending.told == [number]
+
+
+def test_no_job_may_take_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending(monkeypatch, limit_s=0.4)
+    ending.busy.set()
+    started = time.monotonic()
+    ending.signal()
+    assert ending.left.wait(3.0)
+    assert time.monotonic() - started >= 0.4
+
+
+def test_a_second_signal_is_passed_on_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending(monkeypatch)
+    ending.busy.set()
+    ending.signal()
+    ending.signal()
+    assert ending.told == [signal.SIGTERM] * 2
+    assert len([thread for thread in threading.enumerate() if thread.name == "drain"]) == 1
+    ending.busy.clear()
+    assert ending.left.wait(SETTLED_S + 1.0)
+
+
+def test_it_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = Ending(monkeypatch)
+    ending.drain.install()
+    ending.signal()
+    assert ending.told == [signal.SIGTERM]
+    assert ending.left.wait(SETTLED_S + 1.0)
