@@ -105,6 +105,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pair]]
         "stingy": (STINGY, ()),
         "hasty": (HASTY, ()),
         "faulty": (FAULTY, (sys.executable, str(script))),
+        "doomed": (FAULTY, (sys.executable, str(script))),
     }
     with started(folder, kinds) as pairs:
         yield pairs
@@ -232,7 +233,7 @@ NOT_A_RECORDING = as_base64(b"no sound at all")
 # can bring about come out of FAULTY_WORKER.
 ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
     ("INVALID_INPUT", "espeak", {"text": "Hello.", "temprature": 1.0}, "did you mean `temperature`?"),
-    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, voices, info"),
+    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, voices, voice_add, voice_delete, info"),
     ("UNKNOWN_VOICE", "espeak", {"text": "Hello.", "voice": "nobody"}, "en-us"),
     ("UNSUPPORTED", "espeak", {"text": "Hello.", "reference_audio": as_base64(recording())}, "clone"),
     ("REFERENCE_AUDIO", "faulty", {"text": "Hello.", "reference_audio": NOT_A_RECORDING}, "can't be read"),
@@ -243,9 +244,9 @@ ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
         'the limit is 1000000: ask for output_format "opus"',
     ),
     ("TIMEOUT", "hasty", {"text": LONG_TEXT, "output_format": "opus"}, "given up after 0.1 s"),
-    ("MODEL_UNAVAILABLE", "faulty", {"text": "MODEL_UNAVAILABLE"}, "lacks"),
-    ("OUT_OF_MEMORY", "faulty", {"text": "OUT_OF_MEMORY"}, "memory"),
-    ("GPU_FAULT", "faulty", {"text": "GPU_FAULT"}, "GPU"),
+    ("MODEL_UNAVAILABLE", "faulty", {"text": "MODEL_UNAVAILABLE", "normalize_text": False}, "lacks"),
+    ("OUT_OF_MEMORY", "faulty", {"text": "OUT_OF_MEMORY", "normalize_text": False}, "memory"),
+    ("GPU_FAULT", "doomed", {"text": "GPU_FAULT", "normalize_text": False}, "GPU"),
     ("INTERNAL", "faulty", {"text": "INTERNAL"}, "its log has the details"),
 ]
 RETRYABLE = {"OUT_OF_MEMORY", "GPU_FAULT", "TIMEOUT", "INTERNAL"}
@@ -282,6 +283,29 @@ def test_a_streamed_job_tells_it_on_stream_and_fails_with_the_same_text(
     assert_tells(job.error, code, words)
     assert (detail["error_code"], detail["retryable"]) == (code, code in RETRYABLE)
     assert_discreet(job)
+
+
+def test_after_a_fault_of_the_gpu_a_joined_reply_asks_for_a_new_worker(light: dict[str, Pair]) -> None:
+    doomed = light["doomed"].joined
+    job = doomed.run({"text": "GPU_FAULT", "normalize_text": False})
+    assert [post.body.get("stopPod") for post in job.posted] == [True]
+    good = light["faulty"].joined.run({"text": "INTERNAL"})
+    assert [post.body.get("stopPod") for post in good.posted] == [None]
+
+
+def test_after_a_fault_of_the_gpu_a_streaming_worker_posts_what_is_under_way_and_goes(tmp_path: Path) -> None:
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY_WORKER)
+    env = FAULTY | {"STREAMING": "true"}
+    with endpoint(tmp_path / "log", env, sys.executable, str(script), real=True) as own:
+        own.wait_until_ready()
+        others = [own.fake.submit({"text": LONG_TEXT, "chunk_size": 5, "output_format": "opus"}) for _ in range(2)]
+        wait_until(lambda: all(own.fake.jobs[job_id].events for job_id in others))
+        doomed = own.fake.submit({"text": "GPU_FAULT", "normalize_text": False})
+        assert own.worker.process.wait(30) == 0
+        assert own.fake.jobs[doomed].status == "FAILED"
+        assert [own.fake.jobs[job_id].status for job_id in others] == ["COMPLETED"] * 2
+        assert [len(own.fake.jobs[job_id].posted) for job_id in (*others, doomed)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("door", "argv"), [("joined", ()), ("streamed", ("--stream",))])
