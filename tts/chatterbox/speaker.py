@@ -24,6 +24,7 @@ from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import PIECE, Decoder, Generation
+from tts.chatterbox.device import choose_device, choose_dtype, multiplies_bfloat16
 from tts.chatterbox.faults import free_memory, torch_faults
 from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
 from tts.chatterbox.guard import judge
@@ -38,7 +39,7 @@ from tts.chatterbox.tidy import tidy
 from tts.chatterbox.transfer import to_device, to_host
 from tts.chatterbox.watermark import Watermarker, WatermarkStage, can_carry
 from tts.engine import Conditioning, FinishReason, SamplingParams, SpeechChunk
-from validation.errors import InternalError, ModelUnavailable, OutOfMemory
+from validation.errors import InternalError, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -316,24 +317,3 @@ def start_fade() -> Samples:
     n = SAMPLE_RATE_HZ // 50
     rise = (np.cos(np.linspace(np.pi, 0.0, n)) + 1.0) / 2.0
     return np.concatenate((np.zeros(n), rise)).astype(np.float32)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises: ModelUnavailable where a GPU was asked for and none is."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ModelUnavailable("DEVICE=cuda, but no CUDA GPU can be used here")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
-    """The number format of that name; `auto` is the default given."""
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return formats.get(name, default)
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

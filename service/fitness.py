@@ -1,0 +1,71 @@
+"""Is this worker fit for jobs? What would fail every one of them is found before the first.
+
+It knows no door: a worker that is not fit raises, and the door does not open.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from audio.encode import ENCODERS
+from audio.pcm import INT16_SCALE, from_dbfs
+from service.events import AudioEvent
+from service.operations import Worker, dispatch
+from service.telemetry import JobClock
+from validation.errors import InternalError, ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+QUIETEST_DBFS = -50.0
+TRIAL = {"text": "A", "seed": 0, "print_metrics": False, "output_format": "pcm_s16le"}  # fits any MAX_TEXT_CHARS
+
+
+def check_codecs(worker: Worker) -> None:
+    """Every format can be encoded here. Raises: InternalError."""
+    for name, audio_format in ENCODERS.items():
+        rate_hz = audio_format.coded_rate(audio_format.sample_rate_hz)
+        try:
+            encoder = audio_format.encoder(rate_hz, joined=True)
+            encoder.push(np.zeros(rate_hz // 10, dtype=np.float32))
+            encoder.flush()
+        except (ValueError, OSError, LookupError) as exc:  # FFmpeg's errors are of the first two
+            raise InternalError(f"the encoder of {name} does not work here") from exc
+
+
+def check_voice(worker: Worker) -> None:
+    """The default voice can be made ready: that takes whole weights, a GPU that can use them, and the watermarker.
+
+    Raises: ModelUnavailable, OutOfMemory, UnknownVoice.
+    """
+    worker.voices.get(worker.voices.default_voice, None, 0.0)  # loads the model, which no job's time limit is for
+
+
+def check_sound(worker: Worker) -> None:
+    """A word comes out as sound. Raises: ModelUnavailable where it can't be heard, and what the engine raises."""
+    sound = b"".join(
+        event.data
+        for event in dispatch(worker, TRIAL, JobClock(), joined=not worker.settings.streaming)
+        if isinstance(event, AudioEvent)
+    )
+    peak = np.abs(np.frombuffer(sound, dtype="<i2").astype(np.float64)).max(initial=0.0) / INT16_SCALE
+    if peak < from_dbfs(QUIETEST_DBFS):
+        raise ModelUnavailable("the model speaks, but nothing can be heard: are these its weights?")
+
+
+CHECKS: tuple[tuple[str, Callable[[Worker], None]], ...] = (
+    ("codecs", check_codecs),
+    ("voice", check_voice),
+    ("sound", check_sound),
+)
+
+
+def require_fitness(worker: Worker) -> None:
+    """Raises: WorkerError, of the first check that fails."""
+    for name, check in CHECKS:
+        started = time.monotonic()
+        check(worker)
+        log.info("fit: %s, after %.2f s", name, time.monotonic() - started)

@@ -1,0 +1,87 @@
+"""The log: lines for people, and JSON that RunPod's filter reads; each knows its job."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from fakes import FakeEngine, events_of, fake_service
+
+from service.histogram import Histogram
+from service.logs import JsonLines, PlainLines, lines_of
+
+log = logging.getLogger("service.test")
+
+
+@contextmanager
+def written(formatter: logging.Formatter) -> Iterator[Callable[[], list[str]]]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel("INFO")
+    try:
+        yield lambda: stream.getvalue().splitlines()
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def test_a_line_for_people_names_its_job() -> None:
+    with written(PlainLines()) as lines:
+        log.info("before")
+        with lines_of("job-7"):
+            log.info("during %d", 5)
+        log.info("after")
+    assert [line.split("service.test ")[1] for line in lines()] == ["before", "[job-7] during 5", "after"]
+
+
+def test_a_line_for_runpod_is_one_json_object_even_with_a_traceback() -> None:
+    with written(JsonLines()) as lines, lines_of("job-7"):
+        try:
+            raise ValueError("odd\nvalue")
+        except ValueError:
+            log.exception("it failed")
+    (line,) = lines()
+    told = json.loads(line)
+    assert (told["requestId"], told["level"], told["logger"]) == ("job-7", "ERROR", "service.test")
+    assert told["message"].startswith("it failed\nTraceback")
+
+
+def test_a_jobs_own_line_has_its_facts_beside_runpods_keys() -> None:
+    with written(JsonLines()) as lines:
+        events_of(fake_service(), {"text": "Hello there, how are you?"})
+    jobs = [told for line in lines() if (told := json.loads(line)).get("event") == "job"]
+    assert [(told["requestId"], told["message"], told["outcome"]) for told in jobs] == [
+        ("job-1", "job ended", "COMPLETED")
+    ]
+    assert jobs[0]["rtf"] > 0
+    chunks = [told for line in lines() if (told := json.loads(line))["message"].startswith("chunk 0")]
+    assert [told["requestId"] for told in chunks] == ["job-1"]
+
+
+@pytest.mark.parametrize("formatter", [JsonLines(), PlainLines()], ids=["json", "plain"])
+def test_what_was_said_is_in_no_line(formatter: logging.Formatter) -> None:
+    def fail(k: int) -> None:
+        raise RuntimeError("a fault")
+
+    with written(formatter) as lines:
+        for engine in (FakeEngine(), FakeEngine(finish_reason="length"), FakeEngine(before_chunk=fail)):
+            events_of(fake_service(engine), {"text": "Xylophone secrets, twice told."})
+        events_of(fake_service(), {"text": "Xylophone", "temperature": 9.0})
+        events_of(fake_service(), {"text": "Xylophone", "voice": "Xylophone"})
+    assert len(lines()) > 5
+    assert "xylophone" not in "\n".join(lines()).lower()
+
+
+def test_a_histogram_counts_what_is_not_above_each_bound() -> None:
+    histogram = Histogram((0.1, 1.0, 10.0))
+    for value in (0.05, 0.1, 0.5, 5.0, 50.0):
+        histogram.observe(value)
+    assert histogram.told() == {"count": 5, "sum": 55.65, "at_most": {"0.1": 2, "1": 3, "10": 4}}

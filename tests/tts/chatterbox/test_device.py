@@ -1,0 +1,54 @@
+"""Which GPU can be used: architectures as torch tells them, and a sentence where it can't."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tts.chatterbox.device import FREE_BYTES, choose_device, require_usable, runs_on
+from validation.errors import ModelUnavailable
+
+CUDA_128 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+CUDA_124 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "fits"),
+    [
+        pytest.param((9, 0), CUDA_124, True, id="H200"),
+        pytest.param((8, 9), CUDA_124, True, id="RTX 4090 runs the code of an RTX 3090"),
+        pytest.param((12, 0), CUDA_128, True, id="RTX 5090 on the right build"),
+        pytest.param((12, 0), CUDA_124, False, id="RTX 5090 on a wrong one"),
+        pytest.param((8, 0), ("sm_86",), False, id="no code for a later minor version"),
+        pytest.param((12, 0), (*CUDA_124, "compute_90"), True, id="the driver can compile it"),
+        pytest.param((8, 0), ("compute_90",), False, id="not for an earlier one"),
+        pytest.param((9, 0), ("sm_90a",), True, id="of its own version"),
+        pytest.param((10, 0), ("sm_90a", "compute_90a"), False, id="and of no other"),
+        pytest.param((9, 0), (), False, id="a build without CUDA"),
+        pytest.param((9, 0), ("gfx90a",), False, id="another maker's"),
+    ],
+)
+def test_code_runs_where_the_maker_says(
+    capability: tuple[int, int], architectures: tuple[str, ...], fits: bool
+) -> None:
+    assert runs_on(capability, architectures) is fits
+
+
+def test_a_wrong_build_is_told_in_one_sentence() -> None:
+    with pytest.raises(
+        ModelUnavailable, match=r"no code for the NVIDIA GeForce RTX 5090 \(sm_120\); it has sm_50, .*12\.8"
+    ):
+        require_usable("NVIDIA GeForce RTX 5090", (12, 0), CUDA_124, 32 * 2**30)
+
+
+def test_a_full_gpu_is_told_before_anything_is_loaded() -> None:
+    with pytest.raises(ModelUnavailable, match=r"has 5\.0 GiB of memory free"):
+        require_usable("NVIDIA L4", (8, 9), CUDA_128, 5 * 2**30)
+    require_usable("NVIDIA L4", (8, 9), CUDA_128, FREE_BYTES)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused() -> None:
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ModelUnavailable, match="DEVICE=cuda"):
+        choose_device("cuda")
