@@ -46,6 +46,7 @@ NO_ITEM = -9
 REACH = 60  # characters before and after a place that a rule may look at: what keeps time linear
 
 BRACKETS_CLOSED = ")]}）】"
+SPELLED = re.compile(r"(?<![^ ])[A-Z](?: [A-Z])+\.\Z")  # the normaliser's F B I, whose last letter is no initial
 
 
 class Break(IntEnum):
@@ -120,7 +121,8 @@ class _Reader:
         if last.endswith(".") and not last.endswith(".."):
             if self._numbers_an_item(end, last) or is_ordinal(last, self._before(end), following):
                 return None
-            if abbreviates(last, following):
+            is_spelled = SPELLED.search(bare) is not None
+            if abbreviates(last, following) and not is_spelled:
                 return Break.WORD if following[:1].islower() else None
         if is_name(last, following):
             return Break.WORD

@@ -339,3 +339,15 @@ def test_no_part_begins_with_a_mark_and_a_japanese_word_stays_whole() -> None:
         "おじいさんは山へ",
         "芝刈りに行きました",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("He works for the F B I. Then he went home to his family and slept.", 2),
+        ("It was J. R. R. Tolkien who wrote all of the book that you mean.", 1),
+        ("She likes vitamin C. Then she went home to her family and slept.", 2),
+    ],
+)
+def test_letters_that_are_spelled_are_no_initials(text: str, sentences: int) -> None:
+    assert len(segment(text, min_chars=1)) == sentences
