@@ -7,13 +7,14 @@ knows what a job means: that is `service`. Importing this file loads no model, n
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
@@ -23,7 +24,8 @@ from service.app import Service, build
 from service.bridge import bridge
 from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
-from service.telemetry import JobClock, configure_logging
+from service.logs import configure_logging
+from service.telemetry import JobClock
 from settings import Settings, SettingsError
 from validation.errors import WorkerError, printable
 
@@ -47,16 +49,18 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
     """Answer one job: the joined reply with base64 audio, or the error reply. Never raises."""
     pieces: list[bytes] = []
     answer: dict[str, Any] = {}
+    seal: Callable[[bytes], bytes] | None = None
     async with aclosing(_events(job, joined=True)) as events:
         async for event in events:
             match event:
                 case AudioEvent():
                     pieces.append(event.data)
-                case EndEvent(reply, seal):
-                    spoken = {"audio": _base64(seal(b"".join(pieces)))} if seal else {}
-                    answer = spoken | reply
+                case EndEvent():
+                    answer, seal = event.reply, event.seal
                 case ErrorEvent():
                     answer = event.error.to_reply()
+    if seal:  # megabytes, so not on the event loop
+        answer = {"audio": await asyncio.to_thread(_sealed, seal, pieces)} | answer
     return answer | ({"refresh_worker": True} if _must_be_replaced() else {})
 
 
@@ -89,7 +93,9 @@ def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     """The SDK hands out dicts with an id; whatever else comes is refused by the service, as any bad input."""
     given = job if isinstance(job, Mapping) else {}
     clock = JobClock()
-    running = service().run(_id_of(given), given.get("input"), joined=joined, clock=clock)
+    running = service().run(
+        _id_of(given), given.get("input"), joined=joined, clock=clock, s3_config=given.get("s3Config")
+    )
     return bridge(running, _threads(), on_stop=clock.stop)
 
 
@@ -110,6 +116,10 @@ def _audio_event(event: AudioEvent) -> dict[str, Any]:
     }
 
 
+def _sealed(seal: Callable[[bytes], bytes], pieces: list[bytes]) -> str:
+    return _base64(seal(b"".join(pieces)))
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
@@ -121,7 +131,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         return 2
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, as_json=settings.on_runpod)
     if settings.warmup and settings.on_runpod:
         try:
             service().warm_up()
