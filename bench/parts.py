@@ -30,7 +30,8 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker, text_tokens
+from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.utterance import text_tokens
 from tts.chatterbox.watermark import WatermarkStage
 
 CHUNK, CONTEXT = 25, 50  # tokens, the default plan

@@ -13,8 +13,8 @@ from tts.chatterbox import weights
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import GRAPH_REACH, Batch, Decoder, Generation
 from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import text_tokens
 from tts.chatterbox.t3 import T3
+from tts.chatterbox.utterance import text_tokens
 from validation.errors import InternalError
 
 CPU = torch.device("cpu")

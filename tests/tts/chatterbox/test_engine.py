@@ -19,7 +19,7 @@ from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
-from tts.chatterbox.speaker import start_fade, text_tokens
+from tts.chatterbox.utterance import start_fade, text_tokens
 from tts.engine import Misspoken, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 

@@ -15,7 +15,8 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.seeded import write_checkpoint
-from tts.chatterbox.speaker import Speaker, text_tokens
+from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.utterance import text_tokens
 from tts.engine import SamplingParams
 
 pytestmark = pytest.mark.full

@@ -17,8 +17,9 @@ from tts.chatterbox.decoding import GRAPH_REACH, Batch, Decoder, Generation
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen import MEL_BANDS, Flow
 from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker, text_tokens
+from tts.chatterbox.speaker import Speaker
 from tts.chatterbox.t3 import T3
+from tts.chatterbox.utterance import text_tokens
 from tts.engine import SamplingParams
 
 pytestmark = pytest.mark.gpu

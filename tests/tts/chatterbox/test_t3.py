@@ -14,8 +14,8 @@ from tts.chatterbox import weights
 from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import text_tokens
 from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT, T3
+from tts.chatterbox.utterance import text_tokens
 
 CODES = slice(SPEECH_CODES)  # the ids that are sound
 CPU = torch.device("cpu")
