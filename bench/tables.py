@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import ladder, load, parts, race, seams
+from bench import ladder, load, parts, plans, quality, race, seams
 
 TABLES: dict[str, Callable[[dict[str, Any]], None]] = {
     "race": race.show,
@@ -16,6 +16,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], None]] = {
     "ladder": ladder.show,
     "load": load.show,
     "parts": parts.show,
+    "plans": plans.show,
+    "quality": quality.show,
 }
 
 

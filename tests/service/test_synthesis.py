@@ -309,6 +309,22 @@ def test_a_bit_rate_that_loses_the_watermark_says_so(bitrate_kbps: int, keeps: b
     assert all("watermark" in warning for warning in reply["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("given", "keeps"),
+    [
+        ({"speed": 1.5}, True),
+        ({"speed": 2.0}, False),
+        ({"speed": 0.5, "output_format": "mp3"}, True),
+        ({"speed": 1.5, "output_format": "opus"}, False),
+        ({"speed": 1.1, "output_format": "opus", "bitrate_kbps": 32}, False),
+    ],
+)
+def test_a_speed_that_may_lose_the_watermark_says_so(given: dict[str, Any], keeps: bool) -> None:
+    _, reply = spoken(fake_service(), asked(**given))
+    assert reply["watermarked"] is keeps
+    assert [f"at speed {given['speed']:g} may lose" in warning for warning in reply["warnings"]] == [True] * (not keeps)
+
+
 def test_a_higher_bit_rate_is_a_larger_file() -> None:
     sizes = [
         spoken(fake_service(), asked(output_format="mp3", bitrate_kbps=rate))[1]["bytes"] for rate in (32, 64, 128)
