@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from service import __version__
+from service.bucket import bucket_of_job, bucket_of_settings
 from service.events import EndEvent, ErrorEvent, Event
+from service.fitness import require_fitness
 from service.health import Health
+from service.logs import lines_of
 from service.operations import OPERATIONS, Worker, dispatch
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
 from settings import Settings, SettingsError
@@ -38,15 +42,25 @@ class Service:
         """Whether jobs fail here that would not fail in a new process."""
         return self._health.must_be_replaced
 
-    def run(self, job_id: str, raw: object, *, joined: bool, clock: JobClock) -> Generator[Event]:
+    def run(
+        self, job_id: str, raw: object, *, joined: bool, clock: JobClock, s3_config: object = None
+    ) -> Generator[Event]:
         """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped.
+
+        `s3_config` is the bucket that came with the job, in RunPod's own form.
 
         Never raises, but may be closed.
         """
+        with lines_of(job_id):
+            yield from self._run(job_id, raw, joined, clock, s3_config)
+
+    def _run(self, job_id: str, raw: object, joined: bool, clock: JobClock, s3_config: object) -> Generator[Event]:
         clock.start()
         outcome, facts = CANCELLED, {}
         try:
-            for event in dispatch(self._worker, raw, clock, joined):
+            own = bucket_of_job(s3_config, allow_private=self.settings.allow_private_urls)
+            worker = replace(self._worker, bucket=own) if own else self._worker
+            for event in dispatch(worker, raw, clock, joined):
                 if isinstance(event, EndEvent):
                     event.reply["worker_version"] = __version__
                     outcome, facts = COMPLETED, _facts(event.reply)
@@ -67,21 +81,17 @@ class Service:
             self._worker.telemetry.job_ended(job_id, _operation(raw), outcome, clock, facts)
 
     def warm_up(self) -> None:
-        """Load the model and speak a few words, so that the first job finds everything ready.
+        """Load the model and speak a word, so that the first job finds everything ready.
 
-        Raises: WorkerError where the engine can't speak.
+        Raises: WorkerError where jobs would fail.
         """
-        voices = self._worker.voices
-        voices.get(voices.default_voice, None, 0.0)  # loads the model, which no job's time limit is for
-        raw = {"text": "A", "seed": 0, "print_metrics": False}  # short enough for any MAX_TEXT_CHARS
-        for event in dispatch(self._worker, raw, JobClock(), joined=not self.settings.streaming):
-            log.debug("warm-up: %s", type(event).__name__)
+        require_fitness(self._worker)
 
 
 def build(settings: Settings) -> Service:
     """Put a service together; nothing heavy is imported or loaded yet.
 
-    Raises: SettingsError for a voices directory or a default voice that is not there.
+    Raises: SettingsError for a voices directory or a default voice that is not there, or half a bucket.
     """
     engine = ENGINES[settings.tts_engine](settings)
     store = VoiceStore(
@@ -92,7 +102,7 @@ def build(settings: Settings) -> Service:
         settings.max_library_voices,
     )
     _check_voices(settings, store)
-    return Service(Worker(settings, engine, store, Telemetry()))
+    return Service(Worker(settings, engine, store, Telemetry(), bucket_of_settings(settings)))
 
 
 def _check_voices(settings: Settings, store: VoiceStore) -> None:

@@ -21,7 +21,13 @@ from validation.errors import InternalError, ModelUnavailable
 log = logging.getLogger(__name__)
 
 QUIETEST_DBFS = -50.0
-TRIAL = {"text": "A", "seed": 0, "print_metrics": False, "output_format": "pcm_s16le"}  # fits any MAX_TEXT_CHARS
+TRIAL = {  # fits any MAX_TEXT_CHARS
+    "text": "A",
+    "seed": 0,
+    "print_metrics": False,
+    "output_format": "pcm_s16le",
+    "delivery": "inline",
+}
 
 
 def check_codecs(worker: Worker) -> None:

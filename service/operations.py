@@ -6,7 +6,9 @@ not known here, only whether its reply leaves in pieces.
 
 from __future__ import annotations
 
+import resource
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,6 +17,8 @@ from typing import Any, TypeAlias
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
+from service.bucket import Bucket
+from service.delivery import Delivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
 from service.synthesis import Limits, Synthesis
@@ -23,7 +27,7 @@ from service.voice_operations import voice_add, voice_delete, voices
 from settings import Settings
 from tts.engine import Engine
 from tts.voices import VoiceStore
-from validation.errors import InvalidInput, UnknownOperation
+from validation.errors import InvalidInput, UnknownOperation, Unsupported
 from validation.faults import describe_faults, present_fields, unknown_fields
 from validation.fields import SAMPLE_RATES_HZ
 from validation.request import parse
@@ -42,6 +46,7 @@ PACKAGES = (
 )
 
 
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 FORMATS = {
     name: FormatOffer(
         sample_rate_hz=own.sample_rate_hz,
@@ -53,12 +58,13 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """All that the operations work with, built once per process."""
+    """All that the operations work with, built once per process; a job that brings a bucket has it in place of ours."""
 
     settings: Settings
     engine: Engine
     voices: VoiceStore
     telemetry: Telemetry
+    bucket: Bucket | None = None
 
 
 def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -70,17 +76,21 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
-    yield from Synthesis(
+    if not joined and worker.bucket and worker.bucket.of_job:
+        warnings.append("s3Config is of no use here: this endpoint streams, its events are the delivery")
+    delivery = Delivery(request.delivery, worker.bucket if joined else None, clock, worker.settings)
+    spoken = Synthesis(
         request=request,
         seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
         engine=worker.engine,
         conditioning=conditioning,
         clock=clock,
-        limits=Limits(_output_budget(worker, joined), worker.settings.job_timeout_s),
+        limits=_limits(worker, delivery, joined),
         joined=joined,
         cold_start=cold_start,
         warnings=warnings,
-    ).events()
+    )
+    yield from delivery.of(spoken.events())
 
 
 def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -98,6 +108,7 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
                 "max_text_chars": settings.max_text_chars,
                 "max_reference_bytes": settings.max_reference_bytes,
                 "max_output_bytes": settings.max_output_bytes,
+                "max_upload_bytes": settings.max_upload_bytes,
                 "max_segment_tokens": settings.max_segment_tokens,
                 "max_concurrency": settings.max_concurrency,
                 "job_timeout_s": settings.job_timeout_s,
@@ -108,9 +119,13 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "decode_modes": list(spec.decode_modes),
             "voice_cloning": spec.can_clone,
             "streaming": not joined,
+            "uploads": joined and worker.bucket is not None,
             "uptime": round(worker.telemetry.uptime_s, 3),
             "jobs_done": sum(worker.telemetry.outcomes().values()),
             "outcomes": worker.telemetry.outcomes(),
+            "measured": worker.telemetry.measured(),
+            "voice_cache": worker.voices.cached(),
+            "memory": {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES},
         }
     )
 
@@ -118,6 +133,11 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
 def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iterator[Event]:
     """Run the operation the input names; `tts` where it names none."""
     given = present_fields(raw)
+    if "openai_route" in given:
+        raise Unsupported(
+            'a queue endpoint does not answer OpenAI\'s routes: send {"input": {"text": …}} to /run or /runsync, '
+            "or use a load-balancing endpoint's /v1/audio/speech"
+        )
     name = given.get("operation", "tts")
     if not isinstance(name, str) or name not in OPERATIONS:
         shown = repr(name)[:40] if isinstance(name, str) else "that"
@@ -137,13 +157,23 @@ def _offer(worker: Worker, joined: bool) -> Offer:
         max_text_chars=settings.max_text_chars,
         max_reference_bytes=settings.max_reference_bytes,
         streaming=not joined,
+        uploads=worker.bucket is not None,
     )
 
 
-def _output_budget(worker: Worker, joined: bool) -> int:
+def _limits(worker: Worker, delivery: Delivery, joined: bool) -> Limits:
     """A stream nobody aggregates may be as long as it likes."""
-    unbounded = not joined and not worker.settings.stream_aggregate
-    return 2**62 if unbounded else worker.settings.max_output_bytes
+    settings, way_out = worker.settings, ""
+    if not joined:
+        way_out = "; the sum of a stream's events counts unless STREAM_AGGREGATE=false"
+    elif worker.bucket and not delivery.may_upload:
+        way_out = '; or for delivery "auto"'
+    return Limits(
+        max_output_bytes=settings.max_output_bytes if joined or settings.stream_aggregate else 2**62,
+        timeout_s=settings.job_timeout_s,
+        max_upload_bytes=settings.max_upload_bytes if delivery.may_upload else 0,
+        way_out=way_out,
+    )
 
 
 def _refuse_fields(raw: Mapping[str, Any]) -> None:

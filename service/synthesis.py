@@ -34,10 +34,13 @@ SILENCE = 1e-4  # −80 dBFS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a request is stopped. `max_output_bytes` counts JSON, base64 included."""
+    """Where a request is stopped. `max_output_bytes` counts JSON, base64 included; `max_upload_bytes` the file, where
+    it can be uploaded instead (else 0). `way_out` is what else a caller can do, told with OutputTooLarge."""
 
     max_output_bytes: int
     timeout_s: float
+    max_upload_bytes: int = 0
+    way_out: str = ""
 
 
 @dataclass(slots=True)
@@ -148,16 +151,23 @@ class Synthesis:
 
     def _limit(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to grow too large; `held_bytes` of audio will follow."""
-        limit = self.limits.max_output_bytes
-        size = self._other_bytes() + self._audio_json_bytes + _base64_bytes(held_bytes)
-        if size <= limit:
+        audio = self._audio_json_bytes + _base64_bytes(held_bytes)
+        if audio <= self._room():
             return
+        what, limit = f"the reply passes {self._other_bytes() + audio} bytes", self.limits.max_output_bytes
+        if self._room() == _base64_bytes(self.limits.max_upload_bytes) > 0:
+            what, limit = f"the file passes {audio * 3 // 4} bytes", self.limits.max_upload_bytes
         seconds = self._speech.given / self._rate_hz
         done, of = self._speech.lines_done, len(self._script.lines)
         raise OutputTooLarge(
-            f"the reply passes {size} bytes after {seconds:.0f} s of sound ({done} of {of} segments); "
-            f"the limit is {limit}: {self._smaller(seconds * of / max(done, 1))}"
+            f"{what} after {seconds:.0f} s of sound ({done} of {of} segments); "
+            f"the limit is {limit}: {self._smaller(seconds * of / max(done, 1))}{self.limits.way_out}"
         )
+
+    def _room(self) -> int:
+        """Of base64, for the audio: what the rest of the reply leaves, or more where the audio can be uploaded."""
+        left = self.limits.max_output_bytes - self._other_bytes()
+        return left if left < 0 else max(left, _base64_bytes(self.limits.max_upload_bytes))
 
     def _other_bytes(self) -> int:
         """What the reply takes besides audio, as far as is known by now."""
@@ -167,7 +177,7 @@ class Synthesis:
 
     def _smaller(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
-        room = self.limits.max_output_bytes - self._other_bytes()
+        room = self._room()
         for name, audio_format in ENCODERS.items():
             rate_hz = audio_format.coded_rate(self.request.sample_rate_hz)
             if name != self.request.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
@@ -228,9 +238,10 @@ class Synthesis:
             self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
         if not speech.watermarked:
             return False
-        if not self._format.keeps_watermark(self._rate_hz, request.bitrate_kbps):
+        if not self._format.keeps_watermark(self._rate_hz, request.bitrate_kbps, request.speed):
             at = f" at {request.bitrate_kbps} kbit/s" if request.bitrate_kbps else ""
-            self.warnings.append(f"{request.output_format}{at} and {self._rate_hz} Hz loses the watermark")
+            faster = f" at speed {request.speed:g}" if request.speed != 1.0 else ""
+            self.warnings.append(f"{request.output_format}{at} and {self._rate_hz} Hz{faster} may lose the watermark")
             return False
         return True
 

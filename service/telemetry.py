@@ -13,14 +13,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.histogram import Histogram
+
 log = logging.getLogger(__name__)
 
 COMPLETED, CANCELLED = "COMPLETED", "CANCELLED"
-
-
-def configure_logging(level: str) -> None:
-    """Send this process's log to stderr in one shape."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+MEASURED = {"latency_to_first_chunk": SECONDS, "queue_wait": SECONDS, "rtf": (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)}
 
 
 class JobStopped(Exception):
@@ -66,6 +65,7 @@ class Telemetry:
     def __init__(self) -> None:
         self._born_at = time.monotonic()
         self._outcomes: Counter[str] = Counter()
+        self._measured = {name: Histogram(bounds) for name, bounds in MEASURED.items()}
         self._lock = threading.Lock()
 
     @property
@@ -77,10 +77,16 @@ class Telemetry:
         with self._lock:
             return dict(self._outcomes)
 
+    def measured(self) -> dict[str, Any]:
+        """How good jobs went, as histograms: seconds to the first bytes and in the queue, and real-time factors."""
+        return {name: histogram.told() for name, histogram in self._measured.items()}
+
     def job_ended(self, job_id: str, operation: str, outcome: str, clock: JobClock, facts: dict[str, Any]) -> None:
         """Count one job and write its line."""
         with self._lock:
             self._outcomes[outcome] += 1
+        if outcome == COMPLETED:
+            self._measure(facts | {"queue_wait": clock.queue_wait_s})
         line = {
             "event": "job",
             "id": job_id,
@@ -89,4 +95,9 @@ class Telemetry:
             "seconds": round(clock.running_s, 4),
             "queue_wait": round(clock.queue_wait_s, 4),
         }
-        log.info("%s", json.dumps(line | facts))
+        log.info("%s", json.dumps(line | facts), extra={"facts": line | facts})
+
+    def _measure(self, facts: dict[str, Any]) -> None:
+        for name, histogram in self._measured.items():
+            if (value := facts.get(name)) is not None:
+                histogram.observe(value)

@@ -36,7 +36,7 @@ TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm 
 CONTRACT_KEYS = {
     *("audio", "format", "mime_type", "bytes", "sample_rate", "duration", "operation", "text", "voice", "voice_mode"),
     *("seed", "parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model"),
-    *("worker_version", "warnings"),
+    *("delivery", "worker_version", "warnings"),
 }
 
 

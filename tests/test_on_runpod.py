@@ -38,12 +38,13 @@ import sys
 import handler
 from fakes import FakeEngine
 from service import app
-from validation.errors import GpuFault, ModelUnavailable, OutOfMemory
+from validation.errors import DeliveryFailed, GpuFault, ModelUnavailable, OutOfMemory
 
 FAULTS = {
     "MODEL_UNAVAILABLE": ModelUnavailable("MODEL_PATH lacks all"),
     "OUT_OF_MEMORY": OutOfMemory("the GPU's memory is full"),
     "GPU_FAULT": GpuFault("the GPU failed"),
+    "DELIVERY_FAILED": DeliveryFailed("the bucket's server answered 404 NoSuchBucket"),
     "INTERNAL": RuntimeError(f"secret: {__file__}"),
 }
 
@@ -247,9 +248,10 @@ ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
     ("MODEL_UNAVAILABLE", "faulty", {"text": "MODEL_UNAVAILABLE", "normalize_text": False}, "lacks"),
     ("OUT_OF_MEMORY", "faulty", {"text": "OUT_OF_MEMORY", "normalize_text": False}, "memory"),
     ("GPU_FAULT", "doomed", {"text": "GPU_FAULT", "normalize_text": False}, "GPU"),
+    ("DELIVERY_FAILED", "faulty", {"text": "DELIVERY_FAILED", "normalize_text": False}, "404 NoSuchBucket"),
     ("INTERNAL", "faulty", {"text": "INTERNAL"}, "its log has the details"),
 ]
-RETRYABLE = {"OUT_OF_MEMORY", "GPU_FAULT", "TIMEOUT", "INTERNAL"}
+RETRYABLE = {"OUT_OF_MEMORY", "GPU_FAULT", "TIMEOUT", "DELIVERY_FAILED", "INTERNAL"}
 each_error = pytest.mark.parametrize(("code", "worker", "asked", "words"), ERRORS, ids=[row[0] for row in ERRORS])
 
 

@@ -1,6 +1,7 @@
 """The client as its users run it, against the SDK's real loop behind a fake RunPod and its local server."""
 
 import base64
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,8 @@ def reply_to(asked):
         "parameters": {}, "metrics": metrics | asked.get("metrics", {}), "segments": [],
         "finish_reason": "stop", "engine": "sine", "warnings": [],
     }
-    return data, reply | asked.get("claims", {})
+    told = reply | asked.get("claims", {})
+    return data, {key: value for key, value in told.items() if value is not None}
 
 async def joined(job):
     asked = job["input"]
@@ -248,6 +251,41 @@ def test_a_text_comes_from_a_file_and_is_read_as_asked(client: Client, joined: F
         "voice_mode": "clone",
         "reference_audio_url": "https://a.example/b",
     }
+
+
+def test_what_was_uploaded_is_fetched_without_the_endpoints_key(
+    client: Client, joined: FakeRunPod, tmp_path: Path
+) -> None:
+    asked: list[str | None] = []
+
+    class Bucket(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            body = (tmp_path / "spoken.wav").read_bytes() if self.path == "/clip.wav?signature=1" else b""
+            self.send_response(200 if body else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    soundfile.write(tmp_path / "spoken.wav", [0.1, -0.1] * 18_000, 24_000, subtype="PCM_16")
+    size = (tmp_path / "spoken.wav").stat().st_size
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as bucket:
+        threading.Thread(target=bucket.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{bucket.server_port}"
+        claims = {"audio_url": f"{address}/clip.wav?signature=1", "audio": None, "bytes": size, "delivery": "url"}
+        ran = client("--no-checks", "--param", f"claims={json.dumps(claims)}", at=joined)
+        assert (ran.status, ran.verdicts) == (0, ["PASS"] * 2), ran.out
+        assert f"fetched {size} bytes from the bucket" in ran.out
+        claims["audio_url"] = f"{address}/expired"
+        assert_trouble(
+            client("--param", f"claims={json.dumps(claims)}", at=joined),
+            1,
+            "The job failed: the audio it uploaded can't be fetched (403)",
+        )
+        bucket.shutdown()
+    assert asked == [None, None]
 
 
 def test_voices_are_listed_added_and_deleted(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class Recent(Generic[Key, Value]):
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
+    def told(self) -> dict[str, int]:
+        """How many things are kept, of how many."""
+        with self._lock:
+            return {"kept": len(self._kept), "size": self._size}
+
     def put(self, key: Key, value: Value) -> None:
         with self._lock:
             self._kept[key] = value
@@ -77,6 +82,7 @@ class VoiceStore:
         self._ready: Recent[Hashable, Ready] = Recent(cache_size)
         self._contents: Recent[Recording, Hashable] = Recent(cache_size)  # under which key a recording's voice is kept
         self._making = threading.Lock()  # one voice at a time, so none is made twice
+        self._asked = self._made = 0
         self._library = None
         self.default_voice = default_voice or engine.spec.default_voice
         if directory is not None and engine.spec.can_clone:
@@ -116,11 +122,16 @@ class VoiceStore:
 
     # --- making ready -----------------------------------------------------------------------------------------
 
+    def cached(self) -> dict[str, int]:
+        """How many voices are kept ready, of how many at most; how often one was asked for, and had to be made."""
+        return self._ready.told() | {"asked": self._asked, "made": self._made}
+
     def get(self, voice: str, recording: bytes | None, max_duration_s: float) -> tuple[Conditioning, list[str]]:
         """A predefined voice by name, or (`recording`) a clone; with warnings about the recording.
 
         Raises: UnknownVoice, ReferenceAudioError, and whatever the engine raises.
         """
+        self._asked += 1  # two at the same moment may count as one: it is only told
         if recording is not None:
             ready = self._clone(recording, max_duration_s)
             return ready.conditioning, list(ready.warnings)
@@ -159,7 +170,9 @@ class VoiceStore:
         if ready := self._ready.get(key):
             return ready
         with self._making:
-            ready = self._ready.get(key) or make()
+            if not (ready := self._ready.get(key)):
+                ready = make()
+                self._made += 1
             self._ready.put(key, ready)
             return ready
 

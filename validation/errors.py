@@ -13,6 +13,7 @@
         ├── OutOfMemory           OUT_OF_MEMORY   (retryable)
         ├── GpuFault              GPU_FAULT       (retryable)
         ├── JobTimeout            TIMEOUT         (retryable)
+        ├── DeliveryFailed        DELIVERY_FAILED (retryable)
         └── InternalError         INTERNAL        (retryable)
 
 The reply's `error` always begins with `CODE: `, because some doors drop every other key. A message is
@@ -117,6 +118,13 @@ class GpuFault(ServerError):
 
 class JobTimeout(ServerError):
     code = "TIMEOUT"
+    retryable = True
+
+
+class DeliveryFailed(ServerError):
+    """The audio was made, and could not be uploaded."""
+
+    code = "DELIVERY_FAILED"
     retryable = True
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from validation.rules import MAX_PRONUNCIATIONS
 
 MAX_SEED = 2**32 - 1
 SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
@@ -21,10 +23,16 @@ def _known_rate(rate_hz: int) -> int:
     return rate_hz
 
 
+def _few(respellings: object) -> object:
+    """A map of a million values is not looked through: that there are too many is told by a rule."""
+    return {} if isinstance(respellings, dict) and len(respellings) > MAX_PRONUNCIATIONS else respellings
+
+
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 DecodeMode = Literal["full", "window", "block"]
 VoiceMode = Literal["predefined", "clone"]
 Normalization = Literal["peak", "rms", "lufs"]
+Delivery = Literal["auto", "inline", "url"]
 OutputFormat = Literal["wav", "opus", "mp3", "flac", "pcm_s16le", "mulaw", "alaw"]
 
 
@@ -55,7 +63,7 @@ class TtsFields(BaseModel):
     reference_audio_url: str | None = None
     max_reference_duration_sec: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 30.0
     normalize_text: bool = True
-    pronunciations: dict[str, str] | None = None
+    pronunciations: Annotated[dict[str, str] | None, BeforeValidator(_few)] = None
     sentence_pause_ms: Annotated[int, Field(ge=0, le=5000)] = 0
     paragraph_pause_ms: Annotated[int, Field(ge=0, le=10_000)] = 400
     speed: Annotated[float, Field(ge=0.5, le=2.0, allow_inf_nan=False)] = 1.0
@@ -64,3 +72,4 @@ class TtsFields(BaseModel):
     sample_rate: Annotated[int, AfterValidator(_known_rate)] | None = None  # the format's own
     bitrate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
     audio_normalization: Normalization | None = None
+    delivery: Delivery = "auto"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from validation.faults import present_fields, refusal, typed
-from validation.fields import DecodeMode, Normalization, TtsFields, VoiceMode
+from validation.fields import DecodeMode, Delivery, Normalization, TtsFields, VoiceMode
 from validation.rules import RULES, Offer, decode_base64, speaks
 
 
@@ -53,6 +53,7 @@ class TtsRequest:
     sample_rate_hz: int
     bitrate_kbps: int | None
     audio_normalization: Normalization | None
+    delivery: Delivery
     given: frozenset[str]
 
     def parameters(self) -> dict[str, Any]:
@@ -84,6 +85,7 @@ class TtsRequest:
             "sample_rate": self.sample_rate_hz,
             "bitrate_kbps": self.bitrate_kbps,
             "audio_normalization": self.audio_normalization,
+            "delivery": self.delivery,
         }
 
 
@@ -139,6 +141,7 @@ def _resolve(fields: TtsFields, given: frozenset[str], offer: Offer) -> TtsReque
         sample_rate_hz=fields.sample_rate or offer.formats[fields.output_format].sample_rate_hz,
         bitrate_kbps=fields.bitrate_kbps,
         audio_normalization=fields.audio_normalization,
+        delivery=fields.delivery,
         given=given,
     )
 

@@ -20,6 +20,7 @@ LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
 MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
+BLOCK_CHARS = 1 << 16  # split at a time: each word of a text is an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 
@@ -37,7 +38,7 @@ class Offer:
     """What this endpoint can do for a request.
 
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording
-    can't be cloned; `streaming` says whether the reply leaves in pieces.
+    can't be cloned; `streaming` says whether the reply leaves in pieces, `uploads` whether there is a bucket for it.
     """
 
     voices: Mapping[str, str]
@@ -49,6 +50,7 @@ class Offer:
     max_text_chars: int
     max_reference_bytes: int
     streaming: bool
+    uploads: bool = False
 
 
 def speaks(asked: str, spoken: str) -> bool:
@@ -62,7 +64,8 @@ def decode_base64(encoded: str) -> bytes | None:
     """Base64 (a `data:` URI is fine, so is white space) → bytes; None if it is not base64."""
     try:
         body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
-        return base64.b64decode("".join(body.split()), validate=True)
+        blocks = range(0, len(body), BLOCK_CHARS)
+        return base64.b64decode("".join("".join(body[at : at + BLOCK_CHARS].split()) for at in blocks), validate=True)
     except (binascii.Error, ValueError):
         return None
 
@@ -83,7 +86,7 @@ def _text_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
 
 
 def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    if not isinstance(text := given.get("text"), str):
+    if not isinstance(text := given.get("text"), str) or len(text.strip()) > offer.max_text_chars:
         return
     pauses = [part for part in parts(text) if isinstance(part, Pause)]
     for pause in pauses:
@@ -232,6 +235,16 @@ def _bitrate_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         yield InvalidInput, Fault("bitrate_kbps", message)
 
 
+def _delivery_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    if given.get("delivery") != "url":
+        return
+    if offer.streaming:
+        yield Unsupported, Fault("delivery", "url is not possible: this endpoint streams, its events are the delivery")
+    elif not offer.uploads:
+        message = "url needs a bucket: set up the worker with one (BUCKET_…), or send s3Config beside input"
+        yield Unsupported, Fault("delivery", message)
+
+
 RULES: tuple[Callable[[dict[str, Any], Offer], Iterator[Finding]], ...] = (
     _text_rule,
     _pause_rule,
@@ -242,4 +255,5 @@ RULES: tuple[Callable[[dict[str, Any], Offer], Iterator[Finding]], ...] = (
     _language_rule,
     _ability_rule,
     _bitrate_rule,
+    _delivery_rule,
 )

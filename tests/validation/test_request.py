@@ -90,6 +90,7 @@ def test_a_bare_text_gets_every_default_of_the_contract() -> None:
         sample_rate_hz=24_000,
         bitrate_kbps=None,
         audio_normalization=None,
+        delivery="auto",
         given=frozenset({"text"}),
     )
 
@@ -137,6 +138,7 @@ def test_parameters_tells_what_was_asked_for() -> None:
         "sample_rate": 48_000,
         "bitrate_kbps": 24,
         "audio_normalization": "rms",
+        "delivery": "inline",
     }
     assert parsed(**asked, cfg=0.25).parameters() == asked | {"cfg_weight": 0.25}
 
@@ -148,7 +150,7 @@ def test_the_request_knows_which_fields_were_given() -> None:
 def test_a_request_is_frozen() -> None:
     with pytest.raises(AttributeError):
         parsed().text = "other"  # type: ignore[misc]
-    assert len(fields(TtsRequest)) == 30
+    assert len(fields(TtsRequest)) == 31
 
 
 # --- numbers ----------------------------------------------------------------------------------------------
@@ -276,6 +278,7 @@ def test_a_number_too_long_to_print_is_not_printed() -> None:
         ("audio_normalization", ("peak", "rms", "lufs"), ("Peak", "LUFS", "")),
         ("decode_mode", ("auto", "full", "window"), ("AUTO", "stream", "")),
         ("voice_mode", ("predefined",), ("cloned", "")),
+        ("delivery", ("auto", "inline"), ("URL", "bucket", "")),
     ],
 )
 def test_a_word_is_one_of_the_known_ones(name: str, known: tuple[str, ...], unknown: tuple[str, ...]) -> None:
@@ -288,7 +291,7 @@ def test_a_word_is_one_of_the_known_ones(name: str, known: tuple[str, ...], unkn
         assert all(f"'{word}'" in message for word in known)
 
 
-@pytest.mark.parametrize("name", ["output_format", "audio_normalization", "decode_mode", "voice_mode"])
+@pytest.mark.parametrize("name", ["output_format", "audio_normalization", "decode_mode", "voice_mode", "delivery"])
 @pytest.mark.parametrize("value", [1, True, ["wav"], {"wav": 1}, SURROGATE])
 def test_nothing_else_passes_for_a_word(name: str, value: object) -> None:
     assert fault(**{name: value})[:2] == (InvalidInput, name)
@@ -602,6 +605,20 @@ def test_a_decode_mode_the_engine_lacks_is_unsupported() -> None:
     kind, field, message = fault(decode_mode="block")
     assert (kind, field) == (Unsupported, "decode_mode")
     assert message.endswith("possible: full, window")
+
+
+def test_a_url_needs_a_bucket_and_a_reply_that_leaves_in_one_piece() -> None:
+    assert parsed(replace(OFFER, uploads=True), delivery="url").delivery == "url"
+    for offer, words in (
+        (OFFER, "url needs a bucket: set up the worker with one (BUCKET_…), or send s3Config beside input"),
+        (replace(OFFER, uploads=True, streaming=True), "url is not possible: this endpoint streams"),
+        (replace(OFFER, streaming=True), "url is not possible: this endpoint streams"),
+    ):
+        kind, field, message = fault(offer, delivery="url")
+        assert (kind, field) == (Unsupported, "delivery")
+        assert message.startswith(words)
+        for how in ("auto", "inline"):
+            assert parsed(offer, delivery=how).delivery == how
 
 
 @pytest.mark.parametrize("how", ["peak", "rms"])

@@ -1,0 +1,183 @@
+"""Where a file may be stored: an S3 bucket, as the deployer's settings or a job's own `s3Config` name it.
+
+It knows how people write a bucket's address, and nothing of how a file gets there. What is wrong with an address is
+told without repeating it: whoever pastes a key pastes it anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+from service.addresses import narrowed
+from settings import Settings, SettingsError
+from validation.errors import Fault, InvalidInput
+from validation.faults import describe_faults
+
+JOB_KEYS = ("accessId", "accessSecret", "bucketName", "endpointUrl")  # RunPod's names
+PLAIN = re.compile(r"[!-~]{1,2048}")  # what a header and an address can carry
+BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+PREFIX = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
+# A bucket in the host's name is told from the server's by servers that are known.
+BUCKET_IN_HOST = re.compile(
+    r"(?P<bucket>[a-z0-9][a-z0-9.-]*)\."
+    r"(?P<server>s3[.-].+|[a-z]{3}\d\.digitaloceanspaces\.com|[0-9a-f]{32}(\.[a-z]+)?\.r2\.cloudflarestorage\.com)"
+)
+REGION_IN_HOST = re.compile(r"s3[.-](?:dualstack\.)?([a-z]+-[a-z0-9-]+)\.[a-z0-9-]+\..+|([a-z]{3}\d)\.digitalocean.+")
+DEFAULT_REGION = "us-east-1"  # which servers without regions take for theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket and the keys to it. `endpoint_url` is the server's, without the bucket, which is named in the host
+    (`https://NAME.server`) or else in the path.
+
+    `of_job` says that a job brought it along; `public_only` that its server must then have a public address.
+    """
+
+    endpoint_url: str
+    name: str
+    region: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    prefix: str = ""
+    in_host: bool = False
+    of_job: bool = False
+    public_only: bool = False
+
+
+def bucket_of_settings(settings: Settings) -> Bucket | None:
+    """The bucket of this worker; None where nothing of one is set.
+
+    Raises: SettingsError where something is missing or can't be used.
+    """
+    needed = {
+        "BUCKET_ENDPOINT_URL": settings.bucket_endpoint_url,
+        "BUCKET_ACCESS_KEY_ID": settings.bucket_access_key_id,
+        "BUCKET_SECRET_ACCESS_KEY": settings.bucket_secret_access_key,
+    }
+    if not any(needed.values()) and not settings.bucket_name:
+        return None
+    if missing := [key for key, value in needed.items() if not value]:
+        raise SettingsError(f"{', '.join(missing)}: must be set too where another BUCKET_… is")
+    if unfit := [key for key, value in needed.items() if not PLAIN.fullmatch(value)]:
+        raise SettingsError(f"{', '.join(unfit)}: must be printable ASCII without blanks")
+    prefix = settings.bucket_prefix.strip("/")
+    if prefix and not PREFIX.fullmatch(prefix):
+        raise SettingsError(f"BUCKET_PREFIX={prefix!r}: must be letters, digits, '.', '_', '-', '=' and single '/'")
+    try:
+        endpoint_url, name, in_host = _located(settings.bucket_endpoint_url, settings.bucket_name)
+    except ValueError as exc:
+        raise SettingsError(f"BUCKET_ENDPOINT_URL {exc}") from None
+    return Bucket(
+        endpoint_url=endpoint_url,
+        name=name,
+        region=settings.bucket_region or _region(endpoint_url),
+        access_key_id=settings.bucket_access_key_id,
+        secret_access_key=settings.bucket_secret_access_key,
+        prefix=prefix,
+        in_host=in_host,
+    )
+
+
+def bucket_of_job(s3_config: object, *, allow_private: bool) -> Bucket | None:
+    """The bucket a job brought along beside its input; None where it brought none, or an empty object.
+
+    Raises: InvalidInput, which names every fault and repeats nothing that was sent.
+    """
+    if s3_config is None or s3_config == {}:
+        return None
+    if not isinstance(s3_config, Mapping):
+        raise _refusal([Fault("s3Config", f"must be an object of {', '.join(JOB_KEYS)}")])
+    if faults := list(_faults(s3_config)):
+        raise _refusal(faults)
+    try:
+        endpoint_url, name, in_host = _located(s3_config["endpointUrl"], s3_config["bucketName"])
+    except ValueError as exc:
+        raise _refusal([Fault("s3Config.endpointUrl", str(exc))]) from None
+    if not allow_private and _is_private(urlsplit(endpoint_url).hostname or ""):
+        raise _refusal([Fault("s3Config.endpointUrl", "leads to an address that is not public")])
+    return Bucket(
+        endpoint_url=endpoint_url,
+        name=name,
+        region=_region(endpoint_url),
+        access_key_id=s3_config["accessId"],
+        secret_access_key=s3_config["accessSecret"],
+        in_host=in_host,
+        of_job=True,
+        public_only=not allow_private,
+    )
+
+
+def _faults(s3_config: Mapping[object, object]) -> Iterator[Fault]:
+    for key in JOB_KEYS:
+        value = s3_config.get(key)
+        if value is None or value == "":
+            yield Fault(f"s3Config.{key}", "is required")
+        elif not isinstance(value, str):
+            yield Fault(f"s3Config.{key}", "must be a string")
+        elif not PLAIN.fullmatch(value):
+            yield Fault(f"s3Config.{key}", "must be printable ASCII without blanks, of at most 2048 characters")
+        elif key == "bucketName" and not BUCKET_NAME.fullmatch(value):
+            yield Fault(f"s3Config.{key}", "is no name of a bucket")
+    if set(s3_config) - set(JOB_KEYS):
+        yield Fault("s3Config", f"has a key that is none of {', '.join(JOB_KEYS)}")
+
+
+def _refusal(faults: list[Fault]) -> InvalidInput:
+    return InvalidInput(describe_faults(faults), faults)
+
+
+def _located(url: str, bucket: str) -> tuple[str, str, bool]:
+    """The server's URL, the bucket's name, and whether it is named in the host; `bucket` may be "".
+
+    A bucket may stand in the URL, as a subdomain or as the end of the path: RunPod's own upload helpers know no other
+    place. Raises ValueError: what is wrong, to be read after the setting's name.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise ValueError("must be a whole address that begins with https:// or http://") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("must be a whole address that begins with https:// or http://")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("may hold no user name, no password, no '?' and no '#'")
+    path, in_host = [step for step in parts.path.split("/") if step], False
+    if bucket and host.startswith(f"{bucket.lower()}."):
+        host, in_host = host.removeprefix(f"{bucket.lower()}."), True
+    elif bucket and path[-1:] == [bucket]:
+        path.pop()
+    elif not bucket and len(path) == 1:
+        bucket = path.pop()
+    elif not bucket and (match := BUCKET_IN_HOST.fullmatch(host)):
+        bucket, host, in_host = match["bucket"], match["server"], True
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise ValueError("names no bucket: set BUCKET_NAME" if not bucket else "and BUCKET_NAME name no valid bucket")
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    return urlunsplit((parts.scheme, netloc, "/".join(["", *path]), "", "")), bucket, in_host
+
+
+def _region(endpoint_url: str) -> str:
+    match = REGION_IN_HOST.fullmatch(urlsplit(endpoint_url).hostname or "")
+    return (match[1] or match[2]) if match else DEFAULT_REGION
+
+
+def _is_private(host: str) -> bool:
+    """Whether the host is written as an address, however oddly, and that is not public. A name is looked up only
+    when it is connected to."""
+    try:
+        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return host == "localhost"
+    return not all(is_public(str(address[0])) for *_, address in found)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address may be connected to because a stranger says so: as for a reference's URL."""
+    from runpod.serverless.utils import rp_ssrf  # here, because the SDK takes a second or two
+
+    return bool(narrowed(rp_ssrf).is_safe_address(address))

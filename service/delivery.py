@@ -1,0 +1,139 @@
+"""How a finished file reaches its caller: inside the reply, or in a bucket, with an address in the reply.
+
+It does not know how the file was made. A reply that needs no upload imports nothing for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from service.bucket import Bucket
+from service.events import AudioEvent, EndEvent, Event
+from service.telemetry import JobClock
+from settings import Settings
+from validation.errors import DeliveryFailed
+from validation.fields import Delivery as Asked
+
+log = logging.getLogger(__name__)
+
+PLATFORM_BYTES = 10_000_000  # what RunPod takes of any reply; `/runsync` would take twice that
+LATER_KEYS_BYTES = 200  # `audio`, `delivery`, `worker_version`: in the reply, but not when it is measured
+LEAST_UPLOAD_S = 1.0  # even where the job's time is all but over: its work is done
+EXTENSIONS = {
+    "audio/wav": "wav",
+    "audio/ogg": "opus",
+    "audio/mpeg": "mp3",
+    "audio/flac": "flac",
+    "audio/pcm": "pcm",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a job asked for, and what there is to do it with. `bucket` is None where nothing can be uploaded: a
+    stream's events are its delivery, whatever there is."""
+
+    asked: Asked
+    bucket: Bucket | None
+    clock: JobClock
+    settings: Settings
+
+    @property
+    def may_upload(self) -> bool:
+        return self.bucket is not None and self.asked != "inline"
+
+    def of(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events, or, where the file is uploaded, none but an end that tells where it is.
+
+        Pieces are passed on while they may still be for the reply, and are kept until that is known.
+
+        Raises: DeliveryFailed, JobStopped, and whatever `events` raises.
+        """
+        pieces: list[AudioEvent] = []
+        passed, size_bytes = 0, 0
+        for event in events:
+            match event:
+                case AudioEvent():
+                    size_bytes += len(event.data)
+                    if not self.may_upload:
+                        yield event
+                        continue
+                    pieces.append(event)
+                    if self.asked == "auto" and self._fits(size_bytes, {}):
+                        yield event
+                        passed += 1
+                case EndEvent():
+                    end = self._end(event, pieces, size_bytes)
+                    if end.reply["delivery"] == "inline":
+                        yield from pieces[passed:]
+                    yield end
+                case _:
+                    yield event
+
+    def _fits(self, file_bytes: int, reply: dict[str, Any]) -> bool:
+        return _reply_bytes(file_bytes, reply) <= self.settings.max_output_bytes
+
+    def _end(self, end: EndEvent, pieces: list[AudioEvent], file_bytes: int) -> EndEvent:
+        if not self.may_upload or (self.asked == "auto" and self._fits(file_bytes, end.reply)):
+            return _told(end, "inline")
+        joined = b"".join(piece.data for piece in pieces)
+        file = end.seal(joined) if end.seal else joined
+        try:
+            where = self._uploaded(file, end.reply["mime_type"])
+        except DeliveryFailed as error:
+            if self.asked == "url" or _reply_bytes(file_bytes, end.reply) > PLATFORM_BYTES:
+                raise
+            log.warning("%s; the reply carries the audio instead", error, exc_info=error.__cause__)
+            end.reply["warnings"].append(f"{error.args[0]}; so the audio is in the reply")
+            return _told(end, "inline")
+        return _told(EndEvent(where | end.reply), "url")
+
+    def _uploaded(self, file: bytes, mime_type: str) -> dict[str, Any]:
+        from service.storage import Bounds, store  # here, because few replies need it
+
+        assert self.bucket is not None
+        settings, clock, began_s = self.settings, self.clock, time.monotonic()
+        left_s = max(settings.job_timeout_s - clock.running_s, LEAST_UPLOAD_S)
+        try:
+            stored = store(
+                self.bucket,
+                _key(self.bucket.prefix, EXTENSIONS[mime_type]),
+                file,
+                mime_type,
+                url_ttl_s=settings.bucket_url_ttl_s,
+                bounds=Bounds(min(settings.upload_timeout_s, left_s)),
+                stopped=lambda: clock.stopped,
+            )
+        except DeliveryFailed as error:
+            message = f"the finished audio ({len(file)} bytes) could not be uploaded: {error.args[0]}"
+            raise DeliveryFailed(message) from error.__cause__
+        log.info("uploaded %d bytes in %.2f s", len(file), time.monotonic() - began_s)
+        return {
+            "audio_url": stored.url,
+            "audio_url_expires_at": stored.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "sha256": hashlib.sha256(file).hexdigest(),
+        }
+
+
+def _told(end: EndEvent, how: Asked) -> EndEvent:
+    end.reply["delivery"] = end.reply["parameters"]["delivery"] = how
+    return end
+
+
+def _reply_bytes(file_bytes: int, reply: dict[str, Any]) -> int:
+    """Of JSON, if the file were in it."""
+    return 4 * -(-file_bytes // 3) + len(json.dumps(reply)) + LATER_KEYS_BYTES
+
+
+def _key(prefix: str, extension: str) -> str:
+    """A name that nobody guesses, by day: what has expired can then be cleared away by a rule of the bucket."""
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    return "/".join(filter(None, (prefix, day, f"{uuid.uuid4().hex}.{extension}")))

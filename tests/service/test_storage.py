@@ -1,0 +1,355 @@
+"""Uploads to real S3 servers: what arrives, what is retried, what is told when it fails, and when it is given up."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from fake_runpod import wait_until
+from runpod.serverless.utils import rp_ssrf
+from s3_server import SECRET, WORDS, Answer, Failing, Moto, failing, moto
+
+from scripts.speak import free_port
+from service.bucket import Bucket
+from service.storage import Bounds, Stored, store
+from service.telemetry import JobStopped
+from validation.errors import DeliveryFailed
+
+__all__ = ["moto"]
+DATA = bytes(range(256)) * 4000
+KEY = "2026-11-22/clip one.wav"
+TWICE = Bounds(20.0, attempts=2)
+IMPATIENT = replace(TWICE, silent_s=0.3)
+FAILED = Answer(500, "InternalError")
+
+
+def put(
+    bucket: Bucket, bounds: Bounds = TWICE, stopped: Callable[[], bool] = lambda: False, data: bytes = DATA
+) -> Stored:
+    return store(bucket, KEY, data, "audio/wav", url_ttl_s=600, bounds=bounds, stopped=stopped)
+
+
+def failure(bucket: Bucket, bounds: Bounds = TWICE) -> str:
+    with pytest.raises(DeliveryFailed) as caught:
+        put(bucket, bounds)
+    assert SECRET not in str(caught.value)
+    assert WORDS not in str(caught.value)
+    return str(caught.value.args[0])
+
+
+def nothing_is_left() -> None:
+    wait_until(lambda: not any(thread.name.startswith("upload") for thread in threading.enumerate()), 3.0)
+    gc.collect()
+
+
+# --- what arrives -----------------------------------------------------------------------------------------
+
+
+def test_what_was_stored_can_be_fetched_by_its_address_alone(moto: Moto) -> None:
+    stored = put(moto.bucket())
+    with requests.get(stored.url, timeout=5) as response:
+        assert (response.status_code, response.headers["Content-Type"]) == (200, "audio/wav")
+        assert response.content == DATA
+    assert abs(stored.expires_at - datetime.now(UTC) - timedelta(seconds=600)) < timedelta(seconds=5)
+    assert "X-Amz-Expires=600" in stored.url
+    assert moto.secret_access_key not in stored.url
+    assert stored.url not in repr(stored)
+
+
+def test_the_right_keys_are_taken_where_keys_are_checked(moto: Moto) -> None:
+    with moto.checking_keys():
+        put(moto.bucket())
+
+
+def test_each_attempt_sends_all_of_it() -> None:
+    with failing([FAILED, FAILED, Answer()]) as server:
+        put(server.bucket(), Bounds(10.0, attempts=3))
+    assert [body for *_, body in server.put] == [DATA] * 3
+    for path, headers, _ in server.put:
+        assert (path, headers["Content-Type"]) == ("/voices/2026-11-22/clip%20one.wav", "audio/wav")
+        assert not any(name.lower().startswith(("x-amz-checksum", "x-amz-trailer")) for name in headers)
+
+
+def test_a_bucket_may_be_named_in_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_of_names(monkeypatch, ["127.0.0.1"])
+    with failing([Answer()]) as server:
+        stored = put(replace(named(server), in_host=True))
+    ((path, headers, _),) = server.put
+    assert path == "/2026-11-22/clip%20one.wav"
+    assert headers["Host"] == f"voices.s3.test:{server.server_port}"
+    assert stored.url.startswith(f"http://voices.s3.test:{server.server_port}/2026-11-22/")
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"secret_access_key": SECRET}, "answered 403 SignatureDoesNotMatch: the secret key is not that id's"),
+        ({"access_key_id": "AKIANOBODY"}, "answered 403 InvalidAccessKeyId: it does not know the access key's id"),
+        ({"name": "elsewhere"}, "answered 403 AccessDenied: the keys may not write there"),
+    ],
+)
+def test_wrong_keys_are_told_and_not_tried_twice(moto: Moto, wrong: dict[str, str], words: str) -> None:
+    with moto.checking_keys():
+        assert failure(moto.bucket(**wrong)) == f"the bucket's server {words}"
+
+
+def test_a_missing_bucket_is_told(moto: Moto) -> None:
+    words = "the bucket's server answered 404 NoSuchBucket: there is no such bucket"
+    assert failure(moto.bucket(name="elsewhere")) == words
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(403, "AccessDenied"), "answered 403 AccessDenied: the keys may not write there"),
+        (Answer(400, "AuthorizationHeaderMalformed"), "answered 400 AuthorizationHeaderMalformed: the bucket's region"),
+        (Answer(413), "answered 413"),
+        (Answer(400, "/etc/passwd"), "answered 400"),
+        (Answer(400, "<b>/etc/passwd</b>"), "gave an answer that is not S3's"),
+        (Answer(400, f"Secret-{SECRET}"), "answered 400"),
+        (Answer(418, body=b"I'm a teapot, and no XML"), "answered 418"),
+        (Answer(302), "answered 302"),
+    ],
+)
+def test_what_the_server_said_is_told_but_not_in_its_own_words(answer: Answer, words: str) -> None:
+    with failing([answer]) as server:
+        assert failure(server.bucket()).startswith(f"the bucket's server {words}")
+    assert len(server.put) == 1
+
+
+def test_a_server_that_always_fails_is_tried_so_often_and_no_more() -> None:
+    with failing([FAILED]) as server:
+        words = "the bucket's server answered 500 InternalError (3 attempts)"
+        assert failure(server.bucket(), Bounds(20.0, attempts=3)) == words
+    assert len(server.put) == 3
+
+
+def test_a_busy_server_is_tried_again() -> None:
+    with failing([Answer(503, "SlowDown"), Answer()]) as server:
+        put(server.bucket())
+    assert len(server.put) == 2
+
+
+def test_a_server_that_says_nothing_is_tried_again_and_then_given_up() -> None:
+    with failing([Answer(silent=True)]) as server:
+        assert failure(server.bucket(), IMPATIENT) == "the bucket's server took too long to answer (2 attempts)"
+    assert len(server.put) == 2
+
+
+def test_nobody_there() -> None:
+    with failing([Answer()]) as server:
+        nobody = server.bucket(endpoint_url=f"http://127.0.0.1:{free_port()}")
+        assert failure(nobody) == "the bucket's server can't be reached (2 attempts)"
+        nowhere = server.bucket(endpoint_url="http://storage.invalid")
+        assert failure(nowhere) == "the bucket's server can't be reached (2 attempts)"
+
+
+def test_a_connection_that_breaks_off() -> None:
+    with closing_at_once() as port:
+        broken = Bucket(f"http://127.0.0.1:{port}", "voices", "us-east-1", "anna", SECRET)
+        assert failure(broken) == "the bucket's server broke the connection off, or is no S3 server (2 attempts)"
+
+
+def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
+    with failing([Answer()]) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self_signed(tmp_path))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        message = failure(server.bucket(endpoint_url=server.url.replace("http:", "https:")))
+    assert message == "the bucket's server has no certificate that can be trusted (2 attempts)"
+    assert server.put == []
+
+
+def test_an_address_that_is_none() -> None:
+    with failing([Answer()]) as server:
+        assert "has no valid address" in failure(server.bucket(endpoint_url="http://a_b..c/"))
+
+
+# --- time -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(silent=True), Answer(500, body=b"<Error>" + bytes(10_000), drip_s=0.05)],
+    ids=["silent", "dripping"],
+)
+def test_the_whole_time_is_limited_and_nothing_is_left_behind(answer: Answer) -> None:
+    """A byte now and then keeps every timeout of a socket from passing."""
+    with failing([answer]) as server:
+        began_s = time.monotonic()
+        message = failure(server.bucket(), Bounds(0.5, silent_s=30.0))
+        assert time.monotonic() - began_s < 3.0
+        assert message.startswith("the upload was not done after 0.5 s")
+        nothing_is_left()
+
+
+def test_a_job_that_nobody_waits_for_ends_its_upload() -> None:
+    with failing([Answer(silent=True)]) as server:
+        with pytest.raises(JobStopped):
+            put(server.bucket(), Bounds(60.0, silent_s=30.0), stopped=lambda: bool(server.put))
+        nothing_is_left()
+    assert len(server.put) == 1
+
+
+def test_an_upload_ends_in_the_midst_of_being_sent() -> None:
+    """To a server that takes no more than a socket's buffer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bucket = Bucket(f"http://127.0.0.1:{listener.getsockname()[1]}", "voices", "us-east-1", "anna", SECRET)
+        began_s = time.monotonic()
+        with pytest.raises(JobStopped):
+            put(bucket, Bounds(60.0), lambda: time.monotonic() - began_s > 1.5, data=bytes(50_000_000))
+        assert time.monotonic() - began_s < 5.0
+        nothing_is_left()
+
+
+def test_a_slow_name_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(5) and [])
+    bucket = Bucket("http://s3.example.com", "voices", "us-east-1", "anna", SECRET, public_only=True)
+    try:
+        assert failure(bucket, Bounds(0.5)).startswith("the upload was not done after 0.5 s")
+    finally:
+        answered.set()
+
+
+# --- addresses that are not public ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::1]", "[::ffff:127.0.0.1]"])
+def test_a_strangers_bucket_must_have_a_public_address(host: str) -> None:
+    with failing([Answer()]) as server:
+        bucket = server.bucket(endpoint_url=f"http://{host}:{server.server_port}", public_only=True)
+        assert failure(bucket) == "the bucket's server has an address that is not public"
+    assert server.put == []
+
+
+def answers_of_names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+    """A name's server that says something else each time, at last always the last; 127.0.0.1 is declared public, and
+    127.0.0.2, the same machine, stays private."""
+    real, known, left = socket.getaddrinfo, rp_ssrf.is_safe_address, list(answers)
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(host) not in ("s3.test", "voices.s3.test"):
+            return real(host, port, *args, **kwargs)
+        told = left.pop(0) if len(left) > 1 else left[0]
+        return [found for address in told for found in real(address, port, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda ip: ip == "127.0.0.1" or known(ip))
+
+
+def named(server: Failing) -> Bucket:
+    return server.bucket(endpoint_url=f"http://s3.test:{server.server_port}", public_only=True)
+
+
+def test_a_name_that_changes_its_mind_is_connected_to_as_it_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: a public address for the check, a private one for the connection."""
+    answers_of_names(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+    with failing([Answer()]) as server:
+        put(named(server))
+    ((_, headers, _),) = server.put
+    assert headers["Host"] == f"s3.test:{server.server_port}"
+
+
+def test_each_attempt_checks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_of_names(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+    with failing([FAILED]) as server:
+        assert failure(named(server)) == "the bucket's server has an address that is not public"
+    assert len(server.put) == 1
+
+
+def test_one_private_address_among_others_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_of_names(monkeypatch, ["127.0.0.1", "127.0.0.2"])
+    with failing([Answer()]) as server:
+        assert "not public" in failure(named(server))
+    assert server.put == []
+
+
+def test_the_next_address_is_tried_where_nobody_is_at_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_of_names(monkeypatch, ["127.0.0.3", "127.0.0.1"])
+    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda _: True)
+    with failing([Answer()]) as server:
+        put(named(server))
+    assert len(server.put) == 1
+
+
+# --- secrets ----------------------------------------------------------------------------------------------
+
+
+def logged(answer: Answer, caplog: pytest.LogCaptureFixture, **others: Any) -> str:
+    """What is told and logged of an upload, as the service logs it."""
+    caplog.set_level(logging.DEBUG)
+    with failing([answer]) as server:
+        try:
+            told = put(server.bucket(**others), IMPATIENT if answer.silent else TWICE).url
+        except DeliveryFailed as error:
+            logging.getLogger(__name__).warning("%s", error, exc_info=error.__cause__)
+            told = str(error)
+    return told + caplog.text
+
+
+@pytest.mark.parametrize("answer", [Answer(), FAILED, Answer(403, "AccessDenied"), Answer(silent=True)])
+def test_no_secret_and_no_signature_is_logged(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    assert SECRET not in logged(answer, caplog)
+    assert "Signature=" not in caplog.text
+
+
+def test_a_server_is_quoted_in_the_log_unless_a_stranger_chose_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Who chose it may write there what he likes, on as many lines as he likes."""
+    assert WORDS not in logged(FAILED, caplog, of_job=True)
+    assert WORDS in logged(FAILED, caplog)
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def closing_at_once() -> Iterator[int]:
+    """A port where every connection is closed as soon as it is made."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody trusts, with its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(
+        key, hashes.SHA256()
+    )
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    path = folder / "own.pem"
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
