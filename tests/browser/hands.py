@@ -1,0 +1,46 @@
+"""What a person at the page does and waits for. It does not know what a test is about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from browser.door import Door
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Serve = Callable[..., Door]
+Visit = Callable[..., "Page"]
+
+AUDIBLE = "+document.getElementById('level').dataset.dbfs > -40"
+SILENT = "+document.getElementById('level').dataset.dbfs === -100"
+DONE = "document.getElementById('status').textContent.startsWith('Done')"
+
+
+def until(page: Page, expression: str) -> None:
+    """Wait for it, from here: a wait inside the page is an `eval`, which the page's policy forbids."""
+    deadline = time.monotonic() + 8
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"still not so: {expression}"
+        page.wait_for_timeout(20)
+
+
+def speak(page: Page, text: str) -> None:
+    page.fill("#text", text)
+    page.click("#speak")
+
+
+def speak_to_the_end(page: Page, text: str) -> None:
+    speak(page, text)
+    until(page, DONE)
+
+
+def saved(page: Page, tmp_path: Path, button: str = "#download") -> Path:
+    with page.expect_download() as waiting:
+        page.click(button)
+    path = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path

@@ -1,0 +1,123 @@
+"""Keyboards, screen readers, phones, dark rooms: the page is for everyone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from browser.hands import AUDIBLE, SILENT, Serve, Visit, speak_to_the_end, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_keyboard_is_enough(serve: Serve, visit: Visit) -> None:
+    door = serve()
+    page = visit(door)
+    reached = []
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.value || document.activeElement.tagName")
+        )
+        if reached[-1] == "text":
+            page.keyboard.type("No mouse.")
+        if reached[-1] == "exaggeration":
+            page.keyboard.press("ArrowRight")
+        assert page.evaluate(
+            "[document.activeElement, document.activeElement.nextElementSibling]"
+            ".some((one) => one && getComputedStyle(one).outlineStyle !== 'none')"
+        )
+    order = [
+        "text",
+        "speak",
+        "wave",
+        "output_format",
+        "predefined",
+        "voice",
+        "exaggeration",
+        "cfg_weight",
+        "temperature",
+    ]
+    assert [name for name in reached if name in order] == order
+
+    page.keyboard.press("Control+Enter")
+    until(page, AUDIBLE)
+    page.keyboard.press("Escape")
+    until(page, SILENT)
+    assert door.asked[0]["text"] == "No mouse."
+    assert door.asked[0]["exaggeration"] == 0.55
+
+
+def test_every_control_has_a_name(serve: Serve, visit: Visit) -> None:
+    page = visit(serve())
+    speak_to_the_end(page, "Named.")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, textarea, canvas[role], meter")]
+             .filter((one) => !(one.labels?.length || one.getAttribute("aria-label") || one.textContent.trim()))
+             .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids))
+    described = page.evaluate(
+        "[...document.querySelectorAll('[aria-describedby]')]"
+        ".flatMap((one) => one.getAttribute('aria-describedby').split(' '))"
+    )
+    assert set(described) <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(320, "light"), (375, "light"), (375, "dark"), (768, "light"), (1280, "light"), (1280, "dark")],
+)
+def test_it_fits_and_can_be_read(serve: Serve, visit: Visit, tmp_path: Path, width: int, scheme: str) -> None:
+    page = visit(serve(), viewport={"width": width, "height": 812}, color_scheme=scheme, has_touch=width < 500)
+    speak_to_the_end(page, "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverleihungsurkunde " * 3)
+    page.click("#more summary")
+    page.fill("#speed", "9")
+    page.click("#speak")
+    page.wait_for_selector("#speed[aria-invalid=true]")
+    page.check("[value=clone]")
+    page.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)  # for eyes
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, textarea, p, canvas")].filter((one) =>
+             one.offsetParent && one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML)"""
+    )
+    assert cut == []
+    for ink, ground in [("ink", "card"), ("ink", "tint"), ("muted", "card"), ("muted", "ground"), ("muted", "tint")]:
+        assert contrast(page, ink, ground) >= 4.5, (ink, ground)
+    for ink, ground in [
+        ("accent", "card"),
+        ("accent", "tint"),
+        ("wrong", "card"),
+        ("wrong", "wrong-tint"),
+        ("on-accent", "accent"),
+    ]:
+        assert contrast(page, ink, ground) >= 4.5, (ink, ground)
+    assert contrast(page, "edge", "card") >= 3  # of what can be operated (WCAG 1.4.11)
+
+
+def contrast(page: Page, one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio of two of the page's colours."""
+    lighter, darker = sorted((luminance(page, one), luminance(page, other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(page: Page, name: str) -> float:
+    """WCAG 2.2's relative luminance."""
+    hexed = page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+    parts = [int(hexed[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_who_wants_less_motion_gets_none(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(), reduced_motion="reduce")
+    speak_to_the_end(page, "Calm.")
+    assert page.evaluate("document.getAnimations().length") == 0

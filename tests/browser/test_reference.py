@@ -1,0 +1,88 @@
+"""A voice from a recording: chosen, dropped, or taken from the microphone (here one that beeps)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import soundfile
+from browser.hands import Serve, Visit, saved, speak, speak_to_the_end, until
+from fakes import FakeEngine, pitch_hz, recording
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("how", ["chosen", "dropped"])
+def test_a_recording_lends_its_voice(serve: Serve, visit: Visit, tmp_path: Path, how: str) -> None:
+    page = visit(serve())
+    page.check("[value=clone]")
+    file = {"name": "mine.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}
+    if how == "chosen":
+        page.set_input_files("#reference_audio", [file])
+    else:
+        drop(page, file)
+    assert page.text_content("#chosen-name") == "mine.wav"
+    assert page.text_content("#chosen-size") == "192 kB"
+    until(page, "document.getElementById('preview').duration > 5.9")  # it can be heard before
+
+    speak_to_the_end(page, "This is my own voice.")
+
+    samples, rate_hz = soundfile.read(saved(page, tmp_path))
+    assert pitch_hz(samples, rate_hz) == 700.0
+    assert "mine.wav" in page.text_content("#takes .facts").replace("\u00a0", " ")
+
+    page.click("#forget")
+    page.check("[value=predefined]")
+    page.click("#reuse-1")
+    assert page.is_checked("[value=clone]")
+    assert page.is_visible("#chosen-name")
+
+
+def drop(page: Page, file: dict[str, Any]) -> None:
+    transfer = page.evaluate_handle(
+        """([bytes, name]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([Uint8Array.from(bytes)], name, { type: "audio/wav" }));
+          return transfer;
+        }""",
+        [list(file["buffer"]), file["name"]],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def test_the_microphone_lends_one_too(serve: Serve, visit: Visit) -> None:
+    engine = FakeEngine()
+    page = visit(serve(engine), permissions=["microphone"])
+    page.check("[value=clone]")
+    page.click("#record")
+    until(page, "document.getElementById('microphone').value > 0.05")  # it beeps once a second
+    page.wait_for_timeout(2600)
+    page.click("#record")
+    page.wait_for_selector("#chosen:not([hidden])")
+    assert page.text_content("#chosen-name") == "recording.webm"
+
+    speak_to_the_end(page, "Recorded just now.")
+
+    assert engine.texts == ["Recorded just now."]
+    assert page.text_content("#takes .facts").replace("\u00a0", " ").startswith("1 · clone of recording.webm")
+
+
+def test_a_recording_that_is_missing_too_large_or_refused_is_told(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(max_reference_bytes=50_000))
+    page.check("[value=clone]")
+    speak(page, "With whose voice?")
+    told = page.locator("#reference_audio-error")
+    assert told.text_content() == "The recording is missing: choose a file or record one"
+
+    page.set_input_files("#reference_audio", [{"name": "a.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}])
+    assert told.text_content() == "The recording has 192 kB; the worker takes 50 kB"
+
+    noise = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"no sound at all"}
+    page.set_input_files("#reference_audio", [noise])
+    assert told.is_hidden()
+    page.click("#speak")
+    page.wait_for_selector("#reference_audio-error:not([hidden]), #alert:not([hidden])")

@@ -1,0 +1,125 @@
+"""What was spoken is kept, compared, used again and saved; what was set is remembered, and what must not be is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from browser.hands import AUDIBLE, DONE, Serve, Visit, saved, speak, speak_to_the_end, until
+from fakes import fake_service, pitch_hz, spoken
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize(("chosen", "ending"), [("wav", "wav"), ("flac", "flac"), ("mp3", "mp3"), ("opus", "opus")])
+def test_a_download_decodes_to_what_was_heard(
+    serve: Serve, visit: Visit, tmp_path: Path, chosen: str, ending: str
+) -> None:
+    page = visit(serve())
+    speak_to_the_end(page, "Keep this, please.")
+    seed = int(page.text_content("#used-seed"))
+    page.select_option("#output_format", chosen)
+
+    path = saved(page, tmp_path)
+
+    assert path.name == f"take-1.{ending}"
+    samples, rate_hz = soundfile.read(path)
+    streamed, _ = spoken(
+        fake_service(), {"text": "Keep this, please.", "seed": seed, "output_format": "pcm_s16le"}, joined=False
+    )
+    heard = np.frombuffer(streamed, "<i2") / 32768
+    if chosen in ("wav", "flac"):
+        assert np.array_equal(samples, heard)
+    else:
+        assert pitch_hz(samples, rate_hz) == 300.0
+        assert len(samples) / rate_hz == pytest.approx(len(heard) / 24000, abs=0.15)
+
+
+def test_takes_are_kept_compared_and_used_again(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    door = serve()
+    page = visit(door)
+    speak_to_the_end(page, "First.")
+    page.select_option("#voice", "hans")
+    page.fill("#exaggeration", "0.9")
+    speak_to_the_end(page, "Second.")
+    assert page.locator("#takes .words").all_text_contents() == ["Second.", "First."]
+    assert "hans" in page.locator("#takes .facts").first.text_content()
+
+    page.click("#play-1")
+    until(page, AUDIBLE)
+    assert page.locator("#takes li[aria-current]").text_content().find("First.") > 0
+    assert page.evaluate("document.activeElement.id") == "play-1"
+
+    page.click("#reuse-2")
+    assert page.input_value("#text") == "Second."
+    assert page.input_value("#voice") == "hans"
+    assert page.input_value("#exaggeration") == "0.9"
+    page.click("#speak")
+    page.wait_for_selector("#play-3")
+    until(page, DONE)
+    assert door.asked[2]["seed"] == int(page.text_content("#used-seed"))
+
+    second, third = (soundfile.read(saved(page, tmp_path, f"#save-{k}"))[0] for k in (2, 3))
+    assert np.array_equal(second, third)
+
+
+def test_ten_takes_are_kept(serve: Serve, visit: Visit) -> None:
+    page = visit(serve())
+    for k in range(1, 12):
+        speak(page, f"{k}.")
+        page.wait_for_selector(f"#play-{k}")
+    until(page, DONE)
+    assert page.locator("#takes .words").all_text_contents() == [f"{k}." for k in range(11, 1, -1)]
+
+
+def test_settings_are_remembered_but_not_text_seed_and_key(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(api_keys=("a-secret",)), ready=False)
+    page.fill("#key", "a-secret")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".worker[data-state=ready]")
+    page.click("#more summary")
+    for name, value in (("temperature", "1.2"), ("speed", "1.5"), ("seed", "7"), ("text", "Something private.")):
+        page.fill(f"#{name}", value)
+    page.select_option("#voice", "hans")
+    page.select_option("#output_format", "opus")
+
+    kept = page.evaluate("JSON.stringify({...localStorage})")
+    assert "private" not in kept
+    assert "secret" not in kept
+    page.reload()
+    page.fill("#key", "a-secret")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".worker[data-state=ready]")
+
+    names = ("temperature", "speed", "voice", "output_format", "seed", "text")
+    values = [page.input_value(f"#{name}") for name in names]
+    assert values == ["1.2", "1.5", "hans", "opus", "", ""]
+    page.click("#more summary")
+    page.click("#reset")
+    assert page.input_value("#temperature") == "0.8"
+
+
+def test_what_was_changed_is_sent_and_nothing_else(serve: Serve, visit: Visit) -> None:
+    door = serve()
+    page = visit(door)
+    page.click("#more summary")
+    changes = {"temperature": "1.1", "cfg_weight": "0.3", "speed": "1.25", "seed": "0", "paragraph_pause_ms": "0"}
+    for name, value in changes.items():
+        page.fill(f"#{name}", value)
+    page.select_option("#audio_normalization", "lufs")
+    page.uncheck("#normalize_text")
+    page.fill("#pronunciations", "SQL = sequel\n\nNguyen=win")
+    speak_to_the_end(page, "SQL, Nguyen.")
+
+    numbers = {name: json.loads(value) for name, value in changes.items()}
+    assert door.asked[0] == numbers | {
+        "text": "SQL, Nguyen.",
+        "voice": "default",
+        "audio_normalization": "lufs",
+        "normalize_text": False,
+        "pronunciations": {"SQL": "sequel", "Nguyen": "win"},
+        "output_format": "pcm_s16le",
+    }
