@@ -23,19 +23,21 @@ RUN pip install --no-cache-dir uv==0.13.9
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --extra chatterbox --no-cache
 
-# Before the code, so that a change of code does not move 3 GB of weights.
+# Before the code, and with no more of it than this needs, so that a change of code does not move 3 GB of weights.
 ARG BAKE_WEIGHTS=false
-ARG WEIGHTS_REVISION=5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18
-RUN if [ "$BAKE_WEIGHTS" = "true" ]; then \
-        hf download ResembleAI/chatterbox \
-            ve.safetensors t3_cfg.safetensors s3gen.safetensors tokenizer.json conds.pt \
-            --revision "$WEIGHTS_REVISION" --local-dir /opt/chatterbox; \
-    fi
+COPY scripts/fetch-weights ./scripts/
+COPY validation/__init__.py validation/errors.py ./validation/
+COPY tts/__init__.py ./tts/
+COPY tts/chatterbox/__init__.py tts/chatterbox/manifest.py tts/chatterbox/download.py ./tts/chatterbox/
+RUN if [ "$BAKE_WEIGHTS" = "true" ]; then scripts/fetch-weights /opt/chatterbox; fi
 
-COPY LICENSE README.md settings.py handler.py ./
+COPY LICENSE README.md settings.py start.py handler.py server.py ./
 COPY validation ./validation
 COPY audio ./audio
 COPY tts ./tts
 COPY service ./service
+COPY web ./web
 
-CMD ["python", "handler.py"]
+# The door that MODE names: RunPod's queue where it calls, else HTTP on PORT.
+EXPOSE 80
+CMD ["python", "start.py"]

@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import ladder, load, parts, plans, quality, race, seams
+from bench import cold, ladder, load, parts, plans, quality, race, seams, soak
 
 TABLES: dict[str, Callable[[dict[str, Any]], None]] = {
     "race": race.show,
     "seams": seams.show,
     "ladder": ladder.show,
+    "cold": cold.show,
     "load": load.show,
     "parts": parts.show,
     "plans": plans.show,
     "quality": quality.show,
+    "soak": soak.show,
 }
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from tts.chatterbox import networks, weights
+from tts.chatterbox.originals import OriginalS3Gen, build_original
+from tts.chatterbox.skeleton import count
 
 networks.import_upstream()
 
@@ -21,13 +23,14 @@ from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS  # noqa: E402
 from chatterbox.models.t3.modules.perceiver import Perceiver  # noqa: E402
 from chatterbox.models.t3.modules.t3_config import T3Config  # noqa: E402
 from chatterbox.models.tokenizers import EnTokenizer  # noqa: E402
+from chatterbox.models.voice_encoder import VoiceEncoder  # noqa: E402
 from chatterbox.tts import ChatterboxTTS, Conditionals  # noqa: E402
 
 
 class UpstreamS3Gen(S3Token2Wav):
     """Upstream's S3Gen around networks of another size."""
 
-    def __init__(self, parts: networks.S3GenNetworks) -> None:
+    def __init__(self, parts: OriginalS3Gen) -> None:
         nn.Module.__init__(self)
         from chatterbox.models.s3gen.utils.mel import mel_spectrogram
 
@@ -43,7 +46,7 @@ class UpstreamS3Gen(S3Token2Wav):
 def upstream_t3(directory: Path) -> T3:
     """Upstream's T3 with the checkpoint's weights, strictly loaded."""
     state = weights.read_tensors(directory, weights.T3_WEIGHTS)
-    width, layers = state["text_emb.weight"].shape[1], networks._count(state, "tfmr.layers.")
+    width, layers = state["text_emb.weight"].shape[1], count(state, "tfmr.layers.")
     LLAMA_CONFIGS["seeded"] = LLAMA_CONFIGS["Llama_520M"] | {
         "hidden_size": width,
         "intermediate_size": len(state["tfmr.layers.0.mlp.gate_proj.weight"]),
@@ -62,9 +65,9 @@ def upstream_t3(directory: Path) -> T3:
 
 def upstream_tts(directory: Path) -> ChatterboxTTS:
     """Upstream's whole engine on a checkpoint of any size."""
-    cpu = torch.device("cpu")
-    parts = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), cpu)
-    encoder = networks.build_voice_encoder(weights.read_tensors(directory, weights.VOICE_ENCODER), cpu)
+    parts = build_original(weights.read_tensors(directory, weights.S3GEN_WEIGHTS))
+    encoder = VoiceEncoder()
+    encoder.load_state_dict(weights.read_tensors(directory, weights.VOICE_ENCODER))
     tokenizer = EnTokenizer(str(directory / weights.TOKENIZER))
     conds = Conditionals.load(directory / weights.BUILT_IN_VOICE)
-    return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder, tokenizer, "cpu", conds)
+    return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder.eval(), tokenizer, "cpu", conds)

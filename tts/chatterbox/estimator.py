@@ -7,6 +7,7 @@ with a memory of those before it. It knows neither noise nor guidance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,8 @@ class Resnet:
     def of(cls, module: Any, embeddings: Tensor, dtype: torch.dtype) -> Resnet:
         shortcut = Affine(module.res_conv.weight.detach()[:, :, 0].to(dtype), module.res_conv.bias.detach().to(dtype))
         first, second = (ConvBlock.of(block, dtype) for block in (module.block1, module.block2))
-        return cls(first, second, shortcut, module.mlp(embeddings).to(dtype))
+        steps = Affine.of(module.mlp[1], embeddings.dtype)(F.mish(embeddings))
+        return cls(first, second, shortcut, steps.to(dtype))
 
     def __call__(self, x: Tensor, step: int, memory: Memory | None = None) -> Tensor:
         return self.second(self.first(x, memory) + self.steps[step], memory) + self.shortcut(x)
@@ -183,6 +185,18 @@ def attend(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | Non
     return heard.view(q.shape)
 
 
+def embed_times(module: Any, times: Tensor) -> Tensor:
+    """Times in 0 … 1, (steps,) float32, → what the resnets are told of them, (steps, D).
+
+    Sines, then cosines, of a thousandfold time (Ho et al. 2020, arXiv:2006.11239, after Vaswani et al.), two layers.
+    """
+    first, second = (Affine.of(layer, torch.float32) for layer in (module.linear_1, module.linear_2))
+    half = first.weight.shape[1] // 2
+    rate = torch.exp(torch.arange(half, device=times.device).float() * -(math.log(10000) / (half - 1)))
+    angle = 1000 * times[:, None] * rate
+    return second(F.silu(first(torch.cat((angle.sin(), angle.cos()), dim=-1))))
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A resnet, some transformers, and, at the network's ends, one more convolution."""
@@ -211,9 +225,9 @@ class Estimator:
     """The network, for one schedule of times. Weights are read-only after construction."""
 
     def __init__(self, network: Any, times: Tensor, dtype: torch.dtype) -> None:
-        """network: upstream's ConditionalDecoder; times: (steps,) at which it will be asked."""
+        """network: upstream's ConditionalDecoder, or its layers; times: (steps,) at which it will be asked."""
         with torch.inference_mode():
-            embeddings = network.time_mlp(network.time_embeddings(times))  # (steps, D)
+            embeddings = embed_times(network.time_mlp, times)
             self._down = Stack.of(network.down_blocks[0], embeddings, dtype)
             self._middle = tuple(Stack.of(block, embeddings, dtype) for block in network.mid_blocks)
             self._up = Stack.of(network.up_blocks[0], embeddings, dtype)

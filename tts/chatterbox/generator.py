@@ -21,7 +21,8 @@ HOP = 4  # samples from one to the next
 BINS = N_FFT // 2 + 1
 MAX_MAGNITUDE = 100.0
 FLATTEST = 1e-6  # Snake's slopes are kept at least so far from 0: they are divided by
-LAST_SLOPE = 0.01  # of the leaky rectifier before the last convolution; the others have upstream's `lrelu_slope`
+SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers, and of the one before the last convolution
+LIMIT = 0.99  # of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Stage:
 
     @classmethod
     def all_of(cls, network: Any) -> tuple[Stage, ...]:
-        stages, kernels = network.num_upsamples, network.num_kernels
+        stages, kernels = len(network.ups), len(network.resblocks) // len(network.ups)
         return tuple(
             cls(
                 up=Conv.of(network.ups[i]),
@@ -150,7 +151,7 @@ class Generator:
     """The network. Weights and constants are read-only after construction."""
 
     def __init__(self, network: Any) -> None:
-        """network: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493), on its device."""
+        """network: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493), or its layers."""
         with torch.no_grad():
             self._first = Conv.of(network.conv_pre)
             self._stages = Stage.all_of(network)
@@ -159,15 +160,13 @@ class Generator:
             self._analysis, self._synthesis, self._ends = (t.to(device) for t in fourier())
             quarter = torch.tensor([math.pi / 2] * BINS + [0.0] * BINS)
             self._quarter = quarter[:, None, None].to(device)  # cos x = sin(x + π/2)
-        self._slope: float = network.lrelu_slope
-        self._limit: float = network.audio_limit
 
     def __call__(self, mel: Tensor, source: Tensor) -> Tensor:
         """mel (1, 80, F), source (1, 1, S) with S = F · SAMPLES_PER_FRAME → samples (S,)."""
         spectrum = self._spectrum(source)
         x = self._first(mel[:, :, None])
         for stage in self._stages:
-            x = stage(F.leaky_relu_(x, self._slope), spectrum)
+            x = stage(F.leaky_relu_(x, SLOPE), spectrum)
         return self._samples(self._last(F.leaky_relu_(x, LAST_SLOPE)))
 
     def _spectrum(self, source: Tensor) -> Tensor:
@@ -185,7 +184,7 @@ class Generator:
         samples = F.fold(frames[None], (1, size), (1, N_FFT), padding=(0, N_FFT // 2), stride=(1, HOP)).view(size)
         blocks = samples.view(-1, HOP)
         blocks[:: len(blocks) - 1].mul_(self._ends)
-        return samples.clamp_(-self._limit, self._limit)
+        return samples.clamp_(-LIMIT, LIMIT)
 
 
 def doubled(conv: Conv) -> Conv:
@@ -219,7 +218,7 @@ class PitchPredictor:
     """
 
     def __init__(self, network: Any) -> None:
-        """network: upstream's ConvRNNF0Predictor, on its device."""
+        """network: upstream's ConvRNNF0Predictor, or its layers."""
         layers = [layer for layer in network.condnet if hasattr(layer, "weight")]
         self._convs = tuple((layer.weight.detach(), layer.bias.detach()) for layer in layers)
         self._weight, self._bias = network.classifier.weight.detach(), network.classifier.bias.detach()

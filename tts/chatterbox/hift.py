@@ -25,6 +25,8 @@ LEFT_FRAMES = 16  # context on the left of what is rendered
 F0_FRAMES = 5  # the pitch predictor reads so many frames on either side
 RIGHT_FRAMES = 12  # and the generator so many on the right
 HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
+VOICED_ABOVE_HZ = 10.0
+WAVES, NOISE = 0.1, 0.003  # how strong a harmonic is where there is a voice, and the noise on it
 
 
 class Hift:
@@ -33,19 +35,18 @@ class Hift:
     def __init__(
         self, network: nn.Module, device: torch.device, graphs: GraphPool | None = None, sizes: Iterable[int] = ()
     ) -> None:
-        """network: upstream's HiFTGenerator, on the device; sizes: frames whose rendering is captured now."""
+        """network: upstream's HiFTGenerator, or its layers, on the device; sizes: frames, captured now."""
         parts = cast(Any, network)
-        source, sine = parts.m_source, parts.m_source.l_sin_gen
+        merge = parts.m_source.l_linear
         self.device = device
-        self.harmonics: int = parts.nb_harmonics + 1
+        self.harmonics: int = merge.weight.shape[1]
         self._pitch = PitchPredictor(parts.f0_predictor)
         self._generator = Generator(parts)
-        self._merge = source.l_linear.weight.detach(), source.l_linear.bias.detach()  # (1, H), (1,)
+        self._merge = merge.weight.detach(), merge.bias.detach()  # (1, H), (1,)
         order = torch.arange(1, self.harmonics + 1, dtype=torch.float64)[:, None]
         self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
-        self._voiced_above_hz: float = sine.voiced_threshold
-        self._waves = level(sine.sine_amp, device), level(0.0, device)  # in a voiced frame, and in another
-        self._noise = level(sine.noise_std, device), level(sine.sine_amp / 3, device)  # likewise
+        self._waves = level(WAVES, device), level(0.0, device)  # in a voiced frame, and in another
+        self._noise = level(NOISE, device), level(WAVES / 3, device)  # likewise
         self.graphs = graphs or GraphPool(device)
         self._lock = threading.Lock()
         self._captured = {frames: CapturedRender(self._generator, frames, self.graphs, device) for frames in set(sizes)}
@@ -77,7 +78,7 @@ class Hift:
         steps = (f0_hz.double() * self._turns_per_hz)[:, :, None].expand(frames).flatten(1)  # (H, S)
         turns = phase + torch.cumsum(steps, dim=1)
         angle = (2 * math.pi * (turns % 1)).float() + start_phase
-        voiced = (f0_hz > self._voiced_above_hz)[:, :, None]  # (1, F, 1)
+        voiced = (f0_hz > VOICED_ABOVE_HZ)[:, :, None]  # (1, F, 1)
         heard = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
         heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
         weight, bias = self._merge

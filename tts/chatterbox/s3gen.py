@@ -151,6 +151,11 @@ class Flow:
                 self._prompts.popitem(last=False)
             return [memory.fork(keep_frames) for memory in self._prompts[id(prompt)][1]]
 
+    def forget(self) -> None:
+        """Drop what is remembered of prompts; the next request reads its own anew."""
+        with self._lock:
+            self._prompts.clear()
+
     def _read(self, prompt: FlowPrompt) -> list[Memory]:
         frames = prompt.settled * FRAMES_PER_TOKEN
         memories = [Memory(keep=frames) for _ in self._strides]

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tts.chatterbox import networks, weights
+from tts.chatterbox.originals import OriginalS3Gen
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
 from tts.chatterbox.t3 import STOP_SPEECH
 
@@ -145,8 +146,7 @@ def _plant_ending(state: dict[str, Tensor], speech_tokens: int) -> None:
 
 
 def _s3gen(sizes: Sizes) -> dict[str, Tensor]:
-    networks.import_upstream()
-    drawn = networks.S3GenNetworks(_shapes(sizes))  # upstream's constructors draw the weights
+    drawn = OriginalS3Gen(_shapes(sizes))  # upstream's constructors draw the weights
     state = {name: tensor.detach().clone() for name, tensor in drawn.state_dict().items()}
     for name, tensor in state.items():
         if name.endswith("running_mean"):

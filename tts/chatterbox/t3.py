@@ -42,10 +42,10 @@ class T3:
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
         def take(name: str) -> Tensor:
-            return state[name].to(device, dtype)
+            return state[name].to(device).to(dtype)  # in this order: what is read is mapped, and one tensor at a time
 
         def fuse(prefix: str, *names: str) -> Tensor:
-            return torch.cat([state[f"{prefix}.{name}.weight"] for name in names]).to(device, dtype)
+            return torch.cat([state[f"{prefix}.{name}.weight"].to(device) for name in names]).to(dtype)
 
         self.device, self.dtype = device, dtype
         self._text_emb, self._speech_emb = take("text_emb.weight"), take("speech_emb.weight")

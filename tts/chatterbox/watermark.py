@@ -6,11 +6,15 @@ of the whole clip. It does not know what is said.
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+import importlib.util
+import pickle
+from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from audio.pcm import EMPTY, Samples
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
@@ -19,29 +23,76 @@ from validation.errors import ModelUnavailable
 HOP = 240  # one hop of PerTh's 32 kHz spectrogram (320 samples) at 24 kHz: its length comes out floored to this
 CONTEXT = 15 * HOP  # 150 ms: at 130 ms a stream of 40 ms pieces missed the −60 dB (docs/LOG.md)
 SHORTEST = 5 * HOP  # its spectrogram reflects 1,024 samples at 32 kHz, and raises where there are no more
+WEIGHTS, LAYERS = "perth_net_250000.pth.tar", 7
+RATE_HZ, N_FFT, STRIDE = 32_000, 2048, 320
+BINS = 128  # that carry the mark: those below 2 kHz
+FAINTEST = 1e-9
+FLOOR_DB, RANGE_DB = -180.0, 195.0  # what the network calls 0, and how far above that it calls 1
+QUIET = 0.05  # of the loudest frame: below that a frame carries nothing
+LEAK = 0.01
 SILENCE = 1e-4  # −80 dBFS: below that there is nothing to hide a mark in
 
 
 class Watermarker:
-    """The network; shared by all requests."""
+    """The network that hides the mark, with a forward of our own; shared by all requests.
+
+    It hears a spectrogram in decibels and answers with how much louder each of its lowest bins is to be, so that the
+    phase stays what it was. PerTh's own package says the same with librosa, SciPy and pkg_resources, whose import
+    takes longer than that of torch.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        """Raises: ModelUnavailable where the package is there but its network is not."""
-        with warnings.catch_warnings():  # it still imports pkg_resources, hence setuptools<81
-            warnings.simplefilter("ignore")
-            import perth
-        network = getattr(perth, "PerthImplicitWatermarker", None)
-        if network is None:
-            raise ModelUnavailable("the watermarker could not be imported (PerTh needs setuptools<81)")
-        self._network: Any = network(device=str(device))
+        """Raises: ModuleNotFoundError where PerTh is not installed, ModelUnavailable where its weights are damaged."""
+        self._device = device
+        self._layers = _read_layers(device)
+        self._window = torch.hann_window(N_FFT, device=device)
 
     @torch.inference_mode()
     def mark(self, samples: Samples) -> Samples:
         """A whole clip (N,) at 24 kHz with the mark in it, N as before."""
         padded = max(SHORTEST, -(-len(samples) // HOP) * HOP)
-        marked = self._network.apply_watermark(np.pad(samples, (0, padded - len(samples))), sample_rate=SAMPLE_RATE_HZ)
-        short = max(0, len(samples) - len(marked))
-        return np.asarray(np.pad(marked[: len(samples)], (0, short)), dtype=np.float32)
+        wide = resampled(np.pad(samples, (0, padded - len(samples))), SAMPLE_RATE_HZ, RATE_HZ)
+        marked = self._mark(torch.from_numpy(wide).to(self._device)).cpu().numpy()
+        narrow = resampled(marked, RATE_HZ, SAMPLE_RATE_HZ)
+        short = max(0, len(samples) - len(narrow))
+        return np.asarray(np.pad(narrow[: len(samples)], (0, short)), dtype=np.float32)
+
+    def _mark(self, signal: Tensor) -> Tensor:
+        """(N,) at 32 kHz, N a multiple of STRIDE → (N,)."""
+        spectrum = torch.stft(signal, N_FFT, STRIDE, window=self._window, return_complex=True)  # (bins, frames)
+        heard = 20 * torch.log10(spectrum.abs().clamp(min=FAINTEST))
+        louder_db = self._answer((heard - FLOOR_DB) / RANGE_DB) * RANGE_DB
+        spectrum[:BINS] *= 10 ** (louder_db / 20)
+        return torch.istft(spectrum, N_FFT, STRIDE, window=self._window)
+
+    def _answer(self, heard: Tensor) -> Tensor:
+        """heard (bins, frames), 0…1 → (BINS, frames) in the same measure; nothing in frames that are nearly silent."""
+        loudness = heard.sum(dim=0)
+        x = heard[None, :BINS]
+        for weight, bias in self._layers[:-1]:
+            x = F.leaky_relu(F.conv1d(x, weight, bias, padding=weight.shape[2] // 2), LEAK)
+        return F.conv1d(x, *self._layers[-1])[0] * (loudness > QUIET * loudness.max())
+
+
+def _read_layers(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of the encoder's convolutions, from the file that comes with PerTh's package."""
+    spec = importlib.util.find_spec("perth")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'perth'", name="perth")
+    path = Path(spec.submodule_search_locations[0], "perth_net", "pretrained", "implicit", WEIGHTS)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
+        names = [f"encoder.layers.{i}.conv" for i in range(LAYERS)]
+        return [(state[f"{name}.weight"].to(device), state[f"{name}.bias"].to(device)) for name in names]
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError) as exc:
+        raise ModelUnavailable(f"the watermarker's weights {WEIGHTS} can't be read") from exc
+
+
+def resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """As PerTh does it: soxr at high quality, (N,) → (⌈N · to / from⌉,)."""
+    size = -(-len(samples) * to_hz // from_hz)
+    made = soxr.resample(samples, from_hz, to_hz, quality="HQ")[:size]
+    return np.pad(made, (0, size - len(made)))
 
 
 class WatermarkStage:

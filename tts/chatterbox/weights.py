@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +12,35 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tts.chatterbox import download
+from tts.chatterbox.manifest import (
+    BUILT_IN_VOICE,
+    FILES,
+    REPOSITORY,
+    REVISION,
+    S3GEN_WEIGHTS,
+    T3_WEIGHTS,
+    TOKENIZER,
+    VOICE_ENCODER,
+    faults,
+)
 from validation.errors import ModelUnavailable
 
+__all__ = [
+    "BUILT_IN_VOICE",
+    "FILES",
+    "REPOSITORY",
+    "REVISION",
+    "S3GEN_WEIGHTS",
+    "T3_WEIGHTS",
+    "TOKENIZER",
+    "VOICE_ENCODER",
+    "Places",
+    "find_weights",
+    "read_tensors",
+]
+
 log = logging.getLogger(__name__)
-
-REPOSITORY = "ResembleAI/chatterbox"
-REVISION = "5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18"
-
-VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS = "ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"
-TOKENIZER, BUILT_IN_VOICE = "tokenizer.json", "conds.pt"
-FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER, BUILT_IN_VOICE)
 
 # --- finding --------------------------------------------------------------------------------------------
 
@@ -35,66 +55,56 @@ class Places:
 
 
 def find_weights(model_path: Path | None, places: Places | None = None) -> Path:
-    """The directory that holds every file of the model.
+    """The directory that holds every file of the model, each of the length it should have.
 
     Looked for in order: `MODEL_PATH` (and then nowhere else), the image, the platform's cached model, the
-    network volume, a download. Raises: ModelUnavailable, naming what was tried.
+    network volume, a download. Raises: ModelUnavailable, naming what was tried and what was wrong there.
     """
-    places = places or Places()
     if model_path is not None:
-        return _whole(model_path, "MODEL_PATH")
+        if wrong := faults(model_path):
+            log.error("weights: MODEL_PATH=%s %s", model_path, "; ".join(wrong))
+            raise ModelUnavailable(f"MODEL_PATH {'; '.join(wrong)}")
+        return _found("MODEL_PATH", model_path)
     tried = []
-    for name, directory in _candidates(places):
-        if directory is not None and not _missing(directory):
-            log.info("weights: %s (%s)", name, directory)
-            return directory
-        tried.append(name)
-    return _download([*tried, "a download"])
+    for name, directory in _candidates(places or Places()):
+        if not (wrong := faults(directory)):
+            return _found(name, directory)
+        tried.append(f"{name} {'; '.join(wrong)}")
+        log.info("weights: %s", tried[-1])
+    try:
+        return _found("a download", download.from_cache() or download.to_cache())
+    except ModelUnavailable as exc:
+        said = ", ".join([*tried, str(exc.args[0])])
+        raise ModelUnavailable(f"the model's weights were not found: {said}") from exc.__cause__
 
 
-def _candidates(places: Places) -> Iterator[tuple[str, Path | None]]:
+def _candidates(places: Places) -> Iterator[tuple[str, Path]]:
     yield "the image", places.baked
     yield "the platform's cached model", _snapshot(places.cached_hub)
     yield "the network volume", places.volume
 
 
-def _snapshot(hub: Path) -> Path | None:
-    """The snapshot that `refs/main` of the hub's cache layout names, if there is one."""
+def _snapshot(hub: Path) -> Path:
+    """The snapshot that `refs/main` of the hub's cache layout names, whether it is there or not."""
     repository = hub / f"models--{REPOSITORY.replace('/', '--')}"
-    try:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         return repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
-    except OSError:
-        return None
+    return repository / "snapshots" / "main"
 
 
-def _missing(directory: Path) -> list[str]:
-    return [name for name in FILES if not (directory / name).is_file()]
-
-
-def _whole(directory: Path, name: str) -> Path:
-    if missing := _missing(directory):
-        log.error("weights: %s=%s lacks %s", name, directory, ", ".join(missing))
-        raise ModelUnavailable(f"{name} lacks {', '.join(missing)}")
+def _found(name: str, directory: Path) -> Path:
+    log.info("weights: %s (%s)", name, directory)
     return directory
-
-
-def _download(tried: list[str]) -> Path:
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import XetDownloadError
-
-    try:
-        found = snapshot_download(REPOSITORY, revision=REVISION, allow_patterns=list(FILES))
-    except (OSError, httpx.HTTPError, XetDownloadError) as exc:  # the hub's own errors are OSErrors
-        raise ModelUnavailable(f"the model's weights were not found; tried: {', '.join(tried)}") from exc
-    return _whole(Path(found), "the download")
 
 
 # --- reading --------------------------------------------------------------------------------------------
 
 
 def read_tensors(directory: Path, name: str) -> dict[str, Tensor]:
-    """One weight file, memory-mapped. Raises: ModelUnavailable, naming the file, if it is damaged."""
+    """One weight file, memory-mapped: nothing is read of a tensor before somebody uses it or puts it on a device.
+
+    Raises: ModelUnavailable, naming the file, if it is damaged.
+    """
     try:
         return load_file(directory / name)
     except (SafetensorError, OSError, ValueError) as exc:

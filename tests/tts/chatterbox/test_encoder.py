@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.chatterbox import networks
+from tts.chatterbox import skeleton
 from tts.chatterbox.encoder import Encoder
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
 
@@ -140,7 +140,7 @@ class Trace(TorchDispatchMode):
 def fake(flow, mode: FakeTensorMode, device: str) -> torch.nn.Module:
     """The network without values, on a device that need not be there."""
     with torch.device("meta"):
-        network = networks._flow({f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}).eval()
+        network = skeleton.flow({f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}).eval()
     for module in network.modules():
         for name, weight in module._parameters.items():
             if weight is not None:

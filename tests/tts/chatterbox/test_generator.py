@@ -9,8 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.chatterbox import networks
-from tts.chatterbox.generator import Generator, PitchPredictor
+from tts.chatterbox import originals, skeleton
+from tts.chatterbox.generator import LIMIT, SLOPE, Generator, PitchPredictor
 from tts.chatterbox.hift import Hift
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.weights import S3GEN_WEIGHTS, read_tensors
@@ -68,6 +68,10 @@ def test_what_is_too_loud_is_cut_where_upstream_cuts_it(network):
     assert (Generator(loud)(mel, source) - theirs).abs().max() < 1e-4  # of full scale; frames reach 30 before the cut
 
 
+def test_the_constants_are_upstreams(network):
+    assert (network.lrelu_slope, network.audio_limit) == (SLOPE, LIMIT)
+
+
 @torch.no_grad()
 def test_a_slope_of_nought_is_no_division_by_it(network):
     flat = copy.deepcopy(network)
@@ -99,17 +103,17 @@ def test_a_forward_leaves_what_it_reads_as_it_was(ours):
 
 @pytest.fixture
 def imagined(checkpoint):
-    """Upstream's networks on a GPU that need not exist: shapes and devices are real, values are not.
+    """A maker of networks on a GPU that need not exist: shapes and devices are real, values are not.
 
     To look at a value, or to mix in a tensor that lies on the host, is an error there.
     """
     state = read_tensors(checkpoint, S3GEN_WEIGHTS)
     with torch.no_grad(), FakeTensorMode(), torch.device("cuda"):
-        yield networks._vocoder(state).requires_grad_(False)
+        yield lambda make: make(state).requires_grad_(False)
 
 
 def test_no_part_looks_at_a_value_or_at_the_host(imagined):
-    frames, hift = 7, Hift(imagined, torch.device("cuda"))
+    frames, hift = 7, Hift(imagined(skeleton.vocoder), torch.device("cuda"))
     mel, noise = torch.empty(1, 80, frames), torch.empty(1, hift.harmonics, frames * SAMPLES_PER_FRAME)
     phase, offset = torch.empty(hift.harmonics, 1, dtype=torch.float64), torch.empty(hift.harmonics, 1)
     with torch.device("cpu"):  # what a part made for itself would lie on the host
@@ -121,7 +125,7 @@ def test_no_part_looks_at_a_value_or_at_the_host(imagined):
 
 def test_the_negative_control_upstreams_forward_looks(imagined):
     with pytest.raises(DataDependentOutputException):
-        imagined.decode(x=torch.empty(1, 80, 7), s=torch.empty(1, 1, 7 * SAMPLES_PER_FRAME))
+        imagined(originals.vocoder).decode(x=torch.empty(1, 80, 7), s=torch.empty(1, 1, 7 * SAMPLES_PER_FRAME))
 
 
 class Operations(TorchDispatchMode):

@@ -60,6 +60,12 @@ def test_one_shot_is_upstreams_for_the_same_phase_and_noise(speaker, oracle, mel
     assert error(ours, theirs[0]) < 1e-3  # upstream sums 72,000 phases in float32, we in float64
 
 
+def test_the_constants_of_the_source_are_upstreams(speaker, oracle):
+    network, sine = oracle.s3gen.mel2wav, oracle.s3gen.mel2wav.m_source.l_sin_gen
+    theirs = (network.nb_harmonics + 1, sine.voiced_threshold, sine.sine_amp, sine.noise_std)
+    assert (speaker.hift.harmonics, module.VOICED_ABOVE_HZ, module.WAVES, module.NOISE) == theirs
+
+
 def test_the_mel_has_voiced_and_unvoiced_frames(speaker, mel):
     """Or the tests here would say nothing about harmonics."""
     with torch.inference_mode():

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from tts.chatterbox.watermark import CONTEXT, HOP, WatermarkStage, can_carry
+from tts.chatterbox.watermark import (
+    BINS,
+    CONTEXT,
+    FAINTEST,
+    FLOOR_DB,
+    HOP,
+    LAYERS,
+    N_FFT,
+    RATE_HZ,
+    STRIDE,
+    WatermarkStage,
+    can_carry,
+)
 
 RATE = 24000
 
@@ -48,6 +60,24 @@ def test_the_streamed_mark_is_the_whole_clips(speaker, clip, sizes):
     pieces = streamed(speaker.watermarker, clip, sizes)
     assert pieces.shape == clip.shape
     assert decibels(pieces - whole, whole - clip) < -60
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 3.0])
+def test_our_forward_is_perths_own(speaker, clip, perth, seconds):
+    """The clip is a whole number of hops, as PerTh floors its length; the second half of it is silence."""
+    heard = clip[: int(seconds * RATE)].copy()
+    heard[len(heard) // 2 :] = 0.0
+    ours, theirs = speaker.watermarker.mark(heard), perth.apply_watermark(heard, sample_rate=RATE)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs - heard).max()
+
+
+def test_the_constants_are_perths(perth):
+    told = perth.perth_net.hp
+    assert (told.sample_rate, told.n_fft, told.window_size, told.hop_size) == (RATE_HZ, N_FFT, N_FFT, STRIDE)
+    assert (perth.perth_net.subband, told.stft_magnitude_min) == (BINS, FAINTEST)
+    assert 20 * np.log10(told.stft_magnitude_min) == pytest.approx(FLOOR_DB)
+    assert len(perth.perth_net.encoder.layers) == LAYERS
 
 
 def test_the_negative_control_pieces_marked_alone_are_not(speaker, clip):

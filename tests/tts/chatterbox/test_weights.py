@@ -7,19 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_hub import git_name
 from safetensors.torch import load_file, save_file
 
 from tts.chatterbox import weights
+from tts.chatterbox.manifest import MANIFEST, Manifest, claimed_bytes, digest, faults, sum_faults
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.chatterbox.weights import FILES, Places, find_weights
 from validation.errors import ModelUnavailable
 
+T3, S3GEN, VE = weights.T3_WEIGHTS, weights.S3GEN_WEIGHTS, weights.VOICE_ENCODER
+EMPTY = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
+
 
 def fill(directory: Path) -> Path:
     directory.mkdir(parents=True)
     for name in FILES:
-        (directory / name).touch()
+        (directory / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"something")
     return directory
 
 
@@ -40,10 +45,12 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def cached_model(hub: Path, revision: str = "abc123") -> Path:
     """The hub's cache layout: a snapshot of symlinks into blobs, named by refs/main."""
     repository = hub / "models--ResembleAI--chatterbox"
-    blobs, snapshot = fill(repository / "blobs"), repository / "snapshots" / revision
-    snapshot.mkdir(parents=True)
+    fill(repository / "blobs")
+    snapshot = repository / "snapshots" / revision
+    fill(repository / "snapshots" / "0ther").joinpath("conds.pt").write_bytes(b"of another revision")
+    snapshot.mkdir()
     for name in FILES:
-        (snapshot / name).symlink_to(blobs / name)
+        (snapshot / name).symlink_to(Path("..", "..", "blobs", name))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(f"{revision}\n")
     return snapshot
@@ -67,10 +74,95 @@ def test_the_order_is_image_cached_model_volume(places):
     assert find_weights(None, Places(fill(places.baked), places.cached_hub, places.volume)) == places.baked
 
 
-def test_a_place_that_lacks_a_file_is_passed_over(places):
-    (fill(places.baked) / FILES[0]).unlink()
+def cut(path: Path) -> None:
+    """What a broken copy leaves of a file."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+BROKEN = {
+    "lacks ve.safetensors": lambda directory: (directory / "ve.safetensors").unlink(),
+    "ve.safetensors (9 bytes, less than its header)": lambda directory: cut(directory / "ve.safetensors"),
+    "ve.safetensors (11 bytes, not 10)": lambda directory: grow(directory / "ve.safetensors"),
+    "ve.safetensors (0 bytes, less": lambda directory: (directory / "ve.safetensors").write_bytes(b""),
+    "ve.safetensors (its header": lambda directory: (directory / "ve.safetensors").write_bytes(EMPTY[:8] + b"[}"),
+    "conds.pt (0 bytes, not 1)": lambda directory: (directory / "conds.pt").write_bytes(b""),
+    "unfinished download (t3_cfg.safetensors.incomplete)": lambda directory: (
+        directory / "t3_cfg.safetensors.incomplete"
+    ).touch(),
+    "unfinished download (s3gen.part)": lambda directory: (directory / "s3gen.part").touch(),
+    "damaged MANIFEST.json": lambda directory: (directory / MANIFEST).write_text('{"files": 3}'),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_place_where_something_is_wrong_is_passed_over_and_told(places, fault):
+    """And so are all: the error says of each what was wrong there."""
+    BROKEN[fault](fill(places.baked))
+    with pytest.raises(ModelUnavailable) as caught:
+        find_weights(None, places)
+    said = str(caught.value)
+    assert f"the image {'lacks' if fault.startswith('lacks') else 'holds'}" in said
+    assert fault in said
+    assert find_weights(None, Places(places.baked, places.cached_hub, fill(places.volume))) == places.volume
+    with pytest.raises(ModelUnavailable) as caught:
+        find_weights(places.baked, places)
+    assert fault in str(caught.value)
+
+
+def test_sizes_are_held_against_the_manifest_beside_them(places):
+    """It knows of those files too that don't tell their own length."""
+    Manifest.of(fill(places.baked), "abc").write(places.baked)
+    assert find_weights(None, places) == places.baked
+    grow(places.baked / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"the image holds a damaged conds\.pt \(10 bytes, not 9\)"):
+        find_weights(None, places)
+
+
+def test_sums_are_held_against_the_manifest_or_the_names_in_the_hubs_cache(places, tmp_path):
+    directory = fill(places.baked)
+    assert sum_faults(directory) == [f"holds {name}, of which no sum is known" for name in FILES]
+    manifest = Manifest.of(directory, "abc")
+    manifest.write(directory)
+    assert Manifest.read(directory) == manifest
+    assert sum_faults(directory) == []
+    (directory / "conds.pt").write_bytes(b"someth1ng")
+    assert faults(directory) == []
+    assert [fault.split(" (")[0] for fault in sum_faults(directory)] == ["holds a damaged conds.pt"]
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in FILES:
+        blob = tmp_path / (digest(directory / name) if name != "tokenizer.json" else git_name(b"something"))
+        blob.write_bytes((directory / name).read_bytes())
+        (linked / name).symlink_to(blob)
+    assert sum_faults(linked) == []
+    (linked / "tokenizer.json").resolve().write_bytes(b"someth1ng")
+    assert [fault.split(" (")[0] for fault in sum_faults(linked)] == ["holds a damaged tokenizer.json"]
+
+
+@pytest.mark.parametrize("damage", ["no refs", "no snapshot", "dangling", "not text"])
+def test_a_broken_cached_model_is_passed_over(places, damage):
+    snapshot = cached_model(places.cached_hub)
+    refs = snapshot.parents[1] / "refs" / "main"
+    if damage == "no refs":
+        refs.unlink()
+    elif damage == "no snapshot":
+        refs.write_text("0123456789")
+    elif damage == "not text":
+        refs.write_bytes(b"\xff\xfe")
+    else:
+        (snapshot.parents[1] / "blobs" / "s3gen.safetensors").unlink()
     volume = fill(places.volume)
     assert find_weights(None, places) == volume
+
+
+def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
+    assert faults(checkpoint) == []
+    for name in (T3, S3GEN, VE):
+        assert claimed_bytes(checkpoint / name) == (checkpoint / name).stat().st_size
 
 
 def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path):
@@ -79,18 +171,6 @@ def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_
     said = str(caught.value)
     assert all(place in said for place in ("the image", "cached model", "network volume", "download"))
     assert str(tmp_path) not in said
-
-
-def test_a_hub_that_can_not_be_reached_is_the_same_error(places, monkeypatch):
-    """A refused connection left huggingface_hub as a bare httpx error, and the worker called it INTERNAL."""
-    import huggingface_hub.constants as constants
-    from huggingface_hub import hf_api
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
-    with pytest.raises(ModelUnavailable, match="a download"):
-        find_weights(None, places)
 
 
 # --- broken checkpoints -------------------------------------------------------------------------------------
@@ -109,9 +189,6 @@ def edit(directory: Path, name: str, change) -> None:
 
 def load(directory: Path) -> Speaker:
     return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
-
-
-T3, S3GEN, VE = weights.T3_WEIGHTS, weights.S3GEN_WEIGHTS, weights.VOICE_ENCODER
 
 
 @pytest.mark.parametrize(
@@ -168,8 +245,28 @@ def test_s3gen_tolerates_one_as_upstream_does_and_says_so(copy, caplog):
 def test_a_half_written_file_is_named(copy, name):
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelUnavailable, match=rf"{name} can't be read"):
+    with pytest.raises(ModelUnavailable, match=rf"MODEL_PATH holds a damaged {name} \({len(whole) // 2} bytes, not"):
         load(copy)
+    with pytest.raises(ModelUnavailable, match=rf"{name} can't be read"):
+        weights.read_tensors(copy, name)
+
+
+@pytest.mark.parametrize("name", [T3, S3GEN, VE])
+def test_a_header_that_is_no_header_is_named(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:8] + b"?" * 100 + content[108:])
+    with pytest.raises(ModelUnavailable, match=rf"MODEL_PATH holds a damaged {name} \(its header can't be read\)"):
+        load(copy)
+
+
+def test_tensors_are_mapped_and_not_read(copy):
+    """Two readings of one file are the same pages: what one writes through the file, the other has already."""
+    before = weights.read_tensors(copy, VE)["proj.bias"]
+    offset = (copy / VE).read_bytes().index(before.numpy().tobytes())
+    with (copy / VE).open("r+b") as file:
+        file.seek(offset)
+        file.write(torch.full_like(before, 7.0).numpy().tobytes())
+    assert torch.equal(before, torch.full_like(before, 7.0))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04 nor a zip"])

@@ -1,0 +1,64 @@
+"""What a worker imports before its first word, and what it must not: each of these takes from 0.2 s to 3 s.
+
+A fresh process, because this one has imported them all.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+NOT_TO_SPEAK = """
+    diffusers torch._dynamo torch._inductor sympy transformers librosa.core librosa.filters scipy numba sklearn pandas
+    matplotlib IPython gradio onnx omegaconf conformer perth pkg_resources soundfile torchvision s3tokenizer
+    chatterbox.tts chatterbox.vc chatterbox.models.s3gen.flow chatterbox.models.s3gen.hifigan chatterbox.models.t3.t3
+""".split()
+NOT_TO_CLONE = """
+    diffusers transformers pandas matplotlib IPython gradio omegaconf conformer perth chatterbox.tts
+    chatterbox.models.s3gen.flow chatterbox.models.s3gen.hifigan chatterbox.models.t3.t3
+""".split()
+
+CHILD = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from audio.reference import Reference
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.speaker import Speaker
+from tts.engine import SamplingParams
+
+speaker = Speaker.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
+params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+chunks = list(speaker.stream("Hello.", speaker.built_in, params))
+to_speak = sorted(sys.modules)
+noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+speaker.condition("clone", Reference(noise, 24_000, 2.0, False))
+samples = sum(len(chunk.samples) for chunk in chunks)
+print(json.dumps({"samples": samples, "to_speak": to_speak, "to_clone": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(checkpoint) -> dict:
+    command = [sys.executable, "-c", CHILD, str(checkpoint)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_first_sentence_needs_none_of_these(imported):
+    assert imported["samples"] > 0
+    assert {"torch", "tts.chatterbox.speaker"} <= set(imported["to_speak"])  # the list can name what is there
+    assert sorted(set(NOT_TO_SPEAK) & set(imported["to_speak"])) == []
+
+
+def test_a_first_clone_needs_librosa_and_still_none_of_these(imported):
+    """The negative control of the list above: what listening needs is there afterwards."""
+    assert {"librosa.filters", "scipy", "s3tokenizer"} <= set(imported["to_clone"])
+    assert sorted(set(NOT_TO_CLONE) & set(imported["to_clone"])) == []
