@@ -34,9 +34,22 @@ CANCELLED = 0.1  # of the power that unrelated channels have when averaged
 UNREADABLE = "the reference audio can't be read: send a whole wav, flac, ogg, opus, mp3, m4a, aac or webm"
 NO_SOUND = "the reference audio holds no sound: send a recording of a voice"
 
+# What recordings are made with. libav has 500 decoders more, and a file names the one that is to read it: a film's
+# pictures would be decoded before its sound is found, a codec of 1998 by code that nobody has looked at since.
+DECODERS = (
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
+    *("adpcm_ms", "adpcm_ima_wav", "gsm_ms"),  # of dictaphones
+    *("flac", "alac", "vorbis", "opus", "libopus", "aac", "mp1float", "mp2float", "mp2", "mp3float", "mp3"),
+)
+
 # A playlist (HLS, DASH, concat) is a "recording" that makes libav open files and URLs. No such demuxer is on
 # the list, which libav checks before it lets one read anything; and those that are may open nothing further.
-LIBAV_OPTIONS = {"format_whitelist": "wav,flac,ogg,mp3,aac,mov,matroska", "protocol_whitelist": "none"}
+LIBAV_OPTIONS = {
+    "format_whitelist": "wav,flac,ogg,mp3,aac,mov,matroska",
+    "protocol_whitelist": "none",
+    "codec_whitelist": ",".join(DECODERS),
+}
 
 # A 20 KB m4a can claim 100 million packets, and libav believes it: 36 bytes each, before the first is read.
 # PyAV has no door to libav's own limit on one allocation; its modules are linked with it, so they find it.
@@ -149,7 +162,8 @@ def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
     stream = container.streams.best("audio")
     if not isinstance(stream, av.AudioStream):
         raise ReferenceAudioError(NO_SOUND)
-    if stream.codec_context is None:  # no decoder knows it; PyAV's stubs don't tell, and decoding would crash
+    # None where no decoder knows it; PyAV's stubs don't tell, and decoding would crash. PyAV asks no whitelist.
+    if stream.codec_context is None or stream.codec_context.name not in DECODERS:
         raise ReferenceAudioError(UNREADABLE)
     damaged = 0
     for packet in container.demux(stream):

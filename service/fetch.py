@@ -1,8 +1,8 @@
 """A reference recording by its URL: an address that a stranger chose, fetched within bounds. It does not know audio.
 
-RunPod's `safe_get` resolves a host, refuses every address that is not public, connects to the very address it
-checked (so a name's server is never asked a second time and can't change its mind), and does all that again at each
-redirect. It does not limit the whole time, nor can it: a name's server may be slow, a host may have a hundred
+RunPod's `safe_get` resolves a host, refuses every address that is not public (`addresses`), connects to the very one
+it checked (so a name's server is never asked a second time and can't change its mind), and does all that again at
+each redirect. It does not limit the whole time, nor can it: a name's server may be slow, a host may have a hundred
 addresses, a body may come a byte at a time. So a fetch has a thread of its own, which can be given up.
 
 No more of a URL than its host is ever told or logged: the rest may be a secret.
@@ -24,6 +24,7 @@ import requests
 import urllib3
 
 from service import __version__
+from service.addresses import narrowed
 from settings import Settings
 from validation.errors import ReferenceAudioError
 
@@ -93,7 +94,7 @@ def fetch_reference(url: str, *, max_bytes: int, timeout_s: float, allow_private
     where = f"the reference audio at {_host(url)}"
     from runpod.serverless.utils import rp_ssrf  # here, because the SDK takes a second or two
 
-    read = partial(_read, rp_ssrf, url, where, max_bytes, min(SILENT_FOR_S, timeout_s), allow_private)
+    read = partial(_read, narrowed(rp_ssrf), url, where, max_bytes, min(SILENT_FOR_S, timeout_s), allow_private)
     return _within(timeout_s, read, where)
 
 

@@ -191,8 +191,16 @@ def _names(directory: Path) -> frozenset[str]:
             for entry in entries
             if not entry.name.startswith(".")
             and (_is_recording(entry.name) or entry.name.endswith(SIDECAR))
-            and entry.is_file()
+            and _is_file(entry)
         )
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A link that leads to itself is none, and no reason to see nothing at all."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _is_recording(name: str) -> bool:

@@ -56,15 +56,24 @@ def _name(fault: Fault) -> str:
 
 
 def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, list[Finding]]:
-    """The input as that model, or None and what is wrong with it."""
-    try:
-        return model.model_validate(given), []
+    """The input as that model, or None and what is wrong with it: of each field one thing."""
+    known = model.model_fields
+    unknown = unknown_fields([name for name in given if name not in known], known)
+    faults: list[Fault] = []
+    try:  # without those nobody knows: pydantic keeps a kilobyte for each
+        fields = model.model_validate({name: value for name, value in given.items() if name in known})
     except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_context=True)
-        unknown = [str(error["loc"][0]) for error in errors if error["type"] == "extra_forbidden"]
-        faults = [_fault_of(error) for error in errors if error["type"] != "extra_forbidden"]
-        faults += unknown_fields(unknown, model.model_fields)
-        return None, [(InvalidInput, fault) for fault in faults]
+        faults = _first_of_each_field(exc)
+    findings: list[Finding] = [(InvalidInput, fault) for fault in (*faults, *unknown)]
+    return (None if findings else fields), findings
+
+
+def _first_of_each_field(exc: ValidationError) -> list[Fault]:
+    """A map may hold a million wrong values, whose faults would be a reply of a hundred megabytes."""
+    first: dict[object, Any] = {}
+    for error in exc.errors(include_url=False, include_context=True):
+        first.setdefault(error["loc"][0] if error["loc"] else "", error)
+    return [_fault_of(error) for error in first.values()]
 
 
 def _fault_of(error: Any) -> Fault:

@@ -22,7 +22,11 @@ TAGS = frozenset(
         " exhale hum cry crying sob scream whisper whispers",
     )
 )
-MARK = re.compile(r"\[\s*(?:pause\s*(?P<pause>[:=][^\[\]]*|)|(?P<tag>[A-Za-z]+(?:[ _][A-Za-z]+)?))\s*\]", re.IGNORECASE)
+# No repeat gives back what it took (`*+`): a bracket that never closes, with megabytes of blanks in it, would be read
+# once for each blank.
+MARK = re.compile(
+    r"\[\s*+(?:pause\s*+(?P<pause>[:=][^\[\]]*+|)|(?P<tag>[A-Za-z]++(?:[ _][A-Za-z]++)?+))\s*+\]", re.IGNORECASE
+)
 LENGTH = re.compile(r"[:=]\s*(\d{1,6}(?:\.\d{1,3})?)\s*(ms|s)\s*", re.IGNORECASE)
 
 

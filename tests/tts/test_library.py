@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from fakes import recording
 
 from audio.decode import decode
 from audio.reference import Reference
@@ -457,3 +458,10 @@ if __name__ == "__main__":
     place, span_s, number = sys.argv[1:]
     print("begun", flush=True)
     print(json.dumps(hammer(Path(place), float(span_s), int(number))))
+
+
+def test_a_link_that_leads_nowhere_hides_no_voice(tmp_path: Path) -> None:
+    (tmp_path / "anna.wav").write_bytes(recording())
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "gone.wav").symlink_to("nothing.wav")
+    assert list(library_of(tmp_path).voices()) == ["anna"]

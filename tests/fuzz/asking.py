@@ -1,0 +1,151 @@
+"""A process that answers inputs nobody should send: `python -m tests.fuzz.asking COUNT`. Says what as many of each
+kind cost, as JSON, a line per kind. An input that ends in anything but a reply is shrunk by Hypothesis and shown.
+
+It does not know what is too much.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fakes import FakeEngine, fake_service
+from hypothesis import HealthCheck, Phase, given, settings
+
+from service.events import EndEvent, ErrorEvent
+from service.operations import FORMATS
+from service.telemetry import JobClock
+from tests.fuzz.asks import asked, texts
+from tests.fuzz.decoding import LAST_RESORT_BYTES
+from tests.fuzz.gauge import Gauge
+from validation.errors import WorkerError
+from validation.markup import parts
+from validation.request import parse
+from validation.rules import Offer
+from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete
+
+MAX_REPLY_BYTES = 50_000  # of a refusal: it quotes only a little of what was sent
+OFFER = Offer(
+    voices={"default": "en-US", "hans": "de"},
+    default_voice="default",
+    clone_languages=("en",),
+    decode_modes=("full", "window"),
+    formats=FORMATS,
+    streamed_normalizations=("lufs",),
+    max_text_chars=5000,
+    max_reference_bytes=15_000_000,
+    streaming=False,
+)
+LIBRARY = LibraryOffer(("default", "mia"), ("default",), "default", ("en",), 15_000_000)
+
+
+class TooSlow(BaseException):
+    """An input took longer than it may."""
+
+
+def ask_tts(given: Any) -> str:
+    return _refused_or(lambda: json.dumps(parse(given, OFFER).parameters(), allow_nan=False))
+
+
+def ask_voice_add(given: Any) -> str:
+    return _refused_or(lambda: parse_voice_add(_fields(given), LIBRARY))
+
+
+def ask_voice_delete(given: Any) -> str:
+    return _refused_or(lambda: parse_voice_delete(_fields(given), LIBRARY))
+
+
+def ask_markup(given: Any) -> str:
+    found = list(parts(given))
+    assert "".join(part if isinstance(part, str) else part.mark for part in found) == given
+    return "read"
+
+
+def ask_service(given: Any) -> str:
+    """The whole way, around an engine that speaks tones, with a library that may be changed."""
+    last = list(SERVICE.run("job", given, joined=True, clock=JobClock()))[-1]
+    if isinstance(last, EndEvent):
+        json.dumps(last.reply, allow_nan=False).encode()
+        return "read"
+    assert isinstance(last, ErrorEvent)
+    assert last.error.code != "INTERNAL", last.error
+    return _refused(last.error)
+
+
+def _fields(given: Any) -> dict[str, Any]:
+    """As the table of operations passes them on: an object, names of strings, no null."""
+    return {str(name): value for name, value in given.items() if value is not None} if isinstance(given, dict) else {}
+
+
+def _refused_or(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except WorkerError as error:
+        return _refused(error)
+    return "read"
+
+
+def _refused(error: WorkerError) -> str:
+    assert len(json.dumps(error.to_reply(), allow_nan=False).encode()) <= MAX_REPLY_BYTES
+    return "refused"
+
+
+FOLDER = tempfile.TemporaryDirectory()
+SERVICE = fake_service(
+    FakeEngine(tokens_per_char=0.001), Path(FOLDER.name), allow_voice_writes=True, max_reference_bytes=200_000
+)
+TARGETS: dict[str, tuple[Callable[[Any], str], Any]] = {
+    "tts": (ask_tts, asked("tts")),
+    "voice_add": (ask_voice_add, asked("voice_add")),
+    "voice_delete": (ask_voice_delete, asked("voice_delete")),
+    "markup": (ask_markup, texts),
+    "service": (ask_service, asked()),
+}
+
+
+def main(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (LAST_RESORT_BYTES, LAST_RESORT_BYTES))
+    signal.signal(signal.SIGPROF, _too_slow)
+    logging.disable()
+    for target in TARGETS:
+        print(json.dumps(_cost(count, target)), flush=True)
+
+
+def _cost(count: int, target: str) -> dict[str, Any]:
+    ask, inputs = TARGETS[target]
+    gauge, ends = Gauge(), Counter[str]()
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def each(given: Any) -> None:
+        shown = ascii([*given] if isinstance(given, dict) else given)[:120]
+        with gauge.over(f"{target}: {shown}"):
+            end = ask(given)
+        ends[end] += 1
+
+    ask({"text": "Hello."} if target != "markup" else "a")  # what is imported at the first use is no input's cost
+    each()
+    return gauge.told() | {"kind": target, "ends": ends}
+
+
+def _too_slow(*_: object) -> None:
+    raise TooSlow
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

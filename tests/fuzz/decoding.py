@@ -1,0 +1,51 @@
+"""A process that reads damaged recordings, so that a crash of libav is one of a child's: `python -m
+tests.fuzz.decoding FIRST LAST`. Says each file's name before it is read, and last what they cost, as JSON.
+
+It does not know what is too much.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections import Counter
+
+import numpy as np
+
+from audio.decode import decode_reference
+from tests.fuzz.damage import corpus, damaged
+from tests.fuzz.gauge import Gauge
+from validation.errors import ReferenceAudioError
+
+SECONDS = 60.0  # the most that a request may ask for
+LAST_RESORT_BYTES = 4 << 30  # of addresses: so that a fault ends this process and not the machine
+
+
+def main(first: int, last: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (LAST_RESORT_BYTES, LAST_RESORT_BYTES))
+    gauge, ends = Gauge(), Counter[str]()
+    for data in corpus().values():
+        _end_of(data)  # what is imported and built at the first use is not the first file's cost
+    for number in range(first, last):
+        name, data = damaged(number)
+        print(name, flush=True)
+        with gauge.over(name):
+            end = _end_of(data)
+        ends[end] += 1
+    print(json.dumps(gauge.told() | {"kind": "recordings", "ends": ends}))
+
+
+def _end_of(data: bytes) -> str:
+    try:
+        reference = decode_reference(data, SECONDS)
+    except ReferenceAudioError as error:
+        json.dumps(error.to_reply(), allow_nan=False)
+        return "refused"
+    assert np.isfinite(reference.samples).all()
+    assert 0 < len(reference.samples) <= SECONDS * reference.sample_rate
+    return "read"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

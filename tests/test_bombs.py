@@ -1,0 +1,137 @@
+"""Small inputs that would take much: time, memory, or a decoder that nobody needs. None does."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from audio.decode import DECODERS, decode
+from tests.audio.recordings import by_libav, check_tone, refusal, tone
+
+ROOT = Path(__file__).parents[1]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc")
+
+
+def cost(code: str, data: bytes = b"") -> dict[str, Any]:
+    """What a process says of itself; the gauge of the fuzzer measures."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=data, capture_output=True, check=True, cwd=ROOT, env=environ, timeout=60)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+BOMBS = """
+import json
+from tests.fuzz.asking import OFFER
+from tests.fuzz.gauge import Gauge
+from validation.errors import WorkerError
+from validation.markup import parts
+from validation.request import parse
+deep = []
+for _ in range(100_000):
+    deep = [deep]
+bombs = {
+    "a bracket that never closes": {"text": "[pause" + " " * 10_000_000 + "x"},
+    "a million marks": {"text": "[pause:1s]" * 1_000_000},
+    "unknown fields": {f"field {n}": 0 for n in range(300_000)},
+    "wrong respellings": {"text": "a", "pronunciations": {f"word {n}": n for n in range(300_000)}},
+    "some wrong respellings": {"text": "a", "pronunciations": {f"word {n}": n for n in range(200)}},
+    "long respellings": {"text": "a", "pronunciations": {"a" * 3_000_000 + str(n): "b" * 1_000_000 for n in range(3)}},
+    "base64 of blanks": {"text": "a", "reference_audio": "AAA " * 4_500_000},
+    "base64 of wide blanks": {"text": "a", "reference_audio": "AAAA\\u2003" * 3_000_000},
+    "a data URI without an end": {"text": "a", "reference_audio": "data:" * 3_000_000},
+    "a list in a list": {"text": deep, "pronunciations": {"a": deep}, "voice": deep},
+    "huge numbers": {"text": "a", "seed": 10**5000, "temperature": 10**400, "chunk_size": -(10**400), "speed": 1e999},
+    "a long address": {"text": "a", "reference_audio_url": "http://" + "a" * 10_000_000},
+    "a long tag": {"text": "a", "language": "aa" + "-aaaaaaaa" * 1_000_000},
+}
+marks = "[pause" + " " * 3_000_000, "[pause:" + "1 " * 1_500_000, "[" + "a " * 1_500_000, "[laugh" + "\\n" * 3_000_000
+with (gauge := Gauge()).over("marks that never close, where a text may be long"):
+    assert [list(parts(text)) for text in marks] == [[text] for text in marks]
+told = {"marks": {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": 0}}
+for name, given in bombs.items():
+    gauge, size = Gauge(), 0
+    with gauge.over(name):
+        try:
+            parse(given, OFFER)
+        except WorkerError as error:
+            size = len(json.dumps(error.to_reply()))
+    told[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": size}
+print(json.dumps(told))
+"""
+
+
+@linux_only
+def test_no_input_takes_much_more_memory_than_itself_nor_long() -> None:
+    """The largest that RunPod passes on has 20 MB. Once a bracket and 10 MB of blanks took a day; 500,000 wrong
+    respellings were answered with 54 MB, and base64 with blanks took 20 times its size."""
+    for name, took in cost(BOMBS).items():
+        assert took["s"] < 2.0, name
+        assert took["bytes"] < 100_000_000, name
+        assert took["reply"] < 10_000, name
+
+
+@cache
+def film_bomb() -> bytes:
+    """120 KB: two seconds of sound, and pictures of 35 million points."""
+    file = io.BytesIO()
+    with av.open(file, "w", "mp4") as opened:
+        pictures: Any = opened.add_stream("libx264", 25, options={"preset": "ultrafast"})
+        pictures.width, pictures.height, pictures.pix_fmt = 8192, 4320, "yuv420p"
+        sound: Any = opened.add_stream("aac", 48_000)
+        sound.layout = "mono"
+        picture = av.VideoFrame(8192, 4320, "yuv420p")
+        for plane in picture.planes:
+            plane.update(bytes(plane.buffer_size))
+        opened.mux(pictures.encode(picture))
+        opened.mux(pictures.encode(None))
+        frame = av.AudioFrame.from_ndarray(tone(48_000)[None].copy(), "fltp", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
+        opened.mux(sound.encode(frame))
+        opened.mux(sound.encode(None))
+    return file.getvalue()
+
+
+FILM = """
+import json, sys
+from audio.decode import LIBAV_OPTIONS, decode_reference
+from tests.audio.recordings import by_libav, tone
+from tests.fuzz.gauge import Gauge
+for option in sys.stdin.buffer.read(1) == b"-" and ["codec_whitelist"] or []:
+    del LIBAV_OPTIONS[option]
+data = sys.stdin.buffer.read()
+decode_reference(by_libav(tone(48_000), 48_000, "mov", "aac"), 5.0)
+gauge = Gauge()
+with gauge.over("film"):
+    heard = decode_reference(data, 5.0)
+print(json.dumps({"bytes": gauge.peak_bytes, "samples": len(heard.samples)}))
+"""
+
+
+@linux_only
+def test_the_pictures_of_a_film_are_never_decoded() -> None:
+    assert len(film_bomb()) < 200_000
+    guarded, unguarded = (cost(FILM, sign + film_bomb()) for sign in (b"+", b"-"))
+    assert guarded["samples"] == unguarded["samples"] > 90_000
+    assert guarded["bytes"] < 24_000_000
+    assert unguarded["bytes"] > 48_000_000, "so the danger is real"
+
+
+def test_only_known_codecs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file names the decoder that is to read it; PyAV would open any of 500."""
+    odd = by_libav(tone(48_000), 48_000, "matroska", "ac3")
+    assert "can't be read" in refusal(odd)
+    monkeypatch.setattr("audio.decode.DECODERS", (*DECODERS, "ac3"))
+    check_tone(decode(odd, 30.0), 48_000)
