@@ -3,28 +3,42 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 PY := .venv/bin/python
+PORT ?= 8000
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
 export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test test-fast test-full test-gpu lint bench peer race seams ladder wheelhouse format sync requirements clean
+.PHONY: run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak wheelhouse format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
 	@$(PY) scripts/speak.py --text "$$TEXT"
 
+serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak engine
+	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
+	@exec env TTS_ENGINE=espeak BIND_HOST=127.0.0.1 PORT=$(PORT) $(PY) server.py
+
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
 test-fast: sync  ## every test that needs no torch
-	$(PY) -m pytest -q -n 4 -m "not chatterbox" --ignore=tests/tts/chatterbox
+	$(PY) -m pytest -q -n 4 -m "not chatterbox and not fuzz and not browser" --ignore=tests/tts/chatterbox --ignore=tests/browser
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full
 
 test-gpu: sync  ## what only a CUDA GPU can show
 	$(PY) -m pytest -q -m gpu tests/tts/chatterbox
+
+test-browser: sync  ## the page in a real Chromium (apt-get install chromium); skipped where there is none
+	$(PY) -m pytest -q -rs -m browser tests/browser
+
+fuzz: sync  ## 22,000 wrong recordings and inputs: minutes; the counts are printed
+	$(PY) -m pytest -q -m fuzz tests/fuzz
+
+audit: .uv/ready  ## the locked packages against the published vulnerabilities; says so where none can be reached
+	@$(PYTHON) scripts/audit.py --uv .uv/bin/uv
 
 lint: sync
 	.venv/bin/ruff check .
@@ -50,6 +64,15 @@ wheelhouse: sync  ## what a GPU machine without a network lacks, for scripts/gpu
 
 bench: sync  ## what the service costs outside the engine; the last line is JSON
 	$(PY) -m bench.service
+
+bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
+	$(PY) -m bench.cold $(COLD)
+
+quality: sync  ## the sound, checked without listening; the last line is JSON
+	$(PY) -m bench.quality $(QUALITY)
+
+soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m soak $(SOAK)
 
 format: sync
 	.venv/bin/ruff check --fix .

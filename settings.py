@@ -5,6 +5,7 @@ A request's parameters are not settings; they live in `validation.request`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -23,9 +24,11 @@ def setting(
     choices: tuple[str, ...] = (),
     least: float | None = None,
     most: float | None = None,
+    secret: bool = False,
 ) -> Any:
-    """One setting: its default, its sentence for the README, and what values are allowed."""
-    return field(default=default, metadata={"about": about, "choices": choices, "least": least, "most": most})
+    """One setting: its default, its sentence for the README, what values are allowed, whether it may be shown."""
+    metadata = {"about": about, "choices": choices, "least": least, "most": most}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,24 @@ class Settings:
     max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
     allow_private_urls: bool = setting(
-        False, "let `reference_audio_url` name addresses of a private network; for development"
+        False, "let `reference_audio_url` and `s3Config` name addresses of a private network; for development"
     )
-    max_output_bytes: int = setting(9_000_000, "largest reply, in bytes of JSON", least=10_000)
+    max_output_bytes: int = setting(
+        9_000_000, "largest reply, in bytes of JSON; 19000000 suits an endpoint used by `/runsync` alone", least=10_000
+    )
+    max_upload_bytes: int = setting(
+        500_000_000, "largest file uploaded where it is too large for a reply", least=10_000, most=5_000_000_000
+    )
+    bucket_endpoint_url: str = setting("", "the S3 server that large replies are uploaded to; may name the bucket, too")
+    bucket_name: str = setting("", "the bucket, where its server's address does not name it")
+    bucket_access_key_id: str = setting("", "key that may write to the bucket, and read from it", secret=True)
+    bucket_secret_access_key: str = setting("", "its secret", secret=True)
+    bucket_region: str = setting("", "the bucket's region (empty: as its address says, else us-east-1)")
+    bucket_prefix: str = setting("", "what the uploads' names begin with")
+    bucket_url_ttl_s: int = setting(
+        86_400, "seconds for which an upload's address can be fetched", least=60, most=604_800
+    )
+    upload_timeout_s: float = setting(120.0, "seconds after which an upload is given up", least=1, most=3600)
     max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=2000)
     max_concurrency: int = setting(
         3, "jobs worked on at once; below 3 the SDK fetches each a second late", least=1, most=64
@@ -76,16 +94,43 @@ class Settings:
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
     warmup: bool = setting(True, "on RunPod, load the model and speak once before the first job")
     watermark: bool = setting(True, "mark Chatterbox's speech with PerTh")
+    mode: str = setting(
+        "auto",
+        "which door opens; auto is `queue` where RunPod's queue calls, else `http`",
+        choices=("auto", "queue", "http"),
+    )
+    bind_host: str = setting("0.0.0.0", "address that the HTTP door listens at")
+    port: int = setting(80, "port of the HTTP door", least=1, most=65_535)
+    port_health: int | None = setting(None, "port for its `/ping` alone (empty: `PORT`)", least=1, most=65_535)
+    api_keys: tuple[str, ...] | None = setting(
+        None,
+        "keys, one of which an HTTP request must bring, separated by commas (empty: none is needed)",
+        secret=True,
+    )
+    cors_origins: tuple[str, ...] | None = setting(
+        None, "other sites whose pages may call the HTTP door, separated by commas; `*` is all"
+    )
+    serve_page: bool = setting(True, "serve the page at the HTTP door's `/`")
+    max_queue: int = setting(
+        32, "requests that may wait at the HTTP door, besides the `MAX_CONCURRENCY` that run", least=0, most=10_000
+    )
+    openai_voices: dict[str, str] | None = setting(
+        None, 'voices that OpenAI\'s names stand for, as JSON: `{"alloy": "anna"}`'
+    )
     log_level: str = setting("INFO", "least severe log level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
-    on_runpod: bool = field(default=False, metadata={"about": None})  # not a setting: told by the platform
+    # No settings: told by the platform.
+    on_runpod: bool = field(default=False, metadata={"about": None})  # its queue calls
+    in_pod: bool = field(default=False, metadata={"about": None})  # on one of its machines, whoever calls
 
     @classmethod
     def of_this_process(cls) -> Settings:
         """The settings in force here. Raises SettingsError."""
         # At DEBUG, its default, RunPod's SDK logs every reply whole. It reads this when it is imported.
         os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
-        return replace(cls.from_env(os.environ), on_runpod="RUNPOD_WEBHOOK_GET_JOB" in os.environ)
+        settings, is_called = cls.from_env(os.environ), "RUNPOD_WEBHOOK_GET_JOB" in os.environ
+        mode = settings.mode if settings.mode != "auto" else "queue" if is_called else "http"
+        return replace(settings, mode=mode, on_runpod=is_called, in_pod=is_called or "RUNPOD_POD_ID" in os.environ)
 
     @classmethod
     def public_fields(cls) -> list[Field[Any]]:
@@ -102,7 +147,8 @@ class Settings:
             try:
                 values |= {item.name: _read(item, text)} if text else {}
             except ValueError as exc:
-                faults.append(f"{item.name.upper()}={text!r}: {exc}")
+                shown = repr(text) if item.repr else "…"
+                faults.append(f"{item.name.upper()}={shown}: {exc}")
         if faults:
             raise SettingsError("; ".join(faults))
         return cls(**values)
@@ -143,10 +189,30 @@ def _flag(text: str) -> bool:
     return flags[text.lower()]
 
 
+def _list(text: str) -> tuple[str, ...]:
+    items = tuple(item.strip() for item in text.split(",") if item.strip())
+    if not items or not all(item.isascii() and item.isprintable() for item in items):
+        raise ValueError("must be a list of printable ASCII, separated by commas")
+    return items
+
+
+def _names(text: str) -> dict[str, str]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError('must be a JSON object of names such as {"alloy": "anna"}')
+    return names
+
+
 READERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "bool": _flag,
     "int": lambda text: _number(int, text),
     "float": lambda text: _number(float, text),
+    "int | None": lambda text: _number(int, text),
     "Path | None": Path,
+    "tuple[str, ...] | None": _list,
+    "dict[str, str] | None": _names,
 }

@@ -31,13 +31,32 @@ DEFAULTS = {
     "max_reference_bytes": 15_000_000,
     "allow_private_urls": False,
     "max_output_bytes": 9_000_000,
+    "max_upload_bytes": 500_000_000,
+    "bucket_endpoint_url": "",
+    "bucket_name": "",
+    "bucket_access_key_id": "",
+    "bucket_secret_access_key": "",
+    "bucket_region": "",
+    "bucket_prefix": "",
+    "bucket_url_ttl_s": 86_400,
+    "upload_timeout_s": 120.0,
     "max_segment_tokens": 1000,
     "max_concurrency": 3,
     "job_timeout_s": 540.0,
+    "shutdown_timeout_s": 60.0,
     "streaming": False,
     "stream_aggregate": True,
     "warmup": True,
     "watermark": True,
+    "mode": "auto",
+    "bind_host": "0.0.0.0",
+    "port": 80,
+    "port_health": None,
+    "api_keys": None,
+    "cors_origins": None,
+    "serve_page": True,
+    "max_queue": 32,
+    "openai_voices": None,
     "log_level": "INFO",
 }
 OTHERS: dict[str, tuple[str, Any]] = {
@@ -58,13 +77,32 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "MAX_REFERENCE_BYTES": ("1000", 1000),
     "ALLOW_PRIVATE_URLS": ("true", True),
     "MAX_OUTPUT_BYTES": ("10000", 10_000),
+    "MAX_UPLOAD_BYTES": ("5000000000", 5_000_000_000),
+    "BUCKET_ENDPOINT_URL": ("https://s3.example.com", "https://s3.example.com"),
+    "BUCKET_NAME": ("voices", "voices"),
+    "BUCKET_ACCESS_KEY_ID": ("AKIA", "AKIA"),
+    "BUCKET_SECRET_ACCESS_KEY": ("key", "key"),
+    "BUCKET_REGION": ("eu-west-1", "eu-west-1"),
+    "BUCKET_PREFIX": ("clips", "clips"),
+    "BUCKET_URL_TTL_S": ("604800", 604_800),
+    "UPLOAD_TIMEOUT_S": ("1", 1.0),
     "MAX_SEGMENT_TOKENS": ("10", 10),
     "MAX_CONCURRENCY": ("64", 64),
     "JOB_TIMEOUT_S": ("0.1", 0.1),
+    "SHUTDOWN_TIMEOUT_S": ("0", 0.0),
     "STREAMING": ("true", True),
     "STREAM_AGGREGATE": ("0", False),
     "WARMUP": ("No", False),
     "WATERMARK": ("off", False),
+    "MODE": ("http", "http"),
+    "BIND_HOST": ("127.0.0.1", "127.0.0.1"),
+    "PORT": ("8000", 8000),
+    "PORT_HEALTH": ("8001", 8001),
+    "API_KEYS": ("one, two", ("one", "two")),
+    "CORS_ORIGINS": ("https://a.example", ("https://a.example",)),
+    "SERVE_PAGE": ("false", False),
+    "MAX_QUEUE": ("0", 0),
+    "OPENAI_VOICES": ('{"alloy": "anna"}', {"alloy": "anna"}),
     "LOG_LEVEL": ("DEBUG", "DEBUG"),
 }
 BAD = [
@@ -88,6 +126,12 @@ BAD = [
     ("ALLOW_PRIVATE_URLS", "some", "must be true or false"),
     ("MAX_OUTPUT_BYTES", "9e6", "must be a whole number"),
     ("MAX_OUTPUT_BYTES", "9999", "must be at least 10000"),
+    ("MAX_UPLOAD_BYTES", "9999", "must be at least 10000"),
+    ("MAX_UPLOAD_BYTES", "5000000001", "must be at most 5000000000"),
+    ("BUCKET_URL_TTL_S", "59", "must be at least 60"),
+    ("BUCKET_URL_TTL_S", "604801", "must be at most 604800"),
+    ("UPLOAD_TIMEOUT_S", "0.5", "must be at least 1"),
+    ("UPLOAD_TIMEOUT_S", "3601", "must be at most 3600"),
     ("MAX_SEGMENT_TOKENS", "9", "must be at least 10"),
     ("MAX_SEGMENT_TOKENS", "2001", "must be at most 2000"),
     ("MAX_CONCURRENCY", "0", "must be at least 1"),
@@ -97,10 +141,22 @@ BAD = [
     ("JOB_TIMEOUT_S", "0", "must be at least 0.1"),
     ("JOB_TIMEOUT_S", "nan", "must be at least 0.1"),
     ("JOB_TIMEOUT_S", "inf", "must be at most 86400"),
+    ("SHUTDOWN_TIMEOUT_S", "-1", "must be at least 0.0"),
     ("STREAMING", "yep", "must be true or false"),
     ("STREAM_AGGREGATE", "2", "must be true or false"),
     ("WARMUP", "none", "must be true or false"),
     ("WATERMARK", "maybe", "must be true or false"),
+    ("MODE", "both", "must be one of auto, queue, http"),
+    ("PORT", "0", "must be at least 1"),
+    ("PORT", "65536", "must be at most 65535"),
+    ("PORT_HEALTH", "http", "must be a whole number"),
+    ("PORT_HEALTH", "65536", "must be at most 65535"),
+    ("CORS_ORIGINS", ",", "must be a list of printable ASCII, separated by commas"),
+    ("SERVE_PAGE", "maybe", "must be true or false"),
+    ("MAX_QUEUE", "-1", "must be at least 0"),
+    ("MAX_QUEUE", "10001", "must be at most 10000"),
+    ("OPENAI_VOICES", "alloy=anna", 'must be a JSON object of names such as {"alloy": "anna"}'),
+    ("OPENAI_VOICES", '{"alloy": 1}', 'must be a JSON object of names such as {"alloy": "anna"}'),
     ("LOG_LEVEL", "info", "must be one of DEBUG, INFO, WARNING, ERROR"),
 ]
 
@@ -121,7 +177,8 @@ def test_each_setting_is_read_and_changes_nothing_else(key: str) -> None:
 
 def test_the_tables_above_hold_every_setting() -> None:
     assert {key.lower() for key in OTHERS} | {"tts_model"} == set(DEFAULTS)  # which has but one value
-    may_be_anything = {"model_path", "voices_dir", "voice_cache_dir", "default_voice"}
+    may_be_anything = {"model_path", "voices_dir", "voice_cache_dir", "default_voice", "bind_host", "api_keys"}
+    may_be_anything |= {key for key in DEFAULTS if key.startswith("bucket_") and DEFAULTS[key] == ""}
     assert {key.lower() for key, *_ in BAD} == set(DEFAULTS) - may_be_anything
 
 
@@ -178,3 +235,37 @@ def test_the_sdk_logs_no_replies_unless_told_to(
         monkeypatch.delenv("RUNPOD_LOG_LEVEL")
     Settings.of_this_process()
     assert os.environ["RUNPOD_LOG_LEVEL"] == becomes
+
+
+def test_a_bad_key_is_not_told() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"API_KEYS": "schlüssel"})
+    assert str(caught.value) == "API_KEYS=…: must be a list of printable ASCII, separated by commas"
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_called", "mode"),
+    [
+        ("", True, "queue"),
+        ("", False, "http"),
+        ("auto", True, "queue"),
+        ("http", True, "http"),
+        ("queue", False, "queue"),
+    ],
+)
+def test_the_door_is_the_queues_where_the_queue_calls(
+    monkeypatch: pytest.MonkeyPatch, asked: str, is_called: bool, mode: str
+) -> None:
+    bare_environ(monkeypatch, MODE=asked)
+    if is_called:
+        monkeypatch.setenv("RUNPOD_WEBHOOK_GET_JOB", "http://127.0.0.1/")
+    assert Settings.of_this_process().mode == mode
+
+
+def test_a_pod_is_known_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_environ(monkeypatch)
+    monkeypatch.delenv("RUNPOD_POD_ID", raising=False)
+    assert not Settings.of_this_process().in_pod
+    monkeypatch.setenv("RUNPOD_POD_ID", "pod")
+    settings = Settings.of_this_process()
+    assert (settings.in_pod, settings.on_runpod) == (True, False)

@@ -1,0 +1,148 @@
+"""The HTTP door: speech that starts while the sentence is still being read.
+
+`main()` binds at once, loads in the background and serves until it is told to end: then running streams finish, and
+it leaves with status 0; with 1 where jobs fail here that would not in a new process. It knows sockets, signals and the
+order of a worker's life; addresses are `web`'s, and what a job means is `service`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import uvicorn
+
+from service.app import Service, build
+from service.logs import configure_logging
+from settings import Settings, SettingsError
+from web.application import application, health_application
+from web.jobs import Jobs
+from web.limits import MAX_BODY_BYTES
+from web.metrics import Metrics
+from web.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+LOOK_EVERY_S = 0.05
+SETTLED_S = 0.25  # without a job under way; a WebSocket has short gaps between its takes
+CLOSE_WITHIN_S = 1.0  # for a step in flight that was told to end; and for connections, once their jobs have
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn's server, which leaves the signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """One worker's life at this door."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._readiness = Readiness()
+        self._told_to_end = asyncio.Event()
+        self._status = 0
+        self.jobs = Jobs(service, self._readiness, Metrics(), self._must_be_replaced)
+
+    async def serve(self, listener: socket.socket, health_listener: socket.socket | None = None) -> int:
+        """Serve until told to end; the exit status."""
+        settings = self._service.settings
+        doors = [(_server(application(self.jobs)), listener)]
+        if health_listener:
+            doors.append((_server(health_application(self._readiness)), health_listener))
+        serving = [asyncio.create_task(server.serve([own])) for server, own in doors]
+        self._readiness.load(self._service.warm_up if settings.warmup else lambda: None)
+        await self._told_to_end.wait()
+        await self._drain(settings.shutdown_timeout_s)
+        for server, _ in doors:
+            server.should_exit = True
+        await asyncio.gather(*serving)
+        self.jobs.close()
+        return self._status
+
+    def _must_be_replaced(self) -> None:
+        self._status = 1
+        self.end("a job hit a fault that only a new process is free of")
+
+    def end(self, reason: str) -> None:
+        """Take no more work, and leave once what is under way is done. In the event loop's thread."""
+        self._readiness.drain(reason)
+        self._told_to_end.set()
+
+    async def _drain(self, limit_s: float) -> None:
+        """Until no job is under way, or the limit."""
+        log.info("the worker is leaving, because %s: jobs under way have %g s", self._readiness.reason, limit_s)
+        begun_s = busy_at_s = time.monotonic()
+        while (now_s := time.monotonic()) - begun_s < limit_s:
+            busy_at_s = now_s if self.jobs.under_way else busy_at_s
+            if now_s - busy_at_s >= (SETTLED_S if self.jobs.sockets else 0.0) and not self.jobs.under_way:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+        if self.jobs.under_way:
+            log.error("%d jobs were still under way", self.jobs.under_way)
+            await self.jobs.stop(CLOSE_WITHIN_S)
+
+
+def _server(app: object) -> QuietServer:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
+        timeout_keep_alive=75,  # longer than what balancers keep a connection for
+        timeout_graceful_shutdown=round(CLOSE_WITHIN_S),
+    )
+    return QuietServer(config)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Raises: OSError, where the port is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+async def _serve(service: Service, listener: socket.socket, health_listener: socket.socket | None) -> int:
+    server, loop = Server(service), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.end, "it was told to end")
+    return await server.serve(listener, health_listener)
+
+
+def main() -> int:
+    """Start the worker."""
+    try:
+        settings = Settings.of_this_process()
+        listener = bound(settings.bind_host, settings.port)
+        has_own_port = settings.port_health not in (None, settings.port)
+        health_listener = bound(settings.bind_host, settings.port_health or 0) if has_own_port else None
+        # Nobody aggregates what leaves as bytes; and a rented machine has a GPU.
+        service = build(replace(settings, stream_aggregate=False, on_runpod=settings.in_pod))
+    except SettingsError as error:
+        print(f"a setting can't be used: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"the port can't be had: {error}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level, as_json=settings.in_pod)
+    log.info("listening on %s, port %d", settings.bind_host, listener.getsockname()[1])
+    return asyncio.run(_serve(service, listener, health_listener))
+
+
+if __name__ == "__main__":
+    ended_with = main()
+    logging.shutdown()
+    os._exit(ended_with)  # a step that can't be interrupted, or a model half loaded, is not waited for

@@ -1,0 +1,216 @@
+"""The HTTP door's life: bound at once, loading, warm, failed, draining, gone; in this process and as the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+from fake_runpod import WorkerProcess, worker_process
+from fakes import FakeEngine
+
+from scripts.speak import free_port
+from tests.web.running import HANG_S, LONG, Door, door, until
+from validation.errors import ModelUnavailable
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def reason(it: Door) -> str:
+    return str(it.get("/ping").json()["reason"])
+
+
+# --- /ping, walked through --------------------------------------------------------------------------------------
+
+
+def test_while_it_loads_it_is_bound_says_204_and_takes_no_work() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_condition=lambda voice: not gate.wait(HANG_S) and None)
+    with door(engine, wait=False, warmup=True) as it:
+        loading = it.get("/ping")
+        assert (loading.status_code, loading.content) == (204, b"")
+        refused = it.post("/tts", {"text": "Hi."})
+        assert (refused.status_code, refused.json()["error_code"]) == (503, "NOT_READY")
+        assert refused.headers["retry-after"]
+        assert it.get("/v1/voices").status_code == 200
+        assert "tts_ready 0.0" in it.get("/metrics").text
+        gate.set()
+        until(lambda: it.ping() == 200)
+        assert it.get("/ping").json() == {"status": "warm", "reason": ""}
+        assert it.post("/tts", {"text": "Hi."}).status_code == 200
+        assert "tts_ready 1.0" in it.get("/metrics").text
+    assert it.status == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelUnavailable("there are no weights"), "MODEL_UNAVAILABLE: there are no weights"),
+        (RuntimeError("/secret is torn"), ""),
+    ],
+)
+def test_a_start_that_failed_says_503_and_why(error: Exception, told: str) -> None:
+    def fail(voice: str) -> None:
+        raise error
+
+    with door(FakeEngine(before_condition=fail), warmup=True) as it:
+        assert it.ping() == 503
+        assert told in reason(it)
+        assert "secret" not in reason(it)
+        assert it.get("/ping").json()["status"] == "failed"
+        assert it.post("/tts", {"text": "Hi."}).status_code == 503
+    assert it.status == 0
+
+
+def test_draining_it_is_unhealthy_takes_nothing_and_ends_what_it_began() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
+    asked = {"text": LONG, "chunk_size": 5}
+    with door(engine) as it, it.client() as other:
+        with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
+            pieces = answer.iter_raw()
+            got = len(next(pieces))
+            it.end()
+            until(lambda: it.ping() == 503)
+            assert it.get("/ping").json() == {"status": "draining", "reason": "it was told to end"}
+            refused = it.post("/tts", {"text": "Hi."})
+            assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            gate.set()
+            got += sum(map(len, pieces))
+        until(lambda: it.status is not None)
+        assert got > 1_000_000
+    assert it.status == 0
+
+
+def test_draining_has_an_end_of_its_own() -> None:
+    """Not even a step that can't be interrupted holds it."""
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
+    with door(engine, shutdown_timeout_s=0.2) as it, it.client() as other:
+        began_s = time.monotonic()
+        asked = {"text": LONG, "chunk_size": 5}
+        with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
+            pieces = answer.iter_raw()
+            next(pieces)
+            it.end()
+            with pytest.raises(httpx.RemoteProtocolError):
+                sum(map(len, pieces))
+        until(lambda: it.status is not None, HANG_S)
+        assert time.monotonic() - began_s < 8.0  # not when that step will have ended
+        gate.set()
+    assert it.status == 0
+
+
+def test_health_has_a_port_of_its_own() -> None:
+    with door() as it:
+        other = f"http://127.0.0.1:{it.health_port}"
+        assert httpx.get(f"{other}/ping", trust_env=False).status_code == 200
+        assert httpx.get(f"{other}/info", trust_env=False).status_code == 404
+        assert httpx.post(f"{other}/ping", trust_env=False).status_code == 404
+
+
+def test_ping_waits_for_nothing() -> None:
+    """Every turn taken, every thread at work: health is answered in no time."""
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+    with door(engine, max_concurrency=1) as it, it.asking("Hello."):
+        until(lambda: engine.asked == 1)
+        began_s = time.monotonic()
+        assert it.ping() == 200
+        assert time.monotonic() - began_s < 0.5
+        gate.set()
+
+
+# --- the real process -------------------------------------------------------------------------------------------
+
+
+def process(log: Path, program: str, *, real: bool = False, **environ: str) -> AbstractContextManager[WorkerProcess]:
+    chosen = {"TTS_ENGINE": "espeak", "BIND_HOST": "127.0.0.1", **environ}
+    return worker_process([sys.executable, program], log, chosen, cwd=ROOT, real=real)
+
+
+def status_at(port: int) -> int:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/ping", trust_env=False).status_code
+    except httpx.ConnectError:
+        return 0
+
+
+def test_sigterm_lets_a_stream_finish_and_the_process_leaves_with_0(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with process(log, "start.py", real=True, PORT=str(port), MAX_OUTPUT_BYTES="300000") as worker:
+        running = worker.process
+        until(lambda: status_at(port) == 200 or running.poll() is not None, 60, "it did not start")
+        asked = {"text": "One sentence of many. " * 12, "chunk_size": 5, "output_format": "pcm_s16le"}
+        headers = {"Accept": "audio/*", "X-Request-Id": "last-one"}
+        url = f"http://127.0.0.1:{port}/tts"
+        with httpx.stream("POST", url, json=asked, headers=headers, trust_env=False, timeout=60) as answer:
+            pieces = answer.iter_raw()
+            got = len(next(pieces))
+            running.terminate()
+            got += sum(map(len, pieces))
+        assert got > 500_000
+        assert running.wait(10) == 0
+    assert '"id": "last-one", "operation": "tts", "outcome": "COMPLETED"' in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("environ", "opened"),
+    [
+        ({}, "server.py"),
+        ({"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/"}, "handler.py"),
+        ({"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/", "MODE": "http"}, "server.py"),
+        ({"MODE": "queue"}, "handler.py"),
+    ],
+)
+def test_the_door_that_mode_names_takes_the_processs_place(
+    tmp_path: Path, environ: dict[str, str], opened: str
+) -> None:
+    for name in ("start.py", "settings.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for name in ("handler.py", "server.py"):
+        (tmp_path / name).write_text("import os, sys\nprint(os.path.basename(__file__), os.getpid(), *sys.argv[1:])")
+    command = [sys.executable, str(tmp_path / "start.py"), "--flag"]
+    with subprocess.Popen(command, env={"PATH": os.environ["PATH"], **environ}, stdout=subprocess.PIPE) as running:
+        told, _ = running.communicate(timeout=60)
+    assert told.decode().split() == [opened, str(running.pid), "--flag"]
+
+
+@pytest.mark.parametrize(
+    ("program", "environ", "words"),
+    [
+        ("server.py", {"PORT": "none"}, "PORT='none': must be a whole number"),
+        ("start.py", {"MODE": "both"}, "MODE='both': must be one of auto, queue, http"),
+        ("server.py", {"API_KEYS": "ümlaut-key"}, "API_KEYS=…"),
+    ],
+)
+def test_a_bad_setting_stops_the_start(tmp_path: Path, program: str, environ: dict[str, str], words: str) -> None:
+    with process(tmp_path / "log", program, **environ) as worker:
+        assert worker.process.wait(60) == 2
+    told = (tmp_path / "log").read_text()
+    assert words in told
+    assert "mlaut" not in told
+    assert "Traceback" not in told
+
+
+def test_a_port_that_is_taken_stops_the_start(tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = str(taken.getsockname()[1])
+    with taken, process(tmp_path / "log", "server.py", PORT=port) as worker:
+        assert worker.process.wait(60) == 2
+    assert "the port can't be had" in (tmp_path / "log").read_text()
+
+
+def test_importing_it_loads_no_torch() -> None:
+    code = "import sys, server, json; print(json.dumps([*{'torch', 'runpod', 'chatterbox'} & set(sys.modules)]))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout) == []

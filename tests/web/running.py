@@ -1,0 +1,120 @@
+"""The HTTP door on loopback, in this process: uvicorn in a thread, the real service, a fake engine.
+
+It does not know what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fakes import FakeEngine, fake_service
+
+from server import Server, bound
+
+HANG_S = 20.0
+LONG = "One sentence that is long enough to be spoken in a good many chunks, and then some more of it. " * 8
+
+
+@dataclass
+class Door:
+    """A running door. `status` is its exit status, once it has left."""
+
+    port: int
+    health_port: int
+    engine: FakeEngine
+    server: Server = field(init=False)
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    status: int | None = None
+    http: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.http = self.client()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=HANG_S, verify=False, trust_env=False, **options)
+
+    def post(self, path: str, json: Any, **headers: str) -> httpx.Response:
+        return self.http.post(path, json=json, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+    @contextmanager
+    def asking(self, text: str) -> Iterator[threading.Thread]:
+        """A client of its own asks for a text meanwhile; at the end its answer was awaited, and was good."""
+        statuses: list[int] = []
+
+        def ask() -> None:
+            with self.client() as client:
+                statuses.append(client.post("/tts", json={"text": text}).status_code)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        yield asking
+        asking.join(HANG_S)
+        assert statuses == [200]
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.http.get(path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+    def ping(self) -> int:
+        return self.get("/ping").status_code
+
+    def end(self) -> None:
+        self.loop.call_soon_threadsafe(self.server.end, "it was told to end")
+
+    def outcomes(self) -> dict[str, int]:
+        return self.server.jobs.service._worker.telemetry.outcomes()
+
+    def at_rest(self) -> bool:
+        """Whether nothing is under way: no job, no place taken, no task but those that serve."""
+        jobs = self.server.jobs
+        return jobs.under_way == jobs.admitted == 0 and not jobs._pumps
+
+
+def until(ready: Callable[[], bool], within_s: float = 5.0, what: str = "it did not happen") -> None:
+    deadline_s = time.monotonic() + within_s
+    while not ready():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.005)
+
+
+@contextmanager
+def door(engine: FakeEngine | None = None, *, wait: bool = True, **settings: Any) -> Iterator[Door]:
+    """A door, warm unless it is not waited for. At the end it must leave by itself, with nothing left over."""
+    engine = engine or FakeEngine()
+    listener, health_listener = bound("127.0.0.1", 0), bound("127.0.0.1", 0)
+    running = Door(listener.getsockname()[1], health_listener.getsockname()[1], engine)
+    settings = {"stream_aggregate": False, "shutdown_timeout_s": 5.0, "warmup": False} | settings
+    service, begun = fake_service(engine, **settings), threading.Event()
+
+    async def serve(own: socket.socket, health: socket.socket) -> int:
+        running.server, running.loop = Server(service), asyncio.get_running_loop()
+        begun.set()
+        return await running.server.serve(own, health)
+
+    def run() -> None:
+        running.status = asyncio.run(serve(listener, health_listener))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert begun.wait(HANG_S)
+    try:
+        if wait:
+            until(lambda: running.ping() != 204, HANG_S)
+        yield running
+    finally:
+        if running.status is None:
+            running.end()
+        running.http.close()
+        thread.join(HANG_S)
+        assert not thread.is_alive(), "the door did not leave"

@@ -1,0 +1,250 @@
+"""Who gets in, what a request is called, how much it may send, and what the page's files come with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from tests.web.running import Door, door, until
+from web.limits import MAX_BODY_BYTES, BodyLimit
+from web.page_files import page_routes
+from web.refusals import TooSlow
+
+SAY = {"text": "Hello there."}
+KEY = "sk-secret-platypus"
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Door]:
+    with door() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Door]:
+    with door(api_keys=(KEY, "other"), cors_origins=("https://a.example",)) as running:
+        yield running
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer", "Bearer ü"])
+@pytest.mark.parametrize("path", ["/info", "/metrics", "/v1/models", "/v1/voices", "/openapi.json", "/nowhere"])
+def test_without_a_key_nothing_is_told(locked: Door, path: str, given: str) -> None:
+    answer = locked.http.get(path, headers={"Authorization": given.encode()})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert locked.http.post("/tts", json=SAY, headers={"Authorization": given.encode()}).status_code == 401
+
+
+def test_each_key_opens_and_none_is_logged(locked: Door, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert locked.get("/info", Authorization=f"Bearer {KEY}").status_code == 200
+    assert locked.get("/info", Authorization="bearer other").status_code == 200
+    assert locked.get("/info", Authorization="Bearer wrong-platypus").status_code == 401
+    assert "platypus" not in caplog.text
+
+
+def test_health_and_the_page_need_no_key(locked: Door) -> None:
+    assert locked.get("/ping").status_code == 200
+    assert locked.get("/").status_code == 200
+    assert locked.get("/static/app.js").status_code == 200
+
+
+def test_no_way_round_through_static(locked: Door) -> None:
+    for path in ("/static/../../settings.py", "/static/%2e%2e/%2e%2e/settings.py", "/static/..%2f..%2fsettings.py"):
+        assert locked.get(path).status_code in (401, 404)
+
+
+# --- other sites ------------------------------------------------------------------------------------------------
+
+
+def test_other_sites_are_off_by_default(it: Door) -> None:
+    answer = it.post("/tts", SAY, origin="https://a.example")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_named_site_may_call_and_read_the_headers(locked: Door) -> None:
+    asks = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    asks["Access-Control-Request-Headers"] = "authorization,content-type"
+    before = locked.http.options("/tts", headers=asks)
+    assert before.status_code == 200
+    assert before.headers["access-control-allow-origin"] == "https://a.example"
+    answer = locked.post("/tts", SAY, origin="https://a.example", authorization=f"Bearer {KEY}")
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert "X-Seed" in answer.headers["access-control-expose-headers"]
+    other = locked.post("/tts", SAY, origin="https://b.example", authorization=f"Bearer {KEY}")
+    assert "access-control-allow-origin" not in other.headers
+
+
+# --- ids --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sane_id_comes_back_and_is_the_jobs(it: Door, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert it.post("/tts", SAY, x_request_id="order-17").headers["x-request-id"] == "order-17"
+    until(lambda: '"id": "order-17", "route": "/tts", "status": 200' in caplog.text)
+    assert '"id": "order-17", "operation": "tts", "outcome": "COMPLETED"' in caplog.text
+
+
+@pytest.mark.parametrize("given", ["", "x" * 101, "tab\tbed", "ümlaut"])
+def test_any_other_id_is_made_here(it: Door, given: str) -> None:
+    name = it.http.get("/ping", headers={"X-Request-Id": given.encode()}).headers["x-request-id"]
+    assert len(name) == 32
+    assert name != given
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/", "/static/app.js", "/metrics", "/v1/nothing"])
+def test_every_answer_has_an_id(it: Door, path: str) -> None:
+    assert it.get(path).headers["x-request-id"]
+
+
+def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with door() as it:
+
+        async def broken(*_: object) -> dict[str, object]:
+            raise RuntimeError("/secret is torn")
+
+        it.server.jobs.ask = broken  # type: ignore[assignment]
+        told = it.get("/v1/voices", x_request_id="bad-day")
+        assert (told.status_code, told.json()["error"]["code"]) == (500, "INTERNAL")
+        assert told.headers["x-request-id"] == "bad-day"
+        assert "secret" not in told.text
+        until(lambda: '"id": "bad-day", "route": "/v1/voices", "status": 500' in caplog.text)
+        assert "/secret is torn" in caplog.text
+
+
+def test_prometheus_is_told_all_there_is_to_watch() -> None:
+    with door() as it:
+        it.post("/tts", SAY)
+        it.post("/tts", {"text": "Hi.", "voice": "nobody"})
+        told = dict(line.rsplit(" ", 1) for line in it.get("/metrics").text.splitlines() if line[0] != "#")
+    assert told['tts_http_requests_total{method="POST",route="/tts",status="200"}'] == "1.0"
+    assert told['tts_http_requests_total{method="POST",route="/tts",status="404"}'] == "1.0"
+    assert told['tts_jobs_total{outcome="COMPLETED"}'] == told['tts_jobs_total{outcome="UNKNOWN_VOICE"}'] == "1.0"
+    assert told["tts_first_chunk_seconds_count"] == told["tts_rtf_count"] == "1.0"
+    assert float(told["tts_audio_seconds_total"]) > 0.5
+    assert told["tts_jobs_running"] == told["tts_jobs_waiting"] == told["tts_websockets"] == "0.0"
+    assert (told['tts_voice_cache{what="kept"}'], told['tts_voice_cache{what="size"}']) == ("1.0", "32.0")
+    if sys.platform == "linux":
+        assert float(told["process_resident_memory_bytes"]) > 1e6
+
+
+# --- how much ---------------------------------------------------------------------------------------------------
+
+
+def sent_slowly(it: Door, head: bytes, piece: bytes, pieces: int) -> tuple[int, bytes]:
+    """How many pieces were sent when the answer came, and the answer."""
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as client:
+        client.sendall(head)
+        client.setblocking(False)
+        for sent in range(pieces):
+            try:
+                if chunk := client.recv(65_536):
+                    return sent, chunk + rest_of(client)
+            except BlockingIOError:
+                pass
+            client.setblocking(True)
+            client.sendall(piece)
+            client.setblocking(False)
+        return pieces, rest_of(client)
+
+
+def rest_of(client: socket.socket) -> bytes:
+    """All until the other side closes."""
+    client.settimeout(10)
+    return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+HEAD = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(it: Door) -> None:
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+    sent, answer = sent_slowly(it, head, b"", 1)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer
+    assert b"BODY_TOO_LARGE" in answer
+    assert sent <= 1  # the answer may be there before the first byte of it
+
+
+def test_a_body_that_grows_too_large_is_refused_while_it_is_read(it: Door) -> None:
+    piece = b" " * 1_000_000
+    chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
+    sent, answer = sent_slowly(it, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 60)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert 30 <= sent < 50
+
+
+def test_what_fits_is_taken(it: Door) -> None:
+    body = b'{"text": "Hi."' + b" " * (MAX_BODY_BYTES - 20) + b"}"
+    assert it.http.post("/tts", content=body, headers={"Content-Type": "application/json"}).status_code == 200
+
+
+def test_who_leaves_while_sending_holds_no_place(it: Door) -> None:
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as client:
+        client.sendall(HEAD + b'Content-Length: 20\r\n\r\n{"text')
+        until(lambda: it.server.jobs.admitted == 1)
+    until(it.at_rest)
+
+
+def test_a_body_that_stalls_is_given_up() -> None:
+    async def never() -> Message:
+        await asyncio.sleep(10)
+        return {}
+
+    async def nowhere(message: Message) -> None: ...
+
+    async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    limit = BodyLimit(reader, within_s=0.05)
+    with pytest.raises(TooSlow):
+        asyncio.run(limit({"type": "http", "path": "/tts", "headers": []}, never, nowhere))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_keeps_to_itself(it: Door) -> None:
+    for path, kind in (("/", "text/html"), ("/static/app.js", "javascript"), ("/static/style.css", "text/css")):
+        answer = it.get(path)
+        assert answer.status_code == 200
+        assert kind in answer.headers["content-type"]
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'self'"
+        assert policy["media-src"] == "'self' blob: data:"
+        assert "unsafe" not in str(policy)
+        assert "http" not in str(policy)
+        assert "microphone=(self)" in answer.headers["permissions-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+
+
+def test_a_file_that_did_not_change_is_not_sent_again(it: Door) -> None:
+    tag = it.get("/static/app.js").headers["etag"]
+    assert it.get("/static/app.js", if_none_match=tag).status_code == 304
+
+
+def test_without_its_page_the_door_has_none() -> None:
+    with door(serve_page=False) as it:
+        assert it.get("/").status_code == 404
+        assert it.get("/static/app.js").status_code == 404
+        assert it.get("/info").status_code == 200
+
+
+def test_a_worker_built_without_the_page_says_so(tmp_path: Path) -> None:
+    app = Starlette(routes=page_routes(tmp_path))
+    with pytest.raises(Exception, match="has no page"):
+        TestClient(app).get("/")

@@ -1,0 +1,313 @@
+"""Clients that read slowly, leave, or come in crowds: none holds the engine, a turn, a thread or memory."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fakes import FakeEngine
+
+from service.events import AudioEvent
+from tests.web.running import HANG_S, LONG, Door, door, until
+from web.buffer import Buffer
+
+SLOW_CHUNKS = {"text": LONG, "chunk_size": 5, "output_format": "wav"}
+
+
+@contextmanager
+def streamed(it: Door, asked: dict[str, Any], takes_bytes: int = 4096) -> Iterator[socket.socket]:
+    """A client that has read the head and nothing else, and whose socket takes little."""
+    body = json.dumps(asked).encode()
+    head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: audio/*\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes_bytes)
+        client.settimeout(HANG_S)
+        client.connect(("127.0.0.1", it.port))
+        client.sendall(head.encode() + body)
+        assert client.recv(200).startswith(b"HTTP/1.1 200")
+        yield client
+
+
+# --- the first bytes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", ["audio/wav", "text/event-stream"])
+def test_the_first_bytes_leave_before_the_second_chunk_is_asked_for(accept: str) -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: k > 1 and not gate.wait(HANG_S) and None)
+    asked = {"text": LONG, "chunk_size": 25, "decode_mode": "window"}
+    with door(engine) as it, it.http.stream("POST", "/tts", json=asked, headers={"Accept": accept}) as answer:
+        pieces = answer.iter_raw()
+        first = next(pieces)
+        assert len(first) > 1000
+        gate.set()
+        assert sum(map(len, pieces)) > len(first)
+
+
+def test_the_engine_is_not_asked_for_more_until_the_first_bytes_were_sent() -> None:
+    asked_when_sent: list[int] = []
+    engine = FakeEngine()
+
+    async def main() -> None:
+        buffer = Buffer(1000)
+        taken = buffer.events()
+        putting = asyncio.create_task(buffer.put(AudioEvent(0, b"first", "wav", 24_000, 0.0, 1.0)))
+        await anext(taken)
+        await asyncio.sleep(0.02)
+        asked_when_sent.append(int(putting.done()))
+        buffer.close()
+        assert [event async for event in taken] == []
+        await putting
+
+    asyncio.run(main())
+    assert asked_when_sent == [0]
+    assert engine.asked == 0
+
+
+def test_later_pieces_wait_only_where_too_many_do() -> None:
+    def piece(index: int) -> AudioEvent:
+        return AudioEvent(index, b"x" * 10, "wav", 24_000, 0.0, 1.0)
+
+    async def main() -> int:
+        buffer, put = Buffer(limit_bytes=25), 0
+
+        async def fill() -> None:
+            nonlocal put
+            for index in range(9):
+                await buffer.put(piece(index))
+                put += 1
+
+        filling = asyncio.create_task(fill())
+        taken = buffer.events()
+        await anext(taken)
+        await asyncio.sleep(0.01)
+        assert put == 0
+        await anext(taken)
+        await asyncio.sleep(0.01)
+        filling.cancel()
+        return put
+
+    assert asyncio.run(main()) == 3
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", ["audio/*", "text/event-stream", "application/json"])
+def test_who_leaves_stops_the_engine_within_a_chunk(accept: str) -> None:
+    engine = FakeEngine(before_chunk=lambda k: time.sleep(0.03))
+    with door(engine) as it:
+        body = json.dumps(SLOW_CHUNKS).encode()
+        with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+            head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
+            client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+            until(lambda: engine.asked >= 3)
+            at_leaving = engine.asked
+        until(it.at_rest)
+        assert engine.closed_in  # it is not given up, but ended
+        assert engine.asked - at_leaving <= 3
+        settled = engine.asked
+        time.sleep(0.1)
+        assert engine.asked == settled
+        assert it.outcomes()["CANCELLED"] == 1
+        assert 'tts_jobs_total{outcome="CANCELLED"} 1.0' in it.get("/metrics").text
+        assert it.post("/tts", {"text": "Next."}).status_code == 200
+
+
+def test_who_leaves_while_waiting_is_forgotten() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+    with door(engine, max_concurrency=1, max_queue=4) as it, it.asking("First."):
+        until(lambda: engine.asked == 1)
+        body = b'{"text": "Never to be heard."}'
+        head = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", it.port)) as client:
+            client.sendall(head % len(body) + body)
+            until(lambda: it.server.jobs.admitted == 2)
+            assert "tts_jobs_waiting 1.0" in it.get("/metrics").text
+        until(lambda: it.server.jobs.admitted == 1)
+        gate.set()
+    assert "Never to be heard." not in engine.texts
+
+
+# --- slow readers -----------------------------------------------------------------------------------------------
+
+
+def test_a_slow_reader_gives_its_turn_back_once_its_speech_is_made() -> None:
+    """At one job at a time the next is served while the first client has hardly read."""
+    asked = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any socket takes in
+    with door(max_concurrency=1, max_text_chars=10_000) as it, ExitStack() as leaving:
+        it.server.jobs.buffer_bytes = 50_000_000
+        client = leaving.enter_context(streamed(it, asked, 100_000))
+        answer = it.post("/tts", {"text": "Me, too."})
+        assert answer.status_code == 200
+        until(lambda: it.server.jobs.admitted == 1)  # the first, which is still being read
+        sound = b""
+        while not sound.endswith(b"0\r\n\r\n"):
+            sound += client.recv(65_536)
+        assert len(sound) > 5_000_000
+
+
+def test_what_waits_for_a_slow_reader_is_bounded() -> None:
+    engine = FakeEngine()
+    asked = {"text": LONG * 6, "chunk_size": 25, "output_format": "wav", "sample_rate": 48_000}
+    with door(engine, max_text_chars=100_000) as it:
+        it.server.jobs.buffer_bytes = 100_000
+        with streamed(it, asked):
+            before = -1
+            while before != engine.asked:
+                before = engine.asked
+                time.sleep(0.2)
+            ahead_s = engine.asked  # of about a second each; there are about 180 of them
+            assert ahead_s < 100
+        until(lambda: "CANCELLED" in it.outcomes())
+        until(it.at_rest)
+
+
+# --- crowds -----------------------------------------------------------------------------------------------------
+
+
+def test_more_than_may_wait_get_429_and_when_to_come_back() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+    with door(engine, max_concurrency=1, max_queue=2) as it, ExitStack() as crowd:
+        for number in range(3):
+            crowd.enter_context(it.asking(f"Hello {number}."))
+        until(lambda: it.server.jobs.admitted == 3)
+        refused = it.post("/tts", {"text": "Hello."})
+        assert (refused.status_code, refused.json()["error_code"]) == (429, "BUSY")
+        assert refused.json()["retryable"] is True
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        shaped = it.post("/v1/audio/speech", {"model": "tts-1", "voice": "default", "input": "Hello."})
+        assert (shaped.status_code, shaped.json()["error"]["type"]) == (429, "rate_limit_error")
+        assert it.get("/ping").status_code == 200
+        assert it.get("/v1/voices").status_code == 200
+        gate.set()
+
+
+def test_first_come_first_served() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+    with door(engine, max_concurrency=1) as it, ExitStack() as crowd:
+        for number in range(4):
+            crowd.enter_context(it.asking(f"Number {number}."))
+            until(lambda own=number: it.server.jobs.admitted == own + 1)  # type: ignore[misc]
+        gate.set()
+    assert [text for text in engine.texts if text.startswith("Number")] == [
+        "Number zero.",
+        "Number one.",
+        "Number two.",
+        "Number three.",
+    ]
+
+
+# --- load -------------------------------------------------------------------------------------------------------
+
+
+def crowd_of(it: Door, clients: int, for_s: float) -> tuple[dict[str, int], float]:
+    """So many clients, a third slow, a third leaving half-way: answers by what became of them, and the longest
+    stall of the door's event loop in seconds."""
+    ends: dict[str, int] = {}
+    stall_s = 0.0
+
+    async def watch() -> None:
+        nonlocal stall_s
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(0.005)
+            stall_s = max(stall_s, time.monotonic() - before_s - 0.005)
+
+    async def one(http: httpx.AsyncClient, kind: int) -> str:
+        asked = {"text": LONG, "chunk_size": random.choice([5, 25]), "print_metrics": False}
+        async with http.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                await asyncio.sleep(0.05)
+                return str(answer.status_code)
+            got = 0
+            async for piece in answer.aiter_raw(16_384):
+                got += len(piece)
+                if kind == 1 and got > 300_000:
+                    return "left"
+                if kind == 2:
+                    await asyncio.sleep(0.01)
+        return "whole"
+
+    async def client(number: int, until_s: float) -> None:
+        async with httpx.AsyncClient(base_url=it.url, timeout=HANG_S, trust_env=False, verify=False) as http:
+            while time.monotonic() < until_s:
+                try:
+                    end = await one(http, number % 3)
+                except httpx.HTTPError as error:
+                    end = type(error).__name__
+                ends[end] = ends.get(end, 0) + 1
+
+    async def main() -> None:
+        until_s = time.monotonic() + for_s
+        await asyncio.gather(*(client(number, until_s) for number in range(clients)))
+
+    watching = asyncio.run_coroutine_threadsafe(watch(), it.loop)
+    asyncio.run(main())
+    watching.cancel()
+    return ends, stall_s
+
+
+def load(clients: int, for_s: float) -> None:
+    with door(max_concurrency=3, max_queue=32) as it:
+        crowd_of(it, 6, 0.5)  # everything is there that stays
+        until(it.at_rest, HANG_S)
+        threads, rss_kb = threading.active_count(), rss()
+        tasks = asyncio.run_coroutine_threadsafe(count_tasks(), it.loop).result(HANG_S)
+        ends, stall_s = crowd_of(it, clients, for_s)
+        until(it.at_rest, HANG_S)
+        until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), it.loop).result(HANG_S) <= tasks, HANG_S)
+        grown_mb = (rss() - rss_kb) / 1024
+        print(f"\n{clients} clients, {for_s:g} s: {ends}; longest stall {1000 * stall_s:.0f} ms; +{grown_mb:.1f} MB")
+        assert set(ends) <= {"whole", "left", "429"}
+        assert {"whole", "left"} <= set(ends)
+        assert threading.active_count() <= threads + 4  # asyncio's own pool
+        assert grown_mb < 100
+
+
+async def count_tasks() -> int:
+    return len(asyncio.all_tasks())
+
+
+def rss() -> float:
+    """Of this process, now, in KB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_crowd_leaves_nothing_behind() -> None:
+    load(18, 1.0)
+
+
+@pytest.mark.full
+def test_a_crowd_of_64_for_a_minute_leaves_nothing_behind() -> None:
+    load(64, 60.0)
+
+
+def test_events_of_a_slow_stream_are_whole() -> None:
+    """The pieces of server-sent events joined are the file, whatever the client's pace."""
+    asked = {"text": LONG, "chunk_size": 5, "seed": 1, "output_format": "pcm_s16le"}
+    with door() as it:
+        sound = b""
+        with it.http.stream("POST", "/tts", json=asked, headers={"Accept": "text/event-stream"}) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: ") and "audio" in (data := json.loads(line[6:])):
+                    sound += base64.b64decode(data["audio"])
+        assert sound == it.post("/tts", asked, accept="audio/pcm").content

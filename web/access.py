@@ -1,0 +1,124 @@
+"""Who gets in, and what each request is called: keys, and ids that come back in X-Request-Id. The one place where an
+exception nobody foresaw becomes an answer.
+
+ASGI middleware. It does not know what is asked for, and a key is never logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from validation.errors import InternalError
+from web.metrics import Metrics
+from web.refusals import Unauthorized, deny, error_response
+
+log = logging.getLogger(__name__)
+
+MAX_ID_CHARS = 100
+UNANSWERED = 499  # nobody stayed for it
+KEY_PROTOCOL = "bearer."  # a browser's WebSocket has no headers: its key comes as a subprotocol
+QUIET = frozenset({"/ping", "/metrics"})  # asked for all the time
+
+
+class Reception:
+    """Gives every request its id, counts it by its route, and logs how it was answered."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        request_id = sane_id(Headers(scope=scope).get("x-request-id", "")) or uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        began_s, status = time.monotonic(), UNANSWERED
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception:
+            log.exception("request %s hit a fault of ours", request_id)
+            if status == UNANSWERED and scope["type"] == "http":
+                error = InternalError("the worker hit a fault of its own; its log has the details")
+                await error_response(error, scope["path"])(scope, receive, named)
+        finally:
+            self._note(scope, request_id, status, time.monotonic() - began_s)
+
+    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "other"
+        method = scope["method"] if scope.get("method") in METHODS else "other"
+        method = "WEBSOCKET" if scope["type"] == "websocket" else method
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        if route not in QUIET:
+            line = {
+                "event": "request",
+                "id": request_id,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 4),
+            }
+            log.info("%s", json.dumps(line))
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def sane_id(given: str) -> str:
+    """The client's own id where it can be repeated without harm, else ""."""
+    is_sane = 0 < len(given) <= MAX_ID_CHARS and given.isascii() and given.isprintable()
+    return given if is_sane else ""
+
+
+class Keys:
+    """Lets in who has one of the keys; to the open paths, everybody."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], open_paths: frozenset[str], open_under: str) -> None:
+        self._app, self._open_paths, self._open_under = app, open_paths, open_under
+        self._digests = [_digest(key) for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or self._is_open(scope["path"]) or self._has_key(scope):
+            return await self._app(scope, receive, send)
+        headers = {"WWW-Authenticate": "Bearer"}
+        error = Unauthorized("send one of the worker's API keys: `Authorization: Bearer KEY`", headers)
+        if scope["type"] == "websocket":
+            return await deny(error, scope, receive, send)
+        return await error_response(error, scope["path"])(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open_paths or path.startswith(self._open_under)
+
+    def _has_key(self, scope: Scope) -> bool:
+        """Every key is compared whole with every one given: how long it takes tells nothing."""
+        found = [hmac.compare_digest(_digest(given), known) for given in _given(scope) for known in self._digests]
+        return any(found)
+
+
+def _given(scope: Scope) -> Iterator[str]:
+    headers = Headers(scope=scope)
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield key.strip()
+    if scope["type"] == "websocket":
+        offered = (name.strip() for name in headers.get("sec-websocket-protocol", "").split(","))
+        yield from (name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

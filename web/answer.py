@@ -1,0 +1,150 @@
+"""One HTTP request for speech from its body to its last byte, or to the moment its client leaves.
+
+It does not know which address was asked: a reader turns the request into what is asked for, a wire the events into
+bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from web.jobs import Jobs
+from web.refusals import NotReady
+from web.wires import Truncated, Wire, joined_reply
+
+log = logging.getLogger(__name__)
+
+STALLED_S = 30.0  # a client that takes nothing for so long is given up
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for: a job's input, the form of its answer (None: the joined reply), its own headers."""
+
+    raw: object
+    wire: Wire | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ClientGone(Exception):
+    """It left, or takes nothing any more."""
+
+
+class Answer(Response):
+    """A response that does its work when it is called, so that one place holds a request's whole life."""
+
+    def __init__(self, jobs: Jobs, read: Callable[[Request], Awaitable[Asked]]) -> None:
+        super().__init__()
+        self._jobs, self._read = jobs, read
+        self._is_sent = False  # its last byte
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises: WorkerError, before anything was sent."""
+        with self._jobs.admitted_one():
+            asked = await self._read(Request(scope, receive))
+            try:
+                await self._while_there(receive, self._deliver(asked, scope, self._noting(send)))
+            except (ClientGone, Truncated) as reason:
+                log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
+
+    async def _deliver(self, asked: Asked, scope: Scope, send: Send) -> None:
+        job_id, is_joined = scope["state"]["request_id"], asked.wire is None
+        async with self._jobs.run(job_id, asked.raw, joined=is_joined) as events:
+            if asked.wire is None:
+                await _send_joined(events, asked, send)
+            else:
+                await _send_stream(events, asked.wire, asked.headers, send)
+
+    def _noting(self, send: Send) -> Send:
+        async def noting(message: Message) -> None:
+            await send(message)
+            self._is_sent = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        return noting
+
+    async def _while_there(self, receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, in one task of its own, for as long as the client stays. Raises: ClientGone, and what it raises.
+
+        Once all is sent it may leave: what is still to be put in order is.
+        """
+        working, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if self._is_sent:
+                await asyncio.wait({working})
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.wait({working, leaving})
+        if working.cancelled():
+            raise ClientGone
+        working.result()
+
+
+async def _send_joined(events: AsyncGenerator[Event], asked: Asked, send: Send) -> None:
+    pieces: list[bytes] = []
+    async for event in events:
+        match event:
+            case AudioEvent():
+                pieces.append(event.data)
+            case EndEvent():
+                return await _send_reply(pieces, event, asked.headers, send)
+            case ErrorEvent():
+                raise event.error
+    raise NotReady("this worker is leaving", {"Connection": "close"})
+
+
+async def _send_stream(events: AsyncGenerator[Event], wire: Wire, headers: Mapping[str, str], send: Send) -> None:
+    """Raises: WorkerError, if it comes before the first piece; Truncated."""
+    match first := await anext(events, None):
+        case AudioEvent():
+            await _begin(send, wire.headers(first) | dict(headers))
+            await _pass(send, wire.encoded(first), more=True)
+        case EndEvent():  # of an operation that makes no sound
+            return await _send_reply([], EndEvent(first.reply), headers, send)
+        case ErrorEvent():
+            raise first.error
+        case None:
+            raise NotReady("this worker is leaving", {"Connection": "close"})
+    async for event in events:
+        await _pass(send, wire.encoded(event), more=isinstance(event, AudioEvent))
+        if not isinstance(event, AudioEvent):
+            return None
+    raise Truncated("the job was stopped")
+
+
+async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, str], send: Send) -> None:
+    body = await asyncio.to_thread(joined_reply, pieces, end)
+    await _begin(send, {"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
+    await _pass(send, body, more=False)
+
+
+async def _begin(send: Send, headers: Mapping[str, str]) -> None:
+    raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+async def _pass(send: Send, body: bytes, *, more: bool) -> None:
+    """Raises: ClientGone."""
+    try:
+        async with asyncio.timeout(STALLED_S):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+    except TimeoutError:
+        raise ClientGone(f"the client took nothing for {STALLED_S:g} s") from None
+
+
+async def _left(receive: Receive) -> None:
+    """Until the client leaves. The body has been read, so nothing else comes."""
+    message: Message = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()

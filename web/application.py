@@ -1,0 +1,184 @@
+"""The HTTP door as one ASGI application: every address, and what stands before them all.
+
+It does not know the process around it: sockets, signals and the end of a worker are `server`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from service import __version__
+from settings import Settings
+from validation.errors import InvalidInput, WorkerError
+from web import documents as told
+from web.access import Keys, Reception
+from web.answer import Answer
+from web.jobs import Jobs
+from web.limits import BodyLimit
+from web.metrics import CONTENT_TYPE
+from web.openai import SpeechReader, model_list
+from web.page_files import STATIC, page_routes
+from web.readiness import Readiness, Stage
+from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
+from web.socket import Conversation
+from web.tts import TtsReader
+
+OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
+EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields", "Retry-After")
+
+
+def application(jobs: Jobs) -> FastAPI:
+    """Every address of the door. It works in the event loop that `jobs` belongs to."""
+    settings = jobs.service.settings
+    app = FastAPI(
+        title="Chatterbox worker",
+        version=__version__,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        middleware=_middleware(settings, jobs),
+    )
+    app.add_exception_handler(WorkerError, _refused)
+    app.add_exception_handler(HTTPException, _refused_by_starlette)
+    _add_speech(app, jobs)
+    _add_lists(app, jobs)
+    _add_watch(app, jobs)
+    if settings.serve_page:
+        app.router.routes.extend(page_routes())
+    return app
+
+
+def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
+    """Outermost first."""
+    stack = [Middleware(Reception, metrics=jobs.metrics)]
+    if settings.cors_origins:
+        how: dict[str, Any] = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": EXPOSED}
+        stack.append(Middleware(CORSMiddleware, allow_origins=settings.cors_origins, **how))
+    if settings.api_keys:
+        open_under = f"{STATIC}/" if settings.serve_page else "\0"
+        stack.append(Middleware(Keys, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
+    return [*stack, Middleware(BodyLimit)]
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+def _add_speech(app: FastAPI, jobs: Jobs) -> None:
+    settings = jobs.service.settings
+    tts, speech = TtsReader(jobs), SpeechReader(jobs, settings.tts_engine, settings.openai_voices or {})
+
+    @app.post(
+        "/tts",
+        response_class=Response,
+        responses=told.speech_answers(told.REPLY, told.ERROR, events=True),
+        openapi_extra=told.body(told.JOB_EXAMPLES, told.JOB, told.FORM),
+        summary="One job of the contract; `Accept` decides how its sound comes",
+    )
+    async def _tts() -> Answer:
+        return Answer(jobs, tts.read)
+
+    @app.post(
+        "/v1/audio/speech",
+        response_class=Response,
+        responses=told.speech_answers(None, told.OPENAI_ERROR, events=True),
+        openapi_extra=told.body(told.SPEECH_EXAMPLES, told.SPEECH),
+        summary="OpenAI's speech endpoint",
+    )
+    async def _speech() -> Answer:
+        return Answer(jobs, speech.read)
+
+    @app.websocket("/ws/tts")
+    async def _socket(websocket: WebSocket) -> None:
+        try:
+            with jobs.open_socket():
+                await Conversation(websocket, jobs).run()
+        except Refusal as error:  # before it was accepted
+            await deny(error, websocket.scope, websocket.receive, websocket.send)
+
+
+def _add_lists(app: FastAPI, jobs: Jobs) -> None:
+    settings, created = jobs.service.settings, int(time.time())
+
+    @app.get("/v1/models", responses=_answers("OpenAI's list of models.", told.MODEL_LIST, told.OPENAI_ERROR))
+    async def _models() -> JSONResponse:
+        return JSONResponse(model_list(settings.tts_engine, created))
+
+    @app.get("/v1/voices", responses=_answers("The predefined voices.", told.VOICES, told.OPENAI_ERROR))
+    async def _voices(request: Request) -> JSONResponse:
+        listed = await jobs.ask({"operation": "voices"}, request.state.request_id)
+        return JSONResponse({"default": listed["default"], "voices": listed["voices"]})
+
+    @app.get("/info", responses=_answers("What this worker is and can do.", told.INFO, told.ERROR))
+    async def _info(request: Request) -> JSONResponse:
+        return JSONResponse(await jobs.ask({"operation": "info"}, request.state.request_id))
+
+
+def _answers(about: str, schema: told.Json, error: told.Json) -> told.Answers:
+    return {200: told.answer(about, schema), 401: told.answer(told.PHRASES[401], error)}
+
+
+def _add_watch(app: FastAPI, jobs: Jobs) -> None:
+    health: told.Answers = {
+        200: told.answer("Warm: it takes work.", told.HEALTH),
+        204: {"description": "Loading."},
+        503: told.answer("Not healthy, with the reason.", told.HEALTH),
+    }
+
+    @app.get("/ping", responses=health, summary="Health, by RunPod's rule")
+    async def _ping() -> Response:
+        return ping(jobs.readiness)
+
+    figures: told.Answers = {
+        200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": told.STRING}}},
+        401: told.answer(told.PHRASES[401], told.ERROR),
+    }
+
+    @app.get("/metrics", response_class=Response, responses=figures)
+    async def _metrics() -> Response:
+        info = await jobs.ask({"operation": "info"}, "metrics")
+        is_ready = jobs.readiness.stage is Stage.WARM
+        return Response(jobs.metrics.text(is_ready=is_ready, voice_cache=info["voice_cache"]), media_type=CONTENT_TYPE)
+
+
+def ping(readiness: Readiness) -> Response:
+    """What is known, at once: 204 while loading, 200 when warm, else 503 and why."""
+    if readiness.stage is Stage.LOADING:
+        return Response(status_code=readiness.status)
+    return JSONResponse({"status": readiness.stage.value, "reason": readiness.reason}, readiness.status)
+
+
+def health_application(readiness: Readiness) -> Callable[..., Any]:
+    """/ping alone, for a port of its own."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ping = scope["type"] == "http" and scope["path"] == "/ping" and scope["method"] in ("GET", "HEAD")
+        answer = ping(readiness) if is_ping else error_response(NotFound("only /ping is here"), scope["path"])
+        await answer(scope, receive, send)
+
+    return app
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WorkerError)
+    return error_response(error, request.url.path)
+
+
+async def _refused_by_starlette(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds: dict[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
+    if kind := kinds.get(error.status_code):
+        return error_response(kind(str(error.detail), error.headers), request.url.path)
+    return error_response(InvalidInput(str(error.detail)), request.url.path)

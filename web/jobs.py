@@ -1,0 +1,182 @@
+"""Jobs under way for this door: how many may run and wait, one thread each, and an end to each whose client left.
+
+It does not know how a reply travels; it gives the service's events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+
+from service.app import Service
+from service.bridge import bridge
+from service.events import EndEvent, ErrorEvent, Event
+from service.telemetry import CANCELLED, COMPLETED, JobClock
+from web.buffer import LIMIT_BYTES, Buffer
+from web.metrics import Metrics
+from web.readiness import Readiness
+from web.refusals import Busy
+
+log = logging.getLogger(__name__)
+
+DESK_THREADS = 2  # for what needs no turn: lists of voices and the like
+USUAL_JOB_S = 2.0  # until there was one
+MAX_RETRY_AFTER_S = 60
+
+
+class Jobs:
+    """The jobs of one event loop. `on_unfit` is called when jobs fail here that would not in a new process."""
+
+    def __init__(
+        self,
+        service: Service,
+        readiness: Readiness,
+        metrics: Metrics,
+        on_unfit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.service, self.readiness, self.metrics = service, readiness, metrics
+        self.max_running = service.settings.max_concurrency
+        self.max_admitted = self.max_running + service.settings.max_queue
+        self.admitted = 0  # requests and WebSockets being served, those that only wait for a slow client included
+        self.sockets = 0  # WebSockets open
+        self.under_way = 0  # jobs whose events are not all dealt with
+        self._on_unfit = on_unfit
+        self._turns = asyncio.Semaphore(self.max_running)
+        self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="job")
+        self._desk = ThreadPoolExecutor(DESK_THREADS, thread_name_prefix="desk")
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.buffer_bytes = LIMIT_BYTES  # for each job
+        self._usual_s = USUAL_JOB_S
+        self._default_voice = service.settings.default_voice
+
+    @contextmanager
+    def admitted_one(self) -> Iterator[None]:
+        """A place for one request, from before its body is read until its last byte is sent.
+
+        Raises: Busy, NotReady.
+        """
+        self.readiness.require()
+        if self.admitted >= self.max_admitted:
+            message = (
+                f"{self.max_running} jobs run and {self.max_admitted - self.max_running} wait, which is all there may"
+            )
+            raise Busy(message, {"Retry-After": str(self._retry_after_s())})
+        self.admitted += 1
+        try:
+            yield
+        finally:
+            self.admitted -= 1
+
+    @contextmanager
+    def open_socket(self) -> Iterator[None]:
+        """Likewise for a WebSocket."""
+        with self.admitted_one(), self.metrics.sockets.track_inprogress():
+            self.sockets += 1
+            try:
+                yield
+            finally:
+                self.sockets -= 1
+
+    def _retry_after_s(self) -> int:
+        """When about a place will be free."""
+        return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self._usual_s / self.max_running)))
+
+    @asynccontextmanager
+    async def run(self, job_id: str, raw: object, *, joined: bool) -> AsyncIterator[AsyncGenerator[Event]]:
+        """The job's events as they come. Leaving stops it and waits for the step in flight."""
+        buffer, clock = Buffer(self.buffer_bytes), JobClock()
+        pump = asyncio.create_task(self._pump(job_id, raw, joined, clock, buffer), name=f"job {job_id}")
+        self._pumps.add(pump)
+        self.under_way += 1
+        try:
+            async with aclosing(buffer.events()) as events:
+                yield events
+        finally:
+            clock.stop()
+            await _ended(pump)
+            self._pumps.discard(pump)
+            self.under_way -= 1
+
+    async def _pump(self, job_id: str, raw: object, joined: bool, clock: JobClock, buffer: Buffer) -> None:
+        """One job from its place in the queue to its last event."""
+        try:
+            async with self._turn():
+                running = self.service.run(job_id, raw, joined=joined, clock=clock)
+                async with aclosing(bridge(running, self._threads, on_stop=clock.stop)) as events:
+                    await self._pass_on(events, clock, buffer)
+        finally:
+            buffer.close()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """First come, first served; who leaves while waiting is forgotten."""
+        self.metrics.waiting.inc()
+        try:
+            await self._turns.acquire()
+        except asyncio.CancelledError:
+            self.metrics.jobs.labels(CANCELLED).inc()
+            raise
+        finally:
+            self.metrics.waiting.dec()
+        self.metrics.running.inc()
+        try:
+            yield
+        finally:
+            self.metrics.running.dec()
+            self._turns.release()
+
+    async def _pass_on(self, events: AsyncGenerator[Event], clock: JobClock, buffer: Buffer) -> None:
+        outcome, reply = CANCELLED, dict[str, Any]()
+        try:
+            async for event in events:
+                if isinstance(event, EndEvent):
+                    outcome, reply = COMPLETED, event.reply
+                elif isinstance(event, ErrorEvent):
+                    outcome = event.error.code
+                await buffer.put(event)
+        finally:
+            self.metrics.job_ended(outcome, clock, reply)
+            self._usual_s += (clock.running_s - self._usual_s) / 8
+            if self.service.must_be_replaced:
+                self._on_unfit()
+
+    async def default_voice(self) -> str:
+        """The name of the voice that speaks where none is named."""
+        if not self._default_voice:
+            self._default_voice = str((await self.ask({"operation": "voices"}))["default"])
+        return self._default_voice
+
+    async def ask(self, raw: dict[str, Any], job_id: str = "") -> dict[str, Any]:
+        """The reply of an operation that is quick and needs neither turn nor model. Raises: WorkerError."""
+        clock, reply = JobClock(), dict[str, Any]()
+        async with aclosing(bridge(self.service.run(job_id, raw, joined=True, clock=clock), self._desk)) as events:
+            async for event in events:
+                if isinstance(event, ErrorEvent):
+                    raise event.error
+                if isinstance(event, EndEvent):
+                    reply = event.reply
+        return reply
+
+    async def stop(self, within_s: float) -> None:
+        """End every job that is under way, and wait so long for the steps in flight."""
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.wait(self._pumps, timeout=within_s)
+
+    def close(self) -> None:
+        """No job will come any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._desk.shutdown(wait=False, cancel_futures=True)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Until the task has ended, which it is told to; what it raised is raised."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()

@@ -1,0 +1,96 @@
+"""How much and how slowly a client may send: refused while it is read, never after.
+
+ASGI middleware; it does not know what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.refusals import BodyTooLarge, TooSlow, error_response
+
+MAX_BODY_BYTES = 30_000_000  # RunPod's own limit
+BODY_WITHIN_S = 60.0
+LINGER_S, LINGER_BYTES = 1.0, 8_000_000
+
+
+class BodyLimit:
+    """Raises into the application that reads: BodyTooLarge, TooSlow."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_WITHIN_S) -> None:
+        self._app, self._most_bytes, self._within_s = app, most_bytes, within_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        body = _Body(receive, send, self._most_bytes, self._within_s, _announced_bytes(scope))
+        if body.announced_bytes > self._most_bytes:
+            return await error_response(body.too_large(), scope["path"])(scope, receive, body.send)
+        return await self._app(scope, body.receive, body.send)
+
+
+def _announced_bytes(scope: Scope) -> int:
+    length = Headers(scope=scope).get("content-length", "0")
+    return int(length) if length.isdecimal() else 0
+
+
+class _Body:
+    """One request's body on its way in, counted."""
+
+    def __init__(self, receive: Receive, send: Send, most_bytes: int, within_s: float, announced_bytes: int) -> None:
+        self._receive, self._send = receive, send
+        self._most_bytes, self._within_s = most_bytes, within_s
+        self.announced_bytes = announced_bytes
+        self._deadline_s = time.monotonic() + within_s
+        self._got_bytes, self._is_whole = 0, False
+
+    async def receive(self) -> Message:
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._deadline_s - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow(f"the body was not there after {self._within_s:g} s") from None
+        self._note(message)
+        if self._got_bytes > self._most_bytes:
+            raise self.too_large()
+        return message
+
+    def too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"the body must be at most {self._most_bytes} bytes")
+
+    def _note(self, message: Message) -> None:
+        self._got_bytes += len(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False)
+
+    async def send(self, message: Message) -> None:
+        """A response that ends before the body was read closes the connection, but only once what is under way was
+        taken in: else the client, busy sending, would be cut off before it can read why."""
+        if self._is_whole or not self._is_more:
+            return await self._send(message)
+        if message["type"] == "http.response.start":
+            headers = [(name, text) for name, text in message["headers"] if name.lower() != b"connection"]
+            return await self._send({**message, "headers": [*headers, (b"connection", b"close")]})
+        if message.get("more_body"):
+            return await self._send(message)
+        await self._send({**message, "more_body": True})
+        await self._linger()
+        return await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @property
+    def _is_more(self) -> bool:
+        """Whether a body was announced that is not whole here."""
+        return self.announced_bytes > self._got_bytes or self._got_bytes > self._most_bytes
+
+    async def _linger(self) -> None:
+        most_bytes = self._got_bytes + LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self._is_whole and self._got_bytes < most_bytes:
+                    self._note(await self._receive())

@@ -1,0 +1,133 @@
+"""POST /v1/audio/speech and GET /v1/models as OpenAI documents them, in terms of the job contract.
+
+https://platform.openai.com/docs/api-reference/audio/createSpeech. It knows OpenAI's names and which field of ours each
+stands for; what their values may be is the contract's, except where OpenAI's range is wider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported, WorkerError
+from web.answer import Asked
+from web.jobs import Jobs
+from web.refusals import UnsupportedMediaType
+from web.tts import json_object, media_type, spoken_with
+from web.wires import FileWire, OpenAiEventWire
+
+OUR_FORMATS = {"mp3": "mp3", "opus": "opus", "flac": "flac", "wav": "wav", "pcm": "pcm_s16le"}
+PCM_HZ = 24_000  # what OpenAI's pcm is: 16 bit, little-endian, mono, without a header
+VOICES = (
+    "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()  # OpenAI's own
+)
+MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # OpenAI's names, which clients have built in; all mean ours
+DEFAULT = "default"
+OURS = {"input": "text", "response_format": "output_format"}
+IGNORED = "X-Ignored-Fields"
+
+
+class SpeechReader:
+    """Reads requests to /v1/audio/speech. `voices` maps OpenAI's names, or any other, to the library's."""
+
+    def __init__(self, jobs: Jobs, model: str, voices: Mapping[str, str]) -> None:
+        self._jobs, self._models, self._voices = jobs, (model, *MODELS), voices
+
+    async def read(self, request: Request) -> Asked:
+        """Raises: InvalidInput, UnknownVoice, Unsupported, UnsupportedMediaType, BodyTooLarge, TooSlow."""
+        if media_type(request) != "application/json":
+            raise UnsupportedMediaType("the body must be application/json")
+        given = {name: value for name, value in (await json_object(request)).items() if value is not None}
+        faults = [*_faults(given), *self._model_faults(given)]
+        if faults:
+            raise InvalidInput("; ".join(f"{fault.field} {fault.message}" for fault in faults), faults)
+        raw = {OURS.get(name, name): value for name, value in given.items() if name not in NOT_OURS}
+        raw |= _format(given)
+        await self._name_voice(raw, given["voice"])
+        headers = {IGNORED: "instructions"} if given.get("instructions") else {}
+        wire = OpenAiEventWire() if given.get("stream_format") == "sse" else FileWire()
+        return Asked(raw, wire, headers | await spoken_with(raw, self._jobs))
+
+    def _model_faults(self, given: Mapping[str, Any]) -> list[Fault]:
+        model = given.get("model")
+        if not isinstance(model, str) or model in self._models:
+            return []
+        return [Fault("model", f"is not here; known: {', '.join(self._models)}")]
+
+    async def _name_voice(self, raw: dict[str, Any], voice: str | dict[str, Any]) -> None:
+        """Puts the library's name into `raw`; a recording beside it speaks instead of it."""
+        asked = voice["id"] if isinstance(voice, dict) else voice
+        del raw["voice"]
+        if "reference_audio" in raw or "reference_audio_url" in raw or asked == DEFAULT:
+            return
+        name = self._voices.get(asked, asked)
+        if name == DEFAULT:
+            return
+        known = [listed["name"] for listed in (await self._jobs.ask({"operation": "voices"}))["voices"]]
+        if name not in known:
+            raise _unknown(asked, [*self._voices, DEFAULT, *known])
+        raw["voice"] = name
+
+
+NOT_OURS = frozenset({"model", "response_format", "stream_format", "instructions"})
+
+
+def _unknown(asked: str, known: list[str]) -> WorkerError:
+    hint = "; OPENAI_VOICES maps OpenAI's names" if asked in VOICES else ""
+    message = f"{asked[:40]!r} is not a voice here; known: {', '.join(dict.fromkeys(known))}{hint}"
+    return UnknownVoice(f"voice {message}", [Fault("voice", message)])
+
+
+def _faults(given: Mapping[str, Any]) -> list[Fault]:
+    faults = [Fault(name, "is required") for name in ("model", "voice") if name not in given]
+    if "input" not in given and "text" not in given:
+        faults.append(Fault("input", "is required"))
+    faults += [
+        Fault(theirs, f"and {ours} are one: send one of them")
+        for theirs, ours in OURS.items()
+        if theirs in given and ours in given
+    ]
+    if "operation" in given:
+        faults.append(Fault("operation", "is not a field here: /tts has operations"))
+    for name in ("model", "instructions", "response_format"):
+        if name in given and not isinstance(given[name], str):
+            faults.append(Fault(name, "must be a string"))
+    if given.get("stream_format", "audio") not in ("audio", "sse"):
+        faults.append(Fault("stream_format", "must be audio or sse"))
+    return [*faults, *_voice_faults(given.get("voice", "")), *_speed_faults(given.get("speed", 1.0))]
+
+
+def _voice_faults(voice: object) -> list[Fault]:
+    named = voice.get("id") if isinstance(voice, dict) and set(voice) == {"id"} else voice
+    return [] if isinstance(named, str) else [Fault("voice", "must be a name, or an object with an id")]
+
+
+def _speed_faults(speed: object) -> list[Fault]:
+    """OpenAI takes 0.25 to 4, and a client may; what is no number the contract refuses."""
+    if isinstance(speed, int | float) and not isinstance(speed, bool) and not 0.5 <= speed <= 2.0:
+        return [Fault("speed", f"must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got {speed:g})")]
+    return []
+
+
+def _format(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Our fields for OpenAI's format. Raises: InvalidInput, Unsupported (aac)."""
+    if "output_format" in given:
+        return {}
+    name = given.get("response_format", "mp3")
+    if name in OUR_FORMATS:
+        pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
+        return {"output_format": OUR_FORMATS[name]} | pcm
+    fault = Fault("response_format", f"must be one of {', '.join(OUR_FORMATS)}")
+    if name == "aac":
+        message = f"response_format aac can't be made here; possible: {', '.join(OUR_FORMATS)}"
+        raise Unsupported(message, [fault])
+    raise InvalidInput(f"response_format {fault.message}", [fault])
+
+
+def model_list(model: str, created: int) -> dict[str, Any]:
+    """The answer of /v1/models: our model by its own name and by OpenAI's."""
+    names = (model, *MODELS)
+    common = {"object": "model", "created": created, "owned_by": "chatterbox-worker"}
+    return {"object": "list", "data": [{"id": name} | common for name in names]}

@@ -1,0 +1,75 @@
+"""Whether this worker takes work: loading → warm → draining, or failed. What the platform is told at /ping.
+
+It does not know how a model is loaded, only when that is over; nothing here waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from enum import Enum
+
+from validation.errors import WorkerError
+from web.refusals import NotReady
+
+log = logging.getLogger(__name__)
+
+RETRY_LOADING_S = 2
+
+
+class Stage(Enum):
+    LOADING = "loading"
+    WARM = "warm"
+    FAILED = "failed"
+    DRAINING = "draining"
+
+
+STATUSES = {Stage.LOADING: 204, Stage.WARM: 200, Stage.FAILED: 503, Stage.DRAINING: 503}  # as RunPod reads them
+
+
+class Readiness:
+    """One stage at a time, set from any thread. Who is draining stays so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.stage, self.reason = Stage.LOADING, ""
+
+    def load(self, work: Callable[[], None]) -> threading.Thread:
+        """Do the work of loading in a thread that nobody waits for at the end."""
+        thread = threading.Thread(target=self._load, args=(work,), name="load", daemon=True)
+        thread.start()
+        return thread
+
+    def _load(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except WorkerError as error:
+            log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
+            self._move(Stage.FAILED, str(error))
+        except Exception:
+            log.critical("the worker can't start", exc_info=True)
+            self._move(Stage.FAILED, "start-up failed; the worker's log has the details")
+        else:
+            self._move(Stage.WARM, "")
+
+    def drain(self, reason: str) -> None:
+        self._move(Stage.DRAINING, reason)
+
+    def _move(self, stage: Stage, reason: str) -> None:
+        with self._lock:
+            if self.stage is not Stage.DRAINING:
+                self.stage, self.reason = stage, reason
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of /ping."""
+        return STATUSES[self.stage]
+
+    def require(self) -> None:
+        """Raises: NotReady, where no work is taken."""
+        if self.stage is Stage.WARM:
+            return
+        if self.stage is Stage.LOADING:
+            raise NotReady("the model is still being loaded", {"Retry-After": str(RETRY_LOADING_S)})
+        raise NotReady(f"this worker is {self.stage.value}: {self.reason}", {"Connection": "close"})

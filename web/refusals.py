@@ -1,0 +1,124 @@
+"""What the door itself refuses, and which HTTP status each error has.
+
+The contract's errors are drawn in `validation.errors`; these are those that only HTTP has. It does not know what a
+request was about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from validation.errors import WorkerError
+
+OPENAI_PREFIX = "/v1/"
+OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what OpenAI calls our fields
+
+
+class Refusal(WorkerError):
+    """The door's own no. `headers` go with it."""
+
+    status: ClassVar[int]
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.headers = dict(headers or {})
+
+
+class Unauthorized(Refusal):
+    code, status = "UNAUTHORIZED", 401
+
+
+class NotFound(Refusal):
+    code, status = "NOT_FOUND", 404
+
+
+class MethodNotAllowed(Refusal):
+    code, status = "METHOD_NOT_ALLOWED", 405
+
+
+class NotAcceptable(Refusal):
+    code, status = "NOT_ACCEPTABLE", 406
+
+
+class TooSlow(Refusal):
+    """The request did not arrive in time."""
+
+    code, status, retryable = "REQUEST_TIMEOUT", 408, True
+
+
+class BodyTooLarge(Refusal):
+    code, status = "BODY_TOO_LARGE", 413
+
+
+class UnsupportedMediaType(Refusal):
+    code, status = "UNSUPPORTED_MEDIA_TYPE", 415
+
+
+class Busy(Refusal):
+    """As many jobs run and wait as may."""
+
+    code, status, retryable = "BUSY", 429, True
+
+
+class NotReady(Refusal):
+    """The model is loading, could not be loaded, or the worker is about to leave."""
+
+    code, status, retryable = "NOT_READY", 503, True
+
+
+STATUSES = {
+    "INVALID_INPUT": 400,
+    "UNKNOWN_OPERATION": 400,
+    "UNKNOWN_VOICE": 404,
+    "REFERENCE_AUDIO": 422,
+    "UNSUPPORTED": 422,
+    "OUTPUT_TOO_LARGE": 413,
+    "MODEL_UNAVAILABLE": 503,
+    "OUT_OF_MEMORY": 503,
+    "GPU_FAULT": 503,
+    "TIMEOUT": 504,
+    "DELIVERY_FAILED": 502,
+    "INTERNAL": 500,
+}
+
+
+def status_of(error: WorkerError) -> int:
+    return error.status if isinstance(error, Refusal) else STATUSES[error.code]
+
+
+def error_response(error: WorkerError, path: str) -> JSONResponse:
+    """The error as the address that was asked shows errors: OpenAI's shape under /v1/, else the contract's."""
+    headers = error.headers if isinstance(error, Refusal) else {}
+    if not path.startswith(OPENAI_PREFIX):
+        return JSONResponse(error.to_reply(), status_of(error), headers)
+    status = 400 if error.code == "UNKNOWN_VOICE" else status_of(error)
+    return JSONResponse(openai_error(error), status, headers)
+
+
+async def deny(error: WorkerError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket before it is one, with the error's status. The server adds type and length itself."""
+    response = error_response(error, scope["path"])
+    response.raw_headers = [pair for pair in response.raw_headers if not pair[0].startswith(b"content-")]
+    await response(scope, receive, send)
+
+
+def openai_error(error: WorkerError) -> dict[str, Any]:
+    """OpenAI's error object; `param` is the first field at fault, by OpenAI's name, `code` is the contract's."""
+    field = error.faults[0].field if error.faults else ""
+    return {
+        "error": {
+            "message": str(error),
+            "type": _openai_type(status_of(error)),
+            "param": OPENAI_NAMES.get(field, field) or None,
+            "code": error.code,
+        }
+    }
+
+
+def _openai_type(status: int) -> str:
+    named = {401: "authentication_error", 429: "rate_limit_error"}
+    return named.get(status, "server_error" if status >= 500 else "invalid_request_error")

@@ -1,0 +1,205 @@
+"""WS /ws/tts: text in pieces in, frames of audio out, and an interruption at any moment.
+
+    in   {"type": "start", …fields of `tts` but text…}, {"type": "text", "text": "…"}, {"type": "flush"},
+         {"type": "cancel"}, {"type": "end"}
+    out  {"type": "ready"}, then per take {"type": "segment"}, frames of bytes, {"type": "spoken"}; {"type": "flushed"},
+         {"type": "cancelled"}, {"type": "end"}, {"type": "error"}
+
+One task listens, one speaks. It does not know where a sentence ends, nor how sound is made: each take is a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from validation.errors import InvalidInput, WorkerError
+from web.jobs import Jobs
+from web.refusals import TooSlow
+from web.sentences import Sentence, Sentences
+from web.talk import Talk
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "tts"
+IDLE_S = 120.0  # without a message, while nothing is spoken
+START_WITHIN_S = 10.0
+MAX_PIECE_CHARS = 20_000
+MAX_WAITING_CHARS = 100_000
+LONG_MESSAGE_CHARS = 65_536  # to read one takes a while: not in the event loop
+NORMAL, POLICY, FAULT = 1000, 1008, 1011  # close codes, RFC 6455, 7.4.1
+REST, END = "flush", "end"  # what may wait among the sentences
+
+
+class Conversation:
+    """One WebSocket from its first message to its close."""
+
+    def __init__(self, websocket: WebSocket, jobs: Jobs, idle_s: float = IDLE_S) -> None:
+        self._socket, self._jobs, self._idle_s = websocket, jobs, idle_s
+        self._sentences = Sentences()
+        self._waiting: deque[Sentence | str] = deque()
+        self._news = asyncio.Event()
+        self._take: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Never raises but for faults of ours."""
+        offered = self._socket.headers.get("sec-websocket-protocol", "")
+        is_named = PROTOCOL in (name.strip() for name in offered.split(","))  # a browser wants one that it offered
+        await self._socket.accept(PROTOCOL if is_named else None)
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                start = await self._message()
+            talk = await Talk.begun(start, self._jobs, self._socket.scope["state"]["request_id"])
+            await self._send(talk.ready())
+            await self._converse(talk)
+        except TimeoutError:
+            await self._fail(TooSlow(f"no start came within {START_WITHIN_S:g} s"))
+        except WorkerError as error:
+            await self._fail(error)
+        except WebSocketDisconnect:
+            log.info("the client left")
+
+    async def _converse(self, talk: Talk) -> None:
+        """Both tasks, until one has ended."""
+        tasks = {asyncio.create_task(self._listen()), asyncio.create_task(self._speak(talk))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    # --- listening --------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Raises: WebSocketDisconnect, InvalidInput, TooSlow."""
+        while True:
+            message = await self._message_in_time()
+            match message.get("type"):
+                case "text":
+                    self._hear(message.get("text"))
+                case "flush":
+                    self._put(*self._sentences.flush(), REST)
+                case "cancel":
+                    await self._cancel()
+                case "end":
+                    self._put(*self._sentences.flush(), END)
+                case _:
+                    raise InvalidInput("type must be text, flush, cancel or end, after one start")
+
+    async def _message_in_time(self) -> dict[str, Any]:
+        """The next message. A client may be silent for as long as it is spoken to. Raises: TooSlow."""
+        listening = asyncio.create_task(self._message())
+        try:
+            while not (await asyncio.wait({listening}, timeout=self._idle_s))[0]:
+                if self._is_at_rest():
+                    raise TooSlow(f"nothing came for {self._idle_s:g} s")
+            return listening.result()
+        finally:
+            listening.cancel()
+
+    def _is_at_rest(self) -> bool:
+        return not self._waiting and self._take is None
+
+    def _hear(self, text: object) -> None:
+        if not isinstance(text, str):
+            raise InvalidInput("text must be a string")
+        if len(text) > MAX_PIECE_CHARS:
+            raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
+        self._put(*self._sentences.push(text))
+        if sum(len(item.text) for item in self._waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
+            raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
+
+    def _put(self, *items: Sentence | str) -> None:
+        self._waiting.extend(items)
+        self._news.set()
+
+    async def _cancel(self) -> None:
+        """Nothing of what waits or is being spoken is heard after the answer to this."""
+        self._sentences = Sentences()
+        self._waiting.clear()
+        if self._take:
+            self._take.cancel()
+            await asyncio.wait({self._take})
+        await self._send({"type": "cancelled"})
+
+    # --- speaking ---------------------------------------------------------------------------------------------
+
+    async def _speak(self, talk: Talk) -> None:
+        """Take after take, until the end. Raises: WorkerError."""
+        while True:
+            while not self._waiting:
+                self._news.clear()
+                await self._news.wait()
+            item = self._waiting[0]
+            if item == END:
+                await self._finish(talk)
+                return
+            if item == REST:
+                self._waiting.popleft()
+                await self._send({"type": "flushed"})
+                continue
+            await self._say(talk)
+
+    async def _say(self, talk: Talk) -> None:
+        """As much as waits goes as one take: what is said in one breath is led over better, and costs less."""
+        sentences = [self._next_sentence()]
+        while self._waiting and isinstance(following := self._waiting[0], Sentence) and talk.fits(sentences, following):
+            sentences.append(self._next_sentence())
+        self._take = asyncio.create_task(talk.say(sentences, self._send, self._socket.send_bytes))
+        try:
+            await asyncio.wait({self._take})
+        finally:
+            take, self._take = self._take, None
+            take.cancel()
+            await asyncio.wait({take})
+        if take.cancelled():
+            talk.begin_anew()  # the file that was cut off is of no use to anyone
+        else:
+            take.result()
+
+    def _next_sentence(self) -> Sentence:
+        item = self._waiting.popleft()
+        assert isinstance(item, Sentence)
+        return item
+
+    async def _finish(self, talk: Talk) -> None:
+        if rest := await talk.rest():
+            await self._socket.send_bytes(rest)
+        await self._send(talk.end())
+        await self._socket.close(NORMAL)
+
+    # --- the wire ---------------------------------------------------------------------------------------------
+
+    async def _message(self) -> dict[str, Any]:
+        """Raises: WebSocketDisconnect, InvalidInput."""
+        frame = await self._socket.receive()
+        if frame["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(frame.get("code", NORMAL))
+        try:
+            text = frame.get("text") or ""
+            message = await asyncio.to_thread(json.loads, text) if len(text) > LONG_MESSAGE_CHARS else json.loads(text)
+        except (ValueError, RecursionError):
+            raise InvalidInput("a message must be a JSON object in a text frame") from None
+        if not isinstance(message, dict):
+            raise InvalidInput("a message must be a JSON object")
+        return message
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._socket.send_text(json.dumps(message, ensure_ascii=False))
+
+    async def _fail(self, error: WorkerError) -> None:
+        if self._socket.application_state is not WebSocketState.CONNECTED:
+            return
+        with suppress(WebSocketDisconnect, RuntimeError):  # it may leave at this very moment
+            await self._send({"type": "error"} | error.to_reply())
+            await self._socket.close(FAULT if error.retryable else POLICY)
