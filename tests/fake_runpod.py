@@ -71,6 +71,8 @@ class Job:
     done_s: float | None = None
     stop_sent_s: float | None = None
     events_read: int = 0
+    takes: int = 0  # how often it was handed out: again when its worker was lost
+    post_s: float = 0.0  # how long its worker waits for the answer to an event
 
     @property
     def is_final(self) -> bool:
@@ -113,7 +115,9 @@ class FakeRunPod:
         self.jobs: dict[str, Job] = {}
         self.pings: list[Ping] = []
         self.batch_sizes: list[int] = []  # what each job-take asked for
-        self.stream_post_s = 0.0  # how long a worker waits for the answer to an event
+        self.stream_post_s = 0.0  # how long a worker waits for the answer to an event, whosever it is
+        self.posts_seen = self.posts_failed = 0
+        self.fail_post_every = 0  # each so-manieth post of a worker is answered 500 and not kept; 0: none
         self._queue: deque[Job] = deque()
         self._stops: deque[Job] = deque()
         self._loop = asyncio.new_event_loop()
@@ -157,9 +161,10 @@ class FakeRunPod:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def submit(self, job_input: Any, *, execution_timeout_s: float | None = None) -> str:
+    def submit(self, job_input: Any, *, execution_timeout_s: float | None = None, post_s: float = 0.0) -> str:
         """Queue a job as /run does; returns its id."""
-        return self._enqueue(Job(f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s)).id
+        job = Job(f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s, post_s=post_s)
+        return self._enqueue(job).id
 
     def cancel(self, job_id: str) -> None:
         """The SDK loses a stop that comes before the handler has started, some 0.1 s after the take."""
@@ -167,6 +172,14 @@ class FakeRunPod:
 
     def time_out(self, job_id: str) -> None:
         self._stop(self.jobs[job_id], "TIMED_OUT")
+
+    def lose_worker(self) -> list[str]:
+        """As when its pings have stopped: what it had under way goes back to the head of the queue; the ids."""
+        lost = [job for job in self.jobs.values() if job.status == "IN_PROGRESS"]
+        for job in lost:
+            job.status = "IN_QUEUE"
+        self._queue.extendleft(reversed(lost))
+        return [job.id for job in lost]
 
     def wait(self, job_id: str, timeout_s: float = 10.0) -> Job:
         """The job once its status is final; TimeoutError, with the status it has, when that takes longer."""
@@ -183,7 +196,7 @@ class FakeRunPod:
 
     def _take(self) -> Job:
         job = self._queue.popleft()
-        job.status, job.taken_s = "IN_PROGRESS", time.monotonic()
+        job.status, job.taken_s, job.takes = "IN_PROGRESS", time.monotonic(), job.takes + 1
         if job.execution_timeout_s is not None:
             self._loop.call_later(job.execution_timeout_s, self._stop, job, "TIMED_OUT")
         return job
@@ -201,6 +214,12 @@ class FakeRunPod:
         if not job.is_final:
             job.output, job.error = post.output, post.body.get("error")
             job.settle("FAILED" if job.error is not None else "COMPLETED")
+
+    def _fail_now_and_then(self) -> None:
+        self.posts_seen += 1
+        if self.fail_post_every and self.posts_seen % self.fail_post_every == 0:
+            self.posts_failed += 1
+            raise web.HTTPInternalServerError
 
     def _too_large(self, post: Post, limit_bytes: int) -> bool:
         return self.enforce_limits and post.size_bytes > limit_bytes
@@ -232,6 +251,7 @@ class FakeRunPod:
 
     async def _job_done(self, request: web.Request) -> web.Response:
         job, post = self._job(request), await _post(request)
+        self._fail_now_and_then()
         if self._too_large(post, RESULT_LIMIT_BYTES[job.door]):
             job.refused.append(post)
             job.settle("COMPLETED")  # as production: the caller sees COMPLETED and no output
@@ -241,11 +261,12 @@ class FakeRunPod:
 
     async def _job_stream(self, request: web.Request) -> web.Response:
         job, post = self._job(request), await _post(request)
+        self._fail_now_and_then()
         if self._too_large(post, STREAM_EVENT_LIMIT_BYTES):
             job.refused.append(post)
             raise web.HTTPBadRequest
         job.events.append(post)
-        await asyncio.sleep(self.stream_post_s)
+        await asyncio.sleep(max(self.stream_post_s, job.post_s))
         return web.json_response({})
 
     async def _ping(self, request: web.Request) -> web.Response:
