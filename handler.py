@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import os
@@ -132,12 +133,15 @@ def main() -> int:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.on_runpod)
+    # As the container's first process Python has no default for it: a signal while the model loads would be lost.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.warmup and settings.on_runpod:
         try:
             service().warm_up()
         except WorkerError as error:
             log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
             return 1
+        gc.freeze()  # half a million objects that stay: to look through them took 0.26 s, and all threads waited
     return _start(settings)
 
 

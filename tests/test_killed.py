@@ -270,3 +270,28 @@ def test_no_voice_made_ready_is_torn_when_its_worker_is_killed(checkpoint: Path,
     for name in names:
         if not name.startswith("."):
             assert load((kept / name).read_bytes())
+
+
+LOADING_WORKER = """
+import sys, time
+import handler
+from fakes import FakeEngine
+from service import app
+
+def load(voice):
+    print("loading", flush=True)
+    time.sleep(20)
+
+app.ENGINES["espeak"] = lambda settings: FakeEngine(before_condition=load)
+sys.exit(handler.main())
+"""
+
+
+def test_a_worker_that_still_loads_ends_at_once(tmp_path: Path) -> None:
+    """As the container's first process it would not have heard of it at all: there a signal has no default."""
+    script = tmp_path / "loading.py"
+    script.write_text(LOADING_WORKER)
+    with endpoint(tmp_path / "log", ENV, sys.executable, str(script)) as own:
+        wait_until(lambda: "loading" in own.worker.log_text(), 30)
+        assert own.worker.terminate() == 0
+        assert own.fake.batch_sizes == []
