@@ -380,7 +380,7 @@ def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
             spoken[0] += 1
             samples, rate_hz = decoded(file)
             assert rate_hz == end["sample_rate"]
-            assert abs(len(samples) / rate_hz - end["duration"]) < 0.15
+            assert abs(len(samples) / rate_hz - end["duration"]) < (0.15 if rate_hz > 8000 else 0.22)  # MP3's frames
 
     check()
     assert spoken[0] >= 0.3 * asked[0] > 30

@@ -407,7 +407,9 @@ def test_a_worker_without_weights_refuses_to_start(weightless: dict[str, Endpoin
     worker = weightless["true"].worker
     assert worker.process.wait(60) == 1
     *_, said = worker.log_text().splitlines()
-    assert said.endswith(f"the worker can't start: MODEL_UNAVAILABLE: MODEL_PATH lacks {', '.join(FILES)}")
+    told = json.loads(said)
+    assert told["message"] == f"the worker can't start: MODEL_UNAVAILABLE: MODEL_PATH lacks {', '.join(FILES)}"
+    assert told["level"] == "CRITICAL"
     assert "Traceback" not in worker.log_text()
     assert weightless["true"].fake.batch_sizes == []
 

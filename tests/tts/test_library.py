@@ -427,7 +427,7 @@ def hammer(directory: Path, duration_s: float, seed: int) -> dict[str, int]:
 def test_processes_that_write_and_are_killed_tear_nothing(tmp_path: Path) -> None:
     """The drafts of those that were killed are no voices, and in time are cleared away."""
     command = [sys.executable, __file__, str(tmp_path), str(STRESS_S)]
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen([*command, str(seed)], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for seed in range(STRESS_PROCESSES)
