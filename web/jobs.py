@@ -166,7 +166,8 @@ class Jobs:
         """End every job that is under way, and wait so long for the steps in flight."""
         for pump in self._pumps:
             pump.cancel()
-        await asyncio.wait(self._pumps, timeout=within_s)
+        if self._pumps:
+            await asyncio.wait(self._pumps, timeout=within_s)
 
     def close(self) -> None:
         """No job will come any more."""

@@ -51,7 +51,7 @@ class Door:
 
     def drop_jobs(self) -> None:
         """What is under way ends unfinished, as when a worker must leave; not waited for."""
-        asyncio.run_coroutine_threadsafe(self.jobs.stop(), self._loop)
+        asyncio.run_coroutine_threadsafe(self.jobs.stop(within_s=3.0), self._loop)
 
     async def _serve(self, service: Service) -> None:
         self._loop = asyncio.get_running_loop()
@@ -63,5 +63,5 @@ class Door:
         try:
             await self._server.serve([self._listener])
         finally:
-            await self.jobs.stop()
+            await self.jobs.stop(within_s=3.0)
             self.jobs.close()
