@@ -35,39 +35,12 @@ class Normalizer(Stage, Protocol):
     warnings: list[str]
 
 
-class PeakNormalizer:
-    """One gain for the whole clip, so that its peak is at `target_dbfs`. Silence stays silence."""
+class _OfWholeClip:
+    """What needs all of a clip before it gives any of it."""
 
     hold_back_s = math.inf
 
-    def __init__(self, target_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        self.target_dbfs = target_dbfs
-        self.warnings: list[str] = []  # always empty: a peak can be reached
-        self._pieces: list[Samples] = []
-
-    def push(self, samples: Samples) -> Samples:
-        self._pieces.append(samples)
-        return EMPTY
-
-    def flush(self) -> Samples:
-        clip = np.concatenate([EMPTY, *self._pieces])
-        peak = peak_dbfs(clip)
-        return clip if peak < SILENCE_DBFS else _amplified(clip, self.target_dbfs - peak)
-
-
-class RmsNormalizer:
-    """One gain for the whole clip, so that its RMS is at `target_dbfs`, or as near as its peak allows.
-
-    No sample passes `peak_limit_dbfs`: the gain is lowered for it, as compression would change the voice.
-    `shortfall_db` then tells, after flush, by how much the target was missed.
-    """
-
-    hold_back_s = math.inf
-
-    def __init__(self, target_dbfs: float = RMS_TARGET_DBFS, peak_limit_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        self.target_dbfs = target_dbfs
-        self.peak_limit_dbfs = peak_limit_dbfs
-        self.shortfall_db = 0.0
+    def __init__(self) -> None:
         self.warnings: list[str] = []
         self._pieces: list[Samples] = []
 
@@ -75,8 +48,39 @@ class RmsNormalizer:
         self._pieces.append(samples)
         return EMPTY
 
+    def _clip(self) -> Samples:
+        return np.concatenate([EMPTY, *self._pieces])
+
+
+class PeakNormalizer(_OfWholeClip):
+    """One gain for the whole clip, so that its peak is at `target_dbfs`. Silence stays silence; a peak can be reached,
+    so there is nothing to warn of."""
+
+    def __init__(self, target_dbfs: float = PEAK_TARGET_DBFS) -> None:
+        super().__init__()
+        self.target_dbfs = target_dbfs
+
     def flush(self) -> Samples:
-        clip = np.concatenate([EMPTY, *self._pieces])
+        clip = self._clip()
+        peak = peak_dbfs(clip)
+        return clip if peak < SILENCE_DBFS else _amplified(clip, self.target_dbfs - peak)
+
+
+class RmsNormalizer(_OfWholeClip):
+    """One gain for the whole clip, so that its RMS is at `target_dbfs`, or as near as its peak allows.
+
+    No sample passes `peak_limit_dbfs`: the gain is lowered for it, as compression would change the voice.
+    `shortfall_db` then tells, after flush, by how much the target was missed.
+    """
+
+    def __init__(self, target_dbfs: float = RMS_TARGET_DBFS, peak_limit_dbfs: float = PEAK_TARGET_DBFS) -> None:
+        super().__init__()
+        self.target_dbfs = target_dbfs
+        self.peak_limit_dbfs = peak_limit_dbfs
+        self.shortfall_db = 0.0
+
+    def flush(self) -> Samples:
+        clip = self._clip()
         peak = peak_dbfs(clip)
         if peak < SILENCE_DBFS:
             return clip
@@ -91,27 +95,20 @@ class RmsNormalizer:
         return _amplified(clip, gain_db)
 
 
-class LufsNormalizer:
+class LufsNormalizer(_OfWholeClip):
     """A whole clip at -16 LUFS, no true peak above -1 dBTP.
 
     One gain, then a limiter; the limiter takes some loudness away, so gain and measurement take turns. Silence
     stays silence. `warnings`, after flush, says by how much the target was missed, if it was.
     """
 
-    hold_back_s = math.inf
-
     def __init__(self, sample_rate_hz: int) -> None:
+        super().__init__()
         self.shortfall_db = 0.0
-        self.warnings: list[str] = []
         self._rate_hz = sample_rate_hz
-        self._pieces: list[Samples] = []
-
-    def push(self, samples: Samples) -> Samples:
-        self._pieces.append(samples)
-        return EMPTY
 
     def flush(self) -> Samples:
-        clip = np.concatenate([EMPTY, *self._pieces])
+        clip = self._clip()
         loudness_lufs = integrated_lufs(clip, self._rate_hz)
         return clip if loudness_lufs == -math.inf else self._normalized(clip, loudness_lufs)
 

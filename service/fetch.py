@@ -68,7 +68,7 @@ for _name in ("urllib3.connectionpool", "urllib3.connection"):
 
 
 class GivenUp(BaseException):
-    """Raised in the thread of a fetch that nobody waits for any more; no `except Exception` may hold it up."""
+    """Raised in the thread of a fetch that nobody waits for any more; no handler of errors may hold it up."""
 
 
 def recording_of(recording: bytes | None, url: str | None, settings: Settings) -> bytes | None:

@@ -135,7 +135,7 @@ def _answer(error: Any) -> str:
 
 
 class _NotPublic(BaseException):
-    """No `except Exception` may take it for a failure that is worth another attempt."""
+    """No handler of failures may take it for a failure that is worth another attempt."""
 
 
 class _GivenUp(BaseException):

@@ -41,6 +41,18 @@ from validation.fields import DecodeMode
 
 TOKENS_PER_S = 25
 PITCHES_HZ = {"default": 300.0, "hans": 450.0}
+PARAMS = SamplingParams(
+    exaggeration=0.5,
+    cfg_weight=0.5,
+    temperature=0.8,
+    top_p=1.0,
+    min_p=0.05,
+    repetition_penalty=1.2,
+    seed=17,
+    chunk_size_tokens=25,
+    context_window_tokens=50,
+    decode_mode="full",
+)
 TOO_LONG = Misspoken("length", "it reached the token limit and may be cut", 40.0)
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
 

@@ -5,28 +5,16 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from fakes import PARAMS
 
 from audio.pcm import Samples, from_dbfs, rms_dbfs
 from audio.resample import Resampler
 from audio.stages import Stage
-from tts.engine import SamplingParams
 from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog, and she sells sea shells by the sea shore, of that I am sure.",
     "Hello! How are you today? I hope that everything is going well; it has been a long time since we last spoke.",
-)
-PARAMS = SamplingParams(
-    exaggeration=0.5,
-    cfg_weight=0.5,
-    temperature=0.8,
-    top_p=1.0,
-    min_p=0.05,
-    repetition_penalty=1.2,
-    seed=17,
-    chunk_size_tokens=25,
-    context_window_tokens=50,
-    decode_mode="full",
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from fakes import PARAMS
 
 from audio.encode import ENCODERS, MP3, OPUS
 from audio.pcm import INT16_SCALE, Samples, to_int16
@@ -26,7 +27,6 @@ from tests.audio.encoded import (
     some_bit_rates,
     tone,
 )
-from tts.engine import SamplingParams
 from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
 from validation.fields import SAMPLE_RATES_HZ
 
@@ -133,18 +133,6 @@ SENTENCES = [
     ("en-gb", "Please leave a message after the tone, and we will call you back tomorrow morning."),
     ("en-us", "Numbers such as nineteen, forty two and three thousand are hard to hear on the telephone."),
 ]
-PARAMS = SamplingParams(
-    exaggeration=0.5,
-    cfg_weight=0.5,
-    temperature=0.8,
-    top_p=1.0,
-    min_p=0.05,
-    repetition_penalty=1.2,
-    seed=17,
-    chunk_size_tokens=25,
-    context_window_tokens=50,
-    decode_mode="full",
-)
 KEPT = [
     *((name, rate, {"opus": OPUS, "mp3": MP3}[name].marked_from_kbps[rate]) for name, rate in LEGAL),
     *((name, 8_000, None) for name in ENCODERS),

@@ -18,6 +18,7 @@ from typing import Any
 import espeakng_loader
 import numpy as np
 import pytest
+from fakes import PARAMS
 
 from audio.pcm import Samples, peak_dbfs
 from audio.reference import Reference
@@ -28,18 +29,6 @@ from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Uns
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 LONG_TEXT = (SENTENCE + " ") * 111  # 4,995 characters
-PARAMS = SamplingParams(
-    exaggeration=0.5,
-    cfg_weight=0.5,
-    temperature=0.8,
-    top_p=1.0,
-    min_p=0.05,
-    repetition_penalty=1.2,
-    seed=17,
-    chunk_size_tokens=25,
-    context_window_tokens=50,
-    decode_mode="full",
-)
 WINDOW = replace(PARAMS, decode_mode="window")
 ENGINE = EspeakEngine()
 

@@ -124,7 +124,7 @@ def build_tokenizer(path: Path) -> Any:
 
     try:
         return EnTokenizer(str(path))
-    except Exception as exc:
+    except Exception as exc:  # the library behind it has no other
         raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
 
 
