@@ -9,7 +9,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak wheelhouse format sync requirements clean
+.PHONY: run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors wheelhouse format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
@@ -70,6 +70,9 @@ bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
 
 quality: sync  ## the sound, checked without listening; the last line is JSON
 	$(PY) -m bench.quality $(QUALITY)
+
+doors: sync  ## how soon something is heard by either door; the last line is JSON
+	PYTHONPATH=.:tests PYTHONWARNINGS=ignore $(PY) -m doors $(DOORS)
 
 soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
 	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m soak $(SOAK)

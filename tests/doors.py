@@ -1,0 +1,103 @@
+"""How soon a caller hears something by either door, on eSpeak and loopback; the last line is one JSON document.
+
+`make doors`. The queue door stands behind the fake RunPod, which lies among the tests, and so does this. It judges
+nothing: a real platform adds its own network and queue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from endpoints import Endpoint, endpoint
+from fake_runpod import wait_until, worker_process
+
+from bench.machine import machine
+from scripts.speak import free_port
+
+ASKED = {"text": "Hello there, this is a sentence of the kind that people want to hear.", "seed": 7}
+ENV = {"TTS_ENGINE": "espeak"}
+POLL_S = 0.02
+
+
+def timed(run: Callable[[], object], times: int) -> dict[str, float]:
+    run()
+    taken_ms = []
+    for _ in range(times):
+        started = time.perf_counter()
+        run()
+        taken_ms.append(1000 * (time.perf_counter() - started))
+    return {"median_ms": round(statistics.median(taken_ms), 1), "least_ms": round(min(taken_ms), 1)}
+
+
+def first_byte(session: requests.Session, url: str) -> None:
+    """Of the sound, which follows a WAV's header."""
+    with session.post(f"{url}/tts", json=ASKED, headers={"Accept": "audio/wav"}, stream=True) as answer:
+        assert len(answer.raw.read(46)) == 46
+
+
+def whole_reply(session: requests.Session, url: str) -> None:
+    assert session.post(f"{url}/tts", json=ASKED).json()["duration"] > 1
+
+
+def first_event(worker: Endpoint) -> None:
+    """By /run and /stream. The job goes on to its end, beside the beginning of the next one."""
+    job_id = worker.http("POST", "run", {"input": ASKED})["id"]
+    while not worker.http("GET", f"stream/{job_id}")["stream"]:
+        time.sleep(POLL_S)
+
+
+def http_door(folder: Path, times: int) -> dict[str, Any]:
+    port = free_port()
+    url, session = f"http://127.0.0.1:{port}", requests.Session()
+    env = ENV | {"BIND_HOST": "127.0.0.1", "PORT": str(port)}
+
+    def is_warm() -> bool:
+        try:
+            return session.get(f"{url}/ping").status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    with worker_process([sys.executable, "server.py"], folder / "http.log", env, real=True):
+        wait_until(is_warm, 60)
+        return {
+            "POST /tts, first byte of sound": timed(lambda: first_byte(session, url), times),
+            "POST /tts, whole reply": timed(lambda: whole_reply(session, url), times),
+        }
+
+
+def queue_door(folder: Path, times: int) -> dict[str, Any]:
+    with endpoint(folder / "stream.log", ENV | {"STREAMING": "true"}, real=True) as streamed:
+        streamed.wait_until_ready()
+        first = timed(lambda: first_event(streamed), times)
+    with endpoint(folder / "joined.log", ENV | {"STREAMING": "false"}, real=True) as joined:
+        joined.wait_until_ready()
+        whole = timed(lambda: joined.http("POST", "runsync", {"input": ASKED}), times)
+    return {"/run and /stream, first event": first, "/runsync, whole reply": whole}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time both doors.")
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = http_door(Path(folder), options.times) | queue_door(Path(folder), options.times)
+    document = {"bench": "doors", **machine(), "engine": "espeak", "times": options.times, "rows": rows}
+    if options.output:
+        options.output.write_text(json.dumps(document, indent=1) + "\n")
+    for name, row in rows.items():
+        print(f"{name:32} {row['median_ms']:7.1f} ms  (least {row['least_ms']:.1f})")
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
