@@ -35,6 +35,7 @@ BACKLOG = 1024
 LOOK_EVERY_S = 0.05
 SETTLED_S = 0.25  # without a job under way; a WebSocket has short gaps between its takes
 CLOSE_WITHIN_S = 1.0  # for a step in flight that was told to end; and for connections, once their jobs have
+UNREAD_WITHIN_MS = 60_000  # what was sent must be read within this, or the kernel ends the connection
 
 
 class QuietServer(uvicorn.Server):
@@ -94,7 +95,15 @@ class Server:
             await self.jobs.stop(CLOSE_WITHIN_S)
 
 
+def _is_no_false_alarm(record: logging.LogRecord) -> bool:
+    """uvicorn (0.50) takes every WebSocket that was refused with an answer of its own for a fault."""
+    return "returned without completing handshake" not in record.msg
+
+
 def _server(app: object) -> QuietServer:
+    told = logging.getLogger("uvicorn.error")
+    told.setLevel(logging.WARNING)  # below, it writes down addresses with all that was in them
+    told.addFilter(_is_no_false_alarm)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
@@ -109,10 +118,13 @@ def _server(app: object) -> QuietServer:
     return QuietServer(config)
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, unread_within_ms: int = UNREAD_WITHIN_MS) -> socket.socket:
     """Raises: OSError, where the port is not to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if sys.platform == "linux":  # its connections inherit it; else who reads nothing would keep one for ever
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_within_ms)
+    return listener
 
 
 async def _serve(service: Service, listener: socket.socket, health_listener: socket.socket | None) -> int:

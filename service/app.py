@@ -80,6 +80,15 @@ class Service:
             self._health.job_ended(outcome, outcome == COMPLETED)
             self._worker.telemetry.job_ended(job_id, _operation(raw), outcome, clock, facts)
 
+    def ask(self, operation: str) -> dict[str, Any]:
+        """What `voices` or `info` replies, at once and not as a job: it is neither counted nor logged.
+
+        Raises: WorkerError.
+        """
+        (end,) = dispatch(self._worker, {"operation": operation}, JobClock(), joined=True)
+        assert isinstance(end, EndEvent)
+        return end.reply | {"worker_version": __version__}
+
     def warm_up(self) -> None:
         """Load the model and speak a word, so that the first job finds everything ready.
 

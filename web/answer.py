@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,9 @@ from web.wires import Truncated, Wire, joined_reply
 
 log = logging.getLogger(__name__)
 
-STALLED_S = 30.0  # a client that takes nothing for so long is given up
+STALLED_S = 30.0  # a client that takes nothing for so long is given up,
+LATE_S = 300.0  # and one that is so far behind somebody who listens
+PIECE_BYTES = 65_536  # of a reply; as one it would lie in the server's memory until it is read, however long that takes
 JSON = "application/json"
 
 
@@ -61,9 +64,9 @@ class Answer(Response):
         job_id, is_joined = scope["state"]["request_id"], asked.wire is None
         async with self._jobs.run(job_id, asked.raw, joined=is_joined) as events:
             if asked.wire is None:
-                await _send_joined(events, asked, send)
+                await _send_joined(events, asked, Reader(send))
             else:
-                await _send_stream(events, asked.wire, asked.headers, send)
+                await _send_stream(events, asked.wire, asked.headers, Reader(send))
 
     def _noting(self, send: Send) -> Send:
         async def noting(message: Message) -> None:
@@ -91,56 +94,67 @@ class Answer(Response):
         working.result()
 
 
-async def _send_joined(events: AsyncGenerator[Event], asked: Asked, send: Send) -> None:
+class Reader:
+    """The client's end of one answer. On the whole it must take it as fast as the sound in it plays."""
+
+    def __init__(self, send: Send, stalled_s: float = STALLED_S, late_s: float = LATE_S) -> None:
+        self._send, self._stalled_s, self._late_s = send, stalled_s, late_s
+        self._behind_s = 0.0  # of somebody who listens; below zero it is ahead
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def take(self, body: bytes, *, more: bool, sound_s: float = 0.0) -> None:
+        """Raises: ClientGone."""
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(min(self._stalled_s, self._late_s - self._behind_s)):
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError:
+            raise ClientGone("the client took nothing for too long, or too little") from None
+        self._behind_s += time.monotonic() - began_s - sound_s
+
+
+async def _send_joined(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:
     pieces: list[bytes] = []
     async for event in events:
         match event:
             case AudioEvent():
                 pieces.append(event.data)
             case EndEvent():
-                return await _send_reply(pieces, event, asked.headers, send)
+                return await _send_reply(pieces, event, asked.headers, reader)
             case ErrorEvent():
                 raise event.error
     raise NotReady("this worker is leaving", {"Connection": "close"})
 
 
-async def _send_stream(events: AsyncGenerator[Event], wire: Wire, headers: Mapping[str, str], send: Send) -> None:
+async def _send_stream(events: AsyncGenerator[Event], wire: Wire, headers: Mapping[str, str], reader: Reader) -> None:
     """Raises: WorkerError, if it comes before the first piece; Truncated."""
     match first := await anext(events, None):
         case AudioEvent():
-            await _begin(send, wire.headers(first) | dict(headers))
-            await _pass(send, wire.encoded(first), more=True)
+            await reader.begin(wire.headers(first) | dict(headers))
+            await reader.take(wire.encoded(first), more=True, sound_s=first.duration_s)
         case EndEvent():  # of an operation that makes no sound
-            return await _send_reply([], EndEvent(first.reply), headers, send)
+            return await _send_reply([], EndEvent(first.reply), headers, reader)
         case ErrorEvent():
             raise first.error
         case None:
             raise NotReady("this worker is leaving", {"Connection": "close"})
     async for event in events:
-        await _pass(send, wire.encoded(event), more=isinstance(event, AudioEvent))
         if not isinstance(event, AudioEvent):
-            return None
+            return await reader.take(wire.encoded(event), more=False)
+        await reader.take(wire.encoded(event), more=True, sound_s=event.duration_s)
     raise Truncated("the job was stopped")
 
 
-async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, str], send: Send) -> None:
+async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, str], reader: Reader) -> None:
     body = await asyncio.to_thread(joined_reply, pieces, end)
-    await _begin(send, {"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
-    await _pass(send, body, more=False)
-
-
-async def _begin(send: Send, headers: Mapping[str, str]) -> None:
-    raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
-    await send({"type": "http.response.start", "status": 200, "headers": raw})
-
-
-async def _pass(send: Send, body: bytes, *, more: bool) -> None:
-    """Raises: ClientGone."""
-    try:
-        async with asyncio.timeout(STALLED_S):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
-    except TimeoutError:
-        raise ClientGone(f"the client took nothing for {STALLED_S:g} s") from None
+    await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
+    sound_s = end.reply.get("duration", 0.0) * PIECE_BYTES / len(body)  # in a piece
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = body[start : start + PIECE_BYTES]
+        await reader.take(piece, more=start + PIECE_BYTES < len(body), sound_s=sound_s)
 
 
 async def _left(receive: Receive) -> None:

@@ -114,13 +114,13 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
         return JSONResponse(model_list(settings.tts_engine, created))
 
     @app.get("/v1/voices", responses=_answers("The predefined voices.", told.VOICES, told.OPENAI_ERROR))
-    async def _voices(request: Request) -> JSONResponse:
-        listed = await jobs.ask({"operation": "voices"}, request.state.request_id)
+    async def _voices() -> JSONResponse:
+        listed = await jobs.ask("voices")
         return JSONResponse({"default": listed["default"], "voices": listed["voices"]})
 
     @app.get("/info", responses=_answers("What this worker is and can do.", told.INFO, told.ERROR))
-    async def _info(request: Request) -> JSONResponse:
-        return JSONResponse(await jobs.ask({"operation": "info"}, request.state.request_id))
+    async def _info() -> JSONResponse:
+        return JSONResponse(await jobs.ask("info"))
 
 
 def _answers(about: str, schema: told.Json, error: told.Json) -> told.Answers:
@@ -145,7 +145,7 @@ def _add_watch(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/metrics", response_class=Response, responses=figures)
     async def _metrics() -> Response:
-        info = await jobs.ask({"operation": "info"}, "metrics")
+        info = await jobs.ask("info")
         is_ready = jobs.readiness.stage is Stage.WARM
         return Response(jobs.metrics.text(is_ready=is_ready, voice_cache=info["voice_cache"]), media_type=CONTENT_TYPE)
 

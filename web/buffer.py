@@ -12,14 +12,24 @@ from collections.abc import AsyncGenerator
 
 from service.events import AudioEvent, Event
 
-LIMIT_BYTES = 4_000_000  # 83 s of WAV at 24 kHz, 8 minutes of Opus
+OWN_BYTES = 4_000_000  # 83 s of WAV at 24 kHz, 8 minutes of Opus
+SHARED_BYTES = 256_000_000  # a dozen of the longest clips as WAV
+
+
+class Shelf:
+    """What waits in all buffers of a worker together. Up to `shared_bytes` none of them makes its job wait; beyond,
+    each that holds more than `own_bytes` does."""
+
+    def __init__(self, own_bytes: int = OWN_BYTES, shared_bytes: int = SHARED_BYTES) -> None:
+        self.own_bytes, self.shared_bytes = own_bytes, shared_bytes
+        self.held_bytes = 0
 
 
 class Buffer:
     """One task puts, one takes."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
         self._waiting: deque[Event] = deque()
         self._held_bytes = 0  # what is being dealt with included
         self._has_begun = self._is_closed = False
@@ -27,14 +37,21 @@ class Buffer:
 
     async def put(self, event: Event) -> None:
         """Returns when more may come: after the first event once that was dealt with, so that nothing is begun
-        before the first bytes have left; later while the limit is not passed."""
+        before the first bytes have left; later while there is room."""
         self._waiting.append(event)
-        self._held_bytes += _size_bytes(event)
+        self._hold(_size_bytes(event))
         self._arrived.set()
-        limit_bytes, self._has_begun = self._limit_bytes if self._has_begun else 0, True
-        while self._held_bytes > limit_bytes:
+        is_first, self._has_begun = not self._has_begun, True
+        while self._held_bytes if is_first else self._is_full():
             self._taken.clear()
             await self._taken.wait()
+
+    def _is_full(self) -> bool:
+        return self._held_bytes > self._shelf.own_bytes and self._shelf.held_bytes > self._shelf.shared_bytes
+
+    def _hold(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        self._shelf.held_bytes += size_bytes
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -51,8 +68,13 @@ class Buffer:
                 await self._arrived.wait()
             event = self._waiting.popleft()
             yield event
-            self._held_bytes -= _size_bytes(event)
+            self._hold(-_size_bytes(event))
             self._taken.set()
+
+    def clear(self) -> None:
+        """Nothing more is put or taken: what was not taken is given up."""
+        self._waiting.clear()
+        self._hold(-self._held_bytes)
 
 
 def _size_bytes(event: Event) -> int:

@@ -17,7 +17,7 @@ from service.app import Service
 from service.bridge import bridge
 from service.events import EndEvent, ErrorEvent, Event
 from service.telemetry import CANCELLED, COMPLETED, JobClock
-from web.buffer import LIMIT_BYTES, Buffer
+from web.buffer import Buffer, Shelf
 from web.metrics import Metrics
 from web.readiness import Readiness
 from web.refusals import Busy
@@ -50,7 +50,7 @@ class Jobs:
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="job")
         self._desk = ThreadPoolExecutor(DESK_THREADS, thread_name_prefix="desk")
         self._pumps: set[asyncio.Task[None]] = set()
-        self.buffer_bytes = LIMIT_BYTES  # for each job
+        self.shelf = Shelf()
         self._usual_s = USUAL_JOB_S
         self._default_voice = service.settings.default_voice
 
@@ -89,7 +89,7 @@ class Jobs:
     @asynccontextmanager
     async def run(self, job_id: str, raw: object, *, joined: bool) -> AsyncIterator[AsyncGenerator[Event]]:
         """The job's events as they come. Leaving stops it and waits for the step in flight."""
-        buffer, clock = Buffer(self.buffer_bytes), JobClock()
+        buffer, clock = Buffer(self.shelf), JobClock()
         pump = asyncio.create_task(self._pump(job_id, raw, joined, clock, buffer), name=f"job {job_id}")
         self._pumps.add(pump)
         self.under_way += 1
@@ -98,9 +98,12 @@ class Jobs:
                 yield events
         finally:
             clock.stop()
-            await _ended(pump)
-            self._pumps.discard(pump)
-            self.under_way -= 1
+            try:
+                await _ended(pump)
+            finally:
+                buffer.clear()
+                self._pumps.discard(pump)
+                self.under_way -= 1
 
     async def _pump(self, job_id: str, raw: object, joined: bool, clock: JobClock, buffer: Buffer) -> None:
         """One job from its place in the queue to its last event."""
@@ -148,19 +151,16 @@ class Jobs:
     async def default_voice(self) -> str:
         """The name of the voice that speaks where none is named."""
         if not self._default_voice:
-            self._default_voice = str((await self.ask({"operation": "voices"}))["default"])
+            self._default_voice = str((await self.ask("voices"))["default"])
         return self._default_voice
 
-    async def ask(self, raw: dict[str, Any], job_id: str = "") -> dict[str, Any]:
-        """The reply of an operation that is quick and needs neither turn nor model. Raises: WorkerError."""
-        clock, reply = JobClock(), dict[str, Any]()
-        async with aclosing(bridge(self.service.run(job_id, raw, joined=True, clock=clock), self._desk)) as events:
-            async for event in events:
-                if isinstance(event, ErrorEvent):
-                    raise event.error
-                if isinstance(event, EndEvent):
-                    reply = event.reply
-        return reply
+    async def ask(self, operation: str) -> dict[str, Any]:
+        """What `voices` or `info` replies: it needs neither turn nor model. Raises: WorkerError."""
+        return await asyncio.get_running_loop().run_in_executor(self._desk, self.service.ask, operation)
+
+    async def voices(self) -> dict[str, str]:
+        """The language of each predefined voice, by its name. Raises: WorkerError."""
+        return {voice["name"]: voice["language"] for voice in (await self.ask("voices"))["voices"]}
 
     async def stop(self, within_s: float) -> None:
         """End every job that is under way, and wait so long for the steps in flight."""

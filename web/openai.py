@@ -65,8 +65,7 @@ class SpeechReader:
         name = self._voices.get(asked, asked)
         if name == DEFAULT:
             return
-        known = [listed["name"] for listed in (await self._jobs.ask({"operation": "voices"}))["voices"]]
-        if name not in known:
+        if name not in (known := await self._jobs.voices()):
             raise _unknown(asked, [*self._voices, DEFAULT, *known])
         raw["voice"] = name
 

@@ -177,7 +177,6 @@ def _checked(given: Json) -> TtsFields:
 
 
 async def _require_voice(voice: str, jobs: Jobs) -> None:
-    known = [listed["name"] for listed in (await jobs.ask({"operation": "voices"}))["voices"]]
-    if voice not in known:
+    if voice not in (known := await jobs.voices()):
         message = f"{voice[:40]!r} is not a voice here; known: {', '.join(known)}"
         raise UnknownVoice(f"voice {message}", [Fault("voice", message)])

@@ -84,8 +84,7 @@ async def _voice(raw: Mapping[str, Any], jobs: Jobs) -> str:
     default = await jobs.default_voice()
     if not isinstance(asked := raw.get("language"), str):
         return default
-    listed = await jobs.ask({"operation": "voices"})
-    languages = {voice["name"]: voice["language"] for voice in listed["voices"]}
+    languages = await jobs.voices()
     return next((name for name in (default, *languages) if speaks(asked, languages.get(name, ""))), default)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from service import __version__
 from tests.web.running import Door, door, until
 from web.limits import MAX_BODY_BYTES, BodyLimit
 from web.page_files import page_routes
@@ -123,6 +125,20 @@ def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.Log
         assert "secret" not in told.text
         until(lambda: '"id": "bad-day", "route": "/v1/voices", "status": 500' in caplog.text)
         assert "/secret is torn" in caplog.text
+
+
+def test_looking_is_no_job(caplog: pytest.LogCaptureFixture) -> None:
+    """What watches a worker must not change what it sees, nor fill the log."""
+    caplog.set_level(logging.INFO)
+    with door() as it:
+        for path in ("/v1/voices", "/metrics", "/info") * 2:
+            assert it.get(path).status_code == 200
+        named = {"model": "tts-1", "voice": "hans", "input": "Hello."}
+        assert it.post("/v1/audio/speech", named).status_code == 200
+        told = it.get("/info").json()
+        assert (told["jobs_done"], told["worker_version"]) == (1, __version__)
+        assert "tts_jobs_total 1.0" in re.sub("{.*?}", "", it.get("/metrics").text)
+    assert caplog.text.count('"event": "job"') == 1
 
 
 def test_prometheus_is_told_all_there_is_to_watch() -> None:

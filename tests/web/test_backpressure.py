@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import random
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,24 @@ import httpx
 import pytest
 from fakes import FakeEngine
 
+from server import bound
 from service.events import AudioEvent
 from tests.web.running import HANG_S, LONG, Door, door, until
-from web.buffer import Buffer
+from web.answer import ClientGone, Reader
+from web.buffer import Buffer, Shelf
+from web.jobs import Jobs
 
-SLOW_CHUNKS = {"text": LONG, "chunk_size": 5, "output_format": "wav"}
+SLOW_CHUNKS: dict[str, Any] = {"text": LONG, "chunk_size": 5, "output_format": "wav"}
+MUCH = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any socket takes in
 
 
 @contextmanager
-def streamed(it: Door, asked: dict[str, Any], takes_bytes: int = 4096) -> Iterator[socket.socket]:
+def streamed(
+    it: Door, asked: dict[str, Any], takes_bytes: int = 4096, accept: str = "audio/*"
+) -> Iterator[socket.socket]:
     """A client that has read the head and nothing else, and whose socket takes little."""
     body = json.dumps(asked).encode()
-    head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: audio/*\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes_bytes)
@@ -62,7 +70,7 @@ def test_the_engine_is_not_asked_for_more_until_the_first_bytes_were_sent() -> N
     engine = FakeEngine()
 
     async def main() -> None:
-        buffer = Buffer(1000)
+        buffer = Buffer(Shelf())
         taken = buffer.events()
         putting = asyncio.create_task(buffer.put(AudioEvent(0, b"first", "wav", 24_000, 0.0, 1.0)))
         await anext(taken)
@@ -77,12 +85,13 @@ def test_the_engine_is_not_asked_for_more_until_the_first_bytes_were_sent() -> N
     assert engine.asked == 0
 
 
-def test_later_pieces_wait_only_where_too_many_do() -> None:
-    def piece(index: int) -> AudioEvent:
-        return AudioEvent(index, b"x" * 10, "wav", 24_000, 0.0, 1.0)
+def piece(index: int) -> AudioEvent:
+    return AudioEvent(index, b"x" * 10, "wav", 24_000, 0.0, 1.0)
 
+
+def test_later_pieces_wait_only_where_too_many_do() -> None:
     async def main() -> int:
-        buffer, put = Buffer(limit_bytes=25), 0
+        buffer, put = Buffer(Shelf(own_bytes=25, shared_bytes=0)), 0
 
         async def fill() -> None:
             nonlocal put
@@ -101,6 +110,89 @@ def test_later_pieces_wait_only_where_too_many_do() -> None:
         return put
 
     assert asyncio.run(main()) == 3
+
+
+def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
+    """One slow reader may use what the others leave, and what it gives up is free again."""
+
+    async def main() -> list[int]:
+        shelf = Shelf(own_bytes=20, shared_bytes=60)
+        one, other = Buffer(shelf), Buffer(shelf)
+        left_at = []
+        for buffer in (one, other):
+            putting = asyncio.create_task(fill(buffer))
+            taken = buffer.events()
+            await anext(taken)
+            await anext(taken)  # the first was dealt with
+            await asyncio.sleep(0.01)
+            putting.cancel()
+            left_at.append(shelf.held_bytes)
+        one.clear()
+        other.clear()
+        return [*left_at, shelf.held_bytes]
+
+    async def fill(buffer: Buffer) -> None:
+        for index in range(20):
+            await buffer.put(piece(index))
+
+    assert asyncio.run(main()) == [70, 100, 0]  # beyond 60 in all, the second beyond 20 of its own
+
+
+def test_what_a_client_that_left_had_not_taken_is_free_again() -> None:
+    async def leave(jobs: Jobs) -> tuple[int, int]:
+        async with jobs.run("1", MUCH, joined=False) as events:
+            for _ in range(2):
+                await anext(events)
+            while not jobs.shelf.held_bytes:
+                await asyncio.sleep(0.01)
+            held_bytes = jobs.shelf.held_bytes
+        return held_bytes, jobs.shelf.held_bytes
+
+    with door(max_text_chars=10_000) as it:
+        held_bytes, left_bytes = asyncio.run_coroutine_threadsafe(leave(it.server.jobs), it.loop).result(HANG_S)
+    assert held_bytes > 0
+    assert left_bytes == 0
+
+
+# --- how long a client is waited for ----------------------------------------------------------------------------
+
+
+def taken_s(pause_s: float, sound_s: float, pieces: int, limits_s: tuple[float, float]) -> float:
+    """How long a client that pauses so long over each piece was served; all of it takes `pieces * pause_s`."""
+
+    async def send(_: object) -> None:
+        await asyncio.sleep(pause_s)
+
+    async def main() -> float:
+        reader, began_s = Reader(send, *limits_s), time.monotonic()
+        with suppress(ClientGone):
+            for _ in range(pieces):
+                await reader.take(b"x", more=True, sound_s=sound_s)
+        return time.monotonic() - began_s
+
+    return asyncio.run(main())
+
+
+def test_who_takes_nothing_is_given_up() -> None:
+    assert 0.05 <= taken_s(5.0, 60.0, 2, (0.05, 10.0)) < 1
+
+
+def test_who_takes_a_little_at_a_time_is_given_up_when_far_behind_a_listener() -> None:
+    assert 0.2 <= taken_s(0.03, 0.003, 1000, (10.0, 0.2)) < 2
+
+
+def test_who_listens_is_not_given_up() -> None:
+    assert taken_s(0.02, 0.02, 20, (10.0, 0.2)) >= 0.4
+
+
+def test_a_reply_that_is_not_read_does_not_lie_in_the_servers_memory() -> None:
+    """It counts as being served until it is read: else the bound on requests would bound nothing."""
+    with door(max_text_chars=10_000, max_output_bytes=30_000_000) as it:
+        with streamed(it, MUCH, accept="application/json"):
+            until(lambda: it.outcomes().get("COMPLETED") == 1)
+            time.sleep(0.1)
+            assert it.server.jobs.admitted == 1
+        until(it.at_rest)
 
 
 # --- leaving ----------------------------------------------------------------------------------------------------
@@ -148,10 +240,8 @@ def test_who_leaves_while_waiting_is_forgotten() -> None:
 
 def test_a_slow_reader_gives_its_turn_back_once_its_speech_is_made() -> None:
     """At one job at a time the next is served while the first client has hardly read."""
-    asked = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any socket takes in
     with door(max_concurrency=1, max_text_chars=10_000) as it, ExitStack() as leaving:
-        it.server.jobs.buffer_bytes = 50_000_000
-        client = leaving.enter_context(streamed(it, asked, 100_000))
+        client = leaving.enter_context(streamed(it, MUCH, 100_000))
         answer = it.post("/tts", {"text": "Me, too."})
         assert answer.status_code == 200
         until(lambda: it.server.jobs.admitted == 1)  # the first, which is still being read
@@ -165,7 +255,7 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
     engine = FakeEngine()
     asked = {"text": LONG * 6, "chunk_size": 25, "output_format": "wav", "sample_rate": 48_000}
     with door(engine, max_text_chars=100_000) as it:
-        it.server.jobs.buffer_bytes = 100_000
+        it.server.jobs.shelf = Shelf(100_000, 0)
         with streamed(it, asked):
             before = -1
             while before != engine.asked:
@@ -175,6 +265,18 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
             assert ahead_s < 100
         until(lambda: "CANCELLED" in it.outcomes())
         until(it.at_rest)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a limit")
+def test_the_kernel_ends_a_connection_that_nobody_reads() -> None:
+    with bound("127.0.0.1", 0, unread_within_ms=300) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        connection.settimeout(HANG_S)
+        with connection, pytest.raises(OSError, match="timed out") as ended:
+            connection.sendall(b"x" * 50_000_000)
+        assert ended.value.errno == errno.ETIMEDOUT
 
 
 # --- crowds -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -298,6 +299,17 @@ def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
         with connect(address, additional_headers={"Authorization": "Bearer sk-one"}, close_timeout=1) as socket:
             socket.send(json.dumps(START))
             assert json.loads(socket.recv(HANG_S))["type"] == "ready"
+
+
+def test_a_refusal_is_no_fault_and_what_stood_in_the_address_is_not_written_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with door(api_keys=("sk-one",)) as it, pytest.raises(InvalidStatus):
+        connect(f"ws://127.0.0.1:{it.port}/ws/tts?key=platypus")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "platypus" not in caplog.text
+    assert '"status": 401' in caplog.text
 
 
 def test_too_many_are_refused_before_they_begin() -> None:
