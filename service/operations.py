@@ -72,6 +72,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     request = parse(raw, _offer(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
     recording = recording_of(request.reference, request.reference_url, worker.settings)
+    clock.require_wanted()  # to fetch one takes a while, and so does making a voice ready
     conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:

@@ -24,13 +24,14 @@ from tts.engine import Conditioning, Engine, Misspoken, SamplingParams, SpeechCh
 from tts.graphemes import spoken_chars
 from tts.script import Script
 from tts.text import segment
+from validation.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
 SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' lines share no seed
 RETRY_STEP, PART_STEP = 0x7F4A7C15, 0xF39CC060  # more digits of it: nor do attempts, nor parts of a line
 EDGE_S, TRIMMED_EDGE_S = (0.05, 0.15), 0.01  # quiet kept before and after a line; at the clip's ends if trimmed
-AHEAD = 4  # steps of the next line's preparation between two chunks of this one
+AHEAD = 4  # steps that the engine goes with the next line each time a chunk of this one has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class Rendition:
     def __init__(self, chunks: Iterator[SpeechChunk]) -> None:
         self._chunks = chunks
         self._ready: deque[SpeechChunk] = deque()
-        self._fault: Misspoken | None = None
+        self._fault: Misspoken | WorkerError | None = None
 
     def prepare(self, steps: int) -> None:
-        """Have the engine think, but not speak yet."""
+        """Have the engine think, but not speak yet. What goes wrong is raised when it is this line's turn."""
         for _ in range(steps):
             if self._fault or (self._ready and len(self._ready[-1].samples)):
                 return
@@ -69,7 +70,7 @@ class Rendition:
                 self._ready.append(next(self._chunks))
             except StopIteration:
                 return
-            except Misspoken as fault:
+            except (Misspoken, WorkerError) as fault:
                 self._fault = fault
 
     def chunks(self) -> Iterator[SpeechChunk]:
@@ -143,7 +144,7 @@ class Speech:
         """A line; where the token limit cut it, its parts."""
         text, params = self.script.lines[index].text, self._params(index)
         try:
-            yield from self._segment(index, text, params, self._begun(index))
+            yield from self._segment(index, text, params, self._prepared())
         except Misspoken as fault:
             log.info("line %d is spoken again: %s", index, fault)
             self.retries += 1
@@ -177,7 +178,7 @@ class Speech:
         self, index: int, text: str, params: SamplingParams, rendition: Rendition | None = None
     ) -> Iterator[Samples]:
         """One text through engine and stages. Raises Misspoken before the first sample, or not at all."""
-        rendition = rendition or Rendition(self.engine.stream(text, self.conditioning, params))
+        rendition = rendition or self._begin(text, params)
         stages = self._stages_of(index)
         try:
             for chunk in rendition.chunks():
@@ -194,13 +195,19 @@ class Speech:
     def _prepare(self, index: int) -> None:
         if index < len(self.script.lines):
             if self._next is None:
-                text = self.script.lines[index].text
-                self._next = Rendition(self.engine.stream(text, self.conditioning, self._params(index)))
+                self._next = self._begin(self.script.lines[index].text, self._params(index))
             self._next.prepare(AHEAD)
 
-    def _begun(self, index: int) -> Rendition | None:
-        begun, self._next = self._next, None
-        return begun
+    def _begin(self, text: str, params: SamplingParams) -> Rendition:
+        """What is prepared is given up for it: an engine has one place for each job, and two jobs that hold one each
+        while they wait for another would wait for ever."""
+        if prepared := self._prepared():
+            prepared.close()
+        return Rendition(self.engine.stream(text, self.conditioning, params))
+
+    def _prepared(self) -> Rendition | None:
+        prepared, self._next = self._next, None
+        return prepared
 
     def _params(self, index: int) -> SamplingParams:
         """Sound that has left can't be taken back, so only the first line of a stream speaks before it has thought."""

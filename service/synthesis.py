@@ -17,7 +17,7 @@ from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
 from audio.pcm import Samples
 from service.events import AudioEvent, EndEvent
 from service.speech import Outline, Speech
-from service.telemetry import JobClock, JobStopped
+from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine, SamplingParams
 from tts.script import Manner, Script, write
 from validation.errors import JobTimeout, OutputTooLarge
@@ -186,8 +186,7 @@ class Synthesis:
 
     def _check(self) -> None:
         """Between an engine's chunks, of which some are only signs of life: is the job still worth its while?"""
-        if self.clock.stopped:
-            raise JobStopped
+        self.clock.require_wanted()
         if self.clock.running_s > self.limits.timeout_s:
             raise JobTimeout(f"the job was given up after {self.limits.timeout_s:g} s")
 

@@ -39,6 +39,11 @@ class JobClock:
         """Have the work end at the next chance. May be called from any thread, and after the end."""
         self.stopped = True
 
+    def require_wanted(self) -> None:
+        """Raises: JobStopped."""
+        if self.stopped:
+            raise JobStopped
+
     def start(self) -> None:
         self.started_at = time.monotonic()
 

@@ -118,9 +118,11 @@ def test_a_job_that_was_walked_away_from_is_cancelled(lines: Any) -> None:
 
 
 def test_a_job_that_was_stopped_is_cancelled_and_says_nothing(lines: Any) -> None:
-    clock = JobClock()
+    """Nor is its voice made ready any more, which takes a while."""
+    clock, engine = JobClock(), FakeEngine()
     clock.stop()
-    assert list(fake_service().run("job-9", {"text": "Hello there."}, joined=True, clock=clock)) == []
+    assert list(fake_service(engine).run("job-9", {"text": "Hello there."}, joined=True, clock=clock)) == []
+    assert engine.conditioned == []
     assert [(line["id"], line["outcome"]) for line in lines()] == [("job-9", "CANCELLED")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +12,9 @@ from fakes import FakeEngine, FakeVoice
 
 from audio.pcm import EMPTY, Samples
 from service.speech import Outline, Speech
-from tts.engine import Misspoken, SamplingParams
+from tts.engine import Conditioning, Misspoken, SamplingParams, SpeechChunk
 from tts.script import Line, Script
+from validation.errors import InternalError
 
 RATE_HZ = 24_000
 VOICE = FakeVoice("default", 300.0)
@@ -189,6 +190,42 @@ def test_what_failed_before_its_turn_is_mended_in_its_turn() -> None:
     assert [segment.text for segment in spoken.segments] == list(LINES)
     assert (spoken.retries, spoken.warnings) == (1, [])
     assert engine.texts == [*LINES, LINES[2]]
+
+
+class OnePlace(FakeEngine):
+    """Thinks ten steps about each segment, for which it has a single place."""
+
+    is_taken = False
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        assert not self.is_taken, "it would wait for ever"
+        self.is_taken = True
+        try:
+            yield from [SpeechChunk(EMPTY, 0, watermarked=False)] * 10
+        finally:
+            self.is_taken = False
+        yield from super().stream(text, voice, params)
+
+
+@pytest.mark.parametrize("reason", ["length", "loop"])
+def test_what_is_said_again_takes_no_second_place(reason: str) -> None:
+    """The line that is prepared meanwhile has the first; jobs that hold one and wait for another stand still."""
+    spoken = speech(*LINES, engine=OnePlace(wrong=failing(None, reason, reason)))
+    clip(spoken)
+    assert spoken.retries > 0
+    assert " ".join(segment.text for segment in spoken.segments) == " ".join(LINES)
+
+
+def test_a_line_whose_preparation_fails_does_not_end_the_line_before() -> None:
+    def broken(text: str, params: SamplingParams) -> None:
+        if text == LINES[2]:
+            raise InternalError("the model gave no speech")
+
+    spoken = speech(*LINES, engine=FakeEngine(wrong=broken))
+    with pytest.raises(InternalError, match="no speech"):
+        clip(spoken)
+    assert spoken.lines_done == 2
+    assert spoken.segments_done == 2
 
 
 def test_preparing_a_line_changes_no_sample_of_it() -> None:

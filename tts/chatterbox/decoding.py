@@ -25,7 +25,8 @@ from validation.errors import InternalError
 PIECE = 8  # tokens between two looks at what was drawn
 GRAPH_REACH = 128  # positions: attention reads the cache up to a multiple of it, each of which is a graph
 PLAIN_REACH = 16
-SHARED_POSITIONS = 1664  # of a shared cache: a segment's text, its conditioning and 1,000 tokens of speech
+PREFIX_POSITIONS = 640  # of a shared cache, for a segment's text and its conditioning; some 300 are usual
+SLOT_WITHIN_S = 120.0  # there is one for each job, so nobody waits long
 BROKEN = -1  # stands for a token whose logits were not finite
 
 
@@ -73,8 +74,8 @@ class SlotState:
         token = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, step))
         self.token.copy_(token)
         self.seen.scatter_(1, token[:, None], True)
-        told = torch.where(logits.isfinite().all(-1).all(0), token, BROKEN)
-        self.tokens.scatter_(1, step, told[:, None])
+        drawn = torch.where(logits.isfinite().all(-1).all(0), token, BROKEN)
+        self.tokens.scatter_(1, step, drawn[:, None])
 
 
 class Batch:
@@ -89,7 +90,7 @@ class Batch:
         self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
         self._cache = t3.new_cache(rows_per_slot * slots, positions)  # conditional rows first
         self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device)
-        self._told = self._state.tokens
+        self._host_tokens = self._state.tokens
         self._runs: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
         self._prefixes = [0] * slots  # positions
         self._times: list[list[int]] = [[] for _ in range(slots)]  # when each token of a request is there
@@ -98,7 +99,7 @@ class Batch:
         self._lock = threading.Lock()
         self._stream = cast(Any, torch.cuda.Stream)(t3.device) if t3.device.type == "cuda" else None
         if self._stream:
-            self._told = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
+            self._host_tokens = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
 
     def warm_up(self) -> None:
         """Capture the steps of every reach, so that no request has to."""
@@ -131,7 +132,7 @@ class Batch:
     def queue(self, slot: int, count: int) -> None:
         """Have all slots advance until this one has `count` tokens; on a GPU, without waiting for them."""
         times = self._times[slot]
-        with self._lock, self._on_stream():
+        with self._lock, self._on_stream(waits=False):
             while len(times) < count:
                 for _ in range(min(PIECE, count - len(times))):
                     self._advance()
@@ -144,12 +145,17 @@ class Batch:
             if reached >= clock:
                 event.synchronize()
                 break
-        read: list[int] = self._told[slot, first:last].tolist()
+        read: list[int] = self._host_tokens[slot, first:last].tolist()
         return read
 
     def release(self, slot: int) -> None:
         with self._lock:
             self._prefixes[slot], self._times[slot] = 0, []
+
+    def leave(self) -> None:
+        """Before the batch is dropped: its memory goes to its caller's next tensors, which then wait for its steps."""
+        if self._stream:
+            torch.cuda.current_stream().wait_stream(self._stream)
 
     @property
     def runs_ahead(self) -> bool:
@@ -183,15 +189,17 @@ class Batch:
     def _mark(self) -> None:
         """Let the host know, once it is so, that what was queued is done."""
         if self._stream:
-            self._told.copy_(self._state.tokens, non_blocking=True)
+            self._host_tokens.copy_(self._state.tokens, non_blocking=True)
             event = self._stream.record_event()
             self._marks.append((self._clock, event))
 
-    def _on_stream(self) -> AbstractContextManager[object]:
-        """T3 has a stream of its own, so that it goes on while S3Gen renders; it waits for its caller's first."""
+    def _on_stream(self, waits: bool = True) -> AbstractContextManager[object]:
+        """T3 has a stream of its own, so that it goes on while S3Gen renders. waits: for what its caller queued, which
+        on a GPU are all requests' renderings: only what was made there, such as a prefix, is worth it."""
         if not self._stream:
             return nullcontext()
-        self._stream.wait_stream(torch.cuda.current_stream())
+        if waits:
+            self._stream.wait_stream(torch.cuda.current_stream())
         return torch.cuda.stream(self._stream)
 
 
@@ -250,8 +258,9 @@ class Decoder:
         self._slots = slots if share else 1
         self._shared: Batch | None = None
         self.graphs = graphs or GraphPool(t3.device)
+        self._positions = -(-(PREFIX_POSITIONS + max_tokens + 1) // GRAPH_REACH) * GRAPH_REACH
         if share:
-            self._shared = Batch(t3, slots, 2, SHARED_POSITIONS, max_tokens, self.graphs, GRAPH_REACH)
+            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, GRAPH_REACH)
             self._shared.warm_up()
         self._free = list(range(slots))
         self._freed = threading.Condition()
@@ -263,6 +272,7 @@ class Decoder:
         """A slot for as long as the context lasts.
 
         Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64.
+        Raises: InternalError, where none becomes free: a request that holds one waits for another.
         """
         guided = knobs.cfg_weight > 0.0
         shared = self._shared
@@ -271,14 +281,18 @@ class Decoder:
         )
         embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
         positions = embeds.shape[1] + self._max_tokens + 1  # one for what is drawn after the last token
-        if shared is None or positions > SHARED_POSITIONS:
+        if shared is None or positions > self._positions:
             plain = GraphPool(self._t3.device, enabled=False)
             alone = Batch(self._t3, 1, len(embeds), positions, self._max_tokens, plain, PLAIN_REACH)
-            alone.admit(0, embeds, knobs, uniforms)
-            yield Generation(alone, 0, self._max_tokens)
+            try:
+                alone.admit(0, embeds, knobs, uniforms)
+                yield Generation(alone, 0, self._max_tokens)
+            finally:
+                alone.leave()
             return
         with self._freed:
-            self._freed.wait_for(lambda: self._free)
+            if not self._freed.wait_for(lambda: self._free, SLOT_WITHIN_S):
+                raise InternalError(f"no slot of the token model became free within {SLOT_WITHIN_S:g} s")
             slot = self._free.pop()
         try:
             shared.admit(slot, embeds, knobs, uniforms)

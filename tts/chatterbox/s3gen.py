@@ -214,7 +214,8 @@ class Bucket:
         """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the condition's beginning, the rest is zero."""
         frames = noise.shape[1]
         self._ids[:, : tokens.shape[1]] = tokens
-        self._counts[0], self._counts[1] = tokens.shape[1], frames
+        for count, number in zip(self._counts, (tokens.shape[1], frames), strict=True):
+            count.fill_(number)  # assigned, it would be copied from the host, which waits for that
         self._speaker.copy_(speaker)
         self._cond.zero_()[:, : known.shape[1]] = known
         self._noise[:, :frames] = noise

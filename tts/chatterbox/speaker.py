@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.s3gen import BUCKETS, Flow
 from tts.chatterbox.t3 import T3
-from tts.chatterbox.utterance import FIRST_CHUNK_TOKENS, Utterance
+from tts.chatterbox.utterance import FIRST_CHUNK_TOKENS, Thought, Utterance
 from tts.chatterbox.watermark import Watermarker
 from tts.engine import Conditioning, SamplingParams, SpeechChunk
 from validation.errors import InternalError, OutOfMemory
@@ -57,6 +58,9 @@ class Speaker:
         started = time.monotonic()
         # The same request is the same audio: no algorithm that adds in another order each time.
         torch.backends.cudnn.deterministic = True
+        # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
+        # for each thread anew, and another length may be added up in another order.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         with torch_faults():
             speaker = cls._load(weights.find_weights(model_path), choose_device(options.device), options)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
@@ -109,11 +113,10 @@ class Speaker:
     def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:
         if reference is None:
             return self.built_in
-        try:
+        with suppress(OutOfMemory):
             return self._hear(voice, reference)
-        except OutOfMemory:
-            self._make_room()
-            return self._hear(voice, reference)
+        self._make_room()
+        return self._hear(voice, reference)
 
     def _hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
         with torch_faults():
@@ -124,37 +127,51 @@ class Speaker:
 
         Out of memory, it frees what it can and goes on where it was: the same arguments give the same samples.
         """
-        given = 0
+        utterance = self._utterance(text, voice, params)
+        samples = tokens = 0  # given
         try:
-            for chunk in self._stream(text, voice, params):
+            for chunk in _spoken(utterance, params):
                 yield chunk
-                given += len(chunk.samples)
+                samples += len(chunk.samples)
+                tokens += chunk.speech_tokens or 0
             return
         except OutOfMemory:
-            self._make_room()
-        yield from without_first(self._stream(text, voice, params), given)
+            # What was thought is kept: the next segment may have the place where it could be thought again.
+            thought = utterance.thought
+        del utterance  # and all that it holds; so does the error, which is gone here
+        self._make_room()
+        again = self._utterance(text, voice, params, thought)
+        yield from without_first(_spoken(again, params), samples, tokens)
 
     def _make_room(self) -> None:
         log.warning("out of memory: caches are freed, and it is tried once more")
         self.flow.forget()
         free_memory()
 
-    def _stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+    def _utterance(
+        self, text: str, voice: Conditioning, params: SamplingParams, thought: Thought | None = None
+    ) -> Utterance:
         if not isinstance(voice, ChatterboxVoice):
             raise InternalError("a voice of another engine was handed to Chatterbox")
         with torch_faults():
-            utterance = Utterance(self, text, voice, params)
-        chunks = utterance.whole() if params.decode_mode == "full" else utterance.pieces()
-        while True:
-            with torch_faults(), torch.inference_mode():
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+            return Utterance(self, text, voice, params, thought)
 
 
-def without_first(chunks: Iterator[SpeechChunk], samples: int) -> Iterator[SpeechChunk]:
-    """The chunks but for so many samples, whose tokens were counted before."""
+def _spoken(utterance: Utterance, params: SamplingParams) -> Iterator[SpeechChunk]:
+    """Raises: OutOfMemory, GpuFault, Misspoken, InternalError."""
+    chunks = utterance.whole() if params.decode_mode == "full" else utterance.pieces()
+    while True:
+        with torch_faults(), torch.inference_mode():
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
+def without_first(chunks: Iterator[SpeechChunk], samples: int, tokens: int) -> Iterator[SpeechChunk]:
+    """The chunks but for so many samples, and so many tokens that were counted before."""
     for chunk in chunks:
-        skipped, samples = min(samples, len(chunk.samples)), max(0, samples - len(chunk.samples))
-        yield replace(chunk, samples=chunk.samples[skipped:], speech_tokens=0) if skipped or samples else chunk
+        drawn = chunk.speech_tokens or 0
+        dropped, counted = min(samples, len(chunk.samples)), min(tokens, drawn)
+        samples, tokens = samples - dropped, tokens - counted
+        yield replace(chunk, samples=chunk.samples[dropped:], speech_tokens=drawn - counted)

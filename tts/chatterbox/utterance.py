@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +38,28 @@ NO_SPEECH = "the model gave no speech for this text; try another seed"
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # one request's seed, a stream of numbers for each network
 
 
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """All speech tokens of a segment: how many were drawn, those that are sound, and whether the model stopped by
+    itself, not at the token limit."""
+
+    drawn: int
+    codes: list[int]
+    stopped: bool
+
+
 class Utterance:
     """One segment being spoken."""
 
-    def __init__(self, speaker: Speaker, text: str, voice: ChatterboxVoice, params: SamplingParams) -> None:
+    def __init__(
+        self,
+        speaker: Speaker,
+        text: str,
+        voice: ChatterboxVoice,
+        params: SamplingParams,
+        thought: Thought | None = None,
+    ) -> None:
+        """thought: of the same segment, if there is one already; then it needs no tokens any more."""
         self._speaker, self._text, self._params, self._voice = speaker, text, params, voice
         self._text_tokens = text_tokens(speaker.tokenizer, text)[: speaker.t3.max_text_tokens].to(speaker.device)
         self._noise = NoiseTape(params.seed ^ FLOW_SEED, MEL_BANDS)
@@ -51,7 +69,8 @@ class Utterance:
         self._drawn = 0  # tokens drawn, whatever they were
         self._codes: list[int] = []  # of those, the ones that are sound
         self._stopped = False  # by the model, not by the token limit
-        self._told = 0  # of those, counted in a chunk that was given out
+        self._reported = 0  # of the tokens drawn, those counted in a chunk that was given out
+        self.thought = thought
 
     def whole(self) -> Iterator[SpeechChunk]:
         """All tokens, then one decode with full attention: what upstream does."""
@@ -90,11 +109,15 @@ class Utterance:
 
     def _think(self) -> Iterator[SpeechChunk]:
         """All tokens, with signs of life. Raises: Misspoken if they are to be checked and can't be the text."""
+        if thought := self.thought:
+            self._drawn, self._codes, self._stopped = thought.drawn, thought.codes, thought.stopped
+            return
         with self._generate() as generation:
             while not generation.finished:
                 self._draw(generation, PIECE, ahead=PIECE)
                 yield self._sign_of_life()
             self._stopped = generation.stopped
+        self.thought = Thought(self._drawn, self._codes, self._stopped)
         if self._params.checked and (fault := judge(self._codes, self._text, self._stopped)):
             raise fault
 
@@ -134,9 +157,9 @@ class Utterance:
         return speaker.decoder.generate(prefix, self._text_tokens, knobs, self._params.seed)
 
     def _chunk(self, samples: Samples) -> SpeechChunk:
-        told, self._told = self._told, self._drawn
+        reported, self._reported = self._reported, self._drawn
         marked = self._speaker.watermarker is not None and can_carry(samples)
-        return SpeechChunk(samples, self._drawn - told, marked)
+        return SpeechChunk(samples, self._drawn - reported, marked)
 
     def _last_chunk(self, samples: Samples) -> SpeechChunk:
         finish: FinishReason = "stop" if self._stopped else "length"

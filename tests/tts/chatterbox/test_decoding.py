@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from tts.chatterbox import weights
+from tts.chatterbox import decoding, weights
 from tts.chatterbox.cuda_graph import GraphPool
 from tts.chatterbox.decoding import GRAPH_REACH, Batch, Decoder, Generation
 from tts.chatterbox.sampling import TokenSampling
@@ -152,6 +152,27 @@ def test_the_token_limit_holds(speaker):
         assert len(generation.take(100)) == 7
         assert generation.finished
         assert generation.take(5) == []
+
+
+@pytest.mark.parametrize("max_tokens", [10, 1000, 2000])
+def test_a_request_has_a_slot_whatever_its_token_limit(speaker, max_tokens):
+    """With a batch of its own its steps would be captured by nobody, and slow."""
+    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, "word " * 60)
+    decoder = Decoder(speaker.t3, max_tokens, slots=1, share=True)
+    with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], 0):
+        assert decoder._free == []
+
+
+def test_who_finds_no_slot_is_told_in_the_end(speaker, monkeypatch):
+    monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.05)
+    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
+    decoder = Decoder(speaker.t3, LIMIT, slots=1, share=True)
+    with (
+        torch.inference_mode(),
+        decoder.generate(prefix, text, KNOBS[0], 0),
+        pytest.raises(InternalError, match="no slot"),
+    ):
+        decoder.generate(prefix, text, KNOBS[0], 1).__enter__()
 
 
 def test_two_generations_advanced_in_turn_are_each_as_if_alone(speaker):

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from audio.pcm import EMPTY
 from audio.reference import Reference
+from tts.chatterbox import decoding
+from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.faults import torch_faults
 from tts.engine import SamplingParams
 from validation.errors import GpuFault, OutOfMemory
@@ -57,9 +60,30 @@ def test_memory_that_runs_out_once_is_not_heard(speaker, mode, turn, caplog):
     assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
     if flow.called > 1:  # `full` has one turn only
         assert (flow.forgot, "tried once more" in caplog.text) == (1, True)
+    assert sum(chunk.speech_tokens for chunk in chunks) == sum(chunk.speech_tokens for chunk in plain)
     *_, last = chunks
     assert last.finish_reason == "stop"
     assert len(chunks[-1].samples) > 0
+
+
+@pytest.mark.parametrize(("mode", "method"), [("window", "solve"), ("block", "extend")])
+def test_a_second_try_needs_no_place_that_the_next_segment_has(speaker, mode, method, monkeypatch):
+    """Jobs that hold a slot and wait for another would wait for ever."""
+    monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.5)
+    params = replace(PARAMS, decode_mode=mode, checked=True)
+    plain = np.concatenate([chunk.samples for chunk in speaker.stream(TEXT, speaker.built_in, params)])
+    flow, one_slot = Failing(speaker.flow, method, {4}), Decoder(speaker.t3, 120, 1, share=True)
+    failing = replace(speaker, flow=flow, decoder=one_slot)
+    chunks, heard = failing.stream(TEXT, speaker.built_in, params), [EMPTY]
+    while not len(heard[-1]):
+        heard.append(next(chunks).samples)
+    assert flow.called < 4
+    following = failing.stream("Next.", speaker.built_in, params)
+    next(following)
+    assert not one_slot._free
+    heard += [chunk.samples for chunk in chunks]
+    assert flow.forgot == 1
+    assert np.array_equal(np.concatenate(heard), plain)
 
 
 def test_memory_that_runs_out_twice_is_told(speaker):
