@@ -71,6 +71,18 @@ def test_it_plays_and_draws_before_the_end(serve: Serve, visit: Visit, gate: Gat
     assert drawn_s(page) > 3
 
 
+def test_the_output_latency_is_not_asked_for(serve: Serve, visit: Visit) -> None:
+    """Firefox can hang for good when it is, while its sound starts."""
+    page = visit(serve())
+    page.evaluate(
+        """() => Object.defineProperty(AudioContext.prototype, "outputLatency",
+             { get() { throw new Error("asked for the output latency"); } })"""
+    )
+    speak(page, "Heard without it.")
+    until(page, AUDIBLE)
+    until(page, SILENT)
+
+
 def test_sound_that_comes_too_slowly_pauses_once_and_goes_on(serve: Serve, visit: Visit, gate: Gate) -> None:
     page = visit(serve(FakeEngine(before_chunk=gate)))
     speak(page, "This one runs dry in the middle of what it was about to say.")

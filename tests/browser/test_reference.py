@@ -71,6 +71,24 @@ def test_the_microphone_lends_one_too(serve: Serve, visit: Visit) -> None:
     assert page.text_content("#takes .facts").replace("\u00a0", " ").startswith("1 · clone of recording.webm")
 
 
+@pytest.mark.parametrize(
+    ("mime_type", "name"),
+    [("audio/ogg; codecs=opus", "recording.ogg"), ("audio/mp4", "recording.m4a"), ("", "recording.webm")],
+)
+def test_a_recording_is_named_as_what_it_is(serve: Serve, visit: Visit, mime_type: str, name: str) -> None:
+    """An older Firefox records to Ogg, Safari to MP4."""
+    page = visit(serve(), permissions=["microphone"])
+    page.check("[value=clone]")
+    told = "(type) => Object.defineProperty(MediaRecorder.prototype, 'mimeType', { get: () => type })"
+    page.evaluate(told, mime_type)
+    page.click("#record")
+    page.wait_for_selector("#recording:not([hidden])")
+    page.wait_for_timeout(1200)
+    page.click("#record")
+    page.wait_for_selector("#chosen:not([hidden])")
+    assert page.text_content("#chosen-name") == name
+
+
 def test_a_recording_that_is_missing_too_large_or_refused_is_told(serve: Serve, visit: Visit) -> None:
     page = visit(serve(max_reference_bytes=50_000))
     page.check("[value=clone]")

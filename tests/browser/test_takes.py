@@ -38,6 +38,24 @@ def test_a_download_decodes_to_what_was_heard(
         assert len(samples) / rate_hz == pytest.approx(len(heard) / 24000, abs=0.15)
 
 
+def test_a_download_is_plain_bytes(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    """Of a type that it knows Firefox changes the name's ending: take-1.opus was saved as take-1.ogx."""
+    page = visit(serve())
+    speak_to_the_end(page, "Keep my name.")
+    page.select_option("#output_format", "opus")
+    page.evaluate(
+        """() => {
+          window.types = [];
+          const made = URL.createObjectURL;
+          URL.createObjectURL = (file) => { window.types.push(file.type); return made.call(URL, file); };
+        }"""
+    )
+
+    saved(page, tmp_path)
+
+    assert page.evaluate("window.types") == ["application/octet-stream"]
+
+
 def test_takes_are_kept_compared_and_used_again(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     door = serve()
     page = visit(door)

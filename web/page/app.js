@@ -183,9 +183,13 @@ function spokenAgain(take, format) {
   return withKey(() => worker.file({ ...take.fields, ...same, output_format: format }, take.reference));
 }
 
-/** @param {Blob} file @param {string} name */
+/**
+ * As plain bytes: of a type that it knows Firefox may change the name's ending (.opus to .ogx).
+ * @param {Blob} file @param {string} name
+ */
 function give(file, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: name });
+  const bytes = new Blob([file], { type: "application/octet-stream" });
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(bytes), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may read it a while after the click
 }

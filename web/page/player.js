@@ -35,10 +35,13 @@ export class Player extends EventTarget {
     return this.#clip;
   }
 
-  /** Where the listener is, in seconds of the clip. */
+  /**
+   * Where the clip is, in seconds; headphones may be some tenths behind. `outputLatency` would tell by how much, but
+   * Firefox can hang for good when it is asked while the sound starts.
+   */
   get positionS() {
     if (!this.#clip || !this.#context || this.#state !== "playing") return this.#next / (this.#clip?.rateHz ?? 1);
-    const now = this.#context.currentTime - (this.#context.outputLatency || 0);
+    const now = this.#context.currentTime;
     const span = this.#spans.findLast((one) => one.at <= now) ?? this.#spans[0];
     if (!span) return this.#next / this.#clip.rateHz;
     const heard = Math.min(Math.max(0, now - span.at), span.samples / this.#clip.rateHz);

@@ -7,6 +7,8 @@ import { byId, input } from "./elements.js";
 
 const LONGEST_S = 30;
 const SHORTEST_S = 1;
+/** What browsers record to: most WebM, an older Firefox Ogg, Safari MP4. @type {Record<string, string>} */
+const ENDINGS = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" };
 
 export class Reference {
   /** @type {File | null} */ file = null;
@@ -92,11 +94,11 @@ export class Reference {
       this.#showRecording(false);
       if (durationS < SHORTEST_S) return this.complain("was too short; the worker needs a second of sound");
       const type = recorder.mimeType.split(";")[0];
-      this.#take(new File(pieces, `recording.${type === "audio/mp4" ? "m4a" : "webm"}`, { type }), durationS);
+      this.#take(new File(pieces, `recording.${ENDINGS[type] ?? "webm"}`, { type }), durationS);
     };
     this.#recorder = recorder;
     this.#showRecording(true);
-    recorder.start(250);
+    recorder.start(); // in one piece: joined ones of WebKit break off in the middle
   }
 
   /** @param {boolean} on */
