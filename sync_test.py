@@ -28,12 +28,16 @@ Json = dict[str, Any]
 TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a person."
 RUNSYNC_WAIT_MS = 5_000  # then the answer is IN_QUEUE or IN_PROGRESS, and there is progress to show
 STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
+AAC_FRAME_SAMPLES = 1024
+AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_SILENT_BYTES = 20  # a frame of silence has less, header and all
 FLAC_LENGTH_AT = 18  # the byte that the number of samples ends 8 bytes after
 SILENCE_PEAK = 0.001  # -60 dBFS
 CONTAINERS = {
     "wav": ("WAV", "PCM_16"),
     "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
+    "aac": ("ADTS", "AAC"),
     "flac": ("FLAC", "PCM_16"),
     "pcm_s16le": ("RAW", "PCM_16"),
     "mulaw": ("WAV", "ULAW"),
@@ -43,6 +47,7 @@ SUFFIXES = {"pcm_s16le": "pcm", "mulaw": "wav", "alaw": "wav"}  # of the others 
 TOLERANCE_S = dict.fromkeys(CONTAINERS, (-0.001, 0.001)) | {
     "opus": (-0.05, 0.05),
     "mp3": (-0.05, 0.05),
+    "aac": (0.0, 0.256),  # its delay, and what fills up the last frame: two frames at 8 kHz
 }  # decoded minus claimed
 STREAMED_TOLERANCE_S = TOLERANCE_S | {"mp3": (-0.001, 0.131)}  # its header can't carry the padding's length
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -268,6 +273,42 @@ def speech_faults(spoken: Spoken) -> list[str]:
     return faults if spoken.audio_bytes else [*faults, "there is no audio"]
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a file says of itself."""
+
+    container: tuple[str, str]
+    samples: int
+    rate_hz: int
+    channels: int
+    silent: bool
+
+
+def by_libsndfile(path: Path, raw: Json) -> Saved:
+    """Decoded. Raises: LibsndfileError, ValueError, TypeError."""
+    with soundfile.SoundFile(path, **raw) as info:
+        sound = info.read(dtype="float32")
+        silent = abs(sound).max(initial=0) <= SILENCE_PEAK
+        return Saved((info.format, info.subtype), len(sound), info.samplerate, info.channels, silent)
+
+
+def adts(path: Path) -> Saved:
+    """AAC, which libsndfile can't read, by the headers of its frames (ISO 14496-3, 1.A.3.2). Raises: ValueError."""
+    data, at, frames = path.read_bytes(), 0, []
+    while at < len(data):
+        header = data[at : at + 7]
+        length = int.from_bytes(header[3:6], "big") >> 5 & 0x1FFF
+        if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or not 7 <= length <= len(data) - at:
+            raise ValueError(f"there is no whole ADTS frame at byte {at}")
+        frames.append((AAC_RATES_HZ[header[2] >> 2 & 15], (header[2] & 1) << 2 | header[3] >> 6, length))
+        at += length
+    if not frames:
+        raise ValueError("it is empty")
+    rate_hz, channels, _ = frames[0]
+    silent = max(length for *_, length in frames) < AAC_SILENT_BYTES
+    return Saved(CONTAINERS["aac"], AAC_FRAME_SAMPLES * len(frames), rate_hz, channels, silent)
+
+
 def file_faults(spoken: Spoken) -> list[str]:
     """The file, decoded, against what the reply claims and the request asked for."""
     reply, asked = spoken.reply, spoken.asked_format
@@ -275,20 +316,19 @@ def file_faults(spoken: Spoken) -> list[str]:
     if asked == "pcm_s16le":  # has no header to tell
         raw = {"format": "RAW", "subtype": "PCM_16", "samplerate": reply.get("sample_rate", 0), "channels": 1}
     try:
-        with soundfile.SoundFile(spoken.path, **raw) as info:
-            samples, rate_hz = info.read(dtype="float32"), info.samplerate
-    except (soundfile.LibsndfileError, ValueError, TypeError) as exc:
+        saved = adts(spoken.path) if asked == "aac" else by_libsndfile(spoken.path, raw)
+    except (soundfile.LibsndfileError, ValueError, TypeError, IndexError) as exc:
         return [f"{spoken.path} does not decode: {getattr(exc, 'error_string', exc)}"]
-    over_s = len(samples) / rate_hz - (reply.get("duration") or math.nan)
+    over_s = saved.samples / saved.rate_hz - (reply.get("duration") or math.nan)
     low_s, high_s = (STREAMED_TOLERANCE_S if reply.get("type") == "end" else TOLERANCE_S)[asked]
     claims = (
         (reply.get("format") == asked, f"asked for {asked}, the reply says {reply.get('format')}"),
-        ((info.format, info.subtype) == CONTAINERS[asked], f"the file is {info.format} {info.subtype}"),
+        (saved.container == CONTAINERS[asked], f"the file is {' '.join(saved.container)}"),
         (spoken.audio_bytes == reply.get("bytes"), f"{spoken.audio_bytes} bytes, not {reply.get('bytes')}"),
-        (rate_hz == reply.get("sample_rate"), f"{rate_hz} Hz, not {reply.get('sample_rate')}"),
-        (info.channels == 1, f"{info.channels} channels"),
+        (saved.rate_hz == reply.get("sample_rate"), f"{saved.rate_hz} Hz, not {reply.get('sample_rate')}"),
+        (saved.channels == 1, f"{saved.channels} channels"),
         (low_s <= over_s <= high_s, f"{over_s:+.3f} s off the duration in the reply"),
-        (abs(samples).max(initial=0) > SILENCE_PEAK, "it is silent"),
+        (not saved.silent, "it is silent"),
     )
     return [fault for holds, fault in claims if not holds]
 

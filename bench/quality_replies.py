@@ -14,12 +14,13 @@ import av
 import numpy as np
 import soundfile
 
+from audio.libav_encode import AAC_DELAY_SAMPLES
 from audio.pcm import EMPTY, INT16_SCALE, Samples
 from audio.reference import Reference
 from service.app import ENGINES, Service
 from service.events import AudioEvent, EndEvent, ErrorEvent
-from service.operations import Worker
 from service.telemetry import JobClock, Telemetry
+from service.worker import Worker
 from settings import Settings
 from tts.engine import Conditioning, Engine, EngineSpec, SamplingParams, SpeechChunk
 from tts.voices import VoiceStore
@@ -124,7 +125,8 @@ class Studio:
 def decoded(file: bytes, audio_format: str, told_hz: int) -> tuple[Samples, int]:
     """Samples and rate: headerless PCM as told, Opus by libsndfile, the others by FFmpeg's libraries.
 
-    FFmpeg always makes 48 kHz of Opus; libsndfile stumbles over a FLAC that tells no length.
+    FFmpeg always makes 48 kHz of Opus; libsndfile stumbles over a FLAC that tells no length. AAC's delay, which its
+    file can't tell, is left out.
     """
     if audio_format == "pcm_s16le":
         return _to_float(np.frombuffer(file, "<i2")), told_hz
@@ -133,7 +135,8 @@ def decoded(file: bytes, audio_format: str, told_hz: int) -> tuple[Samples, int]
         return _mono(samples.T), rate_hz
     with av.open(io.BytesIO(file), "r") as container:
         frames = list(container.decode(audio=0))
-    return np.concatenate([EMPTY, *(_mono(frame.to_ndarray()) for frame in frames)]), frames[0].sample_rate
+    samples = np.concatenate([EMPTY, *(_mono(frame.to_ndarray()) for frame in frames)])
+    return samples[AAC_DELAY_SAMPLES if audio_format == "aac" else 0 :], frames[0].sample_rate
 
 
 def _mono(samples: np.ndarray[Any, Any]) -> Samples:

@@ -31,6 +31,7 @@ EXTENSIONS = {
     "audio/wav": "wav",
     "audio/ogg": "opus",
     "audio/mpeg": "mp3",
+    "audio/aac": "aac",
     "audio/flac": "flac",
     "audio/pcm": "pcm",
 }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -24,8 +25,8 @@ from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from service.app import Service
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
-from service.operations import Worker
 from service.telemetry import JobClock, Telemetry
+from service.worker import Worker
 from settings import Settings
 from tts.engine import (
     Conditioning,
@@ -54,6 +55,7 @@ PARAMS = SamplingParams(
     decode_mode="full",
 )
 TOO_LONG = Misspoken("length", "it reached the token limit and may be cut", 40.0)
+ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
 
 
@@ -89,7 +91,6 @@ class FakeEngine:
         finish_reason: FinishReason = "stop",
         watermarked: bool = True,
         unused_fields: tuple[str, ...] = (),
-        tags: tuple[str, ...] = (),
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
         self._wrong, self._tokens_per_char = wrong, tokens_per_char
@@ -109,7 +110,6 @@ class FakeEngine:
             decode_modes=decode_modes,
             can_clone=can_clone,
             unused_fields=unused_fields,
-            tags=tags,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -202,8 +202,13 @@ def as_base64(data: bytes) -> str:
 
 
 def decoded(data: bytes, raw_hz: int | None = None) -> tuple[Samples, int]:
-    """The samples of a mono file and their rate, as libsndfile reads them; with `raw_hz` what has no known head is PCM
-    at that rate."""
+    """The samples of a mono file and their rate, as libsndfile reads them, or PyAV where it is AAC; with `raw_hz` what
+    has no known head is PCM at that rate."""
+    if data[:2] == ADTS_START:
+        with av.open(io.BytesIO(data), "r", format="aac") as opened:
+            frames = list(opened.decode(audio=0))
+        assert {frame.layout.name for frame in frames} == {"mono"}
+        return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
     headless = raw_hz is not None and data[:4] not in (b"RIFF", b"OggS", b"fLaC") and data[:1] != b"\xff"
     how: dict[str, Any] = (
         {"format": "RAW", "subtype": "PCM_16", "samplerate": raw_hz, "channels": 1} if headless else {}

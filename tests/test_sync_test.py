@@ -24,7 +24,7 @@ from scripts.speak import free_port
 # A worker that keeps the contract, with a sine for a voice, and breaks it where a test's fields ask it to.
 WORKER = """
 import asyncio, base64, io, json, sys
-import numpy, runpod, soundfile
+import av, numpy, runpod, soundfile
 
 TYPES = {
     "wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"), "flac": ("FLAC", "PCM_16"),
@@ -48,8 +48,21 @@ def sound(asked, name, rate_hz, duration_s):
     seconds = numpy.arange(int(duration_s * rate_hz)) / rate_hz
     tone = asked.get("level", 0.5) * numpy.sin(2 * numpy.pi * 440 * seconds)
     channels = numpy.stack([tone] * asked.get("channels", 1), axis=1)
+    if name == "aac":
+        return aac(channels, rate_hz)
     file, (container, subtype) = io.BytesIO(), TYPES[name]
     soundfile.write(file, channels, rate_hz, format=container, subtype=subtype)
+    return file.getvalue()
+
+def aac(channels, rate_hz):
+    file, samples = io.BytesIO(), channels.T.astype(numpy.float32).copy()
+    with av.open(file, "w", "adts") as opened:
+        layout = "mono" if len(samples) == 1 else "stereo"
+        stream = opened.add_stream("aac", rate_hz, layout=layout, options={"flags": "+bitexact"})
+        frame = av.AudioFrame.from_ndarray(samples, "fltp", layout)
+        frame.sample_rate = rate_hz
+        opened.mux(stream.encode(frame))
+        opened.mux(stream.encode(None))
     return file.getvalue()
 
 def library(asked):
@@ -224,6 +237,8 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
     saved = Path(f"output.{sync_test.SUFFIXES.get(name, name)}")
     if name == "pcm_s16le":
         assert saved.stat().st_size == 2 * 36_000
+    elif name == "aac":
+        assert saved.read_bytes()[:2] == b"\xff\xf1"
     else:
         assert soundfile.info(saved).duration == pytest.approx(1.5, abs=0.05)
     for row in [
@@ -370,7 +385,7 @@ def test_a_stream_is_written_as_it_grows(client: Client, streaming: FakeRunPod, 
     assert (tmp_path / "output.wav").read_bytes() == sent
 
 
-@pytest.mark.parametrize("argv", [["--stream"], [], ["--stream", "--format", "mp3"]])
+@pytest.mark.parametrize("argv", [["--stream"], [], ["--stream", "--format", "mp3"], ["--stream", "--format", "aac"]])
 def test_a_streaming_endpoint_passes_through_either_door(
     client: Client, streaming: FakeRunPod, argv: list[str]
 ) -> None:
@@ -416,6 +431,26 @@ def test_a_broken_promise_fails_its_check(client: Client, local_joined: str, par
     assert ran.status == 1
     assert verdict in ran.out
     assert len(ran.verdicts) == 4
+
+
+@pytest.mark.parametrize(
+    ("param", "verdict"),
+    [
+        ('claims={"duration": 1.3}', "FAIL  2 save the audio: +0.279 s off the duration in the reply"),
+        ('claims={"duration": 1.6}', "FAIL  2 save the audio: -0.021 s off the duration in the reply"),
+        ('claims={"sample_rate": 44100}', "FAIL  2 save the audio: 24000 Hz, not 44100"),
+        ('claims={"audio": "//FYQAF//PwBGA=="}', "output.aac does not decode: there is no whole ADTS frame at byte 0"),
+        ('claims={"audio": ""}', "FAIL  2 save the audio: output.aac does not decode: it is empty"),
+        ("really=wav", "FAIL  2 save the audio: output.aac does not decode: there is no whole ADTS frame at byte 0"),
+        ("channels=2", "FAIL  2 save the audio: 2 channels"),
+        ("level=0", "FAIL  2 save the audio: it is silent"),
+    ],
+)
+def test_a_broken_promise_of_aac_fails_its_check(client: Client, local_joined: str, param: str, verdict: str) -> None:
+    """libsndfile can't read it."""
+    ran = client("--url", local_joined, "--format", "aac", "--param", param)
+    assert ran.status == 1
+    assert verdict in ran.out
 
 
 # Jobs that end badly.

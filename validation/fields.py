@@ -33,7 +33,7 @@ DecodeMode = Literal["full", "window", "block"]
 VoiceMode = Literal["predefined", "clone"]
 Normalization = Literal["peak", "rms", "lufs"]
 Delivery = Literal["auto", "inline", "url"]
-OutputFormat = Literal["wav", "opus", "mp3", "flac", "pcm_s16le", "mulaw", "alaw"]
+OutputFormat = Literal["wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw"]
 
 
 class TtsFields(BaseModel):

@@ -14,12 +14,15 @@ import soundfile
 import soxr
 from fakes import PARAMS
 
-from audio.encode import ENCODERS, MP3, OPUS
+from audio.encode import AAC, ADTS_FRAME_BYTES, ENCODERS, MP3, OPUS
+from audio.libav_encode import AAC_DELAY_SAMPLES, AAC_FRAME_SAMPLES
 from audio.pcm import INT16_SCALE, Samples, to_int16
 from tests.audio.encoded import (
     CLIP_S,
     Case,
+    by_library,
     by_libsndfile,
+    by_pyav,
     check,
     coded_rates,
     encode,
@@ -31,7 +34,7 @@ from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
 from validation.fields import SAMPLE_RATES_HZ
 
 FLAC_HEADER = struct.Struct(">4sI HH 3s3s Q 16s")  # with the one block that every FLAC has
-LEGAL = [(name, rate) for name in ("opus", "mp3") for rate in coded_rates(name)]
+LEGAL = [(name, rate) for name in ("opus", "mp3", "aac") for rate in coded_rates(name)]
 
 
 # --- FLAC -----------------------------------------------------------------------------------------
@@ -60,7 +63,7 @@ def test_a_flac_may_end_anywhere(samples: int) -> None:
     assert np.array_equal(decoded, to_int16(sound))
 
 
-# --- Opus, MP3 ------------------------------------------------------------------------------------
+# --- Opus, MP3, AAC ------------------------------------------------------------------------------------
 
 
 def test_opus_tells_the_rate_it_was_given() -> None:
@@ -83,7 +86,7 @@ def test_a_joined_mp3_tells_its_length_and_a_streamed_one_claims_none() -> None:
 def test_every_bit_rate_has_the_level_and_the_length(name: str, rate_hz: int) -> None:
     for kbps in some_bit_rates(name, rate_hz):
         case = Case(name, rate_hz, joined=True, bitrate_kbps=kbps)
-        check(case, *by_libsndfile(case, encoded(case)))
+        check(case, *by_library(case, encoded(case)))
 
 
 def test_an_mp3_has_the_constant_bit_rate_it_was_asked_for() -> None:
@@ -102,14 +105,76 @@ def test_opus_keeps_to_the_bit_rate_it_was_asked_for() -> None:
         assert (len(data) - 28 * pages) / CLIP_S == pytest.approx(125 * kbps, rel=0.1)
 
 
-def test_64_kbit_s_is_what_nobody_asked_for() -> None:
+def adts_frames(data: bytes) -> list[bytes]:
+    """The frames of an ADTS file, which must fill it."""
+    frames, at = [], 0
+    while at < len(data):
+        assert data[at : at + 2] == b"\xff\xf1"  # MPEG-4, no checksum
+        length = int.from_bytes(data[at + 3 : at + 6], "big") >> 5 & 0x1FFF
+        frames.append(data[at : at + length])
+        at += length
+    assert at == len(data)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def speech() -> Samples:
+    """Two sentences with a second of silence before and between, 48 kHz: what makes a codec save up and then spend."""
+    engine, parts = EspeakEngine(), [np.zeros(48_000, dtype=np.float32)]
+    for voice, text in SENTENCES[:2]:
+        (chunk,) = engine.stream(text, engine.condition(voice, None), PARAMS)
+        parts += [soxr.resample(chunk.samples, SAMPLE_RATE_HZ, 48_000), parts[0]]
+    return np.concatenate(parts[:-1])
+
+
+def test_no_frame_of_aac_has_more_than_its_share_and_speech_takes_what_was_asked(speech: Samples) -> None:
+    """Left to itself FFmpeg spends on speech up to twice the bit rate it was asked for."""
+    for rate_hz in coded_rates("aac"):
+        sound, spoken_share = soxr.resample(speech, 48_000, rate_hz), 1 - 2 * 48_000 / len(speech)
+        for kbps in some_bit_rates("aac", rate_hz):
+            frames = adts_frames(encode(Case("aac", rate_hz, joined=False, bitrate_kbps=kbps), sound))
+            assert max(map(len, frames)) <= 125 * kbps * AAC_FRAME_SAMPLES / rate_hz + ADTS_FRAME_BYTES
+            spent = 8 * sum(map(len, frames)) / (len(sound) / rate_hz) / spoken_share / 1000
+            assert 0.8 * kbps <= spent <= 1.08 * kbps  # what silence takes is counted as the speech's
+
+
+def test_an_aac_is_late_by_its_delay_and_no_more() -> None:
+    """Read by a decoder, the sound begins after 1,024 samples of silence, to the sample."""
+    for rate_hz in coded_rates("aac"):
+        decoded, _ = by_pyav(encoded(Case("aac", rate_hz, joined=True)))
+        sound = to_int16(tone(rate_hz)).astype(np.float64)
+        late = np.correlate(decoded[: len(sound) + 2_047].astype(np.float64), sound[:-100], "valid")
+        assert int(np.argmax(late[: round(1.5 * AAC_DELAY_SAMPLES)])) == AAC_DELAY_SAMPLES
+        assert np.abs(decoded[: AAC_DELAY_SAMPLES // 2]).max() <= 400  # of 13,107: the onset is heard ahead
+
+
+def test_an_aac_names_no_version_of_its_encoder() -> None:
+    """It is in the first frame, otherwise, and the same sound has other bytes after an update."""
+    assert b"Lav" not in encoded(Case("aac", 24_000, joined=True))
+
+
+def test_what_goes_beyond_full_scale_is_clipped_before_aac() -> None:
+    """The codec itself takes it as it is."""
+    case = Case("aac", 24_000, joined=False)
+    assert encode(case, 5 * tone(24_000)) == encode(case, np.clip(5 * tone(24_000), -1, 1))
+
+
+def test_what_nobody_asked_for_is_64_kbit_s_or_for_aac_80_or_the_most_there_is() -> None:
     for name, rate_hz in LEGAL:
-        assert encoded(Case(name, rate_hz, True)) == encoded(Case(name, rate_hz, True, bitrate_kbps=64))
+        kbps = 64 if name != "aac" else 48 if rate_hz == 8_000 else 80
+        assert encoded(Case(name, rate_hz, True)) == encoded(Case(name, rate_hz, True, bitrate_kbps=kbps))
 
 
 @pytest.mark.parametrize(
     ("name", "rate_hz", "kbps"),
-    [("opus", 24_000, 5), ("opus", 8_000, 257), ("mp3", 8_000, 80), ("mp3", 48_000, 24), ("wav", 24_000, 64)],
+    [
+        ("opus", 24_000, 5),
+        ("opus", 8_000, 257),
+        ("mp3", 8_000, 80),
+        ("mp3", 48_000, 24),
+        ("aac", 8_000, 64),
+        ("wav", 24_000, 64),
+    ],
 )
 def test_a_bit_rate_that_is_not_to_be_had_is_refused(name: str, rate_hz: int, kbps: int) -> None:
     """LAME would take the nearest, without a word."""
@@ -125,6 +190,11 @@ def test_only_a_low_bit_rate_loses_the_watermark() -> None:
         assert all(audio_format.keeps_watermark(rate, None) for rate in coded_rates(name))
     assert not ENCODERS["opus"].keeps_watermark(24_000, 16)
     assert not ENCODERS["mp3"].keeps_watermark(24_000, 16)
+    assert not ENCODERS["aac"].keeps_watermark(24_000, 35)
+    for name, rate_hz in LEGAL:
+        most_kbps = ENCODERS[name].bitrates_kbps(rate_hz)[-1]
+        assert all(ENCODERS[name].keeps_watermark(rate_hz, kbps, speed=1.1) for kbps in (None, most_kbps))
+        assert not ENCODERS[name].keeps_watermark(rate_hz, {"aac": 47}.get(name, 56), speed=1.1)
 
 
 MARKED = 0.8
@@ -134,10 +204,11 @@ SENTENCES = [
     ("en-us", "Numbers such as nineteen, forty two and three thousand are hard to hear on the telephone."),
 ]
 KEPT = [
-    *((name, rate, {"opus": OPUS, "mp3": MP3}[name].marked_from_kbps[rate]) for name, rate in LEGAL),
+    *((name, rate, {"opus": OPUS, "mp3": MP3, "aac": AAC}[name].marked_from_kbps[rate]) for name, rate in LEGAL),
     *((name, 8_000, None) for name in ENCODERS),
 ]
 LOST = [("opus", 8_000, 18), ("opus", 16_000, 14), ("opus", 24_000, 16), ("opus", 48_000, 16), ("mp3", 24_000, 16)]
+LOST += [("aac", 24_000, 20), ("aac", 48_000, 32)]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +235,7 @@ def heard(perth: Any, clip: Samples, name: str, rate_hz: int, kbps: int | None) 
     """How surely PerTh's own detector hears the mark in what is decoded."""
     sound = soxr.resample(clip, 24_000, rate_hz)
     case = Case(name, rate_hz, joined=True, bitrate_kbps=kbps)
-    decoded, decoded_hz = by_libsndfile(case, encode(case, sound))
+    decoded, decoded_hz = by_library(case, encode(case, sound))
     samples = decoded / np.float32(INT16_SCALE)
     return float(perth.get_watermark(samples, sample_rate=decoded_hz, round=False).mean())
 

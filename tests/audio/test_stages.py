@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from audio.edges import Edges
 from audio.encode import ENCODERS
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS
-from audio.libav_encode import MP3_DELAY_SAMPLES
+from audio.libav_encode import AAC_DELAY_SAMPLES, MP3_DELAY_SAMPLES
 from audio.limiter import Limiter
 from audio.pcm import EMPTY, Samples
 from audio.resample import Resampler
@@ -120,10 +120,17 @@ def opus_s(rate_hz: int, out: bytes) -> float:
 
 def mp3_s(rate_hz: int, out: bytes) -> float:
     """The same, by a bare decoder: libav's MP3 demuxer is not sure of a file of one frame."""
-    decoder = cast(av.AudioCodecContext, av.AudioCodecContext.create("mp3float", "r"))
+    return max(0, bare_samples("mp3float", out) - MP3_DELAY_SAMPLES) / rate_hz
+
+
+def aac_s(rate_hz: int, out: bytes) -> float:
+    return max(0, bare_samples("aac", out) - AAC_DELAY_SAMPLES) / rate_hz
+
+
+def bare_samples(codec: str, out: bytes) -> int:
+    decoder = cast(av.AudioCodecContext, av.AudioCodecContext.create(codec, "r"))
     packets = [*decoder.parse(out), *decoder.parse(b"")]
-    samples = sum(frame.samples for packet in packets for frame in decoder.decode(packet))
-    return max(0, samples - MP3_DELAY_SAMPLES) / rate_hz
+    return sum(frame.samples for packet in packets for frame in decoder.decode(packet))
 
 
 def flac_s(rate_hz: int, out: bytes) -> float:
@@ -145,6 +152,7 @@ HEARD: dict[str, Callable[[int, bytes], float]] = {
     "alaw": partial(pcm_s, 1),
     "opus": opus_s,
     "mp3": mp3_s,
+    "aac": aac_s,
     "flac": flac_s,
 }
 

@@ -35,7 +35,13 @@ from validation.fields import SAMPLE_RATES_HZ, TtsFields
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
 LONG = " ".join(f"This is sentence number {n} of a rather long text." for n in range(40))
 FORMATS = tuple(ENCODERS)
-HEADER_BYTES = {"pcm_s16le": 0, "mulaw": 58, "alaw": 58, "flac": 42}  # 44 of the others, and MP3 is another matter
+HEADER_BYTES = {
+    "pcm_s16le": 0,
+    "aac": 0,
+    "mulaw": 58,
+    "alaw": 58,
+    "flac": 42,
+}  # 44 of the others, and MP3 is another matter
 each_format = pytest.mark.parametrize("output_format", FORMATS)
 both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
 
@@ -96,8 +102,12 @@ def test_a_streams_events_describe_one_valid_file(output_format: str, rate_hz: i
     assert sum(len(piece.data) for piece in pieces) == reply["bytes"]
     samples, decoded_hz = decoded(b"".join(piece.data for piece in pieces), reply["sample_rate"])
     assert decoded_hz == reply["sample_rate"]
-    # MP3: two frames and LAME's delay, and frames are 72 ms long at 8 kHz.
-    slack_s = {"opus": (-0.05, 0.05), "mp3": (0.0, 0.22 if rate_hz == 8000 else 0.13)}.get(output_format, (0.0, 1e-9))
+    # MP3: two frames and LAME's delay, and frames are 72 ms long at 8 kHz. AAC: its delay, and the last frame's rest.
+    slack_s = {
+        "opus": (-0.05, 0.05),
+        "mp3": (0.0, 0.22 if rate_hz == 8000 else 0.13),
+        "aac": (1024 / rate_hz, 2048 / rate_hz),
+    }.get(output_format, (0.0, 1e-9))
     assert slack_s[0] <= len(samples) / decoded_hz - reply["duration"] <= slack_s[1]
 
 
@@ -141,7 +151,8 @@ def test_a_joined_file_is_what_the_reply_claims(output_format: str, rate_hz: int
     file, reply = spoken(fake_service(engine), asked(output_format=output_format, sample_rate=rate_hz))
     samples, decoded_hz = decoded(file, reply["sample_rate"])
     assert decoded_hz == reply["sample_rate"]
-    assert abs(len(samples) / decoded_hz - reply["duration"]) <= (0.05 if output_format in ("opus", "mp3") else 0.0)
+    slack_s = {"opus": 0.05, "mp3": 0.05, "aac": 2048 / rate_hz}.get(output_format, 0.0)
+    assert abs(len(samples) / decoded_hz - reply["duration"]) <= slack_s
     assert pitch_hz(samples, decoded_hz) == 300
     assert reply["mime_type"] == ENCODERS[output_format].mime_type
     assert reply["format"] == output_format
@@ -316,6 +327,9 @@ def test_a_bit_rate_that_loses_the_watermark_says_so(bitrate_kbps: int, keeps: b
         ({"speed": 2.0}, False),
         ({"speed": 0.5, "output_format": "mp3"}, True),
         ({"speed": 1.5, "output_format": "opus"}, False),
+        ({"speed": 0.5, "output_format": "aac"}, True),
+        ({"speed": 0.5, "output_format": "aac", "bitrate_kbps": 64}, False),
+        ({"speed": 0.5, "output_format": "aac", "sample_rate": 8000}, True),
         ({"speed": 1.1, "output_format": "opus", "bitrate_kbps": 32}, False),
     ],
 )
@@ -373,7 +387,7 @@ def test_peak_and_rms_are_where_the_contract_says(rate_hz: int) -> None:
         assert reply["warnings"] == []
 
 
-@pytest.mark.parametrize("output_format", ["opus", "mp3"])
+@pytest.mark.parametrize("output_format", ["opus", "mp3", "aac"])
 def test_a_lossy_file_keeps_its_level(output_format: str) -> None:
     file, _ = spoken(fake_service(), asked(audio_normalization="rms", output_format=output_format))
     assert rms_dbfs(decoded(file)[0]) == pytest.approx(-20.0, abs=0.5)

@@ -12,7 +12,9 @@ import * as worker from "./worker.js";
 
 const AGAIN_MS = 2000;
 /** @type {Record<string, string>} */
-const FORMATS = { wav: "WAV", flac: "FLAC", mp3: "MP3", opus: "Opus", pcm_s16le: "PCM", mulaw: "μ-law", alaw: "A-law" };
+const FORMATS = {
+  wav: "WAV", flac: "FLAC", mp3: "MP3", aac: "AAC", opus: "Opus", pcm_s16le: "PCM", mulaw: "μ-law", alaw: "A-law",
+};
 
 /** @type {Voice[]} */ let voices = [];
 let maxChars = Infinity;
