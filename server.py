@@ -24,6 +24,7 @@ from service.app import Service, build
 from service.logs import configure_logging
 from settings import Settings, SettingsError
 from web.application import application, health_application
+from web.connections import HttpConnection, WebSocketConnection
 from web.jobs import Jobs
 from web.limits import MAX_BODY_BYTES
 from web.metrics import Metrics
@@ -110,8 +111,10 @@ def _server(app: object) -> QuietServer:
         access_log=False,
         lifespan="off",
         server_header=False,
-        ws="websockets-sansio",
+        http=HttpConnection,
+        ws=WebSocketConnection,
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
+        ws_per_message_deflate=False,  # sound gets no smaller, and a little could unfold to very much
         timeout_keep_alive=75,  # longer than what balancers keep a connection for
         timeout_graceful_shutdown=round(CLOSE_WITHIN_S),
     )
@@ -127,6 +130,16 @@ def bound(host: str, port: int, unread_within_ms: int = UNREAD_WITHIN_MS) -> soc
     return listener
 
 
+def _listener(settings: Settings, name: str) -> socket.socket:
+    """Raises: SettingsError."""
+    port: int = getattr(settings, name)
+    try:
+        return bound(settings.bind_host, port)
+    except (OSError, UnicodeError, TypeError) as error:  # the last two of names that can be no host's
+        where = f"{name.upper()}={port} can't be had at BIND_HOST={settings.bind_host!r}"
+        raise SettingsError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
+
+
 async def _serve(service: Service, listener: socket.socket, health_listener: socket.socket | None) -> int:
     server, loop = Server(service), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,16 +151,13 @@ def main() -> int:
     """Start the worker."""
     try:
         settings = Settings.of_this_process()
-        listener = bound(settings.bind_host, settings.port)
+        listener = _listener(settings, "port")
         has_own_port = settings.port_health not in (None, settings.port)
-        health_listener = bound(settings.bind_host, settings.port_health or 0) if has_own_port else None
+        health_listener = _listener(settings, "port_health") if has_own_port else None
         # Nobody aggregates what leaves as bytes; and a rented machine has a GPU.
         service = build(replace(settings, stream_aggregate=False, on_runpod=settings.in_pod))
     except SettingsError as error:
         print(f"a setting can't be used: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"the port can't be had: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.in_pod)
     log.info("listening on %s, port %d", settings.bind_host, listener.getsockname()[1])

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+Origins: TypeAlias = tuple[str, ...]
 
 
 class SettingsError(ValueError):
@@ -107,7 +110,7 @@ class Settings:
         "keys, one of which an HTTP request must bring, separated by commas (empty: none is needed)",
         secret=True,
     )
-    cors_origins: tuple[str, ...] | None = setting(
+    cors_origins: Origins | None = setting(
         None, "other sites whose pages may call the HTTP door, separated by commas; `*` is all"
     )
     serve_page: bool = setting(True, "serve the page at the HTTP door's `/`")
@@ -196,10 +199,18 @@ def _list(text: str) -> tuple[str, ...]:
     return items
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """As a browser writes them, https://www.rfc-editor.org/rfc/rfc6454#section-6.2: another way would match nothing."""
+    origins = _list(text)
+    if not all(re.fullmatch(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?", origin) for origin in origins):
+        raise ValueError("must be a list of origins such as https://example.com, without a path, or *")
+    return origins
+
+
 def _names(text: str) -> dict[str, str]:
     try:
         names = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ValueError('must be a JSON object of names such as {"alloy": "anna"}')
@@ -214,5 +225,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "int | None": lambda text: _number(int, text),
     "Path | None": Path,
     "tuple[str, ...] | None": _list,
+    "Origins | None": _origins,
     "dict[str, str] | None": _names,
 }

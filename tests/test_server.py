@@ -191,6 +191,7 @@ def test_the_door_that_mode_names_takes_the_processs_place(
         ("server.py", {"PORT": "none"}, "PORT='none': must be a whole number"),
         ("start.py", {"MODE": "both"}, "MODE='both': must be one of auto, queue, http"),
         ("server.py", {"API_KEYS": "ümlaut-key"}, "API_KEYS=…"),
+        ("server.py", {"BIND_HOST": "a..x"}, "can't be had at BIND_HOST='a..x'"),
     ],
 )
 def test_a_bad_setting_stops_the_start(tmp_path: Path, program: str, environ: dict[str, str], words: str) -> None:
@@ -202,12 +203,13 @@ def test_a_bad_setting_stops_the_start(tmp_path: Path, program: str, environ: di
     assert "Traceback" not in told
 
 
-def test_a_port_that_is_taken_stops_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["PORT", "PORT_HEALTH"])
+def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, name: str) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
-    port = str(taken.getsockname()[1])
-    with taken, process(tmp_path / "log", "server.py", PORT=port) as worker:
+    ports = {"PORT": str(free_port()), name: str(taken.getsockname()[1])}
+    with taken, process(tmp_path / "log", "server.py", **ports) as worker:
         assert worker.process.wait(60) == 2
-    assert "the port can't be had" in (tmp_path / "log").read_text()
+    assert f"{name}={ports[name]} can't be had" in (tmp_path / "log").read_text()
 
 
 def test_importing_it_loads_no_torch() -> None:

@@ -152,6 +152,18 @@ BAD = [
     ("PORT_HEALTH", "http", "must be a whole number"),
     ("PORT_HEALTH", "65536", "must be at most 65535"),
     ("CORS_ORIGINS", ",", "must be a list of printable ASCII, separated by commas"),
+    ("CORS_ORIGINS", "example.com", "must be a list of origins such as https://example.com, without a path, or *"),
+    (
+        "CORS_ORIGINS",
+        "https://a.example,https://b.example/",
+        "must be a list of origins such as https://example.com, without a path, or *",
+    ),
+    (
+        "CORS_ORIGINS",
+        "https://A.example",
+        "must be a list of origins such as https://example.com, without a path, or *",
+    ),
+    ("OPENAI_VOICES", "[" * 20_000, 'must be a JSON object of names such as {"alloy": "anna"}'),
     ("SERVE_PAGE", "maybe", "must be true or false"),
     ("MAX_QUEUE", "-1", "must be at least 0"),
     ("MAX_QUEUE", "10001", "must be at most 10000"),

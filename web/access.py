@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from validation.errors import InternalError
 from web.metrics import Metrics
-from web.refusals import Unauthorized, deny, error_response
+from web.refusals import Forbidden, Unauthorized, deny, error_response
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,31 @@ class Keys:
         """Every key is compared whole with every one given: how long it takes tells nothing."""
         found = [hmac.compare_digest(_digest(given), known) for given in _given(scope) for known in self._digests]
         return any(found)
+
+
+class OwnPages:
+    """Refuses what another site's page asks for, unless its origin is allowed. Who is no browser sends no origin."""
+
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+        self._app, self._allowed = app, allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or not self._is_foreign(Headers(scope=scope)):
+            return await self._app(scope, receive, send)
+        error = Forbidden("other sites' pages may not ask here, unless CORS_ORIGINS names their origin")
+        if scope["type"] == "websocket":
+            return await deny(error, scope, receive, send)
+        return await error_response(error, scope["path"])(scope, receive, send)
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        """By what the browser says, https://www.w3.org/TR/fetch-metadata/, or else by the host it was sent to."""
+        origin = headers.get("origin", "")
+        if not origin or origin in self._allowed or "*" in self._allowed:
+            return False
+        if site := headers.get("sec-fetch-site"):
+            return site not in ("same-origin", "none")
+        hosts = (headers.get("host", ""), headers.get("x-forwarded-host", ""))
+        return origin.partition("://")[2].lower() not in [host.lower() for host in hosts if host]
 
 
 def _given(scope: Scope) -> Iterator[str]:

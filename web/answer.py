@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapp
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -54,10 +54,10 @@ class Answer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises: WorkerError, before anything was sent."""
         with self._jobs.admitted_one():
-            asked = await self._read(Request(scope, receive))
             try:
+                asked = await self._read(Request(scope, receive))
                 await self._while_there(receive, self._deliver(asked, scope, self._noting(send)))
-            except (ClientGone, Truncated) as reason:
+            except (ClientDisconnect, ClientGone, Truncated) as reason:
                 log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
     async def _deliver(self, asked: Asked, scope: Scope, send: Send) -> None:

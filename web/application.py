@@ -22,12 +22,12 @@ from service import __version__
 from settings import Settings
 from validation.errors import InvalidInput, WorkerError
 from web import documents as told
-from web.access import Keys, Reception
+from web.access import Keys, OwnPages, Reception
 from web.answer import Answer
 from web.jobs import Jobs
 from web.limits import BodyLimit
 from web.metrics import CONTENT_TYPE
-from web.openai import SpeechReader, model_list
+from web.openai import SpeechReader, models
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
@@ -67,6 +67,8 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
     if settings.api_keys:
         open_under = f"{STATIC}/" if settings.serve_page else "\0"
         stack.append(Middleware(Keys, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
+    else:  # without a key other sites' pages could do what needs no asking first: send forms, open WebSockets
+        stack.append(Middleware(OwnPages, allowed=settings.cors_origins or ()))
     return [*stack, Middleware(BodyLimit)]
 
 
@@ -107,11 +109,22 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
-    settings, created = jobs.service.settings, int(time.time())
+    settings = jobs.service.settings
+
+    known = models(settings.tts_engine, int(time.time()))
 
     @app.get("/v1/models", responses=_answers("OpenAI's list of models.", told.MODEL_LIST, told.OPENAI_ERROR))
     async def _models() -> JSONResponse:
-        return JSONResponse(model_list(settings.tts_engine, created))
+        return JSONResponse({"object": "list", "data": list(known.values())})
+
+    one = _answers("One model.", told.MODEL, told.OPENAI_ERROR)
+    one[404] = told.answer(told.PHRASES[404], told.OPENAI_ERROR)
+
+    @app.get("/v1/models/{name}", responses=one)
+    async def _model(name: str) -> JSONResponse:
+        if name not in known:
+            raise NotFound(f"the models here are {', '.join(known)}")
+        return JSONResponse(known[name])
 
     @app.get("/v1/voices", responses=_answers("The predefined voices.", told.VOICES, told.OPENAI_ERROR))
     async def _voices() -> JSONResponse:
@@ -134,6 +147,7 @@ def _add_watch(app: FastAPI, jobs: Jobs) -> None:
         503: told.answer("Not healthy, with the reason.", told.HEALTH),
     }
 
+    @app.head("/ping", include_in_schema=False)
     @app.get("/ping", responses=health, summary="Health, by RunPod's rule")
     async def _ping() -> Response:
         return ping(jobs.readiness)

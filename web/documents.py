@@ -56,14 +56,8 @@ VOICE = _object(
     source={"enum": ["built-in", "library"]},
 )
 VOICES = _object("default voices", default=STRING, voices={"type": "array", "items": VOICE})
-MODEL_LIST = _object(
-    "object data",
-    object={"const": "list"},
-    data={
-        "type": "array",
-        "items": _object("id object created owned_by", id=STRING, object=STRING, created=INTEGER, owned_by=STRING),
-    },
-)
+MODEL = _object("id object created owned_by", id=STRING, object=STRING, created=INTEGER, owned_by=STRING)
+MODEL_LIST = _object("object data", object={"const": "list"}, data={"type": "array", "items": MODEL})
 INFO = _object(
     "operation engine model versions limits formats", operation={"const": "info"}, engine=STRING, model=STRING
 )
@@ -196,7 +190,7 @@ def speech_answers(reply: Json | None, error: Json, *, events: bool) -> Answers:
     sound |= {"text/event-stream": {"schema": EVENT}} if events else {}
     sound |= {"application/json": {"schema": reply}} if reply else {}
     told: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
-    refusals = {*STATUSES.values(), 401, 406, 408, 413, 415}
+    refusals = {*STATUSES.values(), 401, 403, 406, 408, 413, 415}
     told |= {status: answer(PHRASES[status], error) for status in sorted(refusals)}
     told[429] = answer(PHRASES[429], error, **RETRY_HEADER)
     return told
@@ -209,13 +203,14 @@ def _mime_types() -> list[str]:
 PHRASES = {
     400: "The request is wrong; the message names every fault.",
     401: "An API key is needed.",
-    404: "There is no such voice.",
+    403: "Another site's page asked.",
+    404: "It is not here.",
     406: "None of the types in Accept can be had.",
     408: "The body did not arrive in time.",
     413: "The body is over 30 MB, or the reply would be too large.",
     415: "The body's type is not known.",
     422: "The recording can't be used, or this engine can't do what was asked.",
-    429: "As many jobs run and wait as may.",
+    429: "As many requests are being served as may be.",
     500: "A fault of the worker.",
     502: "The audio could not be uploaded.",
     503: "The model is loading, could not be loaded, or the worker is about to leave.",

@@ -25,6 +25,7 @@ from web.refusals import Busy
 log = logging.getLogger(__name__)
 
 DESK_THREADS = 2  # for what needs no turn: lists of voices and the like
+MAX_SOCKETS = 200  # each may wait with one take
 USUAL_JOB_S = 2.0  # until there was one
 MAX_RETRY_AFTER_S = 60
 
@@ -42,7 +43,7 @@ class Jobs:
         self.service, self.readiness, self.metrics = service, readiness, metrics
         self.max_running = service.settings.max_concurrency
         self.max_admitted = self.max_running + service.settings.max_queue
-        self.admitted = 0  # requests and WebSockets being served, those that only wait for a slow client included
+        self.admitted = 0  # requests being served, those that only wait for a slow client included
         self.sockets = 0  # WebSockets open
         self.under_way = 0  # jobs whose events are not all dealt with
         self._on_unfit = on_unfit
@@ -62,9 +63,7 @@ class Jobs:
         """
         self.readiness.require()
         if self.admitted >= self.max_admitted:
-            message = (
-                f"{self.max_running} jobs run and {self.max_admitted - self.max_running} wait, which is all there may"
-            )
+            message = f"{self.admitted} requests are being served: no more may be, by MAX_CONCURRENCY and MAX_QUEUE"
             raise Busy(message, {"Retry-After": str(self._retry_after_s())})
         self.admitted += 1
         try:
@@ -74,8 +73,14 @@ class Jobs:
 
     @contextmanager
     def open_socket(self) -> Iterator[None]:
-        """Likewise for a WebSocket."""
-        with self.admitted_one(), self.metrics.sockets.track_inprogress():
+        """A place for one WebSocket, which takes none of a request's: most of the time it only listens.
+
+        Raises: Busy, NotReady.
+        """
+        self.readiness.require()
+        if self.sockets >= MAX_SOCKETS:
+            raise Busy(f"{MAX_SOCKETS} WebSockets are open, which is all there may be", {"Retry-After": "10"})
+        with self.metrics.sockets.track_inprogress():
             self.sockets += 1
             try:
                 yield

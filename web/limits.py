@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from web.refusals import BodyTooLarge, TooSlow, error_response
 
 MAX_BODY_BYTES = 30_000_000  # RunPod's own limit
-BODY_WITHIN_S = 60.0
+BODY_WITHIN_S, NEXT_PIECE_WITHIN_S = 60.0, 15.0
 LINGER_S, LINGER_BYTES = 1.0, 8_000_000
 
 
@@ -53,10 +53,11 @@ class _Body:
         if self._is_whole:
             return await self._receive()
         try:
-            async with asyncio.timeout(self._deadline_s - time.monotonic()):
+            async with asyncio.timeout(min(NEXT_PIECE_WITHIN_S, self._deadline_s - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            raise TooSlow(f"the body was not there after {self._within_s:g} s") from None
+            rule = f"each piece must come within {NEXT_PIECE_WITHIN_S:g} s, all within {self._within_s:g} s"
+            raise TooSlow(f"the body came too slowly: {rule}") from None
         self._note(message)
         if self._got_bytes > self._most_bytes:
             raise self.too_large()

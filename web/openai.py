@@ -11,14 +11,15 @@ from typing import Any
 
 from starlette.requests import Request
 
-from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported, WorkerError
+from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
 from web.answer import Asked
 from web.jobs import Jobs
+from web.objects import json_object
 from web.refusals import UnsupportedMediaType
-from web.tts import json_object, media_type, spoken_with
+from web.tts import media_type, spoken_with
 from web.wires import FileWire, OpenAiEventWire
 
-OUR_FORMATS = {"mp3": "mp3", "opus": "opus", "flac": "flac", "wav": "wav", "pcm": "pcm_s16le"}
+OUR_FORMATS = {"mp3": "mp3", "opus": "opus", "aac": "aac", "flac": "flac", "wav": "wav", "pcm": "pcm_s16le"}
 PCM_HZ = 24_000  # what OpenAI's pcm is: 16 bit, little-endian, mono, without a header
 VOICES = (
     "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()  # OpenAI's own
@@ -36,10 +37,11 @@ class SpeechReader:
         self._jobs, self._models, self._voices = jobs, (model, *MODELS), voices
 
     async def read(self, request: Request) -> Asked:
-        """Raises: InvalidInput, UnknownVoice, Unsupported, UnsupportedMediaType, BodyTooLarge, TooSlow."""
+        """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
         if media_type(request) != "application/json":
-            raise UnsupportedMediaType("the body must be application/json")
-        given = {name: value for name, value in (await json_object(request)).items() if value is not None}
+            raise UnsupportedMediaType("the Content-Type must be application/json")
+        sent = await json_object(await request.body(), "the body")
+        given = {name: value for name, value in sent.items() if value is not None}
         faults = [*_faults(given), *self._model_faults(given)]
         if faults:
             raise InvalidInput("; ".join(f"{fault.field} {fault.message}" for fault in faults), faults)
@@ -106,12 +108,13 @@ def _voice_faults(voice: object) -> list[Fault]:
 def _speed_faults(speed: object) -> list[Fault]:
     """OpenAI takes 0.25 to 4, and a client may; what is no number the contract refuses."""
     if isinstance(speed, int | float) and not isinstance(speed, bool) and not 0.5 <= speed <= 2.0:
-        return [Fault("speed", f"must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got {speed:g})")]
+        shown = f"{speed:g}" if isinstance(speed, float) else str(speed)[:20]
+        return [Fault("speed", f"must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got {shown})")]
     return []
 
 
 def _format(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Our fields for OpenAI's format. Raises: InvalidInput, Unsupported (aac)."""
+    """Our fields for OpenAI's format. Raises: InvalidInput."""
     if "output_format" in given:
         return {}
     name = given.get("response_format", "mp3")
@@ -119,14 +122,10 @@ def _format(given: Mapping[str, Any]) -> dict[str, Any]:
         pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
         return {"output_format": OUR_FORMATS[name]} | pcm
     fault = Fault("response_format", f"must be one of {', '.join(OUR_FORMATS)}")
-    if name == "aac":
-        message = f"response_format aac can't be made here; possible: {', '.join(OUR_FORMATS)}"
-        raise Unsupported(message, [fault])
     raise InvalidInput(f"response_format {fault.message}", [fault])
 
 
-def model_list(model: str, created: int) -> dict[str, Any]:
-    """The answer of /v1/models: our model by its own name and by OpenAI's."""
-    names = (model, *MODELS)
+def models(model: str, created: int) -> dict[str, dict[str, Any]]:
+    """What OpenAI's clients are told of each model: ours by its own name and by OpenAI's."""
     common = {"object": "model", "created": created, "owned_by": "chatterbox-worker"}
-    return {"object": "list", "data": [{"id": name} | common for name in names]}
+    return {name: {"id": name} | common for name in (model, *MODELS)}

@@ -32,6 +32,10 @@ class Unauthorized(Refusal):
     code, status = "UNAUTHORIZED", 401
 
 
+class Forbidden(Refusal):
+    code, status = "FORBIDDEN", 403
+
+
 class NotFound(Refusal):
     code, status = "NOT_FOUND", 404
 
@@ -95,7 +99,7 @@ def error_response(error: WorkerError, path: str) -> JSONResponse:
     headers = error.headers if isinstance(error, Refusal) else {}
     if not path.startswith(OPENAI_PREFIX):
         return JSONResponse(error.to_reply(), status_of(error), headers)
-    status = 400 if error.code == "UNKNOWN_VOICE" else status_of(error)
+    status = 400 if error.code in ("UNKNOWN_VOICE", "UNSUPPORTED") else status_of(error)
     return JSONResponse(openai_error(error), status, headers)
 
 
@@ -113,7 +117,7 @@ def openai_error(error: WorkerError) -> dict[str, Any]:
         "error": {
             "message": str(error),
             "type": _openai_type(status_of(error)),
-            "param": OPENAI_NAMES.get(field, field) or None,
+            "param": OPENAI_NAMES.get(field, field).encode(errors="replace").decode() or None,
             "code": error.code,
         }
     }

@@ -58,7 +58,8 @@ class Sentences:
             yield self._sentence(head)
         if len(self._line) > MAX_OPEN_CHARS and (pieces := segment(self._line)):
             for piece in pieces[:-1]:
-                yield self._sentence(piece.text)
+                if _says_something(piece.text):
+                    yield self._sentence(piece.text)
             self._line = pieces[-1].text + " " * self._line[-1].isspace()
 
     def _end_line(self) -> Iterator[Sentence]:

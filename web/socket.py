@@ -17,11 +17,13 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from validation.errors import InvalidInput, WorkerError
 from web.jobs import Jobs
-from web.refusals import TooSlow
+from web.objects import json_object
+from web.refusals import TooSlow, status_of
 from web.sentences import Sentence, Sentences
 from web.talk import Talk
 
@@ -32,8 +34,7 @@ IDLE_S = 120.0  # without a message, while nothing is spoken
 START_WITHIN_S = 10.0
 MAX_PIECE_CHARS = 20_000
 MAX_WAITING_CHARS = 100_000
-LONG_MESSAGE_CHARS = 65_536  # to read one takes a while: not in the event loop
-NORMAL, POLICY, FAULT = 1000, 1008, 1011  # close codes, RFC 6455, 7.4.1
+NORMAL, NO_STATUS, POLICY, FAULT = 1000, 1005, 1008, 1011  # close codes, RFC 6455, 7.4.1
 REST, END = "flush", "end"  # what may wait among the sentences
 
 
@@ -46,6 +47,7 @@ class Conversation:
         self._waiting: deque[Sentence | str] = deque()
         self._news = asyncio.Event()
         self._take: asyncio.Task[None] | None = None
+        self._is_cancelled = False  # since then nothing was spoken
 
     async def run(self) -> None:
         """Never raises but for faults of ours."""
@@ -130,6 +132,7 @@ class Conversation:
         if self._take:
             self._take.cancel()
             await asyncio.wait({self._take})
+        self._is_cancelled = True
         await self._send({"type": "cancelled"})
 
     # --- speaking ---------------------------------------------------------------------------------------------
@@ -141,6 +144,9 @@ class Conversation:
                 self._news.clear()
                 await self._news.wait()
             item = self._waiting[0]
+            if self._is_cancelled:
+                talk.begin_anew()  # the file that was cut off is of no use to anyone
+                self._is_cancelled = False
             if item == END:
                 await self._finish(talk)
                 return
@@ -155,16 +161,14 @@ class Conversation:
         sentences = [self._next_sentence()]
         while self._waiting and isinstance(following := self._waiting[0], Sentence) and talk.fits(sentences, following):
             sentences.append(self._next_sentence())
-        self._take = asyncio.create_task(talk.say(sentences, self._send, self._socket.send_bytes))
+        self._take = asyncio.create_task(talk.say(sentences, self._send, self._send_bytes))
         try:
             await asyncio.wait({self._take})
         finally:
             take, self._take = self._take, None
             take.cancel()
             await asyncio.wait({take})
-        if take.cancelled():
-            talk.begin_anew()  # the file that was cut off is of no use to anyone
-        else:
+        if not take.cancelled():
             take.result()
 
     def _next_sentence(self) -> Sentence:
@@ -174,7 +178,7 @@ class Conversation:
 
     async def _finish(self, talk: Talk) -> None:
         if rest := await talk.rest():
-            await self._socket.send_bytes(rest)
+            await self._send_bytes(rest)
         await self._send(talk.end())
         await self._socket.close(NORMAL)
 
@@ -185,21 +189,24 @@ class Conversation:
         frame = await self._socket.receive()
         if frame["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(frame.get("code", NORMAL))
-        try:
-            text = frame.get("text") or ""
-            message = await asyncio.to_thread(json.loads, text) if len(text) > LONG_MESSAGE_CHARS else json.loads(text)
-        except (ValueError, RecursionError):
-            raise InvalidInput("a message must be a JSON object in a text frame") from None
-        if not isinstance(message, dict):
-            raise InvalidInput("a message must be a JSON object")
-        return message
+        return await json_object(frame.get("text") or "", "a message, which is a text frame,")
 
     async def _send(self, message: dict[str, Any]) -> None:
-        await self._socket.send_text(json.dumps(message, ensure_ascii=False))
+        await self._pass({"type": "websocket.send", "text": json.dumps(message, ensure_ascii=False)})
+
+    async def _send_bytes(self, data: bytes) -> None:
+        await self._pass({"type": "websocket.send", "bytes": data})
+
+    async def _pass(self, message: Message) -> None:
+        """Raises: WebSocketDisconnect, also where uvicorn has closed it by itself, which it tells by a RuntimeError."""
+        try:
+            await self._socket.send(message)
+        except RuntimeError:
+            raise WebSocketDisconnect(NO_STATUS) from None
 
     async def _fail(self, error: WorkerError) -> None:
         if self._socket.application_state is not WebSocketState.CONNECTED:
             return
         with suppress(WebSocketDisconnect, RuntimeError):  # it may leave at this very moment
             await self._send({"type": "error"} | error.to_reply())
-            await self._socket.close(FAULT if error.retryable else POLICY)
+            await self._socket.close(POLICY if status_of(error) < 500 else FAULT)

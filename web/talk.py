@@ -92,7 +92,8 @@ class Talk:
         return sum(len(each.text) + 2 for each in (*sentences, following)) <= MAX_TAKE_CHARS
 
     async def say(self, sentences: list[Sentence], send_json: SendJson, send_bytes: SendBytes) -> None:
-        """One take: `segment`, its sound, `spoken`. Raises: WorkerError."""
+        """One take: `segment`, its sound, `spoken`. Raises: WorkerError, NotReady where the worker leaves."""
+        self.jobs.readiness.require()
         text, index = _text(sentences), self.takes
         self.takes += 1
         await self._pause_before(sentences[0], send_bytes)

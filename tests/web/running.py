@@ -78,7 +78,7 @@ class Door:
     def at_rest(self) -> bool:
         """Whether nothing is under way: no job, no place taken, no task but those that serve."""
         jobs = self.server.jobs
-        return jobs.under_way == jobs.admitted == 0 and not jobs._pumps
+        return jobs.under_way == jobs.admitted == jobs.sockets == 0 and not jobs._pumps
 
 
 def until(ready: Callable[[], bool], within_s: float = 5.0, what: str = "it did not happen") -> None:

@@ -36,6 +36,7 @@ def test_every_address_is_described(it: Door, description: Any) -> None:
         "/tts",
         "/v1/audio/speech",
         "/v1/models",
+        "/v1/models/{name}",
         "/v1/voices",
         "/info",
         "/ping",

@@ -92,7 +92,14 @@ def test_the_voice_that_a_language_chooses_is_told(it: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept", "name"), [("audio/mpeg", "mp3"), ("audio/ogg", "opus"), ("audio/*", "wav"), ("audio/flac", "flac")]
+    ("accept", "name"),
+    [
+        ("audio/mpeg", "mp3"),
+        ("audio/ogg", "opus"),
+        ("audio/aac", "aac"),
+        ("audio/*", "wav"),
+        ("audio/flac", "flac"),
+    ],
 )
 def test_an_exact_type_names_the_format(it: Door, accept: str, name: str) -> None:
     assert it.post("/tts", SAY, accept=accept).headers["x-format"] == name

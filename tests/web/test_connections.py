@@ -1,0 +1,257 @@
+"""Connections that ask for nothing, for too much, or from elsewhere: none of them keeps others out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+from fakes import FakeEngine
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.web.running import HANG_S, LONG, Door, door, until
+from web import connections, jobs
+from web.buffer import Shelf
+from web.objects import MAX_MARKS
+
+SAY = {"text": "Hello there."}
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Door]:
+    with door() as running:
+        yield running
+
+
+@contextmanager
+def plain(it: Door) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+        yield client
+
+
+def answered(client: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    got = b""
+    try:
+        while piece := client.recv(65_536):
+            got += piece
+    except ConnectionResetError:
+        pass
+    return got
+
+
+# --- the head of a request --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /ping HTTP/1.1\r\nHost: x\r\n"])
+def test_who_never_asks_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.2)
+    with door() as it, plain(it) as client:
+        client.sendall(sent)
+        assert answered(client) == b""
+
+
+def test_a_head_that_comes_bit_by_bit_has_no_more_time_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
+    with door() as it, plain(it) as client, suppress(ConnectionError):
+        client.sendall(b"GET /ping HTTP/1.1\r\n")
+        for sent in range(200):
+            assert sent < 100
+            client.sendall(b"X: y\r\n")
+            time.sleep(0.01)
+
+
+def test_a_connection_that_is_kept_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.2)
+    with door() as it, plain(it) as client:
+        for _ in range(2):
+            client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.4)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_head_without_end_is_refused_early(it: Door) -> None:
+    with plain(it) as client:
+        client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000)
+        assert answered(client)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431")
+
+
+def test_more_connections_than_fit_are_closed_and_the_others_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    with door() as it, ExitStack() as crowd:
+        kept = [crowd.enter_context(plain(it)) for _ in range(10)]
+        until(lambda: it.ping() == 200)
+        crowded_out = [crowd.enter_context(plain(it)) for _ in range(30)]
+        assert answered(crowded_out[-1]) == b""
+        kept[0].sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept[0].recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_files_are_left_for_other_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 4096))
+    assert 2 * connections.connections_that_fit() < 256 - 20
+
+
+def test_who_speaks_http_1_0_gets_the_bare_file(it: Door) -> None:
+    body = json.dumps(SAY | {"output_format": "pcm_s16le"}).encode()
+    with plain(it) as client:
+        head = f"POST /tts HTTP/1.0\r\nAccept: audio/*\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        client.sendall(head.encode() + b"\r\n\r\n" + body)
+        got, _, sound = answered(client).partition(b"\r\n\r\n")
+    assert b"chunked" not in got.lower()
+    assert sound == it.post("/tts", SAY, accept="audio/pcm").content or len(sound) > 10_000
+
+
+def test_balancers_may_ask_for_the_head_of_ping_alone(it: Door) -> None:
+    answer = it.http.head("/ping")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------
+
+
+def test_who_leaves_while_sending_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with door() as it:
+        with plain(it) as client:
+            client.sendall(b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            client.sendall(b'Content-Length: 100\r\n\r\n{"te')
+            until(lambda: it.server.jobs.admitted == 1)
+        until(it.at_rest)
+        until(lambda: '"status": 499' in caplog.text)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+BOMB = '{"text": "Hi.", "x": [' + "[]," * MAX_MARKS + "1]}"
+
+
+@pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
+def test_json_of_countless_values_is_refused_before_it_is_read(it: Door, path: str) -> None:
+    answer = it.http.post(path, content=BOMB, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "are too many" in answer.text
+
+
+def test_a_long_text_of_escapes_and_commas_is_not_too_much(it: Door) -> None:
+    text = "Ⅻ, " * 1200
+    assert it.post("/tts", {"text": text, "x": "," * 60_000}).json()["details"][0]["field"] == "x"
+
+
+def test_what_the_queue_is_sent_is_told_apart(it: Door) -> None:
+    answer = it.post("/tts", {"input": SAY})
+    assert answer.status_code == 400
+    assert 'send what is inside "input"' in answer.json()["error"]
+
+
+def test_a_long_form_of_the_slow_kind_is_refused(it: Door) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert it.http.post("/tts", content="text=" + "%41" * 200_000, headers=kind).status_code == 413
+    assert it.http.post("/tts", content="text=Hello&seed=1", headers=kind).status_code == 200
+
+
+def test_a_type_that_can_not_be_made_is_not_acceptable(it: Door) -> None:
+    assert it.post("/tts", SAY, accept="audio/webm").status_code == 406
+    assert it.post("/tts", SAY, accept="audio/webm, audio/mpeg;q=0.5").headers["content-type"] == "audio/mpeg"
+    twice = [("accept", "image/png"), ("accept", "audio/flac")]
+    assert it.http.post("/tts", json=SAY, headers=twice).headers["content-type"] == "audio/flac"
+
+
+# --- other sites ------------------------------------------------------------------------------------------------
+
+FOREIGN: list[dict[str, str]] = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+    {"origin": "https://other.a.example", "sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_another_sites_page_may_not_ask(it: Door, headers: dict[str, str]) -> None:
+    answer = it.http.post("/tts", data=SAY, headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "FORBIDDEN")
+    with pytest.raises(InvalidStatus) as caught:
+        connect(f"ws://127.0.0.1:{it.port}/ws/tts", additional_headers=headers)
+    assert caught.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "http://127.0.0.1:{port}"},
+        {"origin": "https://proxy.example", "x-forwarded-host": "proxy.example"},
+        {"origin": "https://proxy.example", "sec-fetch-site": "same-origin"},
+    ],
+)
+def test_the_workers_own_page_and_programs_may(it: Door, headers: dict[str, str]) -> None:
+    own = {name: text.format(port=it.port) for name, text in headers.items()}
+    assert it.http.post("/tts", data=SAY, headers=own).status_code == 200
+
+
+def test_a_page_that_is_named_may_and_with_keys_the_key_decides() -> None:
+    evil = {"origin": "https://evil.example"}
+    with door(cors_origins=("https://a.example",)) as it:
+        assert it.http.post("/tts", data=SAY, headers={"origin": "https://a.example"}).status_code == 200
+        assert it.http.post("/tts", data=SAY, headers=evil).status_code == 403
+    with door(api_keys=("sk-one",)) as it:
+        assert it.http.post("/tts", data=SAY, headers=evil).status_code == 401
+        assert it.http.post("/tts", data=SAY, headers=evil | {"authorization": "Bearer sk-one"}).status_code == 200
+
+
+# --- WebSockets -------------------------------------------------------------------------------------------------
+
+
+def test_a_websocket_at_rest_takes_no_requests_place() -> None:
+    with door(max_concurrency=1, max_queue=0) as it, ExitStack() as crowd:
+        for _ in range(5):
+            line = crowd.enter_context(connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1))
+            line.send('{"type": "start"}')
+            assert json.loads(line.recv(HANG_S))["type"] == "ready"
+        assert it.post("/tts", SAY).status_code == 200
+
+
+def test_there_may_be_so_many_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_SOCKETS", 1)
+    with door() as it, connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1):
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"ws://127.0.0.1:{it.port}/ws/tts")
+        assert caught.value.response.status_code == 429
+        assert caught.value.response.headers["Retry-After"]
+
+
+def test_messages_are_not_deflated(it: Door) -> None:
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", compression="deflate", close_timeout=1) as line:
+        assert not line.protocol.extensions
+
+
+def test_a_message_of_countless_values_is_refused_before_it_is_read(it: Door) -> None:
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+        line.send(BOMB)
+        assert "are too many" in json.loads(line.recv(HANG_S))["error"]
+
+
+def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
+    engine = FakeEngine()
+    start: dict[str, Any] = {"type": "start", "output_format": "wav", "sample_rate": 48_000, "chunk_size": 25}
+    with door(engine) as it, socket.socket() as raw:
+        it.server.jobs.shelf = Shelf(100_000, 0)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", it.port))
+        line = connect(f"ws://127.0.0.1:{it.port}/ws/tts", sock=raw, close_timeout=0.1, max_queue=1)
+        line.send(json.dumps(start))
+        for _ in range(20):
+            line.send(json.dumps({"type": "text", "text": LONG + "\n\n"}))
+        before = -1
+        while before != engine.asked:
+            before = engine.asked
+            time.sleep(0.3)
+        assert engine.asked < 200  # of about a second each; there are about 600 of them
+        raw.shutdown(socket.SHUT_RDWR)
+        until(it.at_rest, HANG_S)
