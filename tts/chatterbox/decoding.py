@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -91,7 +92,7 @@ class Batch:
         self._cache = t3.new_cache(rows_per_slot * slots, positions)  # conditional rows first
         self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device)
         self._host_tokens = self._state.tokens
-        self._runs: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
+        self._captured: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
         self._prefixes = [0] * slots  # positions
         self._times: list[list[int]] = [[] for _ in range(slots)]  # when each token of a request is there
         self._clock = 0  # counts what was queued
@@ -102,11 +103,12 @@ class Batch:
             self._host_tokens = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
 
     def warm_up(self) -> None:
-        """Capture the steps of every reach, so that no request has to."""
+        """Capture the steps of every reach, while there is no request: what is captured runs first, and moves the state
+        on. A step that was not captured runs plain."""
         with self._lock, self._on_stream():
             for reach in range(self._reach, self._positions + 1, self._reach):
                 for rows in self._row_choices:
-                    self._run_for(rows, reach)
+                    self._captured[rows, reach] = self._graphs.capture(partial(self._step, rows, reach))
 
     def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor) -> None:
         """Take a request into a free slot and draw its first token.
@@ -166,15 +168,12 @@ class Batch:
         """One step. A slot whose request has all its tokens runs on, for its rows cost nothing."""
         self._clock += 1
         used = max(prefix + len(times) for prefix, times in zip(self._prefixes, self._times, strict=True))
-        self._run_for(self._rows, min(-(-used // self._reach) * self._reach, self._positions))()
+        reach = min(-(-used // self._reach) * self._reach, self._positions)
+        run = self._captured.get((self._rows, reach))
+        run() if run else self._step(self._rows, reach)
         for times in self._times:
             if times and len(times) < self._limit:
                 times.append(self._clock)
-
-    def _run_for(self, rows: int, reach: int) -> Callable[[], None]:
-        if (rows, reach) not in self._runs:
-            self._runs[rows, reach] = self._graphs.capture(lambda: self._step(rows, reach))
-        return self._runs[rows, reach]
 
     def _step(self, rows: int, reach: int) -> None:
         """Take in each slot's last token and draw its next one."""
@@ -190,7 +189,8 @@ class Batch:
         """Let the host know, once it is so, that what was queued is done."""
         if self._stream:
             self._host_tokens.copy_(self._state.tokens, non_blocking=True)
-            event = self._stream.record_event()
+            event = cast(Any, torch.cuda.Event)(blocking=True)  # who waits sleeps: there may be more threads than cores
+            event.record(self._stream)
             self._marks.append((self._clock, event))
 
     def _on_stream(self, waits: bool = True) -> AbstractContextManager[object]:

@@ -17,15 +17,20 @@ def torch_faults() -> Iterator[None]:
     """Raises: OutOfMemory, after which the GPU is as good as before; GpuFault, after which it never is again."""
     try:
         yield
-    except torch.OutOfMemoryError as exc:
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as exc:
+        if not is_out_of_memory(exc):
+            raise GpuFault("the GPU failed") from exc
         traceback.clear_frames(exc.__traceback__)  # whose variables are the memory
         raise OutOfMemory("the GPU's memory is full; try again, or with a shorter text") from exc
-    except torch.AcceleratorError as exc:
-        raise GpuFault("the GPU failed") from exc
     except RuntimeError as exc:
         if not gpu_answers():  # libraries on the GPU have errors of no class of their own
             raise GpuFault("the GPU failed") from exc
         raise
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Also where what ran out was not torch's own to give: pinned memory, graphs, modules that CUDA loads late."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def gpu_answers() -> bool:

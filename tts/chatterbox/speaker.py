@@ -62,7 +62,7 @@ class Speaker:
         # for each thread anew, and another length may be added up in another order.
         torch.backends.cuda.enable_cudnn_sdp(False)
         with torch_faults():
-            speaker = cls._load(weights.find_weights(model_path), choose_device(options.device), options)
+            speaker = cls._load(weights.find_weights(model_path), choose_device(options.device, options.slots), options)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 

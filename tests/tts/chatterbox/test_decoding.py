@@ -146,6 +146,18 @@ def test_a_step_never_looks_at_a_value(checkpoint, speaker, prefixes):
             fake.read(0, 0, 1)  # the one place where the host looks
 
 
+def test_what_was_not_captured_before_runs_plain(speaker, prefixes, alone):
+    """To capture, what is captured is run: in mid-request that would move it on by steps that nobody counted."""
+
+    class Captures(GraphPool):
+        def capture(self, run):
+            run()
+            return run
+
+    late = Batch(speaker.t3, 1, 2, 2 * GRAPH_REACH, LIMIT, Captures(CPU), reach=16)
+    assert take(start(late, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+
+
 def test_the_token_limit_holds(speaker):
     prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
     with torch.inference_mode(), Decoder(speaker.t3, 7, slots=1).generate(prefix, text, KNOBS[0], 0) as generation:

@@ -125,6 +125,11 @@ def test_a_failed_gpu_is_a_fault_of_its_own():
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
 
+def test_memory_that_torch_does_not_hand_out_runs_out_like_any_other():
+    with pytest.raises(OutOfMemory), torch_faults():
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+
 def test_any_other_error_is_left_alone_while_the_gpu_answers():
     with pytest.raises(RuntimeError, match="shapes"), torch_faults():
         raise RuntimeError("shapes don't fit")
