@@ -8,7 +8,6 @@ knows what a job means: that is `service`. Importing this file loads no model, n
 from __future__ import annotations
 
 import asyncio
-import base64
 import gc
 import json
 import logging
@@ -22,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from service.app import Service, build
+from service.base64_audio import audio_fields, base64_text
 from service.bridge import bridge
 from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
@@ -75,7 +75,7 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         async for event in events:
             match event:
                 case AudioEvent():
-                    yield _audio_event(event)
+                    yield {"type": "audio"} | audio_fields(event)
                 case EndEvent():
                     yield {"type": "end"} | event.reply
                 case ErrorEvent():
@@ -105,24 +105,8 @@ def _id_of(job: Mapping[str, Any]) -> str:
     return printable(job_id[:MAX_ID_CHARS]) if isinstance(job_id, str) else ""
 
 
-def _audio_event(event: AudioEvent) -> dict[str, Any]:
-    return {
-        "type": "audio",
-        "index": event.index,
-        "audio": _base64(event.data),
-        "format": event.format,
-        "sample_rate": event.sample_rate_hz,
-        "start": round(event.start_s, 6),
-        "duration": round(event.duration_s, 6),
-    }
-
-
 def _sealed(seal: Callable[[bytes], bytes], pieces: list[bytes]) -> str:
-    return _base64(seal(b"".join(pieces)))
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return base64_text(seal(b"".join(pieces)))
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.document import tell
 from bench.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -195,10 +196,7 @@ def main() -> None:
         "files": "disk" if options.drop else "as found",
     }
     document |= {"starts": len(starts), **summary(starts)}
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+    tell(document, show, options.output)
 
 
 if __name__ == "__main__":

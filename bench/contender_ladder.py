@@ -47,7 +47,7 @@ def replace_flow(tts: ChatterboxTTS, speaker: Speaker) -> None:
         prompt = speaker.built_in.flow
         frames = prompt.mel.shape[1] + token.shape[1] * FRAMES_PER_TOKEN
         noise = torch.randn(1, MEL_BANDS, frames, device=speaker.device)
-        return speaker.flow.solve(prompt, token, prompt.mel[:, :0], noise, drop_tokens=0), None
+        return speaker.flow.solve(prompt, token, prompt.mel[:, :0], noise), None
 
     tts.s3gen.flow.inference = inference
 

@@ -75,9 +75,13 @@ def climb(path: Path, device: str, rounds: int) -> Iterator[dict[str, Any]]:
                 continue
             under, below = below, contender
             if under:
+                failed: dict[str, str] = {}
                 with closing(under):
-                    runs = race([under, contender], rounds)
-                yield {"change": rung.change, **step(runs[under.name], runs[contender.name])}
+                    *_, runs = race([under, contender], rounds, failed)
+                if failed:
+                    yield {"change": rung.change, "failed": "\n".join(failed.values())}
+                else:
+                    yield {"change": rung.change, **step(runs[under.name], runs[contender.name])}
     finally:
         if below:
             below.close()

@@ -9,18 +9,18 @@ last line is one JSON document. Every request has a seed of its own; how long on
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
+from bench.document import tell
 from bench.machine import machine
 from bench.turns import TEXT
 from tts.chatterbox.options import LoadOptions
@@ -50,11 +50,10 @@ def speak(speaker: Speaker, mode: DecodeMode, seed: int, asked_s: float) -> Hear
 
 
 def at_once(jobs: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=job) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """Raises: what the first job that failed raised."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for running in [pool.submit(job) for job in jobs]:
+            running.result()
 
 
 def closed_loop(speaker: Speaker, mode: DecodeMode, clients: int, each: int) -> list[Heard]:
@@ -125,10 +124,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu"
     document = {"bench": "load", **machine(), "torch": torch.__version__, "device": device, "mode": options.mode}
     document |= {"slots": options.slots, "figures": found}
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+    tell(document, show, options.output)
 
 
 if __name__ == "__main__":

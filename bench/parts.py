@@ -9,7 +9,6 @@ once, at the bandwidth of a large copy measured in the same run. The last line i
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import time
@@ -21,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.document import tell
 from bench.machine import machine
 from bench.turns import TEXT
-from tts.chatterbox.flow_stream import STREAMS
+from tts.chatterbox.flow_stream import STREAMS, ChunkPlan
 from tts.chatterbox.hift import HiftStream
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.options import LoadOptions
@@ -81,7 +81,7 @@ def measure(speaker: Speaker, watch: Watch) -> None:
 
     chunk = torch.randint(SPEECH_CODES, (CHUNK,)).tolist()
     for mode, kind in STREAMS.items():
-        flow = kind(speaker.flow, prompt, NoiseTape(1, MEL_BANDS), CHUNK, CHUNK, CONTEXT)
+        flow = kind(speaker.flow, prompt, NoiseTape(1, MEL_BANDS), ChunkPlan(CHUNK, CHUNK, CONTEXT))
         watch(f"flow, {mode}, a chunk", partial(flow.push, chunk), STEADY)
     mel = torch.randn(1, MEL_BANDS, 2 * CHUNK, device=device)
     vocoder = HiftStream(speaker.hift, 1)
@@ -118,10 +118,7 @@ def main() -> None:
         "medians_s": watch.medians_s,
         "peak_memory_bytes": peak,
     }
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+    tell(document, show, options.output)
 
 
 if __name__ == "__main__":

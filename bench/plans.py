@@ -10,7 +10,6 @@ keeps up where no chunk takes more than MARGIN of it. A checkpoint that speaks f
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from bench.document import tell
 from bench.machine import machine
 from bench.turns import TEXT
 from tts.chatterbox.flow_stream import STREAMS
@@ -105,10 +105,7 @@ def main() -> None:
         "plans": plans,
         "best": best(plans),
     }
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+    tell(document, show, options.output)
 
 
 if __name__ == "__main__":

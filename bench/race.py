@@ -14,12 +14,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.document import tell
 from bench.machine import machine
 from bench.turns import Contender, Run
 
@@ -75,17 +76,28 @@ def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list
     }
 
 
-def race(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Run]]:
-    """Each contender once per round, every second round in reverse order."""
+def race(contenders: Sequence[Contender], rounds: int, failed: dict[str, str]) -> Iterator[dict[str, list[Run]]]:
+    """Each contender once per round, every second round in reverse order; after each round all runs so far.
+
+    One that breaks down is noted in `failed` and leaves the race with all its runs.
+    """
     runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
-            run = contender.run()
+            if contender.name in failed:
+                continue
+            try:
+                run = contender.run()
+            except RuntimeError as error:
+                failed[contender.name] = str(error)
+                del runs[contender.name]
+                print(error)
+                continue
             runs[contender.name].append(run)
             print(
                 f"round {number + 1}  {contender.name:16} first {run.arrivals[0][0]:7.2f} s  total {run.total_s:7.2f} s"
             )
-    return runs
+        yield runs
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
@@ -169,33 +181,27 @@ def main() -> int:
     path = checkpoint(options.scratch, options.tokens)
     wanted = commands(path, options.device, options.peer_python)
     chosen = {name: wanted[name] for name in (options.only or wanted)}
-    contenders, failed = [], {}
+    contenders: list[Contender] = []
+    document: dict[str, Any] = {"bench": "race", **machine(), "tokens": options.tokens, "rounds": 0}
+    document |= {"failed": {}, "figures": {}, "ratios": {}}
     try:
         for name, command in chosen.items():
             try:
                 contenders.append(enter(name, command))
             except RuntimeError as error:  # the others race all the same
-                failed[name] = str(error)
+                document["failed"][name] = str(error)
                 print(error)
-        runs = race(contenders, options.rounds)
+        document["contenders"] = {contender.name: contender.facts for contender in contenders}
+        for runs in race(contenders, options.rounds, document["failed"]):
+            document["rounds"] += 1
+            document |= {"figures": summary(runs), "ratios": ratios(runs)}
+            if options.output:  # after each: a time limit may end this
+                options.output.write_text(json.dumps(document, indent=1) + "\n")
     finally:
         for contender in contenders:
             contender.close()
-    document = {
-        "bench": "race",
-        **machine(),
-        "tokens": options.tokens,
-        "rounds": options.rounds,
-        "contenders": {contender.name: contender.facts for contender in contenders},
-        "failed": failed,
-        "figures": summary(runs),
-        "ratios": ratios(runs),
-    }
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
-    return 1 if failed else 0
+    tell(document, show, options.output)
+    return 1 if document["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ a seam that no figure would find there. Level, spectrum, slips, gaps and steps t
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from audio.pcm import Samples
+from bench.document import tell
 from bench.machine import machine
 from bench.race import PEER, ROOT, checkpoint, commands
 from bench.turns import Contender, Run
@@ -220,10 +220,7 @@ def main() -> None:
         "samples_per_token": {name: sorted({len(s) / r.tokens for r, s in runs}) for name, runs in said.items()},
         "seams": {name: figures(clips) for name, clips in rows(said).items() if any(inside(*clip) for clip in clips)},
     }
-    if options.output:
-        options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+    tell(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from audio.reference import Reference
 from bench.machine import machine
 from service.app import Service
 from service.events import AudioEvent, ErrorEvent
-from service.operations import Worker
 from service.telemetry import JobClock, Telemetry
+from service.worker import Worker
 from settings import Settings
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
 from tts.voices import VoiceStore

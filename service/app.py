@@ -16,8 +16,9 @@ from service.events import EndEvent, ErrorEvent, Event
 from service.fitness import require_fitness
 from service.health import Health
 from service.logs import lines_of
-from service.operations import OPERATIONS, Worker, dispatch
+from service.operations import OPERATIONS, dispatch
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
+from service.worker import Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
@@ -100,7 +101,7 @@ class Service:
 def build(settings: Settings) -> Service:
     """Put a service together; nothing heavy is imported or loaded yet.
 
-    Raises: SettingsError for a voices directory or a default voice that is not there, or half a bucket.
+    Raises: SettingsError for a voices directory or a voice that is not there, or half a bucket.
     """
     engine = ENGINES[settings.tts_engine](settings)
     store = VoiceStore(
@@ -118,8 +119,11 @@ def _check_voices(settings: Settings, store: VoiceStore) -> None:
     """A worker without the voices it was set up with would fail job by job instead of once."""
     if settings.voices_dir and not settings.voices_dir.is_dir():
         raise SettingsError(f"VOICES_DIR={str(settings.voices_dir)!r}: must be a directory")
-    if settings.default_voice and settings.default_voice not in (known := store.catalogue()):
+    known = store.catalogue() if settings.default_voice or settings.openai_voices else {}
+    if settings.default_voice and settings.default_voice not in known:
         raise SettingsError(f"DEFAULT_VOICE={settings.default_voice!r}: must be one of {', '.join(known)}")
+    if strangers := sorted(set((settings.openai_voices or {}).values()) - {*known, "default"}):
+        raise SettingsError(f"OPENAI_VOICES names {', '.join(strangers)}: must be one of {', '.join(known)}")
 
 
 def _operation(raw: object) -> str:

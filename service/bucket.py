@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 from service.addresses import narrowed
 from settings import Settings, SettingsError
 from validation.errors import Fault, InvalidInput
-from validation.faults import describe_faults
 
 JOB_KEYS = ("accessId", "accessSecret", "bucketName", "endpointUrl")  # RunPod's names
 PLAIN = re.compile(r"[!-~]{1,2048}")  # what a header and an address can carry
@@ -91,15 +90,15 @@ def bucket_of_job(s3_config: object, *, allow_private: bool) -> Bucket | None:
     if s3_config is None or s3_config == {}:
         return None
     if not isinstance(s3_config, Mapping):
-        raise _refusal([Fault("s3Config", f"must be an object of {', '.join(JOB_KEYS)}")])
+        raise InvalidInput.of(Fault("s3Config", f"must be an object of {', '.join(JOB_KEYS)}"))
     if faults := list(_faults(s3_config)):
-        raise _refusal(faults)
+        raise InvalidInput.of(*faults)
     try:
         endpoint_url, name, in_host = _located(s3_config["endpointUrl"], s3_config["bucketName"])
     except ValueError as exc:
-        raise _refusal([Fault("s3Config.endpointUrl", str(exc))]) from None
+        raise InvalidInput.of(Fault("s3Config.endpointUrl", str(exc))) from None
     if not allow_private and _is_private(urlsplit(endpoint_url).hostname or ""):
-        raise _refusal([Fault("s3Config.endpointUrl", "leads to an address that is not public")])
+        raise InvalidInput.of(Fault("s3Config.endpointUrl", "leads to an address that is not public"))
     return Bucket(
         endpoint_url=endpoint_url,
         name=name,
@@ -125,10 +124,6 @@ def _faults(s3_config: Mapping[object, object]) -> Iterator[Fault]:
             yield Fault(f"s3Config.{key}", "is no name of a bucket")
     if set(s3_config) - set(JOB_KEYS):
         yield Fault("s3Config", f"has a key that is none of {', '.join(JOB_KEYS)}")
-
-
-def _refusal(faults: list[Fault]) -> InvalidInput:
-    return InvalidInput(describe_faults(faults), faults)
 
 
 def _located(url: str, bucket: str) -> tuple[str, str, bool]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from service.base64_audio import base64_bytes
 from service.bucket import Bucket
 from service.events import AudioEvent, EndEvent, Event
 from service.telemetry import JobClock
@@ -84,7 +85,7 @@ class Delivery:
 
     def _end(self, end: EndEvent, pieces: list[AudioEvent], file_bytes: int) -> EndEvent:
         if not self.may_upload or (self.asked == "auto" and self._fits(file_bytes, end.reply)):
-            return _told(end, "inline")
+            return _with_delivery(end, "inline")
         joined = b"".join(piece.data for piece in pieces)
         file = end.seal(joined) if end.seal else joined
         try:
@@ -94,8 +95,8 @@ class Delivery:
                 raise
             log.warning("%s; the reply carries the audio instead", error, exc_info=error.__cause__)
             end.reply["warnings"].append(f"{error.args[0]}; so the audio is in the reply")
-            return _told(end, "inline")
-        return _told(EndEvent(where | end.reply), "url")
+            return _with_delivery(end, "inline")
+        return _with_delivery(EndEvent(where | end.reply), "url")
 
     def _uploaded(self, file: bytes, mime_type: str) -> dict[str, Any]:
         from service.storage import Bounds, store  # here, because few replies need it
@@ -124,14 +125,14 @@ class Delivery:
         }
 
 
-def _told(end: EndEvent, how: Asked) -> EndEvent:
+def _with_delivery(end: EndEvent, how: Asked) -> EndEvent:
     end.reply["delivery"] = end.reply["parameters"]["delivery"] = how
     return end
 
 
 def _reply_bytes(file_bytes: int, reply: dict[str, Any]) -> int:
     """Of JSON, if the file were in it."""
-    return 4 * -(-file_bytes // 3) + len(json.dumps(reply)) + LATER_KEYS_BYTES
+    return base64_bytes(file_bytes) + len(json.dumps(reply)) + LATER_KEYS_BYTES
 
 
 def _key(prefix: str, extension: str) -> str:

@@ -32,7 +32,8 @@ class AudioEvent:
 class EndEvent:
     """The last event of a good job: the reply without its audio.
 
-    `seal` makes the joined pieces a finished file (exact sizes in its header); a stream can't use it.
+    `seal` writes the final sizes into the header of the joined pieces, which a stream can't use; it is None where the
+    reply has no audio in it.
     """
 
     reply: dict[str, Any]

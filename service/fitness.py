@@ -1,6 +1,6 @@
 """Is this worker fit for jobs? What would fail every one of them is found before the first.
 
-It knows no door: a worker that is not fit raises, and the door does not open.
+Warm-up is these checks. It knows no door: a worker that is not fit raises, and the door does not open.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from audio.encode import ENCODERS
 from audio.pcm import INT16_SCALE, from_dbfs
 from service.events import AudioEvent
-from service.operations import Worker, dispatch
+from service.operations import dispatch
 from service.telemetry import JobClock
+from service.worker import Worker
 from validation.errors import InternalError, ModelUnavailable
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ class Histogram:
             self._counts[bisect_left(self._bounds, value)] += 1
             self._sum += value
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """JSON-ready: `count`, `sum`, and `at_most`, from each bound to how many values are not above it."""
         with self._lock:
             counts, total = list(self._counts), self._sum

@@ -10,25 +10,21 @@ import resource
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeAlias
 
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
-from service.bucket import Bucket
 from service.delivery import Delivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
 from service.synthesis import Limits, Synthesis
-from service.telemetry import JobClock, Telemetry
+from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices
-from settings import Settings
-from tts.engine import Engine
-from tts.voices import VoiceStore
-from validation.errors import InvalidInput, UnknownOperation, Unsupported
-from validation.faults import describe_faults, present_fields, unknown_fields
+from service.worker import Worker
+from validation.errors import UnknownOperation, Unsupported
+from validation.faults import present_fields, refuse_fields
 from validation.fields import SAMPLE_RATES_HZ
 from validation.request import parse
 from validation.rules import FormatOffer, Offer
@@ -54,17 +50,6 @@ FORMATS = {
     )
     for name, own in ENCODERS.items()
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """All that the operations work with, built once per process; a job that brings a bucket has it in place of ours."""
-
-    settings: Settings
-    engine: Engine
-    voices: VoiceStore
-    telemetry: Telemetry
-    bucket: Bucket | None = None
 
 
 def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -96,7 +81,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
 
 def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """What this worker is, what it can do, and how it has been doing."""
-    _refuse_fields(raw)
+    refuse_fields(raw)
     settings, spec = worker.settings, worker.engine.spec
     yield EndEvent(
         {
@@ -175,11 +160,6 @@ def _limits(worker: Worker, delivery: Delivery, joined: bool) -> Limits:
         max_upload_bytes=settings.max_upload_bytes if delivery.may_upload else 0,
         way_out=way_out,
     )
-
-
-def _refuse_fields(raw: Mapping[str, Any]) -> None:
-    if faults := unknown_fields([name for name in raw if name != "operation"], ["operation"]):
-        raise InvalidInput(describe_faults(faults), faults)
 
 
 def _package_versions() -> dict[str, str]:

@@ -263,7 +263,7 @@ class Speech:
 
 def _halves(text: str) -> list[str]:
     """A text in two or three parts, cut where it reads best; none if that would be inside a word."""
-    parts = [piece.text for piece in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
+    parts = [half.text for half in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
     is_whole = all(not _is_one_word(before, after, text) for before, after in pairwise(parts))
     return parts if len(parts) > 1 and is_whole else []
 

@@ -15,6 +15,7 @@ from typing import Any
 from audio.encode import ENCODERS, AudioFormat
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
 from audio.pcm import Samples
+from service.base64_audio import base64_bytes
 from service.events import AudioEvent, EndEvent
 from service.speech import Outline, Speech
 from service.telemetry import JobClock
@@ -79,7 +80,7 @@ class Synthesis:
             self.warnings.append(
                 f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
             )
-        self._script = write(request.text, _manner(request, self.engine.spec.tags))
+        self._script = write(request.text, _manner(request))
         self.warnings += self._script.warnings
         self._speech = Speech(
             script=self._script,
@@ -109,7 +110,7 @@ class Synthesis:
     def _levelled(self, samples: Samples) -> Samples:
         levelled = self._count(self._level.push(samples) if self._level else samples)
         if sample_bytes := self._format.pcm_bytes_per_sample:  # it is certain what the samples held back will come to
-            self._limit(sample_bytes * (self._speech.given - self._pushed_samples))
+            self._refuse_if_too_large(sample_bytes * (self._speech.given - self._pushed_samples))
         return levelled
 
     def _count(self, samples: Samples) -> Samples:
@@ -126,7 +127,7 @@ class Synthesis:
         for at in range(0, len(data), MAX_EVENT_BYTES):
             piece = data[at : at + MAX_EVENT_BYTES]
             end = first + fresh * (at + len(piece)) // len(data)
-            self._spend(piece)
+            self._count_audio(piece)
             event = self._event(piece, end)
             if self.request.print_metrics:
                 log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, event.duration_s, age_s)
@@ -145,29 +146,29 @@ class Synthesis:
             duration_s=(end - start) / self._rate_hz,
         )
 
-    def _spend(self, piece: bytes) -> None:
-        self._audio_json_bytes += _base64_bytes(len(piece)) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
-        self._limit()
+    def _count_audio(self, piece: bytes) -> None:
+        self._audio_json_bytes += base64_bytes(len(piece)) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
+        self._refuse_if_too_large()
 
-    def _limit(self, held_bytes: int = 0) -> None:
+    def _refuse_if_too_large(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to grow too large; `held_bytes` of audio will follow."""
-        audio = self._audio_json_bytes + _base64_bytes(held_bytes)
-        if audio <= self._room():
+        audio = self._audio_json_bytes + base64_bytes(held_bytes)
+        if audio <= self._audio_budget_bytes():
             return
         what, limit = f"the reply passes {self._other_bytes() + audio} bytes", self.limits.max_output_bytes
-        if self._room() == _base64_bytes(self.limits.max_upload_bytes) > 0:
+        if self._audio_budget_bytes() == base64_bytes(self.limits.max_upload_bytes) > 0:
             what, limit = f"the file passes {audio * 3 // 4} bytes", self.limits.max_upload_bytes
         seconds = self._speech.given / self._rate_hz
         done, of = self._speech.lines_done, len(self._script.lines)
         raise OutputTooLarge(
             f"{what} after {seconds:.0f} s of sound ({done} of {of} segments); "
-            f"the limit is {limit}: {self._smaller(seconds * of / max(done, 1))}{self.limits.way_out}"
+            f"the limit is {limit}: {self._advice(seconds * of / max(done, 1))}{self.limits.way_out}"
         )
 
-    def _room(self) -> int:
+    def _audio_budget_bytes(self) -> int:
         """Of base64, for the audio: what the rest of the reply leaves, or more where the audio can be uploaded."""
         left = self.limits.max_output_bytes - self._other_bytes()
-        return left if left < 0 else max(left, _base64_bytes(self.limits.max_upload_bytes))
+        return left if left < 0 else max(left, base64_bytes(self.limits.max_upload_bytes))
 
     def _other_bytes(self) -> int:
         """What the reply takes besides audio, as far as is known by now."""
@@ -175,9 +176,9 @@ class Synthesis:
         parts = max(0, speech.segments_done - len(self._script.lines))  # of lines that had to be split
         return self._other_json_bytes + SEGMENT_OVERHEAD_BYTES * parts + sum(map(_json_bytes, speech.warnings))
 
-    def _smaller(self, seconds: float) -> str:
+    def _advice(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
-        room = self._room()
+        room = self._audio_budget_bytes()
         for name, audio_format in ENCODERS.items():
             rate_hz = audio_format.coded_rate(self.request.sample_rate_hz)
             if name != self.request.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
@@ -263,14 +264,13 @@ class Synthesis:
         }
 
 
-def _manner(request: TtsRequest, tags: tuple[str, ...]) -> Manner:
+def _manner(request: TtsRequest) -> Manner:
     return Manner(
         language=request.language,
         normalize_text=request.normalize_text,
         pronunciations=request.pronunciations,
         sentence_pause_ms=request.sentence_pause_ms,
         paragraph_pause_ms=request.paragraph_pause_ms,
-        tags=tags,
     )
 
 
@@ -291,7 +291,3 @@ def _params(request: TtsRequest, seed: int) -> SamplingParams:
 
 def _json_bytes(value: object) -> int:
     return len(json.dumps(value)) + 2  # and a comma and a space
-
-
-def _base64_bytes(size_bytes: int) -> int:
-    return 4 * -(-size_bytes // 3)

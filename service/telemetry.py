@@ -84,7 +84,7 @@ class Telemetry:
 
     def measured(self) -> dict[str, Any]:
         """How good jobs went, as histograms: seconds to the first bytes and in the queue, and real-time factors."""
-        return {name: histogram.told() for name, histogram in self._measured.items()}
+        return {name: histogram.snapshot() for name, histogram in self._measured.items()}
 
     def job_ended(self, job_id: str, operation: str, outcome: str, clock: JobClock, facts: dict[str, Any]) -> None:
         """Count one job and write its line."""

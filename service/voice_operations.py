@@ -6,23 +6,22 @@ They load no model: a voice that was added is made ready when it first speaks. H
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.events import EndEvent, Event
 from service.fetch import recording_of
 from service.telemetry import JobClock
+from service.worker import Worker
 from tts.engine import EngineVoice
 from tts.recording import About
 from validation.errors import Unsupported
-from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete, parse_voices
-
-if TYPE_CHECKING:
-    from service.operations import Worker
+from validation.faults import refuse_fields
+from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete
 
 
 def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """The predefined voices."""
-    parse_voices(raw)
+    refuse_fields(raw)
     default = worker.voices.default_voice
     listed = [_listed(voice, default) for voice in worker.voices.catalogue().values()]
     yield EndEvent({"operation": "voices", "voices": listed, "default": default})

@@ -63,7 +63,7 @@ class EngineSpec:
 
     `unused_fields` are request fields that mean nothing to it: a request that names one gets a warning.
     `languages` are those of a voice that has none of its own (a recording); empty where cloning is not
-    offered. `tags` are the sounds (`laugh`, …) that it makes where a text asks for them.
+    offered.
     """
 
     name: str
@@ -75,7 +75,6 @@ class EngineSpec:
     decode_modes: tuple[DecodeMode, ...]
     can_clone: bool
     unused_fields: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from audio.reference import Reference
 from tts.files import Busy, Link, publish, sweep, sync_directory
 from tts.recording import SUFFIX, About, Recording, Version, examine, pack
 from validation.errors import Fault, InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
-from validation.faults import describe_faults, shown
+from validation.faults import shown
 from validation.rules import speaks
 
 log = logging.getLogger(__name__)
@@ -225,14 +225,14 @@ def _version(path: Path, sidecar: Path | None) -> Version | None:
 
 
 def _taken(name: str) -> InvalidInput:
-    fault = Fault("voice", f"{shown(name)} is there already: send replace true to put this one in its place")
-    return InvalidInput(describe_faults([fault]), [fault])
+    message = f"{shown(name)} is there already: send replace true to put this one in its place"
+    return InvalidInput.of(Fault("voice", message))
 
 
 def unknown(name: str, known: Iterable[str]) -> UnknownVoice:
     """The error for a voice that is not in the library."""
-    fault = Fault("voice", f"{shown(name)} is not a voice of the library; known: {', '.join(known) or 'none'}")
-    return UnknownVoice(describe_faults([fault]), [fault])
+    message = f"{shown(name)} is not a voice of the library; known: {', '.join(known) or 'none'}"
+    return UnknownVoice.of(Fault("voice", message))
 
 
 def _not_written(name: str, exc: OSError) -> WorkerError:

@@ -1,12 +1,18 @@
 """A text as it will be spoken: marks taken out, words respelled and normalised, cut into lines with their pauses.
 
-It knows no engine beyond the tags it acts on, and no sample rate: pauses are in milliseconds.
+    part      of a text: words, a pause or a tag (`validation.markup`)
+    run       the text from one pause to the next
+    segment   as much of a run as an engine is given at once (`tts.text`)
+    line      a segment that says something, and the silence after it
+    take      lines between two silences, joined into one sound (`service.speech`)
+
+It knows no engine, and no sample rate: pauses are in milliseconds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tts.boundaries import Break
@@ -27,7 +33,6 @@ class Manner:
     pronunciations: Mapping[str, str] | None = None
     sentence_pause_ms: float = 0.0
     paragraph_pause_ms: float = 0.0
-    tags: Collection[str] = ()  # that the engine acts on
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class _Run:
 
 def write(text: str, manner: Manner) -> Script:
     """The script of a text whose marks were checked by `validation.rules`."""
-    unknown: dict[str, None] = {}  # in the order of the text
-    runs = [replace(run, text=_read_out(run.text, manner)) for run in _runs(text, manner.tags, unknown)]
+    left_out: dict[str, None] = {}  # in the order of the text
+    runs = [replace(run, text=_read_out(run.text, manner)) for run in _runs(text, left_out)]
     lead_ms, lines = 0.0, list[Line]()
     for run in runs:
         lines += _lines(run.text, manner)
@@ -67,21 +72,20 @@ def write(text: str, manner: Manner) -> Script:
             lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
         else:
             lead_ms += run.pause_ms
-    warnings = (f"this model has no sound for {', '.join(unknown)}: left out",) if unknown else ()
+    warnings = (f"this model has no sound for {', '.join(left_out)}: left out",) if left_out else ()
     return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), warnings)
 
 
-def _runs(text: str, tags: Collection[str], unknown: dict[str, None]) -> Iterator[_Run]:
-    """The text between pauses; pauses in a row add up. A tag the engine doesn't know is told and left out."""
+def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
+    """The text between pauses; pauses in a row add up. No engine here acts on a tag, so it is left out and noted."""
     words, pause_ms, has_paused = "", 0.0, False
     for part in parts(text):
         if isinstance(part, Pause):
             pause_ms, has_paused = pause_ms + (part.length_ms or 0.0), True
             continue
         if isinstance(part, Tag):
-            if part.name not in tags:
-                unknown[part.mark] = None
-            part = part.mark if part.name in tags else " "
+            left_out[part.mark] = None
+            part = " "
         if has_paused and part.strip():
             yield _Run(words.strip(), pause_ms)
             words, pause_ms, has_paused = "", 0.0, False
@@ -95,13 +99,13 @@ def _read_out(text: str, manner: Manner) -> str:
 
 
 def _lines(text: str, manner: Manner) -> list[Line]:
-    """A piece without a letter or digit ("* * *") is not spoken: asked to say it, a model makes something up."""
+    """A segment without a letter or digit ("* * *") is not spoken: asked to say it, a model makes something up."""
     lines: list[Line] = []
-    for piece in segment(text):
-        if any(map(str.isalnum, piece.text)):
-            lines.append(Line(piece.text, _pause_ms(piece.ends, manner)))
+    for found in segment(text):
+        if any(map(str.isalnum, found.text)):
+            lines.append(Line(found.text, _pause_ms(found.ends, manner)))
         elif lines:
-            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(piece.ends, manner)))
+            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(found.ends, manner)))
     if lines:
         lines[-1] = replace(lines[-1], pause_ms=0.0)  # the run's own pause, if any, follows
     return lines

@@ -97,7 +97,7 @@ class VoiceStore:
         own = {voice.name: voice for voice in self._engine.spec.voices}
         if self._library is None:
             return own
-        return own | {name: _told(name, found) for name, found in self._library.voices().items()}
+        return own | {name: _as_engine_voice(name, found) for name, found in self._library.voices().items()}
 
     def add(self, name: str, recording: bytes, max_duration_s: float, about: About, *, replace: bool) -> Added:
         """Keep the voice of a recording in the library, for every worker that shares it. No model is loaded.
@@ -177,7 +177,7 @@ class VoiceStore:
             return ready
 
 
-def _told(name: str, found: Recording) -> EngineVoice:
+def _as_engine_voice(name: str, found: Recording) -> EngineVoice:
     about = found.about
     return EngineVoice(name, about.language or "", found.duration_s, about.description, "library")
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 LONE_SURROGATES = range(0xD800, 0xE000)
 
@@ -37,10 +37,16 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one field; `field` is "" where no single field is to blame."""
+    """One thing wrong with one field; `field` is "" where no single field is to blame, `quoted` where its name is the
+    caller's own and must stand out from our words."""
 
     field: str
     message: str
+    quoted: bool = False
+
+    def __str__(self) -> str:
+        """Half a sentence: "temperature must be at most 2.0 (got 3.5)"."""
+        return f"{f'`{self.field}`' if self.quoted else self.field} {self.message}"
 
 
 class WorkerError(Exception):
@@ -68,6 +74,11 @@ class WorkerError(Exception):
 
 class RequestError(WorkerError):
     """The request can't be served as it stands."""
+
+    @classmethod
+    def of(cls, *faults: Fault) -> Self:
+        """The error that names each: "temperature must be at most 2.0 (got 3.5); text is required"."""
+        return cls("; ".join(map(str, faults)), faults)
 
 
 class InvalidInput(RequestError):

@@ -38,21 +38,18 @@ def unknown_fields(names: Sequence[str], known: Iterable[str]) -> list[Fault]:
 def _unknown_field(name: str, known: Iterable[str]) -> Fault:
     near = difflib.get_close_matches(name[:60], list(known), n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
-    return Fault(name[:60], f"is not a field{hint}")
+    return Fault(name[:60], f"is not a field{hint}", quoted=True)
 
 
-def describe_faults(faults: Iterable[Fault]) -> str:
-    """All faults as one sentence: "temperature must be at most 2.0 (got 3.5); text is required"."""
-    return "; ".join(f"{_name(fault)} {fault.message}" for fault in faults)
+def refuse_fields(given: Mapping[str, Any]) -> None:
+    """For an operation that has no fields but `operation`. Raises: InvalidInput."""
+    if faults := unknown_fields([name for name in given if name != "operation"], ["operation"]):
+        raise InvalidInput.of(*faults)
 
 
 def _field_name(name: object) -> str:
     """JSON has only strings for names; a caller in Python may have others, even an int too long to print."""
     return name if isinstance(name, str) else shown(name)
-
-
-def _name(fault: Fault) -> str:
-    return f"`{fault.field}`" if fault.message.startswith("is not a field") else fault.field
 
 
 def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, list[Finding]]:
@@ -122,5 +119,4 @@ def refusal(findings: list[Finding]) -> RequestError:
     """One error of the kind that all findings share; InvalidInput where they are mixed."""
     kinds = {kind for kind, _ in findings}
     kind = kinds.pop() if len(kinds) == 1 else InvalidInput
-    faults = [fault for _, fault in findings]
-    return kind(describe_faults(faults), faults)
+    return kind.of(*(fault for _, fault in findings))

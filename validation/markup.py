@@ -1,6 +1,6 @@
 """What may stand in a text besides words to speak: `[pause:500ms]` and tags such as `[laugh]`.
 
-It knows the marks' spelling, not which of the tags a model can act on.
+It knows the marks' spelling, not what becomes of them.
 """
 
 from __future__ import annotations

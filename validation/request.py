@@ -6,13 +6,21 @@ decoded: a reference leaves here as bytes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from validation.faults import present_fields, refusal, typed
 from validation.fields import DecodeMode, Delivery, Normalization, TtsFields, VoiceMode
-from validation.rules import RULES, Offer, decode_base64, speaks
+from validation.rules import RULES, Offer, chosen_voice, decode_base64
+
+NOT_TOLD = {"text", "reference", "reference_url", "given"}
+CONTRACT_NAMES = {
+    "fade_duration_s": "fade_duration",
+    "max_reference_duration_s": "max_reference_duration_sec",
+    "sample_rate_hz": "sample_rate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +66,9 @@ class TtsRequest:
 
     def parameters(self) -> dict[str, Any]:
         """The effective values under their contract names, for the reply (without text and recording)."""
-        return {
-            "exaggeration": self.exaggeration,
-            "cfg_weight": self.cfg_weight,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "min_p": self.min_p,
-            "repetition_penalty": self.repetition_penalty,
-            "seed": self.seed,
-            "language": self.language,
-            "chunk_size": self.chunk_size,
-            "context_window": self.context_window,
-            "fade_duration": self.fade_duration_s,
-            "decode_mode": self.decode_mode,
-            "print_metrics": self.print_metrics,
-            "voice_mode": self.voice_mode,
-            "voice": self.voice,
-            "max_reference_duration_sec": self.max_reference_duration_s,
-            "normalize_text": self.normalize_text,
-            "pronunciations": dict(self.pronunciations),
-            "sentence_pause_ms": self.sentence_pause_ms,
-            "paragraph_pause_ms": self.paragraph_pause_ms,
-            "speed": self.speed,
-            "trim_silence": self.trim_silence,
-            "output_format": self.output_format,
-            "sample_rate": self.sample_rate_hz,
-            "bitrate_kbps": self.bitrate_kbps,
-            "audio_normalization": self.audio_normalization,
-            "delivery": self.delivery,
-        }
+        names = (field.name for field in dataclasses.fields(self) if field.name not in NOT_TOLD)
+        told = {CONTRACT_NAMES.get(name, name): getattr(self, name) for name in names}
+        return told | {"pronunciations": dict(self.pronunciations)}
 
 
 def parse(raw: object, offer: Offer) -> TtsRequest:
@@ -109,7 +91,7 @@ def parse(raw: object, offer: Offer) -> TtsRequest:
 
 def _resolve(fields: TtsFields, given: frozenset[str], offer: Offer) -> TtsRequest:
     cloned = fields.reference_audio is not None or fields.reference_audio_url is not None
-    voice = "" if cloned else _voice(fields, offer)
+    voice = "" if cloned else chosen_voice(fields.voice, fields.language, offer.default_voice, offer.voices)
     own_language = (offer.clone_languages or ("",))[0] if cloned else offer.voices[voice]
     return TtsRequest(
         text=fields.text.strip(),
@@ -144,15 +126,6 @@ def _resolve(fields: TtsFields, given: frozenset[str], offer: Offer) -> TtsReque
         delivery=fields.delivery,
         given=given,
     )
-
-
-def _voice(fields: TtsFields, offer: Offer) -> str:
-    """The named voice; else the default one if it speaks the language asked for; else the first that does."""
-    if fields.voice is not None:
-        return fields.voice
-    asked = fields.language
-    candidates = (offer.default_voice, *offer.voices)
-    return next(name for name in candidates if asked is None or speaks(asked, offer.voices[name]))
 
 
 def _decode_mode(fields: TtsFields, given: frozenset[str], offer: Offer) -> DecodeMode:

@@ -60,6 +60,16 @@ def speaks(asked: str, spoken: str) -> bool:
     return a == b or b.startswith(f"{a}-") or a.startswith(f"{b}-")
 
 
+def chosen_voice(voice: object, language: object, default: str, voices: Mapping[str, str]) -> str:
+    """The voice that is named; else the default one, if it speaks the language asked for; else the first that does;
+    else the default one. What is no string is not named. `voices` maps each name to its BCP-47 language."""
+    if isinstance(voice, str):
+        return voice
+    if not isinstance(language, str):
+        return default
+    return next((name for name in (default, *voices) if speaks(language, voices.get(name, ""))), default)
+
+
 def decode_base64(encoded: str) -> bytes | None:
     """Base64 (a `data:` URI is fine, so is white space) → bytes; None if it is not base64."""
     try:
@@ -189,14 +199,18 @@ def reference_rule(given: dict[str, Any], offer: ReferenceOffer) -> Iterator[Fin
 
 
 def _language_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    if not isinstance(asked := given.get("language"), str):
+    return language_rule(given.get("language"), sorted(set(_languages(given, offer))), "here")
+
+
+def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterator[Finding]:
+    """A language is a tag that one of `languages` serves. `where` those are spoken is told where none does."""
+    if not isinstance(asked, str):
         return
-    languages = _languages(given, offer)
     if not LANGUAGE_TAG.fullmatch(asked):
         yield InvalidInput, Fault("language", f"must be a BCP-47 tag such as en-us (got {shown(asked)})")
     elif not any(speaks(asked, spoken) for spoken in languages):
-        known = ", ".join(sorted(set(languages))) or "nothing"
-        yield Unsupported, Fault("language", f"{asked} is not spoken here; spoken: {known}")
+        known = ", ".join(languages) or "nothing"
+        yield Unsupported, Fault("language", f"{asked} is not spoken {where}; spoken: {known}")
 
 
 def _languages(given: Mapping[str, Any], offer: Offer) -> tuple[str, ...]:

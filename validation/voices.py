@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported, printable
+from validation.errors import Fault, InvalidInput, UnknownVoice, printable
 from validation.faults import Fields, Finding, refusal, shown, typed
-from validation.rules import LANGUAGE_TAG, decode_base64, reference_rule, speaks
+from validation.rules import decode_base64, language_rule, reference_rule
 
 VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_DESCRIPTION_CHARS = 500
@@ -36,14 +36,6 @@ class LibraryOffer:
 
 
 Rule: TypeAlias = Callable[[dict[str, Any], LibraryOffer], Iterator[Finding]]
-
-
-class VoicesFields(BaseModel):
-    """The fields of `voices`: none."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    operation: Literal["voices"]
 
 
 class VoiceAddFields(BaseModel):
@@ -83,11 +75,6 @@ class VoiceAdd:
     max_reference_duration_s: float
 
 
-def parse_voices(given: Mapping[str, Any]) -> None:
-    """Raises: InvalidInput for any field but `operation`."""
-    _checked(VoicesFields, given, None)
-
-
 def parse_voice_add(given: Mapping[str, Any], offer: LibraryOffer) -> VoiceAdd:
     """Check the present fields. Raises: InvalidInput, ReferenceAudioError or Unsupported, whichever kind all the
     faults share; InvalidInput where they are mixed."""
@@ -110,13 +97,10 @@ def parse_voice_delete(given: Mapping[str, Any], offer: LibraryOffer) -> str:
     return _checked(VoiceDeleteFields, given, offer, (_old_name_rule,)).voice
 
 
-def _checked(
-    model: type[Fields], given: Mapping[str, Any], offer: LibraryOffer | None, rules: tuple[Rule, ...] = ()
-) -> Fields:
+def _checked(model: type[Fields], given: Mapping[str, Any], offer: LibraryOffer, rules: tuple[Rule, ...]) -> Fields:
     """Types first, then the rules, which pass over a field of a wrong type."""
     fields, findings = typed(model, dict(given))
-    if offer is not None:
-        findings += [finding for rule in rules for finding in rule(dict(given), offer)]
+    findings += [finding for rule in rules for finding in rule(dict(given), offer)]
     if fields is None or findings:
         raise refusal(findings)
     return fields
@@ -142,13 +126,7 @@ def _reference_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Find
 
 
 def _language_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
-    if not isinstance(asked := given.get("language"), str):
-        return
-    if not LANGUAGE_TAG.fullmatch(asked):
-        yield InvalidInput, Fault("language", f"must be a BCP-47 tag such as en-us (got {shown(asked)})")
-    elif not any(speaks(asked, spoken) for spoken in offer.languages):
-        message = f"{asked} is not spoken with a recording's voice; spoken: {', '.join(offer.languages)}"
-        yield Unsupported, Fault("language", message)
+    return language_rule(given.get("language"), offer.languages, "with a recording's voice")
 
 
 def _description_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:

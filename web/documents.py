@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from audio.encode import ENCODERS
 from validation.fields import TtsFields
-from validation.voices import VoiceAddFields, VoiceDeleteFields, VoicesFields
+from validation.voices import VoiceAddFields, VoiceDeleteFields
 from web.openai import MODELS, OUR_FORMATS
 from web.refusals import STATUSES
 
@@ -79,20 +79,24 @@ def _fields(model: type[BaseModel]) -> Json:
     return schema
 
 
-INFO_FIELDS: Json = {
-    "title": "InfoFields",
-    "type": "object",
-    "required": ["operation"],
-    "properties": {"operation": {"const": "info"}},
-    "additionalProperties": False,
-}
+def _bare(operation: str) -> Json:
+    """Of an operation without fields."""
+    return {
+        "title": operation,
+        "type": "object",
+        "required": ["operation"],
+        "properties": {"operation": {"const": operation}},
+        "additionalProperties": False,
+    }
+
+
 JOB: Json = {
     "anyOf": [
         _fields(TtsFields),
-        _fields(VoicesFields),
+        _bare("voices"),
         _fields(VoiceAddFields),
         _fields(VoiceDeleteFields),
-        INFO_FIELDS,
+        _bare("info"),
     ]
 }
 FORM: Json = {

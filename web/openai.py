@@ -44,7 +44,7 @@ class SpeechReader:
         given = {name: value for name, value in sent.items() if value is not None}
         faults = [*_faults(given), *self._model_faults(given)]
         if faults:
-            raise InvalidInput("; ".join(f"{fault.field} {fault.message}" for fault in faults), faults)
+            raise InvalidInput.of(*faults)
         raw = {OURS.get(name, name): value for name, value in given.items() if name not in NOT_OURS}
         raw |= _format(given)
         await self._name_voice(raw, given["voice"])
@@ -78,7 +78,7 @@ NOT_OURS = frozenset({"model", "response_format", "stream_format", "instructions
 def _unknown(asked: str, known: list[str]) -> WorkerError:
     hint = "; OPENAI_VOICES maps OpenAI's names" if asked in VOICES else ""
     message = f"{asked[:40]!r} is not a voice here; known: {', '.join(dict.fromkeys(known))}{hint}"
-    return UnknownVoice(f"voice {message}", [Fault("voice", message)])
+    return UnknownVoice.of(Fault("voice", message))
 
 
 def _faults(given: Mapping[str, Any]) -> list[Fault]:
@@ -121,8 +121,7 @@ def _format(given: Mapping[str, Any]) -> dict[str, Any]:
     if name in OUR_FORMATS:
         pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
         return {"output_format": OUR_FORMATS[name]} | pcm
-    fault = Fault("response_format", f"must be one of {', '.join(OUR_FORMATS)}")
-    raise InvalidInput(f"response_format {fault.message}", [fault])
+    raise InvalidInput.of(Fault("response_format", f"must be one of {', '.join(OUR_FORMATS)}"))
 
 
 def models(model: str, created: int) -> dict[str, dict[str, Any]]:

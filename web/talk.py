@@ -167,17 +167,17 @@ def _text(sentences: list[Sentence]) -> str:
 def _checked(given: Json) -> TtsFields:
     """Types and ranges; what else can be wrong the first take tells. Raises: RequestError."""
     if "text" in given:
-        raise InvalidInput("text comes in messages of its own", [Fault("text", "comes in messages of its own")])
+        raise InvalidInput.of(Fault("text", "comes in messages of its own"))
     fields, findings = typed(TtsFields, given | {"text": "A"})
     if fields is None:
         raise refusal(findings)
     if fields.audio_normalization not in (None, "lufs"):
         message = "needs the whole clip, which a stream never has: leave it out, or ask for lufs"
-        raise Unsupported(f"audio_normalization {message}", [Fault("audio_normalization", message)])
+        raise Unsupported.of(Fault("audio_normalization", message))
     return fields
 
 
 async def _require_voice(voice: str, jobs: Jobs) -> None:
     if voice not in (known := await jobs.voices()):
         message = f"{voice[:40]!r} is not a voice here; known: {', '.join(known)}"
-        raise UnknownVoice(f"voice {message}", [Fault("voice", message)])
+        raise UnknownVoice.of(Fault("voice", message))

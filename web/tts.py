@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from validation.errors import Fault, InvalidInput
 from validation.fields import MAX_SEED
-from validation.rules import speaks
+from validation.rules import chosen_voice
 from web.answer import Asked
 from web.jobs import Jobs
 from web.limits import MAX_BODY_BYTES
@@ -79,16 +79,11 @@ async def spoken_with(raw: dict[str, Any], jobs: Jobs) -> dict[str, str]:
 
 
 async def _voice(raw: Mapping[str, Any], jobs: Jobs) -> str:
-    """As the contract chooses it: the named one; the default, if it speaks the language; the first that does."""
     if raw.get("reference_audio") is not None or raw.get("reference_audio_url") is not None:
         return "clone"
-    if isinstance(named := raw.get("voice"), str):
-        return named
-    default = await jobs.default_voice()
-    if not isinstance(asked := raw.get("language"), str):
-        return default
-    languages = await jobs.voices()
-    return next((name for name in (default, *languages) if speaks(asked, languages.get(name, ""))), default)
+    language = raw.get("language")
+    known = await jobs.voices() if isinstance(language, str) else {}
+    return chosen_voice(raw.get("voice"), language, await jobs.default_voice(), known)
 
 
 def accepted(header: str) -> tuple[Wire | None, str]:
@@ -163,13 +158,13 @@ async def _fields(form: FormData) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name in given:
-            raise InvalidInput(f"{name} is there twice", [Fault(name, "is there twice")])
+            raise InvalidInput.of(Fault(name, "is there twice", quoted=True))
         if not isinstance(value, UploadFile):
             given[name] = value if name in STRING_FIELDS else _from_json(value)
         elif name == FILE_FIELD:
             given[name] = base64.b64encode(await value.read()).decode("ascii")
         else:
-            raise InvalidInput(f"{name} can't be a file", [Fault(name, "can't be a file")])
+            raise InvalidInput.of(Fault(name, "can't be a file", quoted=True))
     return given
 
 

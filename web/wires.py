@@ -5,12 +5,12 @@ A wire knows neither how many bytes its client takes nor what a job means.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from audio.encode import ENCODERS
+from service.base64_audio import audio_fields, base64_text
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from web.refusals import openai_error
 
@@ -58,7 +58,7 @@ class EventWire:
     def encoded(self, event: Event) -> bytes:
         match event:
             case AudioEvent():
-                return _sent("audio", audio_event(event))
+                return _sent("audio", audio_fields(event))
             case EndEvent():
                 return _sent("end", event.reply)
             case ErrorEvent():
@@ -74,7 +74,7 @@ class OpenAiEventWire:
     def encoded(self, event: Event) -> bytes:
         match event:
             case AudioEvent():
-                return _sent(None, {"type": "speech.audio.delta", "audio": _base64(event.data)})
+                return _sent(None, {"type": "speech.audio.delta", "audio": base64_text(event.data)})
             case EndEvent():
                 return _sent(None, {"type": "speech.audio.done", "usage": usage(event.reply)})
             case ErrorEvent():
@@ -88,20 +88,9 @@ def usage(reply: Mapping[str, Any]) -> dict[str, int]:
     return {"input_tokens": given, "output_tokens": spoken, "total_tokens": given + spoken}
 
 
-def audio_event(event: AudioEvent) -> dict[str, Any]:
-    return {
-        "index": event.index,
-        "audio": _base64(event.data),
-        "format": event.format,
-        "sample_rate": event.sample_rate_hz,
-        "start": round(event.start_s, 6),
-        "duration": round(event.duration_s, 6),
-    }
-
-
 def joined_reply(pieces: list[bytes], end: EndEvent) -> bytes:
     """The contract's reply, as JSON. It takes a while for a long clip: not for the event loop."""
-    spoken = {"audio": _base64(end.seal(b"".join(pieces)))} if end.seal else {}
+    spoken = {"audio": base64_text(end.seal(b"".join(pieces)))} if end.seal else {}
     return json.dumps(spoken | end.reply, ensure_ascii=False).encode()
 
 
@@ -113,7 +102,3 @@ def _sent(name: str | None, data: Mapping[str, Any]) -> bytes:
     """One event, as https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -190,6 +190,8 @@ def test_a_default_voice_that_does_not_exist_stops_the_start(tmp_path: Path) -> 
         with pytest.raises(SettingsError) as caught:
             build(Settings(tts_engine="espeak", voices_dir=tmp_path, default_voice=name))
         assert str(caught.value) == f"DEFAULT_VOICE='{name}': must be one of default, hans, anna"
+        with pytest.raises(SettingsError, match=f"OPENAI_VOICES names {name}: must be one of default, hans, anna"):
+            build(Settings(tts_engine="espeak", voices_dir=tmp_path, openai_voices={"alloy": name, "nova": "default"}))
     service = build(Settings(tts_engine="espeak", voices_dir=tmp_path, default_voice="anna"))
     assert spoken(service, {"text": "Hi."})[1]["voice"] == "anna"
 

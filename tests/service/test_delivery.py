@@ -28,8 +28,8 @@ from service.app import ENGINES, Service
 from service.bucket import Bucket
 from service.delivery import EXTENSIONS, PLATFORM_BYTES
 from service.events import AudioEvent, EndEvent
-from service.operations import Worker
 from service.telemetry import JobClock, Telemetry
+from service.worker import Worker
 from settings import Settings
 from tts.voices import VoiceStore
 

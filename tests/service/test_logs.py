@@ -84,4 +84,4 @@ def test_a_histogram_counts_what_is_not_above_each_bound() -> None:
     histogram = Histogram((0.1, 1.0, 10.0))
     for value in (0.05, 0.1, 0.5, 5.0, 50.0):
         histogram.observe(value)
-    assert histogram.told() == {"count": 5, "sum": 55.65, "at_most": {"0.1": 2, "1": 3, "10": 4}}
+    assert histogram.snapshot() == {"count": 5, "sum": 55.65, "at_most": {"0.1": 2, "1": 3, "10": 4}}

@@ -15,8 +15,8 @@ from fakes import FakeEngine, as_base64, fake_service, pitch_hz, recording, refu
 from audio.decode import decode_reference
 from service import __version__
 from service.app import Service
-from service.operations import Worker
 from service.telemetry import Telemetry
+from service.worker import Worker
 from settings import Settings
 from tts.voices import VoiceStore
 

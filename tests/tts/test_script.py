@@ -81,7 +81,7 @@ def test_the_longer_of_a_sentences_and_a_paragraphs_pause_counts() -> None:
         ("That was [sic] good fun for all of us.", "That was [sic] good fun for all of us."),
     ],
 )
-def test_a_sound_the_model_does_not_make_is_never_read_aloud(text: str, said: str) -> None:
+def test_a_sound_no_model_here_makes_is_never_read_aloud(text: str, said: str) -> None:
     assert lines(text, normalize_text=False) == [(said, 0.0)]
 
 
@@ -89,12 +89,6 @@ def test_what_was_left_out_is_told_once_for_each() -> None:
     script = written(f"{ONE} [laugh] [Cough] [laugh] {TWO}")
     assert script.warnings == ("this model has no sound for [laugh], [Cough]: left out",)
     assert written(ONE).warnings == ()
-
-
-def test_a_sound_the_model_makes_stays() -> None:
-    text = "Well [laugh] that was good fun for all."
-    script = written(text, tags=("laugh",), normalize_text=False)
-    assert ([line.text for line in script.lines], script.warnings) == ([text], ())
 
 
 # --- words ----------------------------------------------------------------------------------------------------

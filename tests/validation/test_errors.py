@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from validation import errors
-from validation.errors import Fault, InternalError, InvalidInput, RequestError, WorkerError, printable
+from validation.errors import Fault, InternalError, InvalidInput, RequestError, UnknownVoice, WorkerError, printable
 
 CODES = {
     *("INVALID_INPUT", "UNKNOWN_OPERATION", "UNKNOWN_VOICE", "REFERENCE_AUDIO", "UNSUPPORTED", "OUTPUT_TOO_LARGE"),
@@ -53,6 +53,15 @@ def test_a_reply_begins_with_its_code_and_has_the_contracts_keys(kind: type[Work
         "details": [{"field": "text", "message": "is odd"}],
         "retryable": kind.retryable,
     }
+
+
+def test_an_error_made_of_faults_names_each() -> None:
+    faults = Fault("speed", "must be at most 2.0 (got 3)"), Fault("sped", "is not a field", quoted=True)
+    error = UnknownVoice.of(*faults)
+    assert str(error) == "UNKNOWN_VOICE: speed must be at most 2.0 (got 3); `sped` is not a field"
+    assert type(error) is UnknownVoice
+    assert error.faults == faults
+    assert [detail["field"] for detail in error.to_reply()["details"]] == ["speed", "sped"]
 
 
 def test_a_lone_surrogate_never_reaches_a_reply() -> None:

@@ -14,7 +14,7 @@ from validation.errors import InvalidInput, ReferenceAudioError, RequestError, U
 from validation.faults import MAX_UNKNOWN_FIELDS
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ, TtsFields
 from validation.request import TtsRequest, parse
-from validation.rules import FormatOffer, Offer, speaks
+from validation.rules import FormatOffer, Offer, chosen_voice, speaks
 
 OFFER = Offer(
     voices={"default": "en", "hans": "de", "ana": "es-419"},
@@ -25,6 +25,7 @@ OFFER = Offer(
         **dict.fromkeys(("wav", "flac", "pcm_s16le"), FormatOffer(24_000, {})),
         **dict.fromkeys(("mulaw", "alaw"), FormatOffer(8000, {})),
         "opus": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(6, 257))),
+        "aac": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(16, 129))),
         "mp3": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, (8, 64, 160)) | {8000: (8, 64)}),
     },
     streamed_normalizations=("lufs",),
@@ -274,7 +275,7 @@ def test_a_number_too_long_to_print_is_not_printed() -> None:
 @pytest.mark.parametrize(
     ("name", "known", "unknown"),
     [
-        ("output_format", tuple(OFFER.formats), ("WAV", "ogg", "aac", "pcm", "")),
+        ("output_format", tuple(OFFER.formats), ("WAV", "ogg", "m4a", "pcm", "")),
         ("audio_normalization", ("peak", "rms", "lufs"), ("Peak", "LUFS", "")),
         ("decode_mode", ("auto", "full", "window"), ("AUTO", "stream", "")),
         ("voice_mode", ("predefined",), ("cloned", "")),
@@ -586,6 +587,23 @@ def test_a_language_is_a_tag(language: str) -> None:
 )
 def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answer: bool) -> None:
     assert speaks(asked, spoken) is answer
+
+
+@pytest.mark.parametrize(
+    ("voice", "language", "chosen"),
+    [
+        *(("hans", None, "hans"), ("hans", "es", "hans"), (None, None, "default"), (None, "en", "default")),
+        *((None, "de", "hans"), (None, "es", "ana"), (None, "fr", "default"), (5, ["de"], "default")),
+    ],
+)
+def test_the_default_voice_speaks_unless_another_has_the_language(voice: Any, language: Any, chosen: str) -> None:
+    """The HTTP door chooses by it before the request was checked: it may hold anything."""
+    assert chosen_voice(voice, language, OFFER.default_voice, OFFER.voices) == chosen
+    assert chosen_voice(voice, language, "gone", {}) == (voice if isinstance(voice, str) else "gone")
+
+
+def test_of_voices_that_speak_the_language_the_default_one_is_chosen() -> None:
+    assert chosen_voice(None, "en", "second", {"first": "en-us", "second": "en-gb"}) == "second"
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def test_a_text_of_digits_stays_text_in_a_form(it: Door) -> None:
         ({"text": "Hi.", "speed": "fast"}, None, 'speed must be a number (got "fast")'),
         ({"text": "Hi.", "speed": "NaN"}, None, "speed must be a number"),
         ({"text": "Hi.", "seed": "[1]"}, None, "seed must be a whole number"),
-        ({"text": "Hi."}, {"voice": b"x"}, "voice can't be a file"),
-        ({"text": ["Hi.", "Ho."]}, None, "text is there twice"),
+        ({"text": "Hi."}, {"voice": b"x"}, "`voice` can't be a file"),
+        ({"text": ["Hi.", "Ho."]}, None, "`text` is there twice"),
     ],
 )
 def test_a_form_is_refused_as_strictly_as_json(it: Door, fields: Any, files: Any, words: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,24 +22,26 @@ from tts.chatterbox.transfer import to_device
 BLEND_FRAMES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """A chunk ends after `first_tokens`, and after every `chunk_tokens` from there; each is decoded with up to
+    `context_tokens` before it."""
+
+    first_tokens: int
+    chunk_tokens: int
+    context_tokens: int
+
+
 class FlowStream(ABC):
     """`push` tokens as they come, `flush` at the end; mel frames come out.
 
     A chunk leaves as soon as it and three tokens to look ahead at are there.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        prompt: FlowPrompt,
-        noise: NoiseTape,
-        first_tokens: int,
-        chunk_tokens: int,
-        context_tokens: int,
-    ) -> None:
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
         self._flow, self._prompt, self._noise = flow, prompt, noise
-        self._chunk, self._context = chunk_tokens, context_tokens
-        self._edges = [first_tokens]  # where each chunk ends; the last is under way
+        self._plan = plan
+        self._edges = [plan.first_tokens]  # where each chunk ends; the last is under way
         self._tokens: list[int] = []
         self._done = 0  # tokens whose frames were given out
 
@@ -67,7 +70,7 @@ class FlowStream(ABC):
         mel = self._decode(end, ahead)
         assert mel.shape[2] == (end - self._done) * FRAMES_PER_TOKEN
         self._done = end
-        self._edges.append(self._edges[-1] + self._chunk)
+        self._edges.append(self._edges[-1] + self._plan.chunk_tokens)
         return mel
 
     def _joined(self, ready: list[Tensor]) -> Tensor:
@@ -81,24 +84,16 @@ class FlowStream(ABC):
 class WindowStream(FlowStream):
     """Mode `window`: each chunk is decoded together with the tokens before it, whose frames it is told."""
 
-    def __init__(
-        self,
-        flow: Flow,
-        prompt: FlowPrompt,
-        noise: NoiseTape,
-        first_tokens: int,
-        chunk_tokens: int,
-        context_tokens: int,
-    ) -> None:
-        super().__init__(flow, prompt, noise, first_tokens, chunk_tokens, context_tokens)
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
+        super().__init__(flow, prompt, noise, plan)
         self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # the last frames that were given out
 
     def _decode(self, end: int, ahead: int) -> Tensor:
-        origin, device = max(0, self._done - self._context), self._flow.device
+        origin, device = max(0, self._done - self._plan.context_tokens), self._flow.device
         known = self._mel[:, :, self._mel.shape[2] - (self._done - origin) * FRAMES_PER_TOKEN :]
         window = to_device(torch.tensor([self._tokens[origin : end + ahead]]), device)
         noise = window_noise(self._noise, self._prompt, origin, end, device)
-        mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise, ahead)
+        mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise)
         fresh = _blend(mel, known, known.shape[2])
         self._mel = torch.cat((known, fresh), dim=2)
         return fresh
@@ -111,24 +106,16 @@ class BlockStream(FlowStream):
     them, and only the chunk's own frames are computed. All that is known of the prompt is computed once per voice.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        prompt: FlowPrompt,
-        noise: NoiseTape,
-        first_tokens: int,
-        chunk_tokens: int,
-        context_tokens: int,
-    ) -> None:
-        super().__init__(flow, prompt, noise, first_tokens, chunk_tokens, context_tokens)
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
+        super().__init__(flow, prompt, noise, plan)
         self._prompt_ids = prompt.tokens[0].tolist()
-        self._memories = flow.remember(prompt, context_tokens * FRAMES_PER_TOKEN)
+        self._memories = flow.remember(prompt, plan.context_tokens * FRAMES_PER_TOKEN)
 
     def _decode(self, end: int, ahead: int) -> Tensor:
         prompt, spoken = self._prompt, len(self._prompt_ids)
         ids = [*self._prompt_ids, *self._tokens[: end + ahead]]
         edges = [spoken + edge for edge in self._edges[:-1] if edge < end] + [spoken + end]
-        seen = to_device(block_mask(len(ids), prompt.settled, edges, self._context), self._flow.device)
+        seen = to_device(block_mask(len(ids), prompt.settled, edges, self._plan.context_tokens), self._flow.device)
         # The first chunk brings the prompt's last tokens along, which look ahead at it.
         first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
         mel = self._flow.extend(

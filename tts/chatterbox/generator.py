@@ -111,18 +111,18 @@ def away_from_zero(slopes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Upsampling:
     """Finer in time, coarser in channels; the source joins, and some resblocks are averaged."""
 
     up: Conv
-    down: Conv  # of the source's spectrum, to this stage's rate
+    down: Conv  # of the source's spectrum, to this one's rate
     source: Resblock
     resblocks: tuple[Resblock, ...]
     reflects: bool  # one column more on the left, as a centred spectrum has one frame more
 
     @classmethod
-    def all_of(cls, network: Any) -> tuple[Stage, ...]:
-        stages, kernels = len(network.ups), len(network.resblocks) // len(network.ups)
+    def all_of(cls, network: Any) -> tuple[Upsampling, ...]:
+        count, kernels = len(network.ups), len(network.resblocks) // len(network.ups)
         return tuple(
             cls(
                 up=Conv.of(network.ups[i]),
@@ -131,9 +131,9 @@ class Stage:
                 resblocks=tuple(
                     Resblock.of(block, 1 / kernels) for block in network.resblocks[i * kernels : (i + 1) * kernels]
                 ),
-                reflects=i == stages - 1,
+                reflects=i == count - 1,
             )
-            for i in range(stages)
+            for i in range(count)
         )
 
     def __call__(self, x: Tensor, spectrum: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class Generator:
         """network: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493), or its layers."""
         with torch.no_grad():
             self._first = Conv.of(network.conv_pre)
-            self._stages = Stage.all_of(network)
+            self._upsamplings = Upsampling.all_of(network)
             self._last = doubled(Conv.of(network.conv_post))
             device = self._first.weight.device
             self._analysis, self._synthesis, self._ends = (t.to(device) for t in fourier())
@@ -165,8 +165,8 @@ class Generator:
         """mel (1, 80, F), source (1, 1, S) with S = F · SAMPLES_PER_FRAME → samples (S,)."""
         spectrum = self._spectrum(source)
         x = self._first(mel[:, :, None])
-        for stage in self._stages:
-            x = stage(F.leaky_relu_(x, SLOPE), spectrum)
+        for upsampling in self._upsamplings:
+            x = upsampling(F.leaky_relu_(x, SLOPE), spectrum)
         return self._samples(self._last(F.leaky_relu_(x, LAST_SLOPE)))
 
     def _spectrum(self, source: Tensor) -> Tensor:

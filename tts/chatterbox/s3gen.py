@@ -77,15 +77,14 @@ class Flow:
 
     # --- at once ------------------------------------------------------------------------------------------
 
-    def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor, drop_tokens: int) -> Tensor:
+    def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor) -> Tensor:
         """Mel frames for `tokens`, with full attention over prompt and tokens.
 
         Args:
             tokens: (1, N) int64.
             known_mel: (1, K, MEL_BANDS), K ≤ 2N: the frames of the first tokens, where they were given out.
-            noise: (1, MEL_BANDS, 2(P + N − drop_tokens)), the ODE's start.
-            drop_tokens: how many last tokens are only looked at.
-        Returns: (1, MEL_BANDS, 2(N − drop_tokens)).
+            noise: (1, MEL_BANDS, 2(P + M)), M ≤ N, the ODE's start; tokens after the M-th are only looked at.
+        Returns: (1, MEL_BANDS, 2M).
         """
         everything = torch.cat((prompt.tokens, tokens), dim=1)
         known = torch.cat((prompt.mel, known_mel), dim=1)
@@ -214,8 +213,8 @@ class Bucket:
         """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the condition's beginning, the rest is zero."""
         frames = noise.shape[1]
         self._ids[:, : tokens.shape[1]] = tokens
-        for count, number in zip(self._counts, (tokens.shape[1], frames), strict=True):
-            count.fill_(number)  # assigned, it would be copied from the host, which waits for that
+        self._counts[0].fill_(tokens.shape[1])  # what is assigned is copied from the host, which waits for it
+        self._counts[1].fill_(frames)
         self._speaker.copy_(speaker)
         self._cond.zero_()[:, : known.shape[1]] = known
         self._noise[:, :frames] = noise

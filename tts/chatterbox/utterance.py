@@ -17,7 +17,7 @@ from audio.pcm import EMPTY, Samples
 from audio.stages import Stage
 from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.decoding import PIECE, Generation
-from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
+from tts.chatterbox.flow_stream import STREAMS, ChunkPlan, FlowStream, window_noise
 from tts.chatterbox.guard import judge
 from tts.chatterbox.hift import HiftStream
 from tts.chatterbox.noise import NoiseTape
@@ -81,7 +81,7 @@ class Utterance:
         prompt, device = self._voice.flow, self._speaker.device
         ids = to_device(torch.tensor([codes]), device)
         noise = window_noise(self._noise, prompt, 0, len(codes), device)
-        mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise, drop_tokens=0)
+        mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
         samples = np.concatenate((self._sound(self._vocoder.push(mel)), self._sound(self._vocoder.flush())))
         marker = self._speaker.watermarker
         if marker is not None and can_carry(samples):
@@ -171,14 +171,8 @@ class Utterance:
 
     def _flow_stream(self) -> FlowStream:
         chunk = self._params.chunk_size_tokens
-        return STREAMS[self._params.decode_mode](
-            self._speaker.flow,
-            self._voice.flow,
-            self._noise,
-            first_tokens=min(FIRST_CHUNK_TOKENS, chunk),
-            chunk_tokens=chunk,
-            context_tokens=self._params.context_window_tokens,
-        )
+        plan = ChunkPlan(min(FIRST_CHUNK_TOKENS, chunk), chunk, self._params.context_window_tokens)
+        return STREAMS[self._params.decode_mode](self._speaker.flow, self._voice.flow, self._noise, plan)
 
     def _sound(self, samples: torch.Tensor) -> Samples:
         """Samples on the host, upstream's fade over the first 40 ms applied: it hides what spills over from

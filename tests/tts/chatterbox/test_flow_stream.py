@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tts.chatterbox.flow_stream import STREAMS, FlowStream, window_noise
+from tts.chatterbox.flow_stream import STREAMS, ChunkPlan, FlowStream, window_noise
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
@@ -21,7 +21,7 @@ def codes(count: int, seed: int = 0) -> torch.Tensor:
 def stream(speaker, mode="window", first=16, chunk=25, context=50, seed=1) -> FlowStream:
     tape = NoiseTape(seed, MEL_BANDS)
     with torch.inference_mode():
-        return STREAMS[mode](speaker.flow, speaker.built_in.flow, tape, first, chunk, context)
+        return STREAMS[mode](speaker.flow, speaker.built_in.flow, tape, ChunkPlan(first, chunk, context))
 
 
 def run(flow: FlowStream, tokens: list[int], pushes: list[int]) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_a_first_chunk_that_holds_everything_is_the_full_decode(speaker):
     window = run(stream(speaker, first=30), tokens[0].tolist(), [])
     noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, CPU)
     with torch.inference_mode():
-        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert torch.equal(window, full)
 
 

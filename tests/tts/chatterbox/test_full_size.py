@@ -79,7 +79,7 @@ def test_the_mel_is_upstreams_for_the_same_noise(full, theirs):
             finalize=True,
         )
         noise = torch.randn(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + 30), generator=torch.Generator().manual_seed(3))
-        ours = full.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+        ours = full.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (ours - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
@@ -98,8 +98,8 @@ def test_bfloat16_flow_stays_near(directory, full):
     tokens = torch.randint(SPEECH_CODES, (1, 30), generator=torch.Generator().manual_seed(0))
     noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, full.device)
     with torch.inference_mode():
-        exact = full.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
-        near = half.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
+        exact = full.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        near = half.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     error = float((near - exact).norm() / exact.norm())
     print(f"relative error of the mel in bfloat16: {error:.4f}")
     assert error < 0.05

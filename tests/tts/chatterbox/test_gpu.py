@@ -64,7 +64,9 @@ def tokens(batch: Batch, slot: int, prefix: torch.Tensor, knobs: TokenSampling =
 
 
 def batch(t3: T3, slots: int, graphs: bool) -> Batch:
-    return Batch(t3, slots, 2, 4 * GRAPH_REACH, LIMIT, GraphPool(CUDA, enabled=graphs), GRAPH_REACH)
+    made = Batch(t3, slots, 2, 4 * GRAPH_REACH, LIMIT, GraphPool(CUDA, enabled=graphs), GRAPH_REACH)
+    made.warm_up()
+    return made
 
 
 # --- graphs -----------------------------------------------------------------------------------------------
@@ -121,8 +123,8 @@ def test_the_flows_graph_is_the_plain_flow(on_gpu, checkpoint):
         ids = torch.randint(6561, (1, count), device=CUDA)
         noise = torch.randn(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + count), device=CUDA)
         with torch.inference_mode():
-            expected = plain.solve(prompt, ids, prompt.mel[:, :0], noise, 0)
-            graphed = on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise, 0)
+            expected = plain.solve(prompt, ids, prompt.mel[:, :0], noise)
+            graphed = on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
         assert (graphed - expected).abs().max() < 1e-3
 
 
@@ -133,7 +135,7 @@ def test_mel_and_samples_are_those_of_the_processor(on_gpu, speaker):
     sides = [(speaker, torch.device("cpu")), (on_gpu, CUDA)]
     with torch.inference_mode():
         mels = [
-            side.flow.solve(side.built_in.flow, ids.to(to), side.built_in.flow.mel[:, :0], noise.to(to), 0).cpu()
+            side.flow.solve(side.built_in.flow, ids.to(to), side.built_in.flow.mel[:, :0], noise.to(to)).cpu()
             for side, to in sides
         ]
     assert (mels[0] - mels[1]).abs().max() < 1e-2 * mels[0].abs().max()
@@ -167,9 +169,9 @@ def test_flow_and_vocoder_never_wait(on_gpu):
     noise = torch.randn(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + 75), device=CUDA)
     source = torch.randn(1, 1, 83 * 480, device=CUDA)
     with torch.inference_mode():
-        on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise, 3)
+        on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
         with waits_forbidden():
-            on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise, 3)
+            on_gpu.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
             on_gpu.hift.pitch_hz(mel)
             on_gpu.hift.render(mel, source)
 

@@ -26,7 +26,7 @@ def mel(speaker) -> torch.Tensor:
     tokens = torch.randint(SPEECH_CODES, (1, 75), generator=torch.Generator().manual_seed(2))
     noise = window_noise(NoiseTape(4, MEL_BANDS), prompt, 0, 75, torch.device("cpu"))
     with torch.inference_mode():
-        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 def render(speaker, mel, sizes, seed=5):

@@ -39,7 +39,7 @@ def our_mel(speaker, prompt, tokens, seed):
     frames = prompt.mel.shape[1] + tokens.shape[1] * FRAMES_PER_TOKEN
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 @pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
@@ -57,7 +57,7 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle
     frames = prompt.mel.shape[1] + 40
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(3)).roll(1, dims=2)
     with torch.inference_mode():
-        shifted = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, drop_tokens=0)
+        shifted = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (shifted - theirs).abs().max() > 1e-2
 
 
@@ -77,8 +77,8 @@ def test_a_bucket_gives_what_the_plain_shape_gives(speaker, bucketed, count):
     prompt, tokens = speaker.built_in.flow, codes(count, seed=count)
     noise = torch.randn(1, MEL_BANDS, 2 * (50 + count), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
-        padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise, 0)
+        plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (plain - padded).abs().max() < 1e-5
 
 
@@ -89,7 +89,7 @@ def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
     def solve(count: int, known: float) -> torch.Tensor:
         noise = torch.randn(1, MEL_BANDS, 2 * (47 + count), generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
-            return bucketed.solve(prompt, codes(count), torch.full((1, count, MEL_BANDS), known), noise, drop_tokens=3)
+            return bucketed.solve(prompt, codes(count), torch.full((1, count, MEL_BANDS), known), noise)
 
     solve(60, 5.0)
     after_long = solve(30, 1.0)
@@ -101,7 +101,7 @@ def test_a_request_beyond_every_bucket_is_still_spoken(speaker, bucketed):
     prompt = speaker.built_in.flow
     with torch.inference_mode():
         noise = torch.randn(1, MEL_BANDS, 2 * 250)
-        assert bucketed.solve(prompt, codes(200), prompt.mel[:, :0], noise, 0).shape == (1, MEL_BANDS, 400)
+        assert bucketed.solve(prompt, codes(200), prompt.mel[:, :0], noise).shape == (1, MEL_BANDS, 400)
 
 
 def test_the_buckets_hold_every_default_window():
@@ -180,7 +180,7 @@ def test_the_negative_control_without_the_blocks_upstream_says_something_else(sp
     prompt, tokens = speaker.built_in.flow, codes(50, seed=4)
     noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2), 0).transpose(1, 2)
+        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
     blocks = in_blocks(speaker.flow, prompt, tokens, noise, [75, 100])
     assert (full - blocks).abs().max() > 1e-2
 
@@ -204,7 +204,7 @@ def test_the_number_of_euler_steps_acts(checkpoint, speaker):
     prompt, tokens = speaker.built_in.flow, codes(20)
     noise = torch.randn(1, MEL_BANDS, 140, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for flow in (hasty, speaker.flow))
+        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for flow in (hasty, speaker.flow))
     assert 1e-3 < (four - ten).abs().mean() < 0.5
 
 
@@ -215,8 +215,8 @@ def test_ids_above_6500_survive_bfloat16(checkpoint, speaker):
     prompt, noise = speaker.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
     ids = [torch.full((1, 20), code) for code in (6559, 6560)]
     with torch.inference_mode():
-        mels = [half.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for tokens in ids]
-        exact = [speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise, 0) for tokens in ids]
+        mels = [half.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
+        exact = [speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
     apart = (exact[0] - exact[1]).norm()
     assert (mels[0] - mels[1]).norm() > 0.5 * apart
     for near, right in zip(mels, exact, strict=True):
