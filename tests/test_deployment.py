@@ -56,3 +56,13 @@ def test_every_door_and_what_chooses_it_is_in_the_image():
     copied = set(files[1].split())
     assert copied >= {"settings.py", "start.py", "handler.py", "server.py"}
     assert copied <= set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M))
+
+
+def test_what_a_start_or_a_first_clone_would_compile_is_compiled_in_the_image():
+    """Seconds of every worker's, since an image's file system forgets."""
+    steps = DOCKERFILE.split("\nRUN ")
+    after_code = DOCKERFILE[DOCKERFILE.index("COPY web ./web") :]
+    assert "NUMBA_CPU_NAME=generic" in steps[0]  # else the cache is for the builder's processor alone
+    assert any("--compile-bytecode" in step and "compileall -q /usr/local/lib" in step for step in steps)
+    assert any(step.startswith('python -c "from librosa import') for step in steps)
+    assert "RUN python -m compileall" in after_code
