@@ -72,10 +72,11 @@ def test_what_is_written_is_said(row: Row) -> None:
     assert normalize(written, language) == said
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}: {row[1]}")
-def test_what_was_said_is_said_again(row: Row) -> None:
-    language, _, said = row
-    assert normalize(said, language) == said
+def test_what_was_said_is_said_again() -> None:
+    changed = {
+        f"{language}: {said}": again for language, _, said in ROWS if (again := normalize(said, language)) != said
+    }
+    assert not changed
 
 
 def test_the_table_is_wide() -> None:
@@ -158,22 +159,8 @@ HOSTILE = (
     " 1st +1 + = ~ ½ 1½ ٣ ² ^1 & &amp; % ° www. a.com/ #a e.g. 1:00 9am- 1x x 𝟙 ① 1999- (1999) v1. 0 999999999999999,"
     " 1,000 ``` he/she a_b 1h 1€ €1 1,5 1º"
 ).split()
-HOSTILE += [
-    "Henry II ",
-    "A St. ",
-    "Jan 1 ",
-    "1 Jan ",
-    "in 1999 ",
-    "10 km/h ",
-    "😀 ",
-    " -",
-    "- ",
-    "1 ",
-    "a ",
-    " ",
-    "\n",
-    "\t",
-]
+HOSTILE += "Henry II |A St. |1 A St |1 Aa |Jan 1 |1 Jan |Jan 1-|in 1999 |Aa 1999 |10 km/h |1 ft. |1x1=".split("|")
+HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " ", "\n", "\t"]
 
 
 @pytest.mark.parametrize("language", ["en", "de"])

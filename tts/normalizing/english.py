@@ -15,13 +15,11 @@ from tts.normalizing.english_codes import codes, versions
 from tts.normalizing.english_money import money
 from tts.normalizing.english_numbers import Variety
 from tts.normalizing.english_symbols import dashes, leave_out, numbers, operators, preliminaries, ranges
-from tts.normalizing.english_units import fractions, measures, ordinals, vulgar_fractions
+from tts.normalizing.english_units import familiar_units, fractions, measures, ordinals, vulgar_fractions
 from tts.normalizing.sentences import mark_beginnings, raise_beginnings
 from tts.normalizing.typography import without_joiners
 
 DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March, and 101 is a hundred and one
-
-
 DIGIT = re.compile(r"[0-9]")
 
 
@@ -39,9 +37,8 @@ def speak_english(text: str, region: str) -> str:
 
 def _with_numbers(text: str, variety: Variety) -> str:
     """Everything whose digits are more than a number."""
-    text = preliminaries(text)
-    for read in (dates, times, codes, versions, money):
-        text = read(text, variety)
-    text = years(fractions(text, variety), variety)
+    text = times(dates(preliminaries(text), variety))
+    text = money(versions(codes(text), variety), variety)
+    text = fractions(years(familiar_units(text), variety), variety)
     text = ordinals(ranges(text), variety)
     return measures(text, variety)

@@ -10,149 +10,97 @@ import re
 from tts.normalizing.english_numbers import Variety, cardinal, ordinal
 from tts.normalizing.english_patterns import stop_after
 
-TITLES = {
-    "Mr": "Mister",
-    "Mrs": "Missus",
-    "Messrs": "Messieurs",
-    "Prof": "Professor",
-    "Rev": "Reverend",
-    "Hon": "Honorable",
-}
-TITLES |= {"Gen": "General", "Col": "Colonel", "Maj": "Major", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant"}
-TITLES |= {
-    "Cpl": "Corporal",
-    "Gov": "Governor",
-    "Sen": "Senator",
-    "Rep": "Representative",
-    "Pres": "President",
-    "Mt": "Mount",
-}
-TITLES |= {
-    "Supt": "Superintendent",
-    "Cmdr": "Commander",
-    "Adm": "Admiral",
-    "Fr": "Father",
-    "Dr": "Doctor",
-    "Ft": "Fort",
-}
-NEEDED = re.compile(r"[.№]|w/|\b(?:[MD]rs?|Prof|vs|aka|Ph ?D)\b")
-TITLE = re.compile(rf"\b(?P<short>{'|'.join(TITLES)})\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
+
+def _table(rows: str) -> dict[str, str]:
+    return dict(row.replace("_", " ").split("=") for row in rows.split())
+
+
+def _any(shorts: dict[str, str]) -> str:
+    return f"(?P<short>{'|'.join(map(re.escape, sorted(shorts, key=len, reverse=True)))})"
+
+
+TITLES = _table("""
+Mr=Mister Mrs=Missus Ms=Ms Messrs=Messieurs Prof=Professor Rev=Reverend Hon=Honorable Gen=General Col=Colonel
+Maj=Major Capt=Captain Lt=Lieutenant Sgt=Sergeant Cpl=Corporal Gov=Governor Sen=Senator Rep=Representative
+Pres=President Cmdr=Commander Adm=Admiral Fr=Father Dr=Doctor Ft=Fort Mt=Mount
+""")
+STREETS = _table("Ave=Avenue Blvd=Boulevard Rd=Road Hwy=Highway Pkwy=Parkway Sq=Square")
+# A sentence may end with these.
+WORDS = STREETS | _table("""
+dept=department Dept=Department Inc=Incorporated Ltd=Limited Corp=Corporation Bros=Brothers Jr=Junior Sr=Senior
+Esq=Esquire et_al=and_others etc=et_cetera Etc=Et_cetera govt=government Govt=Government misc=miscellaneous
+Univ=University Jan=January Feb=February Mar=March Apr=April Jun=June Jul=July Aug=August Sept=September Oct=October
+Nov=November Dec=December
+""")
+WEEKDAYS = _table("""
+Mon=Monday Tue=Tuesday Tues=Tuesday Wed=Wednesday Thu=Thursday Thurs=Thursday Fri=Friday Sat=Saturday Sun=Sunday
+""")
+# With these the sentence goes on.
+LINKS = _table("""
+vs=versus Vs=Versus incl=including inc._VAT=including_VAT approx=approximately Approx=Approximately a.k.a=also_known_as
+aka=also_known_as e.g=for_example E.g=For_example eg=for_example i.e=that_is I.e=That_is ie=that_is
+""")
+BEFORE_NUMBER = _table("""
+No=Number Nos=Numbers nos=numbers Fig=Figure fig=figure Figs=Figures figs=figures Vol=Volume vol=volume Ch=Chapter
+ch=chapter pp=pages p=page pg=page para=paragraph Sec=Section sec=section Art=Article Eq=Equation eq=equation
+Apt=Apartment apt=apartment Bldg=Building Rm=Room Ste=Suite Rte=Route Pt=Part Ep=Episode ep=episode Tel=Telephone
+tel=telephone Ext=Extension ext=extension ca=circa c=circa max=maximum Max=Maximum min=minimum Min=Minimum avg=average
+""")
+SLASHED = _table("""
+w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old s/he=she_or_he n/a=N_A i/o=I_O
+a/b=A_B a/c=A_C
+""")
+
+TITLE = re.compile(rf"\b{_any(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
 BARE_TITLE = re.compile(r"\b(?P<short>Mr|Mrs|Dr|Prof) (?=[A-Z][a-z])")
-MS = re.compile(r"\bMs\.(?= ?[A-Z])")
-
-WORDS = {
-    "approx": "approximately",
-    "Approx": "Approximately",
-    "dept": "department",
-    "Dept": "Department",
-    "vs": "versus",
-}
-WORDS |= {
-    "Inc": "Incorporated",
-    "Ltd": "Limited",
-    "Corp": "Corporation",
-    "Bros": "Brothers",
-    "Jr": "Junior",
-    "Sr": "Senior",
-}
-WORDS |= {"Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Hwy": "Highway", "Pkwy": "Parkway", "Sq": "Square"}
-WORDS |= {"etc": "et cetera", "Etc": "Et cetera", "incl": "including", "govt": "government", "Govt": "Government"}
-WORDS |= {"misc": "miscellaneous", "Misc": "Miscellaneous", "Assn": "Association", "Univ": "University", "Vs": "Versus"}
-WORDS |= {
-    "Jan": "January",
-    "Feb": "February",
-    "Aug": "August",
-    "Sept": "September",
-    "Oct": "October",
-    "Nov": "November",
-}
-WORDS |= {"Dec": "December", "Mar": "March", "Apr": "April", "Jun": "June", "Jul": "July"}
-WORD = re.compile(rf"(?<![\w.-])(?P<short>{'|'.join(sorted(WORDS, key=len, reverse=True))})\.(?!\w)")
-COMPANY = re.compile(r"(?<=[a-z&] )Co\.(?!\w)")
-BARE_VERSUS = re.compile(r"(?<=\w )vs(?= \w)")
-
-LATIN = (
-    (re.compile(r"(?<![\w.])(?P<e>[Ee])\.[ ]?g\.?(?![\w.])"), "or example", {"e": "f", "E": "F"}),
-    (re.compile(r"(?<![\w.])(?P<e>[Ii])\.[ ]?e\.?(?![\w.])"), "hat is", {"i": "t", "I": "T"}),
-)
-ALSO_KNOWN = re.compile(r"(?<![\w.])a\.k\.a\.(?!\w)|(?<![\w.])aka\b")
-AND_OTHERS = re.compile(r"(?<=\w )et al\.(?!\w)")
-WITH = re.compile(r"(?<![\w/])w/(?P<out>o\b)? ?(?=[\w$\"(])")
+WORD = re.compile(rf"(?<![\w.-]){_any(WORDS)}\.(?!\w)")
+LINK = re.compile(rf"(?<![\w.-]){_any(LINKS)}\.?(?![\w.])")
+WEEKDAY = re.compile(rf"(?<!he )\b{_any(WEEKDAYS)}(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?|(?=,? [0-9]))")
+COMPANY = re.compile(r"(?<=[a-z&] )Co\.(?!\w)(?P<letter> [A-HJ-Z]\b)?")
+VERSUS = re.compile(r"(?<=\w )v\.(?= [A-Z])")
+SLASHED_WORD = re.compile(rf"(?<![\w/]){_any(SLASHED)}(?![\w/])", re.IGNORECASE)
+WITH = re.compile(r"(?<![\w/])w/ ?(?=[\w$\"(])")
 DOCTORATE = re.compile(r"\bPh\.? ?D\b\.?(?P<s>s\b)?")
+NUMBERED = re.compile(rf"(?<![\w.])(?<![0-9] ){_any(BEFORE_NUMBER)}\. ?(?=[0-9])")
+# In small letters it may end a sentence: he said no. 5 people left.
+NO = re.compile(r"(?<![\w.])(?<!said )(?<!say )(?<!says )(?<!or )no\. ?(?=[0-9])")
+FOUNDED = re.compile(r"\b(?P<e>[Ee])st\. (?=[12][0-9]{3}\b)")
+COMPOUND = re.compile(r"(?<=[0-9])(?P<unit> ?(?:ft|hrs?|lbs?))\.(?= ?[0-9]{1,2} ?(?:in|mins?|oz)\b)")
 
-BEFORE_NUMBER = {"No": "Number", "Nos": "Numbers", "nos": "numbers", "Fig": "Figure", "fig": "figure"}
-BEFORE_NUMBER |= {
-    "Figs": "Figures",
-    "figs": "figures",
-    "Vol": "Volume",
-    "vol": "volume",
-    "Ch": "Chapter",
-    "ch": "chapter",
-}
-BEFORE_NUMBER |= {
-    "pp": "pages",
-    "p": "page",
-    "Sec": "Section",
-    "sec": "section",
-    "Art": "Article",
-    "Eq": "Equation",
-    "eq": "equation",
-}
-BEFORE_NUMBER |= {
-    "Apt": "Apartment",
-    "apt": "apartment",
-    "Tel": "Telephone",
-    "tel": "telephone",
-    "ca": "circa",
-    "c": "circa",
-}
-BEFORE_NUMBER |= {"Bldg": "Building", "Rm": "Room", "Ste": "Suite", "Pt": "Part", "Ep": "Episode", "ep": "episode"}
-NUMBERED = re.compile(rf"(?<![\w.])(?P<short>{'|'.join(sorted(BEFORE_NUMBER, key=len, reverse=True))})\. ?(?=[0-9])")
-# "No" in small letters may end a sentence: he said no. 5 people left.
-NEGATION = re.compile(
-    r"(?<![\w.])no\. ?(?P<value>[0-9]{1,15})(?=[,;:!?)\"']|\.(?![0-9])|$| (?:in|of|on|and|or|is|was)\b)", re.MULTILINE
+# 123 Main St, 42nd St: no saint and no doctor.
+ADDRESS = re.compile(
+    r"(?P<place>\b(?:[0-9]{1,5}[A-Z]?(?: [NSEW]\.?)?(?: [A-Z][a-z]{1,30}){1,3}|[0-9]{1,3}(?:st|nd|rd|th)))"
+    rf" (?P<short>(?:St|Dr)(?! (?!Apt|Suite|Unit)[A-Z][a-z])|{'|'.join(STREETS)})\b(?!\.)"
 )
-NUMERO = re.compile(r"№ ?(?=[0-9])")
-
 PLACE = re.compile(
     r"(?P<before>\b[0-9]{0,6}(?:st|nd|rd|th)? ?[A-Z][a-z]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )?\b(?P<short>St|Dr)\."
     r"(?P<after> ?(?=[A-Z](?P<next>[a-z]{0,20})))?"
 )
 NO_STREET = frozenset(
-    "In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call"
-    " When If As But Both"
-    " Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So Hello Hi"
-    " Thanks Thank".split()
+    """
+    In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call When If
+    As But Both Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So
+    Hello Hi Thanks Thank
+    """.split()
 )
 STARTERS = frozenset("e hey t hen here his hat fter hile ur y er is ou ow".split())  # of He, They, It, Then …
 
 NAMES = (
-    "Henry|Louis|Charles|Elizabeth|George|Edward|William|Richard|James|Paul|Benedict|Pius|Leo|Gregory|Innocent"
-    "|Clement|Urban"
-    "|Napoleon|Catherine|Peter|Alexander|Nicholas|Philip|Francis|Frederick|Ivan|Mary|Ramses|Rameses|Ptolemy|Alfonso"
-    "|Ferdinand"
-    "|Leopold|Gustav|Christian|Harald|Haakon|Wilhelm|Otto|Joseph|John|Robert|Malcolm|David|Darius|Xerxes|Cyrus"
-    "|Mehmed|Murad"
-    "|Selim|Boniface|Adrian|Julius|Sixtus|Margrethe|Juan|Carlos|Felipe|Umberto|Victor Emmanuel|Thutmose|Amenhotep"
+    "Henry|Louis|Charles|Elizabeth|George|Edward|William|Richard|James|Paul|Benedict|Pius|Leo|Gregory|Innocent|Clement"
+    "|Napoleon|Catherine|Peter|Alexander|Nicholas|Philip|Francis|Frederick|Ivan|Mary|Ramses|Wilhelm|Otto|John|Robert"
+    "|Gustav|Christian|Juan|Carlos|Felipe|Umberto|Ferdinand|Leopold"
 )
 REGNAL = re.compile(rf"\b(?P<name>{NAMES}) (?P<roman>[IVX]{{2,6}})\b(?!\.[A-Z])")
 RULER = re.compile(
-    rf"\b(?P<name>(?:King|Queen|Pope|Emperor|Empress|Tsar|Kaiser|Prince|Sultan) (?:{NAMES})) (?P<roman>[IVX])\b(?!\.)"
+    rf"\b(?P<name>(?:King|Queen|Pope|Emperor|Empress|Tsar|Kaiser|Prince) (?:{NAMES})) (?P<roman>[IVX])\b(?!\.)"
 )
 KINDS = (
     "Chapter|Part|Book|Act|Scene|Volume|Section|Article|Phase|Type|Class|Title|Level|Stage|Appendix|Super Bowl"
-    "|World War|Grade"
-    "|Tier|Episode|Season|Round|Schedule|Figure|Table|Theorem|Amendment|Division|Group|Mark|Final Fantasy|Apollo"
-    "|Photosystem"
+    "|World War|Grade|Tier|Episode|Season|Round"
 )
-# What follows the pronoun rather than the numeral: "the part I like".
-GOES_ON = (
-    "(?:am|was|have|had|will|would|can|could|do|did|think|know|want|like|love|need|saw|see|said|read|wrote|feel"
-    "|mean|guess"
-    "|hope|believe|remember|never|always|just|really)\\b"
-)
+# In small letters before two at least: “the part I like” has no numeral.
 NUMBERED_ROMAN = re.compile(
-    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|{KINDS.lower()}) (?P<roman>[IVXL]{{1,7}})\b(?!['.]\w)(?!(?<= I) {GOES_ON})"
+    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?:{KINDS.lower()})(?= [IVXL]{{2}})) (?P<roman>[IVXL]{{1,7}})\b(?!['.]\w)"
 )
 NUMERAL = re.compile(r"\b[IVXL]+\b")
 CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
@@ -161,19 +109,17 @@ ROMAN_DIGITS = (("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4)
 
 def abbreviations(text: str) -> str:
     """Titles, streets and saints, firms, Latin, months; where a number must follow, before one only."""
-    if not NEEDED.search(text):
-        return text
-    text = NEGATION.sub(lambda m: f"number {m['value']}", text)
-    text = NUMERO.sub("number ", NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text))
+    text = COMPOUND.sub(r"\g<unit>", FOUNDED.sub(r"\g<e>stablished ", NO.sub("number ", text)))
+    text = NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
+    text = ADDRESS.sub(_address, text)
     text = PLACE.sub(_place, text)
-    text = MS.sub("Ms", BARE_TITLE.sub(lambda m: TITLES[m["short"]] + " ", TITLE.sub(_title, text)))
-    for pattern, rest, first in LATIN:
-        text = pattern.sub(lambda m, rest=rest, first=first: first[m["e"]] + rest, text)  # type: ignore[misc]
-    text = AND_OTHERS.sub(lambda m: "and others" + stop_after(m), ALSO_KNOWN.sub("also known as", text))
+    text = BARE_TITLE.sub(_title, TITLE.sub(_title, text))
     text = DOCTORATE.sub(lambda m: "P H D" + ("'s" if m["s"] else stop_after(m)), text)
-    text = WITH.sub(lambda m: "without " if m["out"] else "with ", text)
-    text = COMPANY.sub(lambda m: "Company" + stop_after(m), BARE_VERSUS.sub("versus", text))
-    return WORD.sub(lambda m: WORDS[m["short"]] + stop_after(m), text)
+    text = WITH.sub("with ", SLASHED_WORD.sub(lambda m: _slashed(m[0]), text))
+    text = COMPANY.sub(lambda m: "Company" + (m["letter"] or stop_after(m)), VERSUS.sub("versus", text))
+    text = LINK.sub(lambda m: LINKS[m["short"]], text)
+    text = WORD.sub(lambda m: WORDS[m["short"]] + stop_after(m), text)
+    return WEEKDAY.sub(lambda m: WEEKDAYS[m["short"]] + (m["date"] or stop_after(m)), text)
 
 
 def romans(text: str, variety: Variety) -> str:
@@ -213,6 +159,15 @@ def _numbered(match: re.Match[str], variety: Variety) -> str:
         return match[0]
     words = cardinal(value, variety)
     return f"{match['name']} {words.title() if match['name'][0].isupper() else words}"
+
+
+def _slashed(written: str) -> str:
+    said = SLASHED[written.lower()]
+    return said[0].upper() + said[1:] if written[0].isupper() else said
+
+
+def _address(match: re.Match[str]) -> str:
+    return f"{match['place']} {({'St': 'Street', 'Dr': 'Drive'} | STREETS)[match['short']]}"
 
 
 def _title(match: re.Match[str]) -> str:

@@ -19,37 +19,29 @@ SPOKEN = frozenset(
 )
 SPELLED = frozenset(
     """
-    AAA ABC ABS AC ACL ACM AD ADHD ADP AES AI AKA ALS AM AMA AMD AOL APA API APIS APR APY AR ASMR ASR ATF ATM
-    ATP AV AVI AWS BA BAE BBC BMW CAD CBS CEO CFO CGI CIA CIO CLI CNN COO CPU CRO CTO DC DEA DIY DNA DOA DOB DOD
-    DOE DOI DOJ ECG EDM EDT EEG EKG EMT EOD EOF EOL EPA EPS EQ ER ESA ESL ESP ESPN EST ETA ETF ETFS EU EULA EV
-    EVS EXE FAA FAQ FBI FDA FEC FIFO FYI GDP GIS GPA GPS GPU HBO HIV HOA HR IBM ICU ID IDE IDF IDK IDS IEC IEEE
-    IIRC IKR IMF IMHO IMO IO IOC IOS IOT IP IPO IQ IRA IRL IRS ISBN ISO ISP ISSN IT ITV IVF KPI LAPD LCD LED
-    LGBT LLC LLM LLMS MBA MIA MIT MMA MOU MRI NAACP NBA NBC NDA NFL NGO NGOS NHL NIH NIO NPO NPU NSA NYU OBE OCD
-    OCR OECD OEM OLED ORM OS OTC PAC PDF PE PHP PM POS PR PTA QA QR RDA RNA ROI RSVP RV SDK SEC SEO SLA SOC SOS
-    STI SUV SUVS TBA TLA TPU TTS TV UAE UAT UAV UBS UCL UCLA UDP UEA UFO UHD UHF UI UK UN UPS URI URL USA USB
-    USPS USSR UTC UTF UV UX VAT VIP VIPS VOA VOD VR WTO WWI WWII XL XML XP XR YMCA
+    AAA ABC ABS AC ACL ACM AD ADHD ADP AES AI AKA ALS AM AMA AMD AOL APA API APIS APR APY AR ASMR ASR ATF ATM ATP AV
+    AVI AWS BA BAE BBC BMI BMW CAD CBS CEO CFO CGI CI CIA CIO CLI CNN COO CPA CPU CRO CTO DC DEA DIY DNA DOA DOB DOD
+    DOE DOI DOJ ECG EDM EDT EEG EKG EMT EOD EOF EOL EPA EPS EQ ER ESA ESL ESP ESPN EST ET ETA ETF ETFS EU EULA EV EVS
+    EXE FAA FAQ FBI FDA FEC FIFO FYI GCSE GDP GIS GPA GPS GPU HBO HIV HOA HR IBM ICU ID IDE IDF IDK IDS IEC IEEE IIRC
+    IKR IMF IMHO IMO IO IOC IOS IOT IP IPO IQ IRA IRL IRS ISBN ISO ISP ISSN IT ITV IVF KPI LAPD LCD LED LGBT LLC LLM
+    LLMS MBA MIA MIT MMA MOU MRI NAACP NBA NBC NDA NFL NGO NGOS NHL NIH NIO NPO NPU NSA NYC NYU OBE OCD OCR OECD OEM
+    OLED ORM OS OTC PAC PDF PE PHP PM POS PR PTA QA QR RDA RNA ROI RSVP RV SDK SEC SEO SLA SOC SOS STI SUV SUVS TBA
+    TLA TPU TTS TV UAE UAT UAV UBS UCL UCLA UDP UEA UFO UHD UHF UI UK UN UPS URI URL USA USB USPS USSR UTC UTF UV UX
+    VAT VIP VIPS VOA VOD VR WTO WWI WWII XL XML XP XR YMCA
     """.split()
 )
 AMBIGUOUS = frozenset(
-    "ABS AD AI AM ER EST HR ID IO IT OS PAC PE PR SEC SOC SOS UN US".split()
+    "ABS AD AI AM ER EST ET HR ID IO IT OS PAC PE PR SEC SOC SOS UN US".split()
 )  # in a shouted line they may be words
 WORLD_WARS = {"WWI": "World War One", "WWII": "World War Two", "WW1": "World War One", "WW2": "World War Two"}
-MIXED = {
-    "PhD": "P H D",
-    "PhDs": "P H D's",
-    "BSc": "B S C",
-    "MSc": "M S C",
-    "iOS": "i O S",
-    "IoT": "I o T",
-    "SaaS": "sass",
-}
-MIXED |= {"CO2": "C O two", "WiFi": "Wi-Fi", "LaTeX": "la tech", "TeX": "tech", "kWh": "kilowatt hours"}
+MIXED = {"PhD": "P H D", "PhDs": "P H D's", "BSc": "B S C", "MSc": "M S C", "iOS": "i O S", "IoT": "I o T"}
+MIXED |= {"SaaS": "sass", "CO2": "C O two", "kWh": "kilowatt hour", "TL;DR": "T L D R", ".NET": "dot net"}
 VOWELS = frozenset("AEIOUY")
 MAX_UNKNOWN = 5  # letters of an unknown word in capitals without a vowel that is still spelled
 
 NEEDED = re.compile(r"[A-Z]{2}|[A-Z]&|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 TOKEN = re.compile(r"(?<![\w.&])(?P<word>[A-Z]{2,15})(?P<s>s)?(?![\w&]|\.[A-Za-z])|(?<![\w.])(?P<war>WW[12])\b")
-MIXED_TOKEN = re.compile(rf"(?<![\w.])(?:{'|'.join(sorted(MIXED, key=len, reverse=True))})(?![\w])")
+MIXED_TOKEN = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, sorted(MIXED, key=len, reverse=True)))})(?![\w])")
 AMPERSAND = re.compile(r"(?<![\w&])(?P<first>[A-Z]{1,3})&(?P<second>[A-Z]{1,3})(?![\w&])")
 SLASH = re.compile(r"(?<=[A-Z]{2})/(?=[A-Z]{2})")
 WORD = re.compile(r"[A-Za-z']+")
@@ -74,13 +66,12 @@ def _line(line: str) -> str:
 
 
 def _is_shouted(line: str) -> bool:
-    """More than half of its words are in capitals, and two of these are plain words."""
+    """More than half of its words are in capitals; two of these may be plain words, and one can be nothing else."""
     words = [word for word in WORD.findall(line) if len(word) > 1]
     loud = [word for word in words if word.isupper()]
-    plain = [
-        word for word in loud if word in AMBIGUOUS or not (word in SPELLED or word in SPOKEN or _is_vowelless(word))
-    ]
-    return len(plain) >= 2 and len(loud) * 2 > len(words)
+    certain = [word for word in loud if not (word in SPELLED or word in SPOKEN or _is_vowelless(word))]
+    perhaps = [word for word in loud if word in AMBIGUOUS]
+    return bool(certain) and len(certain) + len(perhaps) >= 2 and len(loud) * 2 > len(words)
 
 
 def _is_vowelless(word: str) -> bool:

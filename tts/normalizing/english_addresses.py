@@ -19,54 +19,23 @@ HOST = re.compile(
     r"(?![\w-]|\.[A-Za-z])(?P<path>(?::[0-9]{2,5})?/[^\s<>\"]{0,2000})?"
 )
 HANDLE = re.compile(r"(?<![\w@/.])@(?P<name>[A-Za-z_][\w.]{0,60}\w|[A-Za-z])")
-HASHTAG = re.compile(r"(?<![\w#&/])#(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{0,60})")
+HASHTAG = re.compile(r"(?<![\w#&/])#(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})")
 TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
 UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word
 MAX_PARTS = 4
 
-# How an ending is said where it is no word; others are spelled.
-ENDINGS = {
-    "zip": "zip",
-    "doc": "doc",
-    "docx": "doc X",
-    "bin": "bin",
-    "tar": "tar",
-    "gif": "gif",
-    "jpeg": "J peg",
-    "bat": "bat",
-}
-ENDINGS |= {
-    "jpg": "J P G",
-    "json": "jason",
-    "yaml": "yaml",
-    "toml": "toml",
-    "iso": "I S O",
-    "exe": "E X E",
-    "ini": "I N I",
-}
-ENDINGS |= {
-    "ico": "I C O",
-    "app": "app",
-    "wav": "wave",
-    "ogg": "ogg",
-    "opus": "opus",
-    "gguf": "G G U F",
-    "safetensors": "safe tensors",
-}
-SPELLED = "pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg"
-SPELLED += " mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls xlsx ppt pptx"
-SPELLED += (
-    " log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd ttf webp webm srt vtt epub mobi tex bib ipynb"
+ENDINGS = frozenset(
+    """
+    pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls
+    xlsx ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx
+    bin tar gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
+    """.split()
 )
-ENDINGS |= {"log": "log", "lock": "lock", "mov": "mov", "conf": "conf", "epub": "E pub", "tex": "tech", "rar": "rar"}
-for _ending in SPELLED.split():
-    ENDINGS.setdefault(_ending, " ".join(_ending.upper()))
+WORDS = frozenset("zip doc bin tar gif bat log app wav".split())  # endings of three letters that are said
 FILE = re.compile(
     rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.(?P<ending>{'|'.join(sorted(ENDINGS))})"
     rf"(?![\w-]|\.\w)"
 )
-PRODUCT = re.compile(r"(?<![\w.])(?P<stem>Node|Next|Vue|React|Express|Three|Nuxt|Chart|Backbone|Ember)\.(?:js|JS)\b")
-DOT_NET = re.compile(r"(?<![\w.])(?P<stem>ASP)?\.NET\b")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 MARKS = {".": " dot ", "-": " dash ", "_": " underscore ", "+": " plus ", "%": " percent ", "@": " at "}
 
@@ -77,9 +46,7 @@ def addresses(text: str) -> str:
         return text
     text = EMAIL.sub(lambda m: _spelled(m[0]), text)
     text = LINK.sub(lambda m: _link(m["rest"]), text)
-    text = HOST.sub(_bare_host, text)
-    text = PRODUCT.sub(r"\g<stem> dot J S", text)
-    text = DOT_NET.sub(lambda m: f"{m['stem'] or ''} dot net".strip(), text)
+    text = HOST.sub(lambda m: _link(m[0]), text)
     text = FILE.sub(_file, text)
     text = HANDLE.sub(lambda m: f"at {_words(m['name'])}", text)
     return HASHTAG.sub(lambda m: f"hashtag {_words(m['name'])}", text)
@@ -89,10 +56,6 @@ def _spelled(address: str) -> str:
     """john.doe+news@example.com → john dot doe plus news at example dot com."""
     said = "".join(MARKS.get(char, char) for char in address)
     return CAMEL.sub(" ", " ".join(said.split())) if any(char.isdigit() for char in said) else " ".join(said.split())
-
-
-def _bare_host(match: re.Match[str]) -> str:
-    return _link(match[0])
 
 
 def _link(rest: str) -> str:
@@ -117,8 +80,14 @@ def _is_speakable(part: str) -> bool:
 def _path_words(part: str) -> str:
     stem, _, ending = part.rpartition(".")
     if stem and ending in ENDINGS:
-        return f"{_words(stem)} dot {ENDINGS[ending]}"
+        return f"{_words(stem)} dot {_ending(ending)}"
     return _words(part)
+
+
+def _ending(ending: str) -> str:
+    """At most three letters are spelled, unless they are a word; so is what has no vowel."""
+    is_spelled = ending not in WORDS and (len(ending) <= 3 or not set("aeiou") & set(ending))
+    return " ".join(ending.upper()) if is_spelled else ending
 
 
 def _words(name: str) -> str:
@@ -130,4 +99,4 @@ def _file(match: re.Match[str]) -> str:
     stem, ending = match["stem"], match["ending"]
     if stem.replace(".", "").isdigit():
         return match[0]  # "by 5.so": a number at the end of a sentence
-    return f"{_words(stem)} dot {ENDINGS[ending]}"
+    return f"{_words(stem)} dot {_ending(ending)}"

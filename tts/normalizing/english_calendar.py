@@ -1,19 +1,19 @@
 """Dates, years and times of day in English. It does not know what day it is.
 
 A four-digit number is a year only where something says so: a date, a month before it, a word such as “in” or
-“since”, another year across a dash, brackets, a sentence that begins with it and goes on with a verb.
+“since”, a name before it, another year across a dash, brackets, a sentence that begins with it and goes on with a verb.
 """
 
 from __future__ import annotations
 
 import re
 
-from tts.normalizing.english_numbers import Variety, below_hundred, cardinal, digits, ordinal, plural, year
+from tts.normalizing.english_abbreviations import WEEKDAYS
+from tts.normalizing.english_numbers import Variety, below_hundred, cardinal, digits, number, ordinal, plural, year
 from tts.normalizing.english_patterns import DASH, START, stop_after
+from tts.normalizing.english_units import UNIT
 
-MONTHS = (
-    "January February March April May June July August September October November December".split()  # by number
-)
+MONTHS = "January February March April May June July August September October November December".split()
 SHORT_MONTHS = {name[:3]: name for name in MONTHS} | {"Sept": "September"}
 MONTH = rf"\b(?P<month>{'|'.join([*MONTHS, 'Sept', *(name[:3] for name in MONTHS)])})\b\.?"
 TH = "(?:st|nd|rd|th)"
@@ -22,28 +22,29 @@ NO_MORE = r"(?![0-9]|[.,:][0-9]|%)"
 
 MONTH_DAY = re.compile(
     rf"{MONTH} (?P<day>[0-9]{{1,2}}){TH}?(?![a-zA-Z]){NO_MORE}(?: ?{DASH} ?(?P<until>[0-9]{{1,2}}){TH}?{NO_MORE}"
-    rf"(?![a-zA-Z-]))?"
-    rf"(?:,? (?P<year>{YEAR}))?"
+    rf"(?![a-zA-Z-]))?(?:,? (?P<year>{YEAR}))?"
 )
 DAY_MONTH = re.compile(
     rf"(?P<the>\b[Tt]he )?{START}\b(?:(?P<since>[0-9]{{1,2}}){TH}? ?[-–] ?)?(?P<day>[0-9]{{1,2}})(?P<th>{TH})?"
-    rf"(?P<of> of)?[ -]{MONTH}(?:(?:,? |-)"
-    rf"(?P<year>{YEAR}))?"
+    rf"(?P<of> of)?[ -]{MONTH}(?:(?:,? |-)(?P<year>{YEAR}))?"
 )
 MONTH_YEAR = re.compile(rf"{MONTH}(?:,| of)? (?P<year>{YEAR})")
 ISO_DATE = re.compile(
     r"(?<![0-9/.-])([12][0-9]{3})([-/.])([01]?[0-9])\2([0-3]?[0-9])(?:T(?=[0-2][0-9]:)|(?![0-9/-]|\.[0-9]))"
 )
-DATE = re.compile(
-    r"(?P<the>\b[Tt]he )?(?<![0-9/.-])(?P<first>[0-9]{1,2})(?P<mark>[/.-])(?P<second>[0-9]{1,2})(?P=mark)"
-    r"(?P<year>[12][0-9]{3}|(?<=/)[0-9]{2})(?![0-9/-]|\.[0-9])"
-)
-
-LONG = SHORT_MONTHS | {"Mon": "Monday", "Tue": "Tuesday", "Tues": "Tuesday", "Wed": "Wednesday", "Thu": "Thursday"}
-LONG |= {"Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}
+LONG = SHORT_MONTHS | WEEKDAYS
 NAME = rf"({'|'.join(sorted({*LONG, *LONG.values()}, key=len, reverse=True))})\b\.?"
 NAME_RANGE = re.compile(rf"\b{NAME} ?[-–] ?{NAME}")
-DATE_RANGE = re.compile(r"(?<=/[0-9]{4}) ?[-–] ?(?=[0-9]{1,2}/)")
+DATE_RANGE = re.compile(rf"({MONTH} [0-9]{{1,2}}(?:, {YEAR})?|/[0-9]{{4}}) ?[-–] ?(?={NAME} [0-9]|[0-9]{{1,2}}/)")
+
+DATE = re.compile(
+    r"(?P<before>\b[Tt]he )?(?<![0-9/.-])(?P<first>[0-9]{1,2})(?P<mark>[/.-])(?P<second>[0-9]{1,2})(?P=mark)"
+    r"(?P<year>[12][0-9]{3}|(?<=/)[0-9]{2})(?![0-9/-]|\.[0-9])"
+)
+DATE_OF_THIS_YEAR = re.compile(
+    r"(?P<before>\b(?:[Oo]n|[Dd]ue|[Uu]ntil|[Bb]efore|[Bb]y(?! [1-9]/[2-9]\b)|[A-Z][a-z]{2,5}day,?) )"
+    r"(?P<first>[0-9]{1,2})(?P<mark>/)(?P<second>[0-9]{1,2})(?P<year>)(?![\w/%]|[.,][0-9]| of\b)"
+)
 
 HALF = r"[ \t]?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b)"
 CLOCK = re.compile(
@@ -65,45 +66,28 @@ GOES_ON = re.compile(
 )
 
 BEFORE_YEAR = (
-    "in|since|by|of|from|until|till|before|after|during|circa|around|about|year|years|early|late|mid|summer|winter"
-    "|spring"
-    "|autumn|fall|through|between|class of|christmas|q[1-4]|calendar|fiscal|copyright|back in|as of|for|to|throughout"
+    "in|since|by|of|from|until|till|before|after|during|circa|around|about|years?|early|late|mid|summer|winter|spring"
+    "|autumn|fall|through|between|christmas|q[1-4]|h[12]|established|fiscal|copyright|for|to|throughout"
 )
 A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
-COUNTED = (
-    r"(?![ -]?(?:[a-z]{1,3}(?:/[a-z]{1,2})?[²³]?|[kMGT]?(?:Hz|B|bps|W|Wh|V|J|Pa)|people|men|women|users|items|words"
-    r"|characters|"
-    r"times|dollars|euros|pounds|cents|points|steps|seats|jobs|copies|calories|seconds|minutes|hours|days|weeks"
-    r"|months|years|"
-    r"miles|meters|metres|kilomet[a-z]+|feet|yards|acres|degrees|percent|tons|tonnes|watts|volts|votes|students"
-    r"|workers|"
-    r"soldiers|species|employees|pages|units|rpm|million|billion|thousand|hundred)(?![\w]))"
-)
-FUNCTION_WORDS = (
-    r"(?=[ ](?:in|on|at|as|by|of|to|or|and|the|a|is|it|we|he|was|has|for|but|so|if|my|up|no|an|be|do|go|i)\b)"
-)
+COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
 YEAR_IN_CONTEXT = re.compile(
-    rf"(?P<before>\b(?i:{BEFORE_YEAR})(?i: the year)?[ -])(?P<year>{A_YEAR})(?![\w-])(?:{FUNCTION_WORDS}|{COUNTED})"
+    rf"(?P<before>\b(?:(?i:{BEFORE_YEAR})(?i: the year)?[ -]|[A-Z]\w{{1,30}} ))(?P<year>{A_YEAR})(?![\w-]){COUNTED}"
 )
 YEARS = re.compile(
-    rf"(?<![\w.,$£€#/-])(?P<first>{A_YEAR})(?:(?P<dash>[ ]?[-–—][ ]?)|(?P<link> to | and | or |, ))"
+    rf"(?<![\w.,$£€#/-])(?P<first>{A_YEAR}|(?:19|20)[0-9]{{2}}(?=/[0-9]{{2}}(?![\w/.])))"
+    rf"(?:(?P<dash>[ ]?[-–—/][ ]?)|(?P<link> to | and | or |, ))"
     rf"(?:(?P<second>{A_YEAR})|(?(dash)(?P<short>[0-9]{{2}})(?!{DASH}?[0-9])|(?!)))(?![\w-]){COUNTED}"
 )
 YEAR_ALONE = re.compile(
-    rf"(?<=\()(?P<bracketed>{A_YEAR})(?=[),;])|^(?P<whole>{A_YEAR})(?=[.:]?$)|(?<![\w.,$£€#/-])(?P<year>{A_YEAR})"
-    r"(?= (?:was|is|will|has|had|saw|brought|marks|marked|election|elections|Olympics|season|census|edition|model"
-    r"|budget"
-    r"|report|World Cup|Games|film|movie|novel|album)\b|'s\b)",
+    rf"(?<=[(\[])(?P<bracketed>{A_YEAR})(?=[)\],;])|^(?P<whole>{A_YEAR})(?=[.:]?$)|(?<![\w.,$£€#/-])(?P<year>{A_YEAR})"
+    r"(?= (?:was|is|will|has|had|saw|elections?|Olympics|season|model|report|World Cup|Games|film)\b|'s\b)",
     re.MULTILINE,
 )
 ERA = re.compile(rf"{START}\b(?P<year>[1-9][0-9]{{0,3}}) ?(?P<era>BCE?|CE|AD)\b")
 AD = re.compile(r"\bAD (?P<year>[1-9][0-9]{0,3})\b(?![.,][0-9])")
 DECADE = re.compile(r"(?<![\w.,$£€])(?P<full>(?:1[1-9]|20)[0-9]0)'?s\b|(?<!\w)'?(?P<short>[1-9]0)'?s\b")
-PLURAL = re.compile(
-    r"(?P<before>\b[A-Z]{1,3}-|\b(?:the|two|three|of|all) (?!(?:1[0-9]|20)[0-9]0))(?P<value>[0-9]{2,4})'?s\b"
-    r"(?<![0-9]0s)"
-)
-SCORES = re.compile(r"(?<![\w.,$£€])(?:100|1,?000)s(?= of\b)")
+PLURAL = re.compile(r"(?P<before>\bthe |\b[A-Z]-)?(?<![\w.,$£€])(?P<value>[0-9]{2,4}|1,000)s\b(?(before)|(?= of\b))")
 SHORT_YEAR = re.compile(r"(?<![\w'\"])'(?P<year>[0-9]{2})\b(?!['\"%]|[.,:][0-9])")
 
 
@@ -114,9 +98,10 @@ def named_ranges(text: str) -> str:
 
 def dates(text: str, variety: Variety) -> str:
     """Dates in digits and with names of months."""
-    text = DATE_RANGE.sub(" to ", text)
+    text = DATE_RANGE.sub(r"\1 to ", text)
     text = ISO_DATE.sub(lambda m: _iso(m, variety), text)
     text = DATE.sub(lambda m: _numeric(m, variety), text)
+    text = DATE_OF_THIS_YEAR.sub(lambda m: _numeric(m, variety), text)
     text = DAY_MONTH.sub(lambda m: _day_month(m, variety), text)
     text = MONTH_DAY.sub(lambda m: _month_day(m, variety), text)
     return MONTH_YEAR.sub(lambda m: f"{_name(m)} {_year(m['year'], variety)}", text)
@@ -126,19 +111,18 @@ def years(text: str, variety: Variety) -> str:
     """Years and decades without a date; to be asked after `dates`."""
     text = ERA.sub(lambda m: f"{_year(m['year'], variety)} {' '.join(m['era'])}", text)
     text = AD.sub(lambda m: f"A D {_year(m['year'], variety)}", text)
-    text = PLURAL.sub(lambda m: f"{m['before'].rstrip('- ')} {_plural(m['value'], variety)}", text)
-    text = SCORES.sub(lambda m: "thousands" if "," in m[0] or len(m[0]) > 4 else "hundreds", text)
     text = DECADE.sub(lambda m: _decade(m, variety), text)
+    text = PLURAL.sub(lambda m: _plural(m, variety), text)
     text = SHORT_YEAR.sub(lambda m: _two_digits(m["year"]), text)
     text = YEARS.sub(lambda m: _years(m, variety), text)
     text = YEAR_IN_CONTEXT.sub(lambda m: m["before"] + _year(m["year"], variety), text)
     return YEAR_ALONE.sub(lambda m: _year(m[0], variety), text)
 
 
-def times(text: str, variety: Variety) -> str:
+def times(text: str) -> str:
     """Times of day, and “to” between two of them."""
     text = CLOCK_RANGE.sub(r"\1 to ", text)
-    return CLOCK.sub(lambda m: _clock(m, variety), text)
+    return CLOCK.sub(_clock, text)
 
 
 def _names(match: re.Match[str]) -> str:
@@ -182,10 +166,14 @@ def _numeric(match: re.Match[str], variety: Variety) -> str:
         day, month = month, day
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return match[0]
-    return _spoken(day, MONTHS[month - 1], _full_year(match["year"], variety), variety, match["the"] or "")
+    before = match["before"] or ""
+    the = before if before.lower() == "the " else ""
+    return before.removeprefix(the) + _spoken(day, MONTHS[month - 1], _full_year(match["year"], variety), variety, the)
 
 
 def _full_year(written: str, variety: Variety) -> str:
+    if not written:
+        return ""
     if len(written) == 2:
         written = ("20" if int(written) < 70 else "19") + written
     return _year(written, variety)
@@ -209,8 +197,10 @@ def _month_day(match: re.Match[str], variety: Variety) -> str:
     return f"{_name(match)} {ordinal(int(match['day']), variety)}{until}{tail}"
 
 
-def _plural(written: str, variety: Variety) -> str:
-    return plural(cardinal(int(written), variety))
+def _plural(match: re.Match[str], variety: Variety) -> str:
+    """The 747s; of a round number alone, hundreds of people."""
+    words = plural(number(match["value"], variety))
+    return f"{match['before'].rstrip('- ')} {words}" if match["before"] else words.removeprefix("one ")
 
 
 def _decade(match: re.Match[str], variety: Variety) -> str:
@@ -226,7 +216,7 @@ def _years(match: re.Match[str], variety: Variety) -> str:
     return _year(match["first"], variety) + (match["link"] or " to ") + second
 
 
-def _clock(match: re.Match[str], variety: Variety) -> str:
+def _clock(match: re.Match[str]) -> str:
     hour, minute = int(match["hour"]), match["minute"] or match["minute_uk"]
     half = match["half"] or match["half_alone"]
     if hour > 24 or (half and not 1 <= hour <= 12):

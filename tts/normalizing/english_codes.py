@@ -1,4 +1,4 @@
-"""Digits that count nothing: telephone and card numbers, versions, IP addresses. It calls nobody.
+"""Digits that count nothing: telephone and card numbers, passcodes, versions, IP addresses. It calls nobody.
 
 Such digits are read one by one, with a comma, which is a pause, between their groups.
 """
@@ -16,7 +16,7 @@ PHONE = re.compile(
     rf"{BEGIN}(?:"
     r"\+[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\))?(?:[ .-]?[0-9]{2,15}){1,6}"
     r"|(?:1[ .-])?\([0-9]{3}\)[ .-]?[0-9]{3}[ .-][0-9]{4}"
-    r"|1-[0-9]{3}-[0-9]{3}-[0-9]{4}"
+    r"|1-[0-9]{3}(?:-[0-9]{3}-[0-9]{4}|(?=-[A-Z]))"
     r"|[0-9]{3}[.-][0-9]{3}[.-][0-9]{4}"
     r"|0[0-9]{2,4}[ -][0-9]{3,4}[ -]?[0-9]{3,4}"
     rf"){END}"
@@ -27,13 +27,23 @@ SHORT_PHONE = re.compile(
 CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,4}}{END}")
 CHAIN = re.compile(rf"{BEGIN}[0-9]{{1,15}}(?:-[0-9]{{1,15}}){{2,8}}{END}")
 VERSION = re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<first>[0-9]{1,15})(?P<rest>(?:\.[0-9]{1,15}){1,6})(?![0-9]|\.[0-9])")
-EXTENSION = re.compile(r"\bext\. ?(?=[0-9])")
+# What is typed in, told by the word before it; the code of a place after its state; numbers of three for help.
+KEYED = re.compile(
+    r"(?P<before>\b(?:PIN|OTP|(?i:code|password|zip|(?:account|card|order|invoice|booking|confirmation|tracking)"
+    r" (?:number|id|ending in)))(?: is)?:? |#(?=[0-9]{5})|(?<=[,a-z] )[A-Z]{2} (?=[0-9]{5}\b)"
+    r"|\b(?i:call|dial|ring) (?=(?:[2-9]11|999|112|988)\b))"
+    r"(?P<digits>[0-9]{3,15}(?:-[0-9]{4})?)(?![\w/%]|[.,:][0-9])"
+)
+NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
+# Acts and their parts: 401(k), Rule 12(b)(6).
+PARTS = re.compile(r"\b(?P<number>[0-9]{1,4})(?P<parts>\([a-rt-z]\)(?:\([0-9a-z]{1,3}\)){0,3})|\b401k\b")
 
 
-def codes(text: str, variety: Variety) -> str:
+def codes(text: str) -> str:
     """All of them; what is shaped like a date was read before."""
     text = LONG_RUN.sub(_long_run, text)
-    text = EXTENSION.sub("extension ", text)
+    text = KEYED.sub(lambda m: m["before"].replace("#", "number ") + digits(m["digits"]), text)
+    text = PARTS.sub(_parts, NUMBER_SIGN.sub("number ", text))
     text = CARD.sub(_groups, PHONE.sub(_groups, text))
     text = SHORT_PHONE.sub(lambda m: m[0] if m["range"] else _groups(m), text)
     return CHAIN.sub(_groups, text)
@@ -48,6 +58,14 @@ def _long_run(match: re.Match[str]) -> str:
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     after = match.string[match.end() : match.end() + 1]
     return (" " if before.isalnum() else "") + digits(match[0]) + (" " if after.isalnum() else "")
+
+
+def _parts(match: re.Match[str]) -> str:
+    """Four oh one k: a nought in the middle of three digits is an “oh”."""
+    written, parts = match["number"] or "401", match["parts"] or "k"
+    if len(written) == 3 and written[1] == "0" != written[2]:
+        written = f"{digits(written[0])} oh {digits(written[2])}"
+    return " ".join([written, *re.findall(r"\w+", parts)])
 
 
 def _groups(match: re.Match[str]) -> str:

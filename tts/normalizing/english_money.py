@@ -7,70 +7,47 @@ import re
 from tts.normalizing.english_numbers import Variety, cardinal, is_one, number
 from tts.normalizing.english_patterns import NUMBER, START
 
-# Singular, plural, and the same of its hundredth part where it has one.
-DOLLAR = ("dollar", "dollars", "cent", "cents")
-CURRENCIES: dict[str, tuple[str, str, str, str]] = {
-    "$": DOLLAR,
-    **{
-        f"{sign}$": (f"{name} dollar", f"{name} dollars", "cent", "cents")
-        for sign, name in {
-            "US": "U S",
-            "AU": "Australian",
-            "A": "Australian",
-            "CA": "Canadian",
-            "C": "Canadian",
-            "NZ": "New Zealand",
-            "HK": "Hong Kong",
-            "S": "Singapore",
-        }.items()
-    },
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₩": ("won", "won", "", ""),
-    "₽": ("ruble", "rubles", "kopeck", "kopecks"),
-    "₺": ("lira", "lira", "kurush", "kurush"),
-    "₪": ("shekel", "shekels", "agora", "agorot"),
-    "₫": ("dong", "dong", "", ""),
-    "₴": ("hryvnia", "hryvnias", "", ""),
-    "₦": ("naira", "naira", "kobo", "kobo"),
-    "฿": ("baht", "baht", "satang", "satang"),
-    "₿": ("bitcoin", "bitcoins", "", ""),
+# The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
+TABLE = """
+$ = dollar, dollars, cent, cents
+US$ USD = U S dollar, U S dollars, cent, cents
+A$ AU$ AUD = Australian dollar, Australian dollars, cent, cents
+C$ CA$ CAD = Canadian dollar, Canadian dollars, cent, cents
+NZ$ NZD = New Zealand dollar, New Zealand dollars, cent, cents
+HK$ HKD = Hong Kong dollar, Hong Kong dollars, cent, cents
+S$ SGD = Singapore dollar, Singapore dollars, cent, cents
+£ GBP = pound, pounds, penny, pence
+€ EUR = euro, euros, cent, cents
+¥ JPY = yen, yen
+CNY RMB = yuan, yuan
+₹ INR = rupee, rupees, paisa, paise
+₩ KRW = won, won
+₽ RUB = ruble, rubles
+₺ = lira, lira
+₪ ILS = shekel, shekels
+₦ NGN = naira, naira
+฿ THB = baht, baht
+₿ BTC = bitcoin, bitcoins
+CHF = Swiss franc, Swiss francs
+SEK = Swedish krona, Swedish kronor
+NOK = Norwegian krone, Norwegian kroner
+DKK = Danish krone, Danish kroner
+PLN = zloty, zlotys
+BRL = real, reais
+MXN = Mexican peso, Mexican pesos
+ZAR = rand, rand
+"""
+CURRENCIES = {
+    unit: names.split(", ")
+    for units, names in (row.split(" = ") for row in TABLE.strip().split("\n"))
+    for unit in units.split()
 }
-CODES = {
-    "EUR": "€",
-    "GBP": "£",
-    "JPY": "¥",
-    "USD": "US$",
-    "AUD": "A$",
-    "CAD": "C$",
-    "NZD": "NZ$",
-    "HKD": "HK$",
-    "SGD": "S$",
-}
-CODES |= {"INR": "₹", "KRW": "₩", "RUB": "₽", "TRY": "₺", "ILS": "₪", "BTC": "₿"}
-CURRENCIES |= {code: CURRENCIES[sign] for code, sign in CODES.items()}
-CURRENCIES |= {
-    "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
-    "CNY": ("yuan", "yuan", "fen", "fen"),
-    "RMB": ("yuan", "yuan", "fen", "fen"),
-    "SEK": ("Swedish krona", "Swedish kronor", "öre", "öre"),
-    "NOK": ("Norwegian krone", "Norwegian kroner", "øre", "øre"),
-    "DKK": ("Danish krone", "Danish kroner", "øre", "øre"),
-    "PLN": ("zloty", "zlotys", "grosz", "groszy"),
-    "BRL": ("real", "reais", "centavo", "centavos"),
-    "MXN": ("Mexican peso", "Mexican pesos", "centavo", "centavos"),
-    "ZAR": ("rand", "rand", "cent", "cents"),
-}
-MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "mln": "million", "b": "billion", "bn": "billion"}
-MAGNITUDES |= {"bln": "billion", "t": "trillion", "tn": "trillion", "trn": "trillion"}
+MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}  # by the first letter
 
-SIGN = r"(?:(?:\b(?:US|AU|CA|NZ|HK|A|C|S))?\$|[£€¥₹₩₽₺₪₫₴₦฿₿])"
+SIGNS = "£€¥₹₩₽₺₪₦฿₿"
+SIGN = rf"(?:(?:\b(?:US|AU|CA|NZ|HK|A|C|S))?\$|[{SIGNS}])"
 CODE = rf"(?:{'|'.join(code for code in CURRENCIES if code.isalpha())})"
-MAGNITUDE = (
-    r"(?:[ -]?(?P<magnitude>thousand|million|billion|trillion)\b|(?P<letter>[kKmMbBtT]|[mMbBtT]n|[mb]ln|trn)\b)?"
-)
+MAGNITUDE = r"(?:[ -]?(?P<magnitude>thousand|million|billion|trillion)\b|(?P<letter>[kKmMbBtT]|[mMbBtT]n)\b)?"
 SUM = rf"(?P<amount>{NUMBER})(?: ?[-–—] ?(?:(?P=unit))?(?P<upper>{NUMBER}))?{MAGNITUDE}"
 BEFORE = re.compile(
     rf"(?P<minus>(?<!\w)[-−])?(?P<unit>{SIGN}|\b{CODE}(?= ?[0-9])) ?{SUM}(?:[.,][-–—]+)?(?P<bill>(?= (?:bill|note"
@@ -78,14 +55,14 @@ BEFORE = re.compile(
 )
 AFTER = re.compile(
     rf"(?P<minus>(?<![\w)])[-−])?{START}(?P<amount>{NUMBER})(?: ?[-–—] ?(?P<upper>{NUMBER}))?{MAGNITUDE} ?"
-    rf"(?P<unit>[£€₹₩₽₺₪₫₴₦฿₿]|\$(?![0-9A-Za-z])|{CODE}\b)"
+    rf"(?P<unit>[{SIGNS}]|\$(?![0-9A-Za-z])|{CODE}\b)"
     r"(?P<bill>(?= (?:bill|note|coin)\b))?"
 )
 SCALED_RANGE = re.compile(r"(?<=[0-9][kKmMbB]) ?[-–—] ?(?=[$£€][0-9])")
 DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]{1,6}),([0-9]{2})(?= ?(?:€|EUR\b))")
 CENTS = re.compile(rf"{START}(?P<amount>{NUMBER}) ?¢")
 PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]?)p\b")
-LONE_SIGN = re.compile(r"(?<!\w)[£€¥₹₩₽₺₪₫₴₦฿₿](?!\w)")
+LONE_SIGN = re.compile(rf"(?<!\w)[{SIGNS}](?!\w)")
 
 
 def money(text: str, variety: Variety) -> str:
@@ -102,8 +79,8 @@ def money(text: str, variety: Variety) -> str:
 
 def _sum(match: re.Match[str], variety: Variety) -> str:
     amount, upper = match["amount"], match["upper"]
-    magnitude = match["magnitude"] or MAGNITUDES.get((match["letter"] or "").lower(), "")
-    one, many, _, _ = CURRENCIES[match["unit"]]
+    magnitude = match["magnitude"] or MAGNITUDES.get((match["letter"] or "").lower()[:1], "")
+    one, many, *_ = CURRENCIES[match["unit"]]
     if upper or magnitude:
         words = [number(amount, variety), *(["to", number(upper, variety)] if upper else []), magnitude, many]
         spoken = " ".join(word for word in words if word)
@@ -114,16 +91,16 @@ def _sum(match: re.Match[str], variety: Variety) -> str:
     return _apart(match, ("minus " if match["minus"] else "") + spoken)
 
 
-def _with_cents(amount: str, names: tuple[str, str, str, str], variety: Variety) -> str:
+def _with_cents(amount: str, names: list[str], variety: Variety) -> str:
     """Five dollars and fifty cents. What has no two decimals is read as a number: five point five dollars."""
-    one, many, cent, cents = names
+    one, many, *parts_of_one = names
     whole, _, decimals = amount.partition(".")
-    if decimals and (len(decimals) != 2 or not cent):
+    if decimals and (len(decimals) != 2 or not parts_of_one):
         return _count(amount, one, many, variety)
     parts = [_count(whole, one, many, variety)] if whole.strip("0,") or not decimals.strip("0") else []
     if decimals.strip("0"):
         value = int(decimals)
-        parts.append(f"{cardinal(value, variety)} {cent if value == 1 else cents}")
+        parts.append(f"{cardinal(value, variety)} {parts_of_one[value != 1]}")
     return " and ".join(parts)
 
 

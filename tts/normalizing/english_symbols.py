@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalizing.english_numbers import Variety, number
+from tts.normalizing.english_numbers import SMALL, TENS, Variety, number
 from tts.normalizing.english_patterns import NUMBER, START
 from tts.normalizing.typography import DROPPED, close_gaps
 
@@ -19,98 +19,47 @@ RANGE = re.compile(r"(?<=[0-9%])(?P<unit>[kKMB%°]|)(?: ?[–—] ?| - |-)(?=[$�
 SPACED_THOUSANDS = re.compile(r"(?<![\w.,+-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w-]| [0-9])")
 SCIENTIFIC = re.compile(rf"{START}(?<!\w)({NUMBER})[eE]\+?(-?[0-9]{{1,3}})(?!\w)")
 CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?=-?[0-9])")  # the rest of a tower waits for POWER
-EVEN = re.compile(r"(?<![\w.,-])(50|24)-(50|7)(?![\w-]|[.,][0-9])")  # 50-50, 24-7
+EVEN = re.compile(r"(?<![\w.,-])(?:50-50|24-7|20-20)(?![\w-]|[.,][0-9])")
 IN_A_NAME = re.compile(r"(?<=[A-Za-z])-(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)-(?=[0-9])")
 RATIO = re.compile(r"(?<=[0-9]):(?=[0-9])")
 LETTER_NUMBER = re.compile(r"(?<=[A-Za-z])[-–](?=[0-9])")
 CSHARP = re.compile(r"\b(?P<letter>[A-GFJ])#(?!\w)")
-PLUS_PLUS = re.compile(r"(?<=\b[A-Za-z])\+\+(?![A-Za-z_])")
-PER = {
-    "s": "second",
-    "sec": "second",
-    "min": "minute",
-    "h": "hour",
-    "hr": "hour",
-    "mo": "month",
-    "yr": "year",
-    "wk": "week",
-}
-PER |= {
-    name: name
-    for name in (*PER.values(), "day", "night", "person", "unit", "user", "head", "capita", "share", "gallon", "pound")
-}
-PER_SIGN = re.compile(rf"(?<=[a-z0-9]) ?/ ?(?P<unit>{'|'.join(sorted(PER, key=len, reverse=True))})\b(?=\W|\Z)")
-COUNTED = re.compile(
-    r"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence|penny|yen|francs?|thousand|million|billion|rupees?"
-    r"|meters?|metres?|kilometers?|liters?"
-    r"|kilograms?|grams?|miles?|times|megabytes?|gigabytes?|hours?|calories|requests|tokens|words|frames|calls"
-    r"|watts?|[0-9]))/"
-    r"(?P<unit>[a-z]+)\b"
+PLUS_PLUS = re.compile(r"(?<=[A-Za-z])\+\+(?![A-Za-z_+])")
+SHORT = {"s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "wk": "week", "mo": "month"}
+SHORT |= {"mth": "month", "yr": "year", "lb": "pound", "oz": "ounce", "kg": "kilogram", "gal": "gallon"}
+WHOLE = (*SHORT.values(), "day", "night", "person", "unit", "user", "head", "capita", "share")
+PER = SHORT | {name: name for name in WHOLE}
+PER_SIGN = re.compile(rf"(?<=[a-z0-9]) ?/ ?(?P<unit>{'|'.join(sorted(PER, key=len, reverse=True))})\b")
+PRICE = re.compile(
+    rf"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence))/(?=[a-z])(?!(?:{'|'.join([*SMALL, *TENS[2:]])})\b)"
 )
 EITHER = re.compile(
-    r"\b(?P<a>he|she|his|her|him|hers|himself|herself|yes|and|true|on|either|male|mother|brother|sister)/(?P<b>she"
-    r"|he|her|his|him|no|or|false|off|female|father|sister|brother|herself|himself)\b",
+    r"\b(?P<a>he|she|his|her|him|himself|herself|yes|true|on|male|female|mother|father|and|either)/(?P<b>she|he|hers?|his|him"
+    r"|herself|himself|no|false|off|female|male|father|mother|or)\b",
     re.IGNORECASE,
 )
-APERTURE = re.compile(r"\bf/(?=[0-9])")
 LEADING_SLASH = re.compile(r"(?<!\S)/(?=\w)")
-S_HE = re.compile(r"\b(?P<s>[Ss])/he\b")
-NOT_APPLICABLE = re.compile(r"(?<![\w/])[nN]/[aA](?![\w/])")
 SLASH = re.compile(r"(?<=[\w)\"']) ?/ ?(?=[\w(\"'])")
 ABOUT = re.compile(r"(?<![\w~])[~≈∼] ?(?=[-−]?[$£€]?\.?[0-9])")
-NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
 MINUS = re.compile(r"(?<![\w.)\]\-−])[-−](?=\.?[0-9])")
 MINUS_BETWEEN = re.compile(r"(?<=\w) ?− ?(?=\w)")
-PLUS = re.compile(r"(?P<before>[\w)] ?)?\+ ?(?=[\w(.])")
-PLUS_AFTER = re.compile(r"(?<=[0-9])\+")
-TIMES = re.compile(r"(?<=[\w)]) ?(?:[×✕⋅]|(?<= )\*(?= )|(?<=[0-9])\*(?=[0-9])) ?(?=[\w(])")
+PLUS = re.compile(r"(?P<before>[\w)] ?)?\+ ?(?=[\w(]|\.[0-9])")
+PLUS_AFTER = re.compile(r"(?<=\w)\+(?!\+)")
+GRADE = re.compile(r"\b(?P<grade>an A|a [BCDF])-(?![\w-])")
+TIMES = re.compile(r"(?<=[\w)]) ?(?:[×✕⋅]|(?<=[0-9)] )\*(?= )|(?<=\b[a-z] )\*(?= )|(?<=[0-9])\*(?=[0-9])) ?(?=[\w(])")
 POWERS = {"²": " squared", "³": " cubed"}
 SUPERSCRIPT = re.compile(r"(?<=[\w)])[²³](?![⁰¹²³⁴-⁹])")
 POWER = re.compile(r"(?<=[\w)])(?:\^(?P<plain>-?[0-9]{1,15})|(?P<small>[⁻]?[⁰¹²³⁴-⁹]{1,15}))")
 SMALL_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉⁻⁺₊₋", "01234567890123456789-++-")
-COMPARED = {
-    "<": "less than",
-    ">": "greater than",
-    "≤": "at most",
-    "≥": "at least",
-    "≠": "is not equal to",
-    "<=": "at most",
-}
-COMPARED |= {
-    ">=": "at least",
-    "!=": "is not equal to",
-    "==": "equals",
-    "=": "equals",
-    "≈": "is about",
-    "÷": "divided by",
-    "±": "plus or minus",
-}
-COMPARED |= {
-    "→": "to",
-    "->": "to",
-    "=>": "to",
-    "⇒": "to",
-    "&": "and",
-    "@": "at",
-    "∞": "infinity",
-    "√": "square root of",
-    "←": "from",
-    "∑": "sum of",
-}
-COMPARED |= {
-    "π": "pi",
-    "Δ": "delta",
-    "µ": "micro",
-    "∈": "in",
-    "‰": "per mille",
-    "%": "percent",
-    "°": "degrees",
-    "+/-": "plus or minus",
-}
+COMPARED = {"<": "less than", ">": "greater than", "≤": "at most", "≥": "at least", "<=": "at most", ">=": "at least"}
+COMPARED |= {"=": "equals", "==": "equals", "≠": "is not equal to", "!=": "is not equal to", "≈": "is about"}
+COMPARED |= {"÷": "divided by", "±": "plus or minus", "+/-": "plus or minus", "√": "square root of", "∞": "infinity"}
+COMPARED |= {"→": "to", "←": "from", "->": "to", "=>": "to", "⇒": "to", "&": "and", "&&": "and", "@": "at"}
+COMPARED |= {"π": "pi", "µ": "micro", "‰": "per mille", "%": "percent", "°": "degrees"}
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(COMPARED, key=len, reverse=True)))
 ONLY_BETWEEN = frozenset("< > = <= >= == != -> =>".split())
 SECTIONS = re.compile(r"(?P<sign>§{1,2}|¶) ?")
-NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[0-9₀-₉⁰¹²³⁴-⁹]\)?")
+NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[A-F]-|[0-9₀-₉⁰¹²³⁴-⁹]\)?")
 LEFT_OUT = re.compile(r"[*_~^`\\|<>#=¦¬¨´¸ˆ˜†‡•‖∙·¯{}$ªº¤+@]+")
 UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
 EMOTICON = re.compile(r"(?<!\S)[:;]['-]?[)(DP](?![\w)])")
@@ -136,24 +85,25 @@ def preliminaries(text: str) -> str:
 def ranges(text: str) -> str:
     """A dash between numbers is “to”, or “minus” where a sum follows; between a word and a number it is a space."""
     text = EQUATION.sub(" minus ", text)
-    text = EVEN.sub(r"\1 \2", text)
+    text = EVEN.sub(lambda m: m[0].replace("-", " "), text)
     text = IN_A_NAME.sub(r" \g<number> ", text)
     text = RANGE.sub(lambda m: f"{m['unit']} to ", text)
     return LETTER_NUMBER.sub(" ", RATIO.sub(" to ", text))
 
 
 def operators(text: str) -> str:
-    """Signs that say something: plus, per, number five, about five, at, and."""
+    """Signs that say something: plus, per, at, and."""
     if not NEEDED.search(text):
         return text
     text = HEART.sub(DROPPED, text)
     text = LIST_NUMBER.sub(r"\1.", text)
     text = PLUS_PLUS.sub(" plus plus", CSHARP.sub(r"\g<letter> sharp", text))
-    text = NUMBER_SIGN.sub("number ", SECTIONS.sub(lambda m: _section(m["sign"]), text))
+    text = SECTIONS.sub(lambda m: _section(m["sign"]), text)
     text = _powers(text)
     text = _slashes(text)
     text = TIMES.sub(" times ", SIGN.sub(_sign, text))
     text = MINUS_BETWEEN.sub(" minus ", MINUS.sub("minus ", text))
+    text = GRADE.sub(r"\g<grade> minus", text)
     return PLUS_AFTER.sub(" plus", PLUS.sub(lambda m: f"{(m['before'] or '').rstrip()} plus ".lstrip(), text))
 
 
@@ -181,16 +131,13 @@ def _powers(text: str) -> str:
 
 
 def _slashes(text: str) -> str:
-    text = COUNTED.sub(lambda m: f"{m['money']} per {PER.get(m['unit'], m['unit'])}", text)
-    text = PER_SIGN.sub(lambda m: f" per {PER[m['unit']]}", text)
-    text = LEADING_SLASH.sub("slash ", APERTURE.sub("F ", text))
-    text = S_HE.sub(lambda m: f"{m['s']}he or he" if m["s"] == "s" else "She or he", NOT_APPLICABLE.sub("N A", text))
-    text = EITHER.sub(_either, text)
+    text = PRICE.sub(r"\g<money> per ", PER_SIGN.sub(lambda m: f" per {PER[m['unit']]}", text))
+    text = EITHER.sub(_either, LEADING_SLASH.sub("slash ", text))
     return SLASH.sub(" slash ", text)
 
 
 def _either(match: re.Match[str]) -> str:
-    return f"{match['a']} {match['b']}" if match["a"].lower() == "and" else f"{match['a']} or {match['b']}"
+    return f"{match['a']} {match['b']}" if match["a"].lower() in ("and", "either") else f"{match['a']} or {match['b']}"
 
 
 def _sign(match: re.Match[str]) -> str:

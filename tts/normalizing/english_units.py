@@ -6,122 +6,97 @@ It does not convert: sixty miles stay sixty miles.
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import pairwise
+from math import gcd
 
 from tts.normalizing.english_numbers import DENOMINATORS, Variety, cardinal, fraction, is_one, number, ordinal
-from tts.normalizing.english_patterns import NUMBER, START
+from tts.normalizing.english_patterns import NUMBER, START, stop_after
 
-UNITS: dict[str, tuple[str, str]] = {}
+# Short name = singular, = plural where that is not the first noun with an s.
+TABLE = """
+nm=nanometer µm=micrometer mm=millimeter cm=centimeter m=meter km=kilometer mi=mile yd=yard ft=foot=feet ″=inch=inches
+′=foot=feet mm²=square_millimeter cm²=square_centimeter m²=square_meter km²=square_kilometer ha=hectare
+mm³=cubic_millimeter cm³=cubic_centimeter m³=cubic_meter km³=cubic_kilometer m2=square_meter m3=cubic_meter
+km2=square_kilometer cm2=square_centimeter cm3=cubic_centimeter ft²=square_foot=square_feet ft³=cubic_foot=cubic_feet
+sq_ft=square_foot=square_feet sq_m=square_meter sq_km=square_kilometer sq_mi=square_mile
+µl=microliter µL=microliter ml=milliliter mL=milliliter cl=centiliter dl=deciliter dL=deciliter l=liter L=liter
+gal=gallon fl_oz=fluid_ounce tbsp=tablespoon tsp=teaspoon
+µg=microgram mcg=microgram mg=milligram g=gram kg=kilogram t=ton lb=pound lbs=pound oz=ounce st=stone=stone
+ns=nanosecond µs=microsecond ms=millisecond s=second sec=second secs=second min=minute mins=minute h=hour hr=hour
+hrs=hour wk=week wks=week mo=month yr=year yrs=year
+W=watt kW=kilowatt MW=megawatt GW=gigawatt mW=milliwatt Wh=watt_hour kWh=kilowatt_hour MWh=megawatt_hour
+GWh=gigawatt_hour TWh=terawatt_hour V=volt mV=millivolt kV=kilovolt mA=milliamp mAh=milliamp_hour Ah=amp_hour Ω=ohm
+cal=calorie kcal=kilocalorie kJ=kilojoule kPa=kilopascal psi=pound_per_square_inch hp=horsepower=horsepower
+mmol=millimole IU=international_unit mmHg=millimeter_of_mercury=millimeters_of_mercury
+KB=kilobyte kB=kilobyte MB=megabyte GB=gigabyte TB=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit
+kbps=kilobit_per_second
+Mbps=megabit_per_second Gbps=gigabit_per_second px=pixel MP=megapixel dpi=dot_per_inch fps=frame_per_second
+Hz=hertz=hertz kHz=kilohertz=kilohertz MHz=megahertz=megahertz GHz=gigahertz=gigahertz dB=decibel lm=lumen
+mph=mile_per_hour kph=kilometer_per_hour mpg=mile_per_gallon rpm=revolution_per_minute bpm=beat_per_minute
+ppm=part_per_million m/s²=meter_per_second_squared
+°C=degree_Celsius=degrees_Celsius °F=degree_Fahrenheit=degrees_Fahrenheit ℃=degree_Celsius=degrees_Celsius
+℉=degree_Fahrenheit=degrees_Fahrenheit °=degree º=degree %=percent=percent ‰=per_mille=per_mille
+"""
 
 
-def _regular(table: str) -> None:
-    UNITS.update({short: (name, f"{name}s") for short, name in (row.split("=") for row in table.split(";"))})
+def _names(row: str) -> tuple[str, tuple[str, str]]:
+    short, one, *many = row.replace("_", " ").split("=")
+    noun, per, rest = one.partition(" per ")
+    return short, (one, many[0] if many else f"{noun}s{per}{rest}")
 
 
-_regular("nm=nanometer;µm=micrometer;mm=millimeter;cm=centimeter;dm=decimeter;m=meter;km=kilometer;mi=mile;yd=yard")
-_regular("mm²=square millimeter;cm²=square centimeter;m²=square meter;km²=square kilometer;ha=hectare;mi²=square mile")
-_regular("mm³=cubic millimeter;cm³=cubic centimeter;m³=cubic meter;km³=cubic kilometer;m2=square meter;m3=cubic meter")
-_regular("km2=square kilometer;cm2=square centimeter;cm3=cubic centimeter;µl=microliter;µL=microliter;ml=milliliter")
-_regular("mL=milliliter;cl=centiliter;cL=centiliter;dl=deciliter;dL=deciliter;l=liter;L=liter;hl=hectoliter;gal=gallon")
-_regular(
-    "µg=microgram;mcg=microgram;mg=milligram;g=gram;kg=kilogram;t=ton;lb=pound;lbs=pound;oz=ounce;fl oz=fluid ounce"
-)
-_regular("ns=nanosecond;µs=microsecond;ms=millisecond;s=second;sec=second;secs=second;min=minute;mins=minute;h=hour")
-_regular(
-    "hr=hour;hrs=hour;yr=year;yrs=year;mo=month;wk=week;wks=week;W=watt;kW=kilowatt;MW=megawatt;GW=gigawatt;TW=terawatt"
-)
-_regular("mW=milliwatt;Wh=watt hour;kWh=kilowatt hour;MWh=megawatt hour;GWh=gigawatt hour;TWh=terawatt hour;V=volt")
-_regular("mV=millivolt;kV=kilovolt;mA=milliamp;mAh=milliamp hour;Ah=amp hour;Ω=ohm;kΩ=kiloohm;MΩ=megaohm;kJ=kilojoule")
-_regular(
-    "MJ=megajoule;kN=kilonewton;cal=calorie;kcal=kilocalorie;Pa=pascal;kPa=kilopascal;hPa=hectopascal;MPa=megapascal"
-)
-_regular("dB=decibel;lm=lumen;px=pixel;MP=megapixel;KB=kilobyte;kB=kilobyte;MB=megabyte;GB=gigabyte;TB=terabyte")
-_regular("PB=petabyte;KiB=kibibyte;MiB=mebibyte;GiB=gibibyte;TiB=tebibyte;kb=kilobit;Kb=kilobit;Mb=megabit;Gb=gigabit")
-_regular("nmi=nautical mile;kn=knot;ct=carat;tbsp=tablespoon;tsp=teaspoon;mol=mole")
-UNITS |= {
-    "ft": ("foot", "feet"),
-    "sq ft": ("square foot", "square feet"),
-    "ft²": ("square foot", "square feet"),
-    "ft³": ("cubic foot", "cubic feet"),
-    "in²": ("square inch", "square inches"),
-    "″": ("inch", "inches"),
-    "′": ("foot", "feet"),
-    "Hz": ("hertz", "hertz"),
-    "kHz": ("kilohertz", "kilohertz"),
-    "MHz": ("megahertz", "megahertz"),
-    "GHz": ("gigahertz", "gigahertz"),
-    "THz": ("terahertz", "terahertz"),
-    "mph": ("mile per hour", "miles per hour"),
-    "kph": ("kilometer per hour", "kilometers per hour"),
-    "mpg": ("mile per gallon", "miles per gallon"),
-    "fps": ("frame per second", "frames per second"),
-    "rpm": ("revolution per minute", "revolutions per minute"),
-    "bpm": ("beat per minute", "beats per minute"),
-    "dpi": ("dot per inch", "dots per inch"),
-    "ppm": ("part per million", "parts per million"),
-    "psi": ("pound per square inch", "pounds per square inch"),
-    "bps": ("bit per second", "bits per second"),
-    "kbps": ("kilobit per second", "kilobits per second"),
-    "Mbps": ("megabit per second", "megabits per second"),
-    "Gbps": ("gigabit per second", "gigabits per second"),
-    "m/s²": ("meter per second squared", "meters per second squared"),
-    "hp": ("horsepower", "horsepower"),
-    "°C": ("degree Celsius", "degrees Celsius"),
-    "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
-    "℃": ("degree Celsius", "degrees Celsius"),
-    "℉": ("degree Fahrenheit", "degrees Fahrenheit"),
-    "°": ("degree", "degrees"),
-    "º": ("degree", "degrees"),
-    "%": ("percent", "percent"),
-    "‰": ("per mille", "per mille"),
-    "pp": ("percentage point", "percentage points"),
-}
-SIGNS = frozenset("°º%‰℃℉″′")  # may be glued to what follows
+UNITS = dict(map(_names, TABLE.split()))
 UNITS |= {short.replace("µ", "μ"): names for short, names in UNITS.items() if "µ" in short}  # micro sign, Greek mu
+SIGNS = frozenset("°º%‰℃℉″′")  # may be glued to what follows
 BY_LENGTH = sorted(UNITS, key=len, reverse=True)
 UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\w)") for short in BY_LENGTH) + ")"
-BRITISH = (("meter", "metre"), ("liter", "litre"))
 
-VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}(?P<value>{NUMBER})"
-MEASURE = re.compile(rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?P<dot>\.(?=[ ]?[a-z]))?")
+VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}(?<![A-Za-z])(?P<value>{NUMBER})"
+MEASURE = re.compile(rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?P<dot>\.(?=\)| ?[a-z]))?")
 MAGNITUDE = re.compile(
     rf"{START}(?<![A-Za-z])(?P<value>{NUMBER})(?P<letter>k|K|M|mn|bn|B|tn)(?P<plus>\+)?(?!\w| [A-Z][a-z])"
 )
 MAGNITUDES = {"k": "thousand", "M": "million", "mn": "million", "bn": "billion", "B": "billion", "tn": "trillion"}
 FEET_INCHES = re.compile(
-    r"(?<![\w.,])(?P<feet>[0-9]{1,2}) ?(?:'|′|ft\.?|-foot-) ?(?P<inches>[0-9]{1,2}(?:\.[0-9])?) ?(?:\"|″|''|in\b)"
+    r"(?<![\w.,'])(?P<feet>[0-9]{1,2}) ?(?:'|′|ft\.?|-foot-) ?(?P<inches>1[01]|[0-9](?:\.[0-9])?)"
+    r"(?: ?(?:\"|″|''|in\b)|(?![\w'.]))"
 )
-FEET_ONLY = re.compile(r"(?<![\w.,'])(?P<feet>[4-7])'(?P<inches>[0-9]|1[01])(?![\w'\"])")
-TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)]|$| [a-z]{{2,}}\b)")
-DIMENSIONS = re.compile(
-    rf"(?<=[0-9])(?P<unit> ?[a-z]{{1,2}})? ?[x×] ?(?=[0-9])(?!{NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))"
-)
-NOUN_FOLLOWS = re.compile(" [a-z]")
+INCHES = re.compile(r"(?<=[0-9]) ?(?:in\.(?! ?[0-9])|(?<! )in\b)")  # what has a full stop or no space is no preposition
+SQUARE = re.compile(r"(?<=[0-9] )sq\. ?(?=(?:ft|m|km|mi)\b)")
+HOURS = re.compile(r"(?<=[0-9]) ?h ?(?P<minutes>[0-9]{1,2}) ?m\b")
+MINUTES = re.compile(r"(?<=[0-9]) ?m ?(?P<seconds>[0-9]{1,2}) ?s\b")
+TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)/]|$| [a-z]{{2,}}\b)")
+# In a sum the sign is “times”.
+PRODUCT = re.compile(rf"(?<=[0-9]) ?[x×] ?(?={NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))")
+DIMENSIONS = re.compile(r"(?<=[0-9])(?P<unit>(?: ?[a-z]{1,2})?[″′']?) ?[x×] ?(?=[0-9])")
+NOUN_FOLLOWS = re.compile(r" (?!(?:by|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[a-z]")
 INCH_AFTER = re.compile(r"[0-9]\Z")
+STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
 
-IDIOMS = frozenset({(24, 7), (9, 11), (50, 50)})  # only named
-VULGAR = dict(
-    row.split("=")
-    for row in (
-        "¼=1/4 ½=1/2 ¾=3/4 ⅐=1/7 ⅑=1/9 ⅒=1/10 ⅓=1/3 ⅔=2/3 ⅕=1/5 ⅖=2/5 ⅗=3/5 ⅘=4/5 ⅙=1/6 ⅚=5/6 ⅛=1/8 ⅜=3/8 ⅝=5/8 ⅞=7/8"
-    ).split()
-)
-VULGAR_FRACTION = re.compile(rf"(?P<whole>[0-9]{{1,15}})?[ ]?(?P<sign>[{''.join(VULGAR)}])")
+IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # only named
+VULGAR_FRACTION = re.compile(r"(?P<whole>[0-9]{1,15})?[ ]?(?P<sign>[¼-¾⅐-⅞])")
 FRACTION = re.compile(
     rf"{START}(?<![/\w.-])(?:(?P<whole>[0-9]{{1,15}})[ -])?(?P<over>[0-9]{{1,4}}(?:\.[0-9]{{1,2}})?)[/⁄]"
-    rf"(?P<under>[0-9]{{1,4}})"
-    rf"(?![0-9/.%]*[0-9/%]|[A-Za-z])"
+    rf"(?P<under>[0-9]{{1,4}})(?:rds|ths)?(?: ?(?P<unit>{UNIT})(?:\.(?= [a-z]))?)?(?![0-9/.%]*[0-9/%]|[A-Za-z])"
 )
 ORDINAL = re.compile(
-    rf"{START}\b(?P<value>[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}|[0-9]{{1,15}}) ?(?:(?<! )(?:st|nd|rd|th|ST|ND|RD|TH))\b"
+    rf"{START}\b(?P<value>[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}|[0-9]{{1,15}})"
+    r"(?i:(?<!11)(?<=1)st|(?<!12)(?<=2)nd|(?<!13)(?<=3)rd|th)\b"
 )
+
+
+def familiar_units(text: str) -> str:
+    """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that `fractions` and `measures` know."""
+    text = SQUARE.sub("sq ", INCHES.sub(lambda m: "″" + stop_after(m), text))
+    return _inches(MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text)))
 
 
 def measures(text: str, variety: Variety) -> str:
-    """Feet and inches, every number with a unit, and 5k, 3M, 2x."""
-    text = FEET_INCHES.sub(lambda m: _feet_inches(m, variety), text)
-    text = FEET_ONLY.sub(lambda m: _feet_inches(m, variety), text)
-    text = _inches(DIMENSIONS.sub(lambda m: f"{m['unit'] or ''} by ", text))
+    """Feet and inches, every number with a unit, and 5k, 3M, 2x, 5*."""
+    text = FEET_INCHES.sub(lambda m: f"{number(m['feet'], variety)} foot {number(m['inches'], variety)}", text)
+    text = STARS.sub(lambda m: f"{number(m['count'], variety)} star", text)
+    text = DIMENSIONS.sub(r"\g<unit> by ", PRODUCT.sub(" times ", text))
     text = MEASURE.sub(lambda m: _measure(m, variety), text)
     text = MAGNITUDE.sub(lambda m: _magnitude(m, variety), text)
     return TIMES_AS_MUCH.sub(lambda m: f"{number(m['value'], variety)} times", text)
@@ -133,16 +108,12 @@ def vulgar_fractions(text: str) -> str:
 
 
 def fractions(text: str, variety: Variety) -> str:
-    """3/4, 2 1/2, 24/7, 10/10, 120/80."""
+    """3/4, 2 1/2, 1/2 tsp, 24/7, 10/10, 120/80."""
     return FRACTION.sub(lambda m: _fraction(m, variety), text)
 
 
 def ordinals(text: str, variety: Variety) -> str:
     return ORDINAL.sub(lambda m: ordinal(int(m["value"].replace(",", "")), variety), text)
-
-
-def _feet_inches(match: re.Match[str], variety: Variety) -> str:
-    return f"{number(match['feet'], variety)} foot {number(match['inches'], variety)}"
 
 
 def _inches(text: str) -> str:
@@ -163,49 +134,56 @@ def _inches_of_line(line: str) -> str:
 
 
 def _measure(match: re.Match[str], variety: Variety) -> str:
-    one, many = UNITS[match["unit"]]
     if match["gap"] == "-" and match["unit"] in SIGNS:
         return match[0]
     is_attribute = match["gap"] == "-" or (match["unit"] == "″" and NOUN_FOLLOWS.match(match.string, match.end()))
-    is_singular = is_one(match["value"]) or is_attribute
     words = ["minus"] if match["minus"] else []
-    words += [number(match["value"], variety), one if is_singular else many]
-    words += ["per", UNITS[match["per"]][0]] if match["per"] else []
-    spoken = " ".join(words)
-    if variety.is_day_first:
-        for american, british in BRITISH:
-            spoken = spoken.replace(american, british)
+    words += [number(match["value"], variety)]
+    words += [_unit(match["unit"], variety, is_singular=is_one(match["value"]) or bool(is_attribute))]
+    words += ["per", _unit(match["per"], variety, is_singular=True)] if match["per"] else []
     following = match.string[match.end() : match.end() + 1]
-    return spoken + (" " if following.isalnum() else "")
+    return " ".join(words) + (" " if following.isalnum() else "")
+
+
+def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
+    name = UNITS[short][0 if is_singular else 1]
+    return name.replace("meter", "metre").replace("liter", "litre") if variety.is_day_first else name
 
 
 def _magnitude(match: re.Match[str], variety: Variety) -> str:
-    if match["letter"] == "K" and len(match["value"]) == 1:
-        return f"{number(match['value'], variety)} K"  # 4K is a screen
-    name = MAGNITUDES.get(match["letter"], "thousand")
-    return f"{number(match['value'], variety)} {name}" + (" plus" if match["plus"] else "")
+    value, letter = match["value"], match["letter"]
+    # 4K is a screen, 7B a flat or a model.
+    is_name = (letter == "K" and len(value) == 1) or (letter == "B" and value.isdigit())
+    name = letter if is_name else MAGNITUDES.get(letter, "thousand")
+    return f"{number(value, variety)} {name}" + (" plus" if match["plus"] else "")
 
 
 def _vulgar(match: re.Match[str]) -> str:
-    parts = VULGAR[match["sign"]]
+    parts = unicodedata.normalize("NFKC", match["sign"]).replace("⁄", "/")
     return f"{match['whole']} {parts}" if match["whole"] else parts
 
 
 def _fraction(match: re.Match[str], variety: Variety) -> str:
-    if "." in match["over"]:
-        return f"{number(match['over'], variety)} out of {number(match['under'], variety)}"
-    over, under = int(match["over"]), int(match["under"])
-    whole = f"{number(match['whole'], variety)} and " if match["whole"] else ""
-    if whole and (over, under) == (1, 2):
-        return f"{whole}a half"
-    is_score = under in (10, 100) and over > 1
-    if not is_score and (over, under) not in IDIOMS and 0 < over < under and under in DENOMINATORS:
-        return whole + fraction(over, under, variety)
-    lead = f"{number(match['whole'], variety)} " if match["whole"] else ""
-    return lead + f"{cardinal(over, variety)}{_between(over, under)}{cardinal(under, variety)}"
+    whole, unit = match["whole"], match["unit"]
+    is_part = "." not in match["over"] and _is_part(int(match["over"]), int(match["under"]))
+    tail = f" {_unit(unit, variety, is_singular=is_part and not whole)}" if unit else ""
+    if not is_part:
+        lead = f"{number(whole, variety)} " if whole else ""
+        over = match["over"] if "." in match["over"] else str(int(match["over"]))
+        under = int(match["under"])
+        return lead + number(over, variety) + _between(float(over), under) + cardinal(under, variety) + tail
+    words = fraction(int(match["over"]), int(match["under"]), variety)
+    lead = f"{number(whole, variety)} and " if whole else ""
+    return lead + ("a half" if whole and words == "one half" else words) + tail
 
 
-def _between(over: int, under: int) -> str:
+def _is_part(over: int, under: int) -> bool:
+    """Whether it is said as a fraction: no score, as what could be reduced is one, and no idiom."""
+    is_score = (under in (10, 100) and over > 1) or gcd(over, under) > 1
+    return not is_score and (over, under) not in IDIOMS and 0 < over < under and under in DENOMINATORS
+
+
+def _between(over: float, under: int) -> str:
     if (over, under) in IDIOMS:
         return " "
     return " out of " if over <= under <= 100 else " over "
