@@ -22,8 +22,8 @@ serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak 
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
-test-fast: sync  ## every test that needs no torch
-	$(PY) -m pytest -q -n 4 -m "not chatterbox and not fuzz and not browser" --ignore=tests/tts/chatterbox --ignore=tests/browser
+test-fast: sync  ## without torch, processes and servers
+	$(PY) -m pytest -q -n 2 -m "not slow and not full and not gpu and not fuzz" --ignore=tests/tts/chatterbox --ignore=tests/browser --ignore=tests/web
 
 test-full: sync  ## full-size networks: minutes and gigabytes
 	$(PY) -m pytest -q -m full

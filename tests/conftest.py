@@ -13,7 +13,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: 
 
 
 # xdist gives a process a file at a time: none of these may be left for the end.
-LONG = ("on_runpod", "synthesis", "sync_test", "espeak", "readme", "fake_runpod", "handler", "local_modes", "stages")
+LONG = (
+    *("on_runpod", "synthesis", "killed", "soak", "backpressure", "connections", "sync_test", "espeak", "readme"),
+    *("fake_runpod", "handler", "local_modes", "stages", "normalize"),
+)
+# These start processes and servers, or wait for time to pass.
+SLOW = {
+    *("on_runpod", "killed", "soak", "fake_runpod", "local_modes", "server", "sync_test", "readme", "bombs", "espeak"),
+    *("drain", "long_text", "loop", "storage", "fetch", "delivery", "security", "rooms", "fuzz", "zygote"),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,12 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs torch, and begin with it and with the long files."""
+    """Mark what needs torch and what is slow, and begin with the one and with the long files."""
     order = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     for item in items:
         if "tests/tts/chatterbox/" in item.path.as_posix():
             item.add_marker("chatterbox")
             order[item.path.stem] = -1
+        if item.path.stem.removeprefix("test_") in SLOW or "tests/web/" in item.path.as_posix():
+            item.add_marker("slow")
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 

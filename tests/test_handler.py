@@ -358,6 +358,7 @@ DAMAGED = st.builds(
 
 
 @pytest.mark.parametrize("door", ["joined", "streamed"])
+@pytest.mark.slow
 def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
     open_door: Callable[..., FakeEngine], door: str
 ) -> None:

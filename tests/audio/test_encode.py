@@ -212,6 +212,7 @@ def test_opus_codes_what_it_cannot_carry_at_48_khz() -> None:
 
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000])
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.slow
 def test_no_format_takes_more_than_the_table_says(name: str, rate_hz: int) -> None:
     """It is how a format that fits is found. Gliding tones are what costs Opus most, and noise FLAC."""
     t = np.arange(4 * rate_hz) / rate_hz

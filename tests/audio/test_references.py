@@ -219,6 +219,7 @@ def test_it_has_forty_rows_and_more() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.slow
 def test_the_same_voice(name: str) -> None:
     check_same_voice(decode_reference(LOSSLESS[name](), 30.0), 0.985)
 

@@ -128,6 +128,7 @@ def test_a_file_written_over_in_place_is_noticed_where_it_is_asked_for(tmp_path:
     assert found.duration_s == 3.0
 
 
+@pytest.mark.slow
 def test_a_library_that_rests_is_not_looked_through(tmp_path: Path) -> None:
     add(library_of(tmp_path), "anna")
     os.utime(tmp_path, (1, 1))
@@ -424,6 +425,7 @@ def hammer(directory: Path, duration_s: float, seed: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_processes_that_write_and_are_killed_tear_nothing(tmp_path: Path) -> None:
     """The drafts of those that were killed are no voices, and in time are cleared away."""
     command = [sys.executable, __file__, str(tmp_path), str(STRESS_S)]

@@ -164,6 +164,7 @@ HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " 
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.slow
 def test_no_repeat_takes_long(language: str) -> None:
     """A short text tells: what takes a second here and is quadratic takes minutes of 100,000 characters."""
     normalize("warm 1", language)
@@ -171,11 +172,13 @@ def test_no_repeat_takes_long(language: str) -> None:
     assert slowest[0] < 0.5, slowest
 
 
+@pytest.mark.slow
 def test_the_slowest_text_is_read_in_seconds() -> None:
     """It grows the most: every ½ is “one half”."""
     assert seconds("½", 100_000, "en") < 4.0  # 1.5 s on an idle core
 
 
+@pytest.mark.slow
 def test_a_mixed_text_is_read_in_seconds() -> None:
     letters = random.Random(5).choices("0123456789..,,@/ :-$%'\"abAB\n", k=100_000)
     assert seconds("".join(letters), 100_000, "en") < 4.0

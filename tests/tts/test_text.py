@@ -149,6 +149,7 @@ def test_a_limit_below_one_is_refused() -> None:
         "“A. B! ",
     ],
 )
+@pytest.mark.slow
 def test_time_is_linear_in_the_length(unit: str) -> None:
     short_s, long_s = _least_s((unit * 8_000)[:8_000]), _least_s((unit * 32_000)[:32_000])
     assert long_s < 8 * short_s  # linear: 4 times, quadratic: 16 times

@@ -402,6 +402,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells how much memory a process has")
 @pytest.mark.parametrize(("kind", "count"), [("clones", 200), ("library", 1000)])
+@pytest.mark.slow
 def test_a_thousand_voices_take_the_memory_of_those_that_are_kept(tmp_path: Path, kind: str, count: int) -> None:
     """A thousand would be 300 MB, two hundred 60 MB."""
     engine = Heavy()
