@@ -98,13 +98,13 @@ class Server:
 
 def _is_no_false_alarm(record: logging.LogRecord) -> bool:
     """uvicorn (0.50) takes every WebSocket that was refused with an answer of its own for a fault."""
-    return "returned without completing handshake" not in record.msg
+    return "returned without completing handshake" not in record.getMessage()
 
 
 def _server(app: object) -> QuietServer:
-    told = logging.getLogger("uvicorn.error")
-    told.setLevel(logging.WARNING)  # below, it writes down addresses with all that was in them
-    told.addFilter(_is_no_false_alarm)
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    uvicorn_log.setLevel(logging.WARNING)  # below, it writes down addresses with all that was in them
+    uvicorn_log.addFilter(_is_no_false_alarm)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
@@ -114,6 +114,7 @@ def _server(app: object) -> QuietServer:
         http=HttpConnection,
         ws=WebSocketConnection,
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
+        ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `Conversation` watches who reads
         ws_per_message_deflate=False,  # sound gets no smaller, and a little could unfold to very much
         timeout_keep_alive=75,  # longer than what balancers keep a connection for
         timeout_graceful_shutdown=round(CLOSE_WITHIN_S),

@@ -291,12 +291,17 @@ def by_libsndfile(path: Path, raw: Json) -> Saved:
 
 
 def by_libav(path: Path) -> Saved:
-    """AAC, which libsndfile can't read, decoded. Raises: ValueError, OSError, EOFError."""
-    import av  # only for this format: whoever copies this file alone has less to install
-
-    with av.open(path) as container:
-        written = (LIBAV_NAMES.get(container.format.name, container.format.name), container.streams[0].codec.name)
-        frames: list[Any] = list(container.decode(audio=0))
+    """AAC, which libsndfile can't read, decoded. Raises: ValueError."""
+    try:
+        import av  # only for this format: whoever copies this file alone has less to install
+    except ImportError:
+        raise Trouble("AAC can be checked with PyAV alone: pip install av.") from None
+    try:
+        with av.open(path) as container:
+            written = (LIBAV_NAMES.get(container.format.name, container.format.name), container.streams[0].codec.name)
+            frames: list[Any] = list(container.decode(audio=0))
+    except (av.FFmpegError, LookupError) as exc:
+        raise ValueError(str(exc)) from None
     if not frames:
         raise ValueError("there is no sound in it")
     silent = max(abs(frame.to_ndarray()).max() for frame in frames) <= SILENCE_PEAK
@@ -312,7 +317,7 @@ def file_faults(spoken: Spoken) -> list[str]:
         raw = {"format": "RAW", "subtype": "PCM_16", "samplerate": reply.get("sample_rate", 0), "channels": 1}
     try:
         saved = by_libav(spoken.path) if asked == "aac" else by_libsndfile(spoken.path, raw)
-    except (soundfile.LibsndfileError, ValueError, TypeError, OSError, EOFError) as exc:
+    except (soundfile.LibsndfileError, ValueError, TypeError) as exc:
         return [f"{spoken.path} does not decode: {getattr(exc, 'error_string', exc)}"]
     over_s = saved.samples / saved.rate_hz - (reply.get("duration") or math.nan)
     low_s, high_s = (STREAMED_TOLERANCE_S if reply.get("type") == "end" else TOLERANCE_S)[asked]
@@ -416,7 +421,7 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--clone-url", metavar="URL", help="the address of one, which the endpoint fetches")
     add("--format", choices=list(CONTAINERS), default="wav")
     add("--rate", type=int, metavar="HZ", help="the sample rate")
-    add("--bitrate", type=int, metavar="KBPS", help="of opus or mp3")
+    add("--bitrate", type=int, metavar="KBPS", help="of opus, mp3 or aac")
     add("--output", type=Path, metavar="FILE", help="where to save the audio (output.<format>)")
     add("--stream", action="store_true", help="read /stream; for endpoints started with STREAMING=true")
     add("--timeout", type=float, default=600.0, metavar="S", help="give up after this long (%(default)g)")

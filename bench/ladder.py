@@ -79,6 +79,8 @@ def climb(path: Path, device: str, rounds: int) -> Iterator[dict[str, Any]]:
                 with closing(under):
                     *_, runs = race([under, contender], rounds, failed)
                 if failed:
+                    contender.close()
+                    below = None
                     yield {"change": rung.change, "failed": "\n".join(failed.values())}
                 else:
                     yield {"change": rung.change, **step(runs[under.name], runs[contender.name])}

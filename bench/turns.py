@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
@@ -57,11 +58,13 @@ class Contender:
     def run(self) -> Run:
         """Its turn. Raises: RuntimeError, with its last words, where it ended instead."""
         assert self._child.stdin
-        self._child.stdin.write("go\n")
-        self._child.stdin.flush()
+        with suppress(BrokenPipeError):  # it ended already, and what it said last is still to be heard
+            self._child.stdin.write("go\n")
+            self._child.stdin.flush()
         return Run(**self._hear())
 
     def close(self) -> None:
+        """May be called again."""
         self._child.terminate()
         self._child.wait()
         self._errors.close()

@@ -441,6 +441,7 @@ def test_a_broken_promise_fails_its_check(client: Client, local_joined: str, par
         ('claims={"sample_rate": 44100}', "FAIL  2 save the audio: 24000 Hz, not 44100"),
         ('claims={"audio": "//FYQAF//PwBGA=="}', "FAIL  2 save the audio: output.aac does not decode"),
         ('claims={"audio": ""}', "FAIL  2 save the audio: output.aac does not decode"),
+        ('claims={"audio": "MQowMDowMDowMCwwMDAgLS0+IDAwOjAwOjAxLDAwMApIaQoK"}', "output.aac does not decode"),
         ("really=wav", "FAIL  2 save the audio: the file is wav pcm_s16le"),
         ("channels=2", "FAIL  2 save the audio: 2 channels"),
         ("level=0", "FAIL  2 save the audio: it is silent"),

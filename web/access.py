@@ -131,8 +131,9 @@ class OwnPages:
             return False
         if site := headers.get("sec-fetch-site"):
             return site not in ("same-origin", "none")
-        hosts = (headers.get("host", ""), headers.get("x-forwarded-host", ""))
-        return origin.partition("://")[2].lower() not in [host.lower() for host in hosts if host]
+        forwarded = headers.get("x-forwarded-host", "").partition(",")[0].strip()
+        hosts = {headers.get("host", "").lower(), forwarded.lower()} - {""}
+        return origin.partition("://")[2].lower() not in hosts
 
 
 def _given(scope: Scope) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +18,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from web.jobs import Jobs
+from web.pace import ClientGone, Pace
 from web.refusals import NotReady
 from web.wires import Truncated, Wire, joined_reply
 
 log = logging.getLogger(__name__)
 
-STALLED_S = 30.0  # a client that takes nothing for so long is given up,
-LATE_S = 300.0  # and one that is so far behind somebody who listens
 PIECE_BYTES = 65_536  # of a reply; as one it would lie in the server's memory until it is read, however long that takes
 JSON = "application/json"
 
@@ -37,10 +35,6 @@ class Asked:
     raw: object
     wire: Wire | None
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class ClientGone(Exception):
-    """It left, or takes nothing any more."""
 
 
 class Answer(Response):
@@ -95,11 +89,10 @@ class Answer(Response):
 
 
 class Reader:
-    """The client's end of one answer. On the whole it must take it as fast as the sound in it plays."""
+    """The client's end of one answer."""
 
-    def __init__(self, send: Send, stalled_s: float = STALLED_S, late_s: float = LATE_S) -> None:
-        self._send, self._stalled_s, self._late_s = send, stalled_s, late_s
-        self._behind_s = 0.0  # of somebody who listens; below zero it is ahead
+    def __init__(self, send: Send) -> None:
+        self._send, self._pace = send, Pace()
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
@@ -107,13 +100,7 @@ class Reader:
 
     async def take(self, body: bytes, *, more: bool, sound_s: float = 0.0) -> None:
         """Raises: ClientGone."""
-        began_s = time.monotonic()
-        try:
-            async with asyncio.timeout(min(self._stalled_s, self._late_s - self._behind_s)):
-                await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        except TimeoutError:
-            raise ClientGone("the client took nothing for too long, or too little") from None
-        self._behind_s += time.monotonic() - began_s - sound_s
+        await self._pace.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
 
 
 async def _send_joined(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:
@@ -150,6 +137,7 @@ async def _send_stream(events: AsyncGenerator[Event], wire: Wire, headers: Mappi
 
 async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, str], reader: Reader) -> None:
     body = await asyncio.to_thread(joined_reply, pieces, end)
+    pieces.clear()  # else both would be there until the client has read all
     await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
     sound_s = end.reply.get("duration", 0.0) * PIECE_BYTES / len(body)  # in a piece
     for start in range(0, len(body), PIECE_BYTES):

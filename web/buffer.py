@@ -23,6 +23,14 @@ class Shelf:
     def __init__(self, own_bytes: int = OWN_BYTES, shared_bytes: int = SHARED_BYTES) -> None:
         self.own_bytes, self.shared_bytes = own_bytes, shared_bytes
         self.held_bytes = 0
+        self.waiting: set[asyncio.Event] = set()  # for room
+
+    def hold(self, size_bytes: int) -> None:
+        """So many more, or less."""
+        self.held_bytes += size_bytes
+        if size_bytes < 0:
+            for room in self.waiting:
+                room.set()
 
 
 class Buffer:
@@ -33,7 +41,7 @@ class Buffer:
         self._waiting: deque[Event] = deque()
         self._held_bytes = 0  # what is being dealt with included
         self._has_begun = self._is_closed = False
-        self._arrived, self._taken = asyncio.Event(), asyncio.Event()
+        self._arrived, self._room = asyncio.Event(), asyncio.Event()
 
     async def put(self, event: Event) -> None:
         """Returns when more may come: after the first event once that was dealt with, so that nothing is begun
@@ -42,16 +50,20 @@ class Buffer:
         self._hold(_size_bytes(event))
         self._arrived.set()
         is_first, self._has_begun = not self._has_begun, True
-        while self._held_bytes if is_first else self._is_full():
-            self._taken.clear()
-            await self._taken.wait()
+        self._shelf.waiting.add(self._room)
+        try:
+            while self._held_bytes if is_first else self._is_full():
+                self._room.clear()
+                await self._room.wait()
+        finally:
+            self._shelf.waiting.discard(self._room)
 
     def _is_full(self) -> bool:
         return self._held_bytes > self._shelf.own_bytes and self._shelf.held_bytes > self._shelf.shared_bytes
 
     def _hold(self, size_bytes: int) -> None:
         self._held_bytes += size_bytes
-        self._shelf.held_bytes += size_bytes
+        self._shelf.hold(size_bytes)
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -69,7 +81,6 @@ class Buffer:
             event = self._waiting.popleft()
             yield event
             self._hold(-_size_bytes(event))
-            self._taken.set()
 
     def clear(self) -> None:
         """Nothing more is put or taken: what was not taken is given up."""

@@ -18,7 +18,7 @@ RESERVED_FILES = 50  # for what is no connection: models, uploads, libraries
 
 
 def connections_that_fit() -> int:
-    """How many a server may have, so that the process, which has two, never runs out of files."""
+    """How many a server may have, so that the process, in which there are two, never runs out of files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(8, min(MAX_CONNECTIONS, (soft - RESERVED_FILES) // 2))
 
@@ -37,7 +37,8 @@ class HttpConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        is_answered = self.conn.our_state is h11.DONE  # though the body goes on
+        if self.conn.their_state is h11.IDLE or is_answered:
             self._expect_head()
         else:
             self._forget_head()

@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from validation.errors import InvalidInput, WorkerError
 from web.jobs import Jobs
 from web.objects import json_object
+from web.pace import ClientGone, Pace
 from web.refusals import TooSlow, status_of
 from web.sentences import Sentence, Sentences
 from web.talk import Talk
@@ -47,6 +48,7 @@ class Conversation:
         self._waiting: deque[Sentence | str] = deque()
         self._news = asyncio.Event()
         self._take: asyncio.Task[None] | None = None
+        self._pace = Pace()
         self._is_cancelled = False  # since then nothing was spoken
 
     async def run(self) -> None:
@@ -178,7 +180,7 @@ class Conversation:
 
     async def _finish(self, talk: Talk) -> None:
         if rest := await talk.rest():
-            await self._send_bytes(rest)
+            await self._send_bytes(rest, 0.0)
         await self._send(talk.end())
         await self._socket.close(NORMAL)
 
@@ -194,14 +196,15 @@ class Conversation:
     async def _send(self, message: dict[str, Any]) -> None:
         await self._pass({"type": "websocket.send", "text": json.dumps(message, ensure_ascii=False)})
 
-    async def _send_bytes(self, data: bytes) -> None:
-        await self._pass({"type": "websocket.send", "bytes": data})
+    async def _send_bytes(self, data: bytes, sound_s: float) -> None:
+        await self._pass({"type": "websocket.send", "bytes": data}, sound_s)
 
-    async def _pass(self, message: Message) -> None:
-        """Raises: WebSocketDisconnect, also where uvicorn has closed it by itself, which it tells by a RuntimeError."""
+    async def _pass(self, message: Message, sound_s: float = 0.0) -> None:
+        """Raises: WebSocketDisconnect, also where uvicorn has closed it by itself, which it tells by a RuntimeError, or
+        where nobody reads."""
         try:
-            await self._socket.send(message)
-        except RuntimeError:
+            await self._pace.taken(self._socket.send(message), sound_s)
+        except (RuntimeError, ClientGone):
             raise WebSocketDisconnect(NO_STATUS) from None
 
     async def _fail(self, error: WorkerError) -> None:

@@ -27,7 +27,7 @@ OUTER_FIELDS = ("output_format", "sample_rate", "bitrate_kbps", "audio_normaliza
 
 Json = dict[str, Any]
 SendJson = Callable[[Json], Awaitable[None]]
-SendBytes = Callable[[bytes], Awaitable[None]]
+SendBytes = Callable[[bytes, float], Awaitable[None]]  # with the seconds of sound in them
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Talk:
                         if event.index == 0:
                             await send_json(begin)
                         if data := await asyncio.to_thread(self.sound.push, event.data):
-                            await send_bytes(data)
+                            await send_bytes(data, event.duration_s)
                     case EndEvent():
                         self._note(event.reply)
                         await send_json({"type": "spoken", "index": index, "end": round(self.sound.seconds, 6)})
@@ -124,7 +124,7 @@ class Talk:
         is_paragraph = sentence.begins is Break.PARAGRAPH
         pause_ms = max(self.sentence_pause_ms, self.paragraph_pause_ms * is_paragraph)
         if self.sound.seconds and pause_ms and (data := await asyncio.to_thread(self.sound.silence, pause_ms)):
-            await send_bytes(data)
+            await send_bytes(data, pause_ms / 1000)
 
     def _note(self, reply: Json) -> None:
         metrics = reply["metrics"]

@@ -24,9 +24,9 @@ from fakes import FakeEngine
 from server import bound
 from service.events import AudioEvent
 from tests.web.running import HANG_S, LONG, Door, door, until
-from web.answer import ClientGone, Reader
 from web.buffer import Buffer, Shelf
 from web.jobs import Jobs
+from web.pace import ClientGone, Pace
 
 SLOW_CHUNKS: dict[str, Any] = {"text": LONG, "chunk_size": 5, "output_format": "wav"}
 MUCH = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any socket takes in
@@ -112,6 +112,11 @@ def test_later_pieces_wait_only_where_too_many_do() -> None:
     assert asyncio.run(main()) == 3
 
 
+async def fill(buffer: Buffer, pieces: int) -> None:
+    for index in range(pieces):
+        await buffer.put(piece(index))
+
+
 def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
     """One slow reader may use what the others leave, and what it gives up is free again."""
 
@@ -120,7 +125,7 @@ def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
         one, other = Buffer(shelf), Buffer(shelf)
         left_at = []
         for buffer in (one, other):
-            putting = asyncio.create_task(fill(buffer))
+            putting = asyncio.create_task(fill(buffer, 20))
             taken = buffer.events()
             await anext(taken)
             await anext(taken)  # the first was dealt with
@@ -131,11 +136,27 @@ def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
         other.clear()
         return [*left_at, shelf.held_bytes]
 
-    async def fill(buffer: Buffer) -> None:
-        for index in range(20):
-            await buffer.put(piece(index))
-
     assert asyncio.run(main()) == [70, 100, 0]  # beyond 60 in all, the second beyond 20 of its own
+
+
+def test_room_that_another_gives_up_is_used_at_once() -> None:
+    async def main() -> bool:
+        shelf = Shelf(own_bytes=10, shared_bytes=20)
+        one, other = Buffer(shelf), Buffer(shelf)
+        fillings = []
+        for buffer in (one, other):
+            fillings.append(asyncio.create_task(fill(buffer, 3)))
+            taken = buffer.events()
+            await anext(taken)
+            await anext(taken)
+            await asyncio.sleep(0.01)
+        assert not fillings[1].done()
+        fillings[0].cancel()
+        one.clear()
+        await asyncio.wait(fillings, timeout=1.0)
+        return fillings[1].done()
+
+    assert asyncio.run(main())
 
 
 def test_what_a_client_that_left_had_not_taken_is_free_again() -> None:
@@ -160,14 +181,11 @@ def test_what_a_client_that_left_had_not_taken_is_free_again() -> None:
 def taken_s(pause_s: float, sound_s: float, pieces: int, limits_s: tuple[float, float]) -> float:
     """How long a client that pauses so long over each piece was served; all of it takes `pieces * pause_s`."""
 
-    async def send(_: object) -> None:
-        await asyncio.sleep(pause_s)
-
     async def main() -> float:
-        reader, began_s = Reader(send, *limits_s), time.monotonic()
+        pace, began_s = Pace(*limits_s), time.monotonic()
         with suppress(ClientGone):
             for _ in range(pieces):
-                await reader.take(b"x", more=True, sound_s=sound_s)
+                await pace.taken(asyncio.sleep(pause_s), sound_s)
         return time.monotonic() - began_s
 
     return asyncio.run(main())
@@ -257,6 +275,7 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
     with door(engine, max_text_chars=100_000) as it:
         it.server.jobs.shelf = Shelf(100_000, 0)
         with streamed(it, asked):
+            until(lambda: engine.asked > 0)
             before = -1
             while before != engine.asked:
                 before = engine.asked

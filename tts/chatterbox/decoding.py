@@ -242,6 +242,11 @@ class Generation:
         return tokens
 
 
+def cache_positions(max_tokens: int) -> int:
+    """Of a shared cache, for requests of so many tokens at most."""
+    return -(-(PREFIX_POSITIONS + max_tokens + 1) // GRAPH_REACH) * GRAPH_REACH
+
+
 class Decoder:
     """Where requests get their slots.
 
@@ -258,7 +263,7 @@ class Decoder:
         self._slots = slots if share else 1
         self._shared: Batch | None = None
         self.graphs = graphs or GraphPool(t3.device)
-        self._positions = -(-(PREFIX_POSITIONS + max_tokens + 1) // GRAPH_REACH) * GRAPH_REACH
+        self._positions = cache_positions(max_tokens)
         if share:
             self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, GRAPH_REACH)
             self._shared.warm_up()

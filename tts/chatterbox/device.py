@@ -9,11 +9,10 @@ import torch
 from validation.errors import ModelUnavailable
 
 FREE_BYTES = 5 * 2**30  # [est] weights of 2 GB in float32 and bfloat16, graphs, and room to compute in
-SLOT_BYTES = 0.4 * 2**30  # of a job's keys and values: 2 rows, 1,664 positions, 30 layers of 1,024, bfloat16
 
 
-def choose_device(name: str, slots: int = 1) -> torch.device:
-    """`auto` is the GPU where there is one. slots: jobs at once.
+def choose_device(name: str, cache_bytes: int = 0) -> torch.device:
+    """`auto` is the GPU where there is one. cache_bytes: what will be needed beside the model.
 
     Raises: ModelUnavailable where a GPU was asked for and none is, or where the one that is can't be used.
     """
@@ -27,13 +26,13 @@ def choose_device(name: str, slots: int = 1) -> torch.device:
         torch.cuda.get_device_capability(),
         torch.cuda.get_arch_list(),
         torch.cuda.mem_get_info()[0],
-        slots,
+        cache_bytes,
     )
     return torch.device("cuda")
 
 
 def require_usable(
-    name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, slots: int
+    name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, cache_bytes: int
 ) -> None:
     """Refuse a GPU that this build of torch has no code for, or that others have filled. Raises: ModelUnavailable."""
     if not runs_on(capability, architectures):
@@ -42,11 +41,11 @@ def require_usable(
             f"this build of torch ({torch.__version__}) has no code for the {name} (sm_{major}{minor}); it has "
             f"{', '.join(architectures)}. An RTX 50xx needs a build for CUDA 12.8 or newer"
         )
-    needed_bytes = FREE_BYTES + slots * SLOT_BYTES
+    needed_bytes = FREE_BYTES + cache_bytes
     if free_bytes < needed_bytes:
         raise ModelUnavailable(
             f"the {name} has {free_bytes / 2**30:.1f} GiB of memory free, and the model needs about "
-            f"{needed_bytes / 2**30:.1f} GiB for MAX_CONCURRENCY={slots}"
+            f"{needed_bytes / 2**30:.1f} GiB, of which {cache_bytes / 2**30:.1f} are for MAX_CONCURRENCY jobs at once"
         )
 
 

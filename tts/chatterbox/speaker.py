@@ -19,7 +19,7 @@ from audio.reference import Reference
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import Decoder
+from tts.chatterbox.decoding import Decoder, cache_positions
 from tts.chatterbox.device import choose_device, choose_dtype, multiplies_bfloat16
 from tts.chatterbox.faults import free_memory, torch_faults
 from tts.chatterbox.hift import Hift, rendered_frames
@@ -34,6 +34,7 @@ from validation.errors import InternalError, OutOfMemory
 
 log = logging.getLogger(__name__)
 
+POSITION_BYTES = 2 * 2 * 30 * 1024 * 2  # of a job's cache: keys and values of 2 rows, 30 layers of 1,024, 16 bits
 DEFAULT_CHUNK_TOKENS = 25  # the contract's; what its plan needs is captured
 
 
@@ -61,8 +62,10 @@ class Speaker:
         # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
         # for each thread anew, and another length may be added up in another order.
         torch.backends.cuda.enable_cudnn_sdp(False)
+        cache_bytes = options.slots * cache_positions(options.max_tokens) * POSITION_BYTES
         with torch_faults():
-            speaker = cls._load(weights.find_weights(model_path), choose_device(options.device, options.slots), options)
+            device = choose_device(options.device, cache_bytes)
+            speaker = cls._load(weights.find_weights(model_path), device, options)
         log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
         return speaker
 
@@ -127,9 +130,10 @@ class Speaker:
 
         Out of memory, it frees what it can and goes on where it was: the same arguments give the same samples.
         """
-        utterance = self._utterance(text, voice, params)
+        utterance: Utterance | None = None
         samples = tokens = 0  # given
         try:
+            utterance = self._utterance(text, voice, params)
             for chunk in _spoken(utterance, params):
                 yield chunk
                 samples += len(chunk.samples)
@@ -137,8 +141,8 @@ class Speaker:
             return
         except OutOfMemory:
             # What was thought is kept: the next segment may have the place where it could be thought again.
-            thought = utterance.thought
-        del utterance  # and all that it holds; so does the error, which is gone here
+            thought = utterance.thought if utterance else None
+        utterance = None  # with all that it holds; so does the error, which is gone here
         self._make_room()
         again = self._utterance(text, voice, params, thought)
         yield from without_first(_spoken(again, params), samples, tokens)
