@@ -22,7 +22,7 @@ serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak 
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
-test-fast: sync  ## without torch, processes and servers
+test-fast: sync  ## without torch, servers, and what takes long
 	$(PY) -m pytest -q -n 2 -m "not slow and not full and not gpu and not fuzz" --ignore=tests/tts/chatterbox --ignore=tests/browser --ignore=tests/web
 
 test-full: sync  ## full-size networks: minutes and gigabytes

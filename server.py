@@ -24,7 +24,7 @@ from service.app import Service, build
 from service.logs import configure_logging
 from settings import Settings, SettingsError
 from web.application import application, health_application
-from web.connections import HttpConnection, WebSocketConnection
+from web.connections import BACKLOG, HEAD_BYTES, HttpConnection, WebSocketConnection, raise_file_limit
 from web.jobs import Jobs
 from web.limits import MAX_BODY_BYTES
 from web.metrics import Metrics
@@ -32,7 +32,6 @@ from web.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 LOOK_EVERY_S = 0.05
 SETTLED_S = 0.25  # without a job under way; a WebSocket has short gaps between its takes
 CLOSE_WITHIN_S = 1.0  # for a step in flight that was told to end; and for connections, once their jobs have
@@ -97,8 +96,10 @@ class Server:
 
 
 def _is_no_false_alarm(record: logging.LogRecord) -> bool:
-    """uvicorn (0.50) takes every WebSocket that was refused with an answer of its own for a fault."""
-    return "returned without completing handshake" not in record.getMessage()
+    """uvicorn (0.50) takes every WebSocket that was refused with an answer of its own for a fault, and tells of bytes
+    that are no text with a traceback."""
+    false_alarms = ("returned without completing handshake", "Invalid UTF-8 sequence")
+    return not any(words in record.getMessage() for words in false_alarms)
 
 
 def _server(app: object) -> QuietServer:
@@ -112,6 +113,8 @@ def _server(app: object) -> QuietServer:
         lifespan="off",
         server_header=False,
         http=HttpConnection,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        backlog=BACKLOG,
         ws=WebSocketConnection,
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
         ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `Conversation` watches who reads
@@ -161,6 +164,7 @@ def main() -> int:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.in_pod)
+    raise_file_limit()
     log.info("listening on %s, port %d", settings.bind_host, listener.getsockname()[1])
     return asyncio.run(_serve(service, listener, health_listener))
 

@@ -115,7 +115,10 @@ class Settings:
     )
     serve_page: bool = setting(True, "serve the page at the HTTP door's `/`")
     max_queue: int = setting(
-        32, "requests that may wait at the HTTP door, besides the `MAX_CONCURRENCY` that run", least=0, most=10_000
+        32,
+        "requests that the HTTP door serves at once, besides `MAX_CONCURRENCY`; slow readers count",
+        least=0,
+        most=10_000,
     )
     openai_voices: dict[str, str] | None = setting(
         None, 'voices that OpenAI\'s names stand for, as JSON: `{"alloy": "anna"}`'

@@ -119,7 +119,7 @@ class OwnPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not self._is_foreign(Headers(scope=scope)):
             return await self._app(scope, receive, send)
-        error = Forbidden("other sites' pages may not ask here, unless CORS_ORIGINS names their origin")
+        error = Forbidden("another site's page may not ask here unless CORS_ORIGINS names it (a proxy must pass Host)")
         if scope["type"] == "websocket":
             return await deny(error, scope, receive, send)
         return await error_response(error, scope["path"])(scope, receive, send)

@@ -13,14 +13,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_WITHIN_S = 10.0
+HEAD_BYTES = 65_536
+READ_BYTES = 32_768  # at a time: as chunks of one byte they take h11 some 80 ms, asyncio's own 256 KB eight times that
+BACKLOG = 100  # accepted in one go, before any is counted
+LATER_MESSAGE_BYTES = 262_144  # of a WebSocket: a piece of text, every character of it escaped
 MAX_CONNECTIONS = 2000
 RESERVED_FILES = 50  # for what is no connection: models, uploads, libraries
+
+
+def raise_file_limit() -> None:
+    """As far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * (MAX_CONNECTIONS + BACKLOG) + RESERVED_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def connections_that_fit() -> int:
     """How many a server may have, so that the process, in which there are two, never runs out of files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, min(MAX_CONNECTIONS, (soft - RESERVED_FILES) // 2))
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(8, min(MAX_CONNECTIONS, (soft - RESERVED_FILES) // 2 - BACKLOG))
 
 
 class HttpConnection(H11Protocol):
@@ -30,18 +46,28 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         if len(self.connections) > connections_that_fit():
             transport.abort()
         else:
             self._expect_head()
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            data = data.lstrip(b"\r\n")  # between requests they mean nothing (RFC 9112, 2.2)
         super().data_received(data)
         is_answered = self.conn.our_state is h11.DONE  # though the body goes on
         if self.conn.their_state is h11.IDLE or is_answered:
             self._expect_head()
         else:
             self._forget_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Only where there was no other answer yet."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
@@ -58,7 +84,30 @@ class HttpConnection(H11Protocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """Who sends waits for a client that does not read; uvicorn (0.50) has the event for it, and never clears it."""
+    """uvicorn's (0.50), where it waits for a client that does not read, and lets go of one that never shook hands."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # the request came whole, and is none that opens a WebSocket
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        super().send_receive_event_to_app()
+        self.conn.max_message_size = LATER_MESSAGE_BYTES  # the first may hold a recording
+
+    def handle_ping(self) -> None:
+        """Who sends pings and reads no pongs gets none, instead of filling the memory with them (RFC 6455, 5.5.3)."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def send_keepalive_ping(self) -> None:
+        if self.writable.is_set():
+            super().send_keepalive_ping()
+        else:
+            self.schedule_ping()
 
     def pause_writing(self) -> None:
         self.writable.clear()

@@ -35,6 +35,7 @@ IDLE_S = 120.0  # without a message, while nothing is spoken
 START_WITHIN_S = 10.0
 MAX_PIECE_CHARS = 20_000
 MAX_WAITING_CHARS = 100_000
+MAX_WAITING_ITEMS = 20_000
 NORMAL, NO_STATUS, POLICY, FAULT = 1000, 1005, 1008, 1011  # close codes, RFC 6455, 7.4.1
 REST, END = "flush", "end"  # what may wait among the sentences
 
@@ -124,6 +125,8 @@ class Conversation:
             raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
 
     def _put(self, *items: Sentence | str) -> None:
+        if len(self._waiting) > MAX_WAITING_ITEMS:
+            raise InvalidInput(f"more than {MAX_WAITING_ITEMS} sentences and flushes wait")
         self._waiting.extend(items)
         self._news.set()
 

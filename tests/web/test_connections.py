@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
@@ -12,13 +13,13 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.web.running import HANG_S, LONG, Door, door, until
 from web import connections, jobs, pace
 from web.buffer import Shelf
-from web.objects import MAX_MARKS
+from web.objects import MAX_VALUES
 
 SAY = {"text": "Hello there."}
 
@@ -68,6 +69,48 @@ def test_a_body_that_goes_on_after_its_answer_holds_nothing(monkeypatch: pytest.
         answered(client)  # returns when it is closed
 
 
+UPGRADE = b"Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+UPGRADE += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"POST /ws/tts HTTP/1.1\r\n" + UPGRADE, b"GET /ws/tts HTTP/1.1\r\n" + UPGRADE + b"X: " + b"a" * 9000 + b"\r\n"],
+)
+def test_a_handshake_that_can_not_be_is_refused(it: Door, head: bytes) -> None:
+    with plain(it) as client:
+        client.sendall(head + b"\r\n")
+        assert answered(client).startswith(b"HTTP/1.1 400")
+
+
+def test_a_long_head_may_come_in_pieces(it: Door) -> None:
+    with plain(it) as client:
+        client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: ")
+        for _ in range(6):
+            client.sendall(b"a" * 10_000)
+            time.sleep(0.02)
+        client.sendall(b"\r\n\r\n")
+        assert answered(client).startswith(b"HTTP/1.1 200")
+
+
+def test_a_line_break_between_requests_means_nothing(it: Door) -> None:
+    with plain(it) as client:
+        for _ in range(2):
+            client.sendall(b"\r\nGET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.1)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_nonsense_after_an_answer_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    with door() as it, plain(it) as client:
+        client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 404")
+        time.sleep(0.1)
+        client.sendall(b"zz\r\n")
+        answered(client)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_a_head_that_comes_bit_by_bit_has_no_more_time_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
     with door() as it, plain(it) as client, suppress(ConnectionError):
@@ -109,6 +152,14 @@ def test_files_are_left_for_other_things(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 2 * connections.connections_that_fit() < 256 - 20
 
 
+def test_the_limit_of_files_is_raised_as_far_as_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[tuple[int, int]] = []
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 1024))
+    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, limits: raised.append(limits))
+    connections.raise_file_limit()
+    assert raised == [(1024, 1024)]
+
+
 def test_who_speaks_http_1_0_gets_the_bare_file(it: Door) -> None:
     raw = SAY | {"output_format": "pcm_s16le", "seed": 3}
     body = json.dumps(raw).encode()
@@ -140,7 +191,7 @@ def test_who_leaves_while_sending_is_no_fault_of_ours(caplog: pytest.LogCaptureF
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-BOMB = '{"text": "Hi.", "x": [' + "[]," * MAX_MARKS + "1]}"
+BOMB = '{"text": "Hi.", "x": [' + "[]," * MAX_VALUES + "1]}"
 
 
 @pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
@@ -153,6 +204,13 @@ def test_json_of_countless_values_is_refused_before_it_is_read(it: Door, path: s
 def test_a_long_text_of_escapes_and_commas_is_not_too_much(it: Door) -> None:
     text = "Ⅻ, " * 1200
     assert it.post("/tts", {"text": text, "x": "," * 60_000}).json()["details"][0]["field"] == "x"
+
+
+def test_a_recording_may_be_escaped_as_some_writers_do(it: Door) -> None:
+    """PHP writes every slash of base64 with a backslash."""
+    body = '{"text": "Hi.", "reference_audio": "' + "AAAA\\/\\/" * 200_000 + '"}'
+    answer = it.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["error_code"] == "REFERENCE_AUDIO"
 
 
 def test_what_the_queue_is_sent_is_told_apart(it: Door) -> None:
@@ -300,3 +358,32 @@ def test_a_websocket_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatc
         until(lambda: it.server.jobs.under_way > 0)
         until(it.at_rest, HANG_S)
         raw.shutdown(socket.SHUT_RDWR)
+
+
+def test_pings_that_nobody_reads_the_answers_of_fill_no_memory(it: Door) -> None:
+    ping = b"\x89\xfd\0\0\0\0" + b"p" * 125
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", it.port))
+        raw.settimeout(0.5)
+        raw.sendall(b"GET /ws/tts HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+        assert raw.recv(12) == b"HTTP/1.1 101"
+        for _ in range(300):
+            raw.sendall(ping * 1000)  # 40 MB in all
+        lines = [own for own in gc.get_objects() if isinstance(own, connections.WebSocketConnection)]
+        waiting = [own.transport.get_write_buffer_size() for own in lines if not own.transport.is_closing()]
+        assert 0 < max(waiting) < 1_000_000
+
+
+def test_a_later_message_may_not_be_as_large_as_the_first(it: Door) -> None:
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1, max_size=None) as line:
+        line.send(json.dumps({"type": "start", "x": "a" * 400_000}))
+        assert "`x` is not a field" in json.loads(line.recv(HANG_S))["error"]
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+        line.send('{"type": "start"}')
+        assert json.loads(line.recv(HANG_S))["type"] == "ready"
+        line.send(json.dumps({"type": "text", "text": "a" * 400_000}))
+        with pytest.raises(ConnectionClosed) as closed:
+            line.recv(HANG_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
