@@ -71,6 +71,7 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
     The SDK hides a dict that has an `error` key from the client's `/stream` and keeps only its text, so the
     error goes out twice: as an event that carries everything, then as the text that fails the job.
     """
+    failed: WorkerError | None = None
     async with aclosing(_events(job, joined=False)) as events:
         async for event in events:
             match event:
@@ -79,10 +80,12 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
                 case EndEvent():
                     yield {"type": "end"} | event.reply
                 case ErrorEvent():
-                    yield {"type": "error", "detail": event.error.to_reply()}
-                    if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
-                        os.kill(os.getpid(), signal.SIGTERM)  # what is under way is posted first
-                    yield {"error": str(event.error)}
+                    failed = event.error
+                    yield {"type": "error", "detail": failed.to_reply()}
+    if failed:  # what it says of the worker is known once its events have ended
+        if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
+            os.kill(os.getpid(), signal.SIGTERM)  # what is under way is posted first
+        yield {"error": str(failed)}
 
 
 def _must_be_replaced() -> bool:

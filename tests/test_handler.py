@@ -7,6 +7,7 @@ import base64
 import gc
 import io
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 import handler
 from service.app import ENGINES
-from validation.errors import OutOfMemory
+from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
 
 T = TypeVar("T")
@@ -539,3 +540,23 @@ def test_a_setting_that_cannot_be_used_stops_the_start(
         "MAX_CONCURRENCY='many': must be a whole number",
         "a setting can't be used: DEFAULT_VOICE='nobody': must be one of default, hans",
     ]
+
+
+def test_a_streaming_worker_that_must_be_replaced_is_told_to_end(
+    open_door: Callable[..., FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the job's thread has not told of its fault yet when its last event is there."""
+    open_door(FakeEngine(before_chunk=raising_at(2, GpuFault("the GPU failed"))), RUNPOD_WEBHOOK_GET_JOB="https://x")
+    told: list[int] = []
+    monkeypatch.setattr(handler.os, "kill", lambda _, number: told.append(number))
+    health = handler.service()._health
+    at_once = health.job_ended
+
+    def later(outcome: str, was_good: bool) -> None:
+        time.sleep(0.2)
+        at_once(outcome, was_good)
+
+    monkeypatch.setattr(health, "job_ended", later)
+    *_, error = stream(chunk_size=5)
+    assert error == {"error": "GPU_FAULT: the GPU failed"}
+    assert told == [signal.SIGTERM]
