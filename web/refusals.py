@@ -63,7 +63,7 @@ class UnsupportedMediaType(Refusal):
 
 
 class Busy(Refusal):
-    """As many jobs run and wait as may."""
+    """As many requests are served, or WebSockets open, as may be."""
 
     code, status, retryable = "BUSY", 429, True
 
