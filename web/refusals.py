@@ -7,12 +7,13 @@ request was about.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from validation.errors import WorkerError
+from validation.errors import WorkerError, printable
 
 OPENAI_PREFIX = "/v1/"
 OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what OpenAI calls our fields
@@ -112,12 +113,14 @@ async def deny(error: WorkerError, scope: Scope, receive: Receive, send: Send) -
 
 def openai_error(error: WorkerError) -> dict[str, Any]:
     """OpenAI's error object; `param` is the first field at fault, by OpenAI's name, `code` is the contract's."""
-    field = error.faults[0].field if error.faults else ""
+    faults = [replace(fault, field=OPENAI_NAMES.get(fault.field, fault.field)) for fault in error.faults]
+    ours, theirs = ("; ".join(map(str, named)) for named in (error.faults, faults))
+    field = faults[0].field if faults else ""
     return {
         "error": {
-            "message": str(error),
+            "message": str(error).replace(printable(ours), printable(theirs)) if ours else str(error),
             "type": _openai_type(status_of(error)),
-            "param": OPENAI_NAMES.get(field, field).encode(errors="replace").decode() or None,
+            "param": printable(field) or None,
             "code": error.code,
         }
     }

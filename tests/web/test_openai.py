@@ -109,7 +109,8 @@ def test_models_and_voices_are_listed(client: openai.OpenAI, it: Door) -> None:
         ({"response_format": "aiff"}, "response_format", "must be one of mp3, opus, aac, flac, wav, pcm"),
         ({"speed": 4.0}, "speed", "must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got 4)"),
         ({"speed": "fast"}, "speed", "must be a number"),
-        ({"input": ""}, "input", "letter or digit"),
+        ({"speed": 10**400}, "speed", "must be 0.5 to 2 here"),
+        ({"input": ""}, "input", "INVALID_INPUT: input must hold at least one letter or digit"),
         ({"input": None}, "input", "is required"),
         ({"text": "Hi."}, "input", "and text are one"),
         ({"output_format": "wav", "response_format": "wav"}, "response_format", "and output_format are one"),
@@ -126,6 +127,14 @@ def test_an_error_has_openais_shape(client: openai.OpenAI, changed: Any, param: 
     assert caught.value.type == "invalid_request_error"
     assert caught.value.param == param
     assert caught.value.code in ("INVALID_INPUT", "UNKNOWN_VOICE")
+
+
+def test_a_name_that_is_no_text_is_refused_like_any_other(it: Door) -> None:
+    body = b'{"model": "tts-1", "voice": "default", "input": "Hi.", "\\ud800": 1}'
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-one"}
+    answer = it.http.post("/v1/audio/speech", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_INPUT")
+    assert answer.json()["error"]["param"] == "\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_voice_may_be_an_object(client: openai.OpenAI) -> None:
