@@ -31,6 +31,8 @@ REPLY_OVERHEAD_BYTES = 4_000  # the reply's keys whose length no text decides
 SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
 SILENCE = 1e-4  # −80 dBFS
+TOKENS_PER_S = 25  # the unit of `chunk_size`
+HOPELESS = 1.5  # times the limit: an estimate as large is refused before anything is spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Synthesis:
 
     def events(self) -> Iterator[AudioEvent | EndEvent]:
         """Everything the request gives, as soon as it is there."""
+        self._refuse_if_hopeless()
         encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=self.request.bitrate_kbps)
         for samples in self._speech.samples():
             self._check()
@@ -155,15 +158,36 @@ class Synthesis:
         audio = self._audio_json_bytes + base64_bytes(held_bytes)
         if audio <= self._audio_budget_bytes():
             return
-        what, limit = f"the reply passes {self._other_bytes() + audio} bytes", self.limits.max_output_bytes
-        if self._audio_budget_bytes() == base64_bytes(self.limits.max_upload_bytes) > 0:
-            what, limit = f"the file passes {audio * 3 // 4} bytes", self.limits.max_upload_bytes
         seconds = self._speech.given / self._rate_hz
         done, of = self._speech.lines_done, len(self._script.lines)
-        raise OutputTooLarge(
-            f"{what} after {seconds:.0f} s of sound ({done} of {of} segments); "
-            f"the limit is {limit}: {self._advice(seconds * of / max(done, 1))}{self.limits.way_out}"
-        )
+        so_far = f"after {seconds:.0f} s of sound ({done} of {of} segments)"
+        raise self._too_large("passes", audio, so_far, seconds * of / max(done, 1))
+
+    def _refuse_if_hopeless(self) -> None:
+        """Refuse a text that at an ordinary pace would exceed the limit by half, before anything is spoken."""
+        request = self.request
+        speech_s, silence_s = self._script.usual_s(request.speed)
+        file_bytes = self._format.usual_bytes(self._rate_hz, request.bitrate_kbps, speech_s, silence_s)
+        is_chunked = not self.joined and request.decode_mode != "full"
+        events = round(speech_s * TOKENS_PER_S / request.chunk_size) if is_chunked else 0
+        audio, budget = base64_bytes(file_bytes) + EVENT_OVERHEAD_BYTES * events, self._audio_budget_bytes()
+        limit = base64_bytes(self.limits.max_upload_bytes) if self._is_file_limited else self.limits.max_output_bytes
+        if audio > budget + (HOPELESS - 1) * limit:
+            whole_s = speech_s + silence_s
+            raise self._too_large("would pass", audio, f"at an ordinary pace ({whole_s:.0f} s of sound)", whole_s)
+
+    def _too_large(self, passes: str, audio: int, when: str, whole_s: float) -> OutputTooLarge:
+        """The error for `audio` bytes of base64; `whole_s` is the estimated length of the clip."""
+        what, limit = f"the reply {passes} {self._other_bytes() + audio} bytes", self.limits.max_output_bytes
+        if self._is_file_limited:
+            what, limit = f"the file {passes} {audio * 3 // 4} bytes", self.limits.max_upload_bytes
+        advice = self._advice(whole_s) + self.limits.way_out
+        return OutputTooLarge(f"{what} {when}; the limit is {limit}: {advice}")
+
+    @property
+    def _is_file_limited(self) -> bool:
+        """Whether the audio can be uploaded, and so has a limit of its own."""
+        return self._audio_budget_bytes() == base64_bytes(self.limits.max_upload_bytes) > 0
 
     def _audio_budget_bytes(self) -> int:
         """Of base64, for the audio: what the rest of the reply leaves, or more where the audio can be uploaded."""

@@ -22,6 +22,7 @@ from tts.text import segment
 from validation.markup import Pause, Tag, parts
 
 CLOSING_MARKS = " ,.;:!?…"  # what a space before it goes for
+LETTERS_PER_S = 15  # an ordinary pace, in `spoken_chars`
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ class Script:
     lines: tuple[Line, ...]
     spoken: str
     warnings: tuple[str, ...]
+
+    def usual_s(self, speed: float) -> tuple[float, float]:
+        """Estimated seconds of speech, at an ordinary pace, and the seconds of silence, which keep their length."""
+        letters = sum(spoken_chars(line.text) for line in self.lines)
+        silence_ms = self.lead_ms + sum(line.pause_ms for line in self.lines)
+        return letters / LETTERS_PER_S / speed, silence_ms / 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,13 +152,22 @@ def test_a_reply_that_must_be_inline_may_be_no_larger_than_without_a_bucket() ->
 
 @pytest.mark.parametrize("asked_for", ["auto", "url"])
 def test_an_upload_has_its_own_limit_and_generation_stops_there(asked_for: str) -> None:
-    engine = FakeEngine()
+    engine = FakeEngine(tokens_per_char=4)  # slower than expected, or it would be refused before
     worker = service(BROKEN, engine, max_upload_bytes=400_000, **SMALL)
-    reply = refused(worker, asked(delivery=asked_for, chunk_size=25, text=" ".join([TEXT] * 5)))
+    reply = refused(worker, asked(delivery=asked_for, chunk_size=25))
     assert reply["error_code"] == "OUTPUT_TOO_LARGE"
     assert "the file passes 4" in reply["error"]
     assert "the limit is 400000: ask for output_format " in reply["error"]
-    assert engine.asked <= 12  # of 25 or more, and 400 KB are 8.3 s
+    assert 0 < engine.asked <= 12  # of 18 or more, and 400 KB are 8.3 s
+
+
+def test_a_file_that_will_be_far_too_large_is_refused_before_it_is_spoken() -> None:
+    engine = FakeEngine()
+    worker = service(BROKEN, engine, max_upload_bytes=400_000, **SMALL)
+    reply = refused(worker, asked(delivery="url", text=" ".join([TEXT] * 5)))
+    assert (reply["error_code"], engine.asked) == ("OUTPUT_TOO_LARGE", 0)
+    assert "the file would pass 1" in reply["error"]
+    assert 'the limit is 400000: ask for output_format "opus"' in reply["error"]
 
 
 def test_a_text_that_is_too_large_by_itself_is_no_matter_of_audio() -> None:

@@ -573,7 +573,7 @@ def test_the_wait_for_a_turn_is_not_the_jobs_time() -> None:
 @both_ways
 @each_format
 def test_generation_stops_when_the_reply_grows_too_large(output_format: str, joined: bool) -> None:
-    engine = FakeEngine()
+    engine = FakeEngine(tokens_per_char=6)  # far slower than what is expected of it
     service = fake_service(engine, max_output_bytes=60_000)
     reply = refused(service, asked(text=LONG, output_format=output_format, chunk_size=25), joined=joined)
     assert reply["error_code"] == "OUTPUT_TOO_LARGE"
@@ -588,21 +588,53 @@ def test_generation_stops_when_the_reply_grows_too_large(output_format: str, joi
 @pytest.mark.parametrize("how", ["peak", "rms"])
 def test_a_clip_that_waits_for_its_level_is_given_up_as_early(how: str) -> None:
     """PCM's size is certain before it is encoded; it was counted only when the whole text had been spoken."""
-    engine = FakeEngine()
+    engine = FakeEngine(tokens_per_char=30)
     service = fake_service(engine, max_output_bytes=200_000)
-    reply = refused(service, asked(text=LONG, audio_normalization=how, chunk_size=25))
+    reply = refused(service, asked(text=LONG[:40], audio_normalization=how, chunk_size=25))
     assert reply["error_code"] == "OUTPUT_TOO_LARGE"
     assert engine.asked <= 5  # 200 KB are 3 s
 
 
 def test_the_refusal_names_a_format_that_fits_and_it_does() -> None:
     text = TEXT + " " + TEXT
-    for limit, advice in ((600_000, "opus"), (240_000, "mp3")):
-        reply = refused(fake_service(max_output_bytes=limit), asked(text=text))
+    engine = FakeEngine(tokens_per_char=5 / 3)  # 15 letters a second
+    for limit, advice in ((900_000, "opus"), (600_000, "opus"), (190_000, "mp3")):  # the first when it is certain
+        reply = refused(fake_service(engine, max_output_bytes=limit), asked(text=text))
         assert reply["error"].endswith(f'ask for output_format "{advice}"')
-        spoken(fake_service(max_output_bytes=limit), asked(text=text, output_format=advice))
+        spoken(fake_service(engine, max_output_bytes=limit), asked(text=text, output_format=advice))
     reply = refused(fake_service(max_output_bytes=60_000), asked(text=text))
     assert reply["error"].endswith("send the text in several requests")
+
+
+LETTERS_32 = " ".join(["Hello there, my dear old friend."] * 150)  # a segment each: 320 s at 15 letters a second
+
+
+@pytest.mark.parametrize(
+    ("given", "joined", "usual_bytes"),
+    [
+        ({}, True, 320 * 48_000),
+        ({"decode_mode": "full"}, False, 320 * 48_000),
+        ({"output_format": "mulaw"}, True, 320 * 8000),
+        ({"output_format": "mp3", "sample_rate": 48_000, "bitrate_kbps": 320}, True, 320 * 40_000),
+        ({"output_format": "opus"}, True, 320 * 9400),
+        ({"output_format": "opus", "chunk_size": 1}, False, 320 * (9400 + 25 * 200 * 3 / 4)),  # an event for each token
+        ({"output_format": "flac", "sample_rate": 48_000}, True, 320 * 24_000),
+        ({"speed": 2.0}, True, 160 * 48_000),
+        ({"sentence_pause_ms": 1000}, True, (320 + 149) * 48_000),
+        ({"sentence_pause_ms": 5000, "output_format": "opus"}, True, 320 * 9400),  # in which silence takes nothing
+        ({"text": "[pause:10s]" + ("字" * 93 + "。") * 10}, True, (10 + 2800 / 15) * 48_000),  # a syllable each
+    ],
+)
+def test_a_text_that_is_far_too_long_is_refused_before_it_is_spoken(
+    given: dict[str, Any], joined: bool, usual_bytes: float
+) -> None:
+    """4,640 characters with all defaults were worked on for 142 s of sound, and then refused."""
+    limit = round(usual_bytes * 4 / 3 / 1.5)
+    raw, engine = asked(text=LETTERS_32) | given, FakeEngine(tokens_per_char=0.0)
+    reply = refused(fake_service(engine, max_output_bytes=round(0.9 * limit)), raw, joined=joined)
+    assert (reply["error_code"], reply["retryable"], engine.asked) == ("OUTPUT_TOO_LARGE", False, 0)
+    assert f"the limit is {round(0.9 * limit)}: " in reply["error"]
+    spoken(fake_service(engine, max_output_bytes=round(1.15 * limit)), raw, joined=joined)
 
 
 @both_ways
@@ -611,7 +643,7 @@ def test_the_refusal_names_a_format_that_fits_and_it_does() -> None:
 def test_whatever_is_not_refused_fits(output_format: str, text: str, joined: bool) -> None:
     """Base64 was counted, but the text was not: it is in the reply twice, 12 bytes for an escaped emoji."""
     raw = asked(text=text, output_format=output_format, sample_rate=16_000)
-    engine = FakeEngine(tokens_per_char=0.02, finish_reason="length")  # a warning for each segment, too
+    engine = FakeEngine(tokens_per_char=2.5, finish_reason="length")  # a warning for each segment, too
     *pieces, end = events_of(fake_service(engine), raw, joined=joined)
     assert isinstance(end, EndEvent)
     audio = [piece.data for piece in pieces if isinstance(piece, AudioEvent)]
