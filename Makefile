@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
+# `$(INSTALL) OPTIONS`: `uv sync OPTIONS` from uv.lock, after one line about the size of what is missing.
+INSTALL := $(PYTHON) scripts/install.py
 PY := .venv/bin/python
 PORT ?= 8000
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
@@ -12,11 +14,11 @@ export PYTHONDONTWRITEBYTECODE =
 .PHONY: run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors wheelhouse format sync requirements clean
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
-	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
+	@$(INSTALL) --inexact --no-dev --group espeak
 	@$(PY) scripts/speak.py --text "$$TEXT"
 
 serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak engine
-	@$(UV) sync --quiet --frozen --inexact --no-dev --group espeak --python $(PYTHON)
+	@$(INSTALL) --inexact --no-dev --group espeak
 	@exec env TTS_ENGINE=espeak BIND_HOST=127.0.0.1 PORT=$(PORT) $(PY) server.py
 
 test: sync  ## everything that needs no GPU, no weights and no network
@@ -82,12 +84,13 @@ format: sync
 	.venv/bin/ruff format .
 
 sync: .uv/ready
-	@$(UV) sync --quiet --frozen --all-extras --all-groups --python $(PYTHON)
+	@$(INSTALL) --all-extras --all-groups
 
 requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirements.lock`
 	@$(UV) export --quiet --frozen --no-dev --extra chatterbox --no-hashes --output-file requirements.lock
 
 .uv/ready:
+	@echo "Installing uv $(UV_VERSION) (up to 20 MB to download) …" >&2
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@

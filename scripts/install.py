@@ -1,0 +1,56 @@
+"""`uv sync`, after one line that says how much it will download; that line is left out where nothing is missing.
+
+    python scripts/install.py [options of `uv sync`]
+
+uv runs from `.uv`, where the Makefile puts it, and installs what uv.lock names. The sizes are those in uv.lock.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = ".uv/bin/uv"
+FROM_THE_LOCK = ["sync", "--frozen", "--python", sys.executable]
+
+
+def download_bytes(package: dict[str, Any]) -> int:
+    """The size of what this machine downloads for a package of uv.lock: of its largest wheel for this system, since
+    those of one system differ by the Python version alone, and by little; or of its source."""
+    system = "macosx" if sys.platform == "darwin" else "manylinux"
+    ours = re.compile(rf"-any\.whl$|{system}.*_({platform.machine()}|universal2)\.whl$")
+    wheels = [wheel["size"] for wheel in package.get("wheels", ()) if ours.search(wheel["url"])]
+    return int(max(wheels, default=package.get("sdist", {}).get("size", 0)))
+
+
+def announcement(planned: str, lock: dict[str, Any]) -> str | None:
+    """What to say before uv does what `uv sync --dry-run` printed, if it installs anything."""
+    missing = set(re.findall(r"^ \+ ([\w.-]+)==(\S+)$", planned, re.M))
+    if not missing:
+        return None
+    if "Would download" not in planned:
+        return f"Installing {len(missing)} packages from uv's cache"
+    sizes = (download_bytes(p) for p in lock["package"] if (p["name"], p.get("version")) in missing)
+    return f"Installing {len(missing)} packages: up to {sum(sizes) / 1e6:,.0f} MB to download"
+
+
+def main() -> None:
+    os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+    os.chdir(ROOT)
+    command = [UV, *FROM_THE_LOCK, *sys.argv[1:]]
+    # If this fails, uv says why below.
+    planned = subprocess.run([*command, "--dry-run"], capture_output=True, text=True).stderr
+    if said := announcement(planned, tomllib.loads(Path("uv.lock").read_text())):
+        print(f"{said} …", file=sys.stderr, flush=True)
+    os.execv(UV, [UV, "--quiet", *command[1:]])
+
+
+if __name__ == "__main__":
+    main()
