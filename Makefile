@@ -7,15 +7,20 @@ INSTALL := $(PYTHON) scripts/install.py
 PY := .venv/bin/python
 PORT ?= 8000
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
+# As it was written: make would take the $5 in "I paid $5" for a variable.
+override TEXT := $(value TEXT)
 export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors wheelhouse format sync requirements clean
+.PHONY: help run serve test test-fast test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors wheelhouse format sync requirements clean
+
+help:  ## these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
 	@$(INSTALL) --inexact --no-dev --group espeak
-	@$(PY) scripts/speak.py --text "$$TEXT"
+	@$(PY) scripts/speak.py --text="$$TEXT"
 
 serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak engine
 	@$(INSTALL) --inexact --no-dev --group espeak
@@ -42,7 +47,7 @@ fuzz: sync  ## 22,000 wrong recordings and inputs: minutes; the counts are print
 audit: .uv/ready  ## the locked packages against the published vulnerabilities; says so where none can be reached
 	@$(PYTHON) scripts/audit.py --uv .uv/bin/uv
 
-lint: sync
+lint: sync  ## style, types, the lock, the Dockerfile
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -79,11 +84,11 @@ doors: sync  ## how soon something is heard by either door; the last line is JSO
 soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
 	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m soak $(SOAK)
 
-format: sync
+format: sync  ## put the code into its style
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-sync: .uv/ready
+sync: .uv/ready  ## install all there is into .venv: 7 GB, mostly CUDA
 	@$(INSTALL) --all-extras --all-groups
 
 requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirements.lock`
@@ -95,5 +100,5 @@ requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirem
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-clean:
+clean:  ## remove .uv and .venv
 	rm -rf .uv .venv

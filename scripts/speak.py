@@ -78,7 +78,7 @@ def main() -> int:
     client = [sys.executable, "sync_test.py", "--url", f"http://127.0.0.1:{port}", "--no-checks"]
     try:
         with local_worker(port, {"TTS_ENGINE": "espeak"}):
-            spoken = subprocess.run([*client, "--text", options.text, "--output", options.output], cwd=ROOT)
+            spoken = subprocess.run([*client, f"--text={options.text}", "--output", options.output], cwd=ROOT)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

@@ -99,7 +99,7 @@ def queue_door(folder: Path, times: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time both doors.")
-    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--times", type=int, default=40)
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

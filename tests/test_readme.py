@@ -27,10 +27,6 @@ def table(heading: str) -> list[list[str]]:
     return rows
 
 
-def test_it_is_short():
-    assert len(README.splitlines()) <= 250
-
-
 def test_the_settings_table_is_the_dataclass():
     listed = {row[0].strip("`"): row[1] for row in table("variable")}
     expected = {}
@@ -86,4 +82,4 @@ def test_the_quick_start_speaks():
 
 def test_the_quick_start_speaks_whatever_you_want():
     _, command = quick_start()
-    assert "scripts/speak.py,--text,Whatever you want to hear.," in sh(f"{command} PY='printf %s,'")
+    assert "scripts/speak.py,--text=Whatever you want to hear.," in sh(f"{command} PY='printf %s,'")
