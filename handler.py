@@ -120,6 +120,8 @@ def main() -> int:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.on_runpod)
+    for doubt in settings.misspelled:
+        log.warning("%s", doubt)
     # As the container's first process Python has no default for it: a signal while the model loads would be lost.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.warmup and settings.on_runpod:

@@ -134,6 +134,12 @@ def bound(host: str, port: int, unread_within_ms: int = UNREAD_WITHIN_MS) -> soc
     return listener
 
 
+def link(host: str, port: int) -> str:
+    """The address to open on this machine."""
+    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/"
+
+
 def _listener(settings: Settings, name: str) -> socket.socket:
     """Raises: SettingsError."""
     port: int = getattr(settings, name)
@@ -164,8 +170,10 @@ def main() -> int:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.in_pod)
+    for doubt in settings.misspelled:
+        log.warning("%s", doubt)
     raise_file_limit()
-    log.info("listening on %s, port %d", settings.bind_host, listener.getsockname()[1])
+    log.info("listening on %s: %s", settings.bind_host, link(settings.bind_host, listener.getsockname()[1]))
     return asyncio.run(_serve(service, listener, health_listener))
 
 

@@ -5,15 +5,17 @@ A request's parameters are not settings; they live in `validation.request`.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 Origins: TypeAlias = tuple[str, ...]
+LIKE = 0.8  # of difflib's ratio: STREAM is like STREAMING, MODEL_NAME is not like MODEL_PATH (0.7), nor NODE like MODE
 
 
 class SettingsError(ValueError):
@@ -128,6 +130,7 @@ class Settings:
     # No settings: told by the platform.
     on_runpod: bool = field(default=False, metadata={"about": None})  # its queue calls
     in_pod: bool = field(default=False, metadata={"about": None})  # on one of its machines, whoever calls
+    misspelled: tuple[str, ...] = field(default=(), metadata={"about": None})  # a sentence for each
 
     @classmethod
     def of_this_process(cls) -> Settings:
@@ -136,7 +139,8 @@ class Settings:
         os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
         settings, is_called = cls.from_env(os.environ), "RUNPOD_WEBHOOK_GET_JOB" in os.environ
         mode = settings.mode if settings.mode != "auto" else "queue" if is_called else "http"
-        return replace(settings, mode=mode, on_runpod=is_called, in_pod=is_called or "RUNPOD_POD_ID" in os.environ)
+        in_pod, doubts = is_called or "RUNPOD_POD_ID" in os.environ, tuple(misspelled(os.environ))
+        return replace(settings, mode=mode, on_runpod=is_called, in_pod=in_pod, misspelled=doubts)
 
     @classmethod
     def public_fields(cls) -> list[Field[Any]]:
@@ -158,6 +162,15 @@ class Settings:
         if faults:
             raise SettingsError("; ".join(faults))
         return cls(**values)
+
+
+def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each variable whose name is nearly that of a setting. Values are left out: they may be secret."""
+    known = [item.name.upper() for item in Settings.public_fields()]
+    for name in sorted(environ.keys() - known):
+        alike = [one for one in known if one[0] == name[:1].upper()]  # not BUCKET_… for AWS_SECRET_ACCESS_KEY
+        if near := difflib.get_close_matches(name.upper(), alike, n=1, cutoff=LIKE):
+            yield f"{name} is not a setting; did you mean {near[0]}?"
 
 
 def _read(item: Field[Any], text: str) -> Any:

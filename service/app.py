@@ -70,7 +70,7 @@ class Service:
             log.info("job %s was stopped", job_id)
         except WorkerError as error:
             outcome = error.code
-            reason = str(error) if isinstance(error, ServerError) else error.code  # a refusal may quote the caller
+            reason = str(error) if isinstance(error, ServerError) else error.in_log()  # a refusal may quote the caller
             log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
             yield ErrorEvent(error)
         except Exception:

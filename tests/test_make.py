@@ -15,7 +15,7 @@ TEXTS = [
     "I paid $5",
     "$$5, ${HOME}, $HOME, $@, $(TEXT) and a last $",
     "$(shell touch HERE) `touch HERE` $(touch HERE); touch HERE",
-    "it's \"quoted\" \\ back \\n # no comment, 100%",
+    'it\'s "quoted" \\ back \\n # no comment, 100%',
     "a: b = c & d | e > f",
     "two\nlines",
     "--text",

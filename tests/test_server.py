@@ -18,6 +18,7 @@ from fake_runpod import WorkerProcess, worker_process
 from fakes import FakeEngine
 
 from scripts.speak import free_port
+from server import link
 from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import ModelUnavailable
 
@@ -159,6 +160,7 @@ def test_sigterm_lets_a_stream_finish_and_the_process_leaves_with_0(tmp_path: Pa
             got += sum(map(len, pieces))
         assert got > 500_000
         assert running.wait(10) == 0
+    assert f"listening on 127.0.0.1: http://127.0.0.1:{port}/\n" in log.read_text()
     assert '"id": "last-one", "operation": "tts", "outcome": "COMPLETED"' in log.read_text()
     assert "Traceback" not in log.read_text()
 
@@ -210,6 +212,25 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, name: str) -> None
     with taken, process(tmp_path / "log", "server.py", **ports) as worker:
         assert worker.process.wait(60) == 2
     assert f"{name}={ports[name]} can't be had" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("program", ["server.py", "handler.py"])
+def test_a_setting_that_is_none_is_warned_of_at_the_start(tmp_path: Path, program: str) -> None:
+    environ = {"MAX_CONCURENCY": "secret", "PORT": str(free_port()), "RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1:9/"}
+    told = "MAX_CONCURENCY is not a setting; did you mean MAX_CONCURRENCY?"
+    log = tmp_path / "log"
+    with process(log, program, real=True, **environ) as worker:
+        until(lambda: told in log.read_text() or worker.process.poll() is not None, 60, "it was not warned of")
+    assert told in log.read_text()
+    assert "secret" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]"), ("box", "box")],
+)
+def test_it_says_where_it_listens_as_a_link(host: str, shown: str) -> None:
+    assert link(host, 8000) == f"http://{shown}:8000/"
 
 
 def test_importing_it_loads_no_torch() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes import bare_environ
 
-from settings import Settings, SettingsError
+from settings import Settings, SettingsError, misspelled
 
 DEFAULTS = {
     "tts_engine": "chatterbox",
@@ -228,6 +228,29 @@ def test_every_setting_has_its_sentence() -> None:
     for item in Settings.public_fields():
         assert item.metadata["about"][0].islower()
         assert not item.metadata["about"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[("MAX_CONCURENCY", "MAX_CONCURRENCY"), ("API_KEY", "API_KEYS"), ("VOICE_DIR", "VOICES_DIR")],
+        *[("LOGLEVEL", "LOG_LEVEL"), ("max_queue", "MAX_QUEUE"), ("STREAM", "STREAMING"), ("WARM_UP", "WARMUP")],
+    ],
+)
+def test_a_misspelled_setting_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    assert list(misspelled({name: "secret"})) == [f"{name} is not a setting; did you mean {meant}?"]
+
+
+def test_what_others_set_is_not_taken_for_a_setting() -> None:
+    others = """PATH HOME HOST HOSTNAME HOSTTYPE NODE PWD SHLVL TERM LANG LC_ALL TZ USER SHELL LOGNAME LD_LIBRARY_PATH
+    PYTHONPATH PYTHONUNBUFFERED VIRTUAL_ENV PIP_NO_CACHE_DIR GPG_KEY CUDA_VERSION CUDA_VISIBLE_DEVICES NCCL_VERSION
+    NVIDIA_VISIBLE_DEVICES NVIDIA_DRIVER_CAPABILITIES NV_CUDA_LIB_VERSION HF_HOME HF_TOKEN HF_HUB_OFFLINE
+    OMP_NUM_THREADS KUBERNETES_PORT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION SSH_AUTH_SOCK PUBLIC_KEY
+    RUNPOD_POD_ID RUNPOD_API_KEY RUNPOD_AI_API_KEY RUNPOD_ENDPOINT_ID RUNPOD_DEBUG_LEVEL RUNPOD_GPU_COUNT
+    RUNPOD_VOLUME_ID RUNPOD_TCP_PORT_22 RUNPOD_PUBLIC_IP RUNPOD_DC_ID RUNPOD_CPU_COUNT RUNPOD_MEM_GB
+    RUNPOD_WEBHOOK_GET_JOB RUNPOD_WEBHOOK_POST_OUTPUT RUNPOD_WEBHOOK_POST_STREAM RUNPOD_WEBHOOK_PING
+    RUNPOD_LOG_LEVEL RUNPOD_PING_INTERVAL MODEL_NAME MAX_JOBS TEXT MAKEFLAGS MAKELEVEL MFLAGS""".split()
+    assert list(misspelled(dict.fromkeys([*others, *OTHERS], "x"))) == []
 
 
 def test_where_it_runs_is_told_by_the_platform_and_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,12 @@ class WorkerError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.args[0]}"
 
+    def in_log(self) -> str:
+        """The code and the fields at fault: what a log may hold of a refusal. A message may quote a value; that of a
+        quoted fault is ours, its field's name is not."""
+        fields = {f"? {fault.message}" if fault.quoted else fault.field for fault in self.faults}
+        return f"{self.code} ({', '.join(sorted(fields))})" if fields else self.code
+
     def to_reply(self) -> dict[str, Any]:
         """The error reply of the contract: `error`, `error_code`, `details`, `retryable`."""
         return {

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from validation.errors import InternalError
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 MAX_ID_CHARS = 100
 UNANSWERED = 499  # nobody stayed for it
 KEY_PROTOCOL = "bearer."  # a browser's WebSocket has no headers: its key comes as a subprotocol
-QUIET = frozenset({"/ping", "/metrics"})  # asked for all the time
+QUIET = frozenset({"/ping", "/metrics", "/static"})  # asked for all the time, or a page's twenty files
 
 
 class Reception:
@@ -40,6 +41,7 @@ class Reception:
             return await self._app(scope, receive, send)
         request_id = sane_id(Headers(scope=scope).get("x-request-id", "")) or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        route = route_of(scope)  # before the routers change the scope
         began_s, status = time.monotonic(), UNANSWERED
 
         async def named(message: Message) -> None:
@@ -58,22 +60,25 @@ class Reception:
                 error = InternalError("the worker hit a fault of its own; its log has the details")
                 await error_response(error, scope["path"])(scope, receive, named)
         finally:
-            self._note(scope, request_id, status, time.monotonic() - began_s)
+            self._note(scope, route, status, time.monotonic() - began_s)
 
-    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "other"
+    def _note(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope.get("method") in METHODS else "other"
         method = "WEBSOCKET" if scope["type"] == "websocket" else method
         self._metrics.requests.labels(route, method, str(status)).inc()
-        if route not in QUIET:
-            line = {
-                "event": "request",
-                "id": request_id,
-                "route": route,
-                "status": status,
-                "seconds": round(seconds, 4),
-            }
-            log.info("%s", json.dumps(line))
+        if route in QUIET:
+            return
+        line = {"event": "request", "id": scope["state"]["request_id"], "method": method, "route": route}
+        line |= {"status": status, "seconds": round(seconds, 4)}
+        refused = {"error": error.in_log()} if (error := scope["state"].get("refused")) else {}
+        log.info("%s", json.dumps(line | refused))
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the address that was asked for, such as /v1/models/{name}; "other" where there is none. A path as
+    it was sent is a caller's own words, which no log holds."""
+    routes = (route for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE)
+    return next((str(route.path) for route in routes), "other")
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

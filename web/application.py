@@ -187,6 +187,7 @@ def health_application(readiness: Readiness) -> Callable[..., Any]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, WorkerError)
+    request.state.refused = error
     return error_response(error, request.url.path)
 
 

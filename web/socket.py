@@ -211,6 +211,7 @@ class Conversation:
             raise WebSocketDisconnect(NO_STATUS) from None
 
     async def _fail(self, error: WorkerError) -> None:
+        self._socket.state.refused = error  # for the access log
         if self._socket.application_state is not WebSocketState.CONNECTED:
             return
         with suppress(WebSocketDisconnect, RuntimeError):  # it may leave at this very moment

@@ -149,6 +149,14 @@ def test_nothing_a_caller_sent_is_in_the_log(
     assert SECRET not in caplog.text
 
 
+def test_a_refused_job_is_logged_with_its_code_and_the_fields_at_fault(caplog: pytest.LogCaptureFixture) -> None:
+    raw = {"text": "Hello.", "speed": 9.87, "temperature": SECRET, "temprature": 1.0}
+    events_of(fake_service(), raw)
+    fields = "? is not a field; did you mean `temperature`?, speed, temperature"
+    assert f"ended: INVALID_INPUT ({fields})" in caplog.text
+    assert not any(sent in caplog.text for sent in (SECRET, "9.87", "temprature"))
+
+
 def test_outcomes_are_counted_from_several_threads() -> None:
     telemetry = Telemetry()
     telemetry.job_ended("a", "tts", "COMPLETED", JobClock(), {})

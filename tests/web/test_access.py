@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import socket
@@ -95,7 +96,7 @@ def test_a_named_site_may_call_and_read_the_headers(locked: Door) -> None:
 def test_a_sane_id_comes_back_and_is_the_jobs(it: Door, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert it.post("/tts", SAY, x_request_id="order-17").headers["x-request-id"] == "order-17"
-    until(lambda: '"id": "order-17", "route": "/tts", "status": 200' in caplog.text)
+    until(lambda: '"id": "order-17", "method": "POST", "route": "/tts", "status": 200' in caplog.text)
     assert '"id": "order-17", "operation": "tts", "outcome": "COMPLETED"' in caplog.text
 
 
@@ -111,6 +112,52 @@ def test_every_answer_has_an_id(it: Door, path: str) -> None:
     assert it.get(path).headers["x-request-id"]
 
 
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
+    told = [json.loads(record.message) for record in caplog.records if record.name == "web.access"]
+    return [(line["method"], line["route"], line["status"]) for line in told]
+
+
+def test_each_line_names_the_method_and_our_own_pattern_of_the_path(caplog: pytest.LogCaptureFixture) -> None:
+    """A path that is none of ours is a caller's own words. A page's files are left out: they were twenty lines."""
+    caplog.set_level(logging.INFO)
+    with door() as it:
+        page = [it.get("/"), *(it.get(f"/static/{name}") for name in ("app.js", "style.css", "nothing.js"))]
+        assert [answer.status_code for answer in page] == [200, 200, 200, 404]
+        it.get("/v1/models/secret-model")
+        it.http.put("/tts")
+        it.get("/secret/path?secret=1")
+        it.http.request("SECRET", "/info")
+        told = [("GET", "/", 200), ("GET", "/v1/models/{name}", 404), ("PUT", "/tts", 405), ("GET", "other", 404)]
+        until(lambda: lines(caplog) == [*told, ("other", "/info", 405)])
+    assert not any("secret" in record.message.lower() for record in caplog.records if record.name == "web.access")
+
+
+def test_who_was_not_let_in_is_logged_with_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with door(api_keys=(KEY,)) as it:
+        it.post("/tts", SAY)
+        until(lambda: lines(caplog) == [("POST", "/tts", 401)])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/tts", SAY | {"speed": 9.87, "Geheimnis": 1}, "INVALID_INPUT (? is not a field, speed)"),
+        ("/v1/audio/speech", {"model": "Geheimnis", "input": "Hi."}, "INVALID_INPUT (model, voice)"),
+        ("/tts", {"operation": "Geheimnis"}, "UNKNOWN_OPERATION"),
+    ],
+)
+def test_a_refusal_is_logged_with_its_code_and_its_fields_alone(
+    caplog: pytest.LogCaptureFixture, path: str, body: object, told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    with door() as it:
+        assert it.post(path, body).status_code == 400
+        until(lambda: f'"error": "{told}"' in caplog.text)
+    assert "Geheimnis" not in caplog.text
+    assert "9.87" not in caplog.text
+
+
 def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with door() as it:
@@ -123,7 +170,7 @@ def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.Log
         assert (told.status_code, told.json()["error"]["code"]) == (500, "INTERNAL")
         assert told.headers["x-request-id"] == "bad-day"
         assert "secret" not in told.text
-        until(lambda: '"id": "bad-day", "route": "/v1/voices", "status": 500' in caplog.text)
+        until(lambda: '"id": "bad-day", "method": "GET", "route": "/v1/voices", "status": 500' in caplog.text)
         assert "/secret is torn" in caplog.text
 
 

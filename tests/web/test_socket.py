@@ -353,6 +353,15 @@ def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
             assert json.loads(socket.recv(HANG_S))["type"] == "ready"
 
 
+def test_a_start_that_is_refused_is_logged_with_its_code_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with door() as it, line(it, speed=9.87) as talk:
+        talk.socket.recv(HANG_S)
+        until(lambda: '"method": "WEBSOCKET", "route": "/ws/tts", "status": 101' in caplog.text)
+        assert '"error": "INVALID_INPUT (speed)"' in caplog.text
+        assert "9.87" not in caplog.text
+
+
 def test_a_refusal_is_no_fault_and_what_stood_in_the_address_is_not_written_down(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -19,6 +19,13 @@ from validation.errors import ModelUnavailable
 log = logging.getLogger(__name__)
 
 
+def cache() -> Path:
+    """The directory where Hugging Face's library keeps what it has downloaded."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def from_cache() -> Path | None:
     """What an earlier start has downloaded, if all of it is there."""
     from huggingface_hub import snapshot_download
@@ -94,5 +101,5 @@ def hub_faults() -> Iterator[None]:
     try:
         yield
     except (OSError, httpx.HTTPError, XetDownloadError) as exc:  # the hub's own errors are OSErrors
-        log.warning("weights: the download failed: %s", exc)
+        log.warning("weights: the download failed: %s", " ".join(str(exc).split()))
         raise ModelUnavailable("the download failed") from exc

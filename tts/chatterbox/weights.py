@@ -69,13 +69,15 @@ def find_weights(model_path: Path | None, places: Places | None = None) -> Path:
     for name, directory in _candidates(places or Places()):
         if not (wrong := faults(directory)):
             return _found(name, directory)
-        tried.append(f"{name} {'; '.join(wrong)}")
-        log.info("weights: %s", tried[-1])
+        tried.append((name, str(directory), "; ".join(wrong)))
+        log.info("weights: %s (%s) %s", *tried[-1])
     try:
         return _found("a download", download.from_cache() or download.to_cache())
     except ModelUnavailable as exc:
-        said = ", ".join([*tried, str(exc.args[0])])
-        raise ModelUnavailable(f"the model's weights were not found: {said}") from exc.__cause__
+        places = ", ".join([*(directory for _, directory, _ in tried), str(download.cache())])
+        log.error("weights: none in %s; set MODEL_PATH to a directory that holds %s", places, ", ".join(FILES))
+        said = ", ".join([*(f"{name} {wrong}" for name, _, wrong in tried), str(exc.args[0])])
+        raise ModelUnavailable(f"the model's weights were not found: {said}") from None  # the reasons are in the log
 
 
 def _candidates(places: Places) -> Iterator[tuple[str, Path]]:

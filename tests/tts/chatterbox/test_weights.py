@@ -10,7 +10,7 @@ import torch
 from fake_hub import git_name
 from safetensors.torch import load_file, save_file
 
-from tts.chatterbox import weights
+from tts.chatterbox import download, weights
 from tts.chatterbox.manifest import MANIFEST, Manifest, claimed_bytes, digest, faults, sum_faults
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
@@ -165,12 +165,18 @@ def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
         assert claimed_bytes(checkpoint / name) == (checkpoint / name).stat().st_size
 
 
-def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path):
+def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path, caplog):
+    """To the caller; the log has the paths, in a few lines: it was a traceback of a hundred that named none."""
     with pytest.raises(ModelUnavailable) as caught:
         find_weights(None, places)
     said = str(caught.value)
     assert all(place in said for place in ("the image", "cached model", "network volume", "download"))
     assert str(tmp_path) not in said
+    assert caught.value.__cause__ is None  # whose traceback would be logged
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    looked_at = (places.baked, places.cached_hub, places.volume, download.cache())
+    assert all(str(place) in line for place in (*looked_at, "MODEL_PATH", *FILES))
+    assert len(caplog.text.splitlines()) <= 5
 
 
 # --- broken checkpoints -------------------------------------------------------------------------------------
