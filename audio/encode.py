@@ -223,6 +223,7 @@ class AudioFormat:
     sample_rate_hz: int = 24_000
     speech_bytes_per_s: Callable[[int], int] | None = None  # of coded rate; None: about the most
     shrinks_silence: bool = False  # to next to nothing
+    aliases: tuple[str, ...] = ()  # other names of its mime type
 
     def encoder(self, sample_rate: int, *, joined: bool, bitrate_kbps: int | None = None) -> Encoder:
         """Raises ValueError for a bit rate that the format does not have at this rate."""
@@ -268,16 +269,24 @@ class AudioFormat:
         return asked_kbps or min(self.bit_rates.default_kbps, max(self.bitrates_kbps(coded_rate_hz)))
 
 
-def _wav(name: str, coding: Coding, sample_rate_hz: int) -> AudioFormat:
+def _wav(name: str, coding: Coding, sample_rate_hz: int, *aliases: str) -> AudioFormat:
     def make(sample_rate: int, joined: bool, _: int) -> Encoder:
         return WavEncoder(sample_rate, coding, joined=joined)
 
     width = coding.bytes_per_sample
-    return AudioFormat(name, "audio/wav", make, lambda hz, _: width * hz, width, sample_rate_hz=sample_rate_hz)
+    return AudioFormat(
+        name,
+        "audio/wav",
+        make,
+        lambda hz, _: width * hz,
+        width,
+        sample_rate_hz=sample_rate_hz,
+        aliases=aliases,
+    )
 
 
 ENCODERS: dict[str, AudioFormat] = {
-    "wav": _wav("wav", LINEAR, 24_000),
+    "wav": _wav("wav", LINEAR, 24_000, "audio/x-wav", "audio/wave", "audio/vnd.wave", "audio/x-pn-wav"),
     "opus": AudioFormat(
         "opus",
         "audio/ogg",
@@ -285,6 +294,7 @@ ENCODERS: dict[str, AudioFormat] = {
         lambda _, kbps: 1_500 + 125 * (kbps + 5),  # the pages, and what libopus goes beyond on gliding tones
         bit_rates=OPUS,
         shrinks_silence=True,
+        aliases=("audio/opus", "application/ogg"),
     ),
     "mp3": AudioFormat(
         "mp3",
@@ -292,6 +302,7 @@ ENCODERS: dict[str, AudioFormat] = {
         lambda hz, joined, kbps: Mp3Encoder(hz, kbps, joined=joined),
         lambda _, kbps: 128 * kbps,
         bit_rates=MP3,
+        aliases=("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg", "audio/mpa"),
     ),
     "aac": AudioFormat(
         "aac",
@@ -300,6 +311,7 @@ ENCODERS: dict[str, AudioFormat] = {
         lambda hz, kbps: 125 * kbps + ADTS_FRAME_BYTES * hz // AAC_FRAME_SAMPLES,
         bit_rates=AAC,
         shrinks_silence=True,
+        aliases=("audio/x-aac", "audio/aacp", "audio/vnd.dlna.adts"),
     ),
     "flac": AudioFormat(
         "flac",
@@ -308,8 +320,11 @@ ENCODERS: dict[str, AudioFormat] = {
         lambda hz, _: 500 + 2 * hz,  # of noise, which it can't make smaller
         speech_bytes_per_s=lambda hz: min(hz, 24_000),  # at 8, 24, 48 kHz eSpeak took 1.37, 1.04, 1.25 of it
         shrinks_silence=True,
+        aliases=("audio/x-flac",),
     ),
     "pcm_s16le": AudioFormat("pcm_s16le", "audio/pcm", lambda *_: RawEncoder(LINEAR), lambda hz, _: 2 * hz, 2),
     "mulaw": _wav("mulaw", MULAW, 8_000),
     "alaw": _wav("alaw", ALAW, 8_000),
 }
+# Every mime type, and each of its other names → the format; of several with one type the first.
+BY_MIME_TYPE = {mime: own.name for own in reversed(ENCODERS.values()) for mime in (own.mime_type, *own.aliases)}

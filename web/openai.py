@@ -39,7 +39,7 @@ class SpeechReader:
     async def read(self, request: Request) -> Asked:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
         if media_type(request) != "application/json":
-            raise UnsupportedMediaType("the Content-Type must be application/json")
+            raise UnsupportedMediaType("send Content-Type: application/json")
         sent = await json_object(await request.body(), "the body")
         given = {name: value for name, value in sent.items() if value is not None}
         faults = [*_faults(given), *self._model_faults(given)]

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
+from audio.encode import BY_MIME_TYPE, ENCODERS
 from validation.errors import Fault, InvalidInput
 from validation.fields import MAX_SEED
 from validation.rules import chosen_voice
@@ -35,16 +36,6 @@ STRING_FIELDS = frozenset(
     "operation text language decode_mode voice_mode voice reference_audio reference_audio_url output_format"
     " audio_normalization delivery description".split()
 )
-FORMATS_BY_TYPE = {
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/ogg": "opus",
-    "audio/opus": "opus",
-    "audio/mpeg": "mp3",
-    "audio/aac": "aac",
-    "audio/flac": "flac",
-    "audio/pcm": "pcm_s16le",
-}
 
 
 class TtsReader:
@@ -89,13 +80,13 @@ async def _voice(raw: Mapping[str, Any], jobs: Jobs) -> str:
 def accepted(header: str) -> tuple[Wire | None, str]:
     """The form of the answer, and the output format that an exact audio type names. Raises: NotAcceptable."""
     for kind in _by_preference(header):
-        if kind == "audio/*" or kind in FORMATS_BY_TYPE:
-            return FileWire(), FORMATS_BY_TYPE.get(kind, "")
+        if kind == "audio/*" or kind in BY_MIME_TYPE:
+            return FileWire(), BY_MIME_TYPE.get(kind, "")
         if kind == "text/event-stream":
             return EventWire(), ""
         if kind in ("application/json", "application/*", "*/*"):
             return None, ""
-    known = ", ".join(dict.fromkeys(FORMATS_BY_TYPE))
+    known = ", ".join(dict.fromkeys(own.mime_type for own in ENCODERS.values()))
     raise NotAcceptable(f"the answer can be application/json, text/event-stream, audio/* or one of {known}")
 
 
@@ -129,7 +120,7 @@ async def _input(request: Request) -> dict[str, Any]:
         return _without_envelope(await json_object(await request.body(), "the body"))
     if kind in ("multipart/form-data", URLENCODED):
         return await _form_input(request)
-    raise UnsupportedMediaType("the Content-Type must be application/json or multipart/form-data")
+    raise UnsupportedMediaType("send Content-Type: application/json, or a form as multipart/form-data")
 
 
 def _without_envelope(given: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +136,8 @@ def media_type(request: Request) -> str:
 
 async def _form_input(request: Request) -> dict[str, Any]:
     body = await request.body()  # the parser would leave files open where reading fails
+    if body[:100].lstrip().startswith((b"{", b"[", b"%7B")):  # curl's -d says of whatever it sends that it is a form
+        raise UnsupportedMediaType("the body is JSON: send Content-Type: application/json")
     if media_type(request) == URLENCODED and len(body) > MAX_URLENCODED_BYTES:
         raise BodyTooLarge(f"a form of this type may have {MAX_URLENCODED_BYTES} bytes: send multipart/form-data")
     try:

@@ -99,6 +99,12 @@ def test_the_voice_that_a_language_chooses_is_told(it: Door) -> None:
         ("audio/aac", "aac"),
         ("audio/*", "wav"),
         ("audio/flac", "flac"),
+        ("audio/pcm", "pcm_s16le"),
+        ("audio/mp3", "mp3"),
+        ("audio/wave", "wav"),
+        ("audio/vnd.wave, */*;q=0.1", "wav"),
+        ("audio/x-flac", "flac"),
+        ("audio/ogg; codecs=opus", "opus"),
     ],
 )
 def test_an_exact_type_names_the_format(it: Door, accept: str, name: str) -> None:
@@ -136,6 +142,21 @@ def test_an_operation_without_sound_is_json(it: Door, accept: str) -> None:
 
 
 # --- a form, a recording ----------------------------------------------------------------------------------------
+
+
+JSON_KINDS = ["application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8", "text/plain", ""]
+
+
+@pytest.mark.parametrize("kind", JSON_KINDS)
+@pytest.mark.parametrize(
+    "body", [b'{"text": "Hello."}', b' \n{"text": "a=b&c"}', b"%7B%22text%22%3A%22Hi%22%7D", b"[1]"]
+)
+@pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
+def test_json_that_is_sent_as_something_else_is_told_its_type(it: Door, path: str, body: bytes, kind: str) -> None:
+    """curl's -d without a -H says that it is a form: its only field was called `{"text": "Hello."}`."""
+    answer = it.http.post(path, content=body, headers={"Content-Type": kind} if kind else {})
+    assert answer.status_code == 415
+    assert "send Content-Type: application/json" in answer.text
 
 
 def test_a_form_with_a_recording_speaks_with_its_voice(it: Door) -> None:
