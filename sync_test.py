@@ -1,12 +1,15 @@
 """The client: asks a deployed or local endpoint for speech, saves it, and checks what came back.
 
     RUNPOD_API_KEY=… RUNPOD_ENDPOINT_ID=… python sync_test.py --text "Hello." [--stream]
-    python sync_test.py --url http://localhost:8000      # beside `python handler.py --rp_serve_api`
+    python sync_test.py --url http://localhost:8000                  # `make serve`, or `handler.py --rp_serve_api`
+    RUNPOD_API_KEY=… python sync_test.py --url https://ENDPOINT.api.runpod.ai     # a load-balancing endpoint
     python sync_test.py --list-voices                    # or --add-voice NAME --clone FILE, --delete-voice NAME
 
-It knows the worker's contract and RunPod's HTTP API, but not the worker's code, nor which engine speaks.
+One file, to be copied alone: it speaks RunPod's HTTP API and the worker's own, and imports nothing of the worker.
 Exit status: 0 all is well, 1 the job or a check failed, 2 the endpoint could not be asked.
 """
+
+from __future__ import annotations
 
 import argparse
 import base64
@@ -14,14 +17,21 @@ import json
 import math
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
-import requests
-import soundfile
+try:
+    import requests
+    import soundfile
+except ImportError as exc:  # --help works without them
+    MISSING = str(exc.name)
+else:
+    MISSING = ""
 
 Json = dict[str, Any]
 
@@ -31,6 +41,7 @@ STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10
 LIBAV_NAMES = {"aac": "adts"}
 FLAC_LENGTH_AT = 18  # the byte that the number of samples ends 8 bytes after
 SILENCE_PEAK = 0.001  # -60 dBFS
+EVENT_STREAM = "text/event-stream"
 CONTAINERS = {
     "wav": ("WAV", "PCM_16"),
     "opus": ("OGG", "OPUS"),
@@ -49,10 +60,8 @@ TOLERANCE_S = dict.fromkeys(CONTAINERS, (-0.001, 0.001)) | {
 }  # decoded minus claimed
 STREAMED_TOLERANCE_S = TOLERANCE_S | {"mp3": (-0.001, 0.131)}  # its header can't carry the padding's length
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
-REFUSALS = {
-    401: "The API key was refused (401): check RUNPOD_API_KEY.",
-    404: "The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.",
-}
+KEY_REFUSED = "The API key was refused (401): check "
+SHOWN_CHARS = 300  # of the text that was spoken
 
 
 class Trouble(Exception):
@@ -103,44 +112,131 @@ class Watch:
             self.status, self.shown_s = status, self.elapsed_s()
 
 
+def send(session: requests.Session, base: str, path: str, watch: Watch, **how: Any) -> requests.Response:
+    """One HTTP request; a GET unless `how` has another method."""
+    try:
+        return session.request(how.pop("method", "GET"), f"{base}/{path}", timeout=watch.remaining_s(), **how)
+    except requests.Timeout as exc:
+        raise watch.timed_out() from exc
+    except requests.RequestException as exc:
+        raise Trouble(f"Could not reach {base} ({type(exc).__name__}).") from exc
+
+
+def unexpected(answer: requests.Response) -> Trouble:
+    """For an address that is neither of the two."""
+    return Trouble(f"{answer.url} answered {answer.status_code}: {answer.text[:200]!r}.")
+
+
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where jobs go: the production API, polled with GET, or the SDK's local server, polled with POST."""
+class Queue:
+    """RunPod's queue: the production API, polled with GET, or the SDK's local server, polled with POST.
+
+    `ask` yields a job's events as they come, the last without audio, or one reply; it raises Trouble and JobFailed.
+    """
 
     url: str
     poll_method: str
     session: requests.Session
 
-    def call(self, path: str, watch: Watch, job_input: Json | None = None) -> Json:
+    def ask(self, job_input: Json, watch: Watch, *, stream: bool = False) -> Iterator[Json]:
+        yield from (self._streamed if stream else self._joined)(job_input, watch)
+
+    def _call(self, path: str, watch: Watch, job_input: Json | None = None) -> Json:
         """Submit `job_input`, or poll a job; the job as it now stands."""
         method, body = (self.poll_method, None) if job_input is None else ("POST", {"input": job_input})
-        try:
-            answer = self.session.request(method, f"{self.url}/{path}", json=body, timeout=watch.remaining_s())
-        except requests.Timeout as exc:
-            raise watch.timed_out() from exc
-        except requests.RequestException as exc:
-            raise Trouble(f"Could not reach {self.url} ({type(exc).__name__}).") from exc
-        job = job_in(answer)
+        job = self._job_in(send(self.session, self.url, path, watch, method=method, json=body))
         watch.show(job["status"])
         return job
 
+    def _job_in(self, answer: requests.Response) -> Json:
+        if answer.status_code == 401:
+            raise Trouble(f"{KEY_REFUSED}RUNPOD_API_KEY.")
+        if answer.status_code == 404 and self.poll_method == "GET":
+            raise Trouble("The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.")
+        job = json_or_text(answer.content)
+        if not (answer.ok and isinstance(job, dict) and "status" in job):
+            raise unexpected(answer)
+        return job
 
-def job_in(answer: requests.Response) -> Json:
-    """The job in an HTTP answer; the sentence for any other answer."""
-    if not answer.ok:
-        other = f"{answer.url} answered {answer.status_code}: {answer.text[:200]!r}."
-        raise Trouble(REFUSALS.get(answer.status_code, other))
-    job = json_or_text(answer.text)
-    if not isinstance(job, dict) or "status" not in job:
-        raise Trouble(f"{answer.url} did not answer with a job: is this the right address?")
-    return job
+    def _joined(self, job_input: Json, watch: Watch) -> Iterator[Json]:
+        """Through /runsync; an answer that comes before the job's end is followed through /status."""
+        job = self._call(f"runsync?wait={RUNSYNC_WAIT_MS}", watch, job_input)
+        while job["status"] not in FINAL:
+            time.sleep(STATUS_POLL_S)
+            job = self._call(f"status/{job.get('id')}", watch)
+        yield from output_of(job)
+
+    def _streamed(self, job_input: Json, watch: Watch) -> Iterator[Json]:
+        """Through /run, then /stream, until the job's end and all events are read."""
+        job_id, ended = self._call("run", watch, job_input).get("id"), False
+        while True:
+            answer = self._call(f"stream/{job_id}", watch)
+            events = [event_in(item.get("output")) for item in answer.get("stream") or []]
+            yield from events
+            ended = ended or any(event.get("type") == "end" for event in events)
+            if answer["status"] in FINAL and (ended or not events):
+                break
+            time.sleep(STREAM_POLL_S)
+        if answer["status"] != "COMPLETED":
+            output_of(answer if "error" in answer else self._call(f"status/{job_id}", watch))
+        if not ended:
+            raise JobFailed("its stream has no end event; was the endpoint started with STREAMING=true?")
 
 
-def json_or_text(text: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The worker's own HTTP server: `make serve`, or a load-balancing endpoint."""
+
+    url: str
+    session: requests.Session
+
+    def ask(self, job_input: Json, watch: Watch, *, stream: bool = False) -> Iterator[Json]:
+        how = {"method": "POST", "json": job_input, "stream": True}
+        how["headers"] = {"Accept": EVENT_STREAM if stream else "application/json"}
+        answer = send(self.session, self.url, "tts", watch, **how)
+        while (wait_s := answer.headers.get("Retry-After", "")).isdecimal():  # it loads, or is busy
+            watch.show(error_text(json_or_text(answer.content)))
+            time.sleep(min(int(wait_s), watch.remaining_s()))
+            answer = send(self.session, self.url, "tts", watch, **how)
+        with answer:
+            if answer.ok and answer.headers["Content-Type"].startswith(EVENT_STREAM):
+                yield from self._events(answer, watch)
+            else:
+                yield self._reply(answer)
+
+    def _reply(self, answer: requests.Response) -> Json:
+        if answer.status_code == 401:
+            raise Trouble(f"{KEY_REFUSED}--key, or RUNPOD_API_KEY where it is RunPod's address.")
+        reply = json_or_text(answer.content)
+        if isinstance(reply, dict) and (answer.ok or "error_code" in reply):
+            return event_in(reply)
+        raise unexpected(answer)
+
+    def _events(self, answer: requests.Response, watch: Watch) -> Iterator[Json]:
+        """Server-sent events: `audio`, and last `end` or `error`."""
+        name = ""
+        try:
+            for line in answer.iter_lines(chunk_size=65_536):
+                watch.remaining_s()
+                key, _, value = line.partition(b": ")
+                if key == b"event":
+                    name = value.decode()
+                elif key == b"data":
+                    yield event_in({"type": name} | json.loads(value))
+        except requests.RequestException as exc:
+            raise JobFailed(f"its stream broke off ({type(exc).__name__})") from exc
+        if name != "end":
+            raise JobFailed("its stream broke off")
+
+
+Door: TypeAlias = Queue | Http
+
+
+def json_or_text(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text
+        return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 
 def error_text(error: Any) -> str:
@@ -172,32 +268,6 @@ def event_in(event: Any) -> Json:
     return event
 
 
-def run_sync(door: Door, job_input: Json, watch: Watch) -> list[Json]:
-    """Ask through /runsync; an answer that comes before the job's end is followed through /status."""
-    job = door.call(f"runsync?wait={RUNSYNC_WAIT_MS}", watch, job_input)
-    while job["status"] not in FINAL:
-        time.sleep(STATUS_POLL_S)
-        job = door.call(f"status/{job.get('id')}", watch)
-    return output_of(job)
-
-
-def run_stream(door: Door, job_input: Json, watch: Watch) -> Iterator[Json]:
-    """Ask through /run and poll /stream: the events as they come, until the job's end and all are read."""
-    job_id, ended = door.call("run", watch, job_input).get("id"), False
-    while True:
-        answer = door.call(f"stream/{job_id}", watch)
-        events = [event_in(item.get("output")) for item in answer.get("stream") or []]
-        yield from events
-        ended = ended or any(event.get("type") == "end" for event in events)
-        if answer["status"] in FINAL and (ended or not events):
-            break
-        time.sleep(STREAM_POLL_S)
-    if answer["status"] != "COMPLETED":
-        output_of(answer if "error" in answer else door.call(f"status/{job_id}", watch))
-    if not ended:
-        raise JobFailed("its stream has no end event; was the endpoint started with STREAMING=true?")
-
-
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """What came of one request: the reply without its audio, the file, and the client's own clock."""
@@ -207,6 +277,7 @@ class Spoken:
     reply: Json
     path: Path
     audio_bytes: int
+    chunks: int
     first_bytes_s: float
     total_s: float
     max_rtf: float = 1.0
@@ -215,19 +286,20 @@ class Spoken:
 def speak(door: Door, job_input: Json, path: Path, watch: Watch, stream: bool) -> Spoken:
     """Run the job and save its audio; with `stream` the file grows as the events come."""
     reply: Json = {}
-    audio_bytes, first_bytes_s = 0, math.nan
-    for reply in (run_stream if stream else run_sync)(door, job_input, watch):
+    audio_bytes, chunks, first_bytes_s = 0, 0, math.nan
+    for reply in door.ask(job_input, watch, stream=stream):
         if "audio_url" in reply:  # too large for a reply, so it lies in a bucket
             audio_bytes = download(door.session, reply["audio_url"], path, watch)
+        elif "audio" in reply:
+            count = save(path, reply.pop("audio"), "ab" if chunks else "wb")
+            watch.say(f"chunk {chunks}: {count} bytes")
+            audio_bytes, chunks = audio_bytes + count, chunks + 1
+        if audio_bytes and math.isnan(first_bytes_s):
             first_bytes_s = watch.elapsed_s()
-        if "audio" in reply:
-            first_bytes_s = first_bytes_s if audio_bytes else watch.elapsed_s()
-            count = save(path, reply.pop("audio"), "ab" if audio_bytes else "wb")
-            audio_bytes += count
-            watch.say(f"chunk {reply.get('index', 0)}: {count} bytes")
     if stream and audio_bytes and job_input["output_format"] == "flac":
         tell_length(path, reply)
-    return Spoken(door, job_input["output_format"], reply, path, audio_bytes, first_bytes_s, watch.elapsed_s())
+    took_s = watch.elapsed_s()
+    return Spoken(door, job_input["output_format"], reply, path, audio_bytes, chunks, first_bytes_s, took_s)
 
 
 def download(session: requests.Session, url: str, path: Path, watch: Watch) -> int:
@@ -357,18 +429,24 @@ def validation_faults(spoken: Spoken) -> list[str]:
 def refusal(door: Door, job_input: Json) -> str:
     """The `CODE: text` with which the endpoint refuses a job."""
     try:
-        run_sync(door, job_input, Watch(PROBE_TIMEOUT_S, quiet=True))
+        list(door.ask(job_input, Watch(PROBE_TIMEOUT_S, quiet=True)))
     except JobFailed as exc:
         return exc.error
     return "no error"
 
 
 def passed(spoken: Spoken, only_saved: bool) -> bool:
-    """Run the checks and print their verdicts; `only_saved` leaves the last two out."""
-    results = [(name, check(spoken)) for name, check in (CHECKS[:2] if only_saved else CHECKS)]
-    for number, (name, faults) in enumerate(results, start=1):
-        print(f"FAIL  {number} {name}: {'; '.join(faults)}" if faults else f"PASS  {number} {name}")
-    return not any(faults for _, faults in results)
+    """Run the checks and print their verdicts; `only_saved` skips the last two."""
+    is_good = True
+    for number, (name, check) in enumerate(CHECKS, start=1):
+        if only_saved and number > 2:
+            print(f"SKIP  {number} {name}")
+        elif faults := check(spoken):
+            print(f"FAIL  {number} {name}: {'; '.join(faults)}")
+            is_good = False
+        else:
+            print(f"PASS  {number} {name}")
+    return is_good
 
 
 CHECKS: tuple[tuple[str, Callable[[Spoken], list[str]]], ...] = (
@@ -385,12 +463,15 @@ CHECKS: tuple[tuple[str, Callable[[Spoken], list[str]]], ...] = (
 def print_table(spoken: Spoken) -> None:
     reply, metrics = spoken.reply, spoken.reply.get("metrics", {})
     first_s, total_s = metrics.get("latency_to_first_chunk"), metrics.get("total_generation_time")
+    text = reply.get("spoken_text") or reply.get("text") or ""
     rows = {
+        "text": textwrap.shorten(text, SHOWN_CHARS, placeholder=" …"),
         "duration": f"{reply.get('duration')} s",
         "first chunk": f"{first_s} s at the worker, {spoken.first_bytes_s:.2f} s here",
         "total": f"{total_s} s at the worker, {spoken.total_s:.2f} s here",
-        "RTF": f"{metrics.get('rtf')} ({metrics.get('chunk_count')} chunks)",
-        "format": f"{reply.get('format')}, {reply.get('sample_rate')} Hz, {spoken.audio_bytes} bytes",
+        "RTF": metrics.get("rtf"),
+        "format": f"{reply.get('format')}, {reply.get('sample_rate')} Hz",
+        "received": f"{spoken.audio_bytes} bytes, {spoken.chunks} chunk{'s' * (spoken.chunks != 1)}",
         "voice": f"{reply.get('voice')} ({reply.get('voice_mode')})",
         "seed": reply.get("seed"),
         "warnings": "; ".join(reply.get("warnings", [])) or "none",
@@ -400,10 +481,14 @@ def print_table(spoken: Spoken) -> None:
 
 
 def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Ask an endpoint for speech, save it, check what came back.")
+    parser = argparse.ArgumentParser(
+        description="Ask an endpoint for speech, save it, check what came back.",
+        epilog="Checks: " + ", ".join(f"{number} {name}" for number, (name, _) in enumerate(CHECKS, start=1)) + ".",
+    )
     add = parser.add_argument
     add("--endpoint", default=environ.get("RUNPOD_ENDPOINT_ID"), help="its id (RUNPOD_ENDPOINT_ID)")
-    add("--url", help="the SDK's local server instead, such as http://localhost:8000")
+    add("--url", help="a worker's address instead: a load-balancing endpoint, `make serve`, or the SDK's local server")
+    add("--key", help="the API key of --url; of RunPod's own addresses it is RUNPOD_API_KEY unless given")
     add("--api-base", default="https://api.runpod.ai/v2", help="the production API (%(default)s)")
     add("--text", default=TEXT)
     add("--text-file", type=Path, metavar="FILE", help="speak what a file says instead")
@@ -423,7 +508,7 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--rate", type=int, metavar="HZ", help="the sample rate")
     add("--bitrate", type=int, metavar="KBPS", help="of opus, mp3 or aac")
     add("--output", type=Path, metavar="FILE", help="where to save the audio (output.<format>)")
-    add("--stream", action="store_true", help="read /stream; for endpoints started with STREAMING=true")
+    add("--stream", action="store_true", help="save the audio as it is made; a queue's endpoint needs STREAMING=true")
     add("--timeout", type=float, default=600.0, metavar="S", help="give up after this long (%(default)g)")
     add("--param", action="append", default=[], metavar="KEY=VALUE", help="any other field, as JSON or text")
     add("--max-rtf", type=float, default=1.0, metavar="X", help="the real-time factor to demand (%(default)g)")
@@ -497,22 +582,36 @@ def print_library(reply: Json) -> None:
         print(f"  note: {warning}")
 
 
-def door_for(options: argparse.Namespace, environ: Mapping[str, str], session: requests.Session) -> Door:
+def door_for(options: argparse.Namespace, environ: Mapping[str, str], session: requests.Session, watch: Watch) -> Door:
+    """Raises: Trouble."""
+    base = (options.url or f"{options.api_base.rstrip('/')}/{options.endpoint}").rstrip("/")
+    is_runpods = not options.url or (urlsplit(base).hostname or "").endswith(".runpod.ai")
+    key = options.key or (environ.get("RUNPOD_API_KEY") if is_runpods else None)
+    if key:
+        session.headers["Authorization"] = f"Bearer {key}"
     if options.url:
-        return Door(options.url.rstrip("/"), "POST", session)
-    key = environ.get("RUNPOD_API_KEY")
+        return Http(base, session) if is_workers_own(base, session, watch) else Queue(base, "POST", session)
     if not (key and options.endpoint):
         raise Trouble("Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
-    session.headers["Authorization"] = f"Bearer {key}"
-    return Door(f"{options.api_base.rstrip('/')}/{options.endpoint}", "GET", session)
+    return Queue(base, "GET", session)
+
+
+def is_workers_own(base: str, session: requests.Session, watch: Watch) -> bool:
+    """Whether a worker's HTTP server is there, by its /ping: 204 while it loads, then its state. RunPod's has none."""
+    answer = send(session, base, "ping", watch)
+    state = json_or_text(answer.content)
+    return answer.status_code == 204 or (isinstance(state, dict) and {"status", "reason"} <= state.keys())
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     path = options.output or Path(f"output.{SUFFIXES.get(options.format, options.format)}")
+    if MISSING:
+        raise Trouble(f"{MISSING} is not installed: pip install requests soundfile.")
     with requests.Session() as session:
-        door, watch, job_input = door_for(options, environ, session), Watch(options.timeout), request_input(options)
+        watch, job_input = Watch(options.timeout), request_input(options)
+        door = door_for(options, environ, session, watch)
         if job_input["operation"] != "tts":
-            *_, reply = (run_stream if options.stream else run_sync)(door, job_input, watch)
+            *_, reply = door.ask(job_input, watch, stream=options.stream)
             print_library(reply)
             return 0
         spoken = speak(door, job_input, path, watch, options.stream)

@@ -17,9 +17,12 @@ import pytest
 import soundfile
 from endpoints import local_server
 from fake_runpod import FakeRunPod, Job, wait_until, worker_process
+from fakes import FakeEngine, raising_at
 
 import sync_test
 from scripts.speak import free_port
+from tests.web.running import door
+from validation.errors import OutOfMemory
 
 # A worker that keeps the contract, with a sine for a voice, and breaks it where a test's fields ask it to.
 WORKER = """
@@ -136,7 +139,7 @@ class Ran:
 
     @property
     def verdicts(self) -> list[str]:
-        return re.findall(r"^(?:PASS|FAIL)(?=  [1234] )", self.out, re.MULTILINE)
+        return re.findall(r"^(?:PASS|FAIL|SKIP)(?=  [1234] )", self.out, re.MULTILINE)
 
 
 Client = Callable[..., Ran]
@@ -245,8 +248,9 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
         "duration     1.5 s",
         "0.09 s at the worker",
         "0.31 s at the worker",
-        "0.2 (5 chunks)",
+        "RTF          0.2",
         "seed         17",
+        "text         Hello! This is a test of the speech endpoint",
     ]:
         assert row in ran.out
 
@@ -291,7 +295,7 @@ def test_what_was_uploaded_is_fetched_without_the_endpoints_key(
         address = f"http://127.0.0.1:{bucket.server_port}"
         claims = {"audio_url": f"{address}/clip.wav?signature=1", "audio": None, "bytes": size, "delivery": "url"}
         ran = client("--no-checks", "--param", f"claims={json.dumps(claims)}", at=joined)
-        assert (ran.status, ran.verdicts) == (0, ["PASS"] * 2), ran.out
+        assert (ran.status, ran.verdicts) == (0, ["PASS", "PASS", "SKIP", "SKIP"]), ran.out
         assert f"fetched {size} bytes from the bucket" in ran.out
         claims["audio_url"] = f"{address}/expired"
         assert_trouble(
@@ -330,7 +334,7 @@ def test_voices_are_listed_by_a_streaming_endpoint_too(client: Client, streaming
 def test_no_checks_is_one_job(client: Client, joined: FakeRunPod) -> None:
     before = len(joined.jobs)
     ran = client("--no-checks", at=joined)
-    assert (ran.status, ran.verdicts, len(joined.jobs) - before) == (0, ["PASS", "PASS"], 1)
+    assert (ran.status, ran.verdicts, len(joined.jobs) - before) == (0, ["PASS", "PASS", "SKIP", "SKIP"], 1)
 
 
 def test_options_become_fields(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
@@ -391,6 +395,100 @@ def test_a_streaming_endpoint_passes_through_either_door(
 ) -> None:
     ran = client(*argv, at=streaming)
     assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+
+
+@pytest.mark.parametrize(("argv", "chunks"), [(["--stream"], "4 chunks"), ([], "4 chunks")])
+def test_the_chunks_that_are_printed_are_those_that_are_counted(
+    client: Client, streaming: FakeRunPod, argv: list[str], chunks: str
+) -> None:
+    """The table said 5, which are the engine's."""
+    ran = client(*argv, "--no-checks", at=streaming)
+    assert re.findall(r" chunk (\d+): \d+ bytes$", ran.out, re.M) == ["0", "1", "2", "3"]
+    assert re.findall(r"\d+ chunks?\b", ran.out) == [chunks]
+
+
+def test_the_text_that_was_spoken_is_shown(client: Client, joined: FakeRunPod) -> None:
+    ran = client("--no-checks", "--param", 'claims={"spoken_text": "I paid five dollars."}', at=joined)
+    assert "  text         I paid five dollars.\n" in ran.out
+
+
+# The worker's own HTTP server.
+
+
+@pytest.mark.parametrize("name", ["wav", "mp3", "aac", "flac", "pcm_s16le"])
+@pytest.mark.parametrize("argv", [["--stream"], []])
+def test_the_http_door_is_recognised_and_passes(client: Client, name: str, argv: list[str]) -> None:
+    with door(FakeEngine()) as it:
+        ran = client("--url", it.url, "--format", name, "--max-rtf", "1000", "--text", "Naïve\u2028 日本.", *argv)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+    assert "text         Naïve 日本." in ran.out
+
+
+def test_the_http_door_lists_its_voices(client: Client) -> None:
+    with door(FakeEngine()) as it:
+        assert re.search(r"^  hans +de +7\.5 s$", client("--url", it.url, "--list-voices").out, re.M)
+
+
+def test_it_waits_for_a_door_that_loads_and_for_a_place(client: Client) -> None:
+    loaded = threading.Event()
+    engine = FakeEngine(before_condition=lambda _: loaded.wait(20) and None)
+    with door(engine, wait=False, warmup=True) as it:
+        threading.Timer(1.0, loaded.set).start()
+        ran = client("--url", it.url, "--no-checks")
+    assert (ran.status, ran.verdicts[:2]) == (0, ["PASS"] * 2)
+    assert "NOT_READY: the model is still being loaded" in ran.out
+
+
+def test_the_http_door_wants_its_own_key_and_gets_no_other(client: Client) -> None:
+    sentence = "The API key was refused (401): check --key, or RUNPOD_API_KEY where it is RunPod's address."
+    with door(FakeEngine(), api_keys=("sk-one",)) as it:
+        assert_trouble(client("--url", it.url, RUNPOD_API_KEY="sk-one"), 2, sentence)
+        assert client("--url", it.url, "--key", "sk-one", "--no-checks").status == 0
+
+
+@pytest.mark.parametrize("argv", [["--stream"], []])
+def test_a_job_that_fails_at_the_http_door_is_one_sentence(client: Client, argv: list[str]) -> None:
+    with door(FakeEngine(before_chunk=raising_at(2, OutOfMemory("the GPU is full")))) as it:
+        sentence = "The job failed: OUT_OF_MEMORY: the GPU is full"
+        assert_trouble(client("--url", it.url, "--param", "chunk_size=5", *argv), 1, sentence)
+
+
+def test_a_stream_that_breaks_off_is_no_success(client: Client) -> None:
+    class HalfWorker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b'event: audio\ndata: {"audio": "UklGRg=="}\n\n')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfWorker) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ran = client("--url", f"http://127.0.0.1:{server.server_port}", "--stream")
+        server.shutdown()
+    assert_trouble(ran, 1, "The job failed: its stream broke off")
+
+
+@pytest.mark.parametrize("missing", ["soundfile", "requests"])
+def test_its_help_needs_nothing_installed_and_lists_the_checks(missing: str) -> None:
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        hidden = f"import sys, runpy; sys.modules[{missing!r}] = None; sys.argv = {['sync_test.py', *argv]!r}"
+        program = f"{hidden}; runpy.run_path({sync_test.__file__!r}, run_name='__main__')"
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    ran = run("--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "1 generate speech from text, 2 save the audio, 3 streaming performance, 4 parameter validation" in " ".join(
+        ran.stdout.split()
+    )
+    ran = run("--url", "http://127.0.0.1:9")
+    assert (ran.returncode, ran.stderr) == (2, f"{missing} is not installed: pip install requests soundfile.\n")
 
 
 # Each check can fail, and says why.

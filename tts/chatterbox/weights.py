@@ -74,8 +74,8 @@ def find_weights(model_path: Path | None, places: Places | None = None) -> Path:
     try:
         return _found("a download", download.from_cache() or download.to_cache())
     except ModelUnavailable as exc:
-        places = ", ".join([*(directory for _, directory, _ in tried), str(download.cache())])
-        log.error("weights: none in %s; set MODEL_PATH to a directory that holds %s", places, ", ".join(FILES))
+        looked_in = ", ".join([*(directory for _, directory, _ in tried), str(download.cache())])
+        log.error("weights: none in %s; set MODEL_PATH to a directory that holds %s", looked_in, ", ".join(FILES))
         said = ", ".join([*(f"{name} {wrong}" for name, _, wrong in tried), str(exc.args[0])])
         raise ModelUnavailable(f"the model's weights were not found: {said}") from None  # the reasons are in the log
 
