@@ -88,6 +88,7 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "operation": "info",
             "engine": spec.name,
             "model": spec.model,
+            "stand_in": spec.stand_in,
             **worker.engine.describe(),
             "versions": {"worker": __version__} | _package_versions(),
             "limits": {

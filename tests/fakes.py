@@ -91,6 +91,7 @@ class FakeEngine:
         finish_reason: FinishReason = "stop",
         watermarked: bool = True,
         unused_fields: tuple[str, ...] = (),
+        stand_in: bool = False,
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
         self._wrong, self._tokens_per_char = wrong, tokens_per_char
@@ -110,6 +111,7 @@ class FakeEngine:
             decode_modes=decode_modes,
             can_clone=can_clone,
             unused_fields=unused_fields,
+            stand_in=stand_in,
         )
 
     def describe(self) -> dict[str, Any]:

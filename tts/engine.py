@@ -63,7 +63,7 @@ class EngineSpec:
 
     `unused_fields` are request fields that mean nothing to it: a request that names one gets a warning.
     `languages` are those of a voice that has none of its own (a recording); empty where cloning is not
-    offered.
+    offered. A `stand_in` is for trying the worker out without the model that it is for.
     """
 
     name: str
@@ -75,6 +75,7 @@ class EngineSpec:
     decode_modes: tuple[DecodeMode, ...]
     can_clone: bool
     unused_fields: tuple[str, ...] = ()
+    stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,4 +270,5 @@ SPEC = EngineSpec(
     decode_modes=("full", "window"),
     can_clone=False,
     unused_fields=("cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty", "context_window"),
+    stand_in=True,
 )

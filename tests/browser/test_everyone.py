@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser.hands import AUDIBLE, SILENT, Serve, Visit, speak_to_the_end, until
+from browser.hands import AUDIBLE, SILENT, Serve, Visit, saved, speak_to_the_end, until
+from fakes import FakeEngine
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -18,12 +20,13 @@ def test_the_keyboard_is_enough(serve: Serve, visit: Visit) -> None:
     door = serve()
     page = visit(door)
     reached = []
-    for _ in range(10):
+    for _ in range(11):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.value || document.activeElement.tagName")
         )
         if reached[-1] == "text":
+            page.keyboard.press("Control+A")
             page.keyboard.type("No mouse.")
         if reached[-1] == "exaggeration":
             page.keyboard.press("ArrowRight")
@@ -50,6 +53,37 @@ def test_the_keyboard_is_enough(serve: Serve, visit: Visit) -> None:
     until(page, SILENT)
     assert door.asked[0]["text"] == "No mouse."
     assert door.asked[0]["exaggeration"] == 0.55
+
+
+def test_it_can_be_heard_with_one_click(serve: Serve, visit: Visit) -> None:
+    """A newcomer met an empty box, and the first click was an error."""
+    door = serve()
+    page = visit(door)
+    page.click("#speak")
+    until(page, AUDIBLE)
+    assert page.text_content("#count") == str(len(door.asked[0]["text"]))
+    assert door.asked[0]["text"].startswith("Hello!")
+
+
+def test_a_stand_in_says_that_it_is_one(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    page = visit(serve(FakeEngine(stand_in=True)))
+    assert page.text_content("#stand-in") == (
+        "fake speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds."
+    )
+    page.screenshot(path=tmp_path / "stand-in.png")  # for eyes
+    assert visit(serve()).is_hidden("#stand-in")
+
+
+def test_the_apis_description_is_a_click_away_with_a_key_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    page = visit(serve())
+    page.click("#api")
+    page.wait_for_url("**/openapi.json")
+    assert '"/tts"' in page.content()
+    page = visit(serve(api_keys=("sk-one",)), ready=False)
+    page.fill("#key", "sk-one")
+    page.click("#key-form .primary")
+    page.wait_for_selector(".worker[data-state=ready]")
+    assert "/tts" in json.loads(saved(page, tmp_path, "#api").read_text())["paths"]
 
 
 def test_every_control_has_a_name(serve: Serve, visit: Visit) -> None:

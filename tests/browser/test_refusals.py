@@ -35,6 +35,7 @@ def test_every_fault_stands_at_its_field_and_the_first_has_the_focus(serve: Serv
 def test_no_text_is_told_without_asking(serve: Serve, visit: Visit) -> None:
     door = serve(max_text_chars=10)
     page = visit(door)
+    page.fill("#text", "")
     page.click("#speak")
     assert page.text_content("#text-error") == "Text is empty: write something to speak"
     assert door.asked == []

@@ -248,6 +248,11 @@ byId("reset").addEventListener("click", () => {
   form.remember();
   welcome.showValues();
 });
+byId("api").addEventListener("click", async (event) => {
+  if (!worker.hasKey()) return; // else a link does; it can't carry a key
+  event.preventDefault();
+  give(await withKey(worker.description), "openapi.json");
+});
 byId("change-key").addEventListener("click", async () => {
   if (await askKey()) await welcome.meet(reference);
 });

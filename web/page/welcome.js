@@ -55,6 +55,7 @@ function show(state, words) {
  * @param {import("./reference.js").Reference} reference
  */
 function offer(about, library, reference) {
+  showStandIn(about);
   voices = library.voices;
   maxChars = about.limits.max_text_chars;
   reference.largestBytes = about.limits.max_reference_bytes;
@@ -79,6 +80,14 @@ function offer(about, library, reference) {
   if (!canClone) chooseVoiceMode(false);
   form.recall();
   showValues();
+}
+
+/** Whether another engine speaks in place of the one the worker is for. @param {any} about */
+function showStandIn(about) {
+  byId("stand-in").hidden = !about.stand_in;
+  byId("stand-in").textContent = about.stand_in
+    ? `${about.engine} speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds.`
+    : "";
 }
 
 /** @param {HTMLSelectElement} list @param {string[][]} choices value and words @param {string} standard */

@@ -12,6 +12,8 @@ export function useKey(given) {
   key = given;
 }
 
+export const hasKey = () => key !== "";
+
 /** @typedef {{field: string, message: string}} Fault */
 /** @typedef {Record<string, string | number | boolean | Record<string, string>>} Fields */
 
@@ -27,6 +29,9 @@ export class Refusal extends Error {
 
 /** Raises: Refusal. @returns {Promise<any>} */
 export const info = () => ask("info").then((response) => response.json());
+
+/** The API's description, as a file. Raises: Refusal. @returns {Promise<Blob>} */
+export const description = () => ask("openapi.json").then((response) => response.blob());
 
 /** Raises: Refusal. @returns {Promise<any>} */
 export const voices = () => ask("v1/voices").then((response) => response.json());
