@@ -74,6 +74,7 @@ def main() -> int:
     parser.add_argument("--text", required=True)
     parser.add_argument("--output", default="output.wav")
     options = parser.parse_args()
+    print("Starting a worker …", file=sys.stderr, flush=True)
     port = free_port()
     client = [sys.executable, "sync_test.py", "--url", f"http://127.0.0.1:{port}", "--no-checks"]
     try:
