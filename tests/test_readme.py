@@ -60,6 +60,11 @@ def test_the_layout_names_what_is_there():
     assert not missing
 
 
+def test_the_doors_are_timed_as_often_as_the_documents_say():
+    times = re.search(r'"--times", type=int, default=(\d+)', (ROOT / "tests/doors.py").read_text())
+    assert f"medians of {times[1]}" in (ROOT / "docs/API.md").read_text()
+
+
 def quick_start() -> list[str]:
     return re.findall(r"^(make run.*?)(?:\s+#.*)?$", README.split("```bash")[1].split("```")[0], re.M)
 
