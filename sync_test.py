@@ -20,7 +20,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -38,7 +38,6 @@ Json = dict[str, Any]
 TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a person."
 RUNSYNC_WAIT_MS = 5_000  # then the answer is IN_QUEUE or IN_PROGRESS, and there is progress to show
 STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
-LIBAV_NAMES = {"aac": "adts"}
 FLAC_LENGTH_AT = 18  # the byte that the number of samples ends 8 bytes after
 SILENCE_PEAK = 0.001  # -60 dBFS
 EVENT_STREAM = "text/event-stream"
@@ -46,7 +45,7 @@ CONTAINERS = {
     "wav": ("WAV", "PCM_16"),
     "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
-    "aac": ("adts", "aac"),
+    "aac": ("aac", "aac"),  # as libav names ADTS
     "flac": ("FLAC", "PCM_16"),
     "pcm_s16le": ("RAW", "PCM_16"),
     "mulaw": ("WAV", "ULAW"),
@@ -280,14 +279,15 @@ class Spoken:
     chunks: int
     first_bytes_s: float
     total_s: float
-    max_rtf: float = 1.0
+    max_rtf: float
 
 
-def speak(door: Door, job_input: Json, path: Path, watch: Watch, stream: bool) -> Spoken:
-    """Run the job and save its audio; with `stream` the file grows as the events come."""
+def speak(door: Door, job_input: Json, path: Path, watch: Watch, options: argparse.Namespace) -> Spoken:
+    """Run the job and save its audio; with --stream the file grows as the events come."""
     reply: Json = {}
+    asked_format = job_input["output_format"]
     audio_bytes, chunks, first_bytes_s = 0, 0, math.nan
-    for reply in door.ask(job_input, watch, stream=stream):
+    for reply in door.ask(job_input, watch, stream=options.stream):
         if "audio_url" in reply:  # too large for a reply, so it lies in a bucket
             audio_bytes = download(door.session, reply["audio_url"], path, watch)
         elif "audio" in reply:
@@ -296,10 +296,10 @@ def speak(door: Door, job_input: Json, path: Path, watch: Watch, stream: bool) -
             audio_bytes, chunks = audio_bytes + count, chunks + 1
         if audio_bytes and math.isnan(first_bytes_s):
             first_bytes_s = watch.elapsed_s()
-    if stream and audio_bytes and job_input["output_format"] == "flac":
+    if options.stream and audio_bytes and asked_format == "flac":
         tell_length(path, reply)
-    took_s = watch.elapsed_s()
-    return Spoken(door, job_input["output_format"], reply, path, audio_bytes, chunks, first_bytes_s, took_s)
+    clock = (first_bytes_s, watch.elapsed_s(), options.max_rtf)
+    return Spoken(door, asked_format, reply, path, audio_bytes, chunks, *clock)
 
 
 def download(session: requests.Session, url: str, path: Path, watch: Watch) -> int:
@@ -370,7 +370,7 @@ def by_libav(path: Path) -> Saved:
         raise Trouble("AAC can be checked with PyAV alone: pip install av.") from None
     try:
         with av.open(path) as container:
-            written = (LIBAV_NAMES.get(container.format.name, container.format.name), container.streams[0].codec.name)
+            written = (container.format.name, container.streams[0].codec.name)
             frames: list[Any] = list(container.decode(audio=0))
     except (av.FFmpegError, LookupError) as exc:
         raise ValueError(str(exc)) from None
@@ -616,9 +616,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             *_, reply = door.ask(job_input, watch, stream=options.stream)
             print_library(reply)
             return 0
-        spoken = speak(door, job_input, path, watch, options.stream)
+        spoken = speak(door, job_input, path, watch, options)
         print_table(spoken)
-        spoken = replace(spoken, max_rtf=options.max_rtf)
         return 0 if passed(spoken, only_saved=options.no_checks) else 1
 
 
