@@ -198,7 +198,7 @@ class Http:
             time.sleep(min(int(wait_s), watch.remaining_s()))
             answer = send(self.session, self.url, "tts", watch, **how)
         with answer:
-            if answer.ok and answer.headers["Content-Type"].startswith(EVENT_STREAM):
+            if answer.ok and answer.headers.get("Content-Type", "").startswith(EVENT_STREAM):
                 yield from self._events(answer, watch)
             else:
                 yield self._reply(answer)
