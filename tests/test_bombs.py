@@ -15,7 +15,8 @@ from typing import Any
 import av
 import pytest
 
-from audio.decode import DECODERS, decode
+from audio.decoder import decode_here
+from audio.sources import DECODERS
 from tests.audio.recordings import by_libav, check_tone, refusal, tone
 
 ROOT = Path(__file__).parents[1]
@@ -106,16 +107,17 @@ def film_bomb() -> bytes:
 
 FILM = """
 import json, sys
-from audio.decode import LIBAV_OPTIONS, decode_reference
+from audio.decoder import decode_here
+from audio.sources import LIBAV_OPTIONS
 from tests.audio.recordings import by_libav, tone
 from tests.fuzz.gauge import Gauge
 for option in sys.stdin.buffer.read(1) == b"-" and ["codec_whitelist"] or []:
     del LIBAV_OPTIONS[option]
 data = sys.stdin.buffer.read()
-decode_reference(by_libav(tone(48_000), 48_000, "mov", "aac"), 5.0)
+decode_here(by_libav(tone(48_000), 48_000, "mov", "aac"), 35.0)
 gauge = Gauge()
 with gauge.over("film"):
-    heard = decode_reference(data, 5.0)
+    heard = decode_here(data, 35.0)
 print(json.dumps({"bytes": gauge.peak_bytes, "samples": len(heard.samples)}))
 """
 
@@ -133,5 +135,5 @@ def test_only_known_codecs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file names the decoder that is to read it; PyAV would open any of 500."""
     odd = by_libav(tone(48_000), 48_000, "matroska", "ac3")
     assert "can't be read" in refusal(odd)
-    monkeypatch.setattr("audio.decode.DECODERS", (*DECODERS, "ac3"))
-    check_tone(decode(odd, 30.0), 48_000)
+    monkeypatch.setattr("audio.sources.DECODERS", (*DECODERS, "ac3"))
+    check_tone(decode_here(odd, 30.0), 48_000)

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import av
 import numpy as np
 
-from audio.decode import LIBAV_OPTIONS, decode, decode_reference
+from audio.decode import decode, decode_reference
+from audio.sources import LIBAV_OPTIONS
 from audio.pcm import clipped
 from audio.reference import Reference
 from validation.errors import WorkerError, printable

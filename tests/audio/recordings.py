@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import Decoded, decode_reference
+from audio.decode import decode_reference
+from audio.decoder import Decoded
 from audio.encode import ENCODERS
 from validation.errors import ReferenceAudioError
 

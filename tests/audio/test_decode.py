@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import MAX_DAMAGED_PACKETS, decode, decode_reference
+from audio.decode import decode, decode_reference
+from audio.decoder import decode_here
+from audio.sources import MAX_DAMAGED_PACKETS
 from tests.audio.recordings import (
     FORMATS,
     Audio,
@@ -173,7 +175,7 @@ def two_rates() -> bytes:
 
 def test_a_broken_library_message_never_reaches_the_caller() -> None:
     with pytest.raises(ReferenceAudioError) as caught:
-        decode_reference(b"not audio", 30.0)
+        decode_here(b"not audio", 30.0)
     assert isinstance(caught.value.__cause__, av.FFmpegError)
     assert "Errno" not in str(caught.value)
 

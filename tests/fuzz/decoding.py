@@ -13,7 +13,9 @@ from collections import Counter
 
 import numpy as np
 
-from audio.decode import decode_reference
+from audio.clean import clean
+from audio.decode import MAX_LEAD_S
+from audio.decoder import decode_here
 from tests.fuzz.damage import corpus, damaged
 from tests.fuzz.gauge import Gauge
 from validation.errors import ReferenceAudioError
@@ -38,12 +40,13 @@ def main(first: int, last: int) -> None:
 
 def _end_of(data: bytes) -> str:
     try:
-        reference = decode_reference(data, SECONDS)
+        decoded = decode_here(data, SECONDS + MAX_LEAD_S)
+        clean(decoded.samples, decoded.rate_hz, round(SECONDS * decoded.rate_hz))
     except ReferenceAudioError as error:
         json.dumps(error.to_reply(), allow_nan=False)
         return "refused"
-    assert np.isfinite(reference.samples).all()
-    assert 0 < len(reference.samples) <= SECONDS * reference.sample_rate
+    assert np.isfinite(decoded.samples).all()
+    assert 0 < len(decoded.samples) <= (SECONDS + MAX_LEAD_S) * decoded.rate_hz
     return "read"
 
 

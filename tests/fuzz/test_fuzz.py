@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from audio.decode import MAX_LEAD_S, MAX_LIBAV_BLOCK_BYTES, MAX_RATE_HZ
+from audio.decode import MAX_LEAD_S
+from audio.decoder import MAX_RATE_HZ
+from audio.sources import MAX_LIBAV_BLOCK_BYTES
 from tests.fuzz.decoding import SECONDS
 from tests.fuzz.gauge import MAX_S
 

@@ -1,0 +1,191 @@
+"""Recordings decoded in processes of their own, which can be ended: `python -m audio.decoder_process`.
+
+A file of 500 KB can keep libav busy for 20 s before its first packet (it compares each of 40,000 tags with all the
+others), and nothing but the end of the process interrupts that. The process also has no environment, may open no file
+and no socket, and has bounded memory and processor time. It handles one recording at a time and is kept for the next.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import av.subtitles.codeccontext
+import av.subtitles.stream  # PyAV imports both when it first needs them, which is too late in `main`
+import numpy as np
+
+from audio.decoder import Decoded, decode_here
+from validation.errors import ReferenceAudioError
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parents[1]
+MAX_CPU_S = 10.0  # of one recording
+MAX_MEMORY_BYTES = 220 << 20  # of one recording, beside its bytes: 90 s at 192 kHz as float32 are 69 MB
+POLL_S = 0.05
+EXIT_S = 5.0
+IDLE_S = 300.0  # a process that has had nothing to do for so long ends
+MAX_IDLE = 2
+MAX_ANSWER_BYTES = 10_000
+PIECE_BYTES = 1 << 20  # of samples, in one message
+TOO_LONG = f"the reference audio takes more than {MAX_CPU_S:g} s to decode: save it again as 16-bit wav"
+TOO_LARGE = "the reference audio takes too much memory to decode: save it again as 16-bit wav"
+BROKEN = "the reference audio can't be read: its decoder broke down; save it again as 16-bit wav"
+
+
+# --- the worker's side ------------------------------------------------------------------------------------
+
+
+class DecoderProcess:
+    """One child process. Only the thread that took it from `_idle` may use it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                cwd=ROOT,
+                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C is for the worker
+            )
+        self._line = Connection(ours.detach())
+        self.is_ready = False  # for another recording
+
+    def decode(self, data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
+        """Raises: ReferenceAudioError, what `check` raises, EOFError or OSError if the process is gone."""
+        self.is_ready = False
+        self._line.send_bytes(json.dumps(max_duration_s).encode())
+        self._line.send_bytes(data)
+        while not self._line.poll(POLL_S):
+            check()
+        answer: dict[str, Any] = json.loads(self._line.recv_bytes(MAX_ANSWER_BYTES))
+        samples = np.empty(answer.pop("samples", 0), dtype=np.float32)
+        left = samples.view(np.uint8)
+        while len(left):
+            left = left[self._line.recv_bytes_into(left.data) :]
+        self.is_ready = True
+        if "refused" in answer:
+            raise ReferenceAudioError(answer["refused"])
+        return Decoded(samples, **answer)
+
+    def status(self) -> int:
+        """Of a process that closed its end of the line: it is over, or will be at once."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(EXIT_S)
+        return self.end()
+
+    def end(self) -> int:
+        self._line.close()
+        self._process.kill()
+        return self._process.wait()
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+
+_idle: list[DecoderProcess] = []
+
+
+def decode_apart(data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
+    """`decode_here` in a child process. Raises: ReferenceAudioError, what `check` raises."""
+    while True:
+        process = _taken()
+        try:
+            return process.decode(data, max_duration_s, check)
+        except (EOFError, OSError) as exc:
+            if status := process.status():
+                raise _error(status) from exc  # 0: it was idle for too long, just then
+        finally:
+            if process.is_ready and len(_idle) < MAX_IDLE:
+                _idle.append(process)
+            else:
+                process.end()
+
+
+def _taken() -> DecoderProcess:
+    while True:
+        try:
+            process = _idle.pop()
+        except IndexError:
+            return DecoderProcess()
+        if not process.has_ended():
+            return process
+        process.end()
+
+
+def _error(status: int) -> Exception:
+    if status == -signal.SIGPROF:
+        return ReferenceAudioError(TOO_LONG)
+    if status > 0:
+        return RuntimeError(f"the decoder process ended with status {status}; its traceback is on stderr")
+    log.warning("the decoder process was ended by signal %d", -status)
+    return ReferenceAudioError(BROKEN)
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+# --- the child's side -------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    line = Connection(sys.stdin.fileno())
+    own_bytes = _data_bytes()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # those that are open: it can open no more
+    while line.poll(IDLE_S):
+        try:
+            max_duration_s, data = json.loads(line.recv_bytes()), line.recv_bytes()
+        except EOFError:
+            return
+        limit_bytes = own_bytes + 2 * len(data) + MAX_MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, resource.RLIM_INFINITY))
+        _answer(line, data, max_duration_s)
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA by now; the limit means nothing on macOS."""
+    if sys.platform != "linux":
+        return 0
+    found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) << 10
+
+
+def _answer(line: Connection, data: bytes, max_duration_s: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)  # SIGPROF ends the process
+    try:
+        decoded = decode_here(data, max_duration_s)
+    except (ReferenceAudioError, MemoryError) as exc:
+        refused = TOO_LARGE if isinstance(exc, MemoryError) else exc.args[0]
+        line.send_bytes(json.dumps({"refused": refused}).encode())
+        return
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+    facts = {"rate_hz": decoded.rate_hz, "duration_s": decoded.duration_s, "whole": decoded.whole}
+    line.send_bytes(json.dumps(facts | {"samples": len(decoded.samples)}).encode())
+    raw = decoded.samples.view(np.uint8)
+    for at in range(0, len(raw), PIECE_BYTES):
+        line.send_bytes(raw[at : at + PIECE_BYTES].data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The container of a recording → blocks of samples, by libsndfile (WAV and its kin) or libav (everything else).
+
+WAV, AIFF, CAF, AU, RF64 and W64 go to libsndfile because libav takes the valid bits of a sample for the width of its
+container: 16 valid bits in 32 come out as noise. What neither reads is refused by name where its first bytes tell it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import av
+import av.buffer
+import av.container
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from validation.errors import ReferenceAudioError
+
+BLOCK_SAMPLES = 1 << 16
+MAX_DAMAGED_PACKETS = 100
+MAX_LIBAV_BLOCK_BYTES = 64 << 20
+# The shortest packets in use are Opus's of 2.5 ms. A packet costs some 30 µs however little it holds.
+PACKETS_PER_S = 1_000
+SPARE_PACKETS = 1_000  # before the first sample
+FORMATS = "wav, flac, ogg, opus, mp3, m4a, aac, webm, aiff, caf or au"
+UNREADABLE = f"the reference audio can't be read: send a whole {FORMATS}"
+NO_SOUND = "the reference audio holds no sound: send a recording of a voice"
+CRUMBLED = "the reference audio is cut into packets of less than a millisecond: save it again as wav, flac or mp3"
+
+# What recordings are made with. libav has 500 decoders more, and a file names the one that is to read it: a film's
+# pictures would be decoded before its sound is found, a codec of 1998 by code that nobody has looked at since.
+DECODERS = (
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
+    *("flac", "alac", "vorbis", "opus", "libopus", "aac", "mp1float", "mp2float", "mp2", "mp3float", "mp3"),
+)
+
+# A playlist (HLS, DASH, concat) is a "recording" that makes libav open files and URLs. No such demuxer is on
+# the list, which libav checks before it lets one read anything; and those that are may open nothing further.
+# `probesize` bounds what libav keeps of a stream whose parameters never become known: 270 bytes per packet of one byte.
+LIBAV_OPTIONS = {
+    "format_whitelist": "wav,flac,ogg,mp3,aac,mov,matroska",
+    "protocol_whitelist": "none",
+    "codec_whitelist": ",".join(DECODERS),
+    "probesize": str(128 << 10),
+    "max_streams": "64",
+}
+
+# A 20 KB m4a can claim 100 million packets, and libav believes it: 36 bytes each, before the first is read.
+# PyAV has no door to libav's own limit on one allocation; its modules are linked with it, so they find it.
+ctypes.CDLL(av.buffer.__file__).av_max_alloc(ctypes.c_size_t(MAX_LIBAV_BLOCK_BYTES))
+
+LIBSNDFILE = re.compile(rb"RIF[FX]....WAVE|RF64....WAVE|FORM....AIF[FC]|caff|\.snd|riff\x2e\x91\xcf\x11", re.DOTALL)
+MPEG_IN_WAV = {0x0050, 0x0055, 0x00FF}  # MP2, MP3, AAC: libsndfile reads none of them there
+
+# First bytes of what is sent by mistake, or is a recording of a kind that isn't read here.
+NAMES: tuple[tuple[bytes, str], ...] = (
+    (rb"#!AMR", "an AMR recording"),
+    (rb"\x02?#!SILK", "a SILK recording"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (WMA, ASF)"),
+    (rb"MThd", "a MIDI file, which holds notes and no sound"),
+    (rb"RIFF....AVI ", "an AVI film"),
+    (rb"RIFF....RMID", "a MIDI file, which holds notes and no sound"),
+    (rb"FLV\x01", "a Flash film"),
+    (rb"\.RMF|\.ra\xfd", "a RealAudio file"),
+    (rb"MAC ", "a Monkey's Audio file"),
+    (rb"wvpk", "a WavPack file"),
+    (rb"TTA[12]", "a TTA file"),
+    (rb"MPCK|MP\+", "a Musepack file"),
+    (rb"DSD |FRM8", "a DSD recording"),
+    (rb"ADIF", "an AAC file of the old kind ADIF"),
+    (rb"\x0b\x77", "an AC-3 recording"),
+    (rb"\x7f\xfe\x80\x01", "a DTS recording"),
+    (rb"Creative Voice File", "a VOC file"),
+    (rb"NIST_1A", "a NIST SPHERE file"),
+    (rb"FORM....8SVX", "an 8SVX file"),
+    (rb"OggS.{24}.{0,255}Speex   ", "a Speex recording"),
+    (rb"\x00\x00\x01\xba|\x47.{187}\x47", "an MPEG film"),
+    (rb"#EXTM3U|ffconcat|\[playlist\]", "a playlist"),
+    (rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b", "an archive"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|BM....\x00\x00\x00\x00", "a picture"),
+    (rb"%PDF", "a PDF document"),
+    (rb"\s*(?i:<!doctype html|<html)", "a web page"),
+    (rb"\s*<\?xml", "an XML document"),
+    (rb"\s*[{\[]\s*[\"{\[]", "JSON"),
+)
+
+Planes: TypeAlias = npt.NDArray[Any]  # (C, N)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Successive samples, in fractions of full scale."""
+
+    planes: Planes
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A recording that was opened. `stated_s` is the duration in its header, 0 where there is none."""
+
+    stated_s: float
+    blocks: Iterator[Block]
+
+
+def opened(data: bytes) -> AbstractContextManager[Source]:
+    """Raises ReferenceAudioError, then and while blocks are read."""
+    data = _without_id3(data)
+    if LIBSNDFILE.match(data) and _wav_codec(data) not in MPEG_IN_WAV:
+        return _by_libsndfile(data)
+    return _by_libav(data)
+
+
+def _without_id3(data: bytes) -> bytes:
+    """ID3v2 tags stand before files of any kind, and hold pictures, not sound. Their size has 7 bits a byte."""
+    at = 0
+    while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
+        size = 0
+        for byte in data[at + 6 : at + 10]:
+            size = size << 7 | byte & 0x7F
+        at += size + (20 if data[at + 5] & 0x10 else 10)
+    return data[at:]
+
+
+def _wav_codec(data: bytes) -> int | None:
+    at = data.find(b"fmt ", 12, BLOCK_SAMPLES)
+    return struct.unpack_from("<H", data, at + 8)[0] if 0 < at < len(data) - 10 else None
+
+
+def _refusal(data: bytes) -> ReferenceAudioError:
+    head = data[:512]
+    name = next((name for magic, name in NAMES if re.match(magic, head, re.DOTALL)), None)
+    return ReferenceAudioError(UNREADABLE.replace("can't", f"is {name}, which can't", 1) if name else UNREADABLE)
+
+
+# --- libsndfile -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _by_libsndfile(data: bytes) -> Iterator[Source]:
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            yield Source(file.frames / file.samplerate, _read_blocks(file))
+    except soundfile.LibsndfileError as exc:
+        raise _refusal(data) from exc
+
+
+def _read_blocks(file: soundfile.SoundFile) -> Iterator[Block]:
+    while len(samples := file.read(BLOCK_SAMPLES // file.channels, dtype="float32", always_2d=True)):
+        yield Block(samples.T, file.samplerate)
+
+
+# --- libav ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _by_libav(data: bytes) -> Iterator[Source]:
+    try:
+        with av.open(io.BytesIO(data), "r", options=LIBAV_OPTIONS, metadata_errors="replace") as container:
+            yield Source((container.duration or 0) / av.time_base, _frames(container))
+    except av.FFmpegError as exc:
+        raise _refusal(data) from exc
+
+
+def _frames(container: av.container.InputContainer) -> Iterator[Block]:
+    """What can be decoded, in order. A damaged packet is passed over, as every player does: a foreign tag
+    looks like one, and so does a file's end when it was cut off."""
+    stream = container.streams.best("audio")
+    if not isinstance(stream, av.AudioStream):
+        raise ReferenceAudioError(NO_SOUND)
+    # None where no decoder knows it; PyAV's stubs don't tell, and decoding would crash. PyAV asks no whitelist.
+    if stream.codec_context is None or stream.codec_context.name not in DECODERS:
+        raise ReferenceAudioError(UNREADABLE)
+    damaged = 0
+    decoded_s = 0.0
+    for number, packet in enumerate(container.demux()):  # all streams: a packet passed over costs as much
+        if number > SPARE_PACKETS + PACKETS_PER_S * decoded_s:
+            raise ReferenceAudioError(CRUMBLED)
+        if packet.stream_index != stream.index:
+            continue
+        try:
+            for frame in packet.decode():
+                decoded_s += frame.samples / max(frame.sample_rate, 1)
+                yield Block(_planes(frame), frame.sample_rate)
+        except av.FFmpegError:
+            damaged += 1
+            if damaged > MAX_DAMAGED_PACKETS:
+                raise
+
+
+def _planes(frame: av.AudioFrame) -> Planes:
+    planes: Planes = frame.to_ndarray()  # (C, N) if planar, else (1, N * C)
+    if frame.format.is_packed:
+        planes = planes.reshape(-1, frame.layout.nb_channels).T
+    if planes.dtype.kind == "f":
+        return planes
+    fractions = planes / 2.0 ** (8 * planes.dtype.itemsize - 1)
+    return fractions - 1.0 if planes.dtype.kind == "u" else fractions
