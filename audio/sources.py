@@ -47,7 +47,7 @@ DECODERS = (
 # the list, which libav checks before it lets one read anything; and those that are may open nothing further.
 # `probesize` bounds what libav keeps of a stream whose parameters never become known: 270 bytes per packet of one byte.
 LIBAV_OPTIONS = {
-    "format_whitelist": "wav,flac,ogg,mp3,aac,mov,matroska",
+    "format_whitelist": "wav,caf,flac,ogg,mp3,aac,mov,matroska",
     "protocol_whitelist": "none",
     "codec_whitelist": ",".join(DECODERS),
     "probesize": str(128 << 10),
@@ -58,8 +58,20 @@ LIBAV_OPTIONS = {
 # PyAV has no door to libav's own limit on one allocation; its modules are linked with it, so they find it.
 ctypes.CDLL(av.buffer.__file__).av_max_alloc(ctypes.c_size_t(MAX_LIBAV_BLOCK_BYTES))
 
-LIBSNDFILE = re.compile(rb"RIF[FX]....WAVE|RF64....WAVE|FORM....AIF[FC]|caff|\.snd|riff\x2e\x91\xcf\x11", re.DOTALL)
+# "fmt " of WAV or W64: codec, channels, rate, bytes per second, bytes per frame, bits per sample.
+WAV_FORMAT = re.compile(rb"fmt (?:\xf3\xac\xd3\x11.{16}|.{4})(.{16})", re.DOTALL)
+LIBSNDFILE = {
+    "WAV": re.compile(rb"RIF[FX]....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11", re.DOTALL),
+    "AIFF": re.compile(rb"FORM....AIF[FC]", re.DOTALL),
+    "CAF": re.compile(rb"caff"),
+    "AU": re.compile(rb"\.snd"),
+}
+PCM_IN_WAV = {0x0001, 0x0003, 0xFFFE}
 MPEG_IN_WAV = {0x0050, 0x0055, 0x00FF}  # MP2, MP3, AAC: libsndfile reads none of them there
+MPEG_IN_CAF = re.compile(rb"caff.{4}desc.{8}.{8}(aac |opus|\.mp[123])", re.DOTALL)
+
+LPCM_IN_MOV = re.compile(rb"lpcm.{8}\x00\x02.{30}(.{20})", re.DOTALL)
+EBML = b"\x1aE\xdf\xa3"
 
 # First bytes of what is sent by mistake, or is a recording of a kind that isn't read here.
 NAMES: tuple[tuple[bytes, str], ...] = (
@@ -115,9 +127,15 @@ class Source:
 def opened(data: bytes) -> AbstractContextManager[Source]:
     """Raises ReferenceAudioError, then and while blocks are read."""
     data = _without_id3(data)
-    if LIBSNDFILE.match(data) and _wav_codec(data) not in MPEG_IN_WAV:
-        return _by_libsndfile(data)
-    return _by_libav(data)
+    kind = next((kind for kind, magic in LIBSNDFILE.items() if magic.match(data)), None)
+    if kind is None or MPEG_IN_CAF.match(data):
+        return _by_libav(data)
+    if kind == "WAV":
+        codec = _check_wav(data)
+        if codec in MPEG_IN_WAV:
+            return _by_libav(data)
+        data = _with_size(data)
+    return _by_libsndfile(data, kind)
 
 
 def _without_id3(data: bytes) -> bytes:
@@ -131,27 +149,46 @@ def _without_id3(data: bytes) -> bytes:
     return data[at:]
 
 
-def _wav_codec(data: bytes) -> int | None:
-    at = data.find(b"fmt ", 12, BLOCK_SAMPLES)
-    return struct.unpack_from("<H", data, at + 8)[0] if 0 < at < len(data) - 10 else None
+def _check_wav(data: bytes) -> int | None:
+    """The codec. Refuses PCM whose header leaves open how wide a sample is: whichever width is right, the other is
+    noise."""
+    if (found := WAV_FORMAT.search(data, 12, BLOCK_SAMPLES)) is None:
+        return None
+    codec, channels, _, _, frame_bytes, bits = struct.unpack("<>"[data[:4] == b"RIFX"] + "HHIIHH", found[1])
+    if codec in PCM_IN_WAV and frame_bytes not in (0, channels * -(-bits // 8)):
+        raise ReferenceAudioError(
+            f"the reference audio contradicts itself: its header says {bits} bits a sample, {channels} channels and "
+            f"{frame_bytes} bytes for a sample of each: save it again as 16-bit wav"
+        )
+    return int(codec)
+
+
+def _with_size(data: bytes) -> bytes:
+    """A WAV whose writer never came back to fill in how much sound there is: all that follows."""
+    at = data.find(b"data\0\0\0\0", 12, BLOCK_SAMPLES)
+    return data if at < 0 else data[: at + 4] + b"\xff" * 4 + data[at + 8 :]
 
 
 def _refusal(data: bytes) -> ReferenceAudioError:
     head = data[:512]
     name = next((name for magic, name in NAMES if re.match(magic, head, re.DOTALL)), None)
-    return ReferenceAudioError(UNREADABLE.replace("can't", f"is {name}, which can't", 1) if name else UNREADABLE)
+    return _unreadable(f"is {name},") if name else ReferenceAudioError(UNREADABLE)
+
+
+def _unreadable(what: str) -> ReferenceAudioError:
+    return ReferenceAudioError(UNREADABLE.replace("can't", f"{what} which can't", 1))
 
 
 # --- libsndfile -------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _by_libsndfile(data: bytes) -> Iterator[Source]:
+def _by_libsndfile(data: bytes, kind: str) -> Iterator[Source]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             yield Source(file.frames / file.samplerate, _read_blocks(file))
     except soundfile.LibsndfileError as exc:
-        raise _refusal(data) from exc
+        raise _unreadable(f"is a damaged {kind} file, or one in a coding") from exc
 
 
 def _read_blocks(file: soundfile.SoundFile) -> Iterator[Block]:
@@ -166,20 +203,24 @@ def _read_blocks(file: soundfile.SoundFile) -> Iterator[Block]:
 def _by_libav(data: bytes) -> Iterator[Source]:
     try:
         with av.open(io.BytesIO(data), "r", options=LIBAV_OPTIONS, metadata_errors="replace") as container:
-            yield Source((container.duration or 0) / av.time_base, _frames(container))
+            yield Source((container.duration or 0) / av.time_base, _frames(container, data))
     except av.FFmpegError as exc:
         raise _refusal(data) from exc
 
 
-def _frames(container: av.container.InputContainer) -> Iterator[Block]:
+def _frames(container: av.container.InputContainer, data: bytes) -> Iterator[Block]:
     """What can be decoded, in order. A damaged packet is passed over, as every player does: a foreign tag
     looks like one, and so does a file's end when it was cut off."""
     stream = container.streams.best("audio")
     if not isinstance(stream, av.AudioStream):
         raise ReferenceAudioError(NO_SOUND)
     # None where no decoder knows it; PyAV's stubs don't tell, and decoding would crash. PyAV asks no whitelist.
-    if stream.codec_context is None or stream.codec_context.name not in DECODERS:
-        raise ReferenceAudioError(UNREADABLE)
+    if stream.codec_context is None:
+        raise _unreadable("is in a coding")
+    if stream.codec_context.name not in DECODERS:
+        raise _unreadable(f"is coded as {stream.codec_context.name},")
+    if stream.codec_context.name.startswith("pcm") and _has_narrow_samples(data):
+        raise _unreadable("has samples narrower than their place in the file,")
     damaged = 0
     decoded_s = 0.0
     for number, packet in enumerate(container.demux()):  # all streams: a packet passed over costs as much
@@ -205,3 +246,13 @@ def _planes(frame: av.AudioFrame) -> Planes:
         return planes
     fractions = planes / 2.0 ** (8 * planes.dtype.itemsize - 1)
     return fractions - 1.0 if planes.dtype.kind == "u" else fractions
+
+
+def _has_narrow_samples(data: bytes) -> bool:
+    """PCM in MOV whose entry `lpcm` has fewer bits than its bytes hold, and all PCM of ACM in Matroska, where the same
+    is hard to tell: libav takes the valid bits for the width."""
+    for found in LPCM_IN_MOV.finditer(data):
+        channels, _, bits, _, frame_bytes = struct.unpack(">5I", found[1])
+        if frame_bytes != channels * -(-bits // 8):
+            return True
+    return data.startswith(EBML) and b"A_MS/ACM" in data
