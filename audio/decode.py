@@ -13,11 +13,11 @@ MAX_LEAD_S = 30.0  # silence in front that is read past
 SHORT_SOUND_S = 5.0
 
 
-def _go_on() -> None:
+def go_on() -> None:
     """The default of `check`: nothing ends the work early."""
 
 
-def decode_reference(data: bytes, max_duration_s: float, check: Callable[[], None] = _go_on) -> Reference:
+def decode_reference(data: bytes, max_duration_s: float, check: Callable[[], None] = go_on) -> Reference:
     """A recording → `max_duration_s` seconds from where its sound begins, cleaned. `check` as in `decode`.
 
     Raises ReferenceAudioError for what is no recording, or too short, silent, clipped or out of range.
@@ -35,7 +35,7 @@ def _warnings(cleaned: Cleaned, truncated: bool, max_duration_s: float) -> tuple
     return (cut,) * truncated + (short,) * (cleaned.sound_s < SHORT_SOUND_S)
 
 
-def decode(data: bytes, max_duration_s: float, check: Callable[[], None] = _go_on) -> Decoded:
+def decode(data: bytes, max_duration_s: float, check: Callable[[], None] = go_on) -> Decoded:
     """The first seconds as they are, at their own rate, one channel.
 
     `check` is called several times a second while a decoder process works; what it raises ends that process.

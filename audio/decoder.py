@@ -106,15 +106,15 @@ def _fill(blocks: Iterable[Block], rate_hz: int, limit: int, downmix: Downmix) -
     """At most `limit` samples, and whether that is all."""
     samples = np.empty(limit, dtype=np.float32)  # pages that are never written to cost nothing
     filled = 0
-    for block in blocks:
-        _refuse_shape(block, rate_hz)
-        with np.errstate(over="ignore", invalid="ignore"):  # checked in `_within_full_scale`
+    with np.errstate(over="ignore", invalid="ignore"):  # checked in `_within_full_scale`
+        for block in blocks:
+            _refuse_shape(block, rate_hz)
             mixed = downmix.mix(block.planes)
-        kept = mixed[: limit - filled]
-        samples[filled : filled + len(kept)] = kept
-        filled += len(kept)
-        if len(kept) < len(mixed):
-            return samples, False
+            kept = mixed[: limit - filled]
+            samples[filled : filled + len(kept)] = kept
+            filled += len(kept)
+            if len(kept) < len(mixed):
+                return samples, False
     return samples[:filled], True
 
 
@@ -140,6 +140,5 @@ def _refuse_shape(block: Block, rate_hz: int) -> None:
         raise ReferenceAudioError("the reference audio changes its sample rate midway: save it again, at one rate")
     if len(block.planes) > MAX_CHANNELS:
         raise ReferenceAudioError(
-            f"the reference audio has {len(block.planes)} channels; at most {MAX_CHANNELS} are allowed: "
-            "save it in mono"
+            f"the reference audio has {len(block.planes)} channels; at most {MAX_CHANNELS} are allowed: save it in mono"
         )

@@ -23,9 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import av.subtitles.codeccontext
-import av.subtitles.stream  # PyAV imports both when it first needs them, which is too late in `main`
 import numpy as np
+from av.subtitles import codeccontext, stream  # noqa: F401  (PyAV imports both at its first file, too late in `main`)
 
 from audio.decoder import Decoded, decode_here
 from validation.errors import ReferenceAudioError
@@ -69,7 +68,8 @@ class DecoderProcess:
     def decode(self, data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
         """Raises: ReferenceAudioError, what `check` raises, EOFError or OSError if the process is gone."""
         self.is_ready = False
-        self._line.send_bytes(json.dumps(max_duration_s).encode())
+        limits = {"max_duration_s": max_duration_s, "cpu_s": MAX_CPU_S, "memory_bytes": MAX_MEMORY_BYTES}
+        self._line.send_bytes(json.dumps(limits).encode())
         self._line.send_bytes(data)
         while not self._line.poll(POLL_S):
             check()
@@ -153,12 +153,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # those that are open: it can open no more
     while line.poll(IDLE_S):
         try:
-            max_duration_s, data = json.loads(line.recv_bytes()), line.recv_bytes()
+            limits, data = json.loads(line.recv_bytes()), line.recv_bytes()
         except EOFError:
             return
-        limit_bytes = own_bytes + 2 * len(data) + MAX_MEMORY_BYTES
+        limit_bytes = own_bytes + 2 * len(data) + limits["memory_bytes"]
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, resource.RLIM_INFINITY))
-        _answer(line, data, max_duration_s)
+        signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])  # SIGPROF ends the process
+        _answer(line, data, limits["max_duration_s"])
 
 
 def _data_bytes() -> int:
@@ -171,7 +172,6 @@ def _data_bytes() -> int:
 
 
 def _answer(line: Connection, data: bytes, max_duration_s: float) -> None:
-    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)  # SIGPROF ends the process
     try:
         decoded = decode_here(data, max_duration_s)
     except (ReferenceAudioError, MemoryError) as exc:

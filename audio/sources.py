@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 import av
 import av.buffer
 import av.container
-import numpy as np
 import numpy.typing as npt
 import soundfile
 
@@ -27,13 +26,12 @@ from validation.errors import ReferenceAudioError
 BLOCK_SAMPLES = 1 << 16
 MAX_DAMAGED_PACKETS = 100
 MAX_LIBAV_BLOCK_BYTES = 64 << 20
-# The shortest packets in use are Opus's of 2.5 ms. A packet costs some 30 µs however little it holds.
-PACKETS_PER_S = 1_000
+PACKETS_PER_S = 500  # the shortest in use are Opus's of 2.5 ms; each costs some 30 µs, however little it holds
 SPARE_PACKETS = 1_000  # before the first sample
 FORMATS = "wav, flac, ogg, opus, mp3, m4a, aac, webm, aiff, caf or au"
 UNREADABLE = f"the reference audio can't be read: send a whole {FORMATS}"
 NO_SOUND = "the reference audio holds no sound: send a recording of a voice"
-CRUMBLED = "the reference audio is cut into packets of less than a millisecond: save it again as wav, flac or mp3"
+CRUMBLED = "the reference audio is cut into packets of less than 2 ms: save it again as wav, flac or mp3"
 
 # What recordings are made with. libav has 500 decoders more, and a file names the one that is to read it: a film's
 # pictures would be decoded before its sound is found, a codec of 1998 by code that nobody has looked at since.
@@ -67,6 +65,8 @@ LIBSNDFILE = {
     "AU": re.compile(rb"\.snd"),
 }
 PCM_IN_WAV = {0x0001, 0x0003, 0xFFFE}
+ADPCM_IN_WAV = {0x0002, 0x0011}
+MIN_ADPCM_BLOCK_BYTES = 32  # of a channel: some 60 samples
 MPEG_IN_WAV = {0x0050, 0x0055, 0x00FF}  # MP2, MP3, AAC: libsndfile reads none of them there
 MPEG_IN_CAF = re.compile(rb"caff.{4}desc.{8}.{8}(aac |opus|\.mp[123])", re.DOTALL)
 
@@ -160,6 +160,8 @@ def _check_wav(data: bytes) -> int | None:
             f"the reference audio contradicts itself: its header says {bits} bits a sample, {channels} channels and "
             f"{frame_bytes} bytes for a sample of each: save it again as 16-bit wav"
         )
+    if codec in ADPCM_IN_WAV and frame_bytes < MIN_ADPCM_BLOCK_BYTES * channels:
+        raise ReferenceAudioError(CRUMBLED)
     return int(codec)
 
 

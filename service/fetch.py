@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from settings import Settings
 from validation.errors import ReferenceAudioError
 
 WHOLE_TIME_S = 20.0
+POLL_S = 0.1
 MAX_REDIRECTS = 5
 SILENT_FOR_S = 10.0  # a server that sends nothing at all for so long is given up
 BLOCK_BYTES = 16 << 10  # a packed block is unpacked at once, to a thousand times its size
@@ -71,8 +73,13 @@ class GivenUp(BaseException):
     """Raised in the thread of a fetch that nobody waits for any more; no handler of errors may hold it up."""
 
 
-def recording_of(recording: bytes | None, url: str | None, settings: Settings) -> bytes | None:
-    """What a request brings, or what lies where it points; None where it does neither. Raises: ReferenceAudioError."""
+def recording_of(
+    recording: bytes | None, url: str | None, settings: Settings, check: Callable[[], None]
+) -> bytes | None:
+    """What a request brings, or what lies where it points; None where it does neither.
+
+    Raises: ReferenceAudioError, what `check` raises, which ends the fetch.
+    """
     if url is None:
         return recording
     return fetch_reference(
@@ -80,10 +87,13 @@ def recording_of(recording: bytes | None, url: str | None, settings: Settings) -
         max_bytes=settings.max_reference_bytes,
         timeout_s=WHOLE_TIME_S,
         allow_private=settings.allow_private_urls,
+        check=check,
     )
 
 
-def fetch_reference(url: str, *, max_bytes: int, timeout_s: float, allow_private: bool) -> bytes:
+def fetch_reference(
+    url: str, *, max_bytes: int, timeout_s: float, allow_private: bool, check: Callable[[], None] = lambda: None
+) -> bytes:
     """The body behind an http or https URL: at most `max_bytes` of it, unpacked, within `timeout_s` in all.
 
     At most MAX_REDIRECTS redirects are followed, from https to http too: nothing secret is sent, and what comes is
@@ -95,7 +105,7 @@ def fetch_reference(url: str, *, max_bytes: int, timeout_s: float, allow_private
     from runpod.serverless.utils import rp_ssrf  # here, because the SDK takes a second or two
 
     read = partial(_read, narrowed(rp_ssrf), url, where, max_bytes, min(SILENT_FOR_S, timeout_s), allow_private)
-    return _within(timeout_s, read, where)
+    return _within(timeout_s, read, where, check)
 
 
 def _host(url: str) -> str:
@@ -149,8 +159,8 @@ def _opened_anywhere(url: str, silent_for_s: float) -> Iterator[requests.Respons
 # --- its time -------------------------------------------------------------------------------------------------
 
 
-def _within(timeout_s: float, read: Callable[[], bytes], where: str) -> bytes:
-    """What `read` gives, or a refusal after `timeout_s`, whatever it is waiting for."""
+def _within(timeout_s: float, read: Callable[[], bytes], where: str, check: Callable[[], None]) -> bytes:
+    """What `read` gives, or a refusal after `timeout_s`, or what `check` raises, whatever it is waiting for."""
     ending, ended = threading.Lock(), threading.Event()
 
     def run() -> bytes:
@@ -164,11 +174,16 @@ def _within(timeout_s: float, read: Callable[[], bytes], where: str) -> bytes:
     thread_id = executor.submit(threading.get_ident).result()
     future = executor.submit(run)
     executor.shutdown(wait=False)
-    if not wait([future], timeout_s).done:
+    ends_at = time.monotonic() + timeout_s
+    try:
+        while not wait([future], POLL_S).done:
+            check()
+            if time.monotonic() > ends_at:
+                raise ReferenceAudioError(f"{where} took longer than {timeout_s:g} s")
+    finally:
         with ending:  # the thread can't end meanwhile, and leave its number to another one
             if not ended.is_set():
                 _raise_in(thread_id)
-        raise ReferenceAudioError(f"{where} took longer than {timeout_s:g} s")
     return future.result()
 
 

@@ -10,6 +10,7 @@ import resource
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any, TypeAlias
 
@@ -56,9 +57,9 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     """Speak a text."""
     request = parse(raw, _offer(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
-    recording = recording_of(request.reference, request.reference_url, worker.settings)
-    clock.require_wanted()  # to fetch one takes a while, and so does making a voice ready
-    conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s)
+    check = partial(clock.check, worker.settings.job_timeout_s)
+    recording = recording_of(request.reference, request.reference_url, worker.settings, check)
+    conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s, check)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")

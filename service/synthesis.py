@@ -21,7 +21,7 @@ from service.speech import Outline, Speech
 from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine, SamplingParams
 from tts.script import Manner, Script, write
-from validation.errors import JobTimeout, OutputTooLarge
+from validation.errors import OutputTooLarge
 from validation.request import TtsRequest
 
 log = logging.getLogger(__name__)
@@ -211,9 +211,7 @@ class Synthesis:
 
     def _check(self) -> None:
         """Between an engine's chunks, of which some are only signs of life: is the job still worth its while?"""
-        self.clock.require_wanted()
-        if self.clock.running_s > self.limits.timeout_s:
-            raise JobTimeout(f"the job was given up after {self.limits.timeout_s:g} s")
+        self.clock.check(self.limits.timeout_s)
 
     # --- the reply ---------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.histogram import Histogram
+from validation.errors import JobTimeout
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ class JobClock:
         """Raises: JobStopped."""
         if self.stopped:
             raise JobStopped
+
+    def check(self, timeout_s: float) -> None:
+        """Raises: JobStopped, JobTimeout after `timeout_s` of work."""
+        self.require_wanted()
+        if self.running_s > timeout_s:
+            raise JobTimeout(f"the job was given up after {timeout_s:g} s")
 
     def start(self) -> None:
         self.started_at = time.monotonic()

@@ -6,6 +6,7 @@ They load no model: a voice that was added is made ready when it first speaks. H
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from service.events import EndEvent, Event
@@ -31,7 +32,8 @@ def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: b
     """Keep a recording as a voice."""
     _refuse_unless_writable(worker)
     request = parse_voice_add(raw, _offer(worker))
-    recording = recording_of(request.reference, request.reference_url, worker.settings)
+    check = partial(clock.check, worker.settings.job_timeout_s)
+    recording = recording_of(request.reference, request.reference_url, worker.settings, check)
     assert recording is not None  # `parse_voice_add` saw to it
     added = worker.voices.add(
         request.voice,
@@ -39,6 +41,7 @@ def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: b
         request.max_reference_duration_s,
         About(request.language, request.description),
         replace=request.replace,
+        check=check,
     )
     yield EndEvent(
         {

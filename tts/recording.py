@@ -18,9 +18,9 @@ import av
 import numpy as np
 
 from audio.decode import decode, decode_reference
-from audio.sources import LIBAV_OPTIONS
 from audio.pcm import clipped
 from audio.reference import Reference
+from audio.sources import LIBAV_OPTIONS
 from validation.errors import WorkerError, printable
 from validation.voices import MAX_DESCRIPTION_CHARS
 

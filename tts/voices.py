@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from audio.decode import decode_reference
+from audio.decode import decode_reference, go_on
 from audio.reference import Reference
 from tts.engine import Conditioning, Engine, EngineVoice
 from tts.library import Library
@@ -99,13 +99,22 @@ class VoiceStore:
             return own
         return own | {name: _as_engine_voice(name, found) for name, found in self._library.voices().items()}
 
-    def add(self, name: str, recording: bytes, max_duration_s: float, about: About, *, replace: bool) -> Added:
+    def add(
+        self,
+        name: str,
+        recording: bytes,
+        max_duration_s: float,
+        about: About,
+        *,
+        replace: bool,
+        check: Callable[[], None] = go_on,
+    ) -> Added:
         """Keep the voice of a recording in the library, for every worker that shares it. No model is loaded.
 
-        Raises: ReferenceAudioError, InvalidInput (the name is taken), Unsupported, InternalError.
+        Raises: ReferenceAudioError, InvalidInput (the name is taken), Unsupported, InternalError, what `check` raises.
         """
         library = self._writable()
-        reference = decode_reference(recording, max_duration_s)
+        reference = decode_reference(recording, max_duration_s, check)
         replaced = library.add(name, reference, about, replace=replace)
         duration_s = round(len(reference.samples) / reference.sample_rate, 3)
         told = EngineVoice(name, about.language or "", duration_s, about.description, "library")
@@ -126,14 +135,16 @@ class VoiceStore:
         """How many voices are kept ready, of how many at most; how often one was asked for, and had to be made."""
         return self._ready.told() | {"asked": self._asked, "made": self._made}
 
-    def get(self, voice: str, recording: bytes | None, max_duration_s: float) -> tuple[Conditioning, list[str]]:
+    def get(
+        self, voice: str, recording: bytes | None, max_duration_s: float, check: Callable[[], None] = go_on
+    ) -> tuple[Conditioning, list[str]]:
         """A predefined voice by name, or (`recording`) a clone; with warnings about the recording.
 
-        Raises: UnknownVoice, ReferenceAudioError, and whatever the engine raises.
+        Raises: UnknownVoice, ReferenceAudioError, what `check` raises, and whatever the engine raises.
         """
         self._asked += 1  # two at the same moment may count as one: it is only told
         if recording is not None:
-            ready = self._clone(recording, max_duration_s)
+            ready = self._clone(recording, max_duration_s, check)
             return ready.conditioning, list(ready.warnings)
         if found := self._library.find(voice) if self._library else None:
             return self._recorded(voice, found).conditioning, []
@@ -141,12 +152,13 @@ class VoiceStore:
             raise UnknownVoice(f"{voice!r} is not a voice here")
         return self._remember(("own", voice), lambda: Ready(self._engine.condition(voice, None))).conditioning, []
 
-    def _clone(self, recording: bytes, max_duration_s: float) -> Ready:
+    def _clone(self, recording: bytes, max_duration_s: float, check: Callable[[], None]) -> Ready:
         """One that is ready is known by its bytes: it is not even decoded again."""
         key = _content_key(recording, max_duration_s)
         if ready := self._ready.get(key):
             return ready
-        reference = decode_reference(recording, max_duration_s)
+        reference = decode_reference(recording, max_duration_s, check)
+        check()
         return self._remember(key, lambda: self._hear("clone", reference))
 
     def _recorded(self, voice: str, found: Recording) -> Ready:

@@ -6,7 +6,6 @@ Each rule sees only fields whose types are right, and knows neither an engine no
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
 MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
+URL_SAFE = str.maketrans("-_", "+/")
 BLOCK_CHARS = 1 << 16  # split at a time: each word of a text is an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
@@ -71,12 +71,15 @@ def chosen_voice(voice: object, language: object, default: str, voices: Mapping[
 
 
 def decode_base64(encoded: str) -> bytes | None:
-    """Base64 (a `data:` URI is fine, so is white space) → bytes; None if it is not base64."""
+    """Base64 → bytes; None if it is not base64. A `data:` URI, white space, the URL-safe alphabet (RFC 4648, section
+    5) and missing padding are accepted."""
+    body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
+    blocks = range(0, len(body), BLOCK_CHARS)
+    joined = "".join("".join(body[at : at + BLOCK_CHARS].split()) for at in blocks).translate(URL_SAFE)
+    unpadded = joined.rstrip("=")
     try:
-        body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
-        blocks = range(0, len(body), BLOCK_CHARS)
-        return base64.b64decode("".join("".join(body[at : at + BLOCK_CHARS].split()) for at in blocks), validate=True)
-    except (binascii.Error, ValueError):
+        return base64.b64decode(unpadded + "=" * max(len(joined) - len(unpadded), -len(unpadded) % 4), validate=True)
+    except ValueError:  # binascii.Error is one
         return None
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.audio.containers import laced, matroska
 from tests.audio.recordings import by_libav, by_libsndfile, formats, tone
+from tests.fuzz.crumbs import CRUMBS, UNKNOWN, crumbs
 
 # Names after or before which a length, a count or an offset stands: boxes of MP4, chunks of WAV, pages of Ogg, EBML.
 MARKS = re.compile(
@@ -42,6 +44,7 @@ def corpus() -> dict[str, bytes]:
         "mov": by_libav(sound, 48_000, "mov", "aac"),
         "mkv": by_libav(sound, 48_000, "matroska", "aac"),
         "film": film(),
+        **{f"crumbs: {name}": crumbs(name, 20_000) for name in CRUMBS},
     }
 
 
@@ -150,6 +153,14 @@ def nest(data: bytes, dice: random.Random) -> bytes:
     return data[: max(0, at - 4)] + boxes + data[max(0, at - 4) :]
 
 
+def crumble(data: bytes, dice: random.Random) -> bytes:
+    """The same bytes in packets of a few, said to be in some coding."""
+    size, codec = 256 * dice.choice((1, 1, 2, 7)), dice.choice((*UNKNOWN, b"A_PCM/INT/LIT", b"A_OPUS"))
+    frames = data[: dice.choice((2_000, 20_000, 200_000))].ljust(size, b"\xf8")
+    blocks = b"".join(laced(frames[at : at + size]) for at in range(0, len(frames) - size + 1, size))
+    return matroska(codec, blocks, dice.choice((0.0, 8_000.0, 48_000.0)), dice.choice((0, 8, 16)))
+
+
 def _somewhere(data: bytes, dice: random.Random) -> int:
     """More often in the head, where what is wrong does most."""
     return dice.randrange(max(1, min(len(data), dice.choice((64, 600, 5000, len(data))))))
@@ -162,5 +173,17 @@ def _at_mark(data: bytes, dice: random.Random) -> int:
 
 
 CHANGES: tuple[Change, ...] = (
-    *(flip_bits, write_noise, set_extreme, set_extreme, cut_off, cut_out, repeat, swap_chunks, graft_head, nest),
+    *(
+        flip_bits,
+        write_noise,
+        set_extreme,
+        set_extreme,
+        cut_off,
+        cut_out,
+        repeat,
+        swap_chunks,
+        graft_head,
+        nest,
+        crumble,
+    ),
 )
