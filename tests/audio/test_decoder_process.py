@@ -17,9 +17,8 @@ import pytest
 from audio import decoder_process
 from audio.decode import decode
 from audio.decoder import decode_here
-from tests.audio.containers import with_tags
 from tests.audio.recordings import by_libsndfile, check_tone, formats, refusal, tone
-from tests.fuzz.crumbs import CRUMBS
+from tests.fuzz.crumbs import CRUMBS, endless
 from tests.fuzz.damage import corpus
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +28,6 @@ SOON_S = 5.0  # after which no refused or cancelled request may work
 
 class Unwanted(Exception):
     pass
-
-
-def endless() -> bytes:
-    """2 MB that keep libav busy for minutes, before a single packet."""
-    return with_tags(by_libsndfile(tone(24_000), 24_000, "FLAC"), 170_000)
 
 
 def children() -> list[int]:

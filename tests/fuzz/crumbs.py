@@ -41,6 +41,11 @@ def tagged(count: int) -> bytes:
     return with_tags(by_libsndfile(tone(24_000), 24_000, "FLAC"), count)
 
 
+def endless() -> bytes:
+    """2 MB that keep libav busy for minutes, before a single packet."""
+    return tagged(170_000)
+
+
 def chunks(count: int) -> bytes:
     return wav(fmt_extensible(16, 16, 1, 8_000), SINE * 200, between=b"abcd\0\0\0\0" * count)
 

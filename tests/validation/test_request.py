@@ -492,6 +492,16 @@ def test_a_reference_may_be_a_data_uri_or_wrapped(encoded: str) -> None:
     assert parsed(reference_audio=encoded).reference == b"a recording"
 
 
+@pytest.mark.parametrize("size_bytes", range(1, 9))
+@pytest.mark.parametrize("around", ["{}", "data:audio/wav;base64,{}", " {}\n"])
+def test_base64_may_be_url_safe_and_lack_its_padding(size_bytes: int, around: str) -> None:
+    """As Python's urlsafe_b64encode and JavaScript's toBase64({alphabet: "base64url", omitPadding: true}) write it."""
+    data = b"\xfb\xff\xfe\xfa\xef\xbe\xff\xf0"[:size_bytes]
+    for encoded in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()):
+        for given in (encoded, encoded.rstrip("=")):
+            assert parsed(reference_audio=around.format(given)).reference == data
+
+
 def test_a_clone_needs_a_reference() -> None:
     assert fault(voice_mode="clone")[1:] == (
         "reference_audio",
@@ -519,8 +529,10 @@ def test_an_engine_that_cannot_clone_says_so() -> None:
         (" \n", "is empty"),
         ("data:audio/wav;base64,", "is empty"),
         ("not base64!", "is not base64"),
-        (RECORDING[:-1], "is not base64"),
-        (RECORDING.replace("Y", "_"), "is not base64"),
+        (RECORDING[:-3], "is not base64"),  # cut off within a byte
+        (RECORDING[:5] + "=" + RECORDING[5:], "is not base64"),
+        (RECORDING + "=", "is not base64"),
+        (RECORDING.replace("Y", "*"), "is not base64"),
         ("ä" * 8, "is not base64"),
         (SURROGATE, "is not base64"),
         ("data:;base64," * 3, "is not base64"),
