@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[1]
 MAX_CPU_S = 10.0  # of one recording
-MAX_MEMORY_BYTES = 220 << 20  # of one recording, beside its bytes: 90 s at 192 kHz as float32 are 69 MB
+MAX_MEMORY_BYTES = 180 << 20  # of one recording, beside its bytes: 90 s at 192 kHz as float32 are 69 MB
 POLL_S = 0.05
 EXIT_S = 5.0
 IDLE_S = 300.0  # a process that has had nothing to do for so long ends
@@ -56,7 +56,7 @@ class DecoderProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=ROOT,
                 env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},

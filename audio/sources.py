@@ -231,7 +231,8 @@ def _frames(container: av.container.InputContainer, data: bytes) -> Iterator[Blo
         if packet.stream_index != stream.index:
             continue
         try:
-            for frame in packet.decode():
+            frames: list[Any] = packet.decode()
+            for frame in frames:
                 decoded_s += frame.samples / max(frame.sample_rate, 1)
                 yield Block(_planes(frame), frame.sample_rate)
         except av.FFmpegError:

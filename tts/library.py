@@ -26,7 +26,7 @@ from validation.rules import speaks
 
 log = logging.getLogger(__name__)
 
-RECORDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm"}
+RECORDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".au"}
 SIDECAR = ".json"
 RESCAN_S = 1.0  # a file that is written over in place does not change its directory
 SETTLED_NS = 100_000_000  # a directory's time moves in ticks: a change just after a look may leave it as it was
