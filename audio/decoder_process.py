@@ -53,6 +53,7 @@ class DecoderProcess:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        self._line = Connection(ours.detach())
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
@@ -62,7 +63,6 @@ class DecoderProcess:
                 env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for the worker
             )
-        self._line = Connection(ours.detach())
         self.is_ready = False  # for another recording
 
     def decode(self, data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
@@ -122,10 +122,17 @@ def _taken() -> DecoderProcess:
         try:
             process = _idle.pop()
         except IndexError:
-            return DecoderProcess()
+            return _started()
         if not process.has_ended():
             return process
         process.end()
+
+
+def _started() -> DecoderProcess:
+    try:
+        return DecoderProcess()
+    except OSError as exc:  # callers take an OSError for a file that can't be read
+        raise RuntimeError("no decoder process could be started") from exc
 
 
 def _error(status: int) -> Exception:
@@ -160,6 +167,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, resource.RLIM_INFINITY))
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])  # SIGPROF ends the process
         _answer(line, data, limits["max_duration_s"])
+        del data
 
 
 def _data_bytes() -> int:

@@ -93,6 +93,7 @@ NAMES: tuple[tuple[bytes, str], ...] = (
     (rb"\x7f\xfe\x80\x01", "a DTS recording"),
     (rb"Creative Voice File", "a VOC file"),
     (rb"NIST_1A", "a NIST SPHERE file"),
+    (rb"BW64", "a BW64 file"),
     (rb"FORM....8SVX", "an 8SVX file"),
     (rb"OggS.{24}.{0,255}Speex   ", "a Speex recording"),
     (rb"\x00\x00\x01\xba|\x47.{187}\x47", "an MPEG film"),

@@ -59,6 +59,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     cold_start = not worker.engine.describe()["loaded"]
     check = partial(clock.check, worker.settings.job_timeout_s)
     recording = recording_of(request.reference, request.reference_url, worker.settings, check)
+    check()
     conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s, check)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:

@@ -98,10 +98,13 @@ def test_one_that_breaks_down_is_replaced() -> None:
     check_tone(decode(formats()["flac"], 30.0), 48_000)
 
 
-def test_one_that_does_not_start_is_no_fault_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("program", "words"), [("/bin/false", "status 1"), ("/no/python", "could be started")])
+def test_one_that_does_not_start_is_no_fault_of_the_recording(
+    monkeypatch: pytest.MonkeyPatch, program: str, words: str
+) -> None:
     monkeypatch.setattr(decoder_process, "_idle", [])
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="status 1"):
+    monkeypatch.setattr(sys, "executable", program)
+    with pytest.raises(RuntimeError, match=words):
         decode(formats()["flac"], 30.0)
 
 
