@@ -24,8 +24,10 @@ import pytest
 import soundfile
 from fakes import recording
 
+from audio import decoder_process
 from audio.decode import decode
 from audio.reference import Reference
+from tests.fuzz.crumbs import endless
 from tts.files import ABANDONED_S, Busy, Link, publish
 from tts.library import Library
 from tts.recording import About, pack
@@ -423,6 +425,18 @@ def hammer(directory: Path, duration_s: float, seed: int) -> dict[str, int]:
             what += f" refused: {exc.code}"
         counts[what] = counts.get(what, 0) + 1
     return counts
+
+
+def test_a_recording_of_tags_without_end_does_not_hold_up_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 MB of them kept libav busy for minutes, and with it everyone who asked for a voice."""
+    monkeypatch.setattr(decoder_process, "MAX_CPU_S", 0.5)
+    (tmp_path / "anna.flac").write_bytes(endless())
+    (tmp_path / "mia.caf").write_bytes(wav(container="CAF"))
+    began_s = time.monotonic()
+    assert list(library_of(tmp_path).voices()) == ["mia"]
+    assert time.monotonic() - began_s < 10.0
 
 
 @pytest.mark.slow
