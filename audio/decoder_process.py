@@ -156,6 +156,7 @@ def _end_idle() -> None:
 def main() -> None:
     line = Connection(sys.stdin.fileno())
     own_bytes = _data_bytes()
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a worker's may be ignored, which a child inherits
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # those that are open: it can open no more
     while line.poll(IDLE_S):
