@@ -72,9 +72,16 @@ def test_what_check_raises_ends_it_at_once() -> None:
     assert set(children()) <= set(before)
 
 
-def test_it_ends_when_it_has_worked_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_it_ends_when_it_has_worked_for_too_long(handler: signal.Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child inherits which signals are ignored, and SIGPROF is what ends it."""
+    monkeypatch.setattr(decoder_process, "_idle", [])
     monkeypatch.setattr(decoder_process, "MAX_CPU_S", 0.5)
-    assert "takes more than" in refusal(endless())
+    before = signal.signal(signal.SIGPROF, handler)
+    try:
+        assert "takes more than" in refusal(endless())
+    finally:
+        signal.signal(signal.SIGPROF, before)
 
 
 def test_it_takes_no_more_memory_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
