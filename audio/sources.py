@@ -158,8 +158,8 @@ def _check_wav(data: bytes) -> int | None:
     codec, channels, _, _, frame_bytes, bits = struct.unpack("<>"[data[:4] == b"RIFX"] + "HHIIHH", found[1])
     if codec in PCM_IN_WAV and frame_bytes not in (0, channels * -(-bits // 8)):
         raise ReferenceAudioError(
-            f"the reference audio contradicts itself: its header says {bits} bits a sample, {channels} channels and "
-            f"{frame_bytes} bytes for a sample of each: save it again as 16-bit wav"
+            f"the reference audio contradicts itself: its header says {bits} bits a sample and {frame_bytes} bytes for "
+            f"{channels} of them: save it again as 16-bit wav"
         )
     if codec in ADPCM_IN_WAV and frame_bytes < MIN_ADPCM_BLOCK_BYTES * channels:
         raise ReferenceAudioError(CRUMBLED)
