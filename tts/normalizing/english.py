@@ -10,17 +10,32 @@ import re
 from tts.normalizing.english_abbreviations import abbreviations, romans
 from tts.normalizing.english_acronyms import acronyms
 from tts.normalizing.english_addresses import addresses
-from tts.normalizing.english_calendar import dates, named_ranges, times, years
-from tts.normalizing.english_codes import codes, versions
-from tts.normalizing.english_money import money
+from tts.normalizing.english_calendar import DATES, TIMES, YEARS_AND_DECADES, named_ranges
+from tts.normalizing.english_codes import CODES
+from tts.normalizing.english_money import MONEY, canonical_money
 from tts.normalizing.english_numbers import Variety
-from tts.normalizing.english_symbols import dashes, leave_out, numbers, operators, preliminaries, ranges
-from tts.normalizing.english_units import familiar_units, fractions, measures, ordinals, vulgar_fractions
+from tts.normalizing.english_scan import scan
+from tts.normalizing.english_symbols import (
+    BETWEEN,
+    POWERS_OF_TEN,
+    canonical_numbers,
+    dashes,
+    leave_out,
+    numbers,
+    operators,
+)
+from tts.normalizing.english_units import FRACTIONS, MEASURES, ORDINALS, canonical_units, vulgar_fractions
 from tts.normalizing.sentences import mark_beginnings, raise_beginnings
 from tts.normalizing.typography import without_joiners
 
 DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March, and 101 is a hundred and one
 DIGIT = re.compile(r"[0-9]")
+
+
+SHAPES = (
+    *(*POWERS_OF_TEN, *DATES, *TIMES, *CODES, *MONEY, *YEARS_AND_DECADES, *FRACTIONS),
+    *(*BETWEEN, *ORDINALS, *MEASURES),
+)
 
 
 def speak_english(text: str, region: str) -> str:
@@ -30,15 +45,6 @@ def speak_english(text: str, region: str) -> str:
     text = mark_beginnings(abbreviations(addresses(text)))
     text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
     if DIGIT.search(text):
-        text = _with_numbers(text, variety)
+        text = scan(canonical_units(canonical_money(canonical_numbers(text))), SHAPES, variety)
     text = operators(acronyms(text))
     return raise_beginnings(leave_out(numbers(text, variety)))
-
-
-def _with_numbers(text: str, variety: Variety) -> str:
-    """Everything whose digits are more than a number."""
-    text = times(dates(preliminaries(text), variety))
-    text = money(versions(codes(text), variety), variety)
-    text = fractions(years(familiar_units(text), variety), variety)
-    text = ordinals(ranges(text), variety)
-    return measures(text, variety)

@@ -11,6 +11,7 @@ import re
 from tts.normalizing.english_abbreviations import WEEKDAYS
 from tts.normalizing.english_numbers import Variety, below_hundred, cardinal, digits, number, ordinal, plural, year
 from tts.normalizing.english_patterns import DASH, START, stop_after
+from tts.normalizing.english_scan import Shape, left
 from tts.normalizing.english_units import UNIT
 
 MONTHS = "January February March April May June July August September October November December".split()
@@ -35,11 +36,11 @@ ISO_DATE = re.compile(
 LONG = SHORT_MONTHS | WEEKDAYS
 NAME = rf"({'|'.join(sorted({*LONG, *LONG.values()}, key=len, reverse=True))})\b\.?"
 NAME_RANGE = re.compile(rf"\b{NAME} ?[-–] ?{NAME}")
-DATE_RANGE = re.compile(rf"({MONTH} [0-9]{{1,2}}(?:, {YEAR})?|/[0-9]{{4}}) ?[-–] ?(?={NAME} [0-9]|[0-9]{{1,2}}/)")
+DATE_RANGE = re.compile(rf" ?[-–] ?(?={NAME} [0-9]|[0-9]{{1,2}}/)")
 
 DATE = re.compile(
     r"(?P<before>\b[Tt]he )?(?<![0-9/.-])(?P<first>[0-9]{1,2})(?P<mark>[/.-])(?P<second>[0-9]{1,2})(?P=mark)"
-    r"(?P<year>[12][0-9]{3}|(?<=/)[0-9]{2})(?![0-9/-]|\.[0-9])"
+    r"(?P<year>[12][0-9]{3}|(?<=/)[0-9]{2})(?![0-9/]|-(?![0-9]{1,2}/)|\.[0-9])"
 )
 DATE_OF_THIS_YEAR = re.compile(
     r"(?P<before>\b(?:[Oo]n|[Dd]ue|[Uu]ntil|[Bb]efore|[Bb]y(?! [1-9]/[2-9]\b)|[A-Z][a-z]{2,5}day,?) )"
@@ -54,11 +55,6 @@ CLOCK = re.compile(
     rf"|[Mm]\b))"
     r"(?![0-9:])(?P<zulu>Z\b)?"
 )
-A_CLOCK = r"[0-9]{1,2}(?:[:.][0-5][0-9])?[ \t]?(?:[AaPp]\.?[Mm]\b\.?)?"
-CLOCK_RANGE = re.compile(
-    rf"(?<![0-9:.,])({A_CLOCK})[ \t]?[-–—][ \t]?(?={A_CLOCK})(?=[0-9]{{1,2}}:[0-5][0-9]|[0-9]{{1,2}}"
-    rf"(?:\.[0-5][0-9])?[ \t]?[AaPp]\.?[Mm]\b)"
-)
 # A weekday, a month or a zone after “p.m.” goes on with the sentence.
 GOES_ON = re.compile(
     rf" (?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|{'|'.join(MONTHS)}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern"
@@ -71,9 +67,8 @@ BEFORE_YEAR = (
 )
 A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
 COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
-YEAR_IN_CONTEXT = re.compile(
-    rf"(?P<before>\b(?:(?i:{BEFORE_YEAR})(?i: the year)?[ -]|[A-Z]\w{{1,30}} ))(?P<year>{A_YEAR})(?![\w-]){COUNTED}"
-)
+CONTEXT = re.compile(rf"\b(?:(?i:{BEFORE_YEAR})(?i: the year)?[ -]|[A-Z]\w{{1,30}} )\Z")
+YEAR_IN_CONTEXT = re.compile(rf"(?P<year>{A_YEAR})(?![\w-]){COUNTED}")
 YEARS = re.compile(
     rf"(?<![\w.,$£€#/-])(?P<first>{A_YEAR}|(?:19|20)[0-9]{{2}}(?=/[0-9]{{2}}(?![\w/.])))"
     rf"(?:(?P<dash>[ ]?[-–—/][ ]?)|(?P<link> to | and | or |, ))"
@@ -87,42 +82,14 @@ YEAR_ALONE = re.compile(
 ERA = re.compile(rf"{START}\b(?P<year>[1-9][0-9]{{0,3}}) ?(?P<era>BCE?|CE|AD)\b")
 AD = re.compile(r"\bAD (?P<year>[1-9][0-9]{0,3})\b(?![.,][0-9])")
 DECADE = re.compile(r"(?<![\w.,$£€])(?P<full>(?:1[1-9]|20)[0-9]0)'?s\b|(?<!\w)'?(?P<short>[1-9]0)'?s\b")
-PLURAL = re.compile(r"(?P<before>\bthe |\b[A-Z]-)?(?<![\w.,$£€])(?P<value>[0-9]{2,4}|1,000)s\b(?(before)|(?= of\b))")
+PLURAL = re.compile(r"(?<![\w.,$£€])(?P<value>[0-9]{2,4}|1,000)s\b")
+A_KIND = re.compile(r"\bthe \Z|\b[A-Z]-\Z")  # the 747s
 SHORT_YEAR = re.compile(r"(?<![\w'\"])'(?P<year>[0-9]{2})\b(?!['\"%]|[.,:][0-9])")
 
 
 def named_ranges(text: str) -> str:
     """Mon-Fri, Jan–Mar; the only thing of a calendar without a digit."""
     return NAME_RANGE.sub(_names, text)
-
-
-def dates(text: str, variety: Variety) -> str:
-    """Dates in digits and with names of months."""
-    text = DATE_RANGE.sub(r"\1 to ", text)
-    text = ISO_DATE.sub(lambda m: _iso(m, variety), text)
-    text = DATE.sub(lambda m: _numeric(m, variety), text)
-    text = DATE_OF_THIS_YEAR.sub(lambda m: _numeric(m, variety), text)
-    text = DAY_MONTH.sub(lambda m: _day_month(m, variety), text)
-    text = MONTH_DAY.sub(lambda m: _month_day(m, variety), text)
-    return MONTH_YEAR.sub(lambda m: f"{_name(m)} {_year(m['year'], variety)}", text)
-
-
-def years(text: str, variety: Variety) -> str:
-    """Years and decades without a date; to be asked after `dates`."""
-    text = ERA.sub(lambda m: f"{_year(m['year'], variety)} {' '.join(m['era'])}", text)
-    text = AD.sub(lambda m: f"A D {_year(m['year'], variety)}", text)
-    text = DECADE.sub(lambda m: _decade(m, variety), text)
-    text = PLURAL.sub(lambda m: _plural(m, variety), text)
-    text = SHORT_YEAR.sub(lambda m: _two_digits(m["year"]), text)
-    text = YEARS.sub(lambda m: _years(m, variety), text)
-    text = YEAR_IN_CONTEXT.sub(lambda m: m["before"] + _year(m["year"], variety), text)
-    return YEAR_ALONE.sub(lambda m: _year(m[0], variety), text)
-
-
-def times(text: str) -> str:
-    """Times of day, and “to” between two of them."""
-    text = CLOCK_RANGE.sub(r"\1 to ", text)
-    return CLOCK.sub(_clock, text)
 
 
 def _names(match: re.Match[str]) -> str:
@@ -149,15 +116,15 @@ def _spoken(day: int, month: str, year_words: str, variety: Variety, the: str = 
     return f"{month} {ordinal(day, variety)}{tail}"
 
 
-def _iso(match: re.Match[str], variety: Variety) -> str:
+def _iso(match: re.Match[str], variety: Variety) -> str | None:
     month, day = int(match[3]), int(match[4])
     if not (1 <= month <= 12 and 1 <= day <= 31):
-        return match[0]
+        return None
     spoken = _spoken(day, MONTHS[month - 1], _year(match[1], variety), variety)
     return f"{spoken}, " if match[0].endswith("T") else spoken
 
 
-def _numeric(match: re.Match[str], variety: Variety) -> str:
+def _numeric(match: re.Match[str], variety: Variety) -> str | None:
     """Day and month in the variety's order, or in the other where only that is a date."""
     first, second = int(match["first"]), int(match["second"])
     day_first = variety.is_day_first or match["mark"] == "."
@@ -165,7 +132,7 @@ def _numeric(match: re.Match[str], variety: Variety) -> str:
     if month > 12:
         day, month = month, day
     if not (1 <= month <= 12 and 1 <= day <= 31):
-        return match[0]
+        return None
     before = match["before"] or ""
     the = before if before.lower() == "the " else ""
     return before.removeprefix(the) + _spoken(day, MONTHS[month - 1], _full_year(match["year"], variety), variety, the)
@@ -179,28 +146,30 @@ def _full_year(written: str, variety: Variety) -> str:
     return _year(written, variety)
 
 
-def _day_month(match: re.Match[str], variety: Variety) -> str:
+def _day_month(match: re.Match[str], variety: Variety) -> str | None:
     """5 March: the fifth of March. What says “of” has the article it needs."""
     if not _is_day(match["day"]) or not _is_day(match["since"] or "1"):
-        return match[0]
+        return None
     the = match["the"] or ("" if match["of"] else "the ")
     tail = f", {_year(match['year'], variety)}" if match["year"] else ""
     since = f"{ordinal(int(match['since']), variety)} to the " if match["since"] else ""
     return f"{the}{since}{ordinal(int(match['day']), variety)} of {_name(match)}{tail}"
 
 
-def _month_day(match: re.Match[str], variety: Variety) -> str:
+def _month_day(match: re.Match[str], variety: Variety) -> str | None:
     if not _is_day(match["day"]) or not _is_day(match["until"] or "1"):
-        return match[0]
+        return None
     until = f" to {ordinal(int(match['until']), variety)}" if match["until"] else ""
     tail = f", {_year(match['year'], variety)}" if match["year"] else ""
     return f"{_name(match)} {ordinal(int(match['day']), variety)}{until}{tail}"
 
 
-def _plural(match: re.Match[str], variety: Variety) -> str:
+def _plural(match: re.Match[str], variety: Variety) -> str | None:
     """The 747s; of a round number alone, hundreds of people."""
     words = plural(number(match["value"], variety))
-    return f"{match['before'].rstrip('- ')} {words}" if match["before"] else words.removeprefix("one ")
+    if A_KIND.search(left(match)):
+        return words
+    return words.removeprefix("one ") if match.string.startswith(" of ", match.end()) else None
 
 
 def _decade(match: re.Match[str], variety: Variety) -> str:
@@ -211,16 +180,20 @@ def _two_digits(written: str) -> str:
     return below_hundred(int(written)) if written[0] != "0" else f"oh {digits(written[1])}"
 
 
+def _in_context(match: re.Match[str], variety: Variety) -> str | None:
+    return _year(match["year"], variety) if CONTEXT.search(left(match)) else None
+
+
 def _years(match: re.Match[str], variety: Variety) -> str:
     second = _year(match["second"], variety) if match["second"] else _two_digits(match["short"])
     return _year(match["first"], variety) + (match["link"] or " to ") + second
 
 
-def _clock(match: re.Match[str]) -> str:
+def _clock(match: re.Match[str], variety: Variety) -> str | None:
     hour, minute = int(match["hour"]), match["minute"] or match["minute_uk"]
     half = match["half"] or match["half_alone"]
     if hour > 24 or (half and not 1 <= hour <= 12):
-        return match[0]
+        return None
     words = [_hour_and_minute(hour, minute, bool(half))]
     if match["second"]:
         words.append(f"and {below_hundred(int(match['second']))} seconds")
@@ -242,3 +215,25 @@ def _full_hour(hour: int) -> str:
     if hour in (0, 24):
         return "midnight"
     return f"{below_hundred(hour)} o'clock" if hour <= 12 else f"{below_hundred(hour)} hundred"
+
+
+DATES = (
+    Shape(DATE_RANGE, lambda m, v: " to ", follows=True),
+    Shape(ISO_DATE, _iso),
+    Shape(DATE, _numeric),
+    Shape(DATE_OF_THIS_YEAR, _numeric),
+    Shape(DAY_MONTH, _day_month),
+    Shape(MONTH_DAY, _month_day),
+    Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {_year(m['year'], v)}"),
+)
+TIMES = (Shape(CLOCK, _clock),)
+YEARS_AND_DECADES = (
+    Shape(ERA, lambda m, v: f"{_year(m['year'], v)} {' '.join(m['era'])}"),
+    Shape(AD, lambda m, v: f"A D {_year(m['year'], v)}"),
+    Shape(DECADE, _decade),
+    Shape(PLURAL, _plural),
+    Shape(SHORT_YEAR, lambda m, v: _two_digits(m["year"])),
+    Shape(YEARS, _years),
+    Shape(YEAR_IN_CONTEXT, _in_context),
+    Shape(YEAR_ALONE, lambda m, v: _year(m[0], v)),
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from tts.normalizing.english_numbers import MAX_DIGITS, Variety, digits, number
+from tts.normalizing.english_scan import Shape, left
 
 LONG_RUN = re.compile(rf"(?<![0-9])(?<![0-9][.,])[0-9]{{{MAX_DIGITS + 1},}}")
 BEGIN = r"(?<![\w.,$£€/-])"
@@ -21,9 +22,8 @@ PHONE = re.compile(
     r"|0[0-9]{2,4}[ -][0-9]{3,4}[ -]?[0-9]{3,4}"
     rf"){END}"
 )
-SHORT_PHONE = re.compile(
-    rf"(?P<range>\b(?:[Pp]ages?|pp?\.|[Ff]rom|[Yy]ears?|[Ll]ines?|[Vv]erses?) )?{BEGIN}[0-9]{{3}}-[0-9]{{4}}{END}"
-)
+SHORT_PHONE = re.compile(rf"{BEGIN}[0-9]{{3}}-[0-9]{{4}}{END}")
+OF_RANGES = re.compile(r"\b(?:[Pp]ages?|pp?\.|[Ff]rom|[Yy]ears?|[Ll]ines?|[Vv]erses?) \Z")
 CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,4}}{END}")
 CHAIN = re.compile(rf"{BEGIN}[0-9]{{1,15}}(?:-[0-9]{{1,15}}){{2,8}}{END}")
 VERSION = re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<first>[0-9]{1,15})(?P<rest>(?:\.[0-9]{1,15}){1,6})(?![0-9]|\.[0-9])")
@@ -39,28 +39,13 @@ NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
 PARTS = re.compile(r"\b(?P<number>[0-9]{1,4})(?P<parts>\([a-rt-z]\)(?:\([0-9a-z]{1,3}\)){0,3})|\b401k\b")
 
 
-def codes(text: str) -> str:
-    """All of them; what is shaped like a date was read before."""
-    text = LONG_RUN.sub(_long_run, text)
-    text = KEYED.sub(lambda m: m["before"].replace("#", "number ") + digits(m["digits"]), text)
-    text = PARTS.sub(_parts, NUMBER_SIGN.sub("number ", text))
-    text = CARD.sub(_groups, PHONE.sub(_groups, text))
-    text = SHORT_PHONE.sub(lambda m: m[0] if m["range"] else _groups(m), text)
-    return CHAIN.sub(_groups, text)
-
-
-def versions(text: str, variety: Variety) -> str:
-    """1.2.3, 192.168.0.1, and v1.2; two numbers without a v are a decimal."""
-    return VERSION.sub(lambda m: _version(m, variety), text)
-
-
-def _long_run(match: re.Match[str]) -> str:
+def _long_run(match: re.Match[str], variety: Variety) -> str:
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     after = match.string[match.end() : match.end() + 1]
     return (" " if before.isalnum() else "") + digits(match[0]) + (" " if after.isalnum() else "")
 
 
-def _parts(match: re.Match[str]) -> str:
+def _parts(match: re.Match[str], variety: Variety) -> str:
     """Four oh one k: a nought in the middle of three digits is an “oh”."""
     written, parts = match["number"] or "401", match["parts"] or "k"
     if len(written) == 3 and written[1] == "0" != written[2]:
@@ -68,14 +53,27 @@ def _parts(match: re.Match[str]) -> str:
     return " ".join([written, *re.findall(r"\w+", parts)])
 
 
-def _groups(match: re.Match[str]) -> str:
+def _groups(match: re.Match[str], variety: Variety) -> str:
     plus = "plus " if match[0].startswith("+") else ""
     return plus + ", ".join(digits(group) for group in re.findall(r"[0-9]+", match[0]))
 
 
-def _version(match: re.Match[str], variety: Variety) -> str:
+def _version(match: re.Match[str], variety: Variety) -> str | None:
     parts = [match["first"], *match["rest"][1:].split(".")]
     if not match["v"] and len(parts) == 2:
-        return match[0]
+        return None
     lead = "version " if match["v"] else ""
     return lead + " dot ".join(number(part, variety) for part in parts)
+
+
+CODES = (
+    Shape(LONG_RUN, _long_run),
+    Shape(KEYED, lambda m, v: m["before"].replace("#", "number ") + digits(m["digits"])),
+    Shape(NUMBER_SIGN, lambda m, v: "number "),
+    Shape(PARTS, _parts),
+    Shape(PHONE, _groups),
+    Shape(CARD, _groups),
+    Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(left(m)) else _groups(m, v)),
+    Shape(CHAIN, _groups),
+    Shape(VERSION, _version),
+)

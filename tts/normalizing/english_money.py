@@ -6,6 +6,7 @@ import re
 
 from tts.normalizing.english_numbers import Variety, cardinal, is_one, number
 from tts.normalizing.english_patterns import NUMBER, START
+from tts.normalizing.english_scan import Shape
 
 # The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
 TABLE = """
@@ -58,23 +59,15 @@ AFTER = re.compile(
     rf"(?P<unit>[{SIGNS}]|\$(?![0-9A-Za-z])|{CODE}\b)"
     r"(?P<bill>(?= (?:bill|note|coin)\b))?"
 )
-SCALED_RANGE = re.compile(r"(?<=[0-9][kKmMbB]) ?[-–—] ?(?=[$£€][0-9])")
 DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]{1,6}),([0-9]{2})(?= ?(?:€|EUR\b))")
 CENTS = re.compile(rf"{START}(?P<amount>{NUMBER}) ?¢")
 PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]?)p\b")
 LONE_SIGN = re.compile(rf"(?<!\w)[{SIGNS}](?!\w)")
 
 
-def money(text: str, variety: Variety) -> str:
-    """Every sum with a sign or a code, before or after it."""
-    text = SCALED_RANGE.sub(" to ", text)
-    text = DECIMAL_COMMA.sub(r"\1.\2", text)
-    text = BEFORE.sub(lambda m: _sum(m, variety), text)
-    text = AFTER.sub(lambda m: _sum(m, variety), text)
-    text = CENTS.sub(lambda m: _count(m["amount"], "cent", "cents", variety), text)
-    if variety.is_day_first:
-        text = PENCE.sub(lambda m: _count(m["amount"], "penny", "pence", variety), text)
-    return LONE_SIGN.sub(lambda m: CURRENCIES[m[0]][1], text)
+def canonical_money(text: str) -> str:
+    """2,50 € → 2.50 €."""
+    return DECIMAL_COMMA.sub(r"\1.\2", text)
 
 
 def _sum(match: re.Match[str], variety: Variety) -> str:
@@ -113,3 +106,12 @@ def _apart(match: re.Match[str], spoken: str) -> str:
     following = match.string[match.end() : match.end() + 1]
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     return (" " if before.isalnum() else "") + spoken + (" " if following.isalnum() else "")
+
+
+MONEY = (
+    Shape(BEFORE, _sum),
+    Shape(AFTER, _sum),
+    Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v)),
+    Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if v.is_day_first else None),
+    Shape(LONE_SIGN, lambda m, v: CURRENCIES[m[0]][1]),
+)

@@ -9,15 +9,17 @@ import re
 
 from tts.normalizing.english_numbers import SMALL, TENS, Variety, number
 from tts.normalizing.english_patterns import NUMBER, START
+from tts.normalizing.english_scan import Shape
 from tts.normalizing.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
 LAST_DASH = re.compile(r"(?<! )[—―](?=[\"')\]]*(?:\n|\Z)|[\"'.,!?;:)])")
 EM_DASH = re.compile(r"(?<! )(?<!\n) ?(?:[—―]|(?<= )–(?= )|(?<=\w)--(?=\w)|(?<= )--(?= ))[—―]* ?")
 EQUATION = re.compile(r"(?<=[0-9)]) ?(?P<sign>[-−–]) ?(?=[0-9]{1,15}(?:[.][0-9]{1,15})? ?=)")
-RANGE = re.compile(r"(?<=[0-9%])(?P<unit>[kKMB%°]|)(?: ?[–—] ?| - |-)(?=[$£€]?[0-9])")
+RANGE = re.compile(r"(?<=[0-9%])(?: ?[–—] ?| - |-)(?=[$£€]?[0-9])")
+TO = re.compile(r" ?[-–—~] ?(?=[-−]?[$£€]?[0-9])")
 SPACED_THOUSANDS = re.compile(r"(?<![\w.,+-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w-]| [0-9])")
-SCIENTIFIC = re.compile(rf"{START}(?<!\w)({NUMBER})[eE]\+?(-?[0-9]{{1,3}})(?!\w)")
+SCIENTIFIC = re.compile(rf"{START}(?<!\w)(?P<value>{NUMBER})[eE]\+?(?P<power>-?[0-9]{{1,3}})(?!\w)")
 CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?=-?[0-9])")  # the rest of a tower waits for POWER
 EVEN = re.compile(r"(?<![\w.,-])(?:50-50|24-7|20-20)(?![\w-]|[.,][0-9])")
 IN_A_NAME = re.compile(r"(?<=[A-Za-z])-(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)-(?=[0-9])")
@@ -74,21 +76,9 @@ def dashes(text: str) -> str:
     return EM_DASH.sub(", ", text)
 
 
-def preliminaries(text: str) -> str:
-    """~5, ~$5, 10^8, and 1 000 000: what must be settled before money and units are read."""
-    text = SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
-    text = SCIENTIFIC.sub(r"\1 times ten to the power of \2", text)
-    text = CARET.sub(" to the power of ", text)
-    return ABOUT.sub("about ", text)
-
-
-def ranges(text: str) -> str:
-    """A dash between numbers is “to”, or “minus” where a sum follows; between a word and a number it is a space."""
-    text = EQUATION.sub(" minus ", text)
-    text = EVEN.sub(lambda m: m[0].replace("-", " "), text)
-    text = IN_A_NAME.sub(r" \g<number> ", text)
-    text = RANGE.sub(lambda m: f"{m['unit']} to ", text)
-    return LETTER_NUMBER.sub(" ", RATIO.sub(" to ", text))
+def canonical_numbers(text: str) -> str:
+    """1 000 000 → 1000000."""
+    return SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
 
 
 def operators(text: str) -> str:
@@ -116,6 +106,12 @@ def leave_out(text: str) -> str:
     """Drop the signs that nobody says."""
     text = EMOTICON.sub(DROPPED, UNDERSCORE.sub(" ", text))
     return close_gaps(LEFT_OUT.sub(DROPPED, text))
+
+
+def _scientific(match: re.Match[str], variety: Variety) -> str:
+    power = match["power"].lstrip("-")
+    minus = "minus " if match["power"] != power else ""
+    return f"{number(match['value'], variety)} times ten to the power of {minus}{number(power, variety)}"
 
 
 def _section(sign: str) -> str:
@@ -161,3 +157,19 @@ def _plain(match: re.Match[str], variety: Variety) -> str:
     before, after = text[max(start - 1, 0) : start], text[end : end + 1]
     is_listed = before == "," and text[max(start - 2, 0) : start - 1].isalnum()
     return (" " if before.isalnum() or is_listed else "") + number(match[0], variety) + (" " if after.isalnum() else "")
+
+
+POWERS_OF_TEN = (
+    Shape(SCIENTIFIC, _scientific),
+    Shape(CARET, lambda m, v: " to the power of "),
+    Shape(ABOUT, lambda m, v: "about "),
+)
+BETWEEN = (
+    Shape(EQUATION, lambda m, v: " minus "),
+    Shape(EVEN, lambda m, v: m[0].replace("-", " ")),
+    Shape(IN_A_NAME, lambda m, v: f" {m['number']} "),
+    Shape(RANGE, lambda m, v: " to "),
+    Shape(TO, lambda m, v: " to ", follows=True),
+    Shape(RATIO, lambda m, v: " to "),
+    Shape(LETTER_NUMBER, lambda m, v: " "),
+)

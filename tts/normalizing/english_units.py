@@ -12,6 +12,7 @@ from math import gcd
 
 from tts.normalizing.english_numbers import DENOMINATORS, Variety, cardinal, fraction, is_one, number, ordinal
 from tts.normalizing.english_patterns import NUMBER, START, stop_after
+from tts.normalizing.english_scan import Shape
 
 # Short name = singular, = plural where that is not the first noun with an s.
 TABLE = """
@@ -69,8 +70,9 @@ MINUTES = re.compile(r"(?<=[0-9]) ?m ?(?P<seconds>[0-9]{1,2}) ?s\b")
 TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)/]|$| [a-z]{{2,}}\b)")
 # In a sum the sign is “times”.
 PRODUCT = re.compile(rf"(?<=[0-9]) ?[x×] ?(?={NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))")
-DIMENSIONS = re.compile(r"(?<=[0-9])(?P<unit>(?: ?[a-z]{1,2})?[″′']?) ?[x×] ?(?=[0-9])")
-NOUN_FOLLOWS = re.compile(r" (?!(?:by|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[a-z]")
+BETWEEN_NUMBERS = re.compile(r"(?<=[0-9]) ?[x×] ?(?=[0-9])")
+BY = re.compile(r" ?[x×] ?(?=[0-9])")
+NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[a-z]")
 INCH_AFTER = re.compile(r"[0-9]\Z")
 STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
 
@@ -86,34 +88,15 @@ ORDINAL = re.compile(
 )
 
 
-def familiar_units(text: str) -> str:
-    """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that `fractions` and `measures` know."""
+def canonical_units(text: str) -> str:
+    """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that the shapes know."""
     text = SQUARE.sub("sq ", INCHES.sub(lambda m: "″" + stop_after(m), text))
     return _inches(MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text)))
 
 
-def measures(text: str, variety: Variety) -> str:
-    """Feet and inches, every number with a unit, and 5k, 3M, 2x, 5*."""
-    text = FEET_INCHES.sub(lambda m: f"{number(m['feet'], variety)} foot {number(m['inches'], variety)}", text)
-    text = STARS.sub(lambda m: f"{number(m['count'], variety)} star", text)
-    text = DIMENSIONS.sub(r"\g<unit> by ", PRODUCT.sub(" times ", text))
-    text = MEASURE.sub(lambda m: _measure(m, variety), text)
-    text = MAGNITUDE.sub(lambda m: _magnitude(m, variety), text)
-    return TIMES_AS_MUCH.sub(lambda m: f"{number(m['value'], variety)} times", text)
-
-
 def vulgar_fractions(text: str) -> str:
-    """½ → 1/2, as `fractions` reads it."""
+    """½ → 1/2, as a fraction is read."""
     return VULGAR_FRACTION.sub(_vulgar, text)
-
-
-def fractions(text: str, variety: Variety) -> str:
-    """3/4, 2 1/2, 1/2 tsp, 24/7, 10/10, 120/80."""
-    return FRACTION.sub(lambda m: _fraction(m, variety), text)
-
-
-def ordinals(text: str, variety: Variety) -> str:
-    return ORDINAL.sub(lambda m: ordinal(int(m["value"].replace(",", "")), variety), text)
 
 
 def _inches(text: str) -> str:
@@ -133,9 +116,9 @@ def _inches_of_line(line: str) -> str:
     return "".join(said)
 
 
-def _measure(match: re.Match[str], variety: Variety) -> str:
+def _measure(match: re.Match[str], variety: Variety) -> str | None:
     if match["gap"] == "-" and match["unit"] in SIGNS:
-        return match[0]
+        return None
     is_attribute = match["gap"] == "-" or (match["unit"] == "″" and NOUN_FOLLOWS.match(match.string, match.end()))
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
@@ -187,3 +170,17 @@ def _between(over: float, under: int) -> str:
     if (over, under) in IDIOMS:
         return " "
     return " out of " if over <= under <= 100 else " over "
+
+
+FRACTIONS = (Shape(FRACTION, _fraction),)
+ORDINALS = (Shape(ORDINAL, lambda m, v: ordinal(int(m["value"].replace(",", "")), v)),)
+MEASURES = (
+    Shape(FEET_INCHES, lambda m, v: f"{number(m['feet'], v)} foot {number(m['inches'], v)}"),
+    Shape(STARS, lambda m, v: f"{number(m['count'], v)} star"),
+    Shape(PRODUCT, lambda m, v: " times "),
+    Shape(BETWEEN_NUMBERS, lambda m, v: " by "),
+    Shape(BY, lambda m, v: " by ", follows=True),
+    Shape(MEASURE, _measure),
+    Shape(MAGNITUDE, _magnitude),
+    Shape(TIMES_AS_MUCH, lambda m, v: f"{number(m['value'], v)} times"),
+)
