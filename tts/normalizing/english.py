@@ -14,7 +14,7 @@ from tts.normalizing.english_calendar import DATES, TIMES, YEARS_AND_DECADES, na
 from tts.normalizing.english_codes import CODES
 from tts.normalizing.english_money import MONEY, canonical_money
 from tts.normalizing.english_numbers import Variety
-from tts.normalizing.english_scan import scan
+from tts.normalizing.english_scan import Grammar
 from tts.normalizing.english_symbols import (
     BETWEEN,
     POWERS_OF_TEN,
@@ -32,9 +32,8 @@ DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March
 DIGIT = re.compile(r"[0-9]")
 
 
-SHAPES = (
-    *(*POWERS_OF_TEN, *DATES, *TIMES, *CODES, *MONEY, *YEARS_AND_DECADES, *FRACTIONS),
-    *(*BETWEEN, *ORDINALS, *MEASURES),
+GRAMMAR = Grammar(
+    (*POWERS_OF_TEN, *DATES, *TIMES, *CODES, *MONEY, *YEARS_AND_DECADES, *FRACTIONS, *BETWEEN, *ORDINALS, *MEASURES)
 )
 
 
@@ -45,6 +44,6 @@ def speak_english(text: str, region: str) -> str:
     text = mark_beginnings(abbreviations(addresses(text)))
     text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
     if DIGIT.search(text):
-        text = scan(canonical_units(canonical_money(canonical_numbers(text))), SHAPES, variety)
+        text = GRAMMAR.say(canonical_units(canonical_money(canonical_numbers(text))), variety)
     text = operators(acronyms(text))
     return raise_beginnings(leave_out(numbers(text, variety)))

@@ -11,7 +11,7 @@ import re
 from tts.normalizing.english_abbreviations import WEEKDAYS
 from tts.normalizing.english_numbers import Variety, below_hundred, cardinal, digits, number, ordinal, plural, year
 from tts.normalizing.english_patterns import DASH, START, stop_after
-from tts.normalizing.english_scan import Shape, left
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 from tts.normalizing.english_units import UNIT
 
 MONTHS = "January February March April May June July August September October November December".split()
@@ -218,21 +218,21 @@ def _full_hour(hour: int) -> str:
 
 
 DATES = (
-    Shape(DATE_RANGE, lambda m, v: " to ", follows=True),
+    Shape(DATE_RANGE, lambda m, v: " to ", MARK, follows=True),
     Shape(ISO_DATE, _iso),
-    Shape(DATE, _numeric),
-    Shape(DATE_OF_THIS_YEAR, _numeric),
-    Shape(DAY_MONTH, _day_month),
-    Shape(MONTH_DAY, _month_day),
-    Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {_year(m['year'], v)}"),
+    Shape(DATE, _numeric, DIGIT + LETTER),
+    Shape(DATE_OF_THIS_YEAR, _numeric, LETTER),
+    Shape(DAY_MONTH, _day_month, DIGIT + LETTER),
+    Shape(MONTH_DAY, _month_day, LETTER),
+    Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {_year(m['year'], v)}", LETTER),
 )
 TIMES = (Shape(CLOCK, _clock),)
 YEARS_AND_DECADES = (
     Shape(ERA, lambda m, v: f"{_year(m['year'], v)} {' '.join(m['era'])}"),
-    Shape(AD, lambda m, v: f"A D {_year(m['year'], v)}"),
-    Shape(DECADE, _decade),
+    Shape(AD, lambda m, v: f"A D {_year(m['year'], v)}", LETTER),
+    Shape(DECADE, _decade, DIGIT + MARK),
     Shape(PLURAL, _plural),
-    Shape(SHORT_YEAR, lambda m, v: _two_digits(m["year"])),
+    Shape(SHORT_YEAR, lambda m, v: _two_digits(m["year"]), MARK),
     Shape(YEARS, _years),
     Shape(YEAR_IN_CONTEXT, _in_context),
     Shape(YEAR_ALONE, lambda m, v: _year(m[0], v)),

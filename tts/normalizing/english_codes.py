@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from tts.normalizing.english_numbers import MAX_DIGITS, Variety, digits, number
-from tts.normalizing.english_scan import Shape, left
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 
 LONG_RUN = re.compile(rf"(?<![0-9])(?<![0-9][.,])[0-9]{{{MAX_DIGITS + 1},}}")
 BEGIN = r"(?<![\w.,$£€/-])"
@@ -68,12 +68,12 @@ def _version(match: re.Match[str], variety: Variety) -> str | None:
 
 CODES = (
     Shape(LONG_RUN, _long_run),
-    Shape(KEYED, lambda m, v: m["before"].replace("#", "number ") + digits(m["digits"])),
-    Shape(NUMBER_SIGN, lambda m, v: "number "),
+    Shape(KEYED, lambda m, v: m["before"].replace("#", "number ") + digits(m["digits"]), LETTER + MARK),
+    Shape(NUMBER_SIGN, lambda m, v: "number ", MARK),
     Shape(PARTS, _parts),
-    Shape(PHONE, _groups),
+    Shape(PHONE, _groups, DIGIT + MARK),
     Shape(CARD, _groups),
     Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(left(m)) else _groups(m, v)),
     Shape(CHAIN, _groups),
-    Shape(VERSION, _version),
+    Shape(VERSION, _version, DIGIT + LETTER),
 )

@@ -6,7 +6,7 @@ import re
 
 from tts.normalizing.english_numbers import Variety, cardinal, is_one, number
 from tts.normalizing.english_patterns import NUMBER, START
-from tts.normalizing.english_scan import Shape
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape
 
 # The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
 TABLE = """
@@ -109,9 +109,9 @@ def _apart(match: re.Match[str], spoken: str) -> str:
 
 
 MONEY = (
-    Shape(BEFORE, _sum),
-    Shape(AFTER, _sum),
-    Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v)),
+    Shape(BEFORE, _sum, LETTER + MARK),
+    Shape(AFTER, _sum, DIGIT + MARK),
+    Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v), DIGIT + MARK),
     Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if v.is_day_first else None),
-    Shape(LONE_SIGN, lambda m, v: CURRENCIES[m[0]][1]),
+    Shape(LONE_SIGN, lambda m, v: CURRENCIES[m[0]][1], MARK),
 )

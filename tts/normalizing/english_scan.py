@@ -18,32 +18,51 @@ PLACE = re.compile(r"(?<![0-9])[0-9]|(?<![^\W\d_])[^\W\d_]|[^\w\s]|(?<=\w|[%Â°â€
 LEFT_CHARS = 60  # that a rule may look at
 
 
+DIGIT, LETTER, MARK = "0", "a", "-"  # what a match begins with
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """`say` returns None for a match that is something else."""
 
     pattern: re.Pattern[str]
     say: Callable[[re.Match[str], Variety], str | None]
+    begins: str = DIGIT  # one or more of the three
     follows: bool = False  # only directly after a match of another shape: what joins two of them
 
 
-def scan(text: str, shapes: Iterable[Shape], variety: Variety) -> str:
-    """The text with every shape said. Linear, because a match is at most as long as its pattern's bounds."""
-    leading = tuple(shape for shape in shapes if not shape.follows)
-    shapes = tuple(shapes)
-    said: list[str] = []
-    end = 0
-    for place in PLACE.finditer(text):
-        start = place.start()
-        if start < end:
-            continue
-        for shape in shapes if start == end and end else leading:
-            match = shape.pattern.match(text, start)
-            if match and match[0] and (words := shape.say(match, variety)) is not None:
-                said += (text[end:start], words)
-                end = match.end()
-                break
-    return "".join([*said, text[end:]])
+class Grammar:
+    """Shapes in their order, the most specific first."""
+
+    def __init__(self, shapes: Iterable[Shape]) -> None:
+        shapes = tuple(shapes)
+        self._by_kind = {
+            (kind, is_after): [s for s in shapes if kind in s.begins and (is_after or not s.follows)]
+            for kind in (DIGIT, LETTER, MARK)
+            for is_after in (False, True)
+        }
+
+    def say(self, text: str, variety: Variety) -> str:
+        """The text with every shape said. Linear, because every pattern's reach is bounded."""
+        said: list[str] = []
+        end = 0
+        for place in PLACE.finditer(text):
+            start = place.start()
+            if start < end:
+                continue
+            for shape in self._by_kind[_kind(place[0]), 0 < start == end]:
+                match = shape.pattern.match(text, start)
+                if match and (words := shape.say(match, variety)) is not None:
+                    said += (text[end:start], words)
+                    end = match.end()
+                    break
+        return "".join([*said, text[end:]])
+
+
+def _kind(char: str) -> str:
+    if char in "0123456789":
+        return DIGIT
+    return LETTER if char.isalpha() else MARK
 
 
 def left(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ import re
 
 from tts.normalizing.english_numbers import SMALL, TENS, Variety, number
 from tts.normalizing.english_patterns import NUMBER, START
-from tts.normalizing.english_scan import Shape
+from tts.normalizing.english_scan import DIGIT, MARK, Shape
 from tts.normalizing.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
@@ -160,16 +160,16 @@ def _plain(match: re.Match[str], variety: Variety) -> str:
 
 
 POWERS_OF_TEN = (
-    Shape(SCIENTIFIC, _scientific),
-    Shape(CARET, lambda m, v: " to the power of "),
-    Shape(ABOUT, lambda m, v: "about "),
+    Shape(SCIENTIFIC, _scientific, DIGIT + MARK),
+    Shape(CARET, lambda m, v: " to the power of ", MARK),
+    Shape(ABOUT, lambda m, v: "about ", MARK),
 )
 BETWEEN = (
-    Shape(EQUATION, lambda m, v: " minus "),
+    Shape(EQUATION, lambda m, v: " minus ", MARK),
     Shape(EVEN, lambda m, v: m[0].replace("-", " ")),
-    Shape(IN_A_NAME, lambda m, v: f" {m['number']} "),
-    Shape(RANGE, lambda m, v: " to "),
-    Shape(TO, lambda m, v: " to ", follows=True),
-    Shape(RATIO, lambda m, v: " to "),
-    Shape(LETTER_NUMBER, lambda m, v: " "),
+    Shape(IN_A_NAME, lambda m, v: f" {m['number']} ", MARK),
+    Shape(RANGE, lambda m, v: " to ", MARK),
+    Shape(TO, lambda m, v: " to ", MARK, follows=True),
+    Shape(RATIO, lambda m, v: " to ", MARK),
+    Shape(LETTER_NUMBER, lambda m, v: " ", MARK),
 )

@@ -12,7 +12,7 @@ from math import gcd
 
 from tts.normalizing.english_numbers import DENOMINATORS, Variety, cardinal, fraction, is_one, number, ordinal
 from tts.normalizing.english_patterns import NUMBER, START, stop_after
-from tts.normalizing.english_scan import Shape
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape
 
 # Short name = singular, = plural where that is not the first noun with an s.
 TABLE = """
@@ -177,10 +177,10 @@ ORDINALS = (Shape(ORDINAL, lambda m, v: ordinal(int(m["value"].replace(",", ""))
 MEASURES = (
     Shape(FEET_INCHES, lambda m, v: f"{number(m['feet'], v)} foot {number(m['inches'], v)}"),
     Shape(STARS, lambda m, v: f"{number(m['count'], v)} star"),
-    Shape(PRODUCT, lambda m, v: " times "),
-    Shape(BETWEEN_NUMBERS, lambda m, v: " by "),
-    Shape(BY, lambda m, v: " by ", follows=True),
-    Shape(MEASURE, _measure),
-    Shape(MAGNITUDE, _magnitude),
-    Shape(TIMES_AS_MUCH, lambda m, v: f"{number(m['value'], v)} times"),
+    Shape(PRODUCT, lambda m, v: " times ", LETTER + MARK),
+    Shape(BETWEEN_NUMBERS, lambda m, v: " by ", LETTER + MARK),
+    Shape(BY, lambda m, v: " by ", LETTER + MARK, follows=True),
+    Shape(MEASURE, _measure, DIGIT + MARK),
+    Shape(MAGNITUDE, _magnitude, DIGIT + MARK),
+    Shape(TIMES_AS_MUCH, lambda m, v: f"{number(m['value'], v)} times", DIGIT + MARK),
 )
