@@ -12,15 +12,30 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+from tts.normalizing.foreign_german import ordinals as german_ordinals
 from tts.normalizing.foreign_tables import LANGUAGES, POINT_REGIONS, Language
 from tts.normalizing.sentences import mark_beginnings, raise_beginnings
 
 MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
 CURRENCIES = "€$£¥"
+VOWELS = "aeiouyéèêh"
 LETTER = r"[^\W\d_]"
 ROMANCE_ORDINAL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)\.?(?P<mark>[ºª])")
 ORDINAL_NL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)(?:e|de|ste)\b")
-ORDINAL_FR = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)(?P<mark>er|ère|re|ème|e|nd|nde)\b")
+ORDINAL_FR = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]{0,3})(?P<mark>er|ère|re|ème|e|nd|nde)\b")
+# Italian, Spanish, Portuguese: 1° piano, after an article and before a noun; 45° di … is an angle.
+DEGREE_ORDINAL = re.compile(
+    r"(?P<article>\b(?i:il|al|del|nel|sul|dal|lo|allo|dello|nello|ogni|el|un|um|o|ao|do|no|pelo|cada) )"
+    r"(?P<value>[1-9][0-9]?)°(?=(?<![0-9]{2}°)[.,;!?]|(?<![0-9]{2}°)\Z| [a-z])"
+    r"(?! (?:de|di|del|da|do|em|en|all|a|por|per|con|com|su[rdl]|nord|norte|este?|ovest|oeste|gradi|grados|graus)\b)"
+)
+SHORTENED_ES = re.compile(r"(?<=[Pp]rimer|[Tt]ercer)o(?= (?!(?:del|por|con|que|fue)\b)[a-zá-úñ]{3,})")
+SHORT_ES = re.compile(r"(?<![\w.,])(?P<value>[13])\.?er\b")
+NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])\.?[°º]|№) ?(?=[0-9])")
+SCALE = {"fr": "millions?|milliards?|M|Md|Mds", "es": "millón|millones", "it": "milion[ei]|miliard[oi]"}
+SCALE |= {"pt_BR": "milhão|milhões|bilhão|bilhões"}
+SHORT_SCALES = {"M": "millions", "Md": "milliards", "Mds": "milliards"}
+MILLIONS = re.compile(r"(?:million|milliard|millón|millon|milion|miliard|milh|bilh)\w*\Z")
 CLOCK_DE = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?: Uhr\b)?(?![\w:]|[.,][0-9])")
 CLOCK_FR = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]) ?[h:] ?(?P<minute>[0-5][0-9])(?![\w:]|[.,][0-9])")
 # German: how a day ends after these words, and before a month or a century.
@@ -41,6 +56,8 @@ class Patterns:
     range_: re.Pattern[str]
     plain: re.Pattern[str]
     ordinal_date: re.Pattern[str]
+    pointed: re.Pattern[str]
+    scaled: re.Pattern[str]
 
 
 def speak_numbers(text: str, primary: str, region: str) -> str:
@@ -53,6 +70,9 @@ def speak_numbers(text: str, primary: str, region: str) -> str:
     speaker = Speaker(language, is_point)
     text = speaker.dates(mark_beginnings(text), patterns)
     text = speaker.ordinals_and_times(text)
+    if not is_point:
+        text = patterns.pointed.sub(",", text)
+    text = patterns.scaled.sub(speaker.scaled, text)
     if language.to:
         text = patterns.range_.sub(rf"\1 {language.to} ", text)
     text = patterns.sign_first.sub(speaker.measure, text)
@@ -65,7 +85,7 @@ def _patterns(primary: str, is_point: bool) -> Patterns:
     language = LANGUAGES[primary]
     group, decimal = (",'", ".") if is_point else (language.group, ",")
     number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
-    minus = r"(?P<minus>(?<![^\s\ue001])[-−])?"
+    minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
     value = rf"{minus}(?<![\w.,:/+])(?<![0-9]-)(?P<value>{number})(?![0-9])"
     signs = sorted(language.units, key=len, reverse=True)
     names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
@@ -79,6 +99,8 @@ def _patterns(primary: str, is_point: bool) -> Patterns:
         range_=re.compile(rf"(?<![\w.,:/+–-])(?!0[0-9])({number}) ?[-–] ?(?=[0-9]+(?![0-9/:–-]|\.[0-9]))"),
         plain=re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9]|{ordinal})"),
         ordinal_date=re.compile(rf"(?P<before>\b{LETTER}{{2,4}} )?(?<![\w.,/-])(?P<day>[1-9][0-9]?)\. ?(?={months}\b)"),
+        pointed=re.compile(rf"(?<=[0-9])(?<!\.[0-9])(?<!\.[0-9]{{2}})\.(?=[0-9]{{1,2}} ?{names}(?![\w²³/]))"),
+        scaled=re.compile(rf"{value} ?(?P<scale>{SCALE.get(language.code, '(?!)')}) ?(?P<unit>{currencies}|EUR\b)"),
     )
 
 
@@ -135,7 +157,29 @@ class Speaker:
         return minus + self._counted(match["value"], one, many)
 
     def _counted(self, written: str, one: str, many: str) -> str:
-        return one if written == "1" else f"{self._before_noun(self.number(written))} {many}"
+        if written == "1":
+            return one
+        words = self._before_noun(self.number(written))
+        return self._of_millions(words, many) if MILLIONS.search(words) else f"{words} {many}"
+
+    def _of_millions(self, words: str, many: str) -> str:
+        """Un million d'euros, due milioni di euro."""
+        of = self.language.of
+        if not of:
+            return f"{words} {many}"
+        return (
+            f"{words} d'{many}"
+            if of == "de" and self.language.code == "fr" and many[0] in VOWELS
+            else f"{words} {of} {many}"
+        )
+
+    def scaled(self, match: re.Match[str]) -> str:
+        """5 millions €, 3 M€."""
+        scale = SHORT_SCALES.get(match["scale"], match["scale"])
+        scale = scale.removesuffix("s") if match["value"] == "1" and self.language.code == "fr" else scale
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        words = self._before_noun(self.number(match["value"]))
+        return minus + self._of_millions(f"{words} {scale}", self.language.units[match["unit"]][1])
 
     def _before_noun(self, words: str) -> str:
         if self.language.code != "es" or not words.endswith("uno"):
@@ -168,8 +212,13 @@ class Speaker:
         return words + ("n" if re.fullmatch(WEAK, word) else "" if word in ("der", "die", "das") else "r")
 
     def ordinals_and_times(self, text: str) -> str:
+        if self.language.numero:
+            text = NUMERO.sub(
+                lambda m: f"{self.language.numero.title() if m['n'] == 'N' else self.language.numero} ", text
+            )
         match self.language.code:
             case "de":
+                text = german_ordinals(text, lambda value: _library(value, "de", "ordinal"))
                 return CLOCK_DE.sub(lambda m: self._clock(m, "ein Uhr", "Uhr"), text)
             case "fr":
                 text = CLOCK_FR.sub(lambda m: self._clock(m, "une heure", "heures"), text)
@@ -177,7 +226,10 @@ class Speaker:
             case "nl":
                 return ORDINAL_NL.sub(lambda m: _library(int(m["value"]), "nl", "ordinal"), text)
             case "es" | "it" | "pt_BR":
-                return ROMANCE_ORDINAL.sub(self._romance_ordinal, text)
+                text = SHORT_ES.sub(r"\g<value>º", text) if self.language.code == "es" else text
+                text = DEGREE_ORDINAL.sub(lambda m: f"{m['article']}{m['value']}º", text)
+                text = ROMANCE_ORDINAL.sub(self._romance_ordinal, text)
+                return SHORTENED_ES.sub("", text) if self.language.code == "es" else text
         return text
 
     def _clock(self, match: re.Match[str], one: str, many: str) -> str:

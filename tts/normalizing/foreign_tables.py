@@ -6,6 +6,7 @@ A unit's first name has its own “one”, because its gender decides it. A noun
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 Names = dict[str, tuple[str, str]]  # sign → with “one”, plural
@@ -17,11 +18,13 @@ class Language:
 
     code: str  # num2words' name
     point: str  # said in a decimal
-    group: str = "."  # between thousands, as a character class; the decimal mark is a comma
+    group: str = ". "  # between thousands, as a character class; the decimal mark is a comma
     minus: str = "minus"
     to: str = ""  # between the ends of a range; without it ranges are left alone
     hundred: str = ""  # 1100…1999 are counted in hundreds, with this between
     cents: str = " "  # between whole money and its hundredths
+    of: str = ""  # between a round number of millions and what is counted
+    numero: str = ""  # said for n° before a number
     months: tuple[str, ...] = ()
     date: str = ""  # of {day}, {month}, {year}
     first: str = ""  # said of the first of a month
@@ -31,7 +34,10 @@ class Language:
 def _units(row: str) -> Names:
     """ "km=ein Kilometer/Kilometer; …", where the slash stands between the two names."""
     pairs = (entry.split("=") for entry in row.split("; "))
-    return {sign: (one, many) for sign, names in pairs for one, many in [names.split("|")]}
+    units = {sign: (one, many) for sign, names in pairs for one, many in [names.split("|")]}
+    one, many = units["°C"]
+    units["°F"] = (re.sub("[Cc]elsius", "Fahrenheit", one), re.sub("[Cc]elsius", "Fahrenheit", many))
+    return units | {"° C": (one, many)}
 
 
 SPACES = " '"  # a thin space has become a plain one
@@ -119,6 +125,7 @@ NORWEGIAN = Language("no", "komma", group=SPACES, to="til", hundred=" hundre og 
 LANGUAGES = {
     "de": Language(
         *("de", "Komma"),
+        numero="Nummer",
         to="bis",
         hundred="hundert",
         date="{day} {month} {year}",
@@ -127,6 +134,8 @@ LANGUAGES = {
     ),
     "es": Language(
         *("es", "coma"),
+        of="de",
+        numero="número",
         minus="menos",
         to="a",
         cents=" con ",
@@ -136,6 +145,8 @@ LANGUAGES = {
     ),
     "fr": Language(
         *("fr", "virgule"),
+        of="de",
+        numero="numéro",
         group=SPACES,
         minus="moins",
         to="à",
@@ -146,6 +157,8 @@ LANGUAGES = {
     ),
     "it": Language(
         *("it", "virgola"),
+        of="di",
+        numero="numero",
         minus="meno",
         to="a",
         cents=" e ",
@@ -156,6 +169,8 @@ LANGUAGES = {
     ),
     "pt": Language(
         *("pt_BR", "vírgula"),
+        of="de",
+        numero="número",
         minus="menos",
         to="a",
         cents=" e ",
@@ -166,6 +181,7 @@ LANGUAGES = {
     ),
     "nl": Language(
         *("nl", "komma"),
+        numero="nummer",
         minus="min",
         to="tot",
         hundred="honderd",
