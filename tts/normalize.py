@@ -1,16 +1,19 @@
 """Text as it is written → text as it is said, so that a model need not guess how $5.50 or 3/4 sounds.
 
-Pure and deterministic: no text makes it raise, and what it returned it returns again unchanged. It knows no marks
-of the worker's own (pauses, tags): the caller keeps those away.
+Pure and deterministic: no text makes it raise, and what it returned it returns again unchanged. The worker's own marks
+(pauses, tags) must be taken out before.
 
 What each language gets:
 
-- English: all of it. Numbers, ordinals, fractions, percent, money, years, dates and times, units, telephone and
-  other digits, Roman numerals, abbreviations, acronyms, addresses, signs. Regions that write the day first (GB, AU,
-  NZ, IE, IN, ZA, SG, HK, MT) read 05/03 as the fifth of March and say “and” in 101. In none is an ASCII digit left.
+- English: all of it. Numbers (also with Indian groups), ordinals, fractions, percent, money, years, dates, times and
+  timestamps, units, telephone and other digits, identifiers of machines, model numbers, formulas of algebra, LaTeX and
+  chemistry, Bible references, Roman numerals, abbreviations, acronyms, addresses, signs. Regions that write the day
+  first (GB, AU, NZ, IE, IN, ZA, SG, HK, MT) read 05/03 as the fifth of March and say “and” in 101. In none is an ASCII
+  digit left.
 - German, Spanish, French, Italian, Portuguese, Dutch: cardinals and decimals in the language's own notation, ranges,
-  percent, the euro, the dollar and the commonest units, dates in digits, written ordinals (German ones before a
-  month or a century); times of day in German and French only. Numbers agree with a noun only where it has a sign.
+  percent, the euro, the dollar and the commonest units, dates in digits, n°, written ordinals (German ones with a full
+  stop after an article, a possessive or a preposition, and before a month); times of day in German and French only.
+  Numbers agree with a noun only where it has a sign. The gender of a noun after a German “mein 4.” is guessed.
 - Swedish, Danish, Norwegian (Bokmål): the same without dates and ordinals.
 - Polish, Russian, Finnish, Turkish: bare cardinals and decimals, in the nominative, whatever the sentence asks for.
 - Every other: the clean-up of typography, formatting and emoji. Its numbers stay digits.

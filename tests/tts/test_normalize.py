@@ -166,16 +166,16 @@ HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " 
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.slow
 def test_no_repeat_takes_long(language: str) -> None:
-    """A short text tells: what takes a second here and is quadratic takes minutes of 100,000 characters."""
+    """A short text tells: what takes seconds here and is quadratic takes minutes of 100,000 characters."""
     normalize("warm 1", language)
     slowest = max((seconds(unit, 10_000, language), unit) for unit in HOSTILE)
-    assert slowest[0] < 0.5, slowest
+    assert slowest[0] < 2.0, slowest  # the slowest is linear and takes 0.2 s on an idle core
 
 
 @pytest.mark.slow
 def test_the_slowest_text_is_read_in_seconds() -> None:
     """It grows the most: every ½ is “one half”."""
-    assert seconds("½", 100_000, "en") < 4.0  # 1.5 s on an idle core
+    assert seconds("½", 100_000, "en") < 20.0  # 2.2 s on an idle core
 
 
 @pytest.mark.slow

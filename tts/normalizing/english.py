@@ -1,6 +1,7 @@
-"""English: the order in which what is written is read. It knows the order; what each thing sounds like is elsewhere.
+"""English: text is brought to one notation, then one scan reads what has digits, then letters and signs are read.
 
-What is special comes before what is general: an address before the dots in it, a date before the numbers in it.
+Notation: LaTeX, addresses, abbreviations, dashes, grouped digits and decimal commas are rewritten first, because the
+shapes of the scan expect one way of writing. Each shape is in the module of its kind.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import re
 from tts.normalizing.english_abbreviations import abbreviations, romans
 from tts.normalizing.english_acronyms import acronyms
 from tts.normalizing.english_addresses import addresses
-from tts.normalizing.english_calendar import DATES, TIMES, YEARS_AND_DECADES, named_ranges
+from tts.normalizing.english_bible import BIBLE, full_names
+from tts.normalizing.english_calendar import DATES, TIMES, named_ranges
+from tts.normalizing.english_chemistry import CHEMISTRY
 from tts.normalizing.english_codes import CODES
+from tts.normalizing.english_identifiers import IDENTIFIERS
+from tts.normalizing.english_math import ALGEBRA, latex
 from tts.normalizing.english_money import MONEY, canonical_money
 from tts.normalizing.english_numbers import Variety
 from tts.normalizing.english_scan import Grammar
@@ -24,16 +29,28 @@ from tts.normalizing.english_symbols import (
     numbers,
     operators,
 )
-from tts.normalizing.english_units import FRACTIONS, MEASURES, ORDINALS, canonical_units, vulgar_fractions
+from tts.normalizing.english_units import (
+    CONCENTRATIONS,
+    FRACTIONS,
+    MEASURES,
+    ORDINALS,
+    canonical_units,
+    vulgar_fractions,
+)
+from tts.normalizing.english_years import YEARS_AND_DECADES
 from tts.normalizing.sentences import mark_beginnings, raise_beginnings
 from tts.normalizing.typography import without_joiners
 
 DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March, and 101 is a hundred and one
-DIGIT = re.compile(r"[0-9]")
+NEEDED = re.compile(r"[0-9₀-₉=^⁺⁻]|[:-][A-Fa-f]{2}[:-][A-Fa-f]{2}[:-]")  # by a shape
 
 
+# What is special stands before what is general: a date before the numbers in it, an address before its dots.
 GRAMMAR = Grammar(
-    (*POWERS_OF_TEN, *DATES, *TIMES, *CODES, *MONEY, *YEARS_AND_DECADES, *FRACTIONS, *BETWEEN, *ORDINALS, *MEASURES)
+    [
+        *(*DATES, *IDENTIFIERS, *CONCENTRATIONS, *ALGEBRA, *CHEMISTRY, *BIBLE, *POWERS_OF_TEN, *TIMES, *CODES, *MONEY),
+        *(*YEARS_AND_DECADES, *FRACTIONS, *BETWEEN, *ORDINALS, *MEASURES),
+    ]
 )
 
 
@@ -41,9 +58,9 @@ def speak_english(text: str, region: str) -> str:
     """One pass; `region` is the tag's, in capitals, or ""."""
     variety = Variety(is_day_first=region in DAY_FIRST, says_and=region in DAY_FIRST)
     text = without_joiners(text).replace("«", '"').replace("»", '"')
-    text = mark_beginnings(abbreviations(addresses(text)))
+    text = mark_beginnings(abbreviations(full_names(addresses(latex(text)))))
     text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
-    if DIGIT.search(text):
+    if NEEDED.search(text):
         text = GRAMMAR.say(canonical_units(canonical_money(canonical_numbers(text))), variety)
     text = operators(acronyms(text))
     return raise_beginnings(leave_out(numbers(text, variety)))

@@ -1,4 +1,4 @@
-"""Abbreviations that are read out, and Roman numerals. It does not know letters that are spelled.
+"""Abbreviations that are read out, and Roman numerals.
 
 A full stop that also ended the sentence stays; what is no more than an initial (U.S., J. R.) is left alone.
 """
@@ -40,19 +40,35 @@ LINKS = _table("""
 vs=versus Vs=Versus incl=including inc._VAT=including_VAT approx=approximately Approx=Approximately a.k.a=also_known_as
 aka=also_known_as e.g=for_example E.g=For_example eg=for_example i.e=that_is I.e=That_is ie=that_is
 """)
+# Read as they stand here, and with a capital.
 BEFORE_NUMBER = _table("""
-No=Number Nos=Numbers nos=numbers Fig=Figure fig=figure Figs=Figures figs=figures Vol=Volume vol=volume Ch=Chapter
-ch=chapter pp=pages p=page pg=page para=paragraph Sec=Section sec=section Art=Article Eq=Equation eq=equation
-Apt=Apartment apt=apartment Bldg=Building Rm=Room Ste=Suite Rte=Route Pt=Part Ep=Episode ep=episode Tel=Telephone
-tel=telephone Ext=Extension ext=extension ca=circa c=circa max=maximum Max=Maximum min=minimum Min=Minimum avg=average
-""")
+nr=number nos=numbers fig=figure figs=figures vol=volume vols=volumes ch=chapter chap=chapter chs=chapters
+chaps=chapters cap=chapter bk=book pp=pages p=page pg=page pgs=pages para=paragraph paras=paragraphs par=paragraph
+sec=section sect=section secs=sections subsec=subsection art=article arts=articles cl=clause reg=regulation
+regs=regulations sched=schedule sch=schedule app=appendix suppl=supplement supp=supplement exh=exhibit tab=table
+pl=plate eq=equation eqs=equations thm=theorem prob=problem op=opus opp=opuses mk=mark mod=module wk=week gr=grade
+lvl=level cat=category q=question fn=footnote n=note iss=issue vers=version ver=version ln=line apt=apartment
+bldg=building rm=room fl=floor ste=suite rte=route hwy=highway dist=district div=division pt=part pts=parts ep=episode
+eps=episodes ser=series l=line ll=lines v=verse vv=verses fol=folio col=column pos=position tel=telephone mob=mobile
+ph=phone ext=extension ca=circa c=circa max=maximum min=minimum avg=average rev=revision gen=generation
+prop=proposition ex=example exs=examples mag=magnitude est=estimated
+""") | {"No": "Number", "K": "K", "Rs": "Rs", "Re": "Re", "Fr": "Fr", "SFr": "SFr", "Rp": "Rp", "kr": "kr"}
+BEFORE_NUMBER |= {short.capitalize(): long.capitalize() for short, long in BEFORE_NUMBER.items() if len(short) > 1}
+# After a number they are units, or end a sentence: wait 5 min. 3 came.
+UNITS_TOO = "min|sec|secs|p|c|l|pt|pts|ch|v|wk|n|q|ln"
+# Words too, which end a sentence after an article: open the app. 5 people are in it.
+WORDS_TOO = frozenset("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob".split())
+# Without a full stop: no words, and no units.
+BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
 SLASHED = _table("""
 w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old s/he=she_or_he n/a=N_A i/o=I_O
 a/b=A_B a/c=A_C
 """)
 
 TITLE = re.compile(rf"\b{_any(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
-BARE_TITLE = re.compile(r"\b(?P<short>Mr|Mrs|Dr|Prof) (?=[A-Z][a-z])")
+BARE_TITLE = re.compile(
+    r"\b(?P<short>Mr|Mrs|Dr|Prof|Sgt|Capt|Lt|Cpl|Cmdr|Rev|Maj|Gen(?! Alpha)|Gov|Col|Adm|Mt|Ft) (?=[A-Z][a-z])"
+)
 WORD = re.compile(rf"(?<![\w.-]){_any(WORDS)}\.(?!\w)")
 LINK = re.compile(rf"(?<![\w.-]){_any(LINKS)}\.?(?![\w.])")
 WEEKDAY = re.compile(rf"(?<!he )\b{_any(WEEKDAYS)}(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?|(?=,? [0-9]))")
@@ -61,10 +77,17 @@ VERSUS = re.compile(r"(?<=\w )v\.(?= [A-Z])")
 SLASHED_WORD = re.compile(rf"(?<![\w/]){_any(SLASHED)}(?![\w/])", re.IGNORECASE)
 WITH = re.compile(r"(?<![\w/])w/ ?(?=[\w$\"(])")
 DOCTORATE = re.compile(r"\bPh\.? ?D\b\.?(?P<s>s\b)?")
-NUMBERED = re.compile(rf"(?<![\w.])(?<![0-9] ){_any(BEFORE_NUMBER)}\. ?(?=[0-9])")
+NUMBERED = re.compile(rf"(?<![\w.])(?!(?<=[0-9] )(?:{UNITS_TOO})\b){_any(BEFORE_NUMBER)}\. ?(?=[0-9])")
+OWNED = re.compile(
+    r"\b(?:the|an?|my|his|her|its|your|our|their|this|that|love|loves|like|modern|fine|street|just|is|no|not)\s\Z"
+)
+DATED = re.compile(r"(?<![\w.])(?P<short>[Ee]st(?=\.? )|[bd](?=\.))\.? ?(?=[12][0-9]{3}\b)")
+DATED_WORDS = {"Est": "Established", "est": "established", "b": "born", "d": "died"}
+BARE_NUMBERED = re.compile(rf"(?<![\w.-])(?P<short>{BARE}) (?=[0-9])")
+BARE_NO = re.compile(r"(?<![.!?\n] )(?<!^)\bNo (?=[0-9])|\bNo (?=[0-9]+(?: [A-Z]|[.,:;)]|$))", re.MULTILINE)
+NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])[°º]|№) ?(?=[0-9])")
 # In small letters it may end a sentence: he said no. 5 people left.
 NO = re.compile(r"(?<![\w.])(?<!said )(?<!say )(?<!says )(?<!or )no\. ?(?=[0-9])")
-FOUNDED = re.compile(r"\b(?P<e>[Ee])st\. (?=[12][0-9]{3}\b)")
 COMPOUND = re.compile(r"(?<=[0-9])(?P<unit> ?(?:ft|hrs?|lbs?))\.(?= ?[0-9]{1,2} ?(?:in|mins?|oz)\b)")
 
 # 123 Main St, 42nd St: no saint and no doctor.
@@ -75,6 +98,10 @@ ADDRESS = re.compile(
 PLACE = re.compile(
     r"(?P<before>\b[0-9]{0,6}(?:st|nd|rd|th)? ?[A-Z][a-z]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )?\b(?P<short>St|Dr)\."
     r"(?P<after> ?(?=[A-Z](?P<next>[a-z]{0,20})))?"
+)
+# Without a full stop: after a name a street (Oak St and), before one a saint (onto St Cross Road).
+BARE_STREET = re.compile(
+    rf"(?P<name>\b[A-Z][a-z]{{1,30}} )?\b(?P<short>St|{'|'.join(STREETS)})\b(?![.'])(?P<next> [A-Z][a-z])?"
 )
 NO_STREET = frozenset(
     """
@@ -109,9 +136,12 @@ ROMAN_DIGITS = (("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4)
 
 def abbreviations(text: str) -> str:
     """Titles, streets and saints, firms, Latin, months; where a number must follow, before one only."""
-    text = COMPOUND.sub(r"\g<unit>", FOUNDED.sub(r"\g<e>stablished ", NO.sub("number ", text)))
-    text = NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
-    text = ADDRESS.sub(_address, text)
+    text = NUMERO.sub(lambda m: "Number " if m["n"] == "N" else "number ", NO.sub("number ", text))
+    text = BARE_NO.sub("Number ", COMPOUND.sub(r"\g<unit>", text))
+    text = DATED.sub(lambda m: DATED_WORDS[m["short"]] + " ", text)
+    text = NUMBERED.sub(_numbered, text)
+    text = BARE_NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
+    text = BARE_STREET.sub(_bare_street, ADDRESS.sub(_address, text))
     text = PLACE.sub(_place, text)
     text = BARE_TITLE.sub(_title, TITLE.sub(_title, text))
     text = DOCTORATE.sub(lambda m: "P H D" + ("'s" if m["s"] else stop_after(m)), text)
@@ -127,7 +157,7 @@ def romans(text: str, variety: Variety) -> str:
     if not NUMERAL.search(text):
         return text
     text = RULER.sub(lambda m: _regnal(m, variety), REGNAL.sub(lambda m: _regnal(m, variety), text))
-    text = NUMBERED_ROMAN.sub(lambda m: _numbered(m, variety), text)
+    text = NUMBERED_ROMAN.sub(lambda m: _numbered_roman(m, variety), text)
     return CENTURY.sub(lambda m: ordinal(value, variety) if (value := roman(m["roman"])) else m[0], text)
 
 
@@ -153,7 +183,7 @@ def _regnal(match: re.Match[str], variety: Variety) -> str:
     return f"{match['name']} the {ordinal(value, variety).title()}" if value else match[0]
 
 
-def _numbered(match: re.Match[str], variety: Variety) -> str:
+def _numbered_roman(match: re.Match[str], variety: Variety) -> str:
     value = roman(match["roman"])
     if not value:
         return match[0]
@@ -164,6 +194,21 @@ def _numbered(match: re.Match[str], variety: Variety) -> str:
 def _slashed(written: str) -> str:
     said = SLASHED[written.lower()]
     return said[0].upper() + said[1:] if written[0].isupper() else said
+
+
+def _numbered(match: re.Match[str]) -> str:
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    if match["short"] in WORDS_TOO and OWNED.search(before):
+        return match[0]
+    return BEFORE_NUMBER[match["short"]] + " "
+
+
+def _bare_street(match: re.Match[str]) -> str:
+    name, short, following = match["name"] or "", match["short"], match["next"] or ""
+    after_name = name != "" and name.strip() not in NO_STREET
+    if short == "St" and following:
+        return f"{name}Saint{following}"
+    return f"{name}{({'St': 'Street'} | STREETS)[short]}{following}" if after_name else match[0]
 
 
 def _address(match: re.Match[str]) -> str:

@@ -35,7 +35,21 @@ AMBIGUOUS = frozenset(
 )  # in a shouted line they may be words
 WORLD_WARS = {"WWI": "World War One", "WWII": "World War Two", "WW1": "World War One", "WW2": "World War Two"}
 MIXED = {"PhD": "P H D", "PhDs": "P H D's", "BSc": "B S C", "MSc": "M S C", "iOS": "i O S", "IoT": "I o T"}
-MIXED |= {"SaaS": "sass", "CO2": "C O two", "kWh": "kilowatt hour", "TL;DR": "T L D R", ".NET": "dot net"}
+MIXED |= {
+    "SaaS": "sass",
+    "CO2": "C O two",
+    "kWh": "kilowatt hour",
+    "NaCl": "N A C L",
+    "NaOH": "N A O H",
+    "HCl": "H C L",
+    "KCl": "K C L",
+    "NOx": "N O X",
+    "SOx": "S O X",
+    "SpO2": "S P O two",
+    "pH": "P H",
+    "TL;DR": "T L D R",
+    ".NET": "dot net",
+}
 VOWELS = frozenset("AEIOUY")
 MAX_UNKNOWN = 5  # letters of an unknown word in capitals without a vowel that is still spelled
 

@@ -19,7 +19,9 @@ HOST = re.compile(
     r"(?![\w-]|\.[A-Za-z])(?P<path>(?::[0-9]{2,5})?/[^\s<>\"]{0,2000})?"
 )
 HANDLE = re.compile(r"(?<![\w@/.])@(?P<name>[A-Za-z_][\w.]{0,60}\w|[A-Za-z])")
-HASHTAG = re.compile(r"(?<![\w#&/])#(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})")
+HASHTAG = re.compile(
+    r"(?<![\w#&/])#(?!(?=[A-Fa-f]{0,7}[0-9])(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})\b)(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})"
+)
 TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
 UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word
 MAX_PARTS = 4

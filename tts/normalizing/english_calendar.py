@@ -1,18 +1,14 @@
-"""Dates, years and times of day in English. It does not know what day it is.
-
-A four-digit number is a year only where something says so: a date, a month before it, a word such as “in” or
-“since”, a name before it, another year across a dash, brackets, a sentence that begins with it and goes on with a verb.
-"""
+"""Dates and times of day in English, and timestamps."""
 
 from __future__ import annotations
 
 import re
 
 from tts.normalizing.english_abbreviations import WEEKDAYS
-from tts.normalizing.english_numbers import Variety, below_hundred, cardinal, digits, number, ordinal, plural, year
+from tts.normalizing.english_numbers import Variety, below_hundred, ordinal
 from tts.normalizing.english_patterns import DASH, START, stop_after
-from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
-from tts.normalizing.english_units import UNIT
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape
+from tts.normalizing.english_years import said_year, two_digits
 
 MONTHS = "January February March April May June July August September October November December".split()
 SHORT_MONTHS = {name[:3]: name for name in MONTHS} | {"Sept": "September"}
@@ -26,13 +22,21 @@ MONTH_DAY = re.compile(
     rf"(?![a-zA-Z-]))?(?:,? (?P<year>{YEAR}))?"
 )
 DAY_MONTH = re.compile(
-    rf"(?P<the>\b[Tt]he )?{START}\b(?:(?P<since>[0-9]{{1,2}}){TH}? ?[-–] ?)?(?P<day>[0-9]{{1,2}})(?P<th>{TH})?"
+    rf"(?P<the>\b[Tt]he )?{START}\b(?:(?P<since>[0-9]{{1,2}}){TH}? ?[-–~] ?)?(?P<day>[0-9]{{1,2}})(?P<th>{TH})?"
     rf"(?P<of> of)?[ -]{MONTH}(?:(?:,? |-)(?P<year>{YEAR}))?"
 )
 MONTH_YEAR = re.compile(rf"{MONTH}(?:,| of)? (?P<year>{YEAR})")
 ISO_DATE = re.compile(
-    r"(?<![0-9/.-])([12][0-9]{3})([-/.])([01]?[0-9])\2([0-3]?[0-9])(?:T(?=[0-2][0-9]:)|(?![0-9/-]|\.[0-9]))"
+    r"(?<![0-9/.-])(?P<year>[12][0-9]{3})(?P<mark>[-/.])(?P<month>[01]?[0-9])(?P=mark)(?P<day>[0-3]?[0-9])(?:T(?=[0-2][0-9]:)|(?![0-9/-]|\.[0-9]))"
 )
+BASIC_STAMP = re.compile(
+    r"(?<!\w)(?P<year>20[0-9]{2})(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12][0-9]|3[01])T(?P<hour>[01][0-9]|2[0-3])"
+    r"(?P<minute>[0-5][0-9])(?:[0-5][0-9])?(?P<zulu>Z)?(?!\w)"
+)
+YEAR_MONTH = re.compile(
+    r"(?<![\w.,$£€#/-])(?P<year>(?:19|20)[0-9]{2})[-/](?P<month>0[1-9]|1[0-2])(?![\w/%-]|[.,:][0-9])"
+)
+MONTH_OF_YEAR = re.compile(r"(?<![\w.,$£€/-])(?P<month>0[1-9]|1[0-2])/(?P<year>(?:19|20)[0-9]{2})(?![\w/%-]|[.,][0-9])")
 LONG = SHORT_MONTHS | WEEKDAYS
 NAME = rf"({'|'.join(sorted({*LONG, *LONG.values()}, key=len, reverse=True))})\b\.?"
 NAME_RANGE = re.compile(rf"\b{NAME} ?[-–] ?{NAME}")
@@ -54,37 +58,14 @@ CLOCK = re.compile(
     rf"|\.(?P<minute_uk>[0-5][0-9])(?=[ \t]?[AaPp]\.?[Mm]\b))(?:{HALF})?|[ \t]?(?P<half_alone>[AaPp])(?:\.[Mm]\."
     rf"|[Mm]\b))"
     r"(?![0-9:])(?P<zulu>Z\b)?"
+    r"(?P<offset>(?:\+| \+(?=[0-9]{4}\b)|(?<=[0-9]:[0-9]{2}:[0-9]{2})[-−])[01][0-9]:?[0-5][0-9](?![0-9:]))?"
 )
+ZONE = re.compile(r"\b(?P<zone>UTC|GMT) ?(?P<offset>[+−-] ?[01]?[0-9](?::?[0-5][0-9])?)(?![0-9:])")
 # A weekday, a month or a zone after “p.m.” goes on with the sentence.
 GOES_ON = re.compile(
     rf" (?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|{'|'.join(MONTHS)}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern"
     rf"|Pacific)\b"
 )
-
-BEFORE_YEAR = (
-    "in|since|by|of|from|until|till|before|after|during|circa|around|about|years?|early|late|mid|summer|winter|spring"
-    "|autumn|fall|through|between|christmas|q[1-4]|h[12]|established|fiscal|copyright|for|to|throughout"
-)
-A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
-COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
-CONTEXT = re.compile(rf"\b(?:(?i:{BEFORE_YEAR})(?i: the year)?[ -]|[A-Z]\w{{1,30}} )\Z")
-YEAR_IN_CONTEXT = re.compile(rf"(?P<year>{A_YEAR})(?![\w-]){COUNTED}")
-YEARS = re.compile(
-    rf"(?<![\w.,$£€#/-])(?P<first>{A_YEAR}|(?:19|20)[0-9]{{2}}(?=/[0-9]{{2}}(?![\w/.])))"
-    rf"(?:(?P<dash>[ ]?[-–—/][ ]?)|(?P<link> to | and | or |, ))"
-    rf"(?:(?P<second>{A_YEAR})|(?(dash)(?P<short>[0-9]{{2}})(?!{DASH}?[0-9])|(?!)))(?![\w-]){COUNTED}"
-)
-YEAR_ALONE = re.compile(
-    rf"(?<=[(\[])(?P<bracketed>{A_YEAR})(?=[)\],;])|^(?P<whole>{A_YEAR})(?=[.:]?$)|(?<![\w.,$£€#/-])(?P<year>{A_YEAR})"
-    r"(?= (?:was|is|will|has|had|saw|elections?|Olympics|season|model|report|World Cup|Games|film)\b|'s\b)",
-    re.MULTILINE,
-)
-ERA = re.compile(rf"{START}\b(?P<year>[1-9][0-9]{{0,3}}) ?(?P<era>BCE?|CE|AD)\b")
-AD = re.compile(r"\bAD (?P<year>[1-9][0-9]{0,3})\b(?![.,][0-9])")
-DECADE = re.compile(r"(?<![\w.,$£€])(?P<full>(?:1[1-9]|20)[0-9]0)'?s\b|(?<!\w)'?(?P<short>[1-9]0)'?s\b")
-PLURAL = re.compile(r"(?<![\w.,$£€])(?P<value>[0-9]{2,4}|1,000)s\b")
-A_KIND = re.compile(r"\bthe \Z|\b[A-Z]-\Z")  # the 747s
-SHORT_YEAR = re.compile(r"(?<![\w'\"])'(?P<year>[0-9]{2})\b(?!['\"%]|[.,:][0-9])")
 
 
 def named_ranges(text: str) -> str:
@@ -94,11 +75,6 @@ def named_ranges(text: str) -> str:
 
 def _names(match: re.Match[str]) -> str:
     return f"{LONG.get(match[1], match[1])} to {LONG.get(match[2], match[2])}"
-
-
-def _year(written: str, variety: Variety) -> str:
-    value = int(written)
-    return year(value, variety) if 1000 < value < 2100 else cardinal(value, variety)
 
 
 def _name(match: re.Match[str]) -> str:
@@ -117,11 +93,18 @@ def _spoken(day: int, month: str, year_words: str, variety: Variety, the: str = 
 
 
 def _iso(match: re.Match[str], variety: Variety) -> str | None:
-    month, day = int(match[3]), int(match[4])
+    month, day = int(match["month"]), int(match["day"])
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
-    spoken = _spoken(day, MONTHS[month - 1], _year(match[1], variety), variety)
+    spoken = _spoken(day, MONTHS[month - 1], said_year(match["year"], variety), variety)
     return f"{spoken}, " if match[0].endswith("T") else spoken
+
+
+def _basic_stamp(match: re.Match[str], variety: Variety) -> str:
+    spoken = _spoken(int(match["day"]), MONTHS[int(match["month"]) - 1], said_year(match["year"], variety), variety)
+    return f"{spoken}, {_hour_and_minute(int(match['hour']), match['minute'], False)}" + (
+        ", U T C" if match["zulu"] else ""
+    )
 
 
 def _numeric(match: re.Match[str], variety: Variety) -> str | None:
@@ -135,15 +118,17 @@ def _numeric(match: re.Match[str], variety: Variety) -> str | None:
         return None
     before = match["before"] or ""
     the = before if before.lower() == "the " else ""
-    return before.removeprefix(the) + _spoken(day, MONTHS[month - 1], _full_year(match["year"], variety), variety, the)
+    return before.removeprefix(the) + _spoken(
+        day, MONTHS[month - 1], _fullsaid_year(match["year"], variety), variety, the
+    )
 
 
-def _full_year(written: str, variety: Variety) -> str:
+def _fullsaid_year(written: str, variety: Variety) -> str:
     if not written:
         return ""
     if len(written) == 2:
         written = ("20" if int(written) < 70 else "19") + written
-    return _year(written, variety)
+    return said_year(written, variety)
 
 
 def _day_month(match: re.Match[str], variety: Variety) -> str | None:
@@ -151,7 +136,7 @@ def _day_month(match: re.Match[str], variety: Variety) -> str | None:
     if not _is_day(match["day"]) or not _is_day(match["since"] or "1"):
         return None
     the = match["the"] or ("" if match["of"] else "the ")
-    tail = f", {_year(match['year'], variety)}" if match["year"] else ""
+    tail = f", {said_year(match['year'], variety)}" if match["year"] else ""
     since = f"{ordinal(int(match['since']), variety)} to the " if match["since"] else ""
     return f"{the}{since}{ordinal(int(match['day']), variety)} of {_name(match)}{tail}"
 
@@ -160,33 +145,17 @@ def _month_day(match: re.Match[str], variety: Variety) -> str | None:
     if not _is_day(match["day"]) or not _is_day(match["until"] or "1"):
         return None
     until = f" to {ordinal(int(match['until']), variety)}" if match["until"] else ""
-    tail = f", {_year(match['year'], variety)}" if match["year"] else ""
+    tail = f", {said_year(match['year'], variety)}" if match["year"] else ""
     return f"{_name(match)} {ordinal(int(match['day']), variety)}{until}{tail}"
 
 
-def _plural(match: re.Match[str], variety: Variety) -> str | None:
-    """The 747s; of a round number alone, hundreds of people."""
-    words = plural(number(match["value"], variety))
-    if A_KIND.search(left(match)):
-        return words
-    return words.removeprefix("one ") if match.string.startswith(" of ", match.end()) else None
-
-
-def _decade(match: re.Match[str], variety: Variety) -> str:
-    return plural(year(int(match["full"]), variety) if match["full"] else below_hundred(int(match["short"])))
-
-
-def _two_digits(written: str) -> str:
-    return below_hundred(int(written)) if written[0] != "0" else f"oh {digits(written[1])}"
-
-
-def _in_context(match: re.Match[str], variety: Variety) -> str | None:
-    return _year(match["year"], variety) if CONTEXT.search(left(match)) else None
-
-
-def _years(match: re.Match[str], variety: Variety) -> str:
-    second = _year(match["second"], variety) if match["second"] else _two_digits(match["short"])
-    return _year(match["first"], variety) + (match["link"] or " to ") + second
+def _year_month(match: re.Match[str], variety: Variety) -> str | None:
+    """2020-12, but not 2011-12 or 2005-08, which are years."""
+    if int(match["month"]) > int(match["year"][2:]) and match["year"] >= "2000":
+        return None
+    if int(match["month"]) == (int(match["year"]) + 1) % 100:
+        return None
+    return f"{MONTHS[int(match['month']) - 1]} {said_year(match['year'], variety)}"
 
 
 def _clock(match: re.Match[str], variety: Variety) -> str | None:
@@ -195,12 +164,24 @@ def _clock(match: re.Match[str], variety: Variety) -> str | None:
     if hour > 24 or (half and not 1 <= hour <= 12):
         return None
     words = [_hour_and_minute(hour, minute, bool(half))]
-    if match["second"]:
+    is_stamp = match["zulu"] or match["offset"]
+    if match["second"] and not (is_stamp and match["second"] == "00"):
         words.append(f"and {below_hundred(int(match['second']))} seconds")
     words += [f"{half.upper()} M"] if half else []
-    words += ["U T C"] if match["zulu"] else []
+    if is_stamp:
+        return f"{' '.join(words)}, U T C {_offset(match['offset'] or '')}".rstrip()
     stop = "" if not half or GOES_ON.match(match.string, match.end()) else stop_after(match)
     return " ".join(words) + stop
+
+
+def _offset(written: str) -> str:
+    """+05:30 → plus five thirty; nothing for zero."""
+    figures = re.sub("[^0-9]", "", written)
+    hours, minutes = (figures[:-2], figures[-2:]) if len(figures) > 2 else (figures, "00")
+    if not figures.strip("0"):
+        return ""
+    sign = "plus" if "+" in written else "minus"
+    return f"{sign} {below_hundred(int(hours))}" + (f" {below_hundred(int(minutes))}" if int(minutes) else "")
 
 
 def _hour_and_minute(hour: int, minute: str | None, has_half: bool) -> str:
@@ -208,7 +189,7 @@ def _hour_and_minute(hour: int, minute: str | None, has_half: bool) -> str:
         return below_hundred(hour)
     if minute == "00":
         return _full_hour(hour)
-    return f"{below_hundred(hour)} {_two_digits(minute)}"
+    return f"{below_hundred(hour)} {two_digits(minute)}"
 
 
 def _full_hour(hour: int) -> str:
@@ -220,20 +201,16 @@ def _full_hour(hour: int) -> str:
 DATES = (
     Shape(DATE_RANGE, lambda m, v: " to ", MARK, follows=True),
     Shape(ISO_DATE, _iso),
+    Shape(BASIC_STAMP, _basic_stamp),
+    Shape(YEAR_MONTH, _year_month),
+    Shape(MONTH_OF_YEAR, lambda m, v: f"{MONTHS[int(m['month']) - 1]} {said_year(m['year'], v)}"),
     Shape(DATE, _numeric, DIGIT + LETTER),
     Shape(DATE_OF_THIS_YEAR, _numeric, LETTER),
     Shape(DAY_MONTH, _day_month, DIGIT + LETTER),
     Shape(MONTH_DAY, _month_day, LETTER),
-    Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {_year(m['year'], v)}", LETTER),
+    Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {said_year(m['year'], v)}", LETTER),
 )
-TIMES = (Shape(CLOCK, _clock),)
-YEARS_AND_DECADES = (
-    Shape(ERA, lambda m, v: f"{_year(m['year'], v)} {' '.join(m['era'])}"),
-    Shape(AD, lambda m, v: f"A D {_year(m['year'], v)}", LETTER),
-    Shape(DECADE, _decade, DIGIT + MARK),
-    Shape(PLURAL, _plural),
-    Shape(SHORT_YEAR, lambda m, v: _two_digits(m["year"]), MARK),
-    Shape(YEARS, _years),
-    Shape(YEAR_IN_CONTEXT, _in_context),
-    Shape(YEAR_ALONE, lambda m, v: _year(m[0], v)),
+TIMES = (
+    Shape(CLOCK, _clock),
+    Shape(ZONE, lambda m, v: f"{' '.join(m['zone'])} {_offset(m['offset'])}", LETTER),
 )

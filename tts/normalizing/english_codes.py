@@ -1,4 +1,4 @@
-"""Digits that count nothing: telephone and card numbers, passcodes, versions, IP addresses. It calls nobody.
+"""Digits that count nothing in English: telephone and card numbers, passcodes, versions, parts of acts.
 
 Such digits are read one by one, with a comma, which is a pause, between their groups.
 """
@@ -15,23 +15,41 @@ BEGIN = r"(?<![\w.,$£€/-])"
 END = r"(?![\w/%]|[-.,:][0-9])"
 PHONE = re.compile(
     rf"{BEGIN}(?:"
-    r"\+[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\))?(?:[ .-]?[0-9]{2,15}){1,6}"
+    r"\+(?=(?:[ ().-]{0,2}[0-9]){7})[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\))?(?:[ .-]?[0-9]{1,15}){1,6}"
     r"|(?:1[ .-])?\([0-9]{3}\)[ .-]?[0-9]{3}[ .-][0-9]{4}"
     r"|1-[0-9]{3}(?:-[0-9]{3}-[0-9]{4}|(?=-[A-Z]))"
     r"|[0-9]{3}[.-][0-9]{3}[.-][0-9]{4}"
-    r"|0[0-9]{2,4}[ -][0-9]{3,4}[ -]?[0-9]{3,4}"
+    r"|(?:1 )?[2-9][0-9]{2} [0-9]{3} [0-9]{4}"
+    r"|1[38]00 [0-9]{3} [0-9]{3}|[6-9][0-9]{4} [0-9]{5}"
+    r"|\(0[0-9]{1,4}\) ?[0-9]{3,4}[ -]?[0-9]{3,4}"
+    r"|0[0-9]{1,4}(?:[ -][0-9]{3,6}){1,3}|0[0-9](?:[ .][0-9]{2}){4}"
     rf"){END}"
 )
+MIN_DIALLED, MAX_DIALLED = 6, 15  # digits of a telephone number
+# After a word that says so, any groups of digits.
+DIALLED = re.compile(
+    rf"{BEGIN}(?:\([0-9]{{1,5}}\)[ .-]?)?[0-9]{{1,6}}(?:[ .-][0-9]{{1,6}}){{1,8}}{END}|{BEGIN}[0-9]{{7,12}}{END}"
+)
+DIAL = re.compile(
+    r"\b(?:call|dial|ring|phone|telephone|tel|fax|mobile|cell|text|sms|whatsapp|hotline|helpline|landline|contact|reach|ph|mob)"
+    r"(?:ing)?(?:[ :.,]{1,2}(?:number|no|us|me|him|her|them|on|at|is|was|now|my|our|or|the office)){0,4}[ :.]{1,3}"
+    r"(?:[0-9(][0-9() .-]{5,20} (?:or|and) )?\Z",
+    re.IGNORECASE,
+)
+EXTENSION = re.compile(r"\b[Ee]xtension (?P<digits>[0-9]{1,6})\b")
+PHONE_BEFORE = re.compile(r"[0-9][ .-][0-9]{3,4}\Z")
+EXTENSION_X = re.compile(r",? ?x ?(?P<digits>[0-9]{1,5})(?![\w.])")
 SHORT_PHONE = re.compile(rf"{BEGIN}[0-9]{{3}}-[0-9]{{4}}{END}")
 OF_RANGES = re.compile(r"\b(?:[Pp]ages?|pp?\.|[Ff]rom|[Yy]ears?|[Ll]ines?|[Vv]erses?) \Z")
-CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,4}}{END}")
+CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,5}}(?: [0-9]{{1,3}})?{END}")
+CODED = re.compile(r"(?<=[A-Z]-)(?P<digits>[0-9]{5,12})(?![\w.,])")  # ABC-12345
 CHAIN = re.compile(rf"{BEGIN}[0-9]{{1,15}}(?:-[0-9]{{1,15}}){{2,8}}{END}")
 VERSION = re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<first>[0-9]{1,15})(?P<rest>(?:\.[0-9]{1,15}){1,6})(?![0-9]|\.[0-9])")
 # What is typed in, told by the word before it; the code of a place after its state; numbers of three for help.
 KEYED = re.compile(
-    r"(?P<before>\b(?:PIN|OTP|(?i:code|password|zip|(?:account|card|order|invoice|booking|confirmation|tracking)"
+    r"(?P<before>\b(?:PIN|OTP|ISSN|IMEI|(?i:code|password|zip|(?:account|card|order|invoice|booking|confirmation|tracking)"
     r" (?:number|id|ending in)))(?: is)?:? |#(?=[0-9]{5})|(?<=[,a-z] )[A-Z]{2} (?=[0-9]{5}\b)"
-    r"|\b(?i:call|dial|ring) (?=(?:[2-9]11|999|112|988)\b))"
+    r"|\b(?i:call|dial|ring) (?=(?:[2-9]11|999|112|988)\b)|\b(?i:text) [A-Z]{2,12} to (?=[0-9]{5,6}\b))"
     r"(?P<digits>[0-9]{3,15}(?:-[0-9]{4})?)(?![\w/%]|[.,:][0-9])"
 )
 NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
@@ -58,6 +76,25 @@ def _groups(match: re.Match[str], variety: Variety) -> str:
     return plus + ", ".join(digits(group) for group in re.findall(r"[0-9]+", match[0]))
 
 
+def is_dialled(before: str) -> bool:
+    """Whether the number after this text is dialled: call, fax, my mobile is."""
+    return DIAL.search(before) is not None
+
+
+def _dialled(match: re.Match[str], variety: Variety) -> str | None:
+    count = sum(char.isdigit() for char in match[0])
+    return _groups(match, variety) if MIN_DIALLED <= count <= MAX_DIALLED and is_dialled(left(match)) else None
+
+
+def _extension(match: re.Match[str], variety: Variety) -> str:
+    written = match["digits"]
+    return "extension " + (number(written, variety) if len(written) < 3 else digits(written))
+
+
+def _extension_x(match: re.Match[str], variety: Variety) -> str | None:
+    return f" {_extension(match, variety)}" if PHONE_BEFORE.search(left(match)) else None
+
+
 def _version(match: re.Match[str], variety: Variety) -> str | None:
     parts = [match["first"], *match["rest"][1:].split(".")]
     if not match["v"] and len(parts) == 2:
@@ -69,8 +106,12 @@ def _version(match: re.Match[str], variety: Variety) -> str | None:
 CODES = (
     Shape(LONG_RUN, _long_run),
     Shape(KEYED, lambda m, v: m["before"].replace("#", "number ") + digits(m["digits"]), LETTER + MARK),
+    Shape(CODED, lambda m, v: digits(m["digits"])),
     Shape(NUMBER_SIGN, lambda m, v: "number ", MARK),
     Shape(PARTS, _parts),
+    Shape(EXTENSION, _extension, LETTER),
+    Shape(EXTENSION_X, _extension_x, LETTER + MARK, follows=True),
+    Shape(DIALLED, _dialled, DIGIT + MARK),
     Shape(PHONE, _groups, DIGIT + MARK),
     Shape(CARD, _groups),
     Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(left(m)) else _groups(m, v)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from tts.normalizing.english_patterns import INDIAN as INDIAN_GROUPS
 
 SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -14,6 +17,9 @@ MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digi
 IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 IRREGULAR |= {"twelve": "twelfth"}
 DENOMINATORS = frozenset({*range(2, 21), 24, 32, 50, 64, 100, 1000})
+
+
+INDIAN = re.compile(INDIAN_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +92,22 @@ def year(value: int, variety: Variety) -> str:
 
 
 def number(written: str, variety: Variety) -> str:
-    """A number as written, without a sign: "1,234.5", ".5", "007"; any length."""
-    whole, _, fraction = written.replace(",", "").partition(".")
-    head = [_whole(whole, variety)] if whole else []
+    """A number as written, without a sign: "1,234.5", "1,50,000", ".5", "007"; any length."""
+    whole, _, fraction = written.partition(".")
+    is_indian = INDIAN.fullmatch(whole) is not None
+    whole = whole.replace(",", "")
+    head = [_in_lakhs(int(whole), variety) if is_indian else _whole(whole, variety)] if whole else []
     return " ".join([*head, "point", digits(fraction)] if fraction else head)
+
+
+def _in_lakhs(value: int, variety: Variety) -> str:
+    crores, rest = divmod(value, 10_000_000)
+    lakhs, rest = divmod(rest, 100_000)
+    words = [f"{cardinal(crores, variety)} crore"] if crores else []
+    words += [f"{cardinal(lakhs, variety)} lakh"] if lakhs else []
+    words += ["and"] if words and variety.says_and and 0 < rest < 100 else []
+    words += [cardinal(rest, variety)] if rest else []
+    return " ".join(words) or SMALL[0]
 
 
 def _whole(written: str, variety: Variety) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tts.normalizing.english_numbers import Variety
 
 # A number, a word, any mark; a space only before what joins two numbers. Not the inside of a word or a number.
-PLACE = re.compile(r"(?<![0-9])[0-9]|(?<![^\W\d_])[^\W\d_]|[^\w\s]|(?<=\w|[%°″′\"]) (?=[-–—−~x×])")
+PLACE = re.compile(r"(?<![0-9])[0-9]|(?<![^\W\d_])[^\W\d_]|[^\w\s]|(?<=\w|[%°″′\"]) (?=[-–—−~x×/])")
 LEFT_CHARS = 60  # that a rule may look at
 
 

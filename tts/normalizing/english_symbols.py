@@ -1,4 +1,4 @@
-"""Signs between words and numbers in English, and the plain numbers that are left. It does no sums.
+"""Signs between words and numbers in English, and the plain numbers that are left.
 
 What is no sign of speech in the end (* _ ~ ^ ` \\ | < > and their kind) is left out.
 """
@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import re
 
+from tts.normalizing.english_codes import is_dialled
 from tts.normalizing.english_numbers import SMALL, TENS, Variety, number
 from tts.normalizing.english_patterns import NUMBER, START
-from tts.normalizing.english_scan import DIGIT, MARK, Shape
+from tts.normalizing.english_scan import DIGIT, MARK, Shape, left
+from tts.normalizing.english_units import UNIT_WORDS
 from tts.normalizing.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
 LAST_DASH = re.compile(r"(?<! )[—―](?=[\"')\]]*(?:\n|\Z)|[\"'.,!?;:)])")
 EM_DASH = re.compile(r"(?<! )(?<!\n) ?(?:[—―]|(?<= )–(?= )|(?<=\w)--(?=\w)|(?<= )--(?= ))[—―]* ?")
+VARIABLE_MINUS = re.compile(r"(?:(?<=\b[b-hj-z])(?<!['’].) [-−] |(?<=\b[nxyk])-)(?=[0-9]{1,6}(?![\w.-]))")
 EQUATION = re.compile(r"(?<=[0-9)]) ?(?P<sign>[-−–]) ?(?=[0-9]{1,15}(?:[.][0-9]{1,15})? ?=)")
-RANGE = re.compile(r"(?<=[0-9%])(?: ?[–—] ?| - |-)(?=[$£€]?[0-9])")
-TO = re.compile(r" ?[-–—~] ?(?=[-−]?[$£€]?[0-9])")
-SPACED_THOUSANDS = re.compile(r"(?<![\w.,+-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w-]| [0-9])")
+RANGE = re.compile(r"(?<=[0-9%])(?:(?: - |-)|(?: ?[–—] ?|~)(?P<minus>[-−])?)(?=[$£€]?[0-9])")
+TO = re.compile(r" ?(?:-|[–—~](?P<minus>[-−])?) ?(?=[$£€]?[0-9])")
+SPACED = r"[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}(?![\w]| [0-9])"
+SPACED_THOUSANDS = re.compile(rf"(?<![\w.,+])(?<![0-9] )(?<!\w[-−]){SPACED}(?:[-–]{SPACED})?(?!-)")
+# Before two groups of digits: the number of something, or the number is part of a name or is dialled.
+NUMBERED_THING = re.compile(
+    r"(?:\b(?!(?:The|About|Over|Some|Nearly|Almost|Around|In|Of|With|From|To|By|And|For|At|Up|EUR|USD|GBP|CHF|Rs|RM|R)\b)"
+    r"[A-Z]\w*|\b(?:pages?|chapter|section|room|lines?|step|no|route|highway|flight|model|type|size|level|version|phase"
+    r"|figure|table|verse|psalm|grade|group|channel|unit|part|lot|item|series|top|call|code|extension)) \Z"
+)
 SCIENTIFIC = re.compile(rf"{START}(?<!\w)(?P<value>{NUMBER})[eE]\+?(?P<power>-?[0-9]{{1,3}})(?!\w)")
-CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?=-?[0-9])")  # the rest of a tower waits for POWER
+CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?P<minus>-?)(?=[0-9])")  # the rest of a tower waits for POWER
 EVEN = re.compile(r"(?<![\w.,-])(?:50-50|24-7|20-20)(?![\w-]|[.,][0-9])")
 IN_A_NAME = re.compile(r"(?<=[A-Za-z])-(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)-(?=[0-9])")
-RATIO = re.compile(r"(?<=[0-9]):(?=[0-9])")
+RATIO = re.compile(r"(?<=[0-9]):(?=[0-9]{1,15}(?![0-9a-z]))")
 LETTER_NUMBER = re.compile(r"(?<=[A-Za-z])[-–](?=[0-9])")
 CSHARP = re.compile(r"\b(?P<letter>[A-GFJ])#(?!\w)")
 PLUS_PLUS = re.compile(r"(?<=[A-Za-z])\+\+(?![A-Za-z_+])")
@@ -31,7 +41,17 @@ SHORT = {"s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "ho
 SHORT |= {"mth": "month", "yr": "year", "lb": "pound", "oz": "ounce", "kg": "kilogram", "gal": "gallon"}
 WHOLE = (*SHORT.values(), "day", "night", "person", "unit", "user", "head", "capita", "share")
 PER = SHORT | {name: name for name in WHOLE}
-PER_SIGN = re.compile(rf"(?<=[a-z0-9]) ?/ ?(?P<unit>{'|'.join(sorted(PER, key=len, reverse=True))})\b")
+PER_UNIT = rf" ?/ ?(?:{'|'.join(sorted(PER, key=len, reverse=True))})\b"
+PER_SIGN = re.compile(rf"(?<![\w/-])(?P<left>[A-Za-z0-9-]{{1,30}})(?P<units>(?:{PER_UNIT}){{1,3}})(?! ?/)")
+COUNTED = re.compile(r"(?:[0-9]|\bper|\bone) \Z")  # 3 eggs/person, per user/month
+TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "kilogram", "gallon"}
+# What something may be counted or paid per: numbers, units, money, and these.
+RATED = frozenset(
+    """
+    price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
+    thousand million billion trillion lakh crore times percent k once twice
+    """.split()
+) | {*SMALL, *TENS[2:]}
 PRICE = re.compile(
     rf"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence))/(?=[a-z])(?!(?:{'|'.join([*SMALL, *TENS[2:]])})\b)"
 )
@@ -42,7 +62,7 @@ EITHER = re.compile(
 )
 LEADING_SLASH = re.compile(r"(?<!\S)/(?=\w)")
 SLASH = re.compile(r"(?<=[\w)\"']) ?/ ?(?=[\w(\"'])")
-ABOUT = re.compile(r"(?<![\w~])[~≈∼] ?(?=[-−]?[$£€]?\.?[0-9])")
+ABOUT = re.compile(r"(?<![\w~%°])[~≈∼] ?(?=[-−]?[$£€]?\.?[0-9])")
 MINUS = re.compile(r"(?<![\w.)\]\-−])[-−](?=\.?[0-9])")
 MINUS_BETWEEN = re.compile(r"(?<=\w) ?− ?(?=\w)")
 PLUS = re.compile(r"(?P<before>[\w)] ?)?\+ ?(?=[\w(]|\.[0-9])")
@@ -78,7 +98,13 @@ def dashes(text: str) -> str:
 
 def canonical_numbers(text: str) -> str:
     """1 000 000 → 1000000."""
-    return SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
+    return SPACED_THOUSANDS.sub(_joined, text)
+
+
+def _joined(match: re.Match[str]) -> str:
+    is_short = match[0].count(" ") == 1 and not match[0].endswith(" 000")
+    is_other = (is_short and NUMBERED_THING.search(left(match))) or is_dialled(left(match))
+    return match[0] if is_other else match[0].replace(" ", "")
 
 
 def operators(text: str) -> str:
@@ -114,6 +140,10 @@ def _scientific(match: re.Match[str], variety: Variety) -> str:
     return f"{number(match['value'], variety)} times ten to the power of {minus}{number(power, variety)}"
 
 
+def _to(match: re.Match[str], variety: Variety) -> str:
+    return " to minus " if match["minus"] else " to "
+
+
 def _section(sign: str) -> str:
     return {"§": "section ", "§§": "sections "}.get(sign, "paragraph ")
 
@@ -127,9 +157,21 @@ def _powers(text: str) -> str:
 
 
 def _slashes(text: str) -> str:
-    text = PRICE.sub(r"\g<money> per ", PER_SIGN.sub(lambda m: f" per {PER[m['unit']]}", text))
+    text = PRICE.sub(r"\g<money> per ", PER_SIGN.sub(_per, text))
     text = EITHER.sub(_either, LEADING_SLASH.sub("slash ", text))
     return SLASH.sub(" slash ", text)
+
+
+def _per(match: re.Match[str]) -> str:
+    """Only where the left side is a quantity: 50 requests/second, but day/night and client/user."""
+    last = match["left"].rpartition("-")[2].lower()
+    units = [PER[unit.strip()] for unit in match["units"].split("/")[1:]]
+    is_counted = COUNTED.search(left(match)) is not None
+    is_many = last.endswith("s") and not last.endswith("ss") and (is_counted or units[0] in TIMES_OF)
+    is_quantity = last in RATED or (last in UNIT_WORDS and last not in PER.values()) or last.isdigit()
+    if is_quantity or is_many or (is_counted and last in PER.values()):
+        return " per ".join([match["left"], *units])
+    return match[0]
 
 
 def _either(match: re.Match[str]) -> str:
@@ -161,15 +203,16 @@ def _plain(match: re.Match[str], variety: Variety) -> str:
 
 POWERS_OF_TEN = (
     Shape(SCIENTIFIC, _scientific, DIGIT + MARK),
-    Shape(CARET, lambda m, v: " to the power of ", MARK),
+    Shape(CARET, lambda m, v: " to the power of " + ("minus " if m["minus"] else ""), MARK),
     Shape(ABOUT, lambda m, v: "about ", MARK),
 )
 BETWEEN = (
     Shape(EQUATION, lambda m, v: " minus ", MARK),
+    Shape(VARIABLE_MINUS, lambda m, v: " minus ", MARK),
     Shape(EVEN, lambda m, v: m[0].replace("-", " ")),
     Shape(IN_A_NAME, lambda m, v: f" {m['number']} ", MARK),
-    Shape(RANGE, lambda m, v: " to ", MARK),
-    Shape(TO, lambda m, v: " to ", MARK, follows=True),
+    Shape(RANGE, _to, MARK),
+    Shape(TO, _to, MARK, follows=True),
     Shape(RATIO, lambda m, v: " to ", MARK),
     Shape(LETTER_NUMBER, lambda m, v: " ", MARK),
 )

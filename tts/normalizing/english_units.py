@@ -1,6 +1,6 @@
 """Measures in English: a number and the short name of a unit, percent, feet and inches, fractions, ordinals.
 
-It does not convert: sixty miles stay sixty miles.
+Nothing is converted: sixty miles stay sixty miles.
 """
 
 from __future__ import annotations
@@ -10,53 +10,68 @@ import unicodedata
 from itertools import pairwise
 from math import gcd
 
+from tts.normalizing.english_nouns import is_before_noun
 from tts.normalizing.english_numbers import DENOMINATORS, Variety, cardinal, fraction, is_one, number, ordinal
 from tts.normalizing.english_patterns import NUMBER, START, stop_after
-from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape
+from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 
-# Short name = singular, = plural where that is not the first noun with an s.
+# Short names = singular, = plural where that is not the first noun with an s.
 TABLE = """
-nm=nanometer µm=micrometer mm=millimeter cm=centimeter m=meter km=kilometer mi=mile yd=yard ft=foot=feet ″=inch=inches
-′=foot=feet mm²=square_millimeter cm²=square_centimeter m²=square_meter km²=square_kilometer ha=hectare
-mm³=cubic_millimeter cm³=cubic_centimeter m³=cubic_meter km³=cubic_kilometer m2=square_meter m3=cubic_meter
-km2=square_kilometer cm2=square_centimeter cm3=cubic_centimeter ft²=square_foot=square_feet ft³=cubic_foot=cubic_feet
-sq_ft=square_foot=square_feet sq_m=square_meter sq_km=square_kilometer sq_mi=square_mile
-µl=microliter µL=microliter ml=milliliter mL=milliliter cl=centiliter dl=deciliter dL=deciliter l=liter L=liter
-gal=gallon fl_oz=fluid_ounce tbsp=tablespoon tsp=teaspoon
-µg=microgram mcg=microgram mg=milligram g=gram kg=kilogram t=ton lb=pound lbs=pound oz=ounce st=stone=stone
-ns=nanosecond µs=microsecond ms=millisecond s=second sec=second secs=second min=minute mins=minute h=hour hr=hour
-hrs=hour wk=week wks=week mo=month yr=year yrs=year
-W=watt kW=kilowatt MW=megawatt GW=gigawatt mW=milliwatt Wh=watt_hour kWh=kilowatt_hour MWh=megawatt_hour
-GWh=gigawatt_hour TWh=terawatt_hour V=volt mV=millivolt kV=kilovolt mA=milliamp mAh=milliamp_hour Ah=amp_hour Ω=ohm
-cal=calorie kcal=kilocalorie kJ=kilojoule kPa=kilopascal psi=pound_per_square_inch hp=horsepower=horsepower
-mmol=millimole IU=international_unit mmHg=millimeter_of_mercury=millimeters_of_mercury
-KB=kilobyte kB=kilobyte MB=megabyte GB=gigabyte TB=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit
-kbps=kilobit_per_second
-Mbps=megabit_per_second Gbps=gigabit_per_second px=pixel MP=megapixel dpi=dot_per_inch fps=frame_per_second
-Hz=hertz=hertz kHz=kilohertz=kilohertz MHz=megahertz=megahertz GHz=gigahertz=gigahertz dB=decibel lm=lumen
-mph=mile_per_hour kph=kilometer_per_hour mpg=mile_per_gallon rpm=revolution_per_minute bpm=beat_per_minute
-ppm=part_per_million m/s²=meter_per_second_squared
-°C=degree_Celsius=degrees_Celsius °F=degree_Fahrenheit=degrees_Fahrenheit ℃=degree_Celsius=degrees_Celsius
-℉=degree_Fahrenheit=degrees_Fahrenheit °=degree º=degree %=percent=percent ‰=per_mille=per_mille
+nm=nanometer µm=micrometer mm,mms=millimeter cm,cms,CM=centimeter m,mtr,mtrs=meter km,kms,KM,Km,Kms=kilometer mi=mile
+yd,yds=yard ft=foot=feet ″=inch=inches ′=foot=feet mm²=square_millimeter cm²=square_centimeter m²=square_meter
+km²=square_kilometer ha=hectare mm³=cubic_millimeter cm³=cubic_centimeter m³=cubic_meter km³=cubic_kilometer
+m2=square_meter m3=cubic_meter km2=square_kilometer cm2=square_centimeter cm3,cc=cubic_centimeter
+ft²,sqft=square_foot=square_feet cu_ft,cuft,ft³=cubic_foot=cubic_feet cu_m=cubic_meter cu_yd=cubic_yard
+cu_in=cubic_inch=cubic_inches sq_ft=square_foot=square_feet sq_m,sqm=square_meter sq_in=square_inch=square_inches
+sq_yd=square_yard sq_cm=square_centimeter sq_km,sqkm=square_kilometer sq_mi=square_mile µl,µL=microliter
+ml,mL,mls=milliliter cl=centiliter dl,dL=deciliter l,L,ltr,ltrs,Ltr,Ltrs,lts=liter gal,gals=gallon fl_oz=fluid_ounce
+qt,qts=quart tbsp,tbsps,Tbsp,Tbsps,TBSP,tbs,Tbs,tblsp,tbls=tablespoon tsp,tsps,Tsp,Tsps,TSP=teaspoon
+µg,mcg,mcgs,ug=microgram mg,mgs,MG=milligram g,gm,gms,grm,grms=gram kg,kgs,Kg,Kgs,KG,KGS=kilogram t=ton
+lb,lbs,Lb,Lbs,LBS=pound oz,ozs,Oz,OZ=ounce st=stone=stone ns=nanosecond µs=microsecond ms,msec,msecs=millisecond
+s,sec,secs,Sec,Secs=second min,mins,Min,Mins=minute h,hr,hrs,Hr,Hrs,HRS=hour wk,wks=week mo,mos=month
+yr,yrs,Yr,Yrs=year W=watt kW=kilowatt MW=megawatt GW=gigawatt mW=milliwatt Wh=watt_hour kWh=kilowatt_hour
+MWh=megawatt_hour GWh=gigawatt_hour TWh=terawatt_hour V=volt mV=millivolt kV=kilovolt mA=milliamp mAh=milliamp_hour
+Ah=amp_hour Ω=ohm cal,cals=calorie kcal,kcals,Kcal=kilocalorie kJ=kilojoule kPa=kilopascal
+psi,PSI=pound_per_square_inch hp,Hp=horsepower=horsepower mmol=millimole IU=international_unit
+mmHg=millimeter_of_mercury=millimeters_of_mercury KB,KBs,kB,kb=kilobyte MB,MBs,mb=megabyte GB,GBs,gb=gigabyte
+TB,TBs,tb=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit kbps=kilobit_per_second
+Mbps,mbps,Mbit/s=megabit_per_second Gbps,gbps,Gbit/s=gigabit_per_second pcs=piece doz=dozen=dozen pkg,pkgs=package
+ppl=person=people hPa=hectopascal px=pixel MP=megapixel dpi=dot_per_inch fps=frame_per_second Hz,hz=hertz=hertz
+kHz,KHz,khz=kilohertz=kilohertz MHz,Mhz,mhz,MHZ=megahertz=megahertz GHz,Ghz,ghz,GHZ=gigahertz=gigahertz dB=decibel
+lm=lumen mph,MPH=mile_per_hour kph,KPH,kmh,kmph,Kmph,KMPH,km/hr,KM/H,Km/h=kilometer_per_hour mpg=mile_per_gallon
+rpm=revolution_per_minute bpm=beat_per_minute ppm=part_per_million m/s²=meter_per_second_squared
+°C,°c,ºC,°_C,º_C=degree_Celsius=degrees_Celsius °F,°f,ºF,°_F,º_F=degree_Fahrenheit=degrees_Fahrenheit deg,degs=degree
+deg_C,degC,℃=degree_Celsius=degrees_Celsius deg_F,degF,℉=degree_Fahrenheit=degrees_Fahrenheit °=degree º=degree
+%=percent=percent ‰=per_mille=per_mille
 """
 
 
-def _names(row: str) -> tuple[str, tuple[str, str]]:
-    short, one, *many = row.replace("_", " ").split("=")
+def _names(row: str) -> dict[str, tuple[str, str]]:
+    shorts, one, *many = row.replace("_", " ").split("=")
     noun, per, rest = one.partition(" per ")
-    return short, (one, many[0] if many else f"{noun}s{per}{rest}")
+    return dict.fromkeys(shorts.split(","), (one, many[0] if many else f"{noun}s{per}{rest}"))
 
 
-UNITS = dict(map(_names, TABLE.split()))
+UNITS = {short: names for row in TABLE.split() for short, names in _names(row).items()}
 UNITS |= {short.replace("µ", "μ"): names for short, names in UNITS.items() if "µ" in short}  # micro sign, Greek mu
+# The last words of what is said: of 5 mg/kg, kilogram.
+UNIT_WORDS = frozenset(word.rpartition(" ")[2] for names in UNITS.values() for word in names) | UNITS.keys()
+UNIT_WORDS |= frozenset("dollar dollars cent cents euro euros pound pounds pence penny rupee rupees".split())
 SIGNS = frozenset("°º%‰℃℉″′")  # may be glued to what follows
 BY_LENGTH = sorted(UNITS, key=len, reverse=True)
-UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\w)") for short in BY_LENGTH) + ")"
+UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\w|'s\b)") for short in BY_LENGTH) + ")"
 
-VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}(?<![A-Za-z])(?P<value>{NUMBER})"
+NO_LETTER = "(?<![A-Za-wyz])(?<![A-Za-z]x)"  # before the number; 4x100 m
+VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}{NO_LETTER}(?P<value>{NUMBER})"
 MEASURE = re.compile(rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?P<dot>\.(?=\)| ?[a-z]))?")
+# Of a laboratory: 10^9/L.
+PER_POWER = re.compile(rf"10(?:\^(?P<power>[0-9]{{1,2}})|(?P<raised>[⁰¹²³⁴-⁹]{{1,2}})) ?/ ?(?P<unit>{UNIT})")
 MAGNITUDE = re.compile(
-    rf"{START}(?<![A-Za-z])(?P<value>{NUMBER})(?P<letter>k|K|M|mn|bn|B|tn)(?P<plus>\+)?(?!\w| [A-Z][a-z])"
+    rf"{START}{NO_LETTER}(?P<value>{NUMBER})(?P<letter>k|K|M|mn|bn|B|tn)(?P<plus>\+)?(?!\w| [A-Z][a-z])"
+)
+SCREENS = frozenset("2 4 5 6 8".split())
+COUNTED = re.compile(
+    r" (?:tokens|users|views|followers|subscribers|likes|people|words|lines|requests|downloads|steps)\b"
 )
 MAGNITUDES = {"k": "thousand", "M": "million", "mn": "million", "bn": "billion", "B": "billion", "tn": "trillion"}
 FEET_INCHES = re.compile(
@@ -64,10 +79,21 @@ FEET_INCHES = re.compile(
     r"(?: ?(?:\"|″|''|in\b)|(?![\w'.]))"
 )
 INCHES = re.compile(r"(?<=[0-9]) ?(?:in\.(?! ?[0-9])|(?<! )in\b)")  # what has a full stop or no space is no preposition
-SQUARE = re.compile(r"(?<=[0-9] )sq\. ?(?=(?:ft|m|km|mi)\b)")
+SQUARE = re.compile(r"(?<=[0-9] )(?P<kind>sq|cu|fl)\. ?(?=(?:ft|m|km|mi|in|yd|cm|oz)\b)")
 HOURS = re.compile(r"(?<=[0-9]) ?h ?(?P<minutes>[0-9]{1,2}) ?m\b")
 MINUTES = re.compile(r"(?<=[0-9]) ?m ?(?P<seconds>[0-9]{1,2}) ?s\b")
-TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)/]|$| [a-z]{{2,}}\b)")
+# 190C: a temperature where an oven, a fever or the weather is near, or another temperature.
+DEGREES = re.compile(rf"{VALUE}(?P<upper>-[0-9]{{1,3}})? ?(?P<unit>[CF])(?![\w'+#-])")
+HEAT = re.compile(
+    r"\b(?:temp\w*|oven|preheat\w*|(?:re)?heat\w*|bak(?:e|ed|ing)|roast\w*|cook\w*|boil\w*|simmer\w*|fr(?:eez|oz|ie)\w*"
+    r"|stor(?:e|ed|age)|weather|forecast|high of|low of|highs|lows|warm\w*|cold\w*|hot\w*|cool\w*|fever|outside|degrees"
+    r"|hit|reach\w*|melt\w*|thermostat|fan|gas mark|wash\w*|water|summer|winter|below|above|today|tomorrow|tonight"
+    r"|sunny|cloudy|rain\w*|snow\w*|battery|cpu|gpu|ambient|dropp\w*|rose|fell|chill\w*|serve)\b|[0-9][CF]\b|°",
+    re.IGNORECASE,
+)
+SEAT = re.compile(r"\b(?i:seats?|row|gate|flat|room|size|unit|apartment|apt|suite|grade|class|section) \Z")
+SCALES = {"C": ("degree Celsius", "degrees Celsius"), "F": ("degree Fahrenheit", "degrees Fahrenheit")}
+TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)/]|$|[-–~][0-9]| (?:a|[a-z]{{2,}})\b)")
 # In a sum the sign is “times”.
 PRODUCT = re.compile(rf"(?<=[0-9]) ?[x×] ?(?={NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))")
 BETWEEN_NUMBERS = re.compile(r"(?<=[0-9]) ?[x×] ?(?=[0-9])")
@@ -79,8 +105,8 @@ STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
 IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # only named
 VULGAR_FRACTION = re.compile(r"(?P<whole>[0-9]{1,15})?[ ]?(?P<sign>[¼-¾⅐-⅞])")
 FRACTION = re.compile(
-    rf"{START}(?<![/\w.-])(?:(?P<whole>[0-9]{{1,15}})[ -])?(?P<over>[0-9]{{1,4}}(?:\.[0-9]{{1,2}})?)[/⁄]"
-    rf"(?P<under>[0-9]{{1,4}})(?:rds|ths)?(?: ?(?P<unit>{UNIT})(?:\.(?= [a-z]))?)?(?![0-9/.%]*[0-9/%]|[A-Za-z])"
+    rf"{START}(?<![/\w.])(?<![^0-9]-)(?<!^-)(?:(?P<whole>[0-9]{{1,15}})[ -])?(?P<over>[0-9]{{1,4}}(?:\.[0-9]{{1,2}})?)"
+    rf"[/⁄](?P<under>[0-9]{{1,4}})(?:rds|ths)?(?: ?(?P<unit>{UNIT})(?:\.(?= [a-z]))?)?(?![0-9/.%]*[0-9/%]|[A-Za-z])"
 )
 ORDINAL = re.compile(
     rf"{START}\b(?P<value>[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}|[0-9]{{1,15}})"
@@ -90,7 +116,7 @@ ORDINAL = re.compile(
 
 def canonical_units(text: str) -> str:
     """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that the shapes know."""
-    text = SQUARE.sub("sq ", INCHES.sub(lambda m: "″" + stop_after(m), text))
+    text = SQUARE.sub(r"\g<kind> ", INCHES.sub(lambda m: "″" + stop_after(m), text))
     return _inches(MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text)))
 
 
@@ -119,13 +145,20 @@ def _inches_of_line(line: str) -> str:
 def _measure(match: re.Match[str], variety: Variety) -> str | None:
     if match["gap"] == "-" and match["unit"] in SIGNS:
         return None
-    is_attribute = match["gap"] == "-" or (match["unit"] == "″" and NOUN_FOLLOWS.match(match.string, match.end()))
+    is_inches_of = match["unit"] == "″" and NOUN_FOLLOWS.match(match.string, match.end()) is not None
+    is_attribute = match["gap"] == "-" or is_inches_of or is_before_noun(match)
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
-    words += [_unit(match["unit"], variety, is_singular=is_one(match["value"]) or bool(is_attribute))]
+    words += [_unit(match["unit"], variety, is_singular=is_one(match["value"]) or is_attribute)]
     words += ["per", _unit(match["per"], variety, is_singular=True)] if match["per"] else []
     following = match.string[match.end() : match.end() + 1]
     return " ".join(words) + (" " if following.isalnum() else "")
+
+
+def _per_power(match: re.Match[str], variety: Variety) -> str:
+    power = match["power"] or unicodedata.normalize("NFKC", match["raised"])
+    unit = _unit(match["unit"], variety, is_singular=True)
+    return f"ten to the power of {number(power, variety)} per {unit}"
 
 
 def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
@@ -133,10 +166,26 @@ def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
     return name.replace("meter", "metre").replace("liter", "litre") if variety.is_day_first else name
 
 
-def _magnitude(match: re.Match[str], variety: Variety) -> str:
+def _degrees(match: re.Match[str], variety: Variety) -> str | None:
+    around = left(match) + " " + match.string[match.end() : match.end() + 40].partition("\n")[0]
+    is_oven = match["value"].isdigit() and len(match["value"]) == 3 and match["value"][2] in "05"
+    if not (
+        match["minus"] or match["upper"] or HEAT.search(around) or (is_oven and int(match["value"]) <= 550)
+    ) or SEAT.search(left(match)):
+        return None
+    words = ["minus"] if match["minus"] else []
+    words += [number(match["value"], variety)]
+    words += ["to", number(match["upper"][1:], variety)] if match["upper"] else []
+    return " ".join([*words, SCALES[match["unit"]][match["value"] != "1" or bool(match["upper"])]])
+
+
+def _magnitude(match: re.Match[str], variety: Variety) -> str | None:
     value, letter = match["value"], match["letter"]
-    # 4K is a screen, 7B a flat or a model.
-    is_name = (letter == "K" and len(value) == 1) or (letter == "B" and value.isdigit())
+    if len(value) > 4 and value.isdigit() and letter in "kKM":
+        return None  # 13900K is a processor
+    # 4K is a screen, 2700K a light, 7B a flat or a model.
+    is_name = (letter == "K" and (value in SCREENS or len(value) == 4)) or (letter == "B" and value.isdigit())
+    is_name = is_name and not (letter == "K" and COUNTED.match(match.string, match.end()))
     name = letter if is_name else MAGNITUDES.get(letter, "thousand")
     return f"{number(value, variety)} {name}" + (" plus" if match["plus"] else "")
 
@@ -174,12 +223,14 @@ def _between(over: float, under: int) -> str:
 
 FRACTIONS = (Shape(FRACTION, _fraction),)
 ORDINALS = (Shape(ORDINAL, lambda m, v: ordinal(int(m["value"].replace(",", "")), v)),)
+CONCENTRATIONS = (Shape(PER_POWER, _per_power),)
 MEASURES = (
     Shape(FEET_INCHES, lambda m, v: f"{number(m['feet'], v)} foot {number(m['inches'], v)}"),
     Shape(STARS, lambda m, v: f"{number(m['count'], v)} star"),
     Shape(PRODUCT, lambda m, v: " times ", LETTER + MARK),
     Shape(BETWEEN_NUMBERS, lambda m, v: " by ", LETTER + MARK),
     Shape(BY, lambda m, v: " by ", LETTER + MARK, follows=True),
+    Shape(DEGREES, _degrees, DIGIT + MARK),
     Shape(MEASURE, _measure, DIGIT + MARK),
     Shape(MAGNITUDE, _magnitude, DIGIT + MARK),
     Shape(TIMES_AS_MUCH, lambda m, v: f"{number(m['value'], v)} times", DIGIT + MARK),
