@@ -16,7 +16,7 @@ BEFORE = re.compile(
     r"(?:[1-9][0-9]{0,2}\. ?(?:(?:und|oder|bis|bzw\.|-) ?)(?:de[rmns] )?){0,3}\Z"
 )
 ORDINAL = re.compile(
-    r"(?<![\w.,/])(?<![^ .]-)(?P<value>[1-9][0-9]{0,2})\."
+    r"(?<![\w.,/])(?<![^ .]-)(?P<value>[1-9][0-9]{0,2}(?:\.[0-9]{3}){0,3})\."
     r"(?=(?: (?:und|oder|bis|bzw\.) [1-9][0-9]{0,2}\.){0,3} (?P<noun>[^\W\d_]{2,40}))"
 )
 CONTRACTED = frozenset("am vom zum zur im beim".split())
@@ -38,7 +38,8 @@ NEUTER = re.compile(
     r"|(?:chen|lein|ment|tum|um))\Z"
 )
 FEMININE = re.compile(
-    r"(?:e|ung|heit|keit|ion|tät|schaft|ik|ur|ei|frau|hand|stadt|nacht|zeit|wahl|bahn|tochter|mutter)\Z"
+    r"(?:(?<!nam)(?<!jung)(?<!kund)(?<!zeug)(?<!kolleg)(?<!gedank)e|ung|heit|keit|ion|tät|schaft|ik|ur|ei|frau"
+    r"|hand|stadt|nacht|zeit|wahl|bahn|tochter|mutter)\Z"
 )
 STARTERS = frozenset(
     """
@@ -57,7 +58,7 @@ def ordinals(text: str, ordinal: Callable[[int], str]) -> str:
 def _said(match: re.Match[str], ordinal: Callable[[int], str]) -> str:
     before = BEFORE.search(match.string[max(0, match.start() - 80) : match.start()])
     ending = None if before is None or match["noun"] in STARTERS else _ending(before, match["noun"].lower())
-    return match[0] if ending is None else ordinal(int(match["value"])) + ending
+    return match[0] if ending is None else ordinal(int(match["value"].replace(".", ""))) + ending
 
 
 def _ending(before: re.Match[str], noun: str) -> str | None:
