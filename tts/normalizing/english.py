@@ -42,7 +42,7 @@ from tts.normalizing.sentences import mark_beginnings, raise_beginnings
 from tts.normalizing.typography import without_joiners
 
 DAY_FIRST = frozenset("GB AU NZ IE IN ZA SG HK MT".split())  # 05/03 is in March, and 101 is a hundred and one
-NEEDED = re.compile(r"[0-9₀-₉=^⁺⁻]|[:-][A-Fa-f]{2}[:-][A-Fa-f]{2}[:-]")  # by a shape
+NEEDED = re.compile(r"[0-9₀-₉=^⁺⁻²³]|[:-][A-Fa-f]{2}[:-][A-Fa-f]{2}[:-]")  # by a shape
 
 
 # What is special stands before what is general: a date before the numbers in it, an address before its dots.

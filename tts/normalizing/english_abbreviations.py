@@ -67,7 +67,8 @@ a/b=A_B a/c=A_C
 
 TITLE = re.compile(rf"\b{_any(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
 BARE_TITLE = re.compile(
-    r"\b(?P<short>Mr|Mrs|Dr|Prof|Sgt|Capt|Lt|Cpl|Cmdr|Rev|Maj|Gen(?! Alpha)|Gov|Col|Adm|Mt|Ft) (?=[A-Z][a-z])"
+    r"(?<![0-9] )\b(?P<short>Mr|Mrs|Dr|Prof|Sgt|Capt|Lt|Cpl|Cmdr|Rev|Maj|Gen(?! Alpha)|Gov|Col|Adm|Mt|Ft)"
+    r" (?=[A-Z][a-z])"
 )
 WORD = re.compile(rf"(?<![\w.-]){_any(WORDS)}\.(?!\w)")
 LINK = re.compile(rf"(?<![\w.-]){_any(LINKS)}\.?(?![\w.])")

@@ -47,6 +47,7 @@ MIXED |= {
     "SOx": "S O X",
     "SpO2": "S P O two",
     "pH": "P H",
+    "CO2e": "C O two E",
     "TL;DR": "T L D R",
     ".NET": "dot net",
 }

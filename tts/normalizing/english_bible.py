@@ -17,7 +17,8 @@ SHORT = dict(
     Ezek=Ezekiel Dan=Daniel Hos=Hosea Mic=Micah Hab=Habakkuk Zeph=Zephaniah Hag=Haggai Zech=Zechariah Mal=Malachi
     Mt=Matthew Matt=Matthew Mk=Mark Lk=Luke Jn=John Rom=Romans Cor=Corinthians Gal=Galatians Eph=Ephesians
     Phil=Philippians Col=Colossians Thess=Thessalonians Tim=Timothy Tit=Titus Philem=Philemon Heb=Hebrews Jas=James
-    Pet=Peter Rev=Revelation
+    Pet=Peter Rev=Revelation Obad=Obadiah Nah=Nahum Macc=Maccabees Sir=Sirach Eccles=Ecclesiastes
+    Phlm=Philemon
     """.split()
 )
 BOOKS = (
@@ -30,15 +31,15 @@ BOOKS = (
 NUMBERED_BOOKS = "Samuel|Kings|Chronicles|Corinthians|Thessalonians|Timothy|Peter|John|Maccabees"
 VERSE = r"[0-9]{1,3}:[0-9]{1,3}"
 SHORTENED = re.compile(
-    rf"(?P<number>(?<![\w.:])[123] ?)?\b(?P<short>{'|'.join(sorted(SHORT, key=len, reverse=True))})\b\.? ?"
-    rf"(?=(?P<verse>{VERSE}(?![0-9:]| ?[ap]\.?m))|[0-9]{{1,3}}\b(?!:))"
+    rf"(?P<number>(?<![\w.:])(?:[123] ?|I{{1,3}} ))?\b(?P<short>{'|'.join(sorted(SHORT, key=len, reverse=True))})\b"
+    rf"\.? ?(?=(?P<verse>{VERSE}(?![0-9:]| ?[ap]\.?m))|[0-9]{{1,3}}\b(?!:))"
 )
 REFERENCE = re.compile(
-    rf"(?:(?P<number>(?<![\w.:])[123]) (?={NUMBERED_BOOKS}))?\b(?P<book>{BOOKS}) (?P<chapter>[0-9]{{1,3}})"
+    rf"(?:(?P<number>(?<![\w.:])(?:[123]|I{{1,3}})) (?={NUMBERED_BOOKS}))?\b(?P<book>{BOOKS}) (?P<chapter>[0-9]{{1,3}})"
     r"(?::(?P<verse>[0-9]{1,3})(?: ?[-–] ?(?:(?P<chapter_to>[0-9]{1,3}):)?(?P<to>[0-9]{1,3}))?)?"
     r"(?![\w:]|[.,][0-9]|[ ]?[ap]\.?m\b)"
 )
-FIRST = {"1": "First", "2": "Second", "3": "Third"}
+FIRST = {"1": "First", "2": "Second", "3": "Third", "I": "First", "II": "Second", "III": "Third"}
 
 
 def full_names(text: str) -> str:

@@ -58,7 +58,7 @@ CLOCK = re.compile(
     rf"|\.(?P<minute_uk>[0-5][0-9])(?=[ \t]?[AaPp]\.?[Mm]\b))(?:{HALF})?|[ \t]?(?P<half_alone>[AaPp])(?:\.[Mm]\."
     rf"|[Mm]\b))"
     r"(?![0-9:])(?P<zulu>Z\b)?"
-    r"(?P<offset>(?:\+| \+(?=[0-9]{4}\b)|(?<=[0-9]:[0-9]{2}:[0-9]{2})[-−])[01][0-9]:?[0-5][0-9](?![0-9:]))?"
+    r"(?P<offset>(?:\+| \+(?=[0-9]{4}\b)|(?<=[0-9]:[0-9]{2}:[0-9]{2})[-−])[01][0-9](?::?[0-5][0-9])?(?![0-9:]))?"
 )
 ZONE = re.compile(r"\b(?P<zone>UTC|GMT) ?(?P<offset>[+−-] ?[01]?[0-9](?::?[0-5][0-9])?)(?![0-9:])")
 # A weekday, a month or a zone after “p.m.” goes on with the sentence.

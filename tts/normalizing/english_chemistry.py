@@ -23,9 +23,10 @@ KNOWN = frozenset(
     """.split()
 )
 SYMBOL = "[A-Z][a-z]?[0-9₀-₉]{0,3}"
+ANIONS = frozenset("O S F N Cl Br I H C P Se Te".split())
 FORMULA = re.compile(
     rf"(?<![\w.&/-])(?P<count>[0-9]{{0,2}})(?P<formula>(?:{SYMBOL}|\((?:{SYMBOL}){{1,5}}\)[0-9₀-₉]){{1,8}})"
-    r"(?P<charge>[²³]?[+⁺⁻]|-(?!\w))?(?![\w-]|\.\w)"
+    r"(?P<charge>[²³]?[+⁺⁻]|-(?!\w))?(?!\w|-[A-Z0-9]|\.\w)"
 )
 PART = re.compile(r"(?P<element>[A-Z][a-z]?|\)|\()(?P<figures>[0-9]*)")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -55,6 +56,8 @@ def _is_formula(plain: str, parts: list[tuple[str, str]], *, is_certain: bool) -
     if is_certain or plain in KNOWN or "(" in plain:
         return is_certain or any(figures)
     has_small = any(len(element) > 1 for element, _ in parts)
+    if len(parts) == 2 and has_small:  # MoS2, FeCl3
+        return figures[1] and parts[1][0] in ANIONS and parts[1][1] != "1"
     is_long = any(figures) and len(parts) - figures.index(True) > 2  # CH3COOH
     return (len(parts) > 1 and sum(figures) > 1) or (has_small and any(figures) and len(parts) > 2) or is_long
 

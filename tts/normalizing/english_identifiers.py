@@ -42,8 +42,10 @@ MAKERS = (
     "Boeing|Airbus|Embraer|Bombardier|Cessna|Antonov|Tupolev|Ilyushin|Fokker|Gulfstream|Falcon|Model|Type|Series|Intel"
     "|ThinkPad|Sony|Canon|Nikon|Bosch|Makita|Siemens|Honda|Yamaha|Casio"
 )
-MODEL_DASH = re.compile(r"-(?=[0-9]{2,5}[A-Z]{0,3}\b(?!-[0-9]))")
-MODEL = re.compile(rf"(?:\b(?:{MAKERS}) (?:[A-Z]{{1,4}}-?)?[0-9]{{1,5}}|(?<![\w-])[A-Za-z]{{1,3}}[0-9]{{1,4}})\Z")
+MODEL_DASH = re.compile(r"-(?=[0-9]{2,5}[A-Z]{0,3}\b(?!-[0-9]| ?%| percent))")
+MODEL = re.compile(
+    rf"(?:\b(?:{MAKERS}) (?:[A-Z]{{1,4}}-?[0-9]{{1,5}}|[0-9]{{2,5}})|(?<![\w-])[A-Za-z]{{1,3}}[0-9]{{1,4}})\Z"
+)
 COUNTED_MODEL = re.compile(r"-(?:[0-9]{3,5}|[0-9]{2,5}[A-Z]{1,3})\b")
 QUARTER = re.compile(r"(?<![\w-])[QHpPvV][0-9]{1,4}\Z")
 

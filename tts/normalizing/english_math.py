@@ -15,6 +15,7 @@ from tts.normalizing.english_units import UNIT
 # Between dollars only what is no price: it closes before a space or a mark, and has a sign of LaTeX or one letter.
 LATEX = re.compile(
     r"\$\$(?P<display>[^$]{1,500})\$\$|\\\[(?P<bracket>[^$]{1,500}?)\\\]|\\\((?P<paren>[^$]{1,500}?)\\\)"
+    r"|\\begin\{(?P<name>equation|align)\*?\}(?P<block>[^$]{1,500}?)\\end\{(?P=name)\*?\}"
     r"|(?<![\w$\\])\$(?P<inline>(?=[^$\n]{0,200}?[\\^_={}<>+]|[A-Za-z]{1,2}\$"
     r"|-?[0-9.]{1,9}\$)(?! )[^$\n]{1,200}(?<! ))\$"
     r"(?![\w$])"
@@ -39,6 +40,7 @@ GREEK = frozenset(
     """.split()
 )
 GROUP = r"\{((?:[^{}]|\{[^{}]{0,80}\}){0,160})\}"
+SHORT_FRACTION = re.compile(r"\\[dt]?frac ?([0-9])([0-9])")
 FRACTION = re.compile(rf"\\[dt]?frac ?{GROUP} ?{GROUP}")
 ROOT = re.compile(rf"\\sqrt ?(?:\[([0-9a-z])\])? ?{GROUP}")
 BOUNDS = re.compile(
@@ -55,28 +57,23 @@ LARGE = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
 # Algebra. A term is a number, a variable or both, in brackets or not, with a power or an exclamation mark after it.
 BRACKETS = r"\((?![^()]{0,40}[A-Za-z]{3})[0-9A-Za-z+*/^.×÷ −-]{1,40}\)"
 ATOM = rf"(?:[0-9]{{1,12}}(?:\.[0-9]{{1,9}})?[a-z]{{0,3}}|[a-z]{{1,2}}|[A-Z]|[a-z]?{BRACKETS})"
-TERM = rf"[-−]?{ATOM}(?:{BRACKETS}){{0,4}}(?:\^(?:-?[0-9]{{1,9}}|[a-z]|{BRACKETS}))?!?"
+TERM = rf"[-−]?{ATOM}(?:{BRACKETS}){{0,4}}(?:\^(?:-?[0-9]{{1,9}}|[a-z]|{BRACKETS})|[²³])?!?"
 EXPRESSION = re.compile(
-    rf"(?<![\w'/.$£€#@])(?P<all>{TERM}(?: ?(?:[-−+*×/=<>≤≥≠÷±]|<=|>=|!=) ?{TERM}){{0,30}})"
+    rf"(?<![\w'/.$£€#@])(?P<all>{TERM}(?: ?(?:[-−–+*×/=<>≤≥≠÷±]|<=|>=|!=) ?{TERM}){{0,30}})"
     rf"(?![\w^%'°$€£]|[.,:/-][0-9a-zA-Z]| ?{UNIT})"
 )
 TOKEN = re.compile(
-    r"(?P<over>[0-9]{1,3})/(?P<under>[0-9]{1,4})(?![0-9.a-z])|(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<word>[A-Za-z]+)|(?P<sign><=|>=|!=|\^|[^\s\w])"
+    r"(?P<over>[0-9]{1,3})/(?P<under>[0-9]{1,4})(?![0-9.a-z])|(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<word>[A-Za-z]+)|(?P<sign><=|>=|!=|[²³]|\^|[^\s\w])"
 )
 OPERATORS = {"+": "plus", "*": "times", "×": "times", "/": "over", "=": "equals", "<": "less than", ">": "greater than"}
 OPERATORS |= {"≤": "at most", "<=": "at most", "≥": "at least", ">=": "at least", "≠": "is not equal to", "-": "minus"}
-OPERATORS |= {
-    "!=": "is not equal to",
-    "!": "factorial",
-    "÷": "divided by",
-    "±": "plus or minus",
-    "−": "minus",
-    "^": "to the power of",
-}
+OPERATORS |= {"!=": "is not equal to", "÷": "divided by", "±": "plus or minus", "−": "minus", "–": "minus"}
+OPERATORS |= {"^": "to the power of", "²": "squared", "³": "cubed", "!": "factorial"}
 WORDS = frozenset(
     "an as at be by do go he if in is it me my no of on or so to up us we am ok hi oh km kg cm mm".split()
 )
 VARIABLE = re.compile(r"(?<![A-Za-z])(?:[0-9.]*[b-hj-z]|[b-zB-HJ-Z]|mc|[a-z]{2}(?= ?\^))(?![A-Za-z'])|[a-z]\(")
+POWER = re.compile("[\\^²³]")
 ASSIGNED = re.compile(r"[\w)!] ?=")
 FUNCTION = re.compile(r"(?<![A-Za-z0-9])(?P<name>[fghP])\((?P<of>[^()]{1,30})\)")
 FOLLOWS_NAME = re.compile(r"[A-Za-z]{2,} ?= ?\Z")  # of code: timeout = 5
@@ -91,7 +88,7 @@ def _latex(match: re.Match[str]) -> str:
     source = match["inline"]
     if source is not None and "\\" not in source and PROSE.search(source):
         return match[0]
-    source = source or match["display"] or match["bracket"] or match["paren"]
+    source = source or match["display"] or match["bracket"] or match["paren"] or match["block"]
     plain = " ".join(_without_commands(source).split())
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     return (" " if before.isalnum() else "") + plain
@@ -100,7 +97,7 @@ def _latex(match: re.Match[str]) -> str:
 def _without_commands(source: str) -> str:
     source = BOUNDS.sub(_bounds, re.sub(r"\\(?:left|right|displaystyle|[,;:! ])|~", " ", source))
     for _ in range(3):  # fractions in fractions
-        source = TEXT.sub(r"\1", source)
+        source = SHORT_FRACTION.sub(r"\1/\2", TEXT.sub(r"\1", source))
         source = ROOT.sub(_root, FRACTION.sub(_fraction, source))
     source = RAISED.sub(lambda m: f"^{m[1]}" if re.fullmatch(r"-?\w", m[1]) or m[1].isdigit() else f"^({m[1]})", source)
     source = SUBSCRIPT.sub(lambda m: f" {m[1] or m[2]}", source)
@@ -137,7 +134,9 @@ def _is_algebra(written: str) -> bool:
     """With an equals sign or a power, and a variable; or a factorial in an equation."""
     has_letter = VARIABLE.search(written) is not None and not WORDS & set(re.findall("[a-z]+", written))
     is_equation = ASSIGNED.search(written) is not None and re.search("[-−+*×/^!0-9(]", written) is not None
-    return (has_letter and (is_equation or "^" in written)) or (is_equation and "!" in written.replace("!=", ""))
+    return (has_letter and (is_equation or POWER.search(written) is not None)) or (
+        is_equation and "!" in written.replace("!=", "")
+    )
 
 
 def _said(token: re.Match[str], variety: Variety) -> str:

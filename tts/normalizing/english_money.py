@@ -89,7 +89,7 @@ LETTERED = "|".join(unit[:-1] for unit in CURRENCIES if unit[:-1].isalpha() and 
 SIGN = rf"(?:\bUS \$|(?:\b(?:{LETTERED}))?\$|(?:\bCN)?¥|(?:\bGH)₵|[{SIGNS}])"
 CODE = rf"(?:{'|'.join(code for code in CURRENCIES if code.isalpha() and len(code) > 1)})"
 MAGNITUDE = (
-    r"(?:[ -]?(?P<magnitude>thousand|million|billion|trillion|(?:lakh|lac)(?=s?\b)(?: crore)?|crore)s?\b"
+    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|billion|trillion|(?:lakh|lac)(?=s?\b)(?: crore)?|crore))(?i:s)?\b"
     r"|(?P<letter>[kKmMbBtT]|[mMbBtT]n|L)\b| ?(?P<crore>[Cc]r)\b)?"
 )
 SUM = rf"(?P<amount>{NUMBER})(?: ?[-–—~] ?(?:(?P=unit))?(?P<upper>{NUMBER}))?{MAGNITUDE}"
@@ -131,7 +131,7 @@ def _sum(match: re.Match[str], variety: Variety) -> str | None:
     letter = match["crore"] or match["letter"] or ""
     if letter[:1] in ("L", "C", "c") and unit not in RUPEES:
         return None
-    magnitude = (match["magnitude"] or MAGNITUDES.get(letter.lower()[:1], "")).replace("lac", "lakh")
+    magnitude = (match["magnitude"] or MAGNITUDES.get(letter.lower()[:1], "")).lower().replace("lac", "lakh")
     unit = match.groupdict().get("code") or unit  # $5 CAD
     one, many, *_ = CURRENCIES[unit]
     is_attribute = is_before_noun(match)

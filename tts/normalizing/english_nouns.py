@@ -10,7 +10,7 @@ from tts.normalizing.english_scan import left
 DETERMINED = re.compile(
     r"\b(?:(?i:an?|the|this|that|each|every|another|his|her|its|our|my|your|their)|\w+'s)(?P<between> [a-z-]{2,14})? \Z"
 )
-FOLLOWING = re.compile(r"(?P<gap>[ -])(?P<word>[a-z]{1,20})\b(?: (?P<next>[a-z]{2,20})\b)?")
+FOLLOWING = re.compile(r"(?P<gap>[ -])(?P<word>[A-Za-z][A-Za-z]{0,20})\b(?: (?P<next>[a-z]{2,20})\b)?")
 # Nouns that need no determiner: $5 billion deal announced.
 NOUNS = frozenset(
     """
@@ -28,6 +28,8 @@ NO_NOUN = frozenset(
     extra cash apiece left without within through against across above below behind beyond away ago all both plus
     minus their his her its our my your this these those instead too also again still covers buys takes took gave
     gives went seems remains means helps towards toward upon via while where nor yet
+    bought spent paid lost won found sold kept sent held brought felt ran began became stood cost costs pays adds ends
+    starts feels looks equals
     """.split()
 )
 
@@ -43,4 +45,4 @@ def is_before_noun(match: re.Match[str]) -> bool:
     before = DETERMINED.search(left(match))
     if before is None or (before["between"] or "").strip() in NO_NOUN:
         return False
-    return word not in NO_NOUN and not word.endswith(("ed", "ly"))
+    return word not in NO_NOUN and word != "I" and not word.endswith(("ed", "ly"))

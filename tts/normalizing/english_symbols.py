@@ -49,7 +49,8 @@ TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "ki
 RATED = frozenset(
     """
     price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
-    thousand million billion trillion lakh crore times percent k once twice
+    thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit
+    req tok msg ops
     """.split()
 ) | {*SMALL, *TENS[2:]}
 PRICE = re.compile(
@@ -168,7 +169,7 @@ def _per(match: re.Match[str]) -> str:
     units = [PER[unit.strip()] for unit in match["units"].split("/")[1:]]
     is_counted = COUNTED.search(left(match)) is not None
     is_many = last.endswith("s") and not last.endswith("ss") and (is_counted or units[0] in TIMES_OF)
-    is_quantity = last in RATED or (last in UNIT_WORDS and last not in PER.values()) or last.isdigit()
+    is_quantity = last in RATED or (last in UNIT_WORDS and last not in PER.values()) or last[:1].isdigit()
     if is_quantity or is_many or (is_counted and last in PER.values()):
         return " per ".join([match["left"], *units])
     return match[0]

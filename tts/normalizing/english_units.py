@@ -18,7 +18,7 @@ from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 # Short names = singular, = plural where that is not the first noun with an s.
 TABLE = """
 nm=nanometer µm=micrometer mm,mms=millimeter cm,cms,CM=centimeter m,mtr,mtrs=meter km,kms,KM,Km,Kms=kilometer mi=mile
-yd,yds=yard ft=foot=feet ″=inch=inches ′=foot=feet mm²=square_millimeter cm²=square_centimeter m²=square_meter
+yd,yds=yard ft,Ft=foot=feet ″=inch=inches ′=foot=feet mm²=square_millimeter cm²=square_centimeter m²=square_meter
 km²=square_kilometer ha=hectare mm³=cubic_millimeter cm³=cubic_centimeter m³=cubic_meter km³=cubic_kilometer
 m2=square_meter m3=cubic_meter km2=square_kilometer cm2=square_centimeter cm3,cc=cubic_centimeter
 ft²,sqft=square_foot=square_feet cu_ft,cuft,ft³=cubic_foot=cubic_feet cu_m=cubic_meter cu_yd=cubic_yard

@@ -19,7 +19,7 @@ BEFORE_YEAR = (
 )
 A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
 COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
-CONTEXT = re.compile(rf"\b(?:(?i:{BEFORE_YEAR})(?i: the year)?[ -]|[A-Z]\w{{1,30}} |[FC]Y)\Z")
+CONTEXT = re.compile(rf"\b(?:(?i:{BEFORE_YEAR})(?i: the year)?(?::? |-)|[A-Z]\w{{1,30}} |[FC]Y)\Z")
 YEAR_IN_CONTEXT = re.compile(rf"(?P<year>{A_YEAR})(?![\w-]){COUNTED}")
 YEARS = re.compile(
     rf"(?<![\w.,$£€#/-])(?P<first>{A_YEAR}|(?:19|20)[0-9]{{2}}(?=/[0-9]{{2}}(?![\w/.])))"
