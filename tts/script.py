@@ -11,13 +11,13 @@ It knows no engine, and no sample rate: pauses are in milliseconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tts.boundaries import Break
 from tts.graphemes import spoken_chars
 from tts.normalize import normalize
+from tts.respelling import Respelling
 from tts.text import segment
 from validation.markup import Pause, Tag, parts
 
@@ -69,9 +69,11 @@ class _Run:
 
 
 def write(text: str, manner: Manner) -> Script:
-    """The script of a text whose marks were checked by `validation.rules`."""
+    """The script of a text whose marks were checked by `validation.rules`. Raises: InvalidInput, where its
+    `pronunciations` make it too long."""
     left_out: dict[str, None] = {}  # in the order of the text
-    runs = [replace(run, text=_read_out(run.text, manner)) for run in _runs(text, left_out)]
+    respelling = Respelling(manner.pronunciations or {}, len(text))
+    runs = [replace(run, text=_read_out(run.text, manner, respelling)) for run in _runs(text, left_out)]
     lead_ms, lines = 0.0, list[Line]()
     for run in runs:
         lines += _lines(run.text, manner)
@@ -100,8 +102,8 @@ def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
     yield _Run(words.strip(), pause_ms)
 
 
-def _read_out(text: str, manner: Manner) -> str:
-    text = respelled(text, manner.pronunciations or {})
+def _read_out(text: str, manner: Manner, respelling: Respelling) -> str:
+    text = respelling.of(text)
     return normalize(text, manner.language) if manner.normalize_text else text
 
 
@@ -122,20 +124,3 @@ def _pause_ms(ends: Break, manner: Manner) -> float:
     if ends >= Break.PARAGRAPH:
         return max(manner.paragraph_pause_ms, manner.sentence_pause_ms)
     return manner.sentence_pause_ms if ends is Break.SENTENCE else 0.0
-
-
-def respelled(text: str, pronunciations: Mapping[str, str]) -> str:
-    """Whole words replaced, whatever their case; of words that overlap the longest wins."""
-    if not pronunciations:
-        return text
-    by_word = {word.strip().casefold(): spelled for word, spelled in pronunciations.items()}
-    longest_first = sorted((word.strip() for word in pronunciations), key=len, reverse=True)
-    pattern = re.compile("|".join(map(_whole_word, longest_first)), re.IGNORECASE)
-    return pattern.sub(lambda match: by_word.get(match[0].casefold(), match[0]), text)
-
-
-def _whole_word(word: str) -> str:
-    """No letter or digit may touch the word, unless its script puts none between words."""
-    before = "" if spoken_chars(word[0]) > 1 else r"(?<!\w)"
-    after = "" if spoken_chars(word[-1]) > 1 else r"(?!\w)"
-    return f"{before}{re.escape(word)}{after}"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.script import Line, Manner, Script, respelled, write
+from tts.respelling import CHARS_LONGER, TIMES_LONGER, Respelling
+from tts.script import Line, Manner, Script, write
+from validation.errors import InvalidInput
 from validation.markup import MAX_PAUSE_MS
 
 MANNER = Manner("en", sentence_pause_ms=100.0, paragraph_pause_ms=400.0)
@@ -110,12 +112,29 @@ def test_what_was_left_out_is_told_once_for_each() -> None:
     ],
 )
 def test_whole_words_are_respelled_whatever_their_case(text: str, pronunciations: dict[str, str], said: str) -> None:
-    assert respelled(text, pronunciations) == said
+    assert Respelling(pronunciations, len(text)).of(text) == said
 
 
 @given(st.text(), st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(min_size=1), max_size=5))
 def test_no_text_and_no_word_breaks_it(text: str, pronunciations: dict[str, str]) -> None:
-    respelled(text, pronunciations)
+    Respelling(pronunciations, 100 * len(text) + 100_000).of(text)
+
+
+@pytest.mark.parametrize("between", [" ", " [pause:1ms] "])
+@pytest.mark.parametrize("spelled", ["9" * 200, "a " * 100, "東" * 200])
+def test_respellings_make_a_text_only_so_much_longer(between: str, spelled: str) -> None:
+    """6 KB of request became 8.5 million characters, and took 24 s before they were refused."""
+    text = between.join(["a"] * 350)
+    with pytest.raises(InvalidInput) as caught:
+        written(text, pronunciations={"a": spelled})
+    (fault,) = caught.value.faults
+    assert fault.field == "pronunciations"
+    assert str(TIMES_LONGER * len(text) + CHARS_LONGER) in fault.message
+
+
+def test_a_short_text_may_grow_by_long_respellings() -> None:
+    said = "structured query language " * 7
+    assert written("SQL and SQL.", pronunciations={"SQL": said}, normalize_text=False).spoken.count("query") == 14
 
 
 def test_a_respelling_comes_before_the_normaliser() -> None:
