@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.sampling import Knobs, TokenSampling, sample
+from tts.chatterbox.sampling import BROKEN, Knobs, TokenSampling, sample
 from tts.chatterbox.t3 import START_SPEECH, STOP_SPEECH, T3
 from validation.errors import InternalError
 
@@ -28,7 +28,6 @@ GRAPH_REACH = 128  # positions: attention reads the cache up to a multiple of it
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's text and its conditioning; some 300 are usual
 SLOT_WITHIN_S = 120.0  # there is one for each job, so nobody waits long
-BROKEN = -1  # stands for a token whose logits were not finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +71,10 @@ class SlotState:
     def draw(self, logits: Tensor) -> None:
         """Draw each slot's token of its `step` from logits (rows, S, V)."""
         step = self.step[:, None]
-        token = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, step))
+        drawn = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, step))
+        token = drawn.clamp(min=0)  # what is embedded next must be a token
         self.token.copy_(token)
         self.seen.scatter_(1, token[:, None], True)
-        drawn = torch.where(logits.isfinite().all(-1).all(0), token, BROKEN)
         self.tokens.scatter_(1, step, drawn[:, None])
 
 
@@ -216,7 +215,7 @@ class Generation:
         """The next `count` tokens; fewer at the end. The stop token is not among them.
 
         On a GPU `ahead` more are computed meanwhile; a processor would only be kept from its other work.
-        Raises: InternalError where the logits are not finite.
+        Raises: InternalError where a token's probabilities are not finite.
         """
         last = min(self._taken + count, self._limit)
         if self._batch.runs_ahead:
@@ -237,7 +236,7 @@ class Generation:
             tokens = tokens[: tokens.index(STOP_SPEECH)]
         if BROKEN in tokens:
             raise InternalError(
-                "the token model's logits are not finite: its DTYPE overflows, or its weights are damaged"
+                "the token model's probabilities are not finite: its DTYPE overflows, or its weights are damaged"
             )
         return tokens
 

@@ -13,6 +13,8 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
+BROKEN = -1  # stands for a token whose probabilities were not finite
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSampling:
@@ -73,7 +75,7 @@ def distribution(logits: Tensor, seen: Tensor, knobs: Knobs) -> Tensor:
     probs = torch.where(probs < knobs.min_p * probs.amax(-1, keepdim=True), 0.0, probs)
     ordered, order = torch.sort(probs / probs.sum(-1, keepdim=True), dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered  # the mass of the likelier tokens
-    beyond = (before >= knobs.top_p) & (knobs.top_p < 1.0)
+    beyond = (before >= knobs.top_p) & (knobs.top_p < 1.0) & (before > 0.0)  # a tiny top_p is 0 in float32
     probs = probs.masked_fill(torch.zeros_like(seen).scatter(-1, order, beyond), 0.0)
     return probs / probs.sum(-1, keepdim=True)
 
@@ -87,6 +89,9 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor) -> Tensor:
     """Rows of logits (1 or 2, S, V), the said tokens (S, V), a number in [0, 1) each (S, 1) → int64 (S,).
 
-    Where the logits are not finite the answer is some token; the caller must look.
+    BROKEN where the logits or the probabilities are not finite.
     """
-    return draw(distribution(guide(logits, knobs.cfg_weight), seen, knobs), uniform)
+    guided = guide(logits, knobs.cfg_weight)
+    probs = distribution(guided, seen, knobs)
+    is_finite = (guided.isfinite() & probs.isfinite()).all(-1)
+    return torch.where(is_finite, draw(probs, uniform), BROKEN)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy import stats
@@ -11,7 +14,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from tts.chatterbox.sampling import Knobs, TokenSampling, distribution, draw, guide, sample
+from tts.chatterbox.sampling import BROKEN, Knobs, TokenSampling, distribution, draw, guide, sample
 
 VOCABULARY = 8194
 CPU = torch.device("cpu")
@@ -100,3 +103,37 @@ def test_the_ends_of_the_unit_interval_draw_allowed_tokens():
     probs = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
     assert draw(probs, torch.tensor([[0.0]])).tolist() == [1]
     assert draw(probs, torch.tensor([[1.0 - 2**-24]])).tolist() == [3]
+
+
+TINY = (5e-324, 1e-46, 1e-40, sys.float_info.min, 1e-38, 2.0**-24)
+
+
+@pytest.mark.parametrize("changes", [{name: tiny} for name in ("cfg_weight", "top_p", "min_p") for tiny in TINY])
+def test_knobs_that_underflow_are_those_of_their_limit(changes):
+    """`top_p: 5e-324` is legal, became 0 in float32 and left no token: 120 s of noise."""
+    logits, _, seen = case(1)
+    rows, uniform = torch.stack((logits, logits.flip(0)))[:, None], torch.tensor([[0.5]])
+    (name,) = changes
+    limit = {"top_p": 1e-6}.get(name, 0.0)  # the likeliest token alone
+    token, at_limit = (
+        sample(rows, seen[None], Knobs.of([replace(KNOBS[0], **{name: value})], CPU), uniform)
+        for value in (changes[name], limit)
+    )
+    assert token.tolist() == at_limit.tolist() != [BROKEN]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[float("nan"), 0.0], [0.0, 0.0]],
+        [[0.0, 0.0], [float("inf"), 0.0]],
+        [[float("-inf"), 0.0], [0.0, 0.0]],
+        [[2e38, 0.0], [-2e38, 0.0]],  # finite, but guided no more
+        [[1e38, 0.0], [1e38, 0.0]],  # nor divided by a temperature of 0.1
+    ],
+)
+def test_what_is_not_finite_is_no_token(rows):
+    knobs = Knobs.of([replace(KNOBS[0], temperature=0.1)] * 2, CPU)
+    logits = torch.stack((torch.tensor(rows), torch.ones(2, 2)), 1)  # beside a slot that is well
+    broken, well = sample(logits, torch.zeros(2, 2, dtype=torch.bool), knobs, torch.full((2, 1), 0.25)).tolist()
+    assert (broken, well) == (BROKEN, 0)
