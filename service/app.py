@@ -22,7 +22,7 @@ from service.worker import Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
-from validation.errors import InternalError, ServerError, WorkerError
+from validation.errors import InternalError, RequestError, ServerError, WorkerError
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Service:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._health = Health()
+        self._health = Health(self._is_fit)
 
     @property
     def settings(self) -> Settings:
@@ -96,6 +96,19 @@ class Service:
         Raises: WorkerError where jobs would fail.
         """
         require_fitness(self._worker)
+
+    def _is_fit(self) -> bool:
+        """Whether a new process would pass the check of its start no better than this one."""
+        try:
+            require_fitness(self._worker)
+        except RequestError as error:  # the default voice is gone, say: that is the library's trouble
+            log.warning("several jobs failed; the worker's own check says: %s", error)
+        except Exception:
+            log.exception("several jobs failed, and so does the worker's own check")
+            return False
+        else:
+            log.warning("several jobs failed, but the worker's own check does not: a new process would be no better")
+        return True
 
 
 def build(settings: Settings) -> Service:

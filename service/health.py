@@ -1,11 +1,13 @@
 """Whether this process can still be trusted with jobs. A poisoned GPU never heals, and neither does what fails always.
 
-It does not know how a worker is replaced; that is the door's.
+A new process's first act is the fitness check. So before one is asked for because of failures, this process makes the
+same check: if it passes, what failed is a request, a disk or a server, which a new process would find as they are.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from validation.errors import GpuFault, InternalError
 
@@ -13,10 +15,13 @@ MAX_FAULTS_IN_A_ROW = 3
 
 
 class Health:
-    """Counts what jobs end with. Safe to use from several threads."""
+    """Counts what jobs end with. Safe to use from several threads.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    `is_fit` makes the check; it may take seconds, and several may run at once.
+    """
+
+    def __init__(self, is_fit: Callable[[], bool]) -> None:
+        self._is_fit, self._lock = is_fit, threading.Lock()
         self._faults_in_a_row = 0
         self._has_failed = False
 
@@ -27,7 +32,12 @@ class Health:
                 self._faults_in_a_row += 1
             elif was_good:
                 self._faults_in_a_row = 0
-            self._has_failed |= outcome == GpuFault.code or self._faults_in_a_row >= MAX_FAULTS_IN_A_ROW
+            self._has_failed |= outcome == GpuFault.code
+            if self._has_failed or self._faults_in_a_row < MAX_FAULTS_IN_A_ROW:
+                return
+            self._faults_in_a_row = 0
+        if not self._is_fit():
+            self._has_failed = True
 
     @property
     def must_be_replaced(self) -> bool:

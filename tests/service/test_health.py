@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
-from fakes import FakeEngine, fake_service, raising_at, refused, spoken
+from fakes import FakeEngine, as_base64, fake_service, raising_at, recording, refused, spoken
 
 from service.health import MAX_FAULTS_IN_A_ROW, Health
+from tts.engine import SamplingParams
 from validation.errors import GpuFault, InternalError, OutOfMemory
 
 RAW = {"text": "Hello there, how are you?"}
 
 
-def after(*outcomes: str) -> bool:
-    health = Health()
+def after(*outcomes: str, is_fit: bool = False) -> bool:
+    health = Health(lambda: is_fit)
     for outcome in outcomes:
         health.job_ended(outcome, outcome == "COMPLETED")
     return health.must_be_replaced
@@ -37,6 +41,19 @@ def test_a_failed_gpu_and_three_faults_in_a_row_are_enough(outcomes: list[str], 
     assert after(*outcomes) is expected
 
 
+@pytest.mark.parametrize(("outcome", "expected"), [("GPU_FAULT", True), ("INTERNAL", False)])
+def test_a_process_that_passes_the_check_of_a_new_one_stays(outcome: str, expected: bool) -> None:
+    assert after(*[outcome] * 3 * MAX_FAULTS_IN_A_ROW, is_fit=True) is expected
+
+
+def test_the_check_is_made_once_for_so_many_faults() -> None:
+    checks: list[bool] = []
+    health = Health(lambda: not checks.append(True))
+    for _ in range(2 * MAX_FAULTS_IN_A_ROW + 1):
+        health.job_ended("INTERNAL", False)
+    assert len(checks) == 2
+
+
 def test_a_service_knows_it() -> None:
     for error, expected in ((GpuFault("the GPU failed"), True), (OutOfMemory("full"), False)):
         service = fake_service(FakeEngine(before_chunk=raising_at(1, error)))
@@ -50,6 +67,41 @@ def test_what_nobody_foresaw_counts_as_internal() -> None:
         assert not service.must_be_replaced
         assert refused(service, RAW)["error_code"] == InternalError.code
     assert service.must_be_replaced
+
+
+def test_a_request_that_always_fails_replaces_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it is that one text does: a new process would do it, too."""
+
+    def fail(text: str, params: SamplingParams) -> None:
+        if "are you" in text:
+            raise RuntimeError("a fault of ours")
+
+    service = fake_service(FakeEngine(wrong=fail))
+    for _ in range(2 * MAX_FAULTS_IN_A_ROW):
+        assert refused(service, RAW)["error_code"] == InternalError.code
+    assert not service.must_be_replaced
+    assert "a new process would be no better" in caplog.text
+    spoken(service, {"text": "Hello."})
+
+
+@pytest.mark.parametrize("default_voice", ["", "anna"])
+@pytest.mark.parametrize("trouble", ["vanished", "full"])
+def test_a_disk_that_fails_replaces_no_worker(trouble: str, default_voice: str, tmp_path: Path) -> None:
+    """Three `voice_add` on a full volume had a healthy worker replaced, again and again."""
+    library, limits = tmp_path / "library", resource.getrlimit(resource.RLIMIT_FSIZE)
+    library.mkdir()
+    (library / "anna.wav").write_bytes(recording())
+    service = fake_service(voices_dir=library, allow_voice_writes=True, default_voice=default_voice)
+    if trouble == "vanished":
+        library.rename(tmp_path / "elsewhere")
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the write ends in the middle
+    added = {"operation": "voice_add", "voice": "mia", "reference_audio": as_base64(recording())}
+    try:
+        codes = {refused(service, added)["error_code"] for _ in range(2 * MAX_FAULTS_IN_A_ROW)}
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (codes, service.must_be_replaced) == ({InternalError.code}, False)
 
 
 def test_good_jobs_do_not_count() -> None:

@@ -32,13 +32,21 @@ from tts.chatterbox.rates import (
 )
 from tts.chatterbox.s3gen import FlowPrompt
 from tts.chatterbox.t3 import T3
-from validation.errors import ModelUnavailable
+from validation.errors import InternalError, ModelUnavailable
 
 # What reading a damaged or foreign `conds.pt` raises.
 NOT_A_VOICE = (
     *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
     *(KeyError, TypeError, ValueError, AttributeError, IndexError),
 )
+
+# What each part of a voice is computed by.
+ENCODED_BY = {
+    "speaker": "the voice encoder (ve.safetensors)",
+    "prompt": "the perceiver (t3_cfg.safetensors)",
+    "flow_mel": "the mel filter bank",
+    "flow_speaker": "the speaker encoder (s3gen.safetensors)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,10 @@ class ChatterboxVoice:
         """All that makes it the voice it is, by name: what `of_tensors` takes."""
         flow = {"flow_tokens": self.flow.tokens, "flow_mel": self.flow.mel, "flow_speaker": self.flow.speaker}
         return {"speaker": self.speaker, "prompt": self.prompt} | flow
+
+    def not_finite(self) -> str | None:
+        """The name of the first tensor with values that are not finite, if there is one."""
+        return next((name for name, tensor in self.tensors().items() if not tensor.isfinite().all()), None)
 
     @classmethod
     def of_tensors(cls, voice: str, tensors: Mapping[str, Tensor]) -> ChatterboxVoice:
@@ -77,12 +89,20 @@ class Listeners:
 
     @torch.inference_mode()
     def hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
-        """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker."""
+        """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker.
+
+        Raises: InternalError, where an encoder's values are not finite.
+        """
         wide = _resampled(reference.samples, reference.sample_rate, SAMPLE_RATE_HZ)
         narrow = _resampled(wide, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
         speaker = torch.from_numpy(self.voice_encoder.embeds_from_wavs([narrow], sample_rate=ENCODER_RATE_HZ))
         tokens, _ = self.tokenizer([narrow[: T3_PROMPT_S * ENCODER_RATE_HZ]], max_len=T3_PROMPT_TOKENS)
-        return self._assemble(voice, speaker.mean(0, keepdim=True), tokens, self._flow_prompt(wide))
+        made = self._assemble(voice, speaker.mean(0, keepdim=True), tokens, self._flow_prompt(wide))
+        if broken := made.not_finite():
+            raise InternalError(
+                f"no voice can be made of a recording: {ENCODED_BY[broken]} gives values that are not finite"
+            )
+        return made
 
     def _flow_prompt(self, wide: Samples) -> FlowPrompt:
         from chatterbox.models.s3gen.utils.mel import mel_spectrogram
@@ -113,15 +133,20 @@ class Listeners:
             count = min(flow["prompt_token"].shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
             tokens = flow["prompt_token"].long()[:, :count]
             prompt = FlowPrompt(tokens, mel[:, : count * FRAMES_PER_TOKEN], flow["embedding"].float())
-            return self._assemble(voice, t3["speaker_emb"], t3["cond_prompt_speech_tokens"], prompt)
+            built_in = self._assemble(voice, t3["speaker_emb"], t3["cond_prompt_speech_tokens"], prompt)
         except NOT_A_VOICE as exc:
             raise ModelUnavailable(f"the built-in voice {path.name} can't be read") from exc
+        if broken := built_in.not_finite():
+            raise ModelUnavailable(
+                f"the built-in voice {path.name} is damaged: {broken} holds values that are not finite"
+            )
+        return built_in
 
     # --- both ---------------------------------------------------------------------------------------------
 
     def _assemble(self, voice: str, speaker: Tensor, tokens: Tensor, flow: FlowPrompt) -> ChatterboxVoice:
         """speaker (1, 256) and T3's prompt tokens (1, N) → the voice."""
-        if int(tokens.max()) >= SPEECH_CODES or int(flow.tokens.max()) >= SPEECH_CODES:
+        if any(int(ids.min()) < 0 or int(ids.max()) >= SPEECH_CODES for ids in (tokens, flow.tokens)):
             raise ValueError("a prompt token is no speech code")
         projected = self.conditioner.spkr_enc(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
         heard = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()

@@ -39,12 +39,22 @@ SIZED_BY = (
 
 
 def check_tensors(name: str, state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> None:
-    """Refuse a checkpoint that lacks a tensor or has one of the wrong shape. Raises: ModelUnavailable."""
+    """Refuse a checkpoint that lacks a tensor, or has one of the wrong shape or with values that are not finite.
+
+    Raises: ModelUnavailable.
+    """
     for key, shape in wanted.items():
         if key not in state:
             raise ModelUnavailable(f"{name} lacks the tensor {key}")
         if state[key].shape != shape:
             raise ModelUnavailable(f"{name}: {key} is {list(state[key].shape)}, not {list(shape)}")
+        if state[key].is_floating_point() and not is_finite(state[key]):
+            raise ModelUnavailable(f"{name} is damaged: {key} holds values that are not finite")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """One pass and no copy for most tensors: a value that is not finite makes the sum so, too."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 # --- building -------------------------------------------------------------------------------------------

@@ -299,3 +299,30 @@ def test_a_damaged_tokenizer_is_named(copy):
     (copy / "tokenizer.json").write_text("{")
     with pytest.raises(ModelUnavailable, match=r"tokenizer\.json"):
         load(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (T3, "text_emb.weight"),
+        (T3, "cond_enc.spkr_enc.weight"),
+        (S3GEN, "flow.encoder_proj.weight"),
+        (S3GEN, "speaker_encoder.head.bn1.running_var"),
+        (VE, "proj.bias"),
+    ],
+)
+def test_a_weight_that_is_not_finite_stops_the_start(copy, name, tensor, value):
+    """NaN in the voice encoder passed the warm-up, which makes no voice of a recording; then every clone failed, and
+    each new worker as well."""
+    edit(copy, name, lambda state: state[tensor].view(-1)[-1].fill_(value))
+    with pytest.raises(ModelUnavailable, match=rf"{name}.* is damaged: .*{tensor.split('.')[-1]} holds values"):
+        load(copy)
+
+
+def test_a_built_in_voice_that_is_not_finite_stops_the_start(copy):
+    stored = torch.load(copy / "conds.pt", weights_only=True)
+    stored["gen"]["prompt_feat"][0, 0, 0] = float("nan")
+    torch.save(stored, copy / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"conds\.pt is damaged: flow_mel holds values that are not finite"):
+        load(copy)
