@@ -1,7 +1,7 @@
-"""A file that is there whole or not at all, however many processes write it and whenever one is killed.
+"""Files of a directory that others write to as well: written whole or not at all, read within bounds.
 
-It is written under another name, which nobody looks at, synced, and given its own name in one step. It does not know
-what is in it.
+A file is written under another name, which nobody looks at, synced, and given its own name in one step. What is read is
+looked at after it was opened, as a name may lead to a pipe or a device a moment after it led to a file.
 """
 
 from __future__ import annotations
@@ -11,21 +11,58 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part")
 CLAIM = re.compile(r"\.(.+)\.claim")
 ABANDONED_S = 3600.0  # a draft is written in seconds; an hour leaves room for the clock of a network volume
 NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
+NOT_TO_BE_OPENED = {errno.ELOOP, errno.ENXIO}  # a link that is not followed, a socket
+NO_FILE = "it is no regular file"
 
 Link: TypeAlias = Callable[[Path, Path], None]
 
 
+class UnfitFile(OSError):
+    """What has the name is no regular file, or a larger one than is read."""
+
+
 class Busy(OSError):
     """Another process is giving a file this very name."""
+
+
+@contextmanager
+def opened(path: Path, max_bytes: int, *, follow_links: bool = True) -> Iterator[BinaryIO]:
+    """A regular file of at most `max_bytes`, open for reading; nothing else is waited for or read.
+
+    Raises: UnfitFile; OSError.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        if exc.errno in NOT_TO_BE_OPENED:
+            raise UnfitFile(exc.errno, NO_FILE) from exc
+        raise
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise UnfitFile(errno.EINVAL, NO_FILE)
+        if found.st_size > max_bytes:
+            raise UnfitFile(errno.EFBIG, f"it has more than {max_bytes} bytes")
+        yield file
+
+
+def read(path: Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
+    """What is in a regular file of at most `max_bytes`. Raises: UnfitFile; OSError."""
+    with opened(path, max_bytes, follow_links=follow_links) as file:
+        size = os.fstat(file.fileno()).st_size
+        return file.read(size) or b""  # None: a file of the kernel's own that would be waited for
 
 
 def publish(path: Path, data: bytes, *, replace: bool, link: Link = os.link) -> None:
@@ -92,6 +129,6 @@ def sweep(directory: Path) -> None:
     with os.scandir(directory) as entries:
         left = [entry.name for entry in entries if DRAFT.fullmatch(entry.name) or CLAIM.fullmatch(entry.name)]
     for name in left:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone by now, or a directory of such a name
             if time.time() - (directory / name).lstat().st_mtime > ABANDONED_S:
                 (directory / name).unlink()

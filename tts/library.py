@@ -22,13 +22,14 @@ from tts.files import Busy, Link, publish, sweep, sync_directory
 from tts.recording import SUFFIX, About, Recording, Version, examine, pack
 from validation.errors import Fault, InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
 from validation.faults import shown
-from validation.rules import speaks
+from validation.rules import LANGUAGE_TAG, speaks
 
 log = logging.getLogger(__name__)
 
 RECORDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".au"}
 SIDECAR = ".json"
 RESCAN_S = 1.0  # a file that is written over in place does not change its directory
+MAX_TAG_CHARS = 40  # of a language that is none, in the log
 SETTLED_NS = 100_000_000  # a directory's time moves in ticks: a change just after a look may leave it as it was
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -120,8 +121,10 @@ class Library:
         if found is None:
             return None
         language = found.about.language or self._languages[0]
-        if not any(speaks(language, spoken) for spoken in self._languages):
-            log.warning("the recording %s is left out: its language, %r, is not spoken here", found.path.name, language)
+        is_tag = LANGUAGE_TAG.fullmatch(language)
+        if not (is_tag and any(speaks(language, spoken) for spoken in self._languages)):
+            told = "the recording %s is left out: its language, %r, is not spoken here"
+            log.warning(told, found.path.name, language[:MAX_TAG_CHARS])
             return None
         return dataclasses.replace(found, about=About(language, found.about.description))
 

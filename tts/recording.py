@@ -21,15 +21,16 @@ from audio.decode import decode, decode_reference
 from audio.pcm import clipped
 from audio.reference import Reference
 from audio.sources import LIBAV_OPTIONS
+from tts.files import opened, read
 from validation.errors import WorkerError, printable
-from validation.voices import MAX_DESCRIPTION_CHARS
+from validation.voices import description_faults
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".flac"  # of the files that are written here
 PLACED_REFERENCE_S = 30.0  # of a recording that a person put there; what a clone hears of one, too
 PACKED_REFERENCE_S = 61.0  # more than any that was packed
-MAX_FILE_BYTES = 200_000_000
+MAX_FILE_BYTES = 100_000_000
 MAX_SIDECAR_BYTES = 64_000
 HEAD_BYTES = 64_000  # of a FLAC, in which `pack` writes some 10,000; libav takes quadratic time for tags
 FORMAT_TAG, FORMAT = "voice_format", "1"
@@ -75,7 +76,7 @@ def examine(path: Path, version: Version, sidecar: Path | None) -> Recording | N
     if path.suffix == SUFFIX and (packed := _packed(path, version)):
         return packed
     try:
-        reference = decode_reference(path.read_bytes(), PLACED_REFERENCE_S)
+        reference = decode_reference(read(path, MAX_FILE_BYTES), PLACED_REFERENCE_S)
     except FileNotFoundError:
         return None  # deleted since it was listed
     except (OSError, WorkerError) as exc:
@@ -88,8 +89,8 @@ def examine(path: Path, version: Version, sidecar: Path | None) -> Recording | N
 def _packed(path: Path, version: Version) -> Recording | None:
     """Of a file that `pack` made, which is a voice for certain, the head is enough: a thousand are listed at once."""
     try:
-        with path.open("rb") as file:
-            head = io.BytesIO(file.read(HEAD_BYTES))
+        with opened(path, MAX_FILE_BYTES) as file:
+            head = io.BytesIO(file.read(HEAD_BYTES) or b"")
         with av.open(head, "r", options=LIBAV_OPTIONS, metadata_errors="replace") as container:
             tags = {name.lower(): text for name, text in container.metadata.items()}
             duration_s = (container.duration or 0) / av.time_base
@@ -97,29 +98,34 @@ def _packed(path: Path, version: Version) -> Recording | None:
         return None
     if tags.get(FORMAT_TAG) != FORMAT or not duration_s:
         return None
-    about = About(tags.get("language"), tags.get("comment", ""))
+    try:
+        about = _about({"language": tags.get("language"), "description": tags.get("comment", "")})
+    except ValueError as exc:
+        log.warning("the tags of the recording %s are passed over: %s", path.name, exc)
+        about = About()
     return Recording(path, version, round(duration_s, 3), about, is_packed=True)
 
 
 def _read_sidecar(path: Path) -> About:
     try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            raise ValueError(f"it has more than {MAX_SIDECAR_BYTES} bytes")
-        return _about(json.loads(path.read_bytes()))
+        return _about(json.loads(read(path, MAX_SIDECAR_BYTES)))
     except (OSError, ValueError, RecursionError) as exc:
         log.warning("the sidecar %s is passed over: %s", path.name, exc)
         return About()
 
 
 def _about(told: Any) -> About:
+    """Checked as what `voice_add` is sent. Raises: ValueError."""
     if not isinstance(told, dict):
         raise ValueError("it is no JSON object")
     language, description = told.get("language"), told.get("description", "")
-    if not (isinstance(description, str) and len(description) <= MAX_DESCRIPTION_CHARS):
-        raise ValueError(f"its description is no string of at most {MAX_DESCRIPTION_CHARS} characters")
     if not (language is None or isinstance(language, str)):
         raise ValueError("its language is no string")
-    return About(language, printable(description))
+    if not isinstance(description, str):
+        raise ValueError("its description is no string")
+    if faults := list(description_faults(description)):
+        raise ValueError(f"its description {faults[0]}")
+    return About(language, description.strip())
 
 
 def pack(reference: Reference, about: About) -> bytes:

@@ -17,8 +17,9 @@ from typing import Generic, TypeVar
 from audio.decode import decode_reference, go_on
 from audio.reference import Reference
 from tts.engine import Conditioning, Engine, EngineVoice
+from tts.files import read
 from tts.library import Library
-from tts.recording import PLACED_REFERENCE_S, About, Recording
+from tts.recording import MAX_FILE_BYTES, PLACED_REFERENCE_S, About, Recording
 from validation.errors import ReferenceAudioError, UnknownVoice, Unsupported
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class VoiceStore:
         if ready := self._ready.get(key) if key else None:
             return ready
         try:
-            data = found.path.read_bytes()
+            data = read(found.path, MAX_FILE_BYTES)
             key = ("packed", _digest(data)) if found.is_packed else _content_key(data, PLACED_REFERENCE_S)
             ready = self._remember(key, lambda: self._hear(voice, found.heard(data)))
         except (OSError, ReferenceAudioError) as exc:

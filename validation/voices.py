@@ -130,15 +130,19 @@ def _language_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Findi
 
 
 def _description_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
-    if not isinstance(text := given.get("description"), str):
-        return
+    if isinstance(text := given.get("description"), str):
+        yield from ((InvalidInput, Fault("description", message)) for message in description_faults(text))
+
+
+def description_faults(text: str) -> Iterator[str]:
+    """What is wrong with a voice's description, if anything."""
     if (length := len(text.strip())) > MAX_DESCRIPTION_CHARS:
-        message = f"must be at most {MAX_DESCRIPTION_CHARS} characters (got {length})"
-        yield InvalidInput, Fault("description", message)
+        yield f"must be at most {MAX_DESCRIPTION_CHARS} characters (got {length})"
+        return
     if printable(text) != text:
-        yield InvalidInput, Fault("description", "holds a lone surrogate, which is no character")
+        yield "holds a lone surrogate, which is no character"
     if any(unicodedata.category(char) == "Cc" for char in text.strip()):
-        yield InvalidInput, Fault("description", "holds a control character: it is one line of text")
+        yield "holds a control character: it is one line of text"
 
 
 def _old_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:

@@ -13,24 +13,27 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from fakes import recording
+from fakes import FakeEngine, recording
 
 from audio import decoder_process
 from audio.decode import decode
 from audio.reference import Reference
 from tests.fuzz.crumbs import endless
-from tts.files import ABANDONED_S, Busy, Link, publish
-from tts.library import Library
-from tts.recording import About, pack
+from tts.files import ABANDONED_S, Busy, Link, UnfitFile, publish, read
+from tts.library import Library, _version
+from tts.recording import About, examine, pack
+from tts.voices import VoiceStore
 from validation.errors import InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,6 +181,62 @@ def test_of_two_recordings_of_one_name_the_one_that_was_added_is_the_voice(tmp_p
     assert library_of(tmp_path).voices()["anna"].path.name == "anna.wav"
 
 
+# --- what is no file ----------------------------------------------------------------------------------------
+
+
+def to_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(path.parent)  # a socket's path may have 108 bytes
+        listener.bind(path.name)
+
+
+NO_FILES: list[Callable[[Path], None]] = [os.mkfifo, to_zero, Path.mkdir, socket_at]
+
+
+@pytest.mark.parametrize("plant", NO_FILES)
+@pytest.mark.parametrize("name", ["anna.wav", "anna.flac", "anna.json"])
+def test_what_became_no_file_after_it_was_looked_at_is_not_read(
+    tmp_path: Path, plant: Callable[[Path], None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe would be waited for, and /dev/zero fill the memory."""
+    monkeypatch.chdir(tmp_path)
+    recording_path, sidecar = tmp_path / name.replace(".json", ".wav"), tmp_path / "anna.json"
+    recording_path.write_bytes(wav())
+    sidecar.write_text("{}")
+    version = _version(recording_path, sidecar)
+    assert version
+    (tmp_path / name).unlink()
+    plant(tmp_path / name)
+    found = examine(recording_path, version, sidecar)
+    assert (found is not None) is (name == "anna.json")
+
+
+@pytest.mark.parametrize("plant", NO_FILES)
+def test_a_voice_that_became_no_file_is_refused(
+    tmp_path: Path, plant: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "anna.wav").write_bytes(wav())
+    store = VoiceStore(FakeEngine(), tmp_path, "", 4)
+    found = Library(tmp_path, ("en",)).find("anna")
+    assert found
+    found.path.unlink()
+    plant(found.path)
+    with pytest.raises(UnknownVoice, match="can't be read"):
+        store._recorded("anna", found)
+
+
+def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "anna.wav").write_bytes(bytes(1000))
+    assert len(read(tmp_path / "anna.wav", 1000)) == 1000
+    with pytest.raises(UnfitFile, match="more than 999 bytes"):
+        read(tmp_path / "anna.wav", 999)
+
+
 # --- sidecars -----------------------------------------------------------------------------------------------
 
 
@@ -202,6 +261,8 @@ def test_a_sidecar_tells_language_and_description(tmp_path: Path) -> None:
         b'{"language": 5}',
         b'{"description": null}',
         b'{"description": "' + b"x" * 501 + b'"}',
+        b'{"description": "two\\nlines"}',
+        b'{"description": "a lone \\ud800"}',
         b"[" * 60_000,
         b" " * 70_000,
     ],
@@ -217,6 +278,24 @@ def test_a_damaged_sidecar_costs_no_voice_and_is_told_of_once(
         assert library.voices()["anna"].about == About("en", "")
     assert len(caplog.records) == 1
     assert "the sidecar anna.json is passed over" in caplog.text
+
+
+@pytest.mark.parametrize("language", ["en-", "en-a\nb", "en-\ud800", "en-" + "x" * 60_000])
+def test_a_language_that_is_no_tag_leaves_the_voice_out(
+    tmp_path: Path, language: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "anna.wav").write_bytes(wav())
+    (tmp_path / "anna.json").write_text(json.dumps({"language": language}))
+    assert not library_of(tmp_path).voices()
+    assert len(caplog.text) < 500
+
+
+@pytest.mark.parametrize("about", [About("en", "x" * 501), About("en", "two\nlines"), About("en-" + "x" * 999, "")])
+def test_tags_are_checked_as_a_sidecar_is(tmp_path: Path, about: About) -> None:
+    """Any process that writes to the directory can write the tags of a voice that was added."""
+    (tmp_path / "anna.flac").write_bytes(pack(tone(500), about))
+    found = library_of(tmp_path).voices()
+    assert [voice.about for voice in found.values()] == ([About("en", "")] if about.language == "en" else [])
 
 
 def test_a_language_that_is_not_spoken_leaves_the_voice_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -351,8 +430,10 @@ def test_what_killed_workers_left_is_cleared_away_when_it_is_old(tmp_path: Path)
         (tmp_path / name).touch()
     for name in (*left, *others):
         os.utime(tmp_path / name, (time.time() - ABANDONED_S - 60,) * 2)
+    (folder := tmp_path / ".carl.flac.0123456789abcdef.part").mkdir()
+    os.utime(folder, (time.time() - ABANDONED_S - 60,) * 2)
     add(library_of(tmp_path, link=no_links), "anna")
-    assert names(tmp_path) == sorted([*others, ".bert.flac.0123456789abcdef.part", "anna.flac"])
+    assert names(tmp_path) == sorted([*others, folder.name, ".bert.flac.0123456789abcdef.part", "anna.flac"])
 
 
 # --- deleting -----------------------------------------------------------------------------------------------

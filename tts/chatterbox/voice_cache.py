@@ -28,7 +28,7 @@ from audio.reference import Reference
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.faults import torch_faults
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
-from tts.files import publish, sweep
+from tts.files import UnfitFile, publish, read, sweep
 
 log = logging.getLogger(__name__)
 
@@ -82,20 +82,18 @@ class VoiceCache:
     def _read(self, voice: str, key: str) -> ChatterboxVoice | None:
         path = self._path(key)
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise Unusable("it is too large")
-            kept = self._parse(voice, path.read_bytes(), key)
+            kept = self._parse(voice, read(path, MAX_FILE_BYTES, follow_links=False), key)
         except FileNotFoundError:
+            return None
+        except (Unusable, UnfitFile) as exc:
+            log.warning("the kept voice %s is made anew: %s", path.name, exc)
             return None
         except OSError as exc:
             self._tell("read", exc)
             return None
-        except Unusable as exc:
-            log.warning("the kept voice %s is made anew: %s", path.name, exc)
-            return None
         self._faults.discard("read")
         with contextlib.suppress(OSError):
-            os.utime(path)  # those used longest ago go first
+            os.utime(path, follow_symlinks=False)  # those used longest ago go first
         return kept
 
     def _parse(self, voice: str, data: bytes, key: str) -> ChatterboxVoice:
@@ -155,7 +153,11 @@ def prune(directory: Path, max_bytes: int) -> int:
     """Remove the files used longest ago if all have more than `max_bytes`; how many bytes are left. Files of other
     names are not touched. Raises: OSError."""
     with os.scandir(directory) as entries:
-        kept = [_used(entry) for entry in entries if FILE_NAME.fullmatch(entry.name)]
+        kept = [
+            _used(entry)
+            for entry in entries
+            if FILE_NAME.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False)
+        ]
     total = sum(size for _, size, _ in kept)
     if total <= max_bytes:
         return total

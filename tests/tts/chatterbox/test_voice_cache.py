@@ -220,6 +220,42 @@ def test_what_is_not_as_it_was_written_is_made_anew_and_mended(cache, made, dama
     assert make.asked == 2
 
 
+PLANTED: dict[str, Callable[[Path, Path], None]] = {
+    "a pipe": lambda path, _: os.mkfifo(path),
+    "a link to /dev/zero": lambda path, _: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path, _: path.symlink_to(path),
+    "a link to a kept voice": lambda path, whole: path.symlink_to(whole),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_no_file_is_neither_waited_for_nor_read(cache, made, planted, tmp_path, caplog):
+    make = Maker(made)
+    cache.get("clone", buzz(), make)
+    (path,) = files(cache)
+    path.rename(whole := tmp_path / "whole")
+    PLANTED[planted](path, whole)
+    assert is_equal(cache.get("clone", buzz(), make), made)
+    assert make.asked == 2
+    assert "is made anew" in caplog.text
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert is_equal(cache.get("clone", buzz(), make), made)
+    assert make.asked == 2
+
+
+def test_a_folder_in_the_place_of_a_voice_keeps_nothing_else_from_being_pruned(cache, made, tmp_path):
+    make = Maker(made)
+    cache.get("clone", buzz(), make)
+    (path,) = files(cache)
+    path.rename(tmp_path / "whole")
+    path.mkdir()
+    assert cache.get("clone", buzz(), make) is made
+    (path.parent / f"{'0' * 64}.safetensors").write_bytes(bytes(1000))
+    assert prune(path.parent, 999) == 0
+    assert path.is_dir()
+
+
 def test_the_model_of_a_voice_is_all_that_listens(speaker):
     """A fine-tuned model has the names and shapes of its origin."""
     listeners = speaker.listeners
