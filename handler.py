@@ -26,6 +26,7 @@ from service.bridge import bridge
 from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.logs import configure_logging
+from service.parts import events_of
 from service.telemetry import JobClock
 from settings import Settings, SettingsError
 from validation.errors import WorkerError, printable
@@ -78,7 +79,8 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
                 case AudioEvent():
                     yield {"type": "audio"} | audio_fields(event)
                 case EndEvent():
-                    yield {"type": "end"} | event.reply
+                    for part in await asyncio.to_thread(events_of, event.reply):
+                        yield part
                 case ErrorEvent():
                     failed = event.error
                     yield {"type": "error", "detail": failed.to_reply()}

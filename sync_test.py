@@ -19,7 +19,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -265,6 +265,15 @@ def event_in(event: Any) -> Json:
     if event.get("error") or event.get("type") == "error":
         raise JobFailed(event)
     return event
+
+
+def joined(events: Iterable[Json]) -> Json:
+    """The reply; what was too large for one event came before it in pieces."""
+    *parts, reply = events
+    for event in parts:
+        for name in set(event) & set(reply.get("in_parts", ())) if event.get("type") == "part" else ():
+            reply[name] = reply[name] + event[name] if name in reply else event[name]
+    return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -613,8 +622,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         watch, job_input = Watch(options.timeout), request_input(options)
         door = door_for(options, environ, session, watch)
         if job_input["operation"] != "tts":
-            *_, reply = door.ask(job_input, watch, stream=options.stream)
-            print_library(reply)
+            print_library(joined(door.ask(job_input, watch, stream=options.stream)))
             return 0
         spoken = speak(door, job_input, path, watch, options)
         print_table(spoken)

@@ -25,7 +25,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import handler
+from audio.decode import decode_reference
 from service.app import ENGINES
+from tts.recording import About, pack
 from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
 
@@ -560,3 +562,22 @@ def test_a_streaming_worker_that_must_be_replaced_is_told_to_end(
     *_, error = stream(chunk_size=5)
     assert error == {"error": "GPU_FAULT: the GPU failed"}
     assert told == [signal.SIGTERM]
+
+
+def test_a_full_librarys_list_comes_in_events_that_the_platform_takes(
+    open_door: Callable[..., FakeEngine], tmp_path: Path
+) -> None:
+    """RunPod drops an event of a megabyte; the list was one of 2.1 MB."""
+    voice = pack(decode_reference(recording(duration_s=1.5, rate_hz=8000), 5.0), About("en", "é" * 500))
+    for n in range(1000):
+        (tmp_path / f"v{n}.flac").write_bytes(voice)
+    open_door(VOICES_DIR=str(tmp_path))
+    events = streamed({"id": "1", "input": {"operation": "voices"}})
+    assert max(len(json.dumps(event)) for event in events) < 700_000
+    listed = [voice for event in events for voice in event.get("voices", [])]
+    assert listed == answer({"id": "1", "input": {"operation": "voices"}})["voices"]
+    assert (len(listed), [event["type"] for event in events[-2:]]) == (1002, ["part", "end"])
+    error = answer({"id": "1", "input": {"text": "Hi.", "voice": "nobody"}})["error"]
+    assert error.endswith(" and 952 more")
+    open_door(VOICES_DIR=str(tmp_path), MAX_OUTPUT_BYTES="100000")
+    assert answer({"id": "1", "input": {"operation": "voices"}})["error_code"] == "OUTPUT_TOO_LARGE"

@@ -21,7 +21,7 @@ from audio.reference import Reference
 from tts.files import Busy, Link, publish, sweep, sync_directory
 from tts.recording import SUFFIX, About, Recording, Version, examine, pack
 from validation.errors import Fault, InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
-from validation.faults import shown
+from validation.faults import named, shown
 from validation.rules import LANGUAGE_TAG, speaks
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def _taken(name: str) -> InvalidInput:
 
 def unknown(name: str, known: Iterable[str]) -> UnknownVoice:
     """The error for a voice that is not in the library."""
-    message = f"{shown(name)} is not a voice of the library; known: {', '.join(known) or 'none'}"
+    message = f"{shown(name)} is not a voice of the library; known: {named(known)}"
     return UnknownVoice.of(Fault("voice", message))
 
 

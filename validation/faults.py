@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from validation.errors import Fault, InvalidInput, RequestError, printable
 
 MAX_UNKNOWN_FIELDS = 20  # told by name; to find the nearest known name of 20,000 took half a minute
+MAX_NAMES = 50  # of voices: a library may hold 100,000
 Finding: TypeAlias = tuple[type[RequestError], Fault]
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -39,6 +40,13 @@ def _unknown_field(name: str, known: Iterable[str]) -> Fault:
     near = difflib.get_close_matches(name[:60], list(known), n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
     return Fault(name[:60], f"is not a field{hint}", quoted=True)
+
+
+def named(names: Iterable[str]) -> str:
+    """Names for a message; of very many only the first."""
+    listed = list(names)
+    more = f" and {len(listed) - MAX_NAMES} more" if len(listed) > MAX_NAMES else ""
+    return ", ".join(listed[:MAX_NAMES]) + more or "none"
 
 
 def refuse_fields(given: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
-from validation.faults import Finding, shown
+from validation.faults import Finding, named, shown
 from validation.markup import MAX_PAUSE_MS, MAX_PAUSES_MS, Pause, parts
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
@@ -152,7 +152,7 @@ def _alias_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
 
 def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
     mode, voice, has_reference = given.get("voice_mode"), given.get("voice"), _has_reference(given)
-    is_clone, known = mode == "clone" or has_reference, ", ".join(offer.voices)
+    is_clone, known = mode == "clone" or has_reference, named(offer.voices)
     if mode == "clone" and not has_reference:
         yield InvalidInput, Fault("reference_audio", "is required when voice_mode is clone (or reference_audio_url)")
     if mode == "predefined" and has_reference:
@@ -212,8 +212,7 @@ def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterat
     if not LANGUAGE_TAG.fullmatch(asked):
         yield InvalidInput, Fault("language", f"must be a BCP-47 tag such as en-us (got {shown(asked)})")
     elif not any(speaks(asked, spoken) for spoken in languages):
-        known = ", ".join(languages) or "nothing"
-        yield Unsupported, Fault("language", f"{asked} is not spoken {where}; spoken: {known}")
+        yield Unsupported, Fault("language", f"{asked} is not spoken {where}; spoken: {named(languages)}")
 
 
 def _languages(given: Mapping[str, Any], offer: Offer) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from validation.errors import Fault, InvalidInput, UnknownVoice, printable
-from validation.faults import Fields, Finding, refusal, shown, typed
+from validation.faults import Fields, Finding, named, refusal, shown, typed
 from validation.rules import decode_base64, language_rule, reference_rule
 
 VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -151,7 +151,7 @@ def _old_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Findi
     if name in offer.built_in:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the engine's own and can't be deleted")
     elif name not in offer.voices:
-        known = ", ".join(voice for voice in offer.voices if voice not in offer.built_in) or "none"
+        known = named(voice for voice in offer.voices if voice not in offer.built_in)
         yield UnknownVoice, Fault("voice", f"{shown(name)} is not a voice of the library; known: {known}")
     elif name == offer.default_voice:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the default voice and can't be deleted")

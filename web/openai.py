@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 
 from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
+from validation.faults import named
 from web.answer import Asked
 from web.jobs import Jobs
 from web.objects import json_object
@@ -77,7 +78,7 @@ NOT_OURS = frozenset({"model", "response_format", "stream_format", "instructions
 
 def _unknown(asked: str, known: list[str]) -> WorkerError:
     hint = "; OPENAI_VOICES maps OpenAI's names" if asked in VOICES else ""
-    message = f"{asked[:40]!r} is not a voice here; known: {', '.join(dict.fromkeys(known))}{hint}"
+    message = f"{asked[:40]!r} is not a voice here; known: {named(dict.fromkeys(known))}{hint}"
     return UnknownVoice.of(Fault("voice", message))
 
 

@@ -1,0 +1,47 @@
+"""A reply as events that RunPod takes: it drops one of a megabyte, and with it the job's end.
+
+A list or a text that is too large goes out before the reply in pieces: events of type `part`, each with one field. The
+pieces of a field joined in order are its value; the last event, the reply itself, names these fields in `in_parts`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+MAX_EVENT_JSON_BYTES = 680_000
+FIELD_BYTES = 1_000  # of a part, for all but its piece
+
+
+def events_of(reply: dict[str, Any], max_bytes: int = MAX_EVENT_JSON_BYTES) -> list[dict[str, Any]]:
+    """The events of a reply, each of at most `max_bytes` of JSON where its lists and texts are what is large."""
+    parts: list[dict[str, Any]] = []
+    sizes = {name: json_bytes(value) for name, value in reply.items() if isinstance(value, list | str)}
+    too_large = json_bytes(reply) - (max_bytes - FIELD_BYTES)
+    moved: list[str] = []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if too_large <= 0:
+            break
+        parts += [{"type": "part", name: piece} for piece in _pieces(reply[name], max_bytes - FIELD_BYTES)]
+        moved.append(name)
+        too_large -= sizes[name]
+    rest = {name: value for name, value in reply.items() if name not in moved}
+    return [*parts, {"type": "end"} | rest | ({"in_parts": moved} if moved else {})]
+
+
+def _pieces(value: list[Any] | str, max_bytes: int) -> Iterator[Sequence[Any]]:
+    """At least one item each, whatever its size."""
+    around = 4 if isinstance(value, str) else 0  # quotes, comma and space, which a character has not
+    ends = list(accumulate((json_bytes(item) - around for item in value), initial=0))
+    first = 0
+    for last in range(1, len(ends)):
+        if last == len(value) or ends[last + 1] - ends[first] > max_bytes:
+            yield value[first:last]
+            first = last
+
+
+def json_bytes(value: object) -> int:
+    """Of JSON in ASCII, which is never shorter than in UTF-8; with a comma and a space."""
+    return len(json.dumps(value)) + 2
