@@ -23,16 +23,19 @@ from typing import Any
 from service.app import Service, build
 from service.base64_audio import audio_fields, base64_text
 from service.bridge import bridge
+from service.children import tie_children
 from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.logs import configure_logging
 from service.parts import events_of
+from service.queue_jobs import QueueJobs
 from service.telemetry import JobClock
 from settings import Settings, SettingsError
 from validation.errors import WorkerError, printable
 
 log = logging.getLogger(__name__)
 
+JOBS = QueueJobs()
 MAX_ID_CHARS = 100  # in the log
 
 
@@ -63,7 +66,7 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
                     answer = event.error.to_reply()
     if seal:  # megabytes, so not on the event loop
         answer = {"audio": await asyncio.to_thread(_sealed, seal, pieces)} | answer
-    return answer | ({"refresh_worker": True} if _must_be_replaced() else {})
+    return _unlogged(answer | ({"refresh_worker": True} if _must_be_replaced() else {}))
 
 
 async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -77,17 +80,29 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         async for event in events:
             match event:
                 case AudioEvent():
-                    yield {"type": "audio"} | audio_fields(event)
+                    yield _unlogged({"type": "audio"} | audio_fields(event))
                 case EndEvent():
                     for part in await asyncio.to_thread(events_of, event.reply):
-                        yield part
+                        yield _unlogged(part)
                 case ErrorEvent():
                     failed = event.error
-                    yield {"type": "error", "detail": failed.to_reply()}
+                    yield _unlogged({"type": "error", "detail": failed.to_reply()})
     if failed:  # what it says of the worker is known once its events have ended
         if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
             os.kill(os.getpid(), signal.SIGTERM)  # what is under way is posted first
-        yield {"error": str(failed)}
+        yield _unlogged({"error": str(failed)})
+
+
+class Unlogged(dict[str, Any]):
+    """A reply that the log does not show: with RUNPOD_LOG_LEVEL=DEBUG the SDK logs each, with text and address."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} fields>"
+
+
+def _unlogged(reply: dict[str, Any]) -> dict[str, Any]:
+    """On RunPod; elsewhere the SDK's local mode shows the reply by writing it into the log."""
+    return Unlogged(reply) if service().settings.on_runpod else reply
 
 
 def _must_be_replaced() -> bool:
@@ -99,6 +114,7 @@ def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     """The SDK hands out dicts with an id; whatever else comes is refused by the service, as any bad input."""
     given = job if isinstance(job, Mapping) else {}
     clock = JobClock()
+    JOBS.note()
     running = service().run(
         _id_of(given), given.get("input"), joined=joined, clock=clock, s3_config=given.get("s3Config")
     )
@@ -138,28 +154,32 @@ def main() -> int:
 
 def _start(settings: Settings) -> int:
     import runpod.serverless
-    from runpod.serverless.modules.worker_state import JobsProgress
-
-    drain = Drain(lambda: JobsProgress().get_job_count() > 0, settings.shutdown_timeout_s)
-
-    def concurrency(now: int) -> int:
-        """A constant, as the SDK wants it. It asks when it runs, in the main thread, its signal handlers set."""
-        drain.install()
-        return settings.max_concurrency
 
     # The SDK's one-shot local modes never iterate a generator: they print it and call that a success.
     streams = settings.streaming and (settings.on_runpod or "--rp_serve_api" in sys.argv)
+    config: dict[str, Any] = {
+        "handler": stream_handler if streams else handler,
+        "return_aggregate_stream": settings.stream_aggregate,
+    }
+    drain = Drain(
+        lambda: JOBS.are_under_way,
+        settings.shutdown_timeout_s,
+        run_strays=lambda left_s: JOBS.run_strays(config, left_s),
+    )
+
+    def concurrency(now: int) -> int:
+        """A constant, as the SDK wants it. It asks when it runs, in the main thread, its signal handlers set."""
+        JOBS.watch()
+        drain.install()
+        return settings.max_concurrency
+
+    tie_children()
     try:
-        runpod.serverless.start(
-            {
-                "handler": stream_handler if streams else handler,
-                "concurrency_modifier": concurrency,
-                "return_aggregate_stream": settings.stream_aggregate,
-            }
-        )
+        runpod.serverless.start(config | {"concurrency_modifier": concurrency})
     except json.JSONDecodeError as error:
         print(f"the test input is not JSON: {error}", file=sys.stderr)
         return 2
+    drain.finish()
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The end of a worker: on SIGTERM its jobs finish, nothing new begins, and it leaves with status 0.
+"""The end of a worker: on SIGTERM its jobs finish, and it leaves with status 0.
 
-RunPod's SDK does all but the last: it waits up to 90 s for a poll that is under way, and a job that is handed out by it
-then is accepted and never run. So when the SDK has done its part, the process goes. It knows no job.
+RunPod's SDK does all but the last: it waits up to 90 s for a poll that is under way. So when the SDK has done its part,
+the process goes. A job that such a poll brings after the signal is answered first, which the SDK would not do.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Drain:
-    """`busy` tells whether jobs run whose results are not posted; `limit_s` is how long they may take."""
+    """`busy` tells whether there are jobs whose results are not posted; `limit_s` is how long they may take;
+    `run_strays` runs those that nobody else will, within the seconds that are left."""
 
-    def __init__(self, busy: Callable[[], bool], limit_s: float, leave: Callable[[int], None] | None = None) -> None:
-        self._busy, self._limit_s, self._leave = busy, limit_s, leave or _leave
-        self._installed = self._leaving = False
+    def __init__(
+        self,
+        busy: Callable[[], bool],
+        limit_s: float,
+        leave: Callable[[int], None] | None = None,
+        run_strays: Callable[[float], None] = lambda left_s: None,
+    ) -> None:
+        self._busy, self._limit_s, self._leave, self._run_strays = busy, limit_s, leave or _leave, run_strays
+        self._installed = False
+        self._thread: threading.Thread | None = None
 
     def install(self) -> None:
         """Follow the handlers that are there; from the main thread, once they are."""
@@ -40,21 +48,29 @@ class Drain:
         def handle(number: int, frame: FrameType | None) -> None:
             if callable(before):
                 before(number, frame)
-            if not self._leaving:
-                self._leaving = True
-                threading.Thread(target=self._wait, name="drain", daemon=True).start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._wait, name="drain", daemon=True)
+                self._thread.start()
 
         return handle
+
+    def finish(self) -> None:
+        """Where a signal came, do not return before the process goes."""
+        if self._thread:
+            self._thread.join()
 
     def _wait(self) -> None:
         log.info("the worker was told to end: jobs under way have %g s", self._limit_s)
         deadline, idle_since = time.monotonic() + self._limit_s, time.monotonic()
         while (now := time.monotonic()) < deadline and now - idle_since < SETTLED_S:
             time.sleep(LOOK_EVERY_S)
-            idle_since = time.monotonic() if self._busy() else idle_since
-        log.log(
-            *((logging.ERROR, "jobs were still under way") if self._busy() else (logging.INFO, "all jobs are done"))
-        )
+            if self._busy():
+                self._run_strays(deadline - now)
+                idle_since = time.monotonic()
+        if self._busy():
+            log.error("jobs were still under way")
+        else:
+            log.info("all jobs are done")
         self._leave(0)
 
 

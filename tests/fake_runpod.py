@@ -161,9 +161,11 @@ class FakeRunPod:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def submit(self, job_input: Any, *, execution_timeout_s: float | None = None, post_s: float = 0.0) -> str:
-        """Queue a job as /run does; returns its id."""
-        job = Job(f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s, post_s=post_s)
+    def submit(
+        self, job_input: Any, *, execution_timeout_s: float | None = None, post_s: float = 0.0, job_id: str = ""
+    ) -> str:
+        """Queue a job as /run does; returns its id. What is posted to an id that two jobs have is kept for the last."""
+        job = Job(job_id or f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s, post_s=post_s)
         return self._enqueue(job).id
 
     def cancel(self, job_id: str) -> None:

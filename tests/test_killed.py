@@ -32,8 +32,10 @@ from fakes import FakeEngine
 from service import app
 
 app.ENGINES["espeak"] = lambda settings: FakeEngine(before_chunk=lambda k: time.sleep(0.02))
+{}
 sys.exit(handler.main())
 """
+PATIENT = "from service import drain; drain.SETTLED_S = 3.0"  # stays so long when it is idle
 JOBS = 50
 ENV = {
     "TTS_ENGINE": "espeak",
@@ -81,7 +83,7 @@ def assert_ended_in_order(own: Endpoint) -> None:
 @pytest.mark.parametrize("streaming", ["false", "true"])
 def test_sigterm_in_the_middle_posts_what_was_taken_and_begins_nothing(tmp_path: Path, streaming: str) -> None:
     script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER)
+    script.write_text(SLOW_WORKER.format(""))
     env = ENV | {"STREAMING": streaming, "SHUTDOWN_TIMEOUT_S": str(LIMIT_S)}
     with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
         own.wait_until_ready()
@@ -97,7 +99,7 @@ def test_sigterm_in_the_middle_posts_what_was_taken_and_begins_nothing(tmp_path:
 
 def test_jobs_that_take_longer_than_they_may_are_left_to_others(tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER)
+    script.write_text(SLOW_WORKER.format(""))
     env = ENV | {"SHUTDOWN_TIMEOUT_S": "0.5"}
     with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
         own.wait_until_ready()
@@ -107,6 +109,78 @@ def test_jobs_that_take_longer_than_they_may_are_left_to_others(tmp_path: Path) 
         assert own.worker.terminate(LIMIT_S) == 0
         assert 0.4 < time.monotonic() - began_s < 5.0
         assert own.fake.lose_worker() == [job_id]
+
+
+def told_to_end_while_it_polls(own: Endpoint) -> None:
+    """Its poll stays open; after 0.1 s the SDK has looked for a job for the last time."""
+    own.wait_until_ready()
+    own.fake.poll_s, polls = LIMIT_S, len(own.fake.batch_sizes)
+    wait_until(lambda: len(own.fake.batch_sizes) > polls)
+    os.kill(own.worker.process.pid, signal.SIGTERM)
+    time.sleep(0.5)
+
+
+def test_a_job_that_is_handed_out_after_the_signal_has_no_longer_than_the_others(tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_WORKER.format(PATIENT))
+    with endpoint(tmp_path / "log", ENV | {"SHUTDOWN_TIMEOUT_S": "3"}, sys.executable, str(script)) as own:
+        told_to_end_while_it_polls(own)
+        job_id = own.fake.submit({"text": "On and on it goes. " * 200, "chunk_size": 1, "output_format": "opus"})
+        own.wait_for_log("Started.", job_id)
+        assert own.worker.process.wait(LIMIT_S) == 0
+        assert own.fake.lose_worker() == [job_id]
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_a_job_that_is_handed_out_after_the_signal_is_run(tmp_path: Path, streaming: str) -> None:
+    """The SDK takes what its open poll brings, and never runs it."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_WORKER.format(PATIENT))
+    env = ENV | {"STREAMING": streaming, "SHUTDOWN_TIMEOUT_S": str(LIMIT_S)}
+    with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
+        told_to_end_while_it_polls(own)
+        ids = [own.fake.submit(asked(index)) for index in range(3)]
+        assert own.worker.process.wait(LIMIT_S) == 0
+        taken = [own.fake.jobs[job_id] for job_id in ids if own.fake.jobs[job_id].takes]
+        assert taken
+        assert [(job.status, len(job.posted)) for job in taken] == [("COMPLETED", 1)] * len(taken)
+        assert all(decoded(file_of(job))[0].size for job in taken)
+
+
+def test_two_jobs_of_one_id_are_both_answered_before_the_worker_leaves(tmp_path: Path) -> None:
+    """The SDK counts jobs by id: when the first was answered, it counted none."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_WORKER.format(""))
+    with endpoint(tmp_path / "log", ENV, sys.executable, str(script)) as own:
+        own.wait_until_ready()
+        job_id = own.fake.submit(asked(0))
+        own.fake.submit({"text": "It goes on for a while. " * 15, "chunk_size": 5}, job_id=job_id)
+        wait_until(lambda: own.worker.log_text().count("Started.") == 2, LIMIT_S, own.worker.log_text)
+        assert own.worker.terminate(LIMIT_S) == 0
+        assert len(own.fake.jobs[job_id].posted) == 2
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux alone")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT])
+def test_no_child_outlives_its_worker(tmp_path: Path, number: int) -> None:
+    """The one that pings told the platform for ever that the worker was alive."""
+    with endpoint(tmp_path / "log", ENV) as own:
+        own.wait_until_ready()
+        pid = own.worker.process.pid
+        wait_until(lambda: bool(own.fake.pings))
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        assert children
+        os.kill(pid, number)
+        own.worker.process.wait(LIMIT_S)
+        wait_until(lambda: not any(map(is_alive, children)))
 
 
 def container_command() -> list[str]:
@@ -173,7 +247,7 @@ def test_the_containers_entry_gets_the_signal(entered: dict[str, Endpoint], name
 def slow_worker(fake: FakeRunPod, folder: Path, number: int, env: Mapping[str, str]) -> Iterator[WorkerProcess]:
     """One worker of an endpoint that outlives it."""
     script = folder / "slow.py"
-    script.write_text(SLOW_WORKER)
+    script.write_text(SLOW_WORKER.format(""))
     environ = {**fake.worker_env(), **ENV, **env}
     with worker_process([sys.executable, str(script)], folder / f"log-{number}", environ, cwd=ROOT) as worker:
         yield worker

@@ -375,6 +375,21 @@ def test_a_cancelled_stream_ends_soon_and_the_next_job_is_right(engine: Pair, mo
     assert (len(cancelled.events), cancelled.posted) == (sent, [])
 
 
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_no_reply_is_in_the_log_at_debug_either(tmp_path: Path, streaming: str) -> None:
+    """The SDK writes down each: what was said, and the presigned address of an upload."""
+    env = ESPEAK | {"STREAMING": streaming, "RUNPOD_LOG_LEVEL": "DEBUG"}
+    with endpoint(tmp_path / "log", env) as own:
+        own.wait_until_ready()
+        job = own.run({"text": "The canary sings.", "output_format": "opus"})
+        assert "canary sings" in json.dumps([job.output, *(event.output for event in job.events)])
+        own.wait_for_log("Finished.", job.id)
+        log = own.worker.log_text()
+        assert "fields>" in log
+        assert "canary" not in log
+        assert "T2dnUw" not in log  # Ogg in base64
+
+
 def test_sigterm_lets_the_stream_finish_and_ends_the_worker(tmp_path: Path) -> None:
     env = ESPEAK | {"STREAMING": "true", "STREAM_AGGREGATE": "false"}
     with endpoint(tmp_path / "log", env, real=True) as own:
