@@ -17,13 +17,12 @@ from service.fitness import require_fitness
 from service.health import Health
 from service.logs import lines_of
 from service.operations import OPERATIONS, dispatch
-from service.parts import json_bytes
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
 from service.worker import Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
-from validation.errors import InternalError, OutputTooLarge, RequestError, ServerError, WorkerError
+from validation.errors import InternalError, RequestError, ServerError, WorkerError
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,6 @@ class Service:
             worker = replace(self._worker, bucket=own) if own else self._worker
             for event in dispatch(worker, raw, clock, joined):
                 if isinstance(event, EndEvent):
-                    _refuse_too_large(event.reply, self.settings.max_output_bytes)
                     event.reply["worker_version"] = __version__
                     outcome, facts = COMPLETED, _facts(event.reply)
                 yield event
@@ -88,7 +86,7 @@ class Service:
 
         Raises: WorkerError.
         """
-        (end,) = dispatch(self._worker, {"operation": operation}, JobClock(), joined=True)
+        (end,) = OPERATIONS[operation](self._worker, {"operation": operation}, JobClock(), True)
         assert isinstance(end, EndEvent)
         return end.reply | {"worker_version": __version__}
 
@@ -139,12 +137,6 @@ def _check_voices(settings: Settings, store: VoiceStore) -> None:
         raise SettingsError(f"DEFAULT_VOICE={settings.default_voice!r}: must be one of {', '.join(known)}")
     if strangers := sorted(set((settings.openai_voices or {}).values()) - {*known, "default"}):
         raise SettingsError(f"OPENAI_VOICES names {', '.join(strangers)}: must be one of {', '.join(known)}")
-
-
-def _refuse_too_large(reply: dict[str, Any], max_bytes: int) -> None:
-    """Where a reply carries audio its size was watched while it was made; a list of voices grows as well."""
-    if (size := json_bytes(reply)) > max_bytes:
-        raise OutputTooLarge(f"the reply has {size} bytes; the limit is {max_bytes} (MAX_OUTPUT_BYTES)")
 
 
 def _operation(raw: object) -> str:

@@ -1,9 +1,9 @@
 """A reference recording by its URL: an address that a stranger chose, fetched within bounds. It does not know audio.
 
-RunPod's `safe_get` resolves a host, refuses every address that is not public (`addresses`), connects to the very one
-it checked (so a name's server is never asked a second time and can't change its mind), and does all that again at
-each redirect. It does not limit the whole time, nor can it: a name's server may be slow, a host may have a hundred
-addresses, a body may come a byte at a time. So a fetch has a thread of its own, which can be given up.
+RunPod's `rp_ssrf` resolves a host, refuses every address that is not public (`addresses`), and connects to the very one
+it checked (so a name's server is never asked a second time and can't change its mind); that is done anew at each
+redirect. The whole time has no limit there: a name's server may be slow, a host may have a hundred addresses, a body
+may come a byte at a time. So a fetch has a thread of its own, which can be given up.
 
 No more of a URL than its host is ever told or logged: the rest may be a secret.
 """
@@ -16,13 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 
 from service import __version__
 from service.addresses import narrowed
@@ -41,13 +43,11 @@ ELSEWHERE = "redirects to something that is neither http nor https"
 TOO_MANY = f"redirects more than {MAX_REDIRECTS} times: send the address it ends at"
 NO_URL = "has no valid URL, or redirects to none"
 
-# safe_get has one exception for all that it refuses; only its words tell what. They say nothing but our words.
+# rp_ssrf has one exception for all that it refuses; only its words tell what.
 REFUSALS = {
     "non-public address": "leads to an address that is not public: this worker fetches from the internet only",
     "could not resolve": "can't be reached: there is no such host",
     "size cap": "is too large",
-    "maximum redirects": TOO_MANY,
-    "URL scheme": ELSEWHERE,
     "through proxy": "can't be fetched here, where connections go through a proxy: send it as base64",
 }
 REFUSED = "was refused: it must lead to a public http or https address"
@@ -125,9 +125,8 @@ def _host(url: str) -> str:
 
 
 def _read(sdk: Any, url: str, where: str, max_bytes: int, silent_for_s: float, allow_private: bool) -> bytes:
-    opened = _opened_anywhere(url, silent_for_s) if allow_private else _opened(sdk, url, silent_for_s, max_bytes)
     try:
-        with opened as response:
+        with _opened(sdk, url, silent_for_s, allow_private) as response:
             if response.status_code != requests.codes.ok:
                 raise ReferenceAudioError(f"{where} can't be had: the server answered {response.status_code}")
             return b"".join(sdk.iter_content_capped(response, BLOCK_BYTES, max_bytes))
@@ -141,19 +140,40 @@ def _read(sdk: Any, url: str, where: str, max_bytes: int, silent_for_s: float, a
 
 
 @contextmanager
-def _opened(sdk: Any, url: str, silent_for_s: float, max_bytes: int) -> Iterator[requests.Response]:
-    bounds = {"max_bytes": max_bytes, "max_redirects": MAX_REDIRECTS, "timeout": silent_for_s}
-    with sdk.safe_get(url, headers=HEADERS, **bounds) as response:
-        yield response
+def _opened(sdk: Any, url: str, silent_for_s: float, allow_private: bool) -> Iterator[requests.Response]:
+    """The answer at the end of the redirects. Adapters send, as a session, also in `safe_get`, reads the body of every
+    redirect to its end, and unpacks it. Raises: SSRFError, RequestException."""
+    for _ in range(MAX_REDIRECTS + 1):
+        with closing(_answered(sdk, url, silent_for_s, allow_private)) as response:
+            if not response.is_redirect:
+                yield response
+                return
+            url = urljoin(url, response.headers["Location"])
+    raise requests.TooManyRedirects
 
 
-@contextmanager
-def _opened_anywhere(url: str, silent_for_s: float) -> Iterator[requests.Response]:
-    """safe_get allows private addresses by a variable of the environment alone, not by call."""
-    with requests.Session() as session:
-        session.trust_env, session.max_redirects = False, MAX_REDIRECTS  # no proxy, no password of this machine
-        with session.get(url, headers=HEADERS, stream=True, timeout=silent_for_s) as response:
-            yield response
+def _answered(sdk: Any, url: str, silent_for_s: float, allow_private: bool) -> requests.Response:
+    """Of the first of the host's addresses that is there."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise requests.exceptions.InvalidSchema
+    request = requests.Request("GET", url, headers=HEADERS).prepare()
+    adapters = [HTTPAdapter()] if allow_private else _pinned(sdk, url, parts)
+    for left, adapter in zip(reversed(range(len(adapters))), adapters, strict=True):
+        try:
+            return adapter.send(request, stream=True, timeout=silent_for_s)
+        except requests.ConnectionError:
+            if not left:
+                raise
+    raise requests.ConnectionError
+
+
+def _pinned(sdk: Any, url: str, parts: SplitResult) -> list[HTTPAdapter]:
+    """One for each address of the host, all of which are public; through a proxy they could not be held to."""
+    if select_proxy(url, get_environ_proxies(url)):
+        raise sdk.SSRFError("through proxy")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return [sdk.PinnedIPAdapter(address) for address in sdk.resolve_and_validate(parts.hostname or "", port)]
 
 
 # --- its time -------------------------------------------------------------------------------------------------

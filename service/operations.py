@@ -20,11 +20,12 @@ from service import __version__
 from service.delivery import Delivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
+from service.parts import json_bytes
 from service.synthesis import Limits, Synthesis
 from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices
 from service.worker import Worker
-from validation.errors import UnknownOperation, Unsupported
+from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
 from validation.fields import SAMPLE_RATES_HZ
 from validation.request import parse
@@ -131,7 +132,15 @@ def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iter
     if not isinstance(name, str) or name not in OPERATIONS:
         shown = repr(name)[:40] if isinstance(name, str) else "that"
         raise UnknownOperation(f"{shown} is not an operation; known: {', '.join(OPERATIONS)}")
-    return OPERATIONS[name](worker, given, clock, joined)
+    return _of_a_size(OPERATIONS[name](worker, given, clock, joined), worker.settings.max_output_bytes)
+
+
+def _of_a_size(events: Iterator[Event], max_bytes: int) -> Iterator[Event]:
+    """Where a reply carries audio its size was watched while it was made; a list of voices grows as well."""
+    for event in events:
+        if isinstance(event, EndEvent) and (size := json_bytes(event.reply)) > max_bytes:
+            raise OutputTooLarge(f"the reply has {size} bytes; the limit is {max_bytes} (MAX_OUTPUT_BYTES)")
+        yield event
 
 
 def _offer(worker: Worker, joined: bool) -> Offer:

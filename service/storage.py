@@ -1,60 +1,40 @@
 """A file into an S3 bucket, and an address it can be fetched at: tried a few times, never for longer than allowed,
 and given up at once when nobody waits for it any more.
 
-It does not know what the file is, nor what becomes of a job whose file can't be stored. botocore signs, retries and
-understands the server; connections are made here, so that they can be cut off, and because who chose the server may
-be a stranger: then every address of its name must be public, and no other than those is connected to. No proxy is used.
-Importing this takes botocore along.
+botocore signs, `service.client` sends: who chose the server may be a stranger. Importing this takes botocore along.
 """
 
 from __future__ import annotations
 
-import io
 import logging
+import random
 import re
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
-from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
-from botocore.httpsession import URLLib3Session
-from botocore.loaders import create_loader
-from botocore.session import Session
-from urllib3.exceptions import NewConnectionError
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from service.bucket import Bucket, is_public
+from service.bucket import Bucket
+from service.client import NOT_PUBLIC, Answer, Client, RequestFailed
 from service.telemetry import JobStopped
 from validation.errors import DeliveryFailed
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")  # anything else that a server calls its answer is not repeated
+LONGEST_PAUSE_S = 20.0  # before another attempt
+WORTH_ANOTHER = {429, 500, 502, 503, 504}  # as in botocore's mode `standard`
+OF_ANOTHER_REGION = {301, 307, 400}
+CODE = re.compile(rb"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")  # another name of an answer is not repeated
+MESSAGE = re.compile(rb"<Message>([^<]{1,500})</Message>")
+REGION = re.compile(r"[a-z0-9-]{1,32}")
 
-FAILURES: dict[type[Exception], str] = {  # the first that fits
-    ConnectTimeoutError: "took too long to answer",
-    ReadTimeoutError: "took too long to answer",
-    SSLError: "has no certificate that can be trusted",
-    EndpointConnectionError: "can't be reached",
-    BotoCoreError: "broke the connection off, or is no S3 server",
-    ValueError: "has no valid address",
-    Exception: "gave an answer that is not S3's",  # botocore stumbles over odd ones in many ways
-}
 HINTS = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "the keys may not write there",
@@ -100,9 +80,9 @@ def store(
 
     Raises: DeliveryFailed, with what the server said; JobStopped soon after `stopped` says so.
     """
-    upload = _Upload(bucket, bounds)
+    upload = _Upload(bucket, key, data, content_type, bounds)
     executor = ThreadPoolExecutor(1, "upload")
-    future = executor.submit(upload.run, key, data, content_type, url_ttl_s)
+    future = executor.submit(upload.run)
     executor.shutdown(wait=False)
     ends_at = time.monotonic() + bounds.total_s
     try:
@@ -114,178 +94,111 @@ def store(
     finally:
         upload.give_up()
     try:
-        return future.result()
-    except _NotPublic:
-        raise DeliveryFailed("the bucket's server has an address that is not public") from None
-    except tuple(FAILURES) as exc:
-        known = next(words for kind, words in FAILURES.items() if isinstance(exc, kind))
-        said = f"answered {_answer(exc)}" if isinstance(exc, ClientError) else known
+        return Stored(_presigned(future.result(), url_ttl_s), datetime.now(UTC) + timedelta(seconds=url_ttl_s))
+    except RequestFailed as exc:
         cause = None if bucket.of_job else exc  # which is logged, and may hold a stranger's words
-    raise DeliveryFailed(f"the bucket's server {said}{upload.told_attempts}") from cause
+        told_attempts = "" if exc.told == NOT_PUBLIC else upload.told_attempts
+        raise DeliveryFailed(f"the bucket's server {exc.told}{told_attempts}") from cause
 
 
-def _answer(error: Any) -> str:
-    """The status, and S3's own word for it."""
-    status, code = error.response["ResponseMetadata"]["HTTPStatusCode"], str(error.response["Error"].get("Code"))
-    word = f" {code}" if CODE.fullmatch(code) and code != "None" else ""
-    return f"{status}{word}" + (f": {HINTS[code]}" if code in HINTS else "")
+# --- what is signed -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the file goes, and who may put it there. `region` is part of what is signed."""
+
+    url: str
+    region: str
+    credentials: Credentials = field(repr=False)
+
+    @classmethod
+    def of(cls, bucket: Bucket, key: str) -> _Place:
+        server = urlsplit(bucket.endpoint_url)
+        netloc = f"{bucket.name}.{server.netloc}" if bucket.in_host else server.netloc
+        path = server.path.rstrip("/") + ("" if bucket.in_host else f"/{bucket.name}") + f"/{quote(key)}"
+        url = urlunsplit((server.scheme, netloc, path, "", ""))
+        return cls(url, bucket.region, Credentials(bucket.access_key_id, bucket.secret_access_key))
+
+
+def _signed_headers(place: _Place, data: bytes, content_type: str) -> dict[str, str]:
+    headers = {"Content-Type": content_type, "Content-Length": str(len(data)), "Host": _host_header(place.url)}
+    request = AWSRequest("PUT", place.url, headers=headers, data=data)
+    S3SigV4Auth(place.credentials, "s3", place.region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def _presigned(place: _Place, ttl_s: int) -> str:
+    request = AWSRequest("GET", place.url)
+    S3SigV4QueryAuth(place.credentials, "s3", place.region, ttl_s).add_auth(request)
+    return str(request.url)
+
+
+def _host_header(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
 
 
 # --- one upload -----------------------------------------------------------------------------------------------
 
 
-class _NotPublic(BaseException):
-    """No handler of failures may take it for a failure that is worth another attempt."""
+class _Refused(RequestFailed):
+    """The server answered, and not well. `said` is its own message."""
 
+    def __init__(self, answer: Answer) -> None:
+        code = match[1].decode() if (match := CODE.search(answer.body)) else ""
+        told = (
+            f"answered {answer.status}" + (f" {code}" if code else "") + (f": {HINTS[code]}" if code in HINTS else "")
+        )
+        super().__init__(told, worth_another=answer.status in WORTH_ANOTHER)
+        self.said = match[1].decode(errors="replace") if (match := MESSAGE.search(answer.body)) else ""
 
-class _GivenUp(BaseException):
-    """Nobody waits any more; likewise."""
+    def __str__(self) -> str:
+        return f"{self.told}: {self.said!r}"
 
 
 class _Upload:
-    """One upload under way: its attempts, its connections, and whether anyone still waits for it."""
+    """One upload under way: its attempts, and whether anyone still waits for it."""
 
-    def __init__(self, bucket: Bucket, bounds: Bounds) -> None:
-        self._bucket, self._bounds = bucket, bounds
-        self._attempts, self._given_up = 0, False
-        self._connections: list[Any] = []
+    def __init__(self, bucket: Bucket, key: str, data: bytes, content_type: str, bounds: Bounds) -> None:
+        self._place, self._data, self._content_type, self._bounds = _Place.of(bucket, key), data, content_type, bounds
+        self._client = Client(public_only=bucket.public_only, connect_s=bounds.connect_s, silent_s=bounds.silent_s)
+        self._attempts, self._regions = 0, {bucket.region}
+        self.give_up = self._client.give_up
 
     @property
     def told_attempts(self) -> str:
         return f" ({self._attempts} attempts)" if self._attempts > 1 else ""
 
-    def run(self, key: str, data: bytes, content_type: str, url_ttl_s: int) -> Stored:
-        place = {"Bucket": self._bucket.name, "Key": key}
-        client = self._client()
-        client.put_object(**place, Body=_Body(data, self.check), ContentType=content_type)
-        expires_at = datetime.now(UTC) + timedelta(seconds=url_ttl_s)
-        url = client.generate_presigned_url("get_object", Params=place, ExpiresIn=url_ttl_s)
-        return Stored(url, expires_at)
+    def run(self) -> _Place:
+        """Where it was stored. Raises: RequestFailed, GivenUp."""
+        while True:
+            self._client.check()
+            self._attempts += 1
+            try:
+                headers = _signed_headers(self._place, self._data, self._content_type)
+                answer = self._client.put(self._place.url, self._data, headers, "x-amz-bucket-region")
+                if 200 <= answer.status < 300:
+                    return self._place
+                if self._is_of_another_region(answer):
+                    continue
+                raise _Refused(answer)
+            except RequestFailed as exc:
+                if not exc.worth_another or self._attempts >= self._bounds.attempts:
+                    raise
+            self._pause()
 
-    def give_up(self) -> None:
-        """End it wherever it is; nothing if it has ended. Not at once only where a name is being looked up."""
-        self._given_up = True
-        for connection in self._connections:
-            if connection.sock is not None:
-                with suppress(OSError):
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+    def _pause(self) -> None:
+        until_s = time.monotonic() + min(random.random() * 2 ** (self._attempts - 1), LONGEST_PAUSE_S)
+        while time.monotonic() < until_s:
+            self._client.check()
+            time.sleep(POLL_S)
 
-    def check(self) -> None:
-        if self._given_up:
-            raise _GivenUp
-
-    def connected(self, connection: Any) -> None:
-        self._connections.append(connection)
-        self.check()
-
-    def addresses(self, host: str, port: int) -> list[str]:
-        """What to connect to: the name itself, or, where a stranger chose it, the addresses it has."""
-        if not self._bucket.public_only:
-            return [host]
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        known = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        if not all(map(is_public, known)):
-            raise _NotPublic
-        return known
-
-    def _client(self) -> Any:
-        bucket, bounds = self._bucket, self._bounds
-        session = Session()
-        session.register_component("data_loader", _loader())
-        client = session.create_client(
-            "s3",
-            endpoint_url=bucket.endpoint_url,
-            region_name=bucket.region,
-            aws_access_key_id=bucket.access_key_id,
-            aws_secret_access_key=bucket.secret_access_key,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "virtual" if bucket.in_host else "path"},
-                retries={"total_max_attempts": bounds.attempts, "mode": "standard"},
-                request_checksum_calculation="when_required",  # R2 and GCS refuse what they do not know
-                response_checksum_validation="when_required",
-            ),
-        )
-        http = _Http(self, bounds)
-        client.meta.events.register("before-send.s3", partial(self._send, http))
-        return client
-
-    def _send(self, http: _Http, request: Any, **_: Any) -> Any:
-        """Called by botocore, which takes what it gives for the server's answer."""
-        self.check()
-        self._attempts += 1
-        return http.send(request)
-
-
-@cache
-def _loader() -> Any:
-    """What S3 is, for botocore: a fifth of a second to read."""
-    return create_loader()
-
-
-class _Body(io.BytesIO):
-    """The file, as it is read to be signed and sent, time and again."""
-
-    def __init__(self, data: bytes, check: Callable[[], None]) -> None:
-        super().__init__(data)
-        self._check = check
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._check()
-        return super().read(size)
-
-
-# --- its connections ------------------------------------------------------------------------------------------
-
-
-class _Watched:
-    """A connection that an upload knows of: mixed into botocore's, whose class has no types."""
-
-    upload: _Upload
-    _dns_host: str
-    port: int
-
-    def _new_conn(self) -> socket.socket:
-        """urllib3's own place for how a socket is made."""
-        self.upload.check()
-        name = self._dns_host
-        *others, last = self.upload.addresses(name, self.port)
-        try:
-            for address in others:
-                self._dns_host = address
-                with suppress(NewConnectionError):
-                    return self._connect()
-            self._dns_host = last
-            return self._connect()
-        finally:
-            self._dns_host = name  # which the certificate must be of
-
-    def _connect(self) -> socket.socket:
-        made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        self.upload.connected(self)
-        return made
-
-
-class _Plain(_Watched, AWSHTTPConnection):  # type: ignore[misc]
-    pass
-
-
-class _Secure(_Watched, AWSHTTPSConnection):  # type: ignore[misc]
-    pass
-
-
-class _Http(URLLib3Session):  # type: ignore[misc]
-    """botocore's HTTP client, with connections that the upload knows of."""
-
-    def __init__(self, upload: _Upload, bounds: Bounds) -> None:
-        super().__init__(timeout=(bounds.connect_s, bounds.silent_s))
-        self._manager.pool_classes_by_scheme = {
-            "http": partial(_pool, AWSHTTPConnectionPool, type("Plain", (_Plain,), {"upload": upload})),
-            "https": partial(_pool, AWSHTTPSConnectionPool, type("Secure", (_Secure,), {"upload": upload})),
-        }
-
-
-def _pool(kind: Any, connections: Any, host: str, port: int, **how: Any) -> Any:
-    made = kind(host, port, **how)
-    made.ConnectionCls = connections
-    return made
+    def _is_of_another_region(self, answer: Answer) -> bool:
+        """Whether it says which, and that was not tried yet: the same server is asked again, signed for it."""
+        region = answer.header
+        if answer.status not in OF_ANOTHER_REGION or not REGION.fullmatch(region) or region in self._regions:
+            return False
+        self._regions.add(region)
+        self._place = replace(self._place, region=region)
+        return self._attempts < self._bounds.attempts

@@ -129,6 +129,8 @@ class Told(BaseHTTPRequestHandler):
         xml = f"<Error><Code>{answer.code}</Code><Message>{WORDS}</Message></Error>"
         body = answer.body if answer.body is not None else xml.encode() if answer.code else b""
         self.send_response(answer.status)
+        if answer.region:
+            self.send_header("x-amz-bucket-region", answer.region)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         for at in range(len(body)):  # a byte at a time, where it is slow
@@ -147,6 +149,7 @@ class Answer:
     body: bytes | None = None
     silent: bool = False
     drip_s: float = 0.0
+    region: str = ""
 
 
 @dataclass

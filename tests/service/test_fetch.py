@@ -75,6 +75,15 @@ class Answers(BaseHTTPRequestHandler):
     def moved(self) -> None:
         self.give(302, Location=f"/voice?{SECRET}")
 
+    def moved_at_length(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", "/voice")
+        self.send_header("Content-Length", "200000000")
+        self.end_headers()
+        for _ in range(200):
+            self.wfile.write(bytes(1_000_000))
+            self.server.sent_bytes += 1_000_000
+
     def circle(self) -> None:
         self.give(307, Location="/circle")
 
@@ -138,6 +147,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("0.0.0.0", 0), Answers)
         self.asked: list[tuple[str, str, str]] = []
+        self.sent_bytes = 0  # of the long body of a redirect
         self.left = threading.Event()  # a client went away in the middle
 
     def handle_error(self, *_: object) -> None:
@@ -275,6 +285,13 @@ def test_a_certificate_must_be_trusted(server: Server) -> None:
 )
 def test_what_is_no_http_address_is_never_asked_for(url: str) -> None:
     assert "must be a whole address that begins with http:// or https://" in refusal(url)
+
+
+@pytest.mark.usefixtures("internet")
+@both_ways
+def test_the_body_of_a_redirect_is_not_read(server: Server, allow_private: bool) -> None:
+    assert fetch(server.url("moved_at_length"), allow_private) == BODY
+    assert server.sent_bytes < 30_000_000  # what a connection's buffers take
 
 
 @pytest.mark.usefixtures("internet")

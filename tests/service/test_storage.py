@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_a_missing_bucket_is_told(moto: Moto) -> None:
         (Answer(400, "AuthorizationHeaderMalformed"), "answered 400 AuthorizationHeaderMalformed: the bucket's region"),
         (Answer(413), "answered 413"),
         (Answer(400, "/etc/passwd"), "answered 400"),
-        (Answer(400, "<b>/etc/passwd</b>"), "gave an answer that is not S3's"),
+        (Answer(400, "<b>/etc/passwd</b>"), "answered 400"),
         (Answer(400, f"Secret-{SECRET}"), "answered 400"),
         (Answer(418, body=b"I'm a teapot, and no XML"), "answered 418"),
         (Answer(302), "answered 302"),
@@ -178,6 +178,51 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
 def test_an_address_that_is_none() -> None:
     with failing([Answer()]) as server:
         assert "has no valid address" in failure(server.bucket(endpoint_url="http://a_b..c/"))
+
+
+def test_a_bucket_of_another_region_is_signed_for_where_its_server_says_which() -> None:
+    malformed = Answer(400, "AuthorizationHeaderMalformed", region="eu-west-1")
+    with failing([malformed, Answer()]) as server:
+        stored = put(server.bucket())
+    assert ["/eu-west-1/s3/" in headers["Authorization"] for _, headers, _ in server.put] == [False, True]
+    assert "eu-west-1" in stored.url
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "../../evil", "a\tb", "x" * 99])
+def test_a_server_that_names_regions_is_asked_once_more_at_most(region: str) -> None:
+    with failing([Answer(307, region=region)]) as server:
+        assert failure(server.bucket(), Bounds(20.0)).startswith("the bucket's server answered 307")
+    assert len(server.put) == (2 if region == "eu-west-1" else 1)
+
+
+# --- answers without end ------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 %d X\r\nContent-Length: 1000000000\r\n\r\n"
+LONG_LINE = b"X: " + b"y" * 900 + b"\r\n"
+ENDLESS: dict[str, tuple[bytes, bytes]] = {  # how it begins, and what then comes again and again
+    "a good one's body": (HEAD % 200, b"x" * 1000),
+    "a bad one's body": (HEAD % 400, b"x" * 1000),
+    "elements in elements": (HEAD % 400 + b"<Error>", b"<a>" * 300),
+    "chunks": (b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 200),
+    "a chunk's length": (b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 1000),
+    "a first line": (b"HTTP/1.1 400 ", b"x" * 1000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", LONG_LINE),
+    "one header": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 1000),
+    "answers before the answer": (b"", b"HTTP/1.1 100 Continue\r\n" + LONG_LINE + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_without_end_is_not_read_to_it(kind: str) -> None:
+    """400 MB of answer took 1.9 GB, and 12 MB of XML three seconds in which nothing else was done."""
+    with endless(*ENDLESS[kind]) as (port, sent):
+        bucket = Bucket(f"http://127.0.0.1:{port}", "voices", "us-east-1", "anna", SECRET)
+        if kind == "a good one's body":
+            put(bucket)
+        else:
+            failure(bucket)
+        nothing_is_left()
+    assert sum(sent) < 30_000_000  # what a connection's buffers take; two attempts
 
 
 # --- time -------------------------------------------------------------------------------------------------
@@ -333,6 +378,36 @@ def closing_at_once() -> Iterator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@contextmanager
+def endless(beginning: bytes, again: bytes) -> Iterator[tuple[int, list[int]]]:
+    """A port whose answers never end, but for 200 MB; how many bytes of each could be sent."""
+    sent: list[int] = []
+
+    def answer(connected: socket.socket) -> None:
+        sent.append(0)
+        with connected, suppress(OSError):
+            left = len(DATA)
+            while left > 0:
+                left -= len(connected.recv(1 << 20))
+            connected.sendall(beginning)
+            while sent[-1] < 200_000_000:
+                connected.sendall(again * 100)
+                sent[-1] += 100 * len(again)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    answer(listener.accept()[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], sent
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
