@@ -34,9 +34,16 @@ ENDERS = frozenset(
     """.split()
 )
 
+# Abbreviations before a number, and words before any other: "No." is an answer, "No. 5" is none.
 BEFORE_NUMBER = frozenset(
-    "No Nos no Ch ch Sec sec Art art Eq n fig figs vol".split()
-)  # "No." is an answer, "No. 5" is none
+    """
+    No Nos no Ch ch Sec sec Sect sect Art art Eq n fig figs vol vols Op Opp op Bk bk bks Pt pt pts Par para paras Ex Bl
+    Pl pls Tab Tbl Ser ser App Apdx Apt apt Ste Rm rm Bldg Flr Fl fl Rt Rte rte Hwy Tel tel Ph ph Fax Mob Ext p pg pgs
+    ll vv ver Ep ep eps Cl cl Reg reg Regs Sch Amend Stat Ref ref Refs refs Cat Inv inv Ord Cap Div Gr Grp Lvl lvl Num
+    num Nbr nbr iss Q q Ques Thm Lem Prop Cor Def Alg Expt avg circa c Hob Deut Josh Judg Chr Neh Prov Eccl Isa Jer
+    Ezek Hos Mic Hab Zech Matt Eph Thess Heb Jas Rom Ps Pss Jn Mk Lk Exod Lev Kgs
+    """.split()
+)
 NUMBER = re.compile(r"\d|[IVXLC]{2,}\b")
 
 # Without a vowel no word is said: hrsg. and пгт. are short for one.
@@ -59,7 +66,10 @@ ORDINAL_BEFORE = frozenset("der dem den des im vom zum zur beim Der Dem Den Im V
 ORDINAL_AFTER = re.compile(
     "Januar|Jänner|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember|Jahrhundert|Jh|Weltkrieg"
 )
-LIST_NUMBER = re.compile(r"[•·⁃]?(?:\d{1,3}|[IVXLC]+|[A-Za-zА-Яа-я])\.")
+LIST_NUMBER = re.compile(
+    r"[•·⁃]?(?:\d{1,3}|[IVXLC]+|[A-Za-zА-Яа-я]|(?:(?:twen|thir|for|fif)ty-)?(?:one|two|three|four|five|six|seven|eight|nine)"
+    r"|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|twenty|thirty|forty|fifty)\."
+)
 
 
 def abbreviates(word: str, following: str) -> bool:
@@ -83,7 +93,7 @@ def is_ordinal(word: str, before: str, following: str) -> bool:
 
 
 def is_list_number(word: str) -> bool:
-    """Whether `word` numbers what follows where it is the first of its sentence: 1. II. a."""
+    """Whether `word` numbers what follows where it is the first of its sentence: 1. II. a. two."""
     return LIST_NUMBER.fullmatch(word) is not None
 
 

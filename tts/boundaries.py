@@ -165,7 +165,7 @@ class _Reader:
         if opener is None:
             return False
         start = self.sentence_start if opener >= self.sentence_start else self.outer_start
-        return self.line[start:opener][:REACH].strip(OPENERS + " ") != ""
+        return self.line[start : min(opener, start + REACH)].strip(OPENERS + " ") != ""
 
     def _leads_to_aside(self, end: int) -> bool:
         """Whether the bracket opened here still belongs to the sentence: “Go.” (Smith 5)."""
@@ -189,7 +189,7 @@ class _Reader:
         return is_item
 
     def _is_first(self, end: int, word: str) -> bool:
-        sentence = self.line[self.sentence_start : end][: REACH + 1]
+        sentence = self.line[self.sentence_start : min(end, self.sentence_start + REACH + 1)]
         return sentence.strip(OPENERS + CLOSERS + BULLETS + " ") == word.strip(BULLETS)
 
     def _before(self, end: int) -> str:

@@ -18,6 +18,8 @@ What each language gets:
 - Polish, Russian, Finnish, Turkish: bare cardinals and decimals, in the nominative, whatever the sentence asks for.
 - Every other: the clean-up of typography, formatting and emoji. Its numbers stay digits.
 
+In all of them Markdown, HTML and subtitles become words, wrapped lines are joined, and lines of lists get an end.
+
 Emoji are dropped, not named: a name in the middle of a sentence is no part of it, and is often English only.
 
 A text grows by at most 24 characters for each of its own, and 64 more; the time is proportional to its length.
@@ -25,9 +27,11 @@ A text grows by at most 24 characters for each of its own, and 64 more; the time
 
 from __future__ import annotations
 
+from tts.normalizing.bounds import speak_bounds
 from tts.normalizing.english import speak_english
 from tts.normalizing.foreign import speak_numbers
 from tts.normalizing.markup import unwrap
+from tts.normalizing.tags import plain
 from tts.normalizing.typography import clean
 
 MAX_PASSES = 6  # the second finds what the first uncovered, as the letters of MP3; the last finds nothing to do
@@ -55,5 +59,5 @@ def _subtags(language: str) -> tuple[str, str]:
 
 
 def _pass(text: str, primary: str, region: str) -> str:
-    text = unwrap(clean(text, primary))
+    text = speak_bounds(unwrap(clean(plain(text), primary), primary), primary)
     return speak_english(text, region) if primary == "en" else speak_numbers(text, primary, region)

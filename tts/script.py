@@ -19,10 +19,12 @@ from tts.graphemes import spoken_chars
 from tts.normalize import normalize
 from tts.respelling import Respelling
 from tts.text import segment
-from validation.markup import Pause, Tag, parts
+from validation.markup import Pause, Reasoning, Tag, parts
 
 CLOSING_MARKS = " ,.;:!?…"  # what a space before it goes for
 LETTERS_PER_S = 15  # an ordinary pace, in `spoken_chars`
+REASONING = ""  # among what was left out: no tag's mark
+REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +83,26 @@ def write(text: str, manner: Manner) -> Script:
             lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
         else:
             lead_ms += run.pause_ms
-    warnings = (f"this model has no sound for {', '.join(left_out)}: left out",) if left_out else ()
-    return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), warnings)
+    return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
+
+
+def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
+    if tags := [mark for mark in left_out if mark != REASONING]:
+        yield f"this model has no sound for {', '.join(tags)}: left out"
+    if REASONING in left_out:
+        yield REASONING_LEFT_OUT
 
 
 def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
-    """The text between pauses; pauses in a row add up. No engine here acts on a tag, so it is left out and noted."""
+    """The text between pauses; pauses in a row add up. No engine here acts on a tag, and reasoning is not meant to be
+    spoken: both are left out and noted."""
     words, pause_ms, has_paused = "", 0.0, False
     for part in parts(text):
         if isinstance(part, Pause):
             pause_ms, has_paused = pause_ms + (part.length_ms or 0.0), True
             continue
-        if isinstance(part, Tag):
-            left_out[part.mark] = None
+        if isinstance(part, Tag | Reasoning):
+            left_out[part.mark if isinstance(part, Tag) else REASONING] = None
             part = " "
         if has_paused and part.strip():
             yield _Run(words.strip(), pause_ms)

@@ -1,6 +1,5 @@
-"""What may stand in a text besides words to speak: `[pause:500ms]` and tags such as `[laugh]`.
-
-It knows the marks' spelling, not what becomes of them.
+"""What may stand in a text besides words to speak: `[pause:500ms]`, tags such as `[laugh]`, and the reasoning
+(`<think>…</think>`) that language models write before their answer.
 """
 
 from __future__ import annotations
@@ -12,14 +11,15 @@ from dataclasses import dataclass
 MAX_PAUSE_MS = 10_000
 MAX_PAUSES_MS = 60_000  # of one request
 
-# Sounds that a speaker makes between words; those Chatterbox Turbo knows, and their usual other names. What else
-# stands in brackets is text.
+# Sounds that a speaker makes between words, and manners of speaking: those Chatterbox Turbo knows, and their usual
+# other names. What else stands in brackets is text.
 TAGS = frozenset(
     re.findall(
         r"\w+",
         "laugh laughs laughing laughter chuckle chuckles giggle giggles cough coughs coughing sigh sighs gasp gasps"
         " groan groans moan sniff sniffs sniffle sneeze yawn clear_throat clears_throat shush breath breathe inhale"
-        " exhale hum cry crying sob scream whisper whispers",
+        " exhale hum cry crying sob scream whisper whispers whispering angry fear surprised advertisement dramatic"
+        " narration happy sarcastic",
     )
 )
 # No repeat gives back what it took (`*+`): a bracket that never closes, with megabytes of blanks in it, would be read
@@ -27,6 +27,11 @@ TAGS = frozenset(
 MARK = re.compile(
     r"\[\s*+(?:pause\s*+(?P<pause>[:=][^\[\]]*+|)|(?P<tag>[A-Za-z]++(?:[ _][A-Za-z]++)?+))\s*+\]", re.IGNORECASE
 )
+# <think> and </think>, also as an escaped text spells them. One that is quoted is a word.
+REASONING_NAMES = ("think", "thinking", "thought", "reasoning")
+REASONING = re.compile(rf"(?<![`'\"])(?:<|&lt;)(?P<closes>/?)(?:{'|'.join(REASONING_NAMES)})(?:>|&gt;)", re.IGNORECASE)
+# Where a model begins to reason. Within a sentence an opening tag that nothing closes is a word: "the <think> tag".
+REASONING_STARTS = re.compile(r"(?:\A|[\n.!?:…。！？>\])}*\"'])[ \t]*\Z")
 LENGTH = re.compile(r"[:=]\s*(\d{1,6}(?:\.\d{1,3})?)\s*(ms|s)\s*", re.IGNORECASE)
 
 
@@ -46,8 +51,41 @@ class Tag:
     name: str
 
 
-def parts(text: str) -> Iterator[str | Pause | Tag]:
-    """The text in order: words, pauses, tags. Joined by their marks they are the text."""
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a language model thought before its answer, with the tags around it."""
+
+    mark: str
+
+
+def parts(text: str) -> Iterator[str | Pause | Tag | Reasoning]:
+    """The text in order: words, pauses, tags, reasoning. Joined by their marks they are the text."""
+    at = 0
+    for start, end in _reasoning(text):
+        yield from _bracketed(text[at:start])
+        yield Reasoning(text[start:end])
+        at = end
+    yield from _bracketed(text[at:])
+
+
+def _reasoning(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each stretch of reasoning: from an opening tag to the next closing one. A model may have been
+    cut off before the closing tag; some are given the opening one, so that their text begins after it."""
+    opened: re.Match[str] | None = None
+    at = 0
+    for tag in REASONING.finditer(text):
+        if not tag["closes"]:
+            opened = opened or tag
+        elif opened or (
+            at == 0 and "\n" in (text[tag.start() - 1 : tag.start()], text[tag.end() : tag.end() + 1] or "\n")
+        ):
+            yield opened.start() if opened else 0, tag.end()
+            opened, at = None, tag.end()
+    if opened and REASONING_STARTS.search(text[max(0, opened.start() - 80) : opened.start()]):
+        yield opened.start(), len(text)
+
+
+def _bracketed(text: str) -> Iterator[str | Pause | Tag]:
     at = 0
     for match in MARK.finditer(text):
         found = _mark(match)

@@ -48,7 +48,9 @@ MARKS = st.sampled_from(
 )
 WORDS = st.sampled_from(
     "a A I V US FBI Dr. St. Jan Main km km/h MB am p.m. in e.g. http:// .com www. th st bn No. Henry VIII IV (a) [a](b)"
-    " 1.2 10 1999 2024 00 1,000 ... -- ** __ ~~ ``` <b> &amp; May Uhr h30 1er R$ 'll CPUs AT&T 5'11\" und".split()
+    " 1.2 10 1999 2024 00 1,000 ... -- ** __ ~~ ``` <b> &amp; May Uhr h30 1er R$ 'll CPUs AT&T 5'11\" und &#39; </b> <I"
+    " <3 <sup>2</sup> <li> <p> <br> <a= == #  |- [^1] [1]: 00:01.0 --> the- ne- - 1. a) > of the"
+    " and ⁿ ˢᵗ ´ \\n \\t".split()
 )
 PIECES = st.sampled_from([written for _, written, _ in ROWS]) | MARKS | WORDS
 TEXTS = (
@@ -86,7 +88,38 @@ def test_the_table_is_wide() -> None:
     assert set(LANGUAGES) <= {language.split("-")[0] for language in counts}
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (r"Hello\nWorld", "Hello.\nWorld."),
+        (r"Hi team,\r\n\r\nIt is ready.\r\nBob", "Hi team,\n\nIt is ready.\nBob."),
+        (r"One\ttwo \"three\" don\'t", 'One two "three" don\'t'),
+        (r"Note:\nIt\u2019s late.", "Note:\nIt's late."),
+        (r"It ends.\\nIt begins.", "It ends.\nIt begins."),
+        (r"See D:\new\table now", "See D: new table now"),
+        (r"a\new\name.txt", "a new name dot T X T"),
+        (r"3 \times 4 \neq \theta", "three times four neq theta"),
+        (r"Use \n to part lines.", "Use n to part lines."),
+        (r'the "\n" in it', 'the "n" in it'),
+        (r"the `\n` in it", "the n in it"),
+    ],
+)
+def test_the_escapes_of_a_template_are_what_they_stand_for(written: str, said: str) -> None:
+    assert normalize(written, "en") == said
+
+
 # What holds for any text
+
+
+WRAPPED = st.lists(st.lists(st.sampled_from("the cat Sat on And it. a, well- 12 of".split()), max_size=9), max_size=8)
+
+
+@examples
+@given(WRAPPED.map(lambda lines: "\n".join(map(" ".join, lines))))
+def test_lines_keep_their_words(text: str) -> None:
+    """Whatever is joined and ended: in a language without rules nothing else is changed."""
+    said = normalize(text, "und")
+    assert re.sub(r"[\W]", "", said) == re.sub(r"[\W]", "", text)
 
 
 @examples
@@ -159,6 +192,21 @@ HOSTILE = (
     " 1st +1 + = ~ ½ 1½ ٣ ² ^1 & &amp; % ° www. a.com/ #a e.g. 1:00 9am- 1x x 𝟙 ① 1999- (1999) v1. 0 999999999999999,"
     " 1,000 ``` he/she a_b 1h 1€ €1 1,5 1º"
 ).split()
+HOSTILE += (
+    "<b &amp;amp; &#3 <sup> <script> <!-- <![CDATA[ <?x \\n \\\\ C:\\ \\na.b ==a ==a== <5 it<3 xⁿ ˢᵗ <ab </a> <a/>"
+    " [a][ > <x:y [a]((  [^a]: --><v <a<b>c ab!1 Op.1 a`b a´ \\{\\an8}"
+).split()
+HOSTILE += "-\n\rab-\n\rthe\n\ra b\n\r1\n\r1. \n\r- a\n\r**a**\n\r```\n\r=\n\ra|b\n\r|-\n\r> \n\r\n\n\r字\n".split("\r")
+HOSTILE += [
+    '<a b="',
+    "<a b='",
+    "<I am> ",
+    "<a hidden ",
+    "00:00:01,000 --> 00:00:02,000\n",
+    "\xad\n",
+    "it <3 ",
+    "Op. 1 ",
+]
 HOSTILE += "Henry II |A St. |1 A St |1 Aa |Jan 1 |1 Jan |Jan 1-|in 1999 |Aa 1999 |10 km/h |1 ft. |1x1=".split("|")
 HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " ", "\n", "\t"]
 
@@ -181,7 +229,7 @@ def test_the_slowest_text_is_read_in_seconds() -> None:
 @pytest.mark.slow
 def test_a_mixed_text_is_read_in_seconds() -> None:
     letters = random.Random(5).choices("0123456789..,,@/ :-$%'\"abAB\n", k=100_000)
-    assert seconds("".join(letters), 100_000, "en") < 4.0
+    assert seconds("".join(letters), 100_000, "en") < 20.0  # as above: four passes
 
 
 def seconds(unit: str, length_chars: int, language: str) -> float:

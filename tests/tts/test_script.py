@@ -93,6 +93,58 @@ def test_what_was_left_out_is_told_once_for_each() -> None:
     assert written(ONE).warnings == ()
 
 
+@pytest.mark.parametrize(
+    "tag", "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic".split()
+)
+def test_a_manner_of_another_model_is_never_read_aloud(tag: str) -> None:
+    script = written(f"[{tag}] {ONE}")
+    assert [line.text for line in script.lines] == [ONE]
+    assert script.warnings == (f"this model has no sound for [{tag}]: left out",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>The user wants it short.</think>{ONE}",
+        f"<thinking>\nIs it so?\n\nYes.\n</thinking>\n\n{ONE}",
+        f"<REASONING>One.</REASONING> {ONE} <think>Two [pause:9s].</think>",
+        f"{ONE} <think>It was cut off here",
+        f"So the user wants it short.\n</think>\n\n{ONE}",
+        f"&lt;think&gt;It was escaped.&lt;/think&gt;{ONE}",
+    ],
+)
+@pytest.mark.parametrize("normalize_text", [True, False])
+def test_the_reasoning_of_a_language_model_is_left_out(text: str, normalize_text: bool) -> None:
+    script = written(text, normalize_text=normalize_text)
+    assert [line.text for line in script.lines] == [ONE]
+    assert script.warnings == ("the text holds a language model's reasoning (<think>): left out",)
+
+
+@pytest.mark.parametrize("text", ["Use the <think> tag to let it reason.", "Use `<think>` and `</think>` there."])
+def test_a_tag_that_is_spoken_of_is_no_reasoning(text: str) -> None:
+    assert written(text).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Red\nBlue\nGreen\nYellow", ["Red. Blue. Green. Yellow."]),
+        ("The fox jumps over the\nlazy dog.", ["The fox jumps over the lazy dog."]),
+        (
+            "The Trio, Hob. 15 in A, was finished early and is played all over the world.",
+            ["The Trio, Hob. fifteen in A, was finished early and is played all over the world."],
+        ),
+        ("York hits a home run!1 run scored.", ["York hits a home run! One run scored."]),
+        (
+            "1. Mix the flour and the sugar\n2. Bake all of it for an hour",
+            ["one. Mix the flour and the sugar.", "two. Bake all of it for an hour."],
+        ),
+    ],
+)
+def test_lines_become_segments(text: str, said: list[str]) -> None:
+    assert [line for line, _ in lines(text)] == said
+
+
 # --- words ----------------------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,11 @@ def test_a_limit_below_one_is_refused() -> None:
         "a.[1] ",
         "1. a 2. b ",
         "“A. B! ",
+        "。]",
+        "a? (b) ",
+        "[a.] ",
+        "…",
+        "[1]",
     ],
 )
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.markup import Pause, Tag, parts
+from validation.markup import Pause, Reasoning, Tag, parts
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,32 @@ def test_a_tag_has_a_name(mark: str, name: str) -> None:
 )
 def test_other_brackets_are_text(text: str) -> None:
     assert list(parts(text)) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<think>a</think>b", [Reasoning("<think>a</think>"), "b"]),
+        ("b <Thinking>[laugh]</Thinking>", ["b ", Reasoning("<Thinking>[laugh]</Thinking>")]),
+        ("a. <think>b", ["a. ", Reasoning("<think>b")]),
+        ("<think>a<think>b</think>c", [Reasoning("<think>a<think>b</think>"), "c"]),
+        ("a</think>\nb", [Reasoning("a</think>"), "\nb"]),
+        ("the <think> tag", ["the <think> tag"]),
+        ("the </think> tag", ["the </think> tag"]),
+        ("`<think>` and `</think>`", ["`<think>` and `</think>`"]),
+        ("<thinker>a</thinker>", ["<thinker>a</thinker>"]),
+    ],
+)
+def test_reasoning_goes_from_tag_to_tag(text: str, found: list[object]) -> None:
+    assert list(parts(text)) == found
+
+
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "&lt;reasoning&gt;", "`", "[laugh]", "[", " ", "a", ".", "\n"]))
+)
+def test_with_reasoning_nothing_of_a_text_is_lost(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert "".join(part if isinstance(part, str) else part.mark for part in parts(text)) == text
 
 
 @given(st.lists(st.sampled_from(["[pause:1s]", "[laugh]", "[", "]", "pause", ":", "1s", " ", "a", "[sic]", "\n"])))

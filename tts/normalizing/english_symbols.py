@@ -15,6 +15,7 @@ from tts.normalizing.english_units import UNIT_WORDS
 from tts.normalizing.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
+DASH_AT_LINE_END = re.compile(r"(?<! )[—―](?=[ \t]*\n)")
 LAST_DASH = re.compile(r"(?<! )[—―](?=[\"')\]]*(?:\n|\Z)|[\"'.,!?;:)])")
 EM_DASH = re.compile(r"(?<! )(?<!\n) ?(?:[—―]|(?<= )–(?= )|(?<=\w)--(?=\w)|(?<= )--(?= ))[—―]* ?")
 VARIABLE_MINUS = re.compile(r"(?:(?<=\b[b-hj-z])(?<!['’].) [-−] |(?<=\b[nxyk])-)(?=[0-9]{1,6}(?![\w.-]))")
@@ -86,13 +87,13 @@ NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[A-F]-|[0-9₀-₉⁰¹²³⁴
 LEFT_OUT = re.compile(r"[*_~^`\\|<>#=¦¬¨´¸ˆ˜†‡•‖∙·¯{}$ªº¤+@]+")
 UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
 EMOTICON = re.compile(r"(?<!\S)[:;]['-]?[)(DP](?![\w)])")
-HEART = re.compile(r"(?<!\S)<3(?!\S)")
 LIST_NUMBER = re.compile(r"^([ \t]*[0-9]{1,3})\)(?=[ \t])", re.MULTILINE)
 PLAIN = re.compile(rf"{START}{NUMBER}|(?<![0-9])[0-9]+")
 
 
 def dashes(text: str) -> str:
     """An em dash, or an en dash between spaces, is a comma; at the start of a line nothing; before a mark a hyphen."""
+    text = DASH_AT_LINE_END.sub(",", text)
     text = LAST_DASH.sub("-", LINE_DASH.sub(r"\1", text))
     return EM_DASH.sub(", ", text)
 
@@ -112,7 +113,6 @@ def operators(text: str) -> str:
     """Signs that say something: plus, per, at, and."""
     if not NEEDED.search(text):
         return text
-    text = HEART.sub(DROPPED, text)
     text = LIST_NUMBER.sub(r"\1.", text)
     text = PLUS_PLUS.sub(" plus plus", CSHARP.sub(r"\g<letter> sharp", text))
     text = SECTIONS.sub(lambda m: _section(m["sign"]), text)

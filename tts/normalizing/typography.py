@@ -12,6 +12,9 @@ import unicodedata
 OWN_PUNCTUATION = frozenset({"zh", "ja", "yue"})  # full-width marks, “”, …… and the wide space are theirs
 DROPPED = "\ue000"  # stands where something was left out, until the spaces around it are settled
 
+SOFT_BREAK = re.compile("\xad[ \\t]*\\n[ \\t]*")  # a word broken over two lines
+HYPHENS = re.compile("[\u2010-\u2012\ufe63]")
+FRACTION_SLASHES = str.maketrans("⁄∕", "//")
 PLAIN = re.compile(r"[\n\t -~]*")  # nothing here to do
 LINE_BREAKS = str.maketrans({"\u2028": "\n", "\u2029": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n"})
 # Controls, private use, lone surrogates, soft hyphen, zero-width space, word joiner, byte-order and direction marks.
@@ -22,10 +25,12 @@ INVISIBLE = re.compile(
 )
 JOINERS = re.compile("[\u200c\u200d]+")
 SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
-# Letters and digits in fancy dress: full width, circled, bold, ligatures, Roman numerals and units of one
-# character.
+RAISED_LETTERS = "\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d61\u1d78\u1d9b-\u1dbf\u2071\u207f"
+# Letters and digits in fancy dress: raised, lowered, full width, circled, bold, ligatures, Roman numerals and units of
+# one character.
 DRESSED = re.compile(
-    "[\u2160-\u217f\u2460-\u2473\u24b6-\u24e9\u3251-\u325f\u3380-\u33df\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
+    f"[{RAISED_LETTERS}\u1d62-\u1d6a\u2090-\u209c"
+    "\u2160-\u217f\u2460-\u2473\u24b6-\u24e9\u3251-\u325f\u3380-\u33df\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
     "\U0001d400-\U0001d7ff\U0001f130-\U0001f149]"
 )
 FULL_WIDTH_MARKS = re.compile("[\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff5e]")
@@ -42,6 +47,11 @@ GAP = re.compile(rf"( ?){DROPPED}[{DROPPED} ]*")
 BEFORE_GAP_NOTHING = " \t\n([{\"'"
 AFTER_GAP_NOTHING = " \t\n.,!?;:)]}\"'"
 
+# In 2ⁿ and xʸ a letter alone is a power; in 2ⁿᵈ it is part of a word.
+POWER = re.compile(f"(?<=[\\w)])(?<![{RAISED_LETTERS}])[\u207f\u02e3\u02b8\u1d4f\u2071](?![{RAISED_LETTERS}])")
+
+# Accents and primes that were typed for an apostrophe: it´s, it′s, students´ books.
+APOSTROPHE = re.compile('(?<=[^\\W\\d_])[´′ʹ](?=[^\\W\\d_])|(?<=[sn])´(?=\\s|\\Z)|(?<![^\\s("])´(?=[a-z])')
 SINGLE_QUOTES = re.compile("[‘’‚‛ʼ]")
 DOUBLE_QUOTES = re.compile("[“”„‟]")
 
@@ -51,7 +61,8 @@ def clean(text: str, language: str) -> str:
     if PLAIN.fullmatch(text):
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(LINE_BREAKS)
-    text = DRESSED.sub(_undressed, INVISIBLE.sub("", text))
+    text = INVISIBLE.sub("", HYPHENS.sub("-", SOFT_BREAK.sub("", text))).translate(FRACTION_SLASHES)
+    text = DRESSED.sub(_undressed, POWER.sub(lambda match: "^" + _undressed(match), text))
     text = DINGBAT_DIGITS.sub(lambda mark: f"{unicodedata.numeric(mark[0]):.0f}", text)
     if language not in OWN_PUNCTUATION:
         text = _plain_marks(text)
@@ -82,5 +93,5 @@ def _undressed(match: re.Match[str]) -> str:
 
 def _plain_marks(text: str) -> str:
     text = FULL_WIDTH_MARKS.sub(_undressed, SPACES.sub(" ", text))
-    text = DOUBLE_QUOTES.sub('"', SINGLE_QUOTES.sub("'", text))
+    text = APOSTROPHE.sub("'", DOUBLE_QUOTES.sub('"', SINGLE_QUOTES.sub("'", text)))
     return text.replace("…", "...")

@@ -1,0 +1,60 @@
+"""< and > before a number: unread, a value turns into its opposite. And <3, where it is a heart."""
+
+from __future__ import annotations
+
+import re
+
+SIGN = re.compile("[<>≤≥]")
+BOUND = re.compile(r"(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])")
+FORMULA = re.compile(r"\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]]")  # LaTeX has readings of its own
+WORDS = {
+    "en": ("less than", "greater than", "at most", "at least"),
+    "de": ("unter", "über", "höchstens", "mindestens"),
+    "fr": ("moins de", "plus de", "au plus", "au moins"),
+    "es": ("menos de", "más de", "como máximo", "al menos"),
+    "it": ("meno di", "più di", "al massimo", "almeno"),
+    "pt": ("menos de", "mais de", "no máximo", "pelo menos"),
+    "nl": ("minder dan", "meer dan", "hoogstens", "minstens"),
+    "sv": ("mindre än", "mer än", "högst", "minst"),
+    "da": ("mindre end", "mere end", "højst", "mindst"),
+    "nb": ("mindre enn", "mer enn", "høyst", "minst"),
+    "no": ("mindre enn", "mer enn", "høyst", "minst"),
+    "pl": ("mniej niż", "więcej niż", "najwyżej", "co najmniej"),
+    "ru": ("меньше", "больше", "не более", "не менее"),
+    "fi": ("alle", "yli", "enintään", "vähintään"),
+}
+
+# A heart ends a sentence after words of love, or stands after one; anywhere else <3 is a bound, as of a measure.
+HEART = re.compile(r"(?:(?P<before>(?<!\S)\S{1,20}) |\A *)<3(?= *(?:[.,!?)\n]|\Z))|(?<=\bI )<3 (?=[A-Za-z])")
+LOVED = frozenset(
+    """
+    it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy
+    cute sweet proud excited amazing lovely awesome adorable beautiful friends family babe ily xoxo forever always
+    """.split()
+)
+
+
+def speak_bounds(text: str, language: str) -> str:
+    """`language` is a primary subtag; one without words here keeps its signs."""
+    words = WORDS.get(language)
+    if words is None or not SIGN.search(text):
+        return text
+    text = HEART.sub(_heart, text)
+    formulas = [formula.span() for formula in FORMULA.finditer(text)]
+    said = dict(zip(("<", ">", "<=", ">=", "≤", "≥"), (*words, *words[2:]), strict=True))
+
+    def read(bound: re.Match[str]) -> str:
+        at = bound.start()
+        while formulas and formulas[0][1] <= at:
+            del formulas[0]
+        if formulas and formulas[0][0] < at:
+            return bound[0]
+        before = text[max(0, at - 1) : at]
+        return ("" if not before or before.isspace() or before in "([\"'|" else " ") + said[bound["sign"]] + " "
+
+    return BOUND.sub(read, text)
+
+
+def _heart(match: re.Match[str]) -> str:
+    word = match["before"]
+    return "" if not word else word if word.lower() in LOVED or word[-1] in "!?.~)" else match[0]
