@@ -6,16 +6,27 @@ next one has begun, or when white space follows a mark that leaves no doubt. It 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tts.boundaries import Break, boundaries
+from tts.normalizing.lines import BROKEN, ENDED, continues, joined
 from tts.text import segment
-from validation.markup import parts
+from validation.markup import REASONING, REASONING_NAMES, parts
 
+MIN_WRAPPED_CHARS = 30  # of a line that may go on in the next
 MAX_OPEN_CHARS = 600  # of a sentence that does not end; then as much of it goes as makes a segment
 NEXT_WORD = "A "  # stands for a sentence that is still to come
 PLAIN_MARKS = tuple(".!?")
+REASONING_TAGS = [
+    f"{left}{slash}{name}{right}"
+    for left, right in ("<>", ("&lt;", "&gt;"))
+    for slash in ("", "/")
+    for name in REASONING_NAMES
+]
+LONGEST_TAG = max(map(len, REASONING_TAGS))
+TAG_START = re.compile("[<&]")
 UNSPACED_MARKS = tuple("。！？｡।॥")  # after which no white space is to be waited for
 
 
@@ -25,6 +36,7 @@ class Sentence:
 
     text: str
     begins: Break  # SENTENCE: the same line goes on, or a new one begins; PARAGRAPH: a blank line was there
+    is_new_line: bool = False
 
 
 class Sentences:
@@ -32,27 +44,49 @@ class Sentences:
 
     def __init__(self) -> None:
         self._line = ""  # what is not complete
-        self._has_spoken = self._blank = False
+        self._wrapped = ""  # the line before it, where that may go on in it
+        self._has_spoken = self._blank = self._is_new_line = False
+        self._answer = _Answer()
+
+    @property
+    def has_left_out(self) -> bool:
+        """Whether the text held a language model's reasoning, which is in no sentence."""
+        return self._answer.has_left_out
 
     def push(self, piece: str) -> list[Sentence]:
         """The sentences that this piece completes."""
-        return list(self._pushed(piece))
+        return list(self._pushed(self._answer.push(piece)))
 
     def flush(self) -> list[Sentence]:
         """What is there counts as complete. What has nothing to say is dropped."""
-        return list(self._end_line())
+        return [*self._pushed(self._answer.flush()), *self._end_line()]
 
     def _pushed(self, piece: str) -> Iterator[Sentence]:
         first, *others = piece.replace("\r", "").replace("\u2029", "\n\n").split("\n")
         self._line += first
         yield from self._complete()
         for line in others:
-            yield from self._end_line()
+            yield from self._end_line(may_go_on=True)
             self._line = line
             yield from self._complete()
 
+    def _unwrap(self, is_last: bool) -> Iterator[Sentence]:
+        """Join the line that was wrapped to the open one, or end it, as soon as the open one's first word tells."""
+        words = self._line.split(maxsplit=1)
+        if not self._wrapped or not (is_last or len(words) > 1 or (words and self._line[-1].isspace())):
+            return
+        line, self._wrapped = self._wrapped, ""
+        if words and (continues(line, self._line) or words[0][0].islower()):
+            self._line = joined(line, self._line)
+        else:
+            yield self._sentence(line)
+            self._is_new_line = True
+
     def _complete(self) -> Iterator[Sentence]:
         """Cut off what is complete of the open line."""
+        yield from self._unwrap(is_last=False)
+        if self._wrapped:
+            return
         heads, self._line = _cut(self._line)
         for head in heads:
             yield self._sentence(head)
@@ -62,17 +96,57 @@ class Sentences:
                     yield self._sentence(piece.text)
             self._line = pieces[-1].text + " " * self._line[-1].isspace()
 
-    def _end_line(self) -> Iterator[Sentence]:
+    def _end_line(self, may_go_on: bool = False) -> Iterator[Sentence]:
+        yield from self._unwrap(is_last=True)
+        is_open = BROKEN.search(self._line) or not ENDED.search(self._line)
+        if may_go_on and is_open and len(self._line) >= MIN_WRAPPED_CHARS and _says_something(self._line):
+            self._wrapped, self._line = self._line.rstrip(), ""
+            return
         if _says_something(self._line):
             yield self._sentence(self._line)
         elif not self._line.strip():
             self._blank = self._has_spoken
-        self._line = ""
+        self._line, self._is_new_line = "", True
 
     def _sentence(self, text: str) -> Sentence:
         begins = Break.PARAGRAPH if self._blank else Break.SENTENCE
+        is_new_line, self._is_new_line = self._is_new_line and self._has_spoken, False
         self._has_spoken, self._blank = True, False
-        return Sentence(" ".join(text.split()), begins)
+        return Sentence(" ".join(text.split()), begins, is_new_line)
+
+
+class _Answer:
+    """A language model's text without its reasoning: `push()*`, then `flush()`."""
+
+    def __init__(self) -> None:
+        self._before, self._held = "", ""  # the last character that was seen whole, and what may begin a tag
+        self._reasons = self.has_left_out = False
+
+    def push(self, piece: str) -> str:
+        text = self._before + self._held + piece
+        at, kept = len(self._before), ""
+        while tag := REASONING.search(text, at):
+            kept += "" if self._reasons else text[at : tag.start()]
+            self._reasons = not tag["closes"]
+            self.has_left_out |= self._reasons
+            at = tag.end()
+        end = max(at, _tag_start(text))
+        self._before, self._held = text[:end][-1:], text[end:]
+        return kept if self._reasons else kept + text[at:end]
+
+    def flush(self) -> str:
+        """The text that follows a flush answers again."""
+        held = "" if self._reasons else self._held
+        self._before, self._held, self._reasons = "", "", False
+        return held
+
+
+def _tag_start(text: str) -> int:
+    """Where a tag begins that may go on after the end of `text`; without one, its end."""
+    for match in TAG_START.finditer(text, max(0, len(text) - LONGEST_TAG)):
+        if any(tag.startswith(text[match.start() :].lower()) for tag in REASONING_TAGS):
+            return match.start()
+    return len(text)
 
 
 def _cut(text: str) -> tuple[list[str], str]:
@@ -81,12 +155,14 @@ def _cut(text: str) -> tuple[list[str], str]:
     probe = NEXT_WORD if _is_ended(text) else ""
     line = f"{words} {probe}" if words.isascii() or not words.endswith(UNSPACED_MARKS) else f"{words}{probe or ' '}"
     heads: list[str] = []
-    start = 0
+    start = checked = 0  # no mark spans two sentences, so what says nothing is looked at once
     for boundary in boundaries(line):
-        is_end = boundary.rank >= Break.SENTENCE and not boundary.depth and boundary.place < len(line)
-        if is_end and _says_something(line[start : boundary.place]):
+        if boundary.rank < Break.SENTENCE or boundary.depth or boundary.place == len(line):
+            continue
+        if _says_something(line[checked : boundary.place]):
             heads.append(line[start : boundary.place])
             start = boundary.place
+        checked = boundary.place
     rest = words[start:]
     return heads, rest + " " * (bool(rest) and text[-1:].isspace())
 

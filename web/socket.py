@@ -20,6 +20,7 @@ from typing import Any
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from tts.script import REASONING_LEFT_OUT
 from validation.errors import InvalidInput, WorkerError
 from web.jobs import Jobs
 from web.objects import json_object
@@ -34,6 +35,7 @@ PROTOCOL = "tts"
 IDLE_S = 120.0  # without a message, while nothing is spoken
 START_WITHIN_S = 10.0
 MAX_PIECE_CHARS = 20_000
+MANY_CHARS = 1000  # cut in a thread: up to 0.2 s of work for a piece of the largest size
 MAX_WAITING_CHARS = 100_000
 MAX_WAITING_ITEMS = 20_000
 NORMAL, NO_STATUS, POLICY, FAULT = 1000, 1005, 1008, 1011  # close codes, RFC 6455, 7.4.1
@@ -91,7 +93,7 @@ class Conversation:
             message = await self._message_in_time()
             match message.get("type"):
                 case "text":
-                    self._hear(message.get("text"))
+                    await self._hear(message.get("text"))
                 case "flush":
                     self._put(*self._sentences.flush(), REST)
                 case "cancel":
@@ -115,12 +117,13 @@ class Conversation:
     def _is_at_rest(self) -> bool:
         return not self._waiting and self._take is None
 
-    def _hear(self, text: object) -> None:
+    async def _hear(self, text: object) -> None:
         if not isinstance(text, str):
             raise InvalidInput("text must be a string")
         if len(text) > MAX_PIECE_CHARS:
             raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
-        self._put(*self._sentences.push(text))
+        push = self._sentences.push
+        self._put(*(push(text) if len(text) < MANY_CHARS else await asyncio.to_thread(push, text)))
         if sum(len(item.text) for item in self._waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
             raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
 
@@ -184,6 +187,8 @@ class Conversation:
     async def _finish(self, talk: Talk) -> None:
         if rest := await talk.rest():
             await self._send_bytes(rest, 0.0)
+        if self._sentences.has_left_out:
+            talk.warnings.append(REASONING_LEFT_OUT)
         await self._send(talk.end())
         await self._socket.close(NORMAL)
 

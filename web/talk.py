@@ -160,7 +160,8 @@ class Talk:
 def _text(sentences: list[Sentence]) -> str:
     text = sentences[0].text
     for sentence in sentences[1:]:
-        text += ("\n\n" if sentence.begins is Break.PARAGRAPH else " ") + sentence.text
+        text += "\n\n" if sentence.begins is Break.PARAGRAPH else "\n" if sentence.is_new_line else " "
+        text += sentence.text
     return text
 
 

@@ -20,7 +20,7 @@ from audio.encode import ENCODERS
 from service.speech import SEED_STEP
 from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import OutOfMemory
-from web.socket import Conversation
+from web.socket import MAX_PIECE_CHARS, Conversation
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,35 @@ def test_a_long_run_of_signs_is_passed_over(it: Door, signs: str) -> None:
         talk.send("end")
         talk.until("end")
     assert " ".join(heard["text"] for heard in talk.heard if heard["type"] == "segment") == "Hello there. Bye."
+
+
+@pytest.mark.parametrize("unit", ["。]", "「。」", ". \n", "— ", "\u2029", "<think>", "[.]"])
+def test_no_piece_of_text_keeps_the_loop(it: Door, unit: str) -> None:
+    """The largest piece there may be, again and again, while somebody asks for /ping."""
+    with line(it) as talk:
+        talk.until("ready")
+        for _ in range(3):
+            talk.send("text", text=(unit * MAX_PIECE_CHARS)[:MAX_PIECE_CHARS])
+        talk.send("flush")
+        listening = threading.Thread(target=talk.until, args=("flushed",))
+        listening.start()
+        slowest_s = 0.0
+        while listening.is_alive():
+            begun = time.monotonic()
+            assert it.ping() == 200
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+        listening.join()
+    assert slowest_s < 0.5
+
+
+def test_reasoning_is_not_spoken_and_told_at_the_end(it: Door) -> None:
+    with line(it) as talk:
+        for piece in ("<th", "ink>Let me", " see. Yes.\n</thi", "nk>\n\nHello ", "there."):
+            talk.send("text", text=piece)
+        talk.send("end")
+        end = talk.until("end")
+    assert [heard["text"] for heard in talk.heard if heard["type"] == "segment"] == ["Hello there."]
+    assert end["warnings"] == ["the text holds a language model's reasoning (<think>): left out"]
 
 
 def test_a_worker_that_leaves_begins_no_other_take() -> None:
