@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import uvicorn
 
@@ -24,6 +25,7 @@ from service.app import Service, build
 from service.logs import configure_logging
 from settings import Settings, SettingsError
 from web.application import application, health_application
+from web.budget import InputBudget
 from web.connections import BACKLOG, HEAD_BYTES, HttpConnection, WebSocketConnection, raise_file_limit
 from web.jobs import Jobs
 from web.limits import MAX_BODY_BYTES
@@ -59,9 +61,9 @@ class Server:
     async def serve(self, listener: socket.socket, health_listener: socket.socket | None = None) -> int:
         """Serve until told to end; the exit status."""
         settings = self._service.settings
-        doors = [(_server(application(self.jobs)), listener)]
+        doors = [(_server(application(self.jobs), self.jobs.input_budget), listener)]
         if health_listener:
-            doors.append((_server(health_application(self._readiness)), health_listener))
+            doors.append((_server(health_application(self._readiness), self.jobs.input_budget), health_listener))
         serving = [asyncio.create_task(server.serve([own])) for server, own in doors]
         self._readiness.load(self._service.warm_up if settings.warmup else lambda: None)
         await self._told_to_end.wait()
@@ -102,7 +104,7 @@ def _is_no_false_alarm(record: logging.LogRecord) -> bool:
     return not any(words in record.getMessage() for words in false_alarms)
 
 
-def _server(app: object) -> QuietServer:
+def _server(app: object, budget: InputBudget) -> QuietServer:
     uvicorn_log = logging.getLogger("uvicorn.error")
     uvicorn_log.setLevel(logging.WARNING)  # below, it writes down addresses with all that was in them
     uvicorn_log.addFilter(_is_no_false_alarm)
@@ -115,7 +117,7 @@ def _server(app: object) -> QuietServer:
         http=HttpConnection,
         h11_max_incomplete_event_size=HEAD_BYTES,
         backlog=BACKLOG,
-        ws=WebSocketConnection,
+        ws=partial(WebSocketConnection, budget=budget),  # type: ignore[arg-type]
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
         ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `Conversation` watches who reads
         ws_per_message_deflate=False,  # sound gets no smaller, and a little could unfold to very much

@@ -6,7 +6,7 @@ The one place where an engine is chosen, and where an exception nobody foresaw b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,9 @@ from service.events import EndEvent, ErrorEvent, Event
 from service.fitness import require_fitness
 from service.health import Health
 from service.logs import lines_of
-from service.operations import OPERATIONS, dispatch
+from service.operations import OPERATIONS, clone_of, dispatch
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
-from service.worker import Worker
+from service.worker import Clone, Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices import VoiceStore
@@ -44,24 +44,49 @@ class Service:
         return self._health.must_be_replaced
 
     def run(
-        self, job_id: str, raw: object, *, joined: bool, clock: JobClock, s3_config: object = None
+        self,
+        job_id: str,
+        raw: object,
+        *,
+        joined: bool,
+        clock: JobClock,
+        s3_config: object = None,
+        clone: Clone | None = None,
     ) -> Generator[Event]:
         """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped.
 
-        `s3_config` is the bucket that came with the job, in RunPod's own form.
+        `s3_config` is the bucket that came with the job, in RunPod's own form; `clone` the voice of its conversation,
+        which it names "clone".
 
         Never raises, but may be closed.
         """
-        with lines_of(job_id):
-            yield from self._run(job_id, raw, joined, clock, s3_config)
 
-    def _run(self, job_id: str, raw: object, joined: bool, clock: JobClock, s3_config: object) -> Generator[Event]:
+        def events() -> Iterator[Event]:
+            own = bucket_of_job(s3_config, allow_private=self.settings.allow_private_urls)
+            worker = replace(self._worker, bucket=own or self._worker.bucket, clone=clone)
+            return dispatch(worker, raw, clock, joined)
+
+        with lines_of(job_id):
+            yield from self._run(job_id, _operation(raw), clock, events)
+
+    def condition(self, job_id: str, raw: Mapping[str, Any], *, clock: JobClock) -> Generator[Event]:
+        """A job like `run`'s that makes the recording in a `tts` input a conversation's voice: its end's reply holds
+        the `clone` and `warnings` about the recording."""
+
+        def events() -> Iterator[Event]:
+            clone, warnings = clone_of(self._worker, raw, clock)
+            yield EndEvent({"clone": clone, "warnings": warnings})
+
+        with lines_of(job_id):
+            yield from self._run(job_id, "clone", clock, events)
+
+    def _run(
+        self, job_id: str, operation: str, clock: JobClock, events: Callable[[], Iterator[Event]]
+    ) -> Generator[Event]:
         clock.start()
         outcome, facts = CANCELLED, {}
         try:
-            own = bucket_of_job(s3_config, allow_private=self.settings.allow_private_urls)
-            worker = replace(self._worker, bucket=own) if own else self._worker
-            for event in dispatch(worker, raw, clock, joined):
+            for event in events():
                 if isinstance(event, EndEvent):
                     event.reply["worker_version"] = __version__
                     outcome, facts = COMPLETED, _facts(event.reply)
@@ -79,7 +104,7 @@ class Service:
             yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))
         finally:
             self._health.job_ended(outcome, outcome == COMPLETED)
-            self._worker.telemetry.job_ended(job_id, _operation(raw), outcome, clock, facts)
+            self._worker.telemetry.job_ended(job_id, operation, outcome, clock, facts)
 
     def ask(self, operation: str) -> dict[str, Any]:
         """What `voices` or `info` replies, at once and not as a job: it is neither counted nor logged.

@@ -24,12 +24,14 @@ from service.parts import json_bytes
 from service.synthesis import Limits, Synthesis
 from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices
-from service.worker import Worker
+from service.worker import Clone, Worker
+from tts.engine import Conditioning
 from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
 from validation.fields import SAMPLE_RATES_HZ
-from validation.request import parse
+from validation.request import TtsRequest, parse
 from validation.rules import FormatOffer, Offer
+from validation.voices import CLONE
 
 PACKAGES = (
     "runpod",
@@ -58,10 +60,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     """Speak a text."""
     request = parse(raw, _offer(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
-    check = partial(clock.check, worker.settings.job_timeout_s)
-    recording = recording_of(request.reference, request.reference_url, worker.settings, check)
-    check()
-    conditioning, warnings = worker.voices.get(request.voice, recording, request.max_reference_duration_s, check)
+    conditioning, warnings = _conditioned(worker, request, clock)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
@@ -80,6 +79,25 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
         warnings=warnings,
     )
     yield from delivery.of(spoken.events())
+
+
+def clone_of(worker: Worker, raw: Mapping[str, Any], clock: JobClock) -> tuple[Clone, list[str]]:
+    """The voice of the recording in a `tts` input, with warnings about it. Nothing is spoken.
+
+    Raises: WorkerError.
+    """
+    request = parse(raw, _offer(worker, joined=False))
+    conditioning, warnings = _conditioned(worker, request, clock)
+    return Clone(conditioning, request.language), warnings
+
+
+def _conditioned(worker: Worker, request: TtsRequest, clock: JobClock) -> tuple[Conditioning, list[str]]:
+    if worker.clone and request.voice == CLONE:
+        return worker.clone.conditioning, []
+    check = partial(clock.check, worker.settings.job_timeout_s)
+    recording = recording_of(request.reference, request.reference_url, worker.settings, check)
+    check()
+    return worker.voices.get(request.voice, recording, request.max_reference_duration_s, check)
 
 
 def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -145,8 +163,9 @@ def _of_a_size(events: Iterator[Event], max_bytes: int) -> Iterator[Event]:
 
 def _offer(worker: Worker, joined: bool) -> Offer:
     spec, settings = worker.engine.spec, worker.settings
+    own = {CLONE: worker.clone.language} if worker.clone else {}
     return Offer(
-        voices={voice.name: voice.language for voice in worker.voices.catalogue().values()},
+        voices={voice.name: voice.language for voice in worker.voices.catalogue().values()} | own,
         default_voice=worker.voices.default_voice,
         clone_languages=spec.languages if spec.can_clone else None,
         decode_modes=spec.decode_modes,

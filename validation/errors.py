@@ -23,16 +23,17 @@ not know where an error is raised or how it travels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-LONE_SURROGATES = range(0xD800, 0xE000)
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """The same text, safe to put into JSON: a lone surrogate can't be encoded, so it becomes U+FFFD."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if ord(char) in LONE_SURROGATES else char for char in text)
+    return LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from validation.errors import Fault, InvalidInput, RequestError, printable
 
 MAX_UNKNOWN_FIELDS = 20  # told by name; to find the nearest known name of 20,000 took half a minute
 MAX_NAMES = 50  # of voices: a library may hold 100,000
+LONGEST_CHARS = 100_001  # of a field that may be other than ASCII: one more than MAX_TEXT_CHARS can be
 Finding: TypeAlias = tuple[type[RequestError], Fault]
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -66,11 +67,18 @@ def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, li
     unknown = unknown_fields([name for name in given if name not in known], known)
     faults: list[Fault] = []
     try:  # without those nobody knows: pydantic keeps a kilobyte for each
-        fields = model.model_validate({name: value for name, value in given.items() if name in known})
+        fields = model.model_validate({name: _cut(value) for name, value in given.items() if name in known})
     except ValidationError as exc:
         faults = _first_of_each_field(exc)
     findings: list[Finding] = [(InvalidInput, fault) for fault in (*faults, *unknown)]
     return (None if findings else fields), findings
+
+
+def _cut(value: object) -> object:
+    """A string that no rule lets pass, cut: pydantic encodes what is not ASCII, and keeps both."""
+    if isinstance(value, str) and len(value) > LONGEST_CHARS and not value.isascii():
+        return value.strip()[:LONGEST_CHARS]
+    return value
 
 
 def _first_of_each_field(exc: ValidationError) -> list[Fault]:

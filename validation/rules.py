@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
 from validation.faults import Finding, named, shown
@@ -62,10 +62,11 @@ def speaks(asked: str, spoken: str) -> bool:
 
 def chosen_voice(voice: object, language: object, default: str, voices: Mapping[str, str]) -> str:
     """The voice that is named; else the default one, if it speaks the language asked for; else the first that does;
-    else the default one. What is no string is not named. `voices` maps each name to its BCP-47 language."""
+    else the default one. What is no string is not named, what is no tag not asked for. `voices` maps each name to its
+    BCP-47 language."""
     if isinstance(voice, str):
         return voice
-    if not isinstance(language, str):
+    if not isinstance(language, str) or not LANGUAGE_TAG.fullmatch(language):
         return default
     return next((name for name in (default, *voices) if speaks(language, voices.get(name, ""))), default)
 
@@ -84,22 +85,23 @@ def decode_base64(encoded: str) -> bytes | None:
 
 
 def _text_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+    """Its length first: a text that is too long is not looked at any further, here and in every rule below."""
     if not isinstance(text := given.get("text"), str):
         return
-    length = len(text.strip())
+    if len(text := text.strip()) > offer.max_text_chars:
+        message = f"must be at most {offer.max_text_chars} characters (got {len(text)})"
+        yield InvalidInput, Fault("text", message)
+        return
     if "\0" in text:
         yield InvalidInput, Fault("text", "holds a NUL character")
     if printable(text) != text:
         yield InvalidInput, Fault("text", "holds a lone surrogate, which is no character")
-    if length > offer.max_text_chars:
-        message = f"must be at most {offer.max_text_chars} characters (got {length})"
-        yield InvalidInput, Fault("text", message)
-    elif not any(char.isalnum() for part in parts(text) if isinstance(part, str) for char in part):
+    if not any(char.isalnum() for part in parts(text) if isinstance(part, str) for char in part):
         yield InvalidInput, Fault("text", "must hold at least one letter or digit")
 
 
 def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    if not isinstance(text := given.get("text"), str) or len(text.strip()) > offer.max_text_chars:
+    if not isinstance(text := given.get("text"), str) or len(text := text.strip()) > offer.max_text_chars:
         return
     pauses = [part for part in parts(text) if isinstance(part, Pause)]
     for pause in pauses:
@@ -116,26 +118,39 @@ def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         yield InvalidInput, Fault("text", message)
 
 
+Checks: TypeAlias = tuple[tuple[str, Callable[[str, str], bool]], ...]  # what an entry holds, and whether it does
+
+
 def _pronunciation_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    """All that is wrong with the map, each kind once: 200 entries may all be wrong in the same way."""
+    """All that is wrong with the map, each kind once: 200 entries may all be wrong in the same way. What is in them is
+    looked at only where none is too long."""
     if not isinstance(respellings := given.get("pronunciations"), Mapping):
         return
     if len(respellings) > MAX_PRONUNCIATIONS:
         message = f"has {len(respellings)} words; at most {MAX_PRONUNCIATIONS} are taken"
         yield InvalidInput, Fault("pronunciations", message)
         return
-    checks: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
-        ("a word without a letter or digit", lambda word, _: not any(map(str.isalnum, word))),
+    sizes: Checks = (
         (f"a word of more than {MAX_WORD_CHARS} characters", lambda word, _: len(word) > MAX_WORD_CHARS),
-        ("the same word twice", lambda word, _: folded.count(word.strip().casefold()) > 1),
-        ("no letter or digit to say", lambda _, spelled: not any(map(str.isalnum, spelled))),
         (
             f"a respelling of more than {MAX_RESPELLING_CHARS} characters",
             lambda _, spelled: len(spelled) > MAX_RESPELLING_CHARS,
         ),
+    )
+    contents: Checks = (
+        ("a word without a letter or digit", lambda word, _: not any(map(str.isalnum, word))),
+        ("the same word twice", lambda word, _: folded.count(word.strip().casefold()) > 1),
+        ("no letter or digit to say", lambda _, spelled: not any(map(str.isalnum, spelled))),
         ("a NUL character or a lone surrogate", lambda word, spelled: _is_no_text(word) or _is_no_text(spelled)),
     )
+    if too_long := [*_failing(sizes, respellings)]:
+        yield from too_long
+        return
     folded = [word.strip().casefold() for word in respellings]
+    yield from _failing(contents, respellings)
+
+
+def _failing(checks: Checks, respellings: Mapping[str, str]) -> Iterator[Finding]:
     for what, fails in checks:
         if (word := next((word for word, spelled in respellings.items() if fails(word, spelled)), None)) is not None:
             yield InvalidInput, Fault("pronunciations", f"holds {what} (at {shown(word)})")

@@ -17,7 +17,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from web.budget import Input
 from web.jobs import Jobs
+from web.objects import aside, memory_bytes
 from web.pace import ClientGone, Pace
 from web.refusals import NotReady
 from web.wires import Truncated, Wire, joined_reply
@@ -28,13 +30,18 @@ PIECE_BYTES = 65_536  # of a reply; as one it would lie in the server's memory u
 JSON = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """What a request asks for: a job's input, the form of its answer (None: the joined reply), its own headers."""
 
     raw: object
     wire: Wire | None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def take_raw(self) -> object:
+        """The input, which is not kept here: it may be large, and the answer may be read for minutes."""
+        raw, self.raw = self.raw, None
+        return raw
 
 
 class Answer(Response):
@@ -47,16 +54,21 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises: WorkerError, before anything was sent."""
-        with self._jobs.admitted_one():
-            try:
-                asked = await self._read(Request(scope, receive))
+        self._jobs.require_place()
+        held: Input = scope["state"]["input"]
+        try:
+            asked = await self._read(Request(scope, receive))
+            held.settle(await aside(lambda: memory_bytes(asked.raw), held.held_bytes))
+            held.require()
+            with self._jobs.admitted_one():
                 await self._while_there(receive, self._deliver(asked, scope, self._noting(send)))
-            except (ClientDisconnect, ClientGone, Truncated) as reason:
-                log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
+        except (ClientDisconnect, ClientGone, Truncated) as reason:
+            log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
     async def _deliver(self, asked: Asked, scope: Scope, send: Send) -> None:
-        job_id, is_joined = scope["state"]["request_id"], asked.wire is None
-        async with self._jobs.run(job_id, asked.raw, joined=is_joined) as events:
+        job_id, is_joined, held = scope["state"]["request_id"], asked.wire is None, scope["state"]["input"]
+        running = self._jobs.run(job_id, asked.take_raw(), joined=is_joined, on_made=held.release)
+        async with running as events:
             if asked.wire is None:
                 await _send_joined(events, asked, Reader(send))
             else:

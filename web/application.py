@@ -46,6 +46,7 @@ def application(jobs: Jobs) -> FastAPI:
         version=__version__,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would name the host that the request names, by http behind a proxy that has TLS
         middleware=_middleware(settings, jobs),
     )
     app.add_exception_handler(WorkerError, _refused)
@@ -69,7 +70,7 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
         stack.append(Middleware(Keys, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
     else:  # without a key other sites' pages could do what needs no asking first: send forms, open WebSockets
         stack.append(Middleware(OwnPages, allowed=settings.cors_origins or ()))
-    return [*stack, Middleware(BodyLimit)]
+    return [*stack, Middleware(BodyLimit, budget=jobs.input_budget)]
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
@@ -102,8 +103,8 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.websocket("/ws/tts")
     async def _socket(websocket: WebSocket) -> None:
         try:
-            with jobs.open_socket():
-                await Conversation(websocket, jobs).run()
+            jobs.require_socket()
+            await Conversation(websocket, jobs).run()
         except Refusal as error:  # before it was accepted
             await deny(error, websocket.scope, websocket.receive, websocket.send)
 

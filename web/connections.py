@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from typing import Any
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import CloseCode, Frame
+
+from web.budget import GIVEN_UP, InputBudget
 
 HEAD_WITHIN_S = 10.0
 HEAD_BYTES = 65_536
 READ_BYTES = 32_768  # at a time: as chunks of one byte they take h11 some 80 ms, asyncio's own 256 KB eight times that
 BACKLOG = 100  # accepted in one go, before any is counted
 LATER_MESSAGE_BYTES = 262_144  # of a WebSocket: a piece of text, every character of it escaped
+MAX_FRAGMENTS = 16_384  # of a message: of 1.8 KB each where it is as long as may be
+FRAGMENT_BYTES = 64  # that Python takes for each besides what is in it
 MAX_CONNECTIONS = 2000
 RESERVED_FILES = 50  # for what is no connection: models, uploads, libraries
 
@@ -84,15 +92,41 @@ class HttpConnection(H11Protocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """uvicorn's (0.50), where it waits for a client that does not read, and lets go of one that never shook hands."""
+    """uvicorn's (0.50), where it waits for a client that does not read, and lets go of one that never shook hands.
+
+    What has come of a message counts against the budget. The application finds the connection's share of it as
+    `scope["state"]["input"]`, to release it once it has dealt with a message.
+    """
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], *, budget: InputBudget
+    ) -> None:
+        self.input = budget.input(lambda: self._fail(CloseCode.TRY_AGAIN_LATER, GIVEN_UP))
+        super().__init__(config, server_state, app_state | {"input": self.input})
 
     def data_received(self, data: bytes) -> None:
+        if self.handshake_complete:
+            self.input.grow(len(data))
         super().data_received(data)
         if not self.handshake_initiated:  # the request came whole, and is none that opens a WebSocket
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.transport.close()
 
+    def handle_cont(self, event: Frame) -> None:
+        self.input.grow(FRAGMENT_BYTES)
+        super().handle_cont(event)
+        if len(self.frames) > MAX_FRAGMENTS:
+            self._fail(CloseCode.POLICY_VIOLATION, f"a message may come in {MAX_FRAGMENTS} fragments")
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """Close, and keep nothing of an unfinished message."""
+        if self.conn.close_sent is None:
+            self.frames = []
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
+
     def send_receive_event_to_app(self) -> None:
+        self.input.finish()
         super().send_receive_event_to_app()
         self.conn.max_message_size = LATER_MESSAGE_BYTES  # the first may hold a recording
 
@@ -117,4 +151,5 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.input.release()
         self.writable.set()

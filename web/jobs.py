@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeAlias
 
 from service.app import Service
 from service.bridge import bridge
 from service.events import EndEvent, ErrorEvent, Event
 from service.telemetry import CANCELLED, COMPLETED, JobClock
+from service.worker import Clone
+from web.budget import InputBudget
 from web.buffer import Buffer, Shelf
 from web.metrics import Metrics
 from web.readiness import Readiness
@@ -28,6 +31,7 @@ DESK_THREADS = 2  # for what needs no turn: lists of voices and the like
 MAX_SOCKETS = 200  # each may wait with one take
 USUAL_JOB_S = 2.0  # until there was one
 MAX_RETRY_AFTER_S = 60
+Work: TypeAlias = Callable[..., Generator[Event]]  # one job of the service's, but for its clock
 
 
 class Jobs:
@@ -51,35 +55,45 @@ class Jobs:
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="job")
         self._desk = ThreadPoolExecutor(DESK_THREADS, thread_name_prefix="desk")
         self._pumps: set[asyncio.Task[None]] = set()
-        self.shelf = Shelf()
+        self.shelf, self.input_budget = Shelf(), InputBudget()
         self._usual_s = USUAL_JOB_S
         self._default_voice = service.settings.default_voice
 
-    @contextmanager
-    def admitted_one(self) -> Iterator[None]:
-        """A place for one request, from before its body is read until its last byte is sent.
-
-        Raises: Busy, NotReady.
-        """
+    def require_place(self) -> None:
+        """Raises: Busy, NotReady, where a request would find no place now."""
         self.readiness.require()
         if self.admitted >= self.max_admitted:
             message = f"{self.admitted} requests are being served: no more may be, by MAX_CONCURRENCY and MAX_QUEUE"
             raise Busy(message, {"Retry-After": str(self._retry_after_s())})
+
+    @contextmanager
+    def admitted_one(self) -> Iterator[None]:
+        """A place for one request, from when it is whole and read until its last byte is sent: one that is still being
+        sent takes none.
+
+        Raises: Busy, NotReady.
+        """
+        self.require_place()
         self.admitted += 1
         try:
             yield
         finally:
             self.admitted -= 1
 
-    @contextmanager
-    def open_socket(self) -> Iterator[None]:
-        """A place for one WebSocket, which takes none of a request's: most of the time it only listens.
-
-        Raises: Busy, NotReady.
-        """
+    def require_socket(self) -> None:
+        """Raises: Busy, NotReady, where a WebSocket would find no place now."""
         self.readiness.require()
         if self.sockets >= MAX_SOCKETS:
             raise Busy(f"{MAX_SOCKETS} WebSockets are open, which is all there may be", {"Retry-After": "10"})
+
+    @contextmanager
+    def open_socket(self) -> Iterator[None]:
+        """A place for one WebSocket that has sent its start, which takes none of a request's: most of the time it only
+        listens.
+
+        Raises: Busy, NotReady.
+        """
+        self.require_socket()
         with self.metrics.sockets.track_inprogress():
             self.sockets += 1
             try:
@@ -91,11 +105,34 @@ class Jobs:
         """When about a place will be free."""
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self._usual_s / self.max_running)))
 
+    def run(
+        self,
+        job_id: str,
+        raw: object,
+        *,
+        joined: bool,
+        clone: Clone | None = None,
+        on_made: Callable[[], None] = lambda: None,
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
+        """The job's events as they come. Leaving stops it and waits for the step in flight.
+
+        `clone` is the voice of its conversation. `on_made` is called when the last event is there, or will never be,
+        whether they were read or not: the input is held no longer.
+        """
+        return self._job(job_id, partial(self.service.run, job_id, raw, joined=joined, clone=clone), on_made)
+
+    def condition(self, job_id: str, raw: Mapping[str, Any]) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
+        """A job like `run`'s that makes a recording the voice of a conversation: its end's reply holds the `clone`."""
+        return self._job(job_id, partial(self.service.condition, job_id, raw))
+
     @asynccontextmanager
-    async def run(self, job_id: str, raw: object, *, joined: bool) -> AsyncIterator[AsyncGenerator[Event]]:
-        """The job's events as they come. Leaving stops it and waits for the step in flight."""
+    async def _job(
+        self, job_id: str, work: Work, on_made: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[AsyncGenerator[Event]]:
         buffer, clock = Buffer(self.shelf), JobClock()
-        pump = asyncio.create_task(self._pump(job_id, raw, joined, clock, buffer), name=f"job {job_id}")
+        pump = asyncio.create_task(self._pump(work, clock, buffer), name=f"job {job_id}")
+        del work  # the input is in it, and the client's reading may outlast the job
+        pump.add_done_callback(lambda _: on_made())
         self._pumps.add(pump)
         self.under_way += 1
         try:
@@ -110,11 +147,11 @@ class Jobs:
                 self._pumps.discard(pump)
                 self.under_way -= 1
 
-    async def _pump(self, job_id: str, raw: object, joined: bool, clock: JobClock, buffer: Buffer) -> None:
+    async def _pump(self, work: Work, clock: JobClock, buffer: Buffer) -> None:
         """One job from its place in the queue to its last event."""
         try:
             async with self._turn():
-                running = self.service.run(job_id, raw, joined=joined, clock=clock)
+                running = work(clock=clock)
                 async with aclosing(bridge(running, self._threads, on_stop=clock.stop)) as events:
                     await self._pass_on(events, clock, buffer)
         finally:

@@ -1,6 +1,7 @@
 """How much and how slowly a client may send: refused while it is read, never after.
 
-ASGI middleware; it does not know what is sent.
+ASGI middleware. Whoever answers finds the request's share of the `InputBudget` as `scope["state"]["input"]`, and may
+release it before the end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.budget import InputBudget
 from web.refusals import BodyTooLarge, TooSlow, error_response
 
 MAX_BODY_BYTES = 30_000_000  # RunPod's own limit
@@ -20,18 +22,24 @@ LINGER_S, LINGER_BYTES = 1.0, 8_000_000
 
 
 class BodyLimit:
-    """Raises into the application that reads: BodyTooLarge, TooSlow."""
+    """Raises into the application that reads: BodyTooLarge, TooSlow, Busy."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_WITHIN_S) -> None:
-        self._app, self._most_bytes, self._within_s = app, most_bytes, within_s
+    def __init__(
+        self, app: ASGIApp, budget: InputBudget, most_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_WITHIN_S
+    ) -> None:
+        self._app, self._budget, self._most_bytes, self._within_s = app, budget, most_bytes, within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        body = _Body(receive, send, self._most_bytes, self._within_s, _announced_bytes(scope))
+        body = _Body(receive, send, self._budget, self._most_bytes, self._within_s, _announced_bytes(scope))
         if body.announced_bytes > self._most_bytes:
             return await error_response(body.too_large(), scope["path"])(scope, receive, body.send)
-        return await self._app(scope, body.receive, body.send)
+        scope.setdefault("state", {})["input"] = body.input
+        try:
+            return await self._app(scope, body.receive, body.send)
+        finally:
+            body.input.release()
 
 
 def _announced_bytes(scope: Scope) -> int:
@@ -42,8 +50,18 @@ def _announced_bytes(scope: Scope) -> int:
 class _Body:
     """One request's body on its way in, counted."""
 
-    def __init__(self, receive: Receive, send: Send, most_bytes: int, within_s: float, announced_bytes: int) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        budget: InputBudget,
+        most_bytes: int,
+        within_s: float,
+        announced_bytes: int,
+    ) -> None:
         self._receive, self._send = receive, send
+        self.input = budget.input(self._wake)
+        self._waiting: asyncio.Timeout | None = None  # for the next piece
         self._most_bytes, self._within_s = most_bytes, within_s
         self.announced_bytes = announced_bytes
         self._deadline_s = time.monotonic() + within_s
@@ -52,16 +70,29 @@ class _Body:
     async def receive(self) -> Message:
         if self._is_whole:
             return await self._receive()
+        self.input.require()
         try:
-            async with asyncio.timeout(min(NEXT_PIECE_WITHIN_S, self._deadline_s - time.monotonic())):
+            async with asyncio.timeout(min(NEXT_PIECE_WITHIN_S, self._deadline_s - time.monotonic())) as self._waiting:
                 message = await self._receive()
         except TimeoutError:
+            self.input.require()
             rule = f"each piece must come within {NEXT_PIECE_WITHIN_S:g} s, all within {self._within_s:g} s"
             raise TooSlow(f"the body came too slowly: {rule}") from None
+        finally:
+            self._waiting = None
         self._note(message)
         if self._got_bytes > self._most_bytes:
             raise self.too_large()
+        self.input.grow(len(message.get("body", b"")))
+        self.input.require()
+        if self._is_whole:
+            self.input.finish()
         return message
+
+    def _wake(self) -> None:
+        """It was given up: do not wait for the next piece."""
+        if self._waiting:
+            self._waiting.reschedule(0)
 
     def too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"the body must be at most {self._most_bytes} bytes")

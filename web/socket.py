@@ -22,10 +22,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from tts.script import REASONING_LEFT_OUT
 from validation.errors import InvalidInput, WorkerError
+from web.budget import Input
 from web.jobs import Jobs
-from web.objects import json_object
+from web.objects import aside, json_object, memory_bytes
 from web.pace import ClientGone, Pace
-from web.refusals import TooSlow, status_of
+from web.refusals import Busy, TooSlow, status_of
 from web.sentences import Sentence, Sentences
 from web.talk import Talk
 
@@ -38,7 +39,7 @@ MAX_PIECE_CHARS = 20_000
 MANY_CHARS = 1000  # cut in a thread: up to 0.2 s of work for a piece of the largest size
 MAX_WAITING_CHARS = 100_000
 MAX_WAITING_ITEMS = 20_000
-NORMAL, NO_STATUS, POLICY, FAULT = 1000, 1005, 1008, 1011  # close codes, RFC 6455, 7.4.1
+NORMAL, NO_STATUS, POLICY, FAULT, LATER = 1000, 1005, 1008, 1011, 1013  # close codes, RFC 6455, 7.4.1
 REST, END = "flush", "end"  # what may wait among the sentences
 
 
@@ -53,6 +54,8 @@ class Conversation:
         self._take: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._is_cancelled = False  # since then nothing was spoken
+        self._input: Input = websocket.scope["state"]["input"]
+        self._held = jobs.input_budget.input(lambda: None)  # by the fields of `start`, a recording perhaps
 
     async def run(self) -> None:
         """Never raises but for faults of ours."""
@@ -60,17 +63,29 @@ class Conversation:
         is_named = PROTOCOL in (name.strip() for name in offered.split(","))  # a browser wants one that it offered
         await self._socket.accept(PROTOCOL if is_named else None)
         try:
-            async with asyncio.timeout(START_WITHIN_S):
-                start = await self._message()
-            talk = await Talk.begun(start, self._jobs, self._socket.scope["state"]["request_id"])
-            await self._send(talk.ready())
-            await self._converse(talk)
+            start = await self._start()
+            with self._jobs.open_socket():
+                talk = await Talk.begun(start, self._jobs, self._socket.scope["state"]["request_id"])
+                del start  # what it holds is the talk's, until that has no more use for it
+                await self._send(talk.ready())
+                await self._converse(talk)
         except TimeoutError:
             await self._fail(TooSlow(f"no start came within {START_WITHIN_S:g} s"))
         except WorkerError as error:
             await self._fail(error)
         except WebSocketDisconnect:
             log.info("the client left")
+        finally:
+            self._held.release()
+
+    async def _start(self) -> dict[str, Any]:
+        """The first message. Until it is here the connection has no place among the WebSockets. Raises: Busy."""
+        async with asyncio.timeout(START_WITHIN_S):
+            start = await self._message()
+        self._held.settle(await aside(lambda: memory_bytes(start), self._input.held_bytes))
+        self._input.release()
+        self._held.require()
+        return start
 
     async def _converse(self, talk: Talk) -> None:
         """Both tasks, until one has ended."""
@@ -91,6 +106,7 @@ class Conversation:
         """Raises: WebSocketDisconnect, InvalidInput, TooSlow."""
         while True:
             message = await self._message_in_time()
+            self._input.release()
             match message.get("type"):
                 case "text":
                     await self._hear(message.get("text"))
@@ -147,6 +163,8 @@ class Conversation:
 
     async def _speak(self, talk: Talk) -> None:
         """Take after take, until the end. Raises: WorkerError."""
+        await talk.condition()
+        self._held.settle(memory_bytes(talk.fields))
         while True:
             while not self._waiting:
                 self._news.clear()
@@ -221,4 +239,5 @@ class Conversation:
             return
         with suppress(WebSocketDisconnect, RuntimeError):  # it may leave at this very moment
             await self._send({"type": "error"} | error.to_reply())
-            await self._socket.close(POLICY if status_of(error) < 500 else FAULT)
+            code = LATER if isinstance(error, Busy) else POLICY if status_of(error) < 500 else FAULT
+            await self._socket.close(code)

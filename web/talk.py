@@ -12,10 +12,12 @@ from typing import Any
 
 from service.events import AudioEvent, EndEvent, ErrorEvent
 from service.speech import SEED_STEP
+from service.worker import Clone
 from tts.boundaries import Break
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
 from validation.faults import refusal, typed
 from validation.fields import MAX_SEED, TtsFields
+from validation.voices import CLONE
 from web.jobs import Jobs
 from web.refusals import NotReady
 from web.sentences import Sentence
@@ -23,6 +25,7 @@ from web.tts import spoken_with
 from web.utterance import INNER_FORMAT, Utterance
 
 MAX_TAKE_CHARS = 1000
+RECORDING_FIELDS = ("reference_audio", "reference_audio_url", "voice_mode")
 OUTER_FIELDS = ("output_format", "sample_rate", "bitrate_kbps", "audio_normalization")  # of the whole, not of a take
 
 Json = dict[str, Any]
@@ -38,7 +41,7 @@ class Talk:
     id: str
     voice: str
     seed: int
-    fields: Json
+    fields: Json  # after `condition` without a recording
     outer: tuple[str, int | None, int | None, str | None]
     sentence_pause_ms: int
     paragraph_pause_ms: int
@@ -49,6 +52,7 @@ class Talk:
     work_s: float = 0.0
     watermarked: bool = True
     warnings: list[str] = field(default_factory=list)
+    clone: Clone | None = None  # the voice of its recording
 
     def __post_init__(self) -> None:
         self.begin_anew()
@@ -70,6 +74,23 @@ class Talk:
             return cls(jobs, talk_id, named.get("X-Voice", ""), given["seed"], inner, outer, *pauses)
         except ValueError as error:  # of the encoder
             raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
+
+    async def condition(self) -> None:
+        """Fetch and condition the recording, if there is one, once for all takes. Raises: WorkerError."""
+        if not self.fields.keys() & {"reference_audio", "reference_audio_url"}:
+            return
+        async with self.jobs.condition(f"{self.id}-voice", self.fields | {"text": "A"}) as events:
+            self.fields = {name: value for name, value in self.fields.items() if name not in RECORDING_FIELDS}
+            self.fields["voice"] = CLONE
+            async for event in events:
+                match event:
+                    case EndEvent():
+                        self.clone = event.reply["clone"]
+                        self.warnings += event.reply["warnings"]
+                        return
+                    case ErrorEvent():
+                        raise event.error
+        raise NotReady("this worker is leaving")
 
     def begin_anew(self) -> None:
         """A new file."""
@@ -98,7 +119,8 @@ class Talk:
         self.takes += 1
         await self._pause_before(sentences[0], send_bytes)
         begin = {"type": "segment", "index": index, "text": text, "start": round(self.sound.seconds, 6)}
-        async with self.jobs.run(f"{self.id}-{index}", self._job(text), joined=False) as events:
+        running = self.jobs.run(f"{self.id}-{index}", self._job(text), joined=False, clone=self.clone)
+        async with running as events:
             async for event in events:
                 match event:
                     case AudioEvent():

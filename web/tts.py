@@ -1,18 +1,15 @@
 """POST /tts: the job contract over HTTP. A body and an Accept header → what is asked for.
 
-It knows the contract's fields by name, to read a form and to tell in a header which voice and seed speak, but not what
-they may hold: that is `validation`.
+It knows the contract's fields by name, to tell in a header which voice and seed speak, but not what they may hold: that
+is `validation`.
 """
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from audio.encode import BY_MIME_TYPE, ENCODERS
@@ -20,22 +17,12 @@ from validation.errors import Fault, InvalidInput
 from validation.fields import MAX_SEED
 from validation.rules import chosen_voice
 from web.answer import Asked
+from web.forms import MULTIPART, URLENCODED, form_fields
 from web.jobs import Jobs
-from web.limits import MAX_BODY_BYTES
-from web.objects import bounded_json, json_object
-from web.refusals import BodyTooLarge, NotAcceptable, UnsupportedMediaType
+from web.objects import aside, json_object
+from web.refusals import NotAcceptable, UnsupportedMediaType
 from web.wires import EventWire, FileWire, Wire
 
-MAX_FORM_FIELDS = 64
-URLENCODED = "application/x-www-form-urlencoded"
-MAX_URLENCODED_BYTES = 500_000  # read byte by byte, in the event loop: 70 ms
-FILE_FIELD = "reference_audio"
-# In a form all values are text; these are read as JSON. Every other field is a string.
-JSON_KINDS = (bool, int, float, dict)
-STRING_FIELDS = frozenset(
-    "operation text language decode_mode voice_mode voice reference_audio reference_audio_url output_format"
-    " audio_normalization delivery description".split()
-)
 
 
 class TtsReader:
@@ -65,8 +52,9 @@ async def spoken_with(raw: dict[str, Any], jobs: Jobs) -> dict[str, str]:
     """Headers that tell the voice and the seed, which is chosen here where none is asked for."""
     if raw.get("seed") is None:
         raw["seed"] = secrets.randbelow(MAX_SEED + 1)
-    told = {"X-Seed": str(raw["seed"]), "X-Voice": await _voice(raw, jobs)}
-    return {name: text for name, text in told.items() if text.isascii() and text.isprintable()}
+    seed, voice = raw["seed"], await _voice(raw, jobs)
+    told = {"X-Seed": str(seed)} if isinstance(seed, int) else {}  # what else it is, or how large, the job refuses
+    return told | ({"X-Voice": voice} if voice.isascii() and voice.isprintable() else {})
 
 
 async def _voice(raw: Mapping[str, Any], jobs: Jobs) -> str:
@@ -118,8 +106,9 @@ async def _input(request: Request) -> dict[str, Any]:
     kind = media_type(request)
     if kind == "application/json":
         return _without_envelope(await json_object(await request.body(), "the body"))
-    if kind in ("multipart/form-data", URLENCODED):
-        return await _form_input(request)
+    if kind in (MULTIPART, URLENCODED):
+        body = await request.body()
+        return await aside(lambda: form_fields(request.headers["content-type"], body), len(body))
     raise UnsupportedMediaType("send Content-Type: application/json, or a form as multipart/form-data")
 
 
@@ -132,39 +121,3 @@ def _without_envelope(given: dict[str, Any]) -> dict[str, Any]:
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def _form_input(request: Request) -> dict[str, Any]:
-    body = await request.body()  # the parser would leave files open where reading fails
-    if body[:100].lstrip().startswith((b"{", b"[", b"%7B")):  # curl's -d says of whatever it sends that it is a form
-        raise UnsupportedMediaType("the body is JSON: send Content-Type: application/json")
-    if media_type(request) == URLENCODED and len(body) > MAX_URLENCODED_BYTES:
-        raise BodyTooLarge(f"a form of this type may have {MAX_URLENCODED_BYTES} bytes: send multipart/form-data")
-    try:
-        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_BODY_BYTES) as form:
-            return await _fields(form)
-    except MultiPartException as error:
-        raise InvalidInput(f"the form can't be read: {error.message}") from None
-
-
-async def _fields(form: FormData) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if name in given:
-            raise InvalidInput.of(Fault(name, "is there twice", quoted=True))
-        if not isinstance(value, UploadFile):
-            given[name] = value if name in STRING_FIELDS else _from_json(value)
-        elif name == FILE_FIELD:
-            given[name] = base64.b64encode(await value.read()).decode("ascii")
-        else:
-            raise InvalidInput.of(Fault(name, "can't be a file", quoted=True))
-    return given
-
-
-def _from_json(text: str) -> object:
-    """The value of a form's field; what is no number, boolean or object stays text, and is refused as such."""
-    try:
-        value = bounded_json(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, JSON_KINDS) else text

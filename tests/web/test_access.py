@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service import __version__
 from tests.web.running import Door, door, until
+from web.budget import InputBudget
 from web.limits import MAX_BODY_BYTES, BodyLimit
 from web.page_files import page_routes
 from web.refusals import TooSlow
@@ -255,13 +256,6 @@ def test_what_fits_is_taken(it: Door) -> None:
     assert it.http.post("/tts", content=body, headers={"Content-Type": "application/json"}).status_code == 200
 
 
-def test_who_leaves_while_sending_holds_no_place(it: Door) -> None:
-    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as client:
-        client.sendall(HEAD + b'Content-Length: 20\r\n\r\n{"text')
-        until(lambda: it.server.jobs.admitted == 1)
-    until(it.at_rest)
-
-
 def test_a_body_that_stalls_is_given_up() -> None:
     async def never() -> Message:
         await asyncio.sleep(10)
@@ -272,7 +266,7 @@ def test_a_body_that_stalls_is_given_up() -> None:
     async def reader(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
 
-    limit = BodyLimit(reader, within_s=0.05)
+    limit = BodyLimit(reader, InputBudget(), within_s=0.05)
     with pytest.raises(TooSlow):
         asyncio.run(limit({"type": "http", "path": "/tts", "headers": []}, never, nowhere))
 

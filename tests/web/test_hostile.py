@@ -1,0 +1,114 @@
+"""No request of at most 30 MB keeps the event loop from a /ping for 0.5 s, or takes 300 MB beyond its own bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.fuzz.gauge import RESET, _memory
+from tests.web.running import HANG_S, Door, door
+from tests.web.test_forms import TYPE, form, part
+
+LONGEST_GAP_S, MOST_BYTES = 0.5, 300_000_000
+MB = 1_000_000
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Door]:
+    with door() as running:
+        yield running
+
+
+class Pulse:
+    """Beats in the door's event loop; `gap_s` is the longest that the loop was kept from a beat."""
+
+    EVERY_S = 0.01
+
+    def __init__(self) -> None:
+        self.gap_s = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(self.EVERY_S)
+            self.gap_s = max(self.gap_s, time.monotonic() - began_s - self.EVERY_S)
+
+
+@contextmanager
+def pulse(it: Door) -> Iterator[Pulse]:
+    measured = Pulse()
+    beating = asyncio.run_coroutine_threadsafe(measured.beat(), it.loop)
+    try:
+        yield measured
+    finally:
+        beating.cancel()
+
+
+def post(it: Door, body: bytes, kind: str, accept: str = JSON) -> int:
+    """The status. Raw, because a client in this process holds the same lock as the door."""
+    with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+        head = f"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nAccept: {accept}\r\nConnection: close\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        client.sendall(body)
+        return int(client.recv(65_536)[9:12])
+
+
+def asked(**fields: Any) -> bytes:
+    return json.dumps({"text": "Hi."} | fields, ensure_ascii=False).encode()
+
+
+BODIES: dict[str, Callable[[], tuple[bytes, str]]] = {
+    "a text": lambda: (asked(text="." * 29 * MB), JSON),
+    "a text with one wide character": lambda: (asked(text="." * 29 * MB + "😀"), JSON),
+    "wide blanks": lambda: (asked(text="\u2003" * 9 * MB), JSON),
+    "a word": lambda: (asked(pronunciations={"!" * 29 * MB: "a"}), JSON),
+    "a word that grows when folded": lambda: (asked(pronunciations={"\u0390" * 14 * MB: "a"}), JSON),
+    "a language": lambda: (asked(language="A" * 29 * MB), JSON),
+    "a voice": lambda: (asked(voice="\u00e4" * 14 * MB), JSON),
+    "a seed": lambda: (asked(seed=[0] * 290_000), JSON),
+    "a recording of wide characters": lambda: (asked(reference_audio="A" * 19 * MB + "😀"), JSON),
+    "long numbers": lambda: (b'{"text": "Hi.", "x": [' + b",".join([b"9" * 4300] * 6700) + b"]}", JSON),
+    "a long float": lambda: (b'{"text": "Hi.", "speed": 1' + b"0" * 29 * MB + b"e-29000000}", JSON),
+    "prefixes of a boundary": lambda: (form(part("text", b"\r\n--xyA" * (4 * MB))), TYPE),
+    "blanks after a boundary": lambda: (form(part("text", b"a\r\n--xy" + b" " * 28 * MB)), TYPE),
+    "punycode": lambda: (form(part("text-", b"b" * 200_000 + b"-" + b"a" * 200_000)), f"{TYPE}; charset=punycode"),
+    "forms of lists": lambda: (form(*(part(f"f{n}", b"[" + b"0," * 200_000 + b"0]") for n in range(60))), TYPE),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc")
+@pytest.mark.parametrize("kind", BODIES)
+def test_no_body_holds_up_the_loop_or_takes_much_memory(it: Door, kind: str) -> None:
+    """The best of three gaps: the machine may be busy with something else."""
+    body, content_type = BODIES[kind]()
+    assert len(body) < 30 * MB
+    gaps_s: list[float] = []
+    RESET.write_text("5")
+    before = _memory("VmRSS")
+    while not gaps_s or (min(gaps_s) > LONGEST_GAP_S and len(gaps_s) < 3):
+        with pulse(it) as measured:
+            assert post(it, body, content_type, "audio/wav") in (200, 400, 404, 422)
+        gaps_s.append(measured.gap_s)
+    assert min(gaps_s) < LONGEST_GAP_S
+    assert _memory("VmHWM") - before < MOST_BYTES + len(body)
+
+
+@pytest.mark.parametrize("piece", [" ", ""])
+def test_a_message_in_countless_pieces_is_refused(it: Door, piece: str) -> None:
+    """Each is an object of its own, and an empty one counted for nothing."""
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1, max_queue=1) as line:
+        with pytest.raises(ConnectionClosed) as caught:
+            line.send(piece for _ in range(100_000))
+            line.recv(1.0)
+    assert caught.value.rcvd is None or caught.value.rcvd.code == 1008  # it may be lost: more was under way

@@ -1,0 +1,91 @@
+"""Memory for what clients send, over all connections together: HTTP bodies and WebSocket messages alike.
+
+A connection's first FREE_BYTES cost nothing, so a request without a recording is taken however full it is; they are
+bounded by the number of connections.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from web.refusals import Busy
+
+INPUT_BYTES = 256_000_000  # a dozen recordings of the largest size that is taken
+FREE_BYTES = 65_536
+GIVEN_UP = "more is being sent to this worker at once than it has room for"
+RETRY_AFTER_S = 5
+
+
+class InputBudget:
+    """What is held of input: what has arrived of unfinished ones, and whole ones until their job needs them no more.
+
+    Where it would pass `most_bytes`, the unfinished input that has held most for longest (bytes × seconds) is given up,
+    which may be the one that is about to grow. So neither stalled clients nor large ones keep others out for long.
+    """
+
+    def __init__(self, most_bytes: int = INPUT_BYTES) -> None:
+        self.most_bytes, self.held_bytes = most_bytes, 0
+        self._unfinished: set[Input] = set()
+
+    def input(self, give_up: Callable[[], None]) -> Input:
+        """For one body, or for one connection's messages. `give_up` is called once it is given up."""
+        return Input(self, self._unfinished, give_up)
+
+    def make_room(self, growing: Input) -> None:
+        now_s = time.monotonic()
+        while self.held_bytes > self.most_bytes and growing.held_bytes:
+            worst = max(self._unfinished, key=lambda each: each.held_bytes * (now_s - each.since_s), default=growing)
+            worst.give_up()
+
+
+class Input:
+    """One client's share of the budget."""
+
+    def __init__(self, budget: InputBudget, unfinished: set[Input], give_up: Callable[[], None]) -> None:
+        self._budget, self._unfinished, self._on_give_up = budget, unfinished, give_up
+        self._got_bytes = 0
+        self.held_bytes, self.since_s = 0, 0.0
+        self.is_given_up = False
+
+    def grow(self, size_bytes: int) -> None:
+        """So many bytes more have come. It, or another, may be given up for them."""
+        self._got_bytes += size_bytes
+        more_bytes = max(0, self._got_bytes - FREE_BYTES) - self.held_bytes
+        if self.is_given_up or not more_bytes:
+            return
+        if not self.held_bytes:
+            self.since_s = time.monotonic()
+            self._unfinished.add(self)
+        self._hold(more_bytes)
+        self._budget.make_room(self)
+
+    def require(self) -> None:
+        """Raises: Busy, once it was given up."""
+        if self.is_given_up:
+            raise Busy(GIVEN_UP, {"Retry-After": str(RETRY_AFTER_S)})
+
+    def finish(self) -> None:
+        """It is whole, and is not given up any more."""
+        self._unfinished.discard(self)
+
+    def settle(self, size_bytes: int) -> None:
+        """It is whole, and was read: so many bytes are held in its place."""
+        self.release()
+        self.grow(size_bytes)
+        self.finish()
+
+    def release(self) -> None:
+        """Its bytes are needed no more; what comes next is another input."""
+        self._unfinished.discard(self)
+        self._got_bytes = 0
+        self._hold(-self.held_bytes)
+
+    def give_up(self) -> None:
+        self.release()
+        self.is_given_up = True
+        self._on_give_up()
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._budget.held_bytes += size_bytes
