@@ -78,7 +78,8 @@ class Door:
     def at_rest(self) -> bool:
         """Whether nothing is under way: no job, no place taken, no task but those that serve."""
         jobs = self.server.jobs
-        return jobs.under_way == jobs.admitted == jobs.sockets == 0 and not jobs._pumps
+        counts = jobs.under_way, jobs.admitted, jobs.sockets, jobs.input_budget.held_bytes
+        return not any(counts) and not jobs._pumps
 
 
 def until(ready: Callable[[], bool], within_s: float = 5.0, what: str = "it did not happen") -> None:

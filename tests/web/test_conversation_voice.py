@@ -1,0 +1,166 @@
+"""A conversation's recording: fetched once, conditioned once, and held no longer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, as_base64, decoded, pitch_hz, recording
+from websockets.sync.client import connect
+
+from tests.web.running import HANG_S, Door, door, until
+from tests.web.test_socket import Line, error_of, line
+
+START = {"type": "start"}
+
+
+@dataclass
+class Recordings:
+    """A server of one recording behind an address that is good for one request."""
+
+    port: int
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/me.wav?signature=1"
+
+
+@pytest.fixture
+def expiring() -> Iterator[Recordings]:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.asked.append(self.path)
+            body = recording(pitch=520.0) if len(served.asked) == 1 else b"expired"
+            self.send_response(200 if len(served.asked) == 1 else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        served = Recordings(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+def say(talk: Line, text: str) -> None:
+    talk.send("text", text=text)
+    talk.until("spoken")
+
+
+def check_pitch(talk: Line, pitch: float) -> None:
+    samples, rate_hz = decoded(talk.sound, raw_hz=24_000)
+    assert pitch_hz(samples, rate_hz) == pitch
+
+
+def test_an_address_is_fetched_once_and_may_expire(expiring: Recordings) -> None:
+    """Each take fetched it anew, and the first after it had expired ended the conversation."""
+    with door(allow_private_urls=True) as it:
+        with line(it, reference_audio_url=expiring.url, output_format="pcm_s16le") as talk:
+            assert talk.until("ready")["voice"] == "clone"
+            until(lambda: len(expiring.asked) == 1)  # before there is a text
+            for _ in range(3):
+                say(talk, "Hello there. ")
+            talk.send("cancel")
+            talk.until("cancelled")
+            talk.sound = b""
+            say(talk, "Hello again. ")
+            talk.send("end")
+            talk.until("end")
+        check_pitch(talk, 520.0)
+        assert len(expiring.asked) == 1
+        assert it.engine.conditioned == ["clone"]
+        until(it.at_rest)
+
+
+def test_a_recording_is_conditioned_once_whatever_else_is_spoken_meanwhile() -> None:
+    """The worker keeps the last voices ready, of all its callers: a busy one made it anew for every take."""
+    with door(voice_cache_size=1) as it:
+        sent = as_base64(recording(pitch=700.0))
+        with line(it, reference_audio=sent, language="en", voice_mode="clone", output_format="pcm_s16le") as talk:
+            for other in ("default", "hans", "default"):
+                say(talk, "Hello there. ")
+                assert it.post("/tts", {"text": "Hi.", "voice": other}).status_code == 200
+            talk.send("end")
+            talk.until("end")
+        check_pitch(talk, 700.0)
+        assert it.engine.conditioned.count("clone") == 1
+        until(it.at_rest)
+
+
+def test_what_is_cut_from_it_is_told_once() -> None:
+    sent = as_base64(recording(duration_s=9.0))
+    with door() as it, line(it, reference_audio=sent, max_reference_duration_sec=5.0) as talk:
+        for _ in range(2):
+            say(talk, "Hello there. ")
+        talk.send("end")
+        warnings = talk.until("end")["warnings"]
+    assert [warning for warning in warnings if "5" in warning] == warnings[:1] != []
+
+
+def test_it_is_held_no_longer_than_until_it_is_conditioned() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
+    with door(engine) as it, line(it, reference_audio=as_base64(recording())) as talk:
+        budget = it.server.jobs.input_budget
+        talk.until("ready")
+        until(lambda: it.server.jobs.under_way == 1)
+        assert budget.held_bytes > 100_000
+        talk.send("text", text="Not a whole")
+        gate.set()
+        until(lambda: budget.held_bytes == 0)
+        say(talk, " sentence. ")
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        ({"reference_audio": "AAAA"}, "REFERENCE_AUDIO"),
+        ({"reference_audio": "?"}, "REFERENCE_AUDIO"),
+        ({"reference_audio_url": "ftp://example.com"}, "INVALID_INPUT"),
+        ({"reference_audio_url": "http://127.0.0.1:9/me.wav"}, "REFERENCE_AUDIO"),
+        ({"voice_mode": "clone"}, "INVALID_INPUT"),
+        ({"reference_audio": "AAAA", "voice": "hans"}, "INVALID_INPUT"),
+        ({"voice": "clone"}, "UNKNOWN_VOICE"),
+    ],
+)
+def test_what_is_wrong_with_it_is_told_before_there_is_a_text(start: dict[str, Any], code: str) -> None:
+    text = [{"type": "text", "text": "Hi. "}] if start == {"voice_mode": "clone"} else []
+    with door() as it:
+        told, closed_with = error_of(it, START | start, *text)
+        assert (told["error_code"], closed_with) == (code, 1008)
+        until(it.at_rest)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_leaves_meanwhile_leaves_nothing_behind(leaves: bool) -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
+
+    def asking(it: Door) -> None:
+        with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=0.1) as socket:
+            socket.send(json.dumps(START | {"reference_audio": as_base64(recording())}))
+            until(lambda: it.server.jobs.under_way == 1)
+            if not leaves:
+                socket.send("{")
+                while json.loads(socket.recv(HANG_S))["type"] != "error":
+                    pass
+
+    with door(engine) as it:
+        threading.Timer(0.5, gate.set).start()
+        asking(it)
+        until(it.at_rest)
+        assert engine.heard == []
+        assert it.post("/tts", {"text": "Hi."}).status_code == 200
+        time.sleep(0.05)
