@@ -275,6 +275,18 @@ def test_a_page_that_is_named_may_and_with_keys_the_key_decides() -> None:
         assert it.http.post("/tts", data=SAY, headers=evil | {"authorization": "Bearer sk-one"}).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/tts/", "/ping/", "/v1/models/", "/static", "/static/", "//evil.example/", "/%2f/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nobody_is_sent_to_the_host_that_a_request_names(it: Door, path: str, method: str) -> None:
+    """A slash too many was answered with `Location: http://HOST/tts`: of anyone's choice, and never https."""
+    with plain(it) as client:
+        client.sendall(f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
+        answer = answered(client)
+    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 405"))
+    assert b"evil" not in answer
+    assert b"location" not in answer.lower()
+
+
 # --- WebSockets -------------------------------------------------------------------------------------------------
 
 
