@@ -57,7 +57,7 @@ bombs = {
     "huge numbers": {"text": "a", "seed": 10**5000, "temperature": 10**400, "chunk_size": -(10**400), "speed": 1e999},
     "a long address": {"text": "a", "reference_audio_url": "http://" + "a" * 10_000_000},
     "a text of full stops": {"text": "." * 20_000_000},
-    "a text of wide characters": {"text": "😀" + "." * 5_000_000 + "\ud800"},
+    "a text of wide characters": {"text": "😀" + "." * 5_000_000},
     "a word that grows when folded": {"text": "a", "pronunciations": {"\u0390" * 6_000_000: "."}},
     "a respelling of full stops": {"text": "a", "pronunciations": {"a": "." * 20_000_000}},
     "a long tag": {"text": "a", "language": "aa" + "-aaaaaaaa" * 1_000_000},
