@@ -97,7 +97,7 @@ class Service:
             outcome = error.code
             reason = str(error) if isinstance(error, ServerError) else error.in_log()  # a refusal may quote the caller
             log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
-            yield ErrorEvent(error)
+            yield ErrorEvent(_bare(error))
         except Exception:
             outcome = InternalError.code
             log.exception("job %s hit a fault of ours", job_id)
@@ -134,6 +134,13 @@ class Service:
         else:
             log.warning("several jobs failed, but the worker's own check does not: a new process would be no better")
         return True
+
+
+def _bare(error: WorkerError) -> WorkerError:
+    """Without the frames that it came through, which hold the input: a door that raises it closes a circle with them,
+    and all of it would stay until Python looks for circles."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def build(settings: Settings) -> Service:

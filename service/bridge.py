@@ -65,5 +65,6 @@ async def bridge(
         stop()
         if task:
             task.remove_done_callback(stop)
+        del task  # its end may be an error that holds this frame
         if not working.cancel():
             await asyncio.wrap_future(working)

@@ -17,9 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
-from web.budget import Input
 from web.jobs import Jobs
-from web.objects import aside, memory_bytes
 from web.pace import ClientGone, Pace
 from web.refusals import NotReady
 from web.wires import Truncated, Wire, joined_reply
@@ -55,11 +53,8 @@ class Answer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises: WorkerError, before anything was sent."""
         self._jobs.require_place()
-        held: Input = scope["state"]["input"]
         try:
             asked = await self._read(Request(scope, receive))
-            held.settle(await aside(lambda: memory_bytes(asked.raw), held.held_bytes))
-            held.require()
             with self._jobs.admitted_one():
                 await self._while_there(receive, self._deliver(asked, scope, self._noting(send)))
         except (ClientDisconnect, ClientGone, Truncated) as reason:

@@ -6,13 +6,19 @@ bounded by the number of connections.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from web.refusals import Busy
 
+T = TypeVar("T")
+
 INPUT_BYTES = 256_000_000  # a dozen recordings of the largest size that is taken
 FREE_BYTES = 65_536
+LONG_BYTES = 65_536  # to read more takes a while: not in the event loop
 GIVEN_UP = "more is being sent to this worker at once than it has room for"
 RETRY_AFTER_S = 5
 
@@ -27,6 +33,7 @@ class InputBudget:
     def __init__(self, most_bytes: int = INPUT_BYTES) -> None:
         self.most_bytes, self.held_bytes = most_bytes, 0
         self._unfinished: set[Input] = set()
+        self.reading = asyncio.Lock()
 
     def input(self, give_up: Callable[[], None]) -> Input:
         """For one body, or for one connection's messages. `give_up` is called once it is given up."""
@@ -69,8 +76,25 @@ class Input:
         """It is whole, and is not given up any more."""
         self._unfinished.discard(self)
 
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` makes of it, in a thread where it is long; from then on that is held in its place.
+
+        One at a time, until its size is known: a single character can make four bytes of every other.
+
+        Raises: Busy, and what `work` raises.
+        """
+        if self._got_bytes <= LONG_BYTES:
+            return work()
+        async with self._budget.reading:
+            made = await asyncio.to_thread(lambda: (result := work(), memory_bytes(result)))
+            self.settle(made[1])
+            if self.is_given_up:
+                del made  # the error would hold it
+        self.require()
+        return made[0]
+
     def settle(self, size_bytes: int) -> None:
-        """It is whole, and was read: so many bytes are held in its place."""
+        """It is whole, and so many bytes are held in its place."""
         self.release()
         self.grow(size_bytes)
         self.finish()
@@ -89,3 +113,16 @@ class Input:
     def _hold(self, size_bytes: int) -> None:
         self.held_bytes += size_bytes
         self._budget.held_bytes += size_bytes
+
+
+def memory_bytes(value: object) -> int:
+    """What a value that JSON can hold takes."""
+    total, rest = 0, [value]
+    while rest:
+        part = rest.pop()
+        total += sys.getsizeof(part)
+        if isinstance(part, dict):
+            rest += [*part, *part.values()]
+        elif isinstance(part, list):
+            rest += part
+    return total

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -116,10 +117,9 @@ def _headers(head: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _text(name: str, data: bytes) -> str:
-    try:
+    with suppress(UnicodeDecodeError):  # which holds the data: no other error may have it for its context
         return data.decode()
-    except UnicodeDecodeError:
-        raise _fault(name, "must be UTF-8") from None
+    raise _fault(name, "must be UTF-8")
 
 
 def _value(name: str, text: str) -> object:

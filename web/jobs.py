@@ -152,6 +152,7 @@ class Jobs:
         try:
             async with self._turn():
                 running = work(clock=clock)
+                del work  # else the frame would hold the input, and the error of its end the frame
                 async with aclosing(bridge(running, self._threads, on_stop=clock.stop)) as events:
                     await self._pass_on(events, clock, buffer)
         finally:

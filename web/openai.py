@@ -41,7 +41,7 @@ class SpeechReader:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
         if media_type(request) != "application/json":
             raise UnsupportedMediaType("send Content-Type: application/json")
-        sent = await json_object(await request.body(), "the body")
+        sent = await json_object(await request.body(), "the body", request.state.input)
         given = {name: value for name, value in sent.items() if value is not None}
         faults = [*_faults(given), *self._model_faults(given)]
         if faults:

@@ -22,9 +22,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from tts.script import REASONING_LEFT_OUT
 from validation.errors import InvalidInput, WorkerError
-from web.budget import Input
+from web.budget import Input, memory_bytes
 from web.jobs import Jobs
-from web.objects import aside, json_object, memory_bytes
+from web.objects import json_object
 from web.pace import ClientGone, Pace
 from web.refusals import Busy, TooSlow, status_of
 from web.sentences import Sentence, Sentences
@@ -67,8 +67,11 @@ class Conversation:
             with self._jobs.open_socket():
                 talk = await Talk.begun(start, self._jobs, self._socket.scope["state"]["request_id"])
                 del start  # what it holds is the talk's, until that has no more use for it
-                await self._send(talk.ready())
-                await self._converse(talk)
+                try:
+                    await self._send(talk.ready())
+                    await self._converse(talk)
+                finally:
+                    talk.fields = {}  # the frames stay in the error that ended it, until Python looks for circles
         except TimeoutError:
             await self._fail(TooSlow(f"no start came within {START_WITHIN_S:g} s"))
         except WorkerError as error:
@@ -82,8 +85,8 @@ class Conversation:
         """The first message. Until it is here the connection has no place among the WebSockets. Raises: Busy."""
         async with asyncio.timeout(START_WITHIN_S):
             start = await self._message()
-        self._held.settle(await aside(lambda: memory_bytes(start), self._input.held_bytes))
         self._input.release()
+        self._held.settle(memory_bytes(start))
         self._held.require()
         return start
 
@@ -217,7 +220,7 @@ class Conversation:
         frame = await self._socket.receive()
         if frame["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(frame.get("code", NORMAL))
-        return await json_object(frame.get("text") or "", "a message, which is a text frame,")
+        return await json_object(frame.pop("text", "") or "", "a message, which is a text frame,", self._input)
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._pass({"type": "websocket.send", "text": json.dumps(message, ensure_ascii=False)})

@@ -17,12 +17,12 @@ from validation.errors import Fault, InvalidInput
 from validation.fields import MAX_SEED
 from validation.rules import chosen_voice
 from web.answer import Asked
+from web.budget import Input
 from web.forms import MULTIPART, URLENCODED, form_fields
 from web.jobs import Jobs
-from web.objects import aside, json_object
+from web.objects import json_object
 from web.refusals import NotAcceptable, UnsupportedMediaType
 from web.wires import EventWire, FileWire, Wire
-
 
 
 class TtsReader:
@@ -105,10 +105,11 @@ def _weight(parameters: list[str]) -> float:
 async def _input(request: Request) -> dict[str, Any]:
     kind = media_type(request)
     if kind == "application/json":
-        return _without_envelope(await json_object(await request.body(), "the body"))
+        return _without_envelope(await json_object(await request.body(), "the body", request.state.input))
     if kind in (MULTIPART, URLENCODED):
         body = await request.body()
-        return await aside(lambda: form_fields(request.headers["content-type"], body), len(body))
+        held: Input = request.state.input
+        return await held.read(lambda: form_fields(request.headers["content-type"], body))
     raise UnsupportedMediaType("send Content-Type: application/json, or a form as multipart/form-data")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import sys
@@ -16,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.fuzz.gauge import RESET, _memory
-from tests.web.running import HANG_S, Door, door
+from tests.web.running import HANG_S, Door, door, until
 from tests.web.test_forms import TYPE, form, part
 
 LONGEST_GAP_S, MOST_BYTES = 0.5, 300_000_000
@@ -116,3 +117,34 @@ def test_a_message_in_countless_pieces_is_refused(it: Door, piece: str) -> None:
     with pytest.raises(ConnectionClosed) as caught:
         flood()
     assert caught.value.rcvd is None or caught.value.rcvd.code == 1008  # it may be lost: more was under way
+
+
+def converse(it: Door, body: bytes) -> None:
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+        line.send(body.decode())
+        line.recv(HANG_S)
+
+
+LEAVING: dict[str, Callable[[Door], Any]] = {
+    "a request": lambda it: post(it, asked(text="." * 29 * MB + "😀"), JSON),
+    "a conversation": lambda it: converse(
+        it, b'{"type": "start", "language": "' + b"." * 29 * MB + "😀".encode() + b'"}'
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is read from /proc")
+@pytest.mark.parametrize("kind", LEAVING)
+def test_what_was_refused_is_not_kept_until_python_looks_for_circles(it: Door, kind: str) -> None:
+    """An error that is raised again holds the frames it came through, and they the input: 116 MB each."""
+    LEAVING[kind](it)
+    until(it.at_rest)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _memory("VmRSS")
+        for _ in range(4):
+            LEAVING[kind](it)
+        until(lambda: it.at_rest() and _memory("VmRSS") - before < 2 * 116 * MB)
+    finally:
+        gc.enable()
