@@ -19,7 +19,7 @@ LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
 MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
-URL_SAFE = str.maketrans("-_", "+/")
+URL_SAFE = bytes.maketrans(b"-_", b"+/")
 BLOCK_CHARS = 1 << 16  # split at a time: each word of a text is an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
@@ -76,11 +76,12 @@ def decode_base64(encoded: str) -> bytes | None:
     5) and missing padding are accepted."""
     body = encoded[match.end() :] if (match := DATA_URI.match(encoded)) else encoded
     blocks = range(0, len(body), BLOCK_CHARS)
-    joined = "".join("".join(body[at : at + BLOCK_CHARS].split()) for at in blocks).translate(URL_SAFE)
-    unpadded = joined.rstrip("=")
     try:
-        return base64.b64decode(unpadded + "=" * max(len(joined) - len(unpadded), -len(unpadded) % 4), validate=True)
-    except ValueError:  # binascii.Error is one
+        ascii_blocks = ("".join(body[at : at + BLOCK_CHARS].split()).encode("ascii") for at in blocks)
+        joined = b"".join(ascii_blocks).translate(URL_SAFE)
+        unpadded = joined.rstrip(b"=")
+        return base64.b64decode(unpadded + b"=" * max(len(joined) - len(unpadded), -len(unpadded) % 4), validate=True)
+    except ValueError:  # binascii.Error is one, and what says that it is not ASCII
         return None
 
 
