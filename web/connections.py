@@ -24,6 +24,7 @@ READ_BYTES = 32_768  # at a time: as chunks of one byte they take h11 some 80 ms
 BACKLOG = 100  # accepted in one go, before any is counted
 LATER_MESSAGE_BYTES = 262_144  # of a WebSocket: a piece of text, every character of it escaped
 MAX_FRAGMENTS = 16_384  # of a message: of 1.8 KB each where it is as long as may be
+WIDEST_BYTES = 4  # of each character of a text, where one of them is wide
 FRAGMENT_BYTES = 64  # that Python takes for each besides what is in it
 MAX_CONNECTIONS = 2000
 RESERVED_FILES = 50  # for what is no connection: models, uploads, libraries
@@ -126,7 +127,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def send_receive_event_to_app(self) -> None:
-        self.input.finish()
+        is_ascii = all(frame.isascii() for frame in self.frames)
+        self.input.settle(sum(map(len, self.frames)) * (1 if is_ascii else WIDEST_BYTES))
+        if self.input.is_given_up:
+            return
         super().send_receive_event_to_app()
         self.conn.max_message_size = LATER_MESSAGE_BYTES  # the first may hold a recording
 
