@@ -48,7 +48,8 @@ class Conv:
     def scaled(self, out: Tensor, by: Tensor) -> Conv:
         """The convolution that takes what is `by` (C,) times as large and gives `out` (C',) times as much."""
         weight = self.weight.double() * out.view(-1, 1, 1, 1) / by.view(-1, 1, 1)
-        return replace(self, weight=laid_out(weight.float()), bias=(self.bias * out).float())
+        bias = self.bias * out
+        return replace(self, weight=laid_out(weight.to(self.weight.dtype)), bias=bias.to(self.weight.dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(1, C, 1, T) → (1, C', 1, T')."""
@@ -82,18 +83,19 @@ class Resblock:
             [away_from_zero(snake.alpha.detach().double()) for snake in snakes]
             for snakes in (module.activations1, module.activations2)
         )
+        dtype = module.convs1[0].bias.dtype
         around = pairwise((*slopes, torch.full_like(slopes[0], gain)))
         units = tuple(
             (
                 Conv.of(first).scaled(out=middle, by=slope),
                 Conv.of(second).scaled(out=following, by=middle),
-                (following / slope).float()[:, None, None],
+                (following / slope).to(dtype)[:, None, None],
             )
             for first, second, middle, (slope, following) in zip(
                 module.convs1, module.convs2, middles, around, strict=True
             )
         )
-        return cls(slopes[0].float()[:, None, None], units)
+        return cls(slopes[0].to(dtype)[:, None, None], units)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x * self.slope
@@ -156,10 +158,10 @@ class Generator:
             self._first = Conv.of(network.conv_pre)
             self._upsamplings = Upsampling.all_of(network)
             self._last = doubled(Conv.of(network.conv_post))
-            device = self._first.weight.device
-            self._analysis, self._synthesis, self._ends = (t.to(device) for t in fourier())
+            like = self._first.weight
+            self._analysis, self._synthesis, self._ends = (constant.to(like) for constant in fourier())
             quarter = torch.tensor([math.pi / 2] * BINS + [0.0] * BINS)
-            self._quarter = quarter[:, None, None].to(device)  # cos x = sin(x + π/2)
+            self._quarter = quarter[:, None, None].to(like)  # cos x = sin(x + π/2)
 
     def __call__(self, mel: Tensor, source: Tensor) -> Tensor:
         """mel (1, 80, F), source (1, 1, S) with S = F · SAMPLES_PER_FRAME → samples (S,)."""
@@ -208,7 +210,7 @@ def fourier() -> tuple[Tensor, Tensor, Tensor]:
     ends = torch.stack((energy[:-1], energy[1:])).sum(dim=1)
     mirrored = torch.tensor([1.0, *[2.0] * (BINS - 2), 1.0]).repeat(2)  # bins that stand for two
     synthesis = (analysis * mirrored[:, None] / N_FFT).T / energy.sum(dim=0).repeat(N_FFT // HOP)[:, None]
-    return analysis.float(), synthesis.float(), (energy.sum(dim=0) / ends).float()
+    return analysis, synthesis, energy.sum(dim=0) / ends
 
 
 class PitchPredictor:

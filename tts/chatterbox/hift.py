@@ -77,7 +77,7 @@ class Hift:
         frames = (self.harmonics, -1, SAMPLES_PER_FRAME)
         steps = (f0_hz.double() * self._turns_per_hz)[:, :, None].expand(frames).flatten(1)  # (H, S)
         turns = phase + torch.cumsum(steps, dim=1)
-        angle = (2 * math.pi * (turns % 1)).float() + start_phase
+        angle = (2 * math.pi * (turns % 1)).to(f0_hz.dtype) + start_phase
         voiced = (f0_hz > VOICED_ABOVE_HZ)[:, :, None]  # (1, F, 1)
         heard = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
         heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rounding import bound
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tts.chatterbox import networks, weights
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES
-from tts.chatterbox.s3gen import BUCKETS, MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.s3gen import BUCKETS, GUIDANCE, MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 CPU = torch.device("cpu")
 
@@ -42,13 +43,18 @@ def our_mel(speaker, prompt, tokens, seed):
         return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
+def rounding(oracle, mel: torch.Tensor) -> float:
+    """Euler's steps add up to 1, and each is a guided field: (1 + GUIDANCE) of one, less GUIDANCE of another."""
+    return bound(oracle.s3gen.flow) * (1 + 2 * GUIDANCE) * float(mel.abs().max())
+
+
 @pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
 def test_full_decode_is_upstreams_for_the_same_noise(speaker, oracle, count, lowest):
     """Ids above 6500 are those that half precision would round away."""
     prompt, tokens = speaker.built_in.flow, codes(count, lowest=lowest)
     theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(speaker, prompt, tokens, 3)
     assert ours.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
-    assert (ours - theirs).abs().max() < 1e-4
+    assert (ours - theirs).abs().max() < rounding(oracle, theirs)
 
 
 def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle):
@@ -58,7 +64,7 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(3)).roll(1, dims=2)
     with torch.inference_mode():
         shifted = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
-    assert (shifted - theirs).abs().max() > 1e-2
+    assert (shifted - theirs).abs().max() > 10 * rounding(oracle, theirs)
 
 
 # --- shape buckets ----------------------------------------------------------------------------------------
@@ -72,14 +78,14 @@ def bucketed(checkpoint) -> Flow:
 
 
 @pytest.mark.parametrize("count", [1, 40, 78, 79, 142])
-def test_a_bucket_gives_what_the_plain_shape_gives(speaker, bucketed, count):
+def test_a_bucket_gives_what_the_plain_shape_gives(speaker, oracle, bucketed, count):
     """50 tokens of prompt and `count` of speech: one short of, exactly at, and one beyond the first bucket's 128."""
     prompt, tokens = speaker.built_in.flow, codes(count, seed=count)
     noise = torch.randn(1, MEL_BANDS, 2 * (50 + count), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
         padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise)
-    assert (plain - padded).abs().max() < 1e-5
+    assert (plain - padded).abs().max() < rounding(oracle, plain)
 
 
 def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
@@ -173,7 +179,7 @@ def test_blocks_are_upstreams_own_chunk_attention(speaker, oracle, monkeypatch):
     expected = upstream_mel(oracle, prompt, tokens, 0).transpose(1, 2)
     ours = in_blocks(speaker.flow, prompt, tokens, noise, [50, 75, 100])
     assert ours.shape == expected.shape
-    assert (ours - expected).abs().max() < 1e-4
+    assert (ours - expected).abs().max() < rounding(oracle, expected)
 
 
 def test_the_negative_control_without_the_blocks_upstream_says_something_else(speaker, oracle):
@@ -182,7 +188,7 @@ def test_the_negative_control_without_the_blocks_upstream_says_something_else(sp
     with torch.inference_mode():
         full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
     blocks = in_blocks(speaker.flow, prompt, tokens, noise, [75, 100])
-    assert (full - blocks).abs().max() > 1e-2
+    assert (full - blocks).abs().max() > 10 * rounding(oracle, full)
 
 
 def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint, speaker):

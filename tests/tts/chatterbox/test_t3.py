@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding import bound
 from torch import Tensor
 
 from tts.chatterbox import weights
@@ -62,12 +63,12 @@ def expected(oracle, forced) -> Tensor:
         return upstream_logits(oracle.t3, oracle.conds.t3, text_tokens(oracle.tokenizer, TEXT), forced)
 
 
-def test_logits_are_upstreams_at_every_position(speaker, expected, forced):
+def test_logits_are_upstreams_at_every_position(speaker, oracle, expected, forced):
     with torch.inference_mode():
         prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
         ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
-    assert (ours - expected)[..., CODES].abs().max() < 1e-4
-    assert ((ours - expected).abs() / expected.abs().clamp(min=1.0)).max() < 1e-4  # the planted biases too
+    size = expected.abs().clamp(min=float(expected[..., CODES].abs().max()))  # the planted biases are larger
+    assert ((ours - expected).abs() / size).max() < bound(oracle.t3)
 
 
 def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, forced):
@@ -86,12 +87,13 @@ def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
     assert F.cosine_similarity(ours, expected, dim=-1).min() > 0.999
 
 
-def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(speaker, expected, forced):
+def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(speaker, oracle, expected, forced):
     with torch.inference_mode():
         prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
         ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced, guided=False)
     assert ours.shape[1] == 1
-    assert (ours[:, 0] - expected[:, 0])[..., CODES].abs().max() < 1e-4
+    codes = expected[:, 0, CODES]
+    assert (ours[:, 0, CODES] - codes).abs().max() < bound(oracle.t3) * codes.abs().max()
 
 
 @pytest.mark.parametrize("cfg_weight", [0.5, 1.0])
