@@ -101,7 +101,7 @@ def served(hub: FakeHub) -> Iterator[FakeHub]:
             self, status: int, content: bytes, headers: dict[str, str], cut: bool = False, stall: bool = False
         ) -> None:
             self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(content))}.items():
+            for key, value in {**headers, "Content-Length": str(len(content)), "Connection": "close"}.items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command != "HEAD":

@@ -54,7 +54,7 @@ PARAMS = SamplingParams(
     context_window_tokens=50,
     decode_mode="full",
 )
-TOO_LONG = Misspoken("length", "it reached the token limit and may be cut", 40.0)
+TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
 
@@ -128,7 +128,8 @@ class FakeEngine:
         assert isinstance(voice, FakeVoice)
         self.heard.append(params)
         self.texts.append(text)
-        doubt = TOO_LONG if self._finish_reason == "length" else self._wrong(text, params)
+        # A new one each time: an exception keeps all that its tracebacks have seen.
+        doubt = Misspoken(*TOO_LONG) if self._finish_reason == "length" else self._wrong(text, params)
         clip = self._clip(text, voice, params.seed)
         step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:

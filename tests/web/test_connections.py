@@ -21,6 +21,8 @@ from web import connections, jobs, pace
 from web.buffer import Shelf
 from web.objects import MAX_VALUES
 
+pytestmark = pytest.mark.slow
+
 SAY = {"text": "Hello there."}
 
 
@@ -328,7 +330,8 @@ def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
         it.server.jobs.shelf = Shelf(100_000, 0)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", it.port))
-        line = connect(f"ws://127.0.0.1:{it.port}/ws/tts", sock=raw, close_timeout=0.1, max_queue=1)
+        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+        line = connect(address, sock=raw, close_timeout=0.1, max_queue=1, ping_interval=None)
         line.send(json.dumps(start))
         for _ in range(20):
             line.send(json.dumps({"type": "text", "text": LONG + "\n\n"}))
@@ -338,7 +341,7 @@ def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
             before = engine.asked
             time.sleep(0.3)
         assert engine.asked < 200  # of about a second each; there are about 600 of them
-        raw.shutdown(socket.SHUT_RDWR)
+        line.close()
         until(it.at_rest, HANG_S)
 
 
@@ -365,13 +368,14 @@ def test_a_websocket_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatc
     with door() as it, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", it.port))
-        line = connect(f"ws://127.0.0.1:{it.port}/ws/tts", sock=raw, close_timeout=0.1, max_queue=1)
+        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+        line = connect(address, sock=raw, close_timeout=0.1, max_queue=1, ping_interval=None)
         line.send(json.dumps(start))
         for _ in range(8):
             line.send(json.dumps({"type": "text", "text": LONG * 2 + "\n\n"}))
         until(lambda: it.server.jobs.under_way > 0)
         until(it.at_rest, HANG_S)
-        raw.shutdown(socket.SHUT_RDWR)
+        line.close()
 
 
 def test_pings_that_nobody_reads_the_answers_of_fill_no_memory(it: Door) -> None:
