@@ -4,28 +4,55 @@
 #
 #   docker build --platform linux/amd64 -t chatterbox-worker:0.1.0 .
 #   docker build --platform linux/amd64 --build-arg BAKE_WEIGHTS=true -t chatterbox-worker:0.1.0-baked .
-FROM python:3.11-slim-bookworm
+#
+# To build on the very same base again, name it by the digest that this prints:
+#
+#   docker buildx imagetools inspect python:3.11-slim-bookworm --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… …
+ARG BASE=python:3.11-slim-bookworm
 
+FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     RUNPOD_LOG_LEVEL=INFO \
     NUMBA_CPU_NAME=generic \
+    NUMBA_CACHE_DIR=/app/.numba \
     PATH="/app/.venv/bin:$PATH"
-
 WORKDIR /app
 
-# What `make sync` installs, without the eSpeak (GPL-3) and development groups, and with the uv that `make` uses, which
-# does not stay. The base has no bytecode of the standard library, and would compile it at every start.
+FROM base AS packages
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc && rm -rf /var/lib/apt/lists/*
+
+# What `make sync` installs, without the eSpeak (GPL-3) and development groups, with the uv that `make` uses. PyAV's wheel
+# brings x264 and x265 (GPL-2) along, which the worker has no use for; this stage is no part of the image.
 COPY pyproject.toml uv.lock ./
+COPY scripts/stub_video_codecs.py ./scripts/
 RUN pip install --no-cache-dir uv==0.13.9 \
     && uv sync --frozen --no-dev --extra chatterbox --no-cache --compile-bytecode --no-python-downloads \
-    && pip uninstall --yes uv \
-    && python -m compileall -q /usr/local/lib/python3.*
+    && scripts/stub_video_codecs.py .venv/lib/python3.11/site-packages
 
 # Numba compiles librosa when it is first used: here, and not in every worker's first clone. For any CPU, since a
-# worker's is not this one (NUMBA_CPU_NAME).
+# worker's is not this one (NUMBA_CPU_NAME). Numba keeps nothing, and fails, where it can't write: so whoever runs the
+# image may write there.
 RUN python -c "from librosa import effects, filters, resample; from numpy import ones; \
-effects.trim(resample(ones(8000), orig_sr=2, target_sr=1)); filters.mel(sr=16000, n_fft=400)"
+effects.trim(resample(ones(8000), orig_sr=2, target_sr=1)); filters.mel(sr=16000, n_fft=400)" \
+    && chmod -R a+rwX .numba
+
+FROM base
+ARG REVISION=""
+LABEL org.opencontainers.image.title="Chatterbox worker" \
+      org.opencontainers.image.description="Chatterbox text-to-speech on RunPod Serverless" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm"
+
+# The base has no bytecode of the standard library, and would compile it at every start.
+RUN python -m compileall -q /usr/local/lib/python3.* \
+    && useradd --create-home --uid 10001 worker
+COPY --from=packages /app/.venv ./.venv
+COPY --from=packages /app/.numba ./.numba
 
 # Before the code, and with no more of it than this needs, so that a change of code does not move 3 GB of weights.
 ARG BAKE_WEIGHTS=false
@@ -35,7 +62,7 @@ COPY tts/__init__.py ./tts/
 COPY tts/chatterbox/__init__.py tts/chatterbox/manifest.py tts/chatterbox/download.py ./tts/chatterbox/
 RUN if [ "$BAKE_WEIGHTS" = "true" ]; then scripts/fetch-weights /opt/chatterbox; fi
 
-COPY LICENSE README.md settings.py start.py handler.py server.py ./
+COPY LICENSE THIRD_PARTY.md README.md settings.py start.py handler.py server.py ./
 COPY validation ./validation
 COPY audio ./audio
 COPY tts ./tts
@@ -43,6 +70,10 @@ COPY service ./service
 COPY web ./web
 # As the packages are above: PYTHONDONTWRITEBYTECODE keeps a start from writing any.
 RUN python -m compileall -q ./*.py validation audio tts service web
+
+# By number, as a volume's owner is given. It owns its home, where Hugging Face's cache is; all else it only reads.
+USER 10001:10001
+ENV HOME=/home/worker
 
 # The door that MODE names: RunPod's queue where it calls, else HTTP on PORT.
 EXPOSE 80

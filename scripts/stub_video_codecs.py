@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Replace x264 and x265 (GPL-2), which PyAV's wheel brings along, with libraries of the same functions that do nothing.
+
+    scripts/stub_video_codecs.py SITE_PACKAGES
+
+FFmpeg, under the LGPL in that wheel, is linked against them and does not load without them. It calls them to encode
+video alone, which the worker never does: each function returns 0, an error of the encoder for FFmpeg. Needs gcc.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+CODECS = ("x264", "x265")
+
+
+def stub(folder: Path, codec: str) -> None:
+    """folder: where the wheel keeps its libraries; each is found by name, one of a kind."""
+    (caller,), (library,) = folder.glob("libavcodec-*"), folder.glob(f"lib{codec}-*")
+    called = set(re.findall(rb"\0(%s_\w+)(?=\0)" % codec.encode(), caller.read_bytes()))  # the names of its symbols
+    source = "".join(f"void *{name.decode()}(void) {{ return 0; }}\n" for name in sorted(called))
+    library.unlink()
+    options = ["-shared", "-fPIC", "-s", "-nostdlib", f"-Wl,-soname,{library.name}", "-o", str(library)]
+    subprocess.run(["gcc", *options, "-x", "c", "-"], input=source.encode(), check=True)
+
+
+if __name__ == "__main__":
+    for name in CODECS:
+        stub(Path(sys.argv[1]) / "av.libs", name)
