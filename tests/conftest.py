@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zygote
+
+THREAD_ENDS_S = 5.0
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
 
@@ -17,11 +21,6 @@ LONG = (
     *("on_runpod", "synthesis", "killed", "soak", "backpressure", "connections", "sync_test", "espeak", "readme"),
     *("fake_runpod", "handler", "local_modes", "stages", "normalize"),
 )
-# These start processes and servers, or wait for time to pass.
-SLOW = {
-    *("on_runpod", "killed", "soak", "fake_runpod", "local_modes", "server", "sync_test", "readme", "bombs", "espeak"),
-    *("drain", "long_text", "loop", "storage", "fetch", "delivery", "security", "rooms", "fuzz", "zygote"),
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,19 +29,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs torch and what is slow, and begin with the one and with the long files."""
+    """Begin with what needs torch, and with the long files."""
     order = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     for item in items:
         if "tests/tts/chatterbox/" in item.path.as_posix():
-            item.add_marker("chatterbox")
             order[item.path.stem] = -1
-        if item.path.stem.removeprefix("test_") in SLOW or "tests/web/" in item.path.as_posix():
-            item.add_marker("slow")
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # all that is imported stays; to look through it time and again took a twentieth of the time
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or what only frozen objects hold is never freed, which extensions report as leaks after the result
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """A file's threads end with it, daemons too. One that was left, a WebSocket client's keepalive, drew from `random`
+    while Hypothesis drew in a later file, which then failed.
+    """
+    before = set(threading.enumerate())
+    yield
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in started:
+        thread.join(THREAD_ENDS_S)
+    assert [thread.name for thread in started if thread.is_alive()] == []
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from audio.decoder import decode_here
 from audio.sources import DECODERS
 from tests.audio.recordings import by_libav, check_tone, refusal, tone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc")
 

@@ -19,6 +19,8 @@ from fake_runpod import (
     worker_process,
 )
 
+pytestmark = pytest.mark.slow
+
 DICT_WORKER = """
 import asyncio, runpod
 

@@ -24,6 +24,8 @@ from fakes import as_base64, decoded, recording, recording_of
 
 from tts.library import Library
 
+pytestmark = pytest.mark.slow
+
 # The real handler.py around an engine that takes its time.
 SLOW_WORKER = """
 import sys, time

@@ -90,6 +90,7 @@ def test_what_is_excluded_is_locked_nowhere_and_has_its_reason() -> None:
     assert all(re.fullmatch(r'    "[\w-]+", +# .{10,}', line) for line in listed[1].splitlines())
 
 
+@pytest.mark.slow
 @as_in_the_image
 @pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc")
 def test_without_x264_and_x265_every_format_is_still_encoded_and_no_video(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from endpoints import HANDLER, ROOT, ask, chatterbox_env, local_server
 from fake_runpod import WorkerProcess, worker_process
 from fakes import recording
 
+pytestmark = pytest.mark.slow
+
 ESPEAK = {"TTS_ENGINE": "espeak"}
 SPEAK = '--test_input={"input": {"text": "Hello there.", "output_format": "opus"}}'
 

@@ -25,6 +25,8 @@ from fakes import as_base64, recording
 from audio.pcm import Samples
 from validation import errors
 
+pytestmark = pytest.mark.slow
+
 # With fewer than 3 the SDK counts a waiting job twice, and sleeps for a second before it asks for the next.
 PROMPT = {"MAX_CONCURRENCY": "3"}
 ESPEAK = PROMPT | {"TTS_ENGINE": "espeak"}

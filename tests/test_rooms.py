@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("validation", "audio", "tts", "settings", "service", "doors")  # a module imports its own and those left of it
 DOORS = {"handler": "queue", "server": "http", "web": "http", "start": "start"}  # `web` is what `server` is made of

@@ -15,6 +15,8 @@ from fakes import as_base64, fake_service, recording, refused, spoken
 from service.bucket import bucket_of_settings
 from settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 # --- no code in data --------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from server import link
 from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import ModelUnavailable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -25,6 +25,8 @@ from soak.verdict import (
     logged_outcomes,
 )
 
+pytestmark = pytest.mark.slow
+
 FILE, OTHER = recording(duration_s=1.0), recording(pitch=500.0, duration_s=1.0)
 ASK = Ask("good", {"text": "Hello."})
 REPLY = {"format": "wav", "sample_rate": 16_000, "duration": 1.0}

@@ -24,6 +24,8 @@ from scripts.speak import free_port
 from tests.web.running import door
 from validation.errors import OutOfMemory
 
+pytestmark = pytest.mark.slow
+
 # A worker that keeps the contract, with a sine for a voice, and breaks it where a test's fields ask it to.
 WORKER = """
 import asyncio, base64, io, json, sys

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from zygote import Forked
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked"),
+]
 
 TELL = """
 import json, os, sys

@@ -20,6 +20,8 @@ from audio.sources import LIBAV_OPTIONS
 from tests.audio.recordings import FORMATS, by_libsndfile, check_tone, formats, refusal, tone
 from validation.errors import ReferenceAudioError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 HLS = b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\nsecret.wav\n#EXT-X-ENDLIST\n"

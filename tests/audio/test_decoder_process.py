@@ -21,6 +21,8 @@ from tests.audio.recordings import by_libsndfile, check_tone, formats, refusal, 
 from tests.fuzz.crumbs import CRUMBS, endless
 from tests.fuzz.damage import corpus
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 SOON_S = 5.0  # after which no refused or cancelled request may work

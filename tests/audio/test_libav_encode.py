@@ -89,6 +89,7 @@ def test_every_bit_rate_has_the_level_and_the_length(name: str, rate_hz: int) ->
         check(case, *by_library(case, encoded(case)))
 
 
+@pytest.mark.slow
 def test_an_mp3_has_the_constant_bit_rate_it_was_asked_for() -> None:
     for rate_hz in SAMPLE_RATES_HZ:
         for kbps in (None, *ENCODERS["mp3"].bitrates_kbps(rate_hz)):
@@ -127,6 +128,7 @@ def speech() -> Samples:
     return np.concatenate(parts[:-1])
 
 
+@pytest.mark.slow
 def test_no_frame_of_aac_has_more_than_its_share_and_speech_takes_what_was_asked(speech: Samples) -> None:
     """Left to itself FFmpeg spends on speech up to twice the bit rate it was asked for."""
     for rate_hz in coded_rates("aac"):

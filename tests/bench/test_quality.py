@@ -321,6 +321,7 @@ def test_a_pause_is_as_long_as_it_was_asked_for():
     assert min(wrong_silences(paused(spans=[(0.0, 4.0)]))) == 5 * RATE
 
 
+@pytest.mark.slow
 def test_the_pauses_of_the_real_service_are_exact(studio):
     rows = list(
         islice(silences(Scene(studio, quick=True, is_speech=True)), 12)

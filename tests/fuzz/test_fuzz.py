@@ -30,7 +30,10 @@ KINDS = {"tts", "voice_add", "voice_delete", "markup", "service"}
 RECORDING_BYTES = round(2 * (SECONDS + MAX_LEAD_S) * MAX_RATE_HZ * 4) + MAX_LIBAV_BLOCK_BYTES
 INPUT_BYTES = 64 << 20  # of the few megabytes that the largest of these inputs has
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc"),
+]
 
 
 def child(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -33,6 +33,8 @@ from service.worker import Worker
 from settings import Settings
 from tts.voices import VoiceStore
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["moto"]
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
 SMALL = {"max_output_bytes": 60_000}  # half a second of WAV

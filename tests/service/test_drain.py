@@ -10,6 +10,8 @@ import pytest
 
 from service.drain import SETTLED_S, Drain
 
+pytestmark = pytest.mark.slow
+
 
 class Ending:
     """A drain whose process stays: `left` is set with the status it would have gone with."""

@@ -31,6 +31,8 @@ from scripts.speak import free_port
 from service.fetch import MAX_REDIRECTS, fetch_reference
 from validation.errors import ReferenceAudioError
 
+pytestmark = pytest.mark.slow
+
 BODY = b"a voice " * 1000
 SECRET = "token=5EC2E7"
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"

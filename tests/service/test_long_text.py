@@ -12,6 +12,8 @@ from fakes import decoded, spoken
 from service.app import Service, build
 from settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = ("The ferry", "An old gardener", "My neighbour's cat", "The night train", "Nobody in the village")
 DEEDS = ("crosses the quiet bay", "waits for the morning rain", "counts the lamps along the road", "hums a slow tune")
 ENDS = (

@@ -15,6 +15,8 @@ from fakes import FakeEngine, bare_environ
 import handler
 from service.app import ENGINES
 
+pytestmark = pytest.mark.slow
+
 MOST_STALL_S = 0.050
 TICK_S = 0.002
 SCHEDSTAT = Path("/proc/thread-self/schedstat")

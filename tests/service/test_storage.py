@@ -27,6 +27,8 @@ from service.storage import Bounds, Stored, store
 from service.telemetry import JobStopped
 from validation.errors import DeliveryFailed
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["moto"]
 DATA = bytes(range(256)) * 4000
 KEY = "2026-11-22/clip one.wav"

@@ -432,6 +432,7 @@ def test_without_a_seed_one_is_drawn_and_told() -> None:
     assert spoken(service, {"text": TEXT})[1]["seed"] != reply["seed"]  # equal once in four thousand million
 
 
+@pytest.mark.slow
 def test_each_segment_has_a_seed_of_its_own_that_fits_32_bits() -> None:
     for seed in (0, 17, 2**32 - 1):
         engine = FakeEngine()
@@ -570,6 +571,7 @@ def test_the_wait_for_a_turn_is_not_the_jobs_time() -> None:
     assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.15  # which runs from the door
 
 
+@pytest.mark.slow
 @both_ways
 @each_format
 def test_generation_stops_when_the_reply_grows_too_large(output_format: str, joined: bool) -> None:
@@ -595,6 +597,7 @@ def test_a_clip_that_waits_for_its_level_is_given_up_as_early(how: str) -> None:
     assert engine.asked <= 5  # 200 KB are 3 s
 
 
+@pytest.mark.slow
 def test_the_refusal_names_a_format_that_fits_and_it_does() -> None:
     text = TEXT + " " + TEXT
     engine = FakeEngine(tokens_per_char=5 / 3)  # 15 letters a second
@@ -609,6 +612,7 @@ def test_the_refusal_names_a_format_that_fits_and_it_does() -> None:
 LETTERS_32 = " ".join(["Hello there, my dear old friend."] * 150)  # a segment each: 320 s at 15 letters a second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "joined", "usual_bytes"),
     [
@@ -637,6 +641,7 @@ def test_a_text_that_is_far_too_long_is_refused_before_it_is_spoken(
     spoken(fake_service(engine, max_output_bytes=round(1.15 * limit)), raw, joined=joined)
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
 @pytest.mark.parametrize("text", ["字。" * 100, "\N{GRINNING FACE}x. " * 100])

@@ -27,6 +27,8 @@ from tts.engine import EngineVoice, SamplingParams, SpeechChunk
 from tts.espeak import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 LONG_TEXT = (SENTENCE + " ") * 111  # 4,995 characters
 WINDOW = replace(PARAMS, decode_mode="window")

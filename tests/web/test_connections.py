@@ -21,8 +21,6 @@ from web import connections, jobs, pace
 from web.buffer import Shelf
 from web.objects import MAX_VALUES
 
-pytestmark = pytest.mark.slow
-
 SAY = {"text": "Hello there."}
 
 

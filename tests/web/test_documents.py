@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from fakes import FakeEngine
 from hypothesis import HealthCheck, given, settings
-from schemathesis.checks import CHECKS
 
 from tests.web.running import Door, door
 from web.documents import FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
+
+schemathesis = pytest.importorskip("schemathesis", reason="`make test-fast` installs none")
 
 # What it asks beyond the schema's words can't be told there: that a voice is known, that two fields go together.
 LEFT_OUT = ("positive_data_acceptance",)
@@ -66,7 +66,7 @@ def test_every_example_runs(it: Door, description: Any) -> None:
 def test_whatever_it_allows_is_answered_as_it_says(it: Door) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     schema = schemathesis.openapi.from_url(f"{it.url}/openapi.json")
-    checks = [check for check in CHECKS.get_all() if check.__name__ not in LEFT_OUT]
+    checks = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ not in LEFT_OUT]
     asked = 0
     for found in schema.get_all_operations():
         operation = found.ok()

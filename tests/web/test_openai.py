@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from fakes import as_base64, decoded, pitch_hz, recording
 
 from tests.web.running import HANG_S, Door, door
+
+openai = pytest.importorskip("openai", reason="`make test-fast` installs none")
 
 TEXT = "The quick brown fox."
 

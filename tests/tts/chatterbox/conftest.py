@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
     from tts.chatterbox.speaker import Speaker
 
+collect_ignore_glob = [] if find_spec("torch") else ["test_*.py"]  # `make test-fast` installs none
+
 PATIENCE = 1000  # tokens
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("chatterbox")
 
 
 @pytest.fixture(scope="session")
