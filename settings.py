@@ -55,8 +55,11 @@ class Settings:
     )
     flow_dtype: str = setting(
         "auto",
-        "the same for the flow; auto is float32 on a GPU, bfloat16 on a CPU that multiplies it",
+        "the same for the flow; auto is float16 on a GPU if its mels are finite, bfloat16 on a CPU that multiplies it",
         choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    cuda_graphs: bool = setting(
+        True, "capture the model's kernels as CUDA graphs; false is slower, starts sooner and takes less memory"
     )
     flow_steps: int = setting(10, "steps of Euler's method in the flow; fewer are faster and rougher", least=1, most=50)
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")

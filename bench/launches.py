@@ -22,10 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox import networks, weights
 from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import GRAPH_REACH, SlotState
+from tts.chatterbox.decoding import GRAPH_REACH
 from tts.chatterbox.hift import Hift
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.s3gen import MEL_BANDS, Flow
+from tts.chatterbox.slots import SlotState
 from tts.chatterbox.t3 import T3
 
 # As upstream and we use them these move no memory: attention leaves its heads where a view can join them.
@@ -94,7 +95,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
                 for name, tensor in own.items():
                     if tensor is not None:
                         own[name] = torch.nn.Parameter(pretend(tensor.data), requires_grad=False)
-        flow = Flow(s3gen.flow, cuda, graphs=GraphPool(torch.device("cpu")))
+        flow = Flow(s3gen.flow, cuda, graphs=GraphPool(torch.device("cpu"), "flow"))
         ids, count_of = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.full((2,), tokens, device=cuda)
         cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
         speaker = torch.zeros(1, 192, device=cuda)

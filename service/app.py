@@ -208,6 +208,7 @@ def _chatterbox(settings: Settings) -> Engine:
         dtype=settings.dtype,
         flow_dtype=settings.flow_dtype,
         flow_steps=settings.flow_steps,
+        graphs=settings.cuda_graphs,
         max_tokens=settings.max_segment_tokens,
         slots=settings.max_concurrency,
         watermark=settings.watermark,

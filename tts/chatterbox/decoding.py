@@ -10,81 +10,43 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.sampling import BROKEN, Knobs, TokenSampling, sample
+from tts.chatterbox.cuda_graph import CaptureFailed, GraphPool
+from tts.chatterbox.sampling import BROKEN, TokenSampling
+from tts.chatterbox.slots import SlotState
 from tts.chatterbox.t3 import START_SPEECH, STOP_SPEECH, T3
 from validation.errors import InternalError
 
 PIECE = 8  # tokens between two looks at what was drawn
+SPARE_TOKENS = 128  # a slot whose owner asked for fewer stands still: 5 s of sound that nobody has taken
 GRAPH_REACH = 128  # positions: attention reads the cache up to a multiple of it, each of which is a graph
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's text and its conditioning; some 300 are usual
 SLOT_WITHIN_S = 120.0  # there is one for each job, so nobody waits long
 
 
-@dataclass(frozen=True, slots=True)
-class SlotState:
-    """All that a step reads and writes, on the device. S slots, V ids, M tokens and a place for what is drawn after."""
-
-    token: Tensor  # (S,) int64, the last one drawn
-    step: Tensor  # (S,) int64, at which it was drawn
-    position: Tensor  # (S,) int64, where in the cache it goes
-    seen: Tensor  # (S, V) bool
-    uniforms: Tensor  # (S, M + 1) float32, one per step
-    tokens: Tensor  # (S, M + 1) int64, everything drawn
-    knobs: Knobs
-
-    @classmethod
-    def empty(cls, slots: int, vocabulary: int, limit: int, device: torch.device) -> SlotState:
-        whole = torch.int64
-        return cls(
-            token=torch.zeros(slots, dtype=whole, device=device),
-            step=torch.zeros(slots, dtype=whole, device=device),
-            position=torch.zeros(slots, dtype=whole, device=device),
-            seen=torch.zeros(slots, vocabulary, dtype=torch.bool, device=device),
-            uniforms=torch.zeros(slots, limit + 1, device=device),
-            tokens=torch.zeros(slots, limit + 1, dtype=whole, device=device),
-            knobs=Knobs.of([TokenSampling(0.5, 1.0, 1.0, 0.0, 1.0)] * slots, device),
-        )
-
-    def slot(self, index: int) -> SlotState:
-        """A view of one slot."""
-        here = slice(index, index + 1)
-        return SlotState(
-            token=self.token[here],
-            step=self.step[here],
-            position=self.position[here],
-            seen=self.seen[here],
-            uniforms=self.uniforms[here],
-            tokens=self.tokens[here],
-            knobs=self.knobs.slot(index),
-        )
-
-    def draw(self, logits: Tensor) -> None:
-        """Draw each slot's token of its `step` from logits (rows, S, V)."""
-        step = self.step[:, None]
-        drawn = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, step))
-        token = drawn.clamp(min=0)  # what is embedded next must be a token
-        self.token.copy_(token)
-        self.seen.scatter_(1, token[:, None], True)
-        self.tokens.scatter_(1, step, drawn[:, None])
-
-
 class Batch:
     """S slots over one cache. Its methods may be called from any thread; one request per slot."""
 
     def __init__(
-        self, t3: T3, slots: int, rows_per_slot: int, positions: int, limit: int, graphs: GraphPool, reach: int
+        self,
+        t3: T3,
+        slots: int,
+        rows_per_slot: int,
+        positions: int,
+        limit: int,
+        graphs: GraphPool,
+        reach: int,
+        stream: Any = None,
     ) -> None:
-        """positions: of the cache; limit: the most tokens of a request; reach: attention reads a multiple of it."""
+        """positions: of the cache; limit: the most tokens of a request; reach: attention reads a multiple of it;
+        stream: the CUDA stream of its steps, None on a CPU."""
         self._t3, self._slots, self._rows = t3, slots, rows_per_slot
         self._row_choices = (1, 2) if slots == 1 and rows_per_slot == 2 else (rows_per_slot,)
         self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
@@ -93,21 +55,24 @@ class Batch:
         self._host_tokens = self._state.tokens
         self._captured: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
         self._prefixes = [0] * slots  # positions
+        self._asked = [0] * slots  # tokens that each slot's owner has asked for
+        self._going: set[int] = set()  # the slots whose `goes` is set on the device
         self._times: list[list[int]] = [[] for _ in range(slots)]  # when each token of a request is there
         self._clock = 0  # counts what was queued
         self._marks: deque[tuple[int, Any]] = deque(maxlen=1024)
         self._lock = threading.Lock()
-        self._stream = cast(Any, torch.cuda.Stream)(t3.device) if t3.device.type == "cuda" else None
+        self._stream = stream
         if self._stream:
             self._host_tokens = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
 
     def warm_up(self) -> None:
-        """Capture the steps of every reach, while there is no request: what is captured runs first, and moves the state
-        on. A step that was not captured runs plain."""
+        """Capture the steps of every reach, the longest first, while there is no request: what is captured also runs. A
+        step that was not captured runs plain."""
         with self._lock, self._on_stream():
-            for reach in range(self._reach, self._positions + 1, self._reach):
+            for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
                 for rows in self._row_choices:
-                    self._captured[rows, reach] = self._graphs.capture(partial(self._step, rows, reach))
+                    with suppress(CaptureFailed):
+                        self._captured[rows, reach] = self._graphs.capture(partial(self._step, rows, reach))
 
     def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor) -> None:
         """Take a request into a free slot and draw its first token.
@@ -122,22 +87,24 @@ class Batch:
             state.seen.zero_()
             state.seen[:, START_SPEECH] = True
             state.step.zero_()
+            state.goes.fill_(True)
             state.position.fill_(embeds.shape[1])
             state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
             state.knobs.write(knobs)
             state.draw(logits[:, None])
             self._clock += 1
-            self._prefixes[slot], self._times[slot] = embeds.shape[1], [self._clock]
+            self._prefixes[slot], self._asked[slot], self._times[slot] = embeds.shape[1], 1, [self._clock]
+            self._going.add(slot)
             self._mark()
 
     def queue(self, slot: int, count: int) -> None:
-        """Have all slots advance until this one has `count` tokens; on a GPU, without waiting for them."""
+        """Have the slots advance until this one has `count` tokens; on a GPU, without waiting for them."""
         times = self._times[slot]
         with self._lock, self._on_stream(waits=False):
+            self._asked[slot] = max(self._asked[slot], count)
             while len(times) < count:
-                for _ in range(min(PIECE, count - len(times))):
-                    self._advance()
-                self._mark()
+                self._advance()
+                self._mark()  # after each step, so that nobody waits for a later token than the one needed
 
     def read(self, slot: int, first: int, last: int) -> list[int]:
         """Tokens first…last of a slot, once they are there."""
@@ -164,24 +131,33 @@ class Batch:
         return self._stream is not None
 
     def _advance(self) -> None:
-        """One step. A slot whose request has all its tokens runs on, for its rows cost nothing."""
+        """One step of every slot that is not far ahead of its owner; attention reads as far as the longest of those."""
         self._clock += 1
-        used = max(prefix + len(times) for prefix, times in zip(self._prefixes, self._times, strict=True))
+        going = {slot for slot, times in enumerate(self._times) if 0 < len(times) < self._bound(slot)}
+        self._let_go(going)
+        used = max(self._prefixes[slot] + len(self._times[slot]) for slot in going)
         reach = min(-(-used // self._reach) * self._reach, self._positions)
         run = self._captured.get((self._rows, reach))
         run() if run else self._step(self._rows, reach)
-        for times in self._times:
-            if times and len(times) < self._limit:
-                times.append(self._clock)
+        for slot in going:
+            self._times[slot].append(self._clock)
+
+    def _bound(self, slot: int) -> int:
+        return min(self._limit, self._asked[slot] + SPARE_TOKENS)
+
+    def _let_go(self, going: set[int]) -> None:
+        for slot in self._going ^ going:
+            self._state.goes[slot].fill_(slot in going)  # an assignment would copy from the host and wait
+        self._going = going
 
     def _step(self, rows: int, reach: int) -> None:
-        """Take in each slot's last token and draw its next one."""
+        """Take in each slot's last token, and draw the next one of those that go."""
         state, t3 = self._state, self._t3
         embed = t3.embed_speech(state.token, state.step).repeat(rows, 1)
         cache = self._cache[:, : rows * self._slots]
         logits = t3.decode_one_token(embed, cache, state.position.repeat(rows), reach)
-        state.step.add_(1).clamp_(max=self._limit)
-        state.position.add_(1).clamp_(max=self._positions - 1)
+        state.step.add_(state.goes)
+        state.position.add_(state.goes)
         state.draw(logits.view(rows, self._slots, -1))
 
     def _mark(self) -> None:
@@ -211,10 +187,15 @@ class Generation:
         self.stopped = False  # the stop token was drawn
         self.finished = False  # that, or the limit is reached
 
+    def begin(self, count: int) -> None:
+        """On a GPU, have the first `count` tokens computed while the caller does something else."""
+        if self._batch.runs_ahead:
+            self._batch.queue(self._slot, min(count, self._limit))
+
     def take(self, count: int, ahead: int = 0) -> list[int]:
         """The next `count` tokens; fewer at the end. The stop token is not among them.
 
-        On a GPU `ahead` more are computed meanwhile; a processor would only be kept from its other work.
+        On a GPU `ahead` more are computed meanwhile; a CPU would only be kept from its other work.
         Raises: InternalError where a token's probabilities are not finite.
         """
         last = min(self._taken + count, self._limit)
@@ -241,6 +222,11 @@ class Generation:
         return tokens
 
 
+def new_stream(device: torch.device) -> Any:
+    """A CUDA stream, so that T3 goes on while S3Gen renders; None on a CPU."""
+    return cast(Any, torch.cuda.Stream)(device) if device.type == "cuda" else None
+
+
 def cache_positions(max_tokens: int) -> int:
     """Of a shared cache, for requests of so many tokens at most."""
     return -(-(PREFIX_POSITIONS + max_tokens + 1) // GRAPH_REACH) * GRAPH_REACH
@@ -261,11 +247,14 @@ class Decoder:
         share = t3.device.type == "cuda" if share is None else share
         self._slots = slots if share else 1
         self._shared: Batch | None = None
-        self.graphs = graphs or GraphPool(t3.device)
+        self.graphs = graphs or GraphPool(t3.device, "token model")
         self._positions = cache_positions(max_tokens)
         if share:
-            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, GRAPH_REACH)
+            stream = new_stream(t3.device)
+            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, GRAPH_REACH, stream)
             self._shared.warm_up()
+        # One for all lone requests: torch hands out 32 streams in turn, so the next ones would be others' already.
+        self._lone_stream = new_stream(t3.device)
         self._free = list(range(slots))
         self._freed = threading.Condition()
 
@@ -286,8 +275,8 @@ class Decoder:
         embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
         positions = embeds.shape[1] + self._max_tokens + 1  # one for what is drawn after the last token
         if shared is None or positions > self._positions:
-            plain = GraphPool(self._t3.device, enabled=False)
-            alone = Batch(self._t3, 1, len(embeds), positions, self._max_tokens, plain, PLAIN_REACH)
+            rows, limit = len(embeds), self._max_tokens
+            alone = Batch(self._t3, 1, rows, positions, limit, self.graphs, PLAIN_REACH, self._lone_stream)
             try:
                 alone.admit(0, embeds, knobs, uniforms)
                 yield Generation(alone, 0, self._max_tokens)

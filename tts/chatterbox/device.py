@@ -1,18 +1,20 @@
-"""Where a model runs and in which number format, and whether it can run there at all. It knows no model."""
+"""Where a model runs, in which number format and how exactly, and whether it can run there at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import torch
 
+from tts.chatterbox.memory import Budget
 from validation.errors import ModelUnavailable
 
-FREE_BYTES = 5 * 2**30  # [est] weights of 2 GB in float32 and bfloat16, graphs, and room to compute in
+log = logging.getLogger(__name__)
 
 
-def choose_device(name: str, cache_bytes: int = 0) -> torch.device:
-    """`auto` is the GPU where there is one. cache_bytes: what will be needed beside the model.
+def choose_device(name: str, budget: Callable[[tuple[int, int]], Budget]) -> torch.device:
+    """`auto` is the GPU where there is one. budget: what a GPU of a capability must have free.
 
     Raises: ModelUnavailable where a GPU was asked for and none is, or where the one that is can't be used.
     """
@@ -21,18 +23,14 @@ def choose_device(name: str, cache_bytes: int = 0) -> torch.device:
         raise ModelUnavailable("DEVICE=cuda, but no CUDA GPU can be used here")
     if name == "cpu" or not available:
         return torch.device("cpu")
-    require_usable(
-        torch.cuda.get_device_name(),
-        torch.cuda.get_device_capability(),
-        torch.cuda.get_arch_list(),
-        torch.cuda.mem_get_info()[0],
-        cache_bytes,
-    )
+    capability = torch.cuda.get_device_capability()
+    free_bytes = torch.cuda.mem_get_info()[0]
+    require_usable(torch.cuda.get_device_name(), capability, torch.cuda.get_arch_list(), free_bytes, budget(capability))
     return torch.device("cuda")
 
 
 def require_usable(
-    name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, cache_bytes: int
+    name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, budget: Budget
 ) -> None:
     """Refuse a GPU that this build of torch has no code for, or that others have filled. Raises: ModelUnavailable."""
     if not runs_on(capability, architectures):
@@ -41,12 +39,38 @@ def require_usable(
             f"this build of torch ({torch.__version__}) has no code for the {name} (sm_{major}{minor}); it has "
             f"{', '.join(architectures)}. An RTX 50xx needs a build for CUDA 12.8 or newer"
         )
-    needed_bytes = FREE_BYTES + cache_bytes
-    if free_bytes < needed_bytes:
+    if free_bytes < budget.required:
         raise ModelUnavailable(
-            f"the {name} has {free_bytes / 2**30:.1f} GiB of memory free, and the model needs about "
-            f"{needed_bytes / 2**30:.1f} GiB, of which {cache_bytes / 2**30:.1f} are for MAX_CONCURRENCY jobs at once"
+            f"the {name} has {gib(free_bytes)} of memory free, and the model needs about {gib(budget.required)}, of "
+            f"which {gib(budget.slots + budget.workspaces)} are for MAX_CONCURRENCY jobs at once and "
+            f"{gib(budget.graphs)} for CUDA_GRAPHS"
         )
+    log.info(
+        "GPU memory: about %s of %s; decode_mode block takes up to %s more",
+        *(gib(part) for part in (budget.required, free_bytes, budget.block_mode)),
+    )
+
+
+def gib(count_bytes: int) -> str:
+    return f"{count_bytes / 2**30:.1f} GiB"
+
+
+def compute_exactly() -> None:
+    """Set what torch may do with a float32 or half-precision product, for the whole process. On a CPU nothing changes.
+
+    No TF32, which cuDNN's convolutions use by default: the vocoder's phase is a sum over its pitch, and adds up every
+    difference; the flow is fast in float16, and the rest is small. No sums in half precision across the parts of a
+    product, which cuBLAS may split: they err more, and overflow in float16. The same request is the same audio, so no
+    algorithm that adds in another order each time.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cudnn.deterministic = True
+    # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
+    # for each thread anew, and another length may be added up in another order.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:

@@ -60,6 +60,7 @@ class ChatterboxEngine:
             "device": str(speaker.device),
             "dtype": str(speaker.dtype).removeprefix("torch."),
             "flow_dtype": str(speaker.flow.dtype).removeprefix("torch."),
+            "cuda_graphs": speaker.graphs,
             "loaded": True,
         }
 

@@ -61,6 +61,10 @@ class FlowStream(ABC):
             ready.append(self._give(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
         return self._joined(ready)
 
+    def draw_noise(self) -> None:
+        """Draw the noise of the chunk under way before it is needed."""
+        self._noise.draw(self._prompt.mel.shape[1] + self._edges[-1] * FRAMES_PER_TOKEN)
+
     @property
     def missing(self) -> int:
         """How many more tokens the next chunk needs."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.generator import Generator, PitchPredictor
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
@@ -47,9 +48,12 @@ class Hift:
         self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
         self._waves = level(WAVES, device), level(0.0, device)  # in a voiced frame, and in another
         self._noise = level(NOISE, device), level(WAVES / 3, device)  # likewise
-        self.graphs = graphs or GraphPool(device)
+        self.graphs = graphs or GraphPool(device, "vocoder")
         self._lock = threading.Lock()
-        self._captured = {frames: CapturedRender(self._generator, frames, self.graphs, device) for frames in set(sizes)}
+        self._captured: dict[int, CapturedRender] = {}
+        for frames in sorted(set(sizes), reverse=True):
+            with suppress(CaptureFailed):
+                self._captured[frames] = CapturedRender(self._generator, frames, self.graphs, device)
 
     def pitch_hz(self, mel: Tensor) -> Tensor:
         """Fundamental frequency per frame: mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""
@@ -136,6 +140,10 @@ class HiftStream:
         self._source = torch.empty(1, 1, 0, device=hift.device)  # from the same frame on
         self._origin = 0  # frames before it are no longer needed
         self._rendered = 0  # frames given out
+
+    def draw_noise(self, frames: int) -> None:
+        """Draw the noise of the first frames, 1 ms of the CPU's time, before it is needed."""
+        self._noise.draw(frames)
 
     def push(self, mel: Tensor) -> Tensor:
         """mel (1, 80, F) → the samples (n · SAMPLES_PER_FRAME,) that are now certain."""

@@ -7,8 +7,7 @@ neither files nor voices.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from tts.chatterbox.partial_package import import_in_part
 from tts.chatterbox.skeleton import Unfilled, count
 from tts.chatterbox.weights import S3GEN_WEIGHTS, T3_WEIGHTS, VOICE_ENCODER
 from validation.errors import ModelUnavailable
-
-log = logging.getLogger(__name__)
 
 # Packages of upstream whose `__init__` would import every model of the family, diffusers and transformers.
 PACKAGES = ("chatterbox", "chatterbox.models.s3gen", "chatterbox.models.t3")
@@ -55,6 +52,13 @@ def check_tensors(name: str, state: Mapping[str, Tensor], wanted: Mapping[str, t
 def is_finite(tensor: Tensor) -> bool:
     """One pass and no copy for most tensors: a value that is not finite makes the sum so, too."""
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+
+
+def refuse_unknown(name: str, state: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a checkpoint with a tensor that no network here has a use for. Raises: ModelUnavailable."""
+    if extra := sorted(key for key in state if key not in known):
+        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+        raise ModelUnavailable(f"{name} is not of this model: it has the unknown tensor {extra[0]}{more}")
 
 
 # --- building -------------------------------------------------------------------------------------------
@@ -90,8 +94,8 @@ class S3GenNetworks(nn.Module):
 def build_s3gen(state: dict[str, Tensor], device: torch.device) -> S3GenNetworks:
     """S3Gen's networks with a checkpoint's weights, float32, ready for inference.
 
-    Raises: ModelUnavailable for a missing or wrongly shaped tensor; an extra one is logged, as upstream
-    tolerates it.
+    Raises: ModelUnavailable for a tensor that is missing, wrongly shaped or unknown. Upstream ignores unknown ones, but
+    they mean another network: a meanflow decoder without its `time_embed_mixer` speaks noise.
     """
     import_upstream()
     try:
@@ -101,13 +105,13 @@ def build_s3gen(state: dict[str, Tensor], device: torch.device) -> S3GenNetworks
         raise ModelUnavailable(f"{S3GEN_WEIGHTS} lacks the tensor {exc}") from exc
     wanted = {name: tensor.shape for name, tensor in networks.state_dict().items()}
     check_tensors(S3GEN_WEIGHTS, state, wanted)
-    if extra := set(state) - set(wanted) - COMPUTED:
-        log.warning("%s: tensors nobody uses: %s", S3GEN_WEIGHTS, ", ".join(sorted(extra)[:5]))
+    refuse_unknown(S3GEN_WEIGHTS, state, {*wanted, *COMPUTED})
     networks.load_state_dict({name: state[name] for name in wanted}, assign=True)
     return networks.to(device).eval().requires_grad_(False)
 
 
-# Buffers that upstream computes when it builds its modules; a checkpoint may have them or not.
+# Buffers that upstream computes when it builds its modules; a checkpoint may have them or not. The published one has
+# `tokenizer._mel_filters` and no other: its length is that sum to the byte (test_memory.py).
 COMPUTED = {"tokenizer._mel_filters", "tokenizer.window", "trim_fade"}
 
 
@@ -166,8 +170,7 @@ def check_t3(state: Mapping[str, Tensor]) -> None:
     wanted = dict(_t3_shapes(state, width=state["text_emb.weight"].shape[1], inner=len(state[GATE])))
     check_tensors(T3_WEIGHTS, state, wanted)
     known = set(wanted) | {"tfmr.embed_tokens.weight", "text_head.weight"}  # training's, of no use here
-    if extra := sorted(name for name in state if name not in known and not name.startswith("cond_enc.")):
-        raise ModelUnavailable(f"{T3_WEIGHTS} has a tensor nobody knows: {extra[0]}")
+    refuse_unknown(T3_WEIGHTS, (name for name in state if not name.startswith("cond_enc.")), known)
 
 
 def _t3_shapes(state: Mapping[str, Tensor], width: int, inner: int) -> Iterator[tuple[str, torch.Size]]:
@@ -191,6 +194,5 @@ def _t3_shapes(state: Mapping[str, Tensor], width: int, inner: int) -> Iterator[
 def _load_exactly(name: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
     wanted = {key: tensor.shape for key, tensor in module.state_dict().items()}
     check_tensors(name, state, wanted)
-    if extra := sorted(set(state) - set(wanted)):
-        raise ModelUnavailable(f"{name} has a tensor nobody knows: {extra[0]}")
+    refuse_unknown(name, state, wanted)
     module.load_state_dict(dict(state), assign=True)

@@ -20,10 +20,14 @@ class NoiseTape:
         self._width = width
         self._blocks: list[Tensor] = []
 
-    def read(self, start: int, end: int) -> Tensor:
-        """Noise of positions start…end: float32 (end − start, width) on the CPU."""
+    def draw(self, end: int) -> None:
+        """Draw as far as position `end`; what is read later does not depend on it."""
         while len(self._blocks) * BLOCK < end:
             self._blocks.append(torch.randn(BLOCK, self._width, generator=self._generator))
+
+    def read(self, start: int, end: int) -> Tensor:
+        """Noise of positions start…end: float32 (end − start, width) on the CPU."""
+        self.draw(end)
         first, last = start // BLOCK, -(-end // BLOCK)
         read = torch.cat([torch.empty(0, self._width), *self._blocks[first:last]])
         return read[start - first * BLOCK : end - first * BLOCK]

@@ -19,4 +19,4 @@ class LoadOptions:
     watermark: bool = True
     voice_cache_dir: Path | None = None  # None: voices are kept in memory alone
     voice_cache_bytes: int = 1_000_000_000
-    graphs: bool = True  # captured on a GPU; False runs plain, to compare with
+    graphs: bool = True  # capture CUDA graphs on a GPU

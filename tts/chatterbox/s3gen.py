@@ -11,6 +11,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.encoder import HIDDEN, LONGEST_TOKENS, Encoder
+from tts.chatterbox.cuda_graph import CaptureFailed, GraphPool
+from tts.chatterbox.encoder import LONGEST_TOKENS, Encoder, hide
 from tts.chatterbox.estimator import Affine, Estimator, Memory
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
@@ -72,8 +73,16 @@ class Flow:
         self._estimator = Estimator(network.decoder.estimator, torch.tensor(times[:-1], device=device), dtype)
         self._prompts: OrderedDict[int, tuple[FlowPrompt, list[Memory]]] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
-        self.graphs = graphs or GraphPool(device)
-        self._buckets = [Bucket(self, size, self.graphs) for size in sorted(buckets) if size <= longest_tokens]
+        self.graphs = graphs or GraphPool(device, "flow")
+        self._longest_tokens = longest_tokens
+        self._buckets: list[Bucket] = []  # the smallest first
+        self.capture(buckets)
+
+    def capture(self, buckets: Sequence[int]) -> None:
+        """Capture the solution for these numbers of tokens, the largest first: see GraphPool."""
+        for size in sorted((size for size in buckets if size <= self._longest_tokens), reverse=True):
+            with suppress(CaptureFailed):
+                self._buckets.insert(0, Bucket(self, size, self.graphs))
 
     # --- at once ------------------------------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class Flow:
         mask = None
         if frame_count is not None:
             beyond = torch.arange(noise.shape[1], device=noise.device) >= frame_count
-            mask = beyond.to(self.dtype) * HIDDEN
+            mask = hide(beyond, self.dtype)
         return self._integrate(noise.to(mu), self._fixed(mu, speaker, cond), mask)
 
     def _fixed(self, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:

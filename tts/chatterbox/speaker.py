@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from audio.reference import Reference
 from tts.chatterbox import networks, weights
 from tts.chatterbox.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import Decoder, cache_positions
-from tts.chatterbox.device import choose_device, choose_dtype, multiplies_bfloat16
+from tts.chatterbox.decoding import Decoder
+from tts.chatterbox.device import choose_device, choose_dtype, compute_exactly, multiplies_bfloat16
 from tts.chatterbox.faults import free_memory, torch_faults
+from tts.chatterbox.flow_dtype import build_flow, flow_dtypes
 from tts.chatterbox.hift import Hift, rendered_frames
+from tts.chatterbox.memory import Budget
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.s3gen import BUCKETS, Flow
@@ -34,8 +37,8 @@ from validation.errors import InternalError, OutOfMemory
 
 log = logging.getLogger(__name__)
 
-POSITION_BYTES = 2 * 2 * 30 * 1024 * 2  # of a job's cache: keys and values of 2 rows, 30 layers of 1,024, 16 bits
 DEFAULT_CHUNK_TOKENS = 25  # the contract's; what its plan needs is captured
+GRAPHED = ("token model", "flow", "vocoder")  # the parts of the model that are captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +60,19 @@ class Speaker:
     def load(cls, model_path: Path | None, options: LoadOptions) -> Speaker:
         """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
-        # The same request is the same audio: no algorithm that adds in another order each time.
-        torch.backends.cudnn.deterministic = True
-        # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
-        # for each thread anew, and another length may be added up in another order.
-        torch.backends.cuda.enable_cudnn_sdp(False)
-        cache_bytes = options.slots * cache_positions(options.max_tokens) * POSITION_BYTES
+        compute_exactly()
         with torch_faults():
-            device = choose_device(options.device, cache_bytes)
+            device = choose_device(options.device, partial(Budget.of, options))
             speaker = cls._load(weights.find_weights(model_path), device, options)
-        log.info("loaded on %s in %s after %.1f s", speaker.device, speaker.dtype, time.monotonic() - started)
+        log.info(
+            "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
+            *(device, time.monotonic() - started, speaker.dtype, speaker.flow.dtype, speaker.graphs or "off"),
+        )
         return speaker
 
     @classmethod
     def _load(cls, directory: Path, device: torch.device, options: LoadOptions) -> Speaker:
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        # Twice as fast on a processor; on a GPU float32 stays the default until real speech was compared.
-        flow_fast = torch.bfloat16 if fast is torch.bfloat16 and device.type == "cpu" else torch.float32
         networks.import_upstream()
         t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
         networks.check_t3(t3_state)
@@ -89,29 +88,39 @@ class Speaker:
             device=device,
         )
         max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
-        captures = device.type == "cuda" and options.graphs
-        default_plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
-        flow = Flow(
-            s3gen.flow,
-            device,
-            steps=options.flow_steps,
-            dtype=choose_dtype(options.flow_dtype, flow_fast),
-            graphs=GraphPool(device, options.graphs),
-            buckets=BUCKETS if captures else (),
-            longest_tokens=FLOW_PROMPT_S * TOKENS_PER_S + max_tokens,
-        )
+        built_in = listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE)
+        pools = {part: GraphPool(device, part, options.graphs) for part in GRAPHED}
+
+        def build(dtype: torch.dtype) -> Flow:
+            longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
+            flow_parts = (s3gen.flow, device, options.flow_steps, dtype, pools["flow"])
+            return Flow(*flow_parts, longest_tokens=longest_tokens)
+
+        flow = build_flow(build, flow_dtypes(options.flow_dtype, device), built_in.flow)
+        if pools["flow"].captures:
+            flow.capture(BUCKETS)
+        plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
+        sizes = rendered_frames(*plan) if pools["vocoder"].captures else ()
         return cls(
             tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
             t3=t3,
-            decoder=Decoder(t3, max_tokens, options.slots, GraphPool(device, options.graphs)),
+            decoder=Decoder(t3, max_tokens, options.slots, pools["token model"]),
             flow=flow,
-            hift=Hift(s3gen.mel2wav, device, sizes=rendered_frames(*default_plan) if captures else ()),
+            hift=Hift(s3gen.mel2wav, device, pools["vocoder"], sizes),
             listeners=listeners,
             watermarker=Watermarker(device) if options.watermark else None,
-            built_in=listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE),
+            built_in=built_in,
             device=device,
             dtype=t3.dtype,
         )
+
+    @property
+    def graphs(self) -> dict[str, int]:
+        """How many CUDA graphs each part of the model has; empty where none was wanted, as on a CPU."""
+        if self.device.type != "cuda":
+            return {}
+        pools = (self.decoder.graphs, self.flow.graphs, self.hift.graphs)
+        return {pool.part: pool.captured for pool in pools}
 
     def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:
         if reference is None:

@@ -157,7 +157,11 @@ class T3:
         return x
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(_rms_norm(x, self._norm), self._head).float()
+        x = _rms_norm(x, self._norm)
+        if x.device.type == "cuda" and x.dtype != torch.float32:
+            # cuBLAS writes the float32 sums themselves: in bfloat16, logits around 20 are 0.125 apart.
+            return torch.mm(x, self._head.T, out_dtype=torch.float32)
+        return F.linear(x, self._head).float()
 
 
 def count_layers(state: Mapping[str, Tensor]) -> int:

@@ -21,7 +21,7 @@ from tts.chatterbox.flow_stream import STREAMS, ChunkPlan, FlowStream, window_no
 from tts.chatterbox.guard import judge
 from tts.chatterbox.hift import HiftStream
 from tts.chatterbox.noise import NoiseTape
-from tts.chatterbox.rates import SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES
 from tts.chatterbox.s3gen import MEL_BANDS
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.tidy import tidy
@@ -123,10 +123,13 @@ class Utterance:
 
     def _arriving(self, flow: FlowStream) -> Iterator[list[int]]:
         """Codes as they are drawn, no more at once than the next chunk needs."""
+        ahead = self._params.chunk_size_tokens
         with self._generate() as generation:
+            generation.begin(flow.missing + ahead)
+            flow.draw_noise()  # while a GPU computes the first tokens
+            self._vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
             while not generation.finished:
-                count = min(flow.missing, PIECE)
-                yield self._draw(generation, count, ahead=self._params.chunk_size_tokens)
+                yield self._draw(generation, min(flow.missing, PIECE), ahead)
             self._stopped = generation.stopped
 
     def _arrived(self, flow: FlowStream) -> Iterator[list[int]]:

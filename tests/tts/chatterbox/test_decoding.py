@@ -42,7 +42,7 @@ def uniforms(seed: int) -> torch.Tensor:
 
 
 def batch(t3, slots: int = 1, reach: int = GRAPH_REACH) -> Batch:
-    return Batch(t3, slots, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU), reach)
+    return Batch(t3, slots, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), reach)
 
 
 def start(batch: Batch, slot: int, embeds: torch.Tensor, knobs: TokenSampling, seed: int) -> Generation:
@@ -139,7 +139,7 @@ def test_a_step_never_looks_at_a_value(checkpoint, speaker, prefixes):
     state = weights.read_tensors(checkpoint, weights.T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         t3 = T3({name: mode.from_tensor(tensor) for name, tensor in state.items()}, CPU, torch.float32)
-        fake = Batch(t3, 2, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU), GRAPH_REACH)
+        fake = Batch(t3, 2, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), GRAPH_REACH)
         fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0))
         fake.queue(0, 20)
         with pytest.raises(DataDependentOutputException):
@@ -154,7 +154,7 @@ def test_what_was_not_captured_before_runs_plain(speaker, prefixes, alone):
             run()
             return run
 
-    late = Batch(speaker.t3, 1, 2, 2 * GRAPH_REACH, LIMIT, Captures(CPU), reach=16)
+    late = Batch(speaker.t3, 1, 2, 2 * GRAPH_REACH, LIMIT, Captures(CPU, "token model"), reach=16)
     assert take(start(late, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 

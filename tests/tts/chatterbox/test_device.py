@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tts.chatterbox.device import choose_device, require_usable, runs_on
+from tts.chatterbox.memory import Budget
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.speaker import Speaker
 from validation.errors import ModelUnavailable
 
+BUDGET = Budget.of(LoadOptions(slots=3), (8, 9))
 CUDA_128 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 CUDA_124 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
 
@@ -38,17 +44,58 @@ def test_a_wrong_build_is_told_in_one_sentence() -> None:
     with pytest.raises(
         ModelUnavailable, match=r"no code for the NVIDIA GeForce RTX 5090 \(sm_120\); it has sm_50, .*12\.8"
     ):
-        require_usable("NVIDIA GeForce RTX 5090", (12, 0), CUDA_124, 32 * 2**30, 0)
+        require_usable("NVIDIA GeForce RTX 5090", (12, 0), CUDA_124, 32 * 2**30, BUDGET)
 
 
 def test_a_full_gpu_is_told_before_anything_is_loaded() -> None:
-    with pytest.raises(ModelUnavailable, match=r"has 6\.0 GiB of memory free.* 6\.2 GiB, of which 1\.2 are for"):
-        require_usable("NVIDIA L4", (8, 9), CUDA_128, 6 * 2**30, round(1.2 * 2**30))
-    require_usable("NVIDIA L4", (8, 9), CUDA_128, 6 * 2**30, 2**30)
+    said = r"has 6\.0 GiB of memory free.* 6\.4 GiB, of which 1\.2 GiB are for MAX_CONCURRENCY.* 1\.6 GiB for CUDA_G"
+    with pytest.raises(ModelUnavailable, match=said):
+        require_usable("NVIDIA L4", (8, 9), CUDA_128, 6 * 2**30, BUDGET)
+    require_usable("NVIDIA L4", (8, 9), CUDA_128, BUDGET.required, BUDGET)
+
+
+def budget_of(capability: tuple[int, int]) -> Budget:
+    return BUDGET
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused() -> None:
-    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto", budget_of) == choose_device("cpu", budget_of) == torch.device("cpu")
     with pytest.raises(ModelUnavailable, match="DEVICE=cuda"):
-        choose_device("cuda")
+        choose_device("cuda", budget_of)
+
+
+def test_a_gpu_is_asked_what_its_own_budget_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def budget(capability: tuple[int, int]) -> Budget:
+        asked.append(capability)
+        return BUDGET
+
+    answers: dict[str, object] = {
+        "is_available": True,
+        "get_device_name": "NVIDIA L4",
+        "get_device_capability": (8, 9),
+        "get_arch_list": list(CUDA_128),
+        "mem_get_info": (BUDGET.required - 1, 24 * 2**30),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    with pytest.raises(ModelUnavailable, match="of memory free"):
+        choose_device("auto", budget)
+    assert asked == [(8, 9)]
+
+
+def test_loading_allows_no_product_to_be_rounded(checkpoint: Path) -> None:
+    """Each of these is True by default, or was; TF32 in the pitch network alone moves a sample by 1 % of the peak."""
+    matmul = torch.backends.cuda.matmul
+    torch.backends.cudnn.allow_tf32 = matmul.allow_tf32 = True
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = True
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not matmul.allow_tf32
+    assert not matmul.allow_bf16_reduced_precision_reduction
+    assert not matmul.allow_fp16_reduced_precision_reduction
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cudnn.deterministic

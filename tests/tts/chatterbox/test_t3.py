@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import graphs
 import pytest
 import torch
 import torch.nn.functional as F
 from rounding import bound
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox import weights
 from tts.chatterbox.decoding import Decoder
@@ -124,3 +127,43 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
             tokens = generation.take(400)
     assert len(tokens) > 200
     assert [*tokens, STOP_SPEECH] == expected
+
+
+# --- half precision ---------------------------------------------------------------------------------------
+
+
+def half_t3(checkpoint: Path) -> T3:
+    return T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+
+
+def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
+    """The check that test_gpu.py makes of the sums that a GPU writes: of a CPU's, which are rounded, most fail it."""
+    hidden = torch.randn(4, 128, generator=torch.Generator().manual_seed(0)).bfloat16()
+    t3 = half_t3(checkpoint)
+    with torch.inference_mode():
+        assert graphs.logit_faults(t3, hidden) > 0.5 * 4 * t3.vocabulary
+        exact = lambda x: F.rms_norm(x, (t3.width,), t3._norm, 1e-5).float() @ t3._head.float().T  # noqa: E731
+        monkeypatch.setattr(t3, "_logits", exact)
+        assert graphs.logit_faults(t3, hidden) == 0
+
+
+def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
+    """On pretended CUDA tensors: one product that writes float32, and nothing that rounds between."""
+    state = weights.read_tensors(checkpoint, weights.T3_WEIGHTS)
+    cuda = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+        t3 = T3({name: mode.from_tensor(tensor).to(cuda) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        hidden = mode.from_tensor(torch.zeros(2, 128, dtype=torch.bfloat16)).to(cuda)
+        with Operations() as operations:
+            assert t3._logits(hidden).dtype == torch.float32
+    assert operations.names[-1] == "aten.mm.dtype"
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))

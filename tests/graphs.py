@@ -1,0 +1,116 @@
+"""T3 batches and their tokens, for tests that compare graphs with the same lines run plain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.decoding import Batch, Generation, new_stream
+from tts.chatterbox.s3gen import EULER_STEPS, GUIDANCE, Flow
+from tts.chatterbox.sampling import TokenSampling
+from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.t3 import T3
+from tts.chatterbox.utterance import text_tokens
+
+LIMIT = 60  # tokens of a request
+REACH, REACHES = 64, 2  # positions; a request of LIMIT tokens crosses from the first length to the second
+TEXTS = ("Hello there, this is a test.", "Short.", "A somewhat longer sentence than the others are.")
+KNOBS = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
+NEUTRAL = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
+CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
+
+
+def embedded(speaker: Speaker, text: str = TEXTS[0]) -> Tensor:
+    """The prefix (2, P, D) of a guided request in the built-in voice."""
+    prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+    with torch.inference_mode():
+        ids = text_tokens(speaker.tokenizer, text).to(speaker.device)
+        return speaker.t3.embed_prefix(prefix, ids, guided=True)
+
+
+def uniforms(seed: int) -> Tensor:
+    return torch.rand(LIMIT, generator=torch.Generator().manual_seed(seed))
+
+
+def plain_batch(t3: T3, slots: int) -> Batch:
+    pool = GraphPool(t3.device, "token model", enabled=False)
+    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device))
+
+
+def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
+    """Every step of it is a graph, or this raises."""
+    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device))
+    made.warm_up()
+    assert pool.captured == REACHES * (2 if slots == 1 else 1)
+    return made
+
+
+def admit(batch: Batch, slot: int, prefix: Tensor, knobs: TokenSampling = KNOBS, seed: int = 0) -> Generation:
+    with torch.inference_mode():
+        batch.admit(slot, prefix, knobs, uniforms(seed))
+    return Generation(batch, slot, LIMIT)
+
+
+def take(generation: Generation, count: int = LIMIT, ahead: int = 0) -> list[int]:
+    with torch.inference_mode():
+        return generation.take(count, ahead)
+
+
+def knob_faults(captured: Batch, plain: Batch, prefix: Tensor) -> list[str]:
+    """The knobs that a captured batch does not obey as a plain one does.
+
+    To compare two captured runs would show nothing: the first token is always drawn plainly, and differs already.
+    """
+
+    def drawn(batch: Batch, knobs: TokenSampling) -> list[int]:
+        return take(admit(batch, 0, prefix, knobs), 24)
+
+    changed = {knob: replace(NEUTRAL, **{knob: value}) for knob, value in CHANGED.items()}
+    return [knob for knob, knobs in changed.items() if drawn(captured, knobs) != drawn(plain, knobs)]
+
+
+def logit_faults(t3: T3, hidden: Tensor) -> int:
+    """How many logits of `hidden` (N, D) are further from the exact sums than sums in float32 can be.
+
+    Of D products in any order: D · 2⁻²⁴ of the sum of their sizes (Higham 2002, section 3.1). The product of two
+    half-precision numbers is exact in float32.
+    """
+    # The norm rounds to half precision, so its result is taken as it is.
+    normed = torch.nn.functional.rms_norm(hidden, (t3.width,), t3._norm, 1e-5)
+    exact = normed.double() @ t3._head.double().T
+    sizes = normed.double().abs() @ t3._head.double().abs().T
+    return int(((t3._logits(hidden).double() - exact).abs() > t3.width * 2.0**-24 * sizes).sum())
+
+
+class Roundings(TorchDispatchMode):
+    """Counts the operations whose result is rounded to a number format."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.count, self._dtype = 0, dtype
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.count += any(
+            t.dtype == self._dtype and not t._is_view() for t in tree_leaves(out) if isinstance(t, Tensor)
+        )
+        return out
+
+
+def solve_with_bound(flow: Flow, *args: Any) -> tuple[Tensor, float]:
+    """A mel in half precision, and how far it may be from the mel in float32, relative to it, by the 2-norm.
+
+    A rounding errs by half an epsilon. Those of one forward are independent, so they add up by the root of their
+    number, each with gain 1, for norms keep the signal at one size. Guidance multiplies the error by 1 + 2 · GUIDANCE;
+    Euler's steps add up to 1, so they average what each errs.
+    """
+    with torch.inference_mode(), Roundings(flow.dtype) as roundings:
+        mel = flow.solve(*args)
+    each = roundings.count / EULER_STEPS
+    return mel, (1 + 2 * GUIDANCE) * each**0.5 * torch.finfo(flow.dtype).eps / 2
