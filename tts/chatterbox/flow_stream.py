@@ -113,6 +113,7 @@ class BlockStream(FlowStream):
     def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
         super().__init__(flow, prompt, noise, plan)
         self._prompt_ids = prompt.tokens[0].tolist()
+        self._prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)
         self._memories = flow.remember(prompt, plan.context_tokens * FRAMES_PER_TOKEN)
 
     def _decode(self, end: int, ahead: int) -> Tensor:
@@ -132,10 +133,14 @@ class BlockStream(FlowStream):
         )
         return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
 
+    def draw_noise(self) -> None:
+        super().draw_noise()
+        self._prompt_noise.draw(len(self._prompt_ids) * FRAMES_PER_TOKEN)
+
     def _noise_between(self, first: int, last: int) -> Tensor:
         """(1, F, MEL_BANDS): the prompt's frames have the noise of the voice, the others that of the request."""
         border = len(self._prompt_ids) * FRAMES_PER_TOKEN
-        of_prompt = NoiseTape(PROMPT_SEED, MEL_BANDS).read(first, max(first, border))
+        of_prompt = self._prompt_noise.read(min(first, border), border)
         own = self._noise.read(max(first, border), last)
         return to_device(torch.cat((of_prompt, own))[None], self._flow.device)
 

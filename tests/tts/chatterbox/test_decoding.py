@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fake_cuda import FakeCuda
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tts.chatterbox import decoding, weights
 from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import GRAPH_REACH, Batch, Decoder, Generation
+from tts.chatterbox.decoding import GRAPH_REACH, SPARE_TOKENS, Batch, Decoder, Generation
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.t3 import T3
 from tts.chatterbox.utterance import text_tokens
@@ -223,3 +226,123 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(speaker, prefixes, a
     for thread in threads:
         thread.join()
     assert [heard[i] for i in range(3)] == alone
+
+
+# --- slots that stand still -------------------------------------------------------------------------------
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12))
+def test_a_slot_that_stood_still_goes_on_as_if_it_had_not(speaker, prefixes, alone, monkeypatch, takes):
+    """Whoever takes, and however much, the others stand still as soon as they are a token ahead."""
+    monkeypatch.setattr(decoding, "SPARE_TOKENS", 1)
+    shared = batch(speaker.t3, slots=3, reach=16)
+    generations = [start(shared, i, prefixes[i], KNOBS[i], seed=i) for i in range(3)]
+    heard: list[list[int]] = [[], [], []]
+    for i, count in [*takes, *((i, LIMIT) for i in range(3))]:
+        heard[i] += take(generations[i], count)
+    assert heard == alone
+
+
+class Reaches(Batch):
+    """Notes how far attention reads at each step."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.reaches: list[int] = []
+
+    def _step(self, rows, reach):
+        self.reaches.append(reach)
+        super()._step(rows, reach)
+
+
+def test_attention_reads_no_further_than_those_who_go_on(speaker, prefixes, monkeypatch):
+    """A slot that was finished, or whose reader had stalled, made everybody read as far as it had come."""
+    monkeypatch.setattr(decoding, "SPARE_TOKENS", 4)
+    shared = Reaches(speaker.t3, 3, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), 1)
+    finished = start(shared, 0, prefixes[2], KNOBS[2], seed=2)
+    take(finished, LIMIT)
+    stalled = start(shared, 1, prefixes[2], KNOBS[2], seed=2)
+    take(stalled, 30)
+    shared.reaches.clear()
+    going = start(shared, 2, prefixes[1], KNOBS[1], seed=1)
+    take(going, 20)
+    own = [prefixes[1].shape[1] + count for count in range(1, 20)]
+    theirs = [prefixes[2].shape[1] + 30 + count for count in range(4)]
+    assert shared.reaches == theirs + own[4:]
+    assert shared._state.goes.tolist() == [False, False, True]
+
+
+def test_who_is_released_stands_still(speaker, prefixes):
+    shared = batch(speaker.t3, slots=2)
+    start(shared, 0, prefixes[0], KNOBS[0], seed=0)
+    shared.release(0)
+    take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
+    assert shared._state.goes.tolist() == [False, True]
+    assert shared._state.step.tolist() == [0, 4]
+
+
+def test_a_neighbour_is_given_steps_ahead_but_not_without_end(speaker, prefixes):
+    """Steps that are taken together cost what one costs."""
+    limit = 2 * SPARE_TOKENS
+    shared = Batch(speaker.t3, 2, 2, 4 * GRAPH_REACH, limit, GraphPool(CPU, "token model"), GRAPH_REACH)
+    with torch.inference_mode():
+        for slot in range(2):
+            shared.admit(slot, prefixes[slot], KNOBS[slot], torch.rand(limit))
+        shared.queue(0, 20)
+        assert [len(times) for times in shared._times] == [20, 20]
+        shared.queue(0, limit)
+    assert [len(times) for times in shared._times] == [limit, 1 + SPARE_TOKENS]
+
+
+# --- streams and events -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> FakeCuda:
+    return FakeCuda().install(monkeypatch)
+
+
+class Clocked(Batch):
+    """On a stream; notes at which clock each event was recorded, and the clocks that were waited for."""
+
+    def __init__(self, t3, cuda: FakeCuda) -> None:
+        super().__init__(t3, 1, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), GRAPH_REACH, cuda.current)
+        self._cuda = cuda
+
+    def waited(self) -> list[int]:
+        """Clocks, in order: an event is waited for by nobody but `read`."""
+        clocks = {event: clock for clock, event in self._marks}
+        return [clocks[event] for event, _ in self._cuda.logged("synchronize") if event in clocks]
+
+
+def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(speaker, prefixes, cuda):
+    """It needs 19, taken as 8, 8 and 3, and waited for the 25th: marks lay 8 steps apart."""
+    lone = Clocked(speaker.t3, cuda)
+    generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
+    with torch.inference_mode():
+        generation.begin(19 + 25)
+        for count in (8, 8, 3):
+            generation.take(count, ahead=25)
+    assert lone.waited() == [8, 16, 19]
+    assert len(lone._times[0]) == LIMIT
+
+
+def test_a_lone_request_makes_no_stream_of_its_own(speaker, cuda, monkeypatch):
+    """torch hands out 32 in turn: after some 28 requests one was the stream of a graph's capture, or T3's."""
+    monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
+    decoder, made = Decoder(speaker.t3, LIMIT, slots=1, share=False), len(cuda.streams)
+    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
+    for seed in range(3):
+        with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], seed) as generation:
+            generation.take(3)
+    assert len(cuda.streams) == made
+
+
+def test_the_steps_of_a_chunk_wait_for_no_rendering(speaker, prefixes, cuda):
+    """Only what was made on the caller's stream, the prefix, is worth that."""
+    lone = Clocked(speaker.t3, cuda)
+    generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
+    waits = len(cuda.logged("wait"))
+    take(generation, LIMIT)
+    assert len(cuda.logged("wait")) == waits == 1

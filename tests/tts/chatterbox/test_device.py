@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from tts.chatterbox.device import choose_device, require_usable, runs_on
 from tts.chatterbox.memory import Budget
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
 from validation.errors import ModelUnavailable
 
 BUDGET = Budget.of(LoadOptions(slots=3), (8, 9))
@@ -84,18 +81,3 @@ def test_a_gpu_is_asked_what_its_own_budget_says(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelUnavailable, match="of memory free"):
         choose_device("auto", budget)
     assert asked == [(8, 9)]
-
-
-def test_loading_allows_no_product_to_be_rounded(checkpoint: Path) -> None:
-    """Each of these is True by default, or was; TF32 in the pitch network alone moves a sample by 1 % of the peak."""
-    matmul = torch.backends.cuda.matmul
-    torch.backends.cudnn.allow_tf32 = matmul.allow_tf32 = True
-    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = True
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
-    assert not torch.backends.cudnn.allow_tf32
-    assert not matmul.allow_tf32
-    assert not matmul.allow_bf16_reduced_precision_reduction
-    assert not matmul.allow_fp16_reduced_precision_reduction
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
-    assert torch.backends.cudnn.deterministic
