@@ -20,9 +20,11 @@ from typing import Any, get_args
 
 import torch
 
-from bench.document import tell
+from bench.document import keep, tell
 from bench.machine import machine
+from bench.prompts import PROMPTS_S, prompted
 from bench.turns import TEXT
+from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
@@ -39,10 +41,19 @@ class Heard:
     sound_s: float
 
 
-def speak(speaker: Speaker, mode: DecodeMode, seed: int, asked_s: float) -> Heard:
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, mode)
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What every request of a run has in common."""
+
+    speaker: Speaker
+    voice: ChatterboxVoice
+    mode: DecodeMode
+
+
+def speak(caller: Caller, seed: int, asked_s: float) -> Heard:
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, caller.mode)
     first_s, samples = 0.0, 0
-    for chunk in speaker.stream(TEXT, speaker.built_in, params):
+    for chunk in caller.speaker.stream(TEXT, caller.voice, params):
         if len(chunk.samples) and not samples:
             first_s = time.perf_counter()
         samples += len(chunk.samples)
@@ -56,19 +67,19 @@ def at_once(jobs: Sequence[Callable[[], None]]) -> None:
             running.result()
 
 
-def closed_loop(speaker: Speaker, mode: DecodeMode, clients: int, each: int) -> list[Heard]:
+def closed_loop(caller: Caller, clients: int, each: int) -> list[Heard]:
     """So many clients, each asking again as soon as it was answered."""
     heard: list[Heard] = []
 
     def client(number: int) -> None:
         for turn in range(each):
-            heard.append(speak(speaker, mode, number * each + turn, time.perf_counter()))
+            heard.append(speak(caller, number * each + turn, time.perf_counter()))
 
     at_once([lambda n=number: client(n) for number in range(clients)])  # type: ignore[misc]
     return heard
 
 
-def open_loop(speaker: Speaker, mode: DecodeMode, per_s: float, requests: int) -> list[Heard]:
+def open_loop(caller: Caller, per_s: float, requests: int) -> list[Heard]:
     """Requests that arrive whether or not the ones before are answered."""
     heard: list[Heard] = []
     rng, at_s = random.Random(0), 0.0
@@ -76,7 +87,7 @@ def open_loop(speaker: Speaker, mode: DecodeMode, per_s: float, requests: int) -
 
     def request(seed: int, due_s: float) -> None:
         time.sleep(max(0.0, due_s - time.perf_counter()))
-        heard.append(speak(speaker, mode, seed, due_s))
+        heard.append(speak(caller, seed, due_s))
 
     jobs: list[Callable[[], None]] = []
     for seed in range(requests):
@@ -111,19 +122,24 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 2, 4, 8, 16])
     parser.add_argument("--each", type=int, default=4, help="requests of each client")
     parser.add_argument("--arrivals", type=float, nargs="*", default=[], help="requests per second")
+    parser.add_argument("--prompt", type=int, default=PROMPTS_S[0], metavar="SECONDS", help="of the voice's recording")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, slots=options.slots))
-    closed_loop(speaker, options.mode, 1, 2)  # warm-up
+    caller = Caller(speaker, prompted(speaker.built_in, options.prompt), options.mode)
+    closed_loop(caller, 1, 2)  # warm-up
     found: dict[str, Any] = {}
-    for clients in options.clients:
-        found[f"{clients} in a loop"] = summary(closed_loop(speaker, options.mode, clients, options.each))
-    for per_s in options.arrivals:
-        count = max(8, options.each * 8)
-        found[f"{per_s:g} a second"] = summary(open_loop(speaker, options.mode, per_s, count))
     device = torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu"
     document = {"bench": "load", **machine(), "torch": torch.__version__, "device": device, "mode": options.mode}
-    document |= {"slots": options.slots, "figures": found}
+    document |= {"prompt_s": options.prompt, "flow_dtype": str(speaker.flow.dtype), "slots": options.slots}
+    document |= {"figures": found}
+    for clients in options.clients:
+        found[f"{clients} in a loop"] = summary(closed_loop(caller, clients, options.each))
+        keep(document, options.output)
+    for per_s in options.arrivals:
+        count = max(8, options.each * 8)
+        found[f"{per_s:g} a second"] = summary(open_loop(caller, per_s, count))
+        keep(document, options.output)
     tell(document, show, options.output)
 
 

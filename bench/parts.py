@@ -3,7 +3,9 @@
     python -m bench.parts CHECKPOINT
 
 Medians; the device is waited for around each call. The floor of a T3 step is the time in which its weights can be read
-once, at the bandwidth of a large copy measured in the same run. The last line is one JSON document.
+once, at the bandwidth of a large copy measured in the same run. The flow is timed in each format and with each prompt.
+Beside a figure stands what a cost model predicted, where there is such a prediction; a part that is off by more than
+half is worth a look. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -20,31 +22,66 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.document import tell
+from bench.document import keep, tell
 from bench.machine import machine
+from bench.prompts import PROMPTS_S, prompted
 from bench.turns import TEXT
+from tts.chatterbox import networks, weights
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.device import choose_dtype
 from tts.chatterbox.flow_stream import STREAMS, ChunkPlan
 from tts.chatterbox.hift import HiftStream
 from tts.chatterbox.noise import NoiseTape
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS
+from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
+from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowPrompt
 from tts.chatterbox.sampling import TokenSampling
 from tts.chatterbox.speaker import Speaker
 from tts.chatterbox.utterance import text_tokens
 from tts.chatterbox.watermark import WatermarkStage
 
-CHUNK, CONTEXT = 25, 50  # tokens, the default plan
+FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
 STEADY = 3  # chunks after which every shape was seen
+STEPS = 8  # of T3 between two waits: what one wait takes must not be counted as a step's
+LONGEST_KERNELS = 10
 COPY_BYTES = 2**28
+TIMED_BUCKETS = (128, 192, 288, 352)  # of the first chunk and of later ones, with prompts of 4 s and of 10 s
+# By a cost model, ± 30 %, before any GPU had run this: kernels counted, 2.0 and 2.2 µs each, and the rest by bandwidth.
+PREDICTED_S = {
+    "4090": {
+        "T3, a step": 0.00245,
+        "flow, window, first chunk, float32, 4 s": 0.052,
+        "flow, window, a chunk, float32, 4 s": 0.078,
+        "flow, window, first chunk, float32, 10 s": 0.125,
+        "flow, window, a chunk, float32, 10 s": 0.158,
+        "flow, window, first chunk, float16, 10 s": 0.060,
+        "flow, window, a chunk, float16, 10 s": 0.070,
+        "flow, block, a chunk, float32, 10 s": 0.085,
+        "vocoder, a chunk": 0.0033,
+        "watermark, a chunk": 0.002,
+    },
+    "H200": {
+        "T3, a step": 0.00145,
+        "flow, window, first chunk, float32, 4 s": 0.051,
+        "flow, window, a chunk, float32, 4 s": 0.071,
+        "flow, window, first chunk, float32, 10 s": 0.102,
+        "flow, window, a chunk, float32, 10 s": 0.113,
+        "flow, window, first chunk, float16, 10 s": 0.041,
+        "flow, window, a chunk, float16, 10 s": 0.045,
+        "flow, block, a chunk, float32, 10 s": 0.085,
+        "vocoder, a chunk": 0.0022,
+        "watermark, a chunk": 0.002,
+    },
+}
 KNOBS = TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2)
 
 
 class Watch:
     """Times calls on one device, and keeps the medians by name."""
 
-    def __init__(self, device: torch.device, times: int) -> None:
-        self._device, self._times = device, times
+    def __init__(self, device: torch.device, times: int, keep: Callable[[], None]) -> None:
+        """keep: called after each figure."""
+        self._device, self._times, self._keep = device, times, keep
         self.medians_s: dict[str, float] = {}
 
     def __call__(self, name: str, run: Callable[[], object], warm_up: int = 1) -> float:
@@ -56,6 +93,7 @@ class Watch:
             self._wait()
             taken.append(time.perf_counter() - started)
         self.medians_s[name] = round(statistics.median(taken[warm_up:]), 6)
+        self._keep()
         return self.medians_s[name]
 
     def _wait(self) -> None:
@@ -64,25 +102,22 @@ class Watch:
 
 
 def measure(speaker: Speaker, watch: Watch) -> None:
-    device, t3, prompt = speaker.device, speaker.t3, speaker.built_in.flow
+    """Everything but the flow."""
+    device, t3 = speaker.device, speaker.t3
     prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
     text = text_tokens(speaker.tokenizer, TEXT).to(device)
 
-    def first_token() -> None:
+    def steps(count: int) -> None:
         with speaker.decoder.generate(prefix, text, KNOBS, 1) as fresh:
-            fresh.take(1)
+            fresh.take(count)
 
-    watch("T3, to the first token", first_token)
-    with speaker.decoder.generate(prefix, text, KNOBS, 1) as generation:
-        watch("T3, a step", lambda: generation.take(1))
+    first_s = watch("T3, to the first token", lambda: steps(1))
+    watch("T3, to the first chunk", lambda: steps(FIRST + LOOKAHEAD_TOKENS))
+    watch("T3, 8 steps more", lambda: steps(1 + STEPS))
+    watch.medians_s["T3, a step"] = round((watch.medians_s["T3, 8 steps more"] - first_s) / STEPS, 6)
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     copied_s = watch("a copy of 256 MiB", source.clone)
     watch.medians_s["T3, floor of a step"] = round(copied_s * t3.step_bytes / (2 * COPY_BYTES), 6)
-
-    chunk = torch.randint(SPEECH_CODES, (CHUNK,)).tolist()
-    for mode, kind in STREAMS.items():
-        flow = kind(speaker.flow, prompt, NoiseTape(1, MEL_BANDS), ChunkPlan(CHUNK, CHUNK, CONTEXT))
-        watch(f"flow, {mode}, a chunk", partial(flow.push, chunk), STEADY)
     mel = torch.randn(1, MEL_BANDS, 2 * CHUNK, device=device)
     vocoder = HiftStream(speaker.hift, 1)
     watch("vocoder, a chunk", lambda: vocoder.push(mel), STEADY)
@@ -91,9 +126,44 @@ def measure(speaker: Speaker, watch: Watch) -> None:
         watch("watermark, a chunk", lambda: marker.push(sound.astype(np.float32)), STEADY)
 
 
+def measure_flow(flow: Flow, prompt: FlowPrompt, name: str, watch: Watch) -> None:
+    first, chunk = (torch.randint(SPEECH_CODES, (count,)).tolist() for count in (FIRST + LOOKAHEAD_TOKENS, CHUNK))
+    plan = ChunkPlan(FIRST, CHUNK, CONTEXT)
+
+    def begin(mode: str) -> None:
+        STREAMS[mode](flow, prompt, tape(), plan).push(first)
+
+    for mode, kind in STREAMS.items():
+        watch(f"flow, {mode}, first chunk, {name}", partial(begin, mode))
+        stream = kind(flow, prompt, tape(), plan)
+        watch(f"flow, {mode}, a chunk, {name}", partial(stream.push, chunk), STEADY)
+
+
+def tape() -> NoiseTape:
+    return NoiseTape(1, MEL_BANDS)
+
+
+def flow_in(checkpoint: Path, speaker: Speaker, dtype: torch.dtype) -> Flow:
+    """The flow in a format, with graphs of the lengths that are timed here: a process of its own would load twice."""
+    s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), speaker.device)
+    pool = GraphPool(speaker.device, "flow")
+    return Flow(s3gen.flow, speaker.device, dtype=dtype, graphs=pool, buckets=TIMED_BUCKETS if pool.captures else ())
+
+
+def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:
+    """Milliseconds and calls of the kernels that took longest, by name."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        run()
+        torch.cuda.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)
+    return [[e.key[:100], round(e.self_device_time_total / 1000, 4), e.count] for e in events[:LONGEST_KERNELS]]
+
+
 def show(document: dict[str, Any]) -> None:
+    predicted_s = document["predicted_s"]
     for name, seconds in document["medians_s"].items():
-        print(f"{name:28} {seconds * 1000:10.3f} ms")
+        beside = f"   predicted {predicted_s[name] * 1000:8.3f}" if name in predicted_s else ""
+        print(f"{name:46} {seconds * 1000:10.3f} ms{beside}")
 
 
 def main() -> None:
@@ -101,24 +171,35 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS_S, metavar="SECONDS")
+    parser.add_argument(
+        "--flow-dtypes", nargs="+", default=["auto"], choices=("auto", "float32", "float16", "bfloat16")
+    )
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     speaker = Speaker.load(options.checkpoint, LoadOptions(options.device))
-    watch, on_gpu = Watch(speaker.device, options.times), speaker.device.type == "cuda"
+    on_gpu = speaker.device.type == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else "cpu"
+    predicted_s = next((table for card, table in PREDICTED_S.items() if card in name), {})
+    document: dict[str, Any] = {"bench": "parts", **machine(), "torch": torch.__version__, "device": name}
+    document |= {"dtype": str(speaker.dtype), "flow_dtype": str(speaker.flow.dtype), "predicted_s": predicted_s}
+    watch = Watch(speaker.device, options.times, lambda: keep(document, options.output))
+    document |= {"medians_s": watch.medians_s, "longest_kernels": {}}
     with torch.inference_mode():
         measure(speaker, watch)
+        for wanted in options.flow_dtypes:
+            dtype = choose_dtype(wanted, speaker.flow.dtype)
+            flow = flow_in(options.checkpoint, speaker, dtype)
+            for seconds in options.prompts:
+                prompt = prompted(speaker.built_in, seconds).flow
+                label = f"{str(dtype).removeprefix('torch.')}, {seconds} s"
+                measure_flow(flow, prompt, label, watch)
+                if on_gpu:
+                    stream = STREAMS["window"](flow, prompt, tape(), ChunkPlan(FIRST, CHUNK, CONTEXT))
+                    first = list(range(FIRST + LOOKAHEAD_TOKENS))
+                    document["longest_kernels"][f"first chunk, {label}"] = longest_kernels(partial(stream.push, first))
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    document = {
-        "bench": "parts",
-        **machine(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "dtype": str(speaker.dtype),
-        "flow_dtype": str(speaker.flow.dtype),
-        "medians_s": watch.medians_s,
-        "peak_memory_bytes": peak,
-    }
-    tell(document, show, options.output)
+    tell(document | {"peak_memory_bytes": peak}, show, options.output)
 
 
 if __name__ == "__main__":

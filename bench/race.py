@@ -136,13 +136,19 @@ def ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
     return found
 
 
-def checkpoint(directory: Path, tokens: int) -> Path:
-    """The full-size seeded checkpoint, written once."""
-    path = directory / f"full-{tokens}"
+def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int = 4) -> Path:
+    """A seeded checkpoint, written once; with a built-in voice of `prompt_s` seconds, beside the usual one."""
+    path = directory / f"{size}-{tokens}"
+    write = [sys.executable, "-m", "tts.chatterbox.seeded"]
     if not (path / "conds.pt").exists():
-        command = [sys.executable, "-m", "tts.chatterbox.seeded", str(path), "--size", "full"]
-        subprocess.run([*command, "--speech-tokens", str(tokens)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return path
+        command = [*write, str(path), "--size", size, "--speech-tokens", str(tokens)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    if prompt_s == 4:
+        return path
+    other = directory / f"{path.name}-{prompt_s}s"
+    command = [*write, str(other), "--voice-of", str(path), "--prompt", str(prompt_s)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return other
 
 
 def enter(name: str, command: list[str]) -> Contender:
@@ -172,17 +178,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Race this engine against the peer.")
     parser.add_argument("--tokens", type=int, default=75)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--size", default="full", help="of the checkpoint; full, but to try this bench out")
+    parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of the built-in voice's recording")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", nargs="*", help="contenders by name")
     parser.add_argument("--peer-python", type=Path, default=PEER)
     parser.add_argument("--scratch", type=Path, default=ROOT / ".bench")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    path = checkpoint(options.scratch, options.tokens)
+    path = checkpoint(options.scratch, options.tokens, options.size, options.prompt)
     wanted = commands(path, options.device, options.peer_python)
     chosen = {name: wanted[name] for name in (options.only or wanted)}
     contenders: list[Contender] = []
     document: dict[str, Any] = {"bench": "race", **machine(), "tokens": options.tokens, "rounds": 0}
+    document["prompt_s"] = options.prompt
     document |= {"failed": {}, "figures": {}, "ratios": {}}
     try:
         for name, command in chosen.items():

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-BENCHES = {"race", "seams", "ladder", "cold", "load", "parts", "plans", "quality", "soak"}
+BENCHES = {"race", "seams", "ladder", "cold", "load", "parts", "plans", "quality", "soak", "facts", "smoke", "goals"}
 
 
 def main() -> None:

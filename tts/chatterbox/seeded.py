@@ -70,6 +70,18 @@ def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech
     return directory
 
 
+def write_voice(directory: Path, like: Path, prompt_s: int) -> Path:
+    """The checkpoint `like`, by links, with a built-in voice whose recording lasts `prompt_s` seconds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in weights.FILES:
+        (directory / name).unlink(missing_ok=True)
+        if name != weights.BUILT_IN_VOICE:
+            (directory / name).symlink_to((like / name).resolve())
+    torch.manual_seed(prompt_s)
+    torch.save(_conditionals(prompt_s * TOKENS_PER_S), directory / weights.BUILT_IN_VOICE)
+    return directory
+
+
 # --- T3 ---------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +275,12 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speech-tokens", type=int, default=60, help="tokens after which T3 stops")
+    parser.add_argument("--voice-of", type=Path, help="link that checkpoint, and write a voice alone: --prompt")
+    parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of that voice's recording")
     options = parser.parse_args()
+    if options.voice_of:
+        print(write_voice(options.directory, options.voice_of, options.prompt))
+        return
     print(write_checkpoint(options.directory, options.size, options.seed, options.speech_tokens))
 
 

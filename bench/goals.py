@@ -1,0 +1,117 @@
+"""What a listener of one stream gets, and what it costs the host: first chunk, real-time factor, gaps and waits.
+
+    python -m bench.goals CHECKPOINT --variants "float16" "float32" "float32 plain"
+
+One process. A variant is a number format of the flow, with `plain` without CUDA graphs; each is loaded, and speaks in
+every mode with recordings of 4 and 10 seconds. The last line is one JSON document, kept after each figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from bench.document import attempt, tell
+from bench.machine import machine
+from bench.prompts import PROMPTS_S, prompted
+from bench.race import largest_gap_s, stall_s
+from bench.turns import TEXT, Run
+from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.speaker import Speaker
+from tts.engine import SamplingParams
+from validation.fields import DecodeMode
+
+
+def speak(speaker: Speaker, voice: ChatterboxVoice, mode: DecodeMode, seed: int, waits: Callable[[], int]) -> Any:
+    """One run, and how often the host had waited for the device after each of its chunks."""
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, mode)
+    started, arrivals, waited, tokens = time.perf_counter(), [], [], 0
+    for chunk in speaker.stream(TEXT, voice, params):
+        tokens += chunk.speech_tokens or 0
+        if len(chunk.samples):
+            arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
+            waited.append(waits())
+    total_s = time.perf_counter() - started
+    return Run(arrivals, total_s, sum(sound_s for _, sound_s in arrivals), tokens), waited
+
+
+def measure(speaker: Speaker, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
+    voice = prompted(speaker.built_in, prompt_s)
+    with counted_waits(speaker.device) as waits:  # the first run also warms up
+        _, waited = speak(speaker, voice, mode, 0, waits)
+    done = [speak(speaker, voice, mode, seed, lambda: 0)[0] for seed in range(1, 1 + runs)]
+    return {
+        "first_chunk_s": round(statistics.median(run.arrivals[0][0] for run in done), 4),
+        "rtf": round(statistics.median(run.total_s / run.audio_s for run in done), 4),
+        "largest_gap_s": round(max(map(largest_gap_s, done)), 4),
+        "stall_s": round(max(map(stall_s, done)), 4),
+        "waits": [later - before for before, later in zip([0, *waited], waited, strict=False)],
+    }
+
+
+@contextmanager
+def counted_waits(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Calls that made the host wait for the GPU, as torch reports them; none on a CPU."""
+    if device.type != "cuda":
+        yield lambda: 0
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield lambda: sum("synchronizing" in str(warning.message) for warning in caught)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def show(document: dict[str, Any]) -> None:
+    columns = ("first_chunk_s", "rtf", "largest_gap_s", "stall_s")
+    print(f"{'':34}" + "".join(f"{name:>15}" for name in columns) + "   waits by chunk")
+    for name, found in document["found"].items():
+        if "rtf" in found:
+            print(f"{name:34}" + "".join(f"{found[column]:15.4f}" for column in columns) + f"   {found['waits']}")
+    for name, error in document["failed"].items():
+        print(f"{name:34} failed: {error.strip().splitlines()[-1][:120]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speak alone, in each way.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--variants", nargs="+", default=["auto"], help="a FLOW_DTYPE, or one and `plain`")
+    parser.add_argument("--modes", nargs="+", choices=get_args(DecodeMode), default=get_args(DecodeMode))
+    parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS_S, metavar="SECONDS")
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    options = parser.parse_args()
+    document: dict[str, Any] = {"bench": "goals", **machine(), "torch": torch.__version__}
+    for variant in options.variants:
+        dtype, _, plain = variant.partition(" ")
+        loaded: list[Speaker] = []
+
+        def load(dtype: str = dtype, plain: str = plain, loaded: list[Speaker] = loaded) -> dict[str, Any]:
+            options_of = LoadOptions(options.device, flow_dtype=dtype, graphs=not plain)
+            loaded.append(Speaker.load(options.checkpoint, options_of))
+            return {"device": str(loaded[0].device), "flow_dtype": str(loaded[0].flow.dtype)}
+
+        if not attempt(document, f"{variant}, load", load, options.output):
+            continue
+        for mode in options.modes:
+            for prompt_s in options.prompts:
+                find = partial(measure, loaded[0], mode, prompt_s, options.runs)
+                attempt(document, f"{variant}, {mode}, {prompt_s} s", find, options.output)
+    tell(document, show, options.output)
+
+
+if __name__ == "__main__":
+    main()

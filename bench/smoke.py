@@ -1,0 +1,126 @@
+"""Does each part of the model run on this device, and does its CUDA graph say what the plain lines say?
+
+    python -m bench.smoke CHECKPOINT --device cuda
+
+One part at a time: a part that fails is named with its traceback, and the next one is tried. On a CPU the "graphs" are
+the plain lines. The last line is one JSON document; the status is 1 where a part failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from bench.document import attempt, tell
+from bench.machine import machine
+from bench.turns import TEXT
+from tts.chatterbox.cuda_graph import GraphPool
+from tts.chatterbox.decoding import GRAPH_REACH, Batch, Generation, new_stream
+from tts.chatterbox.hift import CapturedRender
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.s3gen import Bucket
+from tts.chatterbox.sampling import TokenSampling
+from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.utterance import text_tokens
+from tts.engine import SamplingParams
+
+LIMIT = 40  # tokens
+KNOBS = TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2)
+PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+
+
+def difference(replayed: torch.Tensor, plain: torch.Tensor) -> float:
+    """The largest, of the largest size."""
+    return float(((replayed - plain).abs().max() / plain.abs().max()).item())
+
+
+def tokens(speaker: Speaker, graphs: bool) -> list[int]:
+    pool, device = GraphPool(speaker.device, "token model", graphs), speaker.device
+    batch = Batch(speaker.t3, 1, 2, 4 * GRAPH_REACH, LIMIT, pool, GRAPH_REACH, new_stream(device))
+    batch.warm_up()
+    if pool.captures and not pool.captured:
+        raise RuntimeError("nothing was captured: the log says why")
+    ids = text_tokens(speaker.tokenizer, TEXT).to(device)
+    embeds = speaker.t3.embed_prefix(speaker.listeners.prefix(speaker.built_in, 0.5), ids, guided=True)
+    batch.admit(0, embeds, KNOBS, torch.rand(LIMIT, generator=torch.Generator().manual_seed(0)))
+    return Generation(batch, 0, LIMIT).take(LIMIT)
+
+
+def token_model(speaker: Speaker) -> dict[str, Any]:
+    replayed, plain = tokens(speaker, graphs=True), tokens(speaker, graphs=False)
+    return {"tokens": len(plain), "equal": sum(a == b for a, b in zip(replayed, plain, strict=True))}
+
+
+def flow(speaker: Speaker) -> dict[str, Any]:
+    prompt, device = speaker.built_in.flow, speaker.device
+    count, known = 25, prompt.mel.shape[1]
+    ids = torch.cat((prompt.tokens, torch.arange(count, device=device)[None]), dim=1)
+    noise = torch.randn(1, known + 2 * count, 80, device=device)
+    bucket = Bucket(speaker.flow, 128, GraphPool(device, "flow"))
+    replayed = bucket.decode(ids, prompt.speaker, prompt.mel, noise)
+    plain = speaker.flow.decode(ids, prompt.speaker, F.pad(prompt.mel, (0, 0, 0, 2 * count)), noise)
+    return {"dtype": str(speaker.flow.dtype), "differs": difference(replayed[:, known:], plain[:, known:])}
+
+
+def vocoder(speaker: Speaker) -> dict[str, Any]:
+    device, frames = speaker.device, 78
+    mel, source = torch.randn(1, 80, frames, device=device) - 6, torch.randn(1, 1, frames * 480, device=device)
+    captured = CapturedRender(speaker.hift._generator, frames, GraphPool(device, "vocoder"), device)
+    f0_hz = speaker.hift.pitch_hz(mel)
+    return {
+        "pitch_hz": float(f0_hz.mean()),
+        "differs": difference(captured(mel, source), speaker.hift.render(mel, source)),
+    }
+
+
+def request(speaker: Speaker) -> dict[str, Any]:
+    chunks = [chunk.samples for chunk in speaker.stream(TEXT, speaker.built_in, PARAMS)]
+    return {"seconds": sum(map(len, chunks)) / 24_000}
+
+
+PARTS: dict[str, Callable[[Speaker], dict[str, Any]]] = {
+    "token model": token_model,
+    "flow": flow,
+    "vocoder": vocoder,
+    "a request": request,
+}
+
+
+def show(document: dict[str, Any]) -> None:
+    for name, value in document["found"].items():
+        print(f"{name:16} {value}")
+    for name, error in document["failed"].items():
+        print(f"{name:16} failed: {error.strip().splitlines()[-1][:140]}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Try each part of the model on its own.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    options = parser.parse_args()
+    document: dict[str, Any] = {"bench": "smoke", **machine(), "torch": torch.__version__, "device": options.device}
+    loaded: list[Speaker] = []
+
+    def load() -> dict[str, Any]:
+        # Without graphs: each part is captured below, on its own.
+        loaded.append(Speaker.load(options.checkpoint, LoadOptions(options.device, graphs=False)))
+        return {"dtype": str(loaded[0].dtype), "flow_dtype": str(loaded[0].flow.dtype)}
+
+    if attempt(document, "load", load, options.output):
+        with torch.inference_mode():
+            for name, part in PARTS.items():
+                attempt(document, name, partial(part, loaded[0]), options.output)
+    tell(document, show, options.output)
+    return 1 if document["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
