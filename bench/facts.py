@@ -56,6 +56,7 @@ def device() -> dict[str, Any]:
 def node_us() -> float:
     """One small kernel of a replayed graph, in a chain."""
     x, graph, stream = torch.zeros(256, device="cuda"), torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    x.add_(1.0)  # loads the kernel, which a capture must not
     with torch.cuda.graph(graph, stream=stream):
         for _ in range(NODES):
             x.add_(1.0)

@@ -22,7 +22,7 @@ import torch
 
 from bench.document import attempt, tell
 from bench.machine import machine
-from bench.prompts import PROMPTS_S, prompted
+from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.race import largest_gap_s, stall_s
 from bench.turns import TEXT, Run
 from tts.chatterbox.conditioning import ChatterboxVoice
@@ -61,7 +61,10 @@ def measure(speaker: Speaker, mode: DecodeMode, prompt_s: int, runs: int) -> dic
 
 @contextmanager
 def counted_waits(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Calls that made the host wait for the GPU, as torch reports them; none on a CPU."""
+    """How many calls have made the host wait for the GPU since, as torch reports them; none on a CPU.
+
+    torch does not report waiting for an event, which is how tokens are waited for.
+    """
     if device.type != "cuda":
         yield lambda: 0
         return
@@ -69,7 +72,7 @@ def counted_waits(device: torch.device) -> Iterator[Callable[[], int]]:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            yield lambda: sum("synchronizing" in str(warning.message) for warning in caught)
+            yield lambda: sum("called a synchronizing" in str(warning.message) for warning in caught)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -100,7 +103,7 @@ def main() -> None:
         loaded: list[Speaker] = []
 
         def load(dtype: str = dtype, plain: str = plain, loaded: list[Speaker] = loaded) -> dict[str, Any]:
-            options_of = LoadOptions(options.device, flow_dtype=dtype, graphs=not plain)
+            options_of = LoadOptions(options.device, flow_dtype=dtype, graphs=not plain, buckets=BUCKETS)
             loaded.append(Speaker.load(options.checkpoint, options_of))
             return {"device": str(loaded[0].device), "flow_dtype": str(loaded[0].flow.dtype)}
 

@@ -22,7 +22,7 @@ import torch
 
 from bench.document import keep, tell
 from bench.machine import machine
-from bench.prompts import PROMPTS_S, prompted
+from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.turns import TEXT
 from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.options import LoadOptions
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=PROMPTS_S[0], metavar="SECONDS", help="of the voice's recording")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, slots=options.slots))
+    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, slots=options.slots, buckets=BUCKETS))
     caller = Caller(speaker, prompted(speaker.built_in, options.prompt), options.mode)
     closed_loop(caller, 1, 2)  # warm-up
     found: dict[str, Any] = {}

@@ -24,7 +24,7 @@ import torch
 
 from bench.document import keep, tell
 from bench.machine import machine
-from bench.prompts import PROMPTS_S, prompted
+from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.turns import TEXT
 from tts.chatterbox import networks, weights
 from tts.chatterbox.cuda_graph import GraphPool
@@ -45,7 +45,6 @@ STEADY = 3  # chunks after which every shape was seen
 STEPS = 8  # of T3 between two waits: what one wait takes must not be counted as a step's
 LONGEST_KERNELS = 10
 COPY_BYTES = 2**28
-TIMED_BUCKETS = (128, 192, 288, 352)  # of the first chunk and of later ones, with prompts of 4 s and of 10 s
 # By a cost model, ± 30 %, before any GPU had run this: kernels counted, 2.0 and 2.2 µs each, and the rest by bandwidth.
 PREDICTED_S = {
     "4090": {
@@ -147,7 +146,7 @@ def flow_in(checkpoint: Path, speaker: Speaker, dtype: torch.dtype) -> Flow:
     """The flow in a format, with graphs of the lengths that are timed here: a process of its own would load twice."""
     s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), speaker.device)
     pool = GraphPool(speaker.device, "flow")
-    return Flow(s3gen.flow, speaker.device, dtype=dtype, graphs=pool, buckets=TIMED_BUCKETS if pool.captures else ())
+    return Flow(s3gen.flow, speaker.device, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 
 
 def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:
@@ -177,7 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device))
+    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, buckets=BUCKETS))
     on_gpu = speaker.device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     predicted_s = next((table for card, table in PREDICTED_S.items() if card in name), {})
@@ -189,7 +188,7 @@ def main() -> None:
         measure(speaker, watch)
         for wanted in options.flow_dtypes:
             dtype = choose_dtype(wanted, speaker.flow.dtype)
-            flow = flow_in(options.checkpoint, speaker, dtype)
+            flow = speaker.flow if dtype == speaker.flow.dtype else flow_in(options.checkpoint, speaker, dtype)
             for seconds in options.prompts:
                 prompt = prompted(speaker.built_in, seconds).flow
                 label = f"{str(dtype).removeprefix('torch.')}, {seconds} s"

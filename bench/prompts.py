@@ -10,6 +10,9 @@ from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen import MEL_BANDS, FlowPrompt
 
+# Of the flow's shapes those that a bench uses, of 15: of first and later windows, and of a whole segment of 146 tokens,
+# after prompts of 4 and 10 seconds. Each shape less is half a second less to load.
+BUCKETS = (128, 192, 256, 288, 352, 448)
 PROMPTS_S = (4, 10)  # the built-in voice of a seeded checkpoint, and the longest that is read of a clone's recording
 
 

@@ -20,3 +20,4 @@ class LoadOptions:
     voice_cache_dir: Path | None = None  # None: voices are kept in memory alone
     voice_cache_bytes: int = 1_000_000_000
     graphs: bool = True  # capture CUDA graphs on a GPU
+    buckets: tuple[int, ...] = ()  # tokens at once of which the flow has graphs; none named: the usual ones

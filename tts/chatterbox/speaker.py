@@ -98,7 +98,7 @@ class Speaker:
 
         flow = build_flow(build, flow_dtypes(options.flow_dtype, device), built_in.flow)
         if pools["flow"].captures:
-            flow.capture(BUCKETS)
+            flow.capture(options.buckets or BUCKETS)
         plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
         sizes = rendered_frames(*plan) if pools["vocoder"].captures else ()
         return cls(

@@ -178,9 +178,8 @@ def test_a_worker_whose_capture_fails_speaks_all_the_same(
 ):
     """The first two captures are the flow's, the other three the vocoder's; after a failure a part tries no more."""
     monkeypatch.setattr(speaker_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
-    monkeypatch.setattr(speaker_module, "BUCKETS", (96, 192))
     cuda.fail = dict.fromkeys(failing, NOT_PERMITTED)
-    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=1000))
+    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", buckets=(96, 192)))
     assert {pool.part: pool.captured for pool in (worker.flow.graphs, worker.hift.graphs)} == captured
     warned = [record.getMessage() for record in caplog.records if "runs without" in record.getMessage()]
     assert len(warned) == len(failing)

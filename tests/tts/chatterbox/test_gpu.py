@@ -7,7 +7,6 @@ where minutes are few. What they would find if it were wrong is in test_capture.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from fake_cuda import CUDA, FakeCuda
 from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
 
+from bench.goals import counted_waits
 from tts.chatterbox import decoding, encoder, estimator, networks, weights
 from tts.chatterbox import speaker as speaker_module
 from tts.chatterbox.cuda_graph import GraphPool
@@ -54,17 +54,8 @@ class Rig:
     @contextmanager
     def count_waits(self) -> Iterator[Callable[[], int]]:
         """What it gives tells how often the host has waited since."""
-        if self.device.type != "cuda":
-            with Looks() as looks:
-                yield lambda: looks.count
-            return
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                yield lambda: sum("synchronizing" in str(warning.message) for warning in caught)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
+        with counted_waits(self.device) as on_gpu, Looks() as looks:
+            yield on_gpu if self.device.type == "cuda" else lambda: looks.count
 
 
 @contextmanager
@@ -86,11 +77,10 @@ def rig(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch:
         FakeCuda().install(patch)
         patch.setattr(speaker_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
-        patch.setattr(speaker_module, "BUCKETS", (96, 128))
         patch.setattr(decoding, "PREFIX_POSITIONS", 64)
         patch.setattr(encoder, "attend_plainly", encoder.attend_fused)  # what a GPU would run
         patch.setattr(estimator, "attend_plainly", estimator.attend_fused)
-        loaded = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT))
+        loaded = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128)))
         decoder = Decoder(loaded.t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True)
         yield Rig(replace(loaded, decoder=decoder), torch.device("cpu"))
 
