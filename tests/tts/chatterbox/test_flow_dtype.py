@@ -20,6 +20,7 @@ from tts.chatterbox.speaker import Speaker
 from validation.errors import ModelUnavailable
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+LAYER = "flow.decoder.estimator.mid_blocks.0.1.0.ff.net"
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -35,11 +36,10 @@ def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int,
 def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:
     """A feed-forward whose hidden values are `by` times as large, and whose output is not: the same network, as long as
     its numbers hold it."""
-    layer = "flow.decoder.estimator.mid_blocks.0.1.0.ff.net"
     louder = {name: tensor.clone() for name, tensor in state.items()}
-    louder[f"{layer}.0.proj.weight"] *= by
-    louder[f"{layer}.0.proj.bias"] *= by
-    louder[f"{layer}.2.weight"] /= by
+    louder[f"{LAYER}.0.proj.weight"] *= by
+    louder[f"{LAYER}.0.proj.bias"] *= by
+    louder[f"{LAYER}.2.weight"] /= by
     return louder
 
 
@@ -79,7 +79,9 @@ def test_weights_within_float16s_range_stay_there(state, speaker, caplog):
 
 
 def test_weights_that_are_finite_in_no_format_stop_the_start(state, speaker):
-    broken = louder(state, float("nan"))
+    loud = louder(state, 1e19)
+    largest = max(float(loud[f"{LAYER}.0.proj.{name}"].abs().max()) for name in ("weight", "bias"))
+    broken = louder(loud, 2e38 / largest)  # finite as they are, and beyond float32 once summed up
     with pytest.raises(ModelUnavailable, match="not finite in float16, bfloat16, float32: the weights are damaged"):
         build_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), speaker.built_in.flow)
     with pytest.raises(ModelUnavailable, match="FLOW_DTYPE overflows"):
