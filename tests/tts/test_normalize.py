@@ -208,6 +208,9 @@ HOSTILE += [
     "Op. 1 ",
 ]
 HOSTILE += "Henry II |A St. |1 A St |1 Aa |Jan 1 |1 Jan |Jan 1-|in 1999 |Aa 1999 |10 km/h |1 ft. |1x1=".split("|")
+HOSTILE += "1 x Aa |A1-|0600-|1:30:15 |Python 3.10 |12345-6789 |100 Aa Aa |Aa, Fla. |#1234-|5 mg/|1 pts |II\n".split(
+    "|"
+)
 HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " ", "\n", "\t"]
 
 

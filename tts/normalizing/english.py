@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 
-from tts.normalizing.english_abbreviations import abbreviations, romans
+from tts.normalizing.english_abbreviations import abbreviations
 from tts.normalizing.english_acronyms import acronyms
 from tts.normalizing.english_addresses import addresses
 from tts.normalizing.english_bible import BIBLE, full_names
-from tts.normalizing.english_calendar import DATES, TIMES, named_ranges
+from tts.normalizing.english_calendar import DATES, named_ranges
 from tts.normalizing.english_chemistry import CHEMISTRY
 from tts.normalizing.english_codes import CODES
+from tts.normalizing.english_counts import COUNTS, PRODUCTS
 from tts.normalizing.english_identifiers import IDENTIFIERS
 from tts.normalizing.english_math import ALGEBRA, latex
 from tts.normalizing.english_money import MONEY, canonical_money
+from tts.normalizing.english_notes import notes
 from tts.normalizing.english_numbers import Variety
+from tts.normalizing.english_places import PLACES, states
+from tts.normalizing.english_romans import romans
 from tts.normalizing.english_scan import Grammar
 from tts.normalizing.english_symbols import (
     BETWEEN,
@@ -29,6 +33,7 @@ from tts.normalizing.english_symbols import (
     numbers,
     operators,
 )
+from tts.normalizing.english_times import TIMES
 from tts.normalizing.english_units import (
     CONCENTRATIONS,
     FRACTIONS,
@@ -48,8 +53,20 @@ NEEDED = re.compile(r"[0-9₀-₉=^⁺⁻²³]|[:-][A-Fa-f]{2}[:-][A-Fa-f]{2}[:-
 # What is special stands before what is general: a date before the numbers in it, an address before its dots.
 GRAMMAR = Grammar(
     [
-        *(*DATES, *IDENTIFIERS, *CONCENTRATIONS, *ALGEBRA, *CHEMISTRY, *BIBLE, *POWERS_OF_TEN, *TIMES, *CODES, *MONEY),
-        *(*YEARS_AND_DECADES, *FRACTIONS, *BETWEEN, *ORDINALS, *MEASURES),
+        *(
+            *DATES,
+            *IDENTIFIERS,
+            *CONCENTRATIONS,
+            *COUNTS,
+            *ALGEBRA,
+            *CHEMISTRY,
+            *BIBLE,
+            *POWERS_OF_TEN,
+            *TIMES,
+            *PLACES,
+            *CODES,
+        ),
+        *(*MONEY, *YEARS_AND_DECADES, *FRACTIONS, *BETWEEN, *ORDINALS, *PRODUCTS, *MEASURES),
     ]
 )
 
@@ -58,7 +75,7 @@ def speak_english(text: str, region: str) -> str:
     """One pass; `region` is the tag's, in capitals, or ""."""
     variety = Variety(is_day_first=region in DAY_FIRST, says_and=region in DAY_FIRST)
     text = without_joiners(text).replace("«", '"').replace("»", '"')
-    text = mark_beginnings(abbreviations(full_names(addresses(latex(text)))))
+    text = mark_beginnings(abbreviations(notes(states(full_names(addresses(latex(text)))))))
     text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
     if NEEDED.search(text):
         text = GRAMMAR.say(canonical_units(canonical_money(canonical_numbers(text))), variety)

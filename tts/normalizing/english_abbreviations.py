@@ -1,4 +1,4 @@
-"""Abbreviations that are read out, and Roman numerals.
+"""Abbreviations that are read out.
 
 A full stop that also ended the sentence stays; what is no more than an initial (U.S., J. R.) is left alone.
 """
@@ -7,41 +7,41 @@ from __future__ import annotations
 
 import re
 
-from tts.normalizing.english_numbers import Variety, cardinal, ordinal
-from tts.normalizing.english_patterns import stop_after
+from tts.normalizing.english_patterns import MONTHS, stop_after
 
 
-def _table(rows: str) -> dict[str, str]:
+def table(rows: str) -> dict[str, str]:
     return dict(row.replace("_", " ").split("=") for row in rows.split())
 
 
-def _any(shorts: dict[str, str]) -> str:
+def any_of(shorts: dict[str, str]) -> str:
     return f"(?P<short>{'|'.join(map(re.escape, sorted(shorts, key=len, reverse=True)))})"
 
 
-TITLES = _table("""
+TITLES = table("""
 Mr=Mister Mrs=Missus Ms=Ms Messrs=Messieurs Prof=Professor Rev=Reverend Hon=Honorable Gen=General Col=Colonel
 Maj=Major Capt=Captain Lt=Lieutenant Sgt=Sergeant Cpl=Corporal Gov=Governor Sen=Senator Rep=Representative
 Pres=President Cmdr=Commander Adm=Admiral Fr=Father Dr=Doctor Ft=Fort Mt=Mount
 """)
-STREETS = _table("Ave=Avenue Blvd=Boulevard Rd=Road Hwy=Highway Pkwy=Parkway Sq=Square")
+STREETS = table("Ave=Avenue Blvd=Boulevard Rd=Road Hwy=Highway Pkwy=Parkway Sq=Square")
 # A sentence may end with these.
-WORDS = STREETS | _table("""
+WORDS = STREETS | table("""
 dept=department Dept=Department Inc=Incorporated Ltd=Limited Corp=Corporation Bros=Brothers Jr=Junior Sr=Senior
 Esq=Esquire et_al=and_others etc=et_cetera Etc=Et_cetera govt=government Govt=Government misc=miscellaneous
-Univ=University Jan=January Feb=February Mar=March Apr=April Jun=June Jul=July Aug=August Sept=September Oct=October
-Nov=November Dec=December
+Univ=University Sept=September
 """)
-WEEKDAYS = _table("""
+WORDS |= {name[:3]: name for name in MONTHS if name != "May"}
+WEEKDAYS = table("""
 Mon=Monday Tue=Tuesday Tues=Tuesday Wed=Wednesday Thu=Thursday Thurs=Thursday Fri=Friday Sat=Saturday Sun=Sunday
 """)
 # With these the sentence goes on.
-LINKS = _table("""
+LINKS = table("""
+avg=average Avg=Average acct=account Acct=Account
 vs=versus Vs=Versus incl=including inc._VAT=including_VAT approx=approximately Approx=Approximately a.k.a=also_known_as
 aka=also_known_as e.g=for_example E.g=For_example eg=for_example i.e=that_is I.e=That_is ie=that_is
 """)
 # Read as they stand here, and with a capital.
-BEFORE_NUMBER = _table("""
+BEFORE_NUMBER = table("""
 nr=number nos=numbers fig=figure figs=figures vol=volume vols=volumes ch=chapter chap=chapter chs=chapters
 chaps=chapters cap=chapter bk=book pp=pages p=page pg=page pgs=pages para=paragraph paras=paragraphs par=paragraph
 sec=section sect=section secs=sections subsec=subsection art=article arts=articles cl=clause reg=regulation
@@ -60,30 +60,39 @@ UNITS_TOO = "min|sec|secs|p|c|l|pt|pts|ch|v|wk|n|q|ln"
 WORDS_TOO = frozenset("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob".split())
 # Without a full stop: no words, and no units.
 BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
-SLASHED = _table("""
-w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old s/he=she_or_he n/a=N_A i/o=I_O
+SLASHED = table("""
+w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old f/u=follow-up
+h/o=history_of s/p=status_post y/y=year_over_year m/m=month_over_month q/q=quarter_over_quarter
+s/he=she_or_he n/a=N_A i/o=I_O
 a/b=A_B a/c=A_C
 """)
 
-TITLE = re.compile(rf"\b{_any(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
+TITLE = re.compile(rf"\b{any_of(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
 BARE_TITLE = re.compile(
     r"(?<![0-9] )\b(?P<short>Mr|Mrs|Dr|Prof|Sgt|Capt|Lt|Cpl|Cmdr|Rev|Maj|Gen(?! Alpha)|Gov|Col|Adm|Mt|Ft)"
     r" (?=[A-Z][a-z])"
 )
-WORD = re.compile(rf"(?<![\w.-]){_any(WORDS)}\.(?!\w)")
-LINK = re.compile(rf"(?<![\w.-]){_any(LINKS)}\.?(?![\w.])")
-WEEKDAY = re.compile(rf"(?<!he )\b{_any(WEEKDAYS)}(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?|(?=,? [0-9]))")
+WORD = re.compile(rf"(?<![\w.-]){any_of(WORDS)}\.(?!\w)")
+LINK = re.compile(rf"(?<![\w.-]){any_of(LINKS)}\.?(?![\w.'])")
+WEEKDAY = re.compile(
+    rf"(?<!he )\b{any_of(WEEKDAYS)}(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?"
+    rf"|(?=,? (?:[0-9]|(?:{'|'.join([*(name[:3] for name in MONTHS), *MONTHS, 'Sept'])}) [0-9])))"
+)
 COMPANY = re.compile(r"(?<=[a-z&] )Co\.(?!\w)(?P<letter> [A-HJ-Z]\b)?")
 VERSUS = re.compile(r"(?<=\w )v\.(?= [A-Z])")
-SLASHED_WORD = re.compile(rf"(?<![\w/]){_any(SLASHED)}(?![\w/])", re.IGNORECASE)
+SLASHED_WORD = re.compile(rf"(?<![\w/]){any_of(SLASHED)}(?![\w/])", re.IGNORECASE)
 WITH = re.compile(r"(?<![\w/])w/ ?(?=[\w$\"(])")
 DOCTORATE = re.compile(r"\bPh\.? ?D\b\.?(?P<s>s\b)?")
-NUMBERED = re.compile(rf"(?<![\w.])(?!(?<=[0-9] )(?:{UNITS_TOO})\b){_any(BEFORE_NUMBER)}\. ?(?=[0-9])")
+NUMBERED = re.compile(
+    rf"(?<![\w.])(?!(?<=[0-9] )(?:{UNITS_TOO})\b){any_of(BEFORE_NUMBER)}\. ?"
+    r"(?=[0-9]|(?:[IVXL]{2,7}|[ivx]{2,7})\b(?!'))"
+)
 OWNED = re.compile(
     r"\b(?:the|an?|my|his|her|its|your|our|their|this|that|love|loves|like|modern|fine|street|just|is|no|not)\s\Z"
 )
 DATED = re.compile(r"(?<![\w.])(?P<short>[Ee]st(?=\.? )|[bd](?=\.))\.? ?(?=[12][0-9]{3}\b)")
 DATED_WORDS = {"Est": "Established", "est": "established", "b": "born", "d": "died"}
+LETTERED = re.compile(r"\b(?P<short>[Aa]pt|[Bb]ldg|[Rr]m|[Ff]ig|[Aa]pp|[Ee]xh|[Ss]te)\. (?=[B-HJ-Z]\b(?!'))")
 BARE_NUMBERED = re.compile(rf"(?<![\w.-])(?P<short>{BARE}) (?=[0-9])")
 BARE_NO = re.compile(r"(?<![.!?\n] )(?<!^)\bNo (?=[0-9])|\bNo (?=[0-9]+(?: [A-Z]|[.,:;)]|$))", re.MULTILINE)
 NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])[°º]|№) ?(?=[0-9])")
@@ -113,27 +122,6 @@ NO_STREET = frozenset(
 )
 STARTERS = frozenset("e hey t hen here his hat fter hile ur y er is ou ow".split())  # of He, They, It, Then …
 
-NAMES = (
-    "Henry|Louis|Charles|Elizabeth|George|Edward|William|Richard|James|Paul|Benedict|Pius|Leo|Gregory|Innocent|Clement"
-    "|Napoleon|Catherine|Peter|Alexander|Nicholas|Philip|Francis|Frederick|Ivan|Mary|Ramses|Wilhelm|Otto|John|Robert"
-    "|Gustav|Christian|Juan|Carlos|Felipe|Umberto|Ferdinand|Leopold"
-)
-REGNAL = re.compile(rf"\b(?P<name>{NAMES}) (?P<roman>[IVX]{{2,6}})\b(?!\.[A-Z])")
-RULER = re.compile(
-    rf"\b(?P<name>(?:King|Queen|Pope|Emperor|Empress|Tsar|Kaiser|Prince) (?:{NAMES})) (?P<roman>[IVX])\b(?!\.)"
-)
-KINDS = (
-    "Chapter|Part|Book|Act|Scene|Volume|Section|Article|Phase|Type|Class|Title|Level|Stage|Appendix|Super Bowl"
-    "|World War|Grade|Tier|Episode|Season|Round"
-)
-# In small letters before two at least: “the part I like” has no numeral.
-NUMBERED_ROMAN = re.compile(
-    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?:{KINDS.lower()})(?= [IVXL]{{2}})) (?P<roman>[IVXL]{{1,7}})\b(?!['.]\w)"
-)
-NUMERAL = re.compile(r"\b[IVXL]+\b")
-CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
-ROMAN_DIGITS = (("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4), ("I", 1))
-
 
 def abbreviations(text: str) -> str:
     """Titles, streets and saints, firms, Latin, months; where a number must follow, before one only."""
@@ -141,6 +129,7 @@ def abbreviations(text: str) -> str:
     text = BARE_NO.sub("Number ", COMPOUND.sub(r"\g<unit>", text))
     text = DATED.sub(lambda m: DATED_WORDS[m["short"]] + " ", text)
     text = NUMBERED.sub(_numbered, text)
+    text = LETTERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
     text = BARE_NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
     text = BARE_STREET.sub(_bare_street, ADDRESS.sub(_address, text))
     text = PLACE.sub(_place, text)
@@ -151,45 +140,6 @@ def abbreviations(text: str) -> str:
     text = LINK.sub(lambda m: LINKS[m["short"]], text)
     text = WORD.sub(lambda m: WORDS[m["short"]] + stop_after(m), text)
     return WEEKDAY.sub(lambda m: WEEKDAYS[m["short"]] + (m["date"] or stop_after(m)), text)
-
-
-def romans(text: str, variety: Variety) -> str:
-    """Henry VIII, Chapter IV, World War II."""
-    if not NUMERAL.search(text):
-        return text
-    text = RULER.sub(lambda m: _regnal(m, variety), REGNAL.sub(lambda m: _regnal(m, variety), text))
-    text = NUMBERED_ROMAN.sub(lambda m: _numbered_roman(m, variety), text)
-    return CENTURY.sub(lambda m: ordinal(value, variety) if (value := roman(m["roman"])) else m[0], text)
-
-
-def roman(written: str) -> int:
-    """The value of a numeral up to 89 in its usual form; 0 for any other."""
-    value, rest = 0, written
-    for sign, worth in ROMAN_DIGITS:
-        while rest.startswith(sign):
-            value, rest = value + worth, rest[len(sign) :]
-    return value if not rest and _as_roman(value) == written else 0
-
-
-def _as_roman(value: int) -> str:
-    written = ""
-    for sign, worth in ROMAN_DIGITS:
-        count, value = divmod(value, worth)
-        written += sign * count
-    return written
-
-
-def _regnal(match: re.Match[str], variety: Variety) -> str:
-    value = roman(match["roman"])
-    return f"{match['name']} the {ordinal(value, variety).title()}" if value else match[0]
-
-
-def _numbered_roman(match: re.Match[str], variety: Variety) -> str:
-    value = roman(match["roman"])
-    if not value:
-        return match[0]
-    words = cardinal(value, variety)
-    return f"{match['name']} {words.title() if match['name'][0].isupper() else words}"
 
 
 def _slashed(written: str) -> str:

@@ -34,23 +34,13 @@ AMBIGUOUS = frozenset(
     "ABS AD AI AM ER EST ET HR ID IO IT OS PAC PE PR SEC SOC SOS UN US".split()
 )  # in a shouted line they may be words
 WORLD_WARS = {"WWI": "World War One", "WWII": "World War Two", "WW1": "World War One", "WW2": "World War Two"}
-MIXED = {"PhD": "P H D", "PhDs": "P H D's", "BSc": "B S C", "MSc": "M S C", "iOS": "i O S", "IoT": "I o T"}
-MIXED |= {
-    "SaaS": "sass",
-    "CO2": "C O two",
-    "kWh": "kilowatt hour",
-    "NaCl": "N A C L",
-    "NaOH": "N A O H",
-    "HCl": "H C L",
-    "KCl": "K C L",
-    "NOx": "N O X",
-    "SOx": "S O X",
-    "SpO2": "S P O two",
-    "pH": "P H",
-    "CO2e": "C O two E",
-    "TL;DR": "T L D R",
-    ".NET": "dot net",
-}
+MIXED = dict(
+    row.replace("_", " ").split("=")
+    for row in """
+    PhD=P_H_D PhDs=P_H_D's BSc=B_S_C MSc=M_S_C iOS=i_O_S IoT=I_o_T SaaS=sass CO2=C_O_two kWh=kilowatt_hour NaCl=N_A_C_L
+    NaOH=N_A_O_H HCl=H_C_L KCl=K_C_L NOx=N_O_X SOx=S_O_X SpO2=S_P_O_two pH=P_H CO2e=C_O_two_E TL;DR=T_L_D_R .NET=dot_net
+    """.split()
+)
 VOWELS = frozenset("AEIOUY")
 MAX_UNKNOWN = 5  # letters of an unknown word in capitals without a vowel that is still spelled
 

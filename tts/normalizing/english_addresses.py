@@ -20,7 +20,7 @@ HOST = re.compile(
 )
 HANDLE = re.compile(r"(?<![\w@/.])@(?P<name>[A-Za-z_][\w.]{0,60}\w|[A-Za-z])")
 HASHTAG = re.compile(
-    r"(?<![\w#&/])#(?!(?=[A-Fa-f]{0,7}[0-9])(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})\b)(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})"
+    r"(?<![\w#&/])#(?!(?=[A-Fa-f]{0,7}[0-9])(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})\b|[A-Z]{1,5}-[A-Z0-9-]{0,20}[0-9])(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})"
 )
 TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
 UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word

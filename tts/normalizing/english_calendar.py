@@ -1,18 +1,18 @@
-"""Dates and times of day in English, and timestamps."""
+"""Dates in English, and timestamps."""
 
 from __future__ import annotations
 
 import re
 
 from tts.normalizing.english_abbreviations import WEEKDAYS
-from tts.normalizing.english_numbers import Variety, below_hundred, ordinal
-from tts.normalizing.english_patterns import DASH, START, stop_after
+from tts.normalizing.english_numbers import Variety, ordinal
+from tts.normalizing.english_patterns import DASH, MONTHS, START
 from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape
-from tts.normalizing.english_years import said_year, two_digits
+from tts.normalizing.english_times import hour_and_minute
+from tts.normalizing.english_years import said_year
 
-MONTHS = "January February March April May June July August September October November December".split()
 SHORT_MONTHS = {name[:3]: name for name in MONTHS} | {"Sept": "September"}
-MONTH = rf"\b(?P<month>{'|'.join([*MONTHS, 'Sept', *(name[:3] for name in MONTHS)])})\b\.?"
+MONTH = rf"\b(?P<month>{'|'.join([*MONTHS, 'Sept', *(name[:3] for name in MONTHS)])})\b"
 TH = "(?:st|nd|rd|th)"
 YEAR = r"(?:1[0-9]{3}|20[0-9]{2})(?![0-9]|[.,:/][0-9])"
 NO_MORE = r"(?![0-9]|[.,:][0-9]|%)"
@@ -40,6 +40,7 @@ MONTH_OF_YEAR = re.compile(r"(?<![\w.,$£€/-])(?P<month>0[1-9]|1[0-2])/(?P<yea
 LONG = SHORT_MONTHS | WEEKDAYS
 NAME = rf"({'|'.join(sorted({*LONG, *LONG.values()}, key=len, reverse=True))})\b\.?"
 NAME_RANGE = re.compile(rf"\b{NAME} ?[-–] ?{NAME}")
+LATER_DAY = re.compile(rf"(?<=[0-9]) ?[–—] ?(?={NAME},? [A-Z0-9])")  # Mon, Aug 5 – Wed, Aug 7
 DATE_RANGE = re.compile(rf" ?[-–] ?(?={NAME} [0-9]|[0-9]{{1,2}}/)")
 
 DATE = re.compile(
@@ -51,26 +52,10 @@ DATE_OF_THIS_YEAR = re.compile(
     r"(?P<first>[0-9]{1,2})(?P<mark>/)(?P<second>[0-9]{1,2})(?P<year>)(?![\w/%]|[.,][0-9]| of\b)"
 )
 
-HALF = r"[ \t]?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b)"
-CLOCK = re.compile(
-    rf"(?<![0-9:.,])(?P<hour>[0-9]{{1,2}})(?:(?::(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9])"
-    rf"(?:[.,][0-9]{{1,6}})?)?"
-    rf"|\.(?P<minute_uk>[0-5][0-9])(?=[ \t]?[AaPp]\.?[Mm]\b))(?:{HALF})?|[ \t]?(?P<half_alone>[AaPp])(?:\.[Mm]\."
-    rf"|[Mm]\b))"
-    r"(?![0-9:])(?P<zulu>Z\b)?"
-    r"(?P<offset>(?:\+| \+(?=[0-9]{4}\b)|(?<=[0-9]:[0-9]{2}:[0-9]{2})[-−])[01][0-9](?::?[0-5][0-9])?(?![0-9:]))?"
-)
-ZONE = re.compile(r"\b(?P<zone>UTC|GMT) ?(?P<offset>[+−-] ?[01]?[0-9](?::?[0-5][0-9])?)(?![0-9:])")
-# A weekday, a month or a zone after “p.m.” goes on with the sentence.
-GOES_ON = re.compile(
-    rf" (?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|{'|'.join(MONTHS)}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern"
-    rf"|Pacific)\b"
-)
-
 
 def named_ranges(text: str) -> str:
     """Mon-Fri, Jan–Mar; the only thing of a calendar without a digit."""
-    return NAME_RANGE.sub(_names, text)
+    return LATER_DAY.sub(" to ", NAME_RANGE.sub(_names, text))
 
 
 def _names(match: re.Match[str]) -> str:
@@ -102,7 +87,7 @@ def _iso(match: re.Match[str], variety: Variety) -> str | None:
 
 def _basic_stamp(match: re.Match[str], variety: Variety) -> str:
     spoken = _spoken(int(match["day"]), MONTHS[int(match["month"]) - 1], said_year(match["year"], variety), variety)
-    return f"{spoken}, {_hour_and_minute(int(match['hour']), match['minute'], False)}" + (
+    return f"{spoken}, {hour_and_minute(int(match['hour']), match['minute'], False)}" + (
         ", U T C" if match["zulu"] else ""
     )
 
@@ -158,46 +143,6 @@ def _year_month(match: re.Match[str], variety: Variety) -> str | None:
     return f"{MONTHS[int(match['month']) - 1]} {said_year(match['year'], variety)}"
 
 
-def _clock(match: re.Match[str], variety: Variety) -> str | None:
-    hour, minute = int(match["hour"]), match["minute"] or match["minute_uk"]
-    half = match["half"] or match["half_alone"]
-    if hour > 24 or (half and not 1 <= hour <= 12):
-        return None
-    words = [_hour_and_minute(hour, minute, bool(half))]
-    is_stamp = match["zulu"] or match["offset"]
-    if match["second"] and not (is_stamp and match["second"] == "00"):
-        words.append(f"and {below_hundred(int(match['second']))} seconds")
-    words += [f"{half.upper()} M"] if half else []
-    if is_stamp:
-        return f"{' '.join(words)}, U T C {_offset(match['offset'] or '')}".rstrip()
-    stop = "" if not half or GOES_ON.match(match.string, match.end()) else stop_after(match)
-    return " ".join(words) + stop
-
-
-def _offset(written: str) -> str:
-    """+05:30 → plus five thirty; nothing for zero."""
-    figures = re.sub("[^0-9]", "", written)
-    hours, minutes = (figures[:-2], figures[-2:]) if len(figures) > 2 else (figures, "00")
-    if not figures.strip("0"):
-        return ""
-    sign = "plus" if "+" in written else "minus"
-    return f"{sign} {below_hundred(int(hours))}" + (f" {below_hundred(int(minutes))}" if int(minutes) else "")
-
-
-def _hour_and_minute(hour: int, minute: str | None, has_half: bool) -> str:
-    if minute is None or (minute == "00" and has_half):
-        return below_hundred(hour)
-    if minute == "00":
-        return _full_hour(hour)
-    return f"{below_hundred(hour)} {two_digits(minute)}"
-
-
-def _full_hour(hour: int) -> str:
-    if hour in (0, 24):
-        return "midnight"
-    return f"{below_hundred(hour)} o'clock" if hour <= 12 else f"{below_hundred(hour)} hundred"
-
-
 DATES = (
     Shape(DATE_RANGE, lambda m, v: " to ", MARK, follows=True),
     Shape(ISO_DATE, _iso),
@@ -209,8 +154,4 @@ DATES = (
     Shape(DAY_MONTH, _day_month, DIGIT + LETTER),
     Shape(MONTH_DAY, _month_day, LETTER),
     Shape(MONTH_YEAR, lambda m, v: f"{_name(m)} {said_year(m['year'], v)}", LETTER),
-)
-TIMES = (
-    Shape(CLOCK, _clock),
-    Shape(ZONE, lambda m, v: f"{' '.join(m['zone'])} {_offset(m['offset'])}", LETTER),
 )

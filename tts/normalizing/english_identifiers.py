@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalizing.english_numbers import SMALL, Variety, below_hundred, cardinal
+from tts.normalizing.english_numbers import SMALL, Variety, below_hundred, cardinal, year
 from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 
 HEX = "[0-9A-Fa-f]"
@@ -34,6 +34,23 @@ SERIAL = re.compile(
 )
 KEY = re.compile(r"(?<![\w./-])(?=[A-Z0-9-]{0,60}?[0-9])[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,8}){2,7}(?![\w-])")
 IBAN = re.compile(r"(?<!\w)[A-Z]{2}[0-9]{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?(?!\w| [0-9])")
+# Of an invoice or a ticket: INV-2024-0193.
+DOCUMENT = re.compile(r"(?<![\w./-])#? ?(?P<name>[A-Z]{2,5})(?P<groups>(?:-[0-9]{3,8}){2,3})(?![\w-]|\.[0-9])")
+# Flight BA 2490: figures in pairs.
+FLIGHT = re.compile(
+    r"(?<![\w-])(?P<line>[A-Z]{2}|[A-Z][0-9]|[0-9][A-Z]) ?(?P<number>[1-9][0-9]{2,3})(?![\w%]|[.,:-][0-9])"
+)
+AIRLINES = frozenset(
+    """
+    AA UA DL BA AF LH KL EK QR SQ IB LX OS SK AY AC WN B6 AS FR U2 EY TK CX JL NH QF VS EI TP AZ SN BR KE OZ NZ W6
+    """.split()
+)
+FLYING = re.compile(
+    r"\b(?i:flights?|flying|fly|boarding|departs?|airport|terminal|gate|[A-Z]{3}) |[→✈]|\b[A-Z]{3} [0-9]"
+)
+# ISO 9001:2015: the year of a standard.
+EDITION = re.compile(r"(?<=[0-9]):(?P<year>(?:19|20)[0-9]{2})(?![\w]|[.,:-][0-9])")
+STANDARD = re.compile(r"\b(?:ISO|IEC|EN|DIN|BS|ANSI|ASTM|IEEE)[A-Z/ ]{0,8} ?[0-9-]{2,9}\Z")
 # Boeing 747-400: figures of a type are read in pairs, and no “to” stands between two.
 PLANE = re.compile(
     r"(?<![\w.,$£€/-])7(?P<series>[0-8]7)(?:-(?P<variant>[1-9]00|[89]|10)(?P<kind>ER|LR|F)?)?(?![\w%-]|[.,:][0-9])"
@@ -105,6 +122,18 @@ def _model_dash(match: re.Match[str], variety: Variety) -> str | None:
     return " " if is_made or COUNTED_MODEL.match(match.string, match.start()) else None
 
 
+def _flight(match: re.Match[str], variety: Variety) -> str | None:
+    line, before = match["line"], left(match)
+    if not re.search(r"\b[Ff]lights? \Z", before) and not (line in AIRLINES and FLYING.search(before)):
+        return None
+    return f"{spelled(line)} {year(int(match['number']), variety)}"
+
+
+def _document(match: re.Match[str], variety: Variety) -> str:
+    lead = "number " if match[0][0] == "#" else ""
+    return lead + f"{' '.join(match['name'])}, {', '.join(spelled(group) for group in match['groups'][1:].split('-'))}"
+
+
 IDENTIFIERS = (
     Shape(MAC, _mac, DIGIT + LETTER),
     Shape(UUID, _grouped, DIGIT + LETTER),
@@ -114,6 +143,9 @@ IDENTIFIERS = (
     Shape(HEXADECIMAL, lambda m, v: f"zero X {spelled(m['digits'])}"),
     Shape(COLOUR, lambda m, v: f"number {spelled(m['digits'])}" if re.search("[A-Fa-f]", m[0]) else None, MARK),
     Shape(IBAN, _grouped, LETTER),
+    Shape(EDITION, lambda m, v: f", {year(int(m['year']), v)}" if STANDARD.search(left(m)) else None, MARK),
+    Shape(DOCUMENT, _document, LETTER + MARK),
+    Shape(FLIGHT, _flight, DIGIT + LETTER),
     Shape(KEY, _key, DIGIT + LETTER),
     Shape(SERIAL, lambda m, v: spelled(m[0]), DIGIT + LETTER),
     Shape(HASH, lambda m, v: spelled(m[0]), DIGIT + LETTER),

@@ -65,9 +65,12 @@ EXPRESSION = re.compile(
 TOKEN = re.compile(
     r"(?P<over>[0-9]{1,3})/(?P<under>[0-9]{1,4})(?![0-9.a-z])|(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<word>[A-Za-z]+)|(?P<sign><=|>=|!=|[²³]|\^|[^\s\w])"
 )
-OPERATORS = {"+": "plus", "*": "times", "×": "times", "/": "over", "=": "equals", "<": "less than", ">": "greater than"}
-OPERATORS |= {"≤": "at most", "<=": "at most", "≥": "at least", ">=": "at least", "≠": "is not equal to", "-": "minus"}
-OPERATORS |= {"!=": "is not equal to", "÷": "divided by", "±": "plus or minus", "−": "minus", "–": "minus"}
+COMPARISONS = dict(
+    row.split(" ", 1)
+    for row in "< less than,> greater than,≤ at most,≥ at least,<= at most,>= at least,= equals,≠ is not equal to"
+    ",!= is not equal to,÷ divided by,± plus or minus".split(",")
+)
+OPERATORS = COMPARISONS | dict(zip("+*×/-−–", "plus times times over minus minus minus".split(), strict=True))
 OPERATORS |= {"^": "to the power of", "²": "squared", "³": "cubed", "!": "factorial"}
 WORDS = frozenset(
     "an as at be by do go he if in is it me my no of on or so to up us we am ok hi oh km kg cm mm".split()

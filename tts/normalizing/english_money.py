@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tts.normalizing.english_nouns import is_before_noun
-from tts.normalizing.english_numbers import Variety, cardinal, is_one, number
+from tts.normalizing.english_numbers import MAGNITUDES, Variety, cardinal, is_one, number
 from tts.normalizing.english_patterns import NUMBER, START
 from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
 
@@ -82,14 +82,14 @@ CURRENCIES = {
 }
 CURRENCIES["US $"] = CURRENCIES["US$"]
 RUPEES = frozenset("₹ ₨ INR Rs Re PKR NPR LKR BDT ৳".split())
-MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion", "l": "lakh", "c": "crore"}
 
 SIGNS = "".join(unit for unit in CURRENCIES if len(unit) == 1 and unit != "$")
 LETTERED = "|".join(unit[:-1] for unit in CURRENCIES if unit[:-1].isalpha() and unit.endswith("$"))
 SIGN = rf"(?:\bUS \$|(?:\b(?:{LETTERED}))?\$|(?:\bCN)?¥|(?:\bGH)₵|[{SIGNS}])"
 CODE = rf"(?:{'|'.join(code for code in CURRENCIES if code.isalpha() and len(code) > 1)})"
 MAGNITUDE = (
-    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|billion|trillion|(?:lakh|lac)(?=s?\b)(?: crore)?|crore))(?i:s)?\b"
+    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|mil(?=\b)|billion|trillion"
+    r"|(?:lakh|lac)(?=s?\b)(?: crore)?|crore))(?i:s)?\b"
     r"|(?P<letter>[kKmMbBtT]|[mMbBtT]n|L)\b| ?(?P<crore>[Cc]r)\b)?"
 )
 SUM = rf"(?P<amount>{NUMBER})(?: ?[-–—~] ?(?:(?P=unit))?(?P<upper>{NUMBER}))?{MAGNITUDE}"
@@ -103,6 +103,7 @@ AFTER = re.compile(
 )
 DASHED = re.compile(rf"{START}(?P<amount>{NUMBER})/-(?![\w-])")
 PER_NUMBER = re.compile(r" ?/ ?(?=[0-9])")
+FOR_MONEY = re.compile(rf"(?<=\b[2-9])(?<![$£€.,-][2-9])/(?={SIGN}[0-9])")  # 2/$15
 IS_SUM = re.compile(rf"{SIGN} ?[0-9.,]{{1,20}}[kKmMbB]?n?\Z")
 # 2,75 and 1.234,56 beside a sign; 1.500.000, and 50.000 of the currencies without small change.
 CONTINENTAL = r"(?P<sum>(?:[0-9]{1,3}(?:\.[0-9]{3}){1,4}|[0-9]{1,9}),[0-9]{2}|[0-9]{1,3}(?:\.[0-9]{3}){2,4})"
@@ -115,7 +116,9 @@ WITHOUT_CHANGE = re.compile(
     r"(?P<sum>[0-9]{1,3}(?:\.[0-9]{3}){1,4})(?![0-9.,][0-9])"
 )
 CENTS = re.compile(rf"{START}(?P<amount>{NUMBER}) ?¢")
-PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]?)p\b")
+PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]{{0,3}})p\b")
+SCREEN_LINES = frozenset("144 240 360 480 540 576 720 1080 1440 2160 4320".split())
+BRITISH = re.compile(r"£|\b[Ss]hares?\b|\bpence\b| per share|\b[0-9]{1,3}p\b")
 LONE_SIGN = re.compile(rf"(?<!\w)[{SIGNS}](?!\w)")
 
 
@@ -132,6 +135,7 @@ def _sum(match: re.Match[str], variety: Variety) -> str | None:
     if letter[:1] in ("L", "C", "c") and unit not in RUPEES:
         return None
     magnitude = (match["magnitude"] or MAGNITUDES.get(letter.lower()[:1], "")).lower().replace("lac", "lakh")
+    magnitude = "million" if magnitude == "mil" else magnitude
     unit = match.groupdict().get("code") or unit  # $5 CAD
     one, many, *_ = CURRENCIES[unit]
     is_attribute = is_before_noun(match)
@@ -170,12 +174,20 @@ def _apart(match: re.Match[str], spoken: str) -> str:
     return (" " if before.isalnum() else "") + spoken + (" " if following.isalnum() else "")
 
 
+def _is_pence(match: re.Match[str], variety: Variety) -> bool:
+    if match["amount"] in SCREEN_LINES:
+        return False
+    around = left(match) + match.string[match.end() : match.end() + 12]
+    return variety.is_day_first or BRITISH.search(around) is not None
+
+
 MONEY = (
     Shape(BEFORE, _sum, LETTER + MARK),
     Shape(AFTER, _sum, DIGIT + MARK),
     Shape(DASHED, lambda m, v: _count(m["amount"], "rupee", "rupees", v)),
     Shape(PER_NUMBER, lambda m, v: " per " if IS_SUM.search(left(m)) else None, MARK, follows=True),
+    Shape(FOR_MONEY, lambda m, v: " for ", MARK),
     Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v), DIGIT + MARK),
-    Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if v.is_day_first else None),
+    Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if _is_pence(m, v) else None),
     Shape(LONE_SIGN, lambda m, v: CURRENCIES[m[0]][1], MARK),
 )

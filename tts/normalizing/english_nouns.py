@@ -16,6 +16,9 @@ NOUNS = frozenset(
     """
     bill note coin deal fine loan fee tax ticket budget settlement investment project fund grant prize contract
     acquisition merger lawsuit bonus reward donation voucher coupon discount deficit surplus
+    tin tins cans pack packs packet packets bag bags bottle bottles jar jars pouch tub carton steak steaks
+    battery batteries bank drive drives ssd charger chargers cable cables monitor display screen tank laptop motor
+    engine run race relay walk hike sprint dash swim orbit radius winds gusts mean yield
     """.split()
 )
 # What goes on after a sum or a measure, and is no noun.
@@ -32,6 +35,7 @@ NO_NOUN = frozenset(
     starts feels looks equals
     """.split()
 )
+ENDS_IN_ED = frozenset("seed bed feed speed shed".split())
 
 
 def is_before_noun(match: re.Match[str]) -> bool:
@@ -45,4 +49,4 @@ def is_before_noun(match: re.Match[str]) -> bool:
     before = DETERMINED.search(left(match))
     if before is None or (before["between"] or "").strip() in NO_NOUN:
         return False
-    return word not in NO_NOUN and word != "I" and not word.endswith(("ed", "ly"))
+    return word not in NO_NOUN and word != "I" and (word in ENDS_IN_ED or not word.endswith(("ed", "ly")))

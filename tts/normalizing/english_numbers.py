@@ -13,6 +13,7 @@ SMALL = (
 ).split()
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 SCALES = ("", " thousand", " million", " billion", " trillion")
+MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion", "l": "lakh", "c": "crore"}
 MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
 IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 IRREGULAR |= {"twelve": "twelfth"}

@@ -13,6 +13,7 @@ INDIAN = r"[0-9]{1,2}(?:,[0-9]{2}){1,5},[0-9]{3}"  # 12,34,567
 WHOLE = rf"(?:[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}(?![0-9]|,[0-9]{{3}})|{INDIAN}(?![0-9]|,[0-9])|[0-9]{{1,15}}(?![0-9]))"
 NUMBER = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
 DASH = "[-–—−~]"
+MONTHS = "January February March April May June July August September October November December".split()
 
 # What ends a sentence although it ended an abbreviation: the end of the line, or a capital after a space.
 SENTENCE_ENDS = re.compile(r"""["')\]]*(?:[ \t]*(?:\n|\Z)|[ \t]+["'(]*[A-Z])""")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from tts.normalizing.english_codes import is_dialled
+from tts.normalizing.english_math import COMPARISONS
 from tts.normalizing.english_numbers import SMALL, TENS, Variety, number
 from tts.normalizing.english_patterns import NUMBER, START
 from tts.normalizing.english_scan import DIGIT, MARK, Shape, left
-from tts.normalizing.english_units import UNIT_WORDS
+from tts.normalizing.english_units import UNIT_WORDS, UNITS
 from tts.normalizing.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
@@ -38,12 +39,13 @@ RATIO = re.compile(r"(?<=[0-9]):(?=[0-9]{1,15}(?![0-9a-z]))")
 LETTER_NUMBER = re.compile(r"(?<=[A-Za-z])[-–](?=[0-9])")
 CSHARP = re.compile(r"\b(?P<letter>[A-GFJ])#(?!\w)")
 PLUS_PLUS = re.compile(r"(?<=[A-Za-z])\+\+(?![A-Za-z_+])")
-SHORT = {"s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "wk": "week", "mo": "month"}
-SHORT |= {"mth": "month", "yr": "year", "lb": "pound", "oz": "ounce", "kg": "kilogram", "gal": "gallon"}
+SHORT = {short: UNITS[short][0] for short in "s sec min h hr wk mo mth yr lb oz kg gal bbl".split()}
 WHOLE = (*SHORT.values(), "day", "night", "person", "unit", "user", "head", "capita", "share")
 PER = SHORT | {name: name for name in WHOLE}
 PER_UNIT = rf" ?/ ?(?:{'|'.join(sorted(PER, key=len, reverse=True))})\b"
-PER_SIGN = re.compile(rf"(?<![\w/-])(?P<left>[A-Za-z0-9-]{{1,30}})(?P<units>(?:{PER_UNIT}){{1,3}})(?! ?/)")
+PER_SIGN = re.compile(
+    rf"(?<![\w/-])(?P<left>[A-Za-z0-9-]{{1,30}})(?P<units>(?:{PER_UNIT}){{1,3}})(?:\.(?= [a-z]))?(?! ?/)"
+)
 COUNTED = re.compile(r"(?:[0-9]|\bper|\bone) \Z")  # 3 eggs/person, per user/month
 TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "kilogram", "gallon"}
 # What something may be counted or paid per: numbers, units, money, and these.
@@ -58,28 +60,30 @@ PRICE = re.compile(
     rf"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence))/(?=[a-z])(?!(?:{'|'.join([*SMALL, *TENS[2:]])})\b)"
 )
 EITHER = re.compile(
-    r"\b(?P<a>he|she|his|her|him|himself|herself|yes|true|on|male|female|mother|father|and|either)/(?P<b>she|he|hers?|his|him"
-    r"|herself|himself|no|false|off|female|male|father|mother|or)\b",
+    r"\b(?P<a>he|she|his|her|him|himself|herself|yes|true|on|male|female|mother|father|and|either|fan)/(?P<b>she|he|hers?|his|him"
+    r"|herself|himself|no|false|off|female|male|father|mother|or|gas)\b",
     re.IGNORECASE,
 )
 LEADING_SLASH = re.compile(r"(?<!\S)/(?=\w)")
 SLASH = re.compile(r"(?<=[\w)\"']) ?/ ?(?=[\w(\"'])")
 ABOUT = re.compile(r"(?<![\w~%°])[~≈∼] ?(?=[-−]?[$£€]?\.?[0-9])")
+IS_ABOUT = re.compile(r"\w \Z")  # a mile ≈ 1.6 km
 MINUS = re.compile(r"(?<![\w.)\]\-−])[-−](?=\.?[0-9])")
 MINUS_BETWEEN = re.compile(r"(?<=\w) ?− ?(?=\w)")
 PLUS = re.compile(r"(?P<before>[\w)] ?)?\+ ?(?=[\w(]|\.[0-9])")
 PLUS_AFTER = re.compile(r"(?<=\w)\+(?!\+)")
 GRADE = re.compile(r"\b(?P<grade>an A|a [BCDF])-(?![\w-])")
 TIMES = re.compile(r"(?<=[\w)]) ?(?:[×✕⋅]|(?<=[0-9)] )\*(?= )|(?<=\b[a-z] )\*(?= )|(?<=[0-9])\*(?=[0-9])) ?(?=[\w(])")
+FOOTNOTE = re.compile(r"(?<=[a-z]{4})[⁰¹²³⁴-⁹]{1,2}(?!\w)")
 POWERS = {"²": " squared", "³": " cubed"}
 SUPERSCRIPT = re.compile(r"(?<=[\w)])[²³](?![⁰¹²³⁴-⁹])")
 POWER = re.compile(r"(?<=[\w)])(?:\^(?P<plain>-?[0-9]{1,15})|(?P<small>[⁻]?[⁰¹²³⁴-⁹]{1,15}))")
 SMALL_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉⁻⁺₊₋", "01234567890123456789-++-")
-COMPARED = {"<": "less than", ">": "greater than", "≤": "at most", "≥": "at least", "<=": "at most", ">=": "at least"}
-COMPARED |= {"=": "equals", "==": "equals", "≠": "is not equal to", "!=": "is not equal to", "≈": "is about"}
-COMPARED |= {"÷": "divided by", "±": "plus or minus", "+/-": "plus or minus", "√": "square root of", "∞": "infinity"}
-COMPARED |= {"→": "to", "←": "from", "->": "to", "=>": "to", "⇒": "to", "&": "and", "&&": "and", "@": "at"}
-COMPARED |= {"π": "pi", "µ": "micro", "‰": "per mille", "%": "percent", "°": "degrees"}
+COMPARED = COMPARISONS | dict(
+    row.split(" ", 1)
+    for row in "== equals,≈ is about,+/- plus or minus,√ square root of,∞ infinity,→ to,← from,-> to,=> to,⇒ to,& and"
+    ",&& and,@ at,π pi,µ micro,‰ per mille,% percent,° degrees".split(",")
+)
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(COMPARED, key=len, reverse=True)))
 ONLY_BETWEEN = frozenset("< > = <= >= == != -> =>".split())
 SECTIONS = re.compile(r"(?P<sign>§{1,2}|¶) ?")
@@ -132,7 +136,7 @@ def numbers(text: str, variety: Variety) -> str:
 def leave_out(text: str) -> str:
     """Drop the signs that nobody says."""
     text = EMOTICON.sub(DROPPED, UNDERSCORE.sub(" ", text))
-    return close_gaps(LEFT_OUT.sub(DROPPED, text))
+    return close_gaps(LEFT_OUT.sub(DROPPED, text.replace("–", "-")))
 
 
 def _scientific(match: re.Match[str], variety: Variety) -> str:
@@ -150,7 +154,7 @@ def _section(sign: str) -> str:
 
 
 def _powers(text: str) -> str:
-    text = SUPERSCRIPT.sub(lambda m: POWERS[m[0]], text)
+    text = SUPERSCRIPT.sub(lambda m: POWERS[m[0]], FOOTNOTE.sub("", text))
     text = POWER.sub(
         lambda m: f" to the power of {(m['plain'] or m['small'].translate(SMALL_DIGITS)).replace('-', 'minus ')}", text
     )
@@ -192,7 +196,7 @@ def _sign(match: re.Match[str]) -> str:
 
 def _has_word(side: str) -> bool:
     char = side.lstrip(" ")[:1]
-    return char.isalnum() or char in ("-", ".", "$", "(", ")", '"', "'") if char else False
+    return char.isalnum() or char in ("-", ".", "$", "(", ")", '"', "'", "√") if char else False
 
 
 def _plain(match: re.Match[str], variety: Variety) -> str:
@@ -205,7 +209,7 @@ def _plain(match: re.Match[str], variety: Variety) -> str:
 POWERS_OF_TEN = (
     Shape(SCIENTIFIC, _scientific, DIGIT + MARK),
     Shape(CARET, lambda m, v: " to the power of " + ("minus " if m["minus"] else ""), MARK),
-    Shape(ABOUT, lambda m, v: "about ", MARK),
+    Shape(ABOUT, lambda m, v: "is about " if m[0][0] == "≈" and IS_ABOUT.search(left(m)) else "about ", MARK),
 )
 BETWEEN = (
     Shape(EQUATION, lambda m, v: " minus ", MARK),

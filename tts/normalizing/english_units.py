@@ -11,9 +11,18 @@ from itertools import pairwise
 from math import gcd
 
 from tts.normalizing.english_nouns import is_before_noun
-from tts.normalizing.english_numbers import DENOMINATORS, Variety, cardinal, fraction, is_one, number, ordinal
+from tts.normalizing.english_numbers import (
+    DENOMINATORS,
+    MAGNITUDES,
+    Variety,
+    cardinal,
+    fraction,
+    is_one,
+    number,
+    ordinal,
+)
 from tts.normalizing.english_patterns import NUMBER, START, stop_after
-from tts.normalizing.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalizing.english_scan import DIGIT, MARK, Shape, left
 
 # Short names = singular, = plural where that is not the first noun with an s.
 TABLE = """
@@ -28,11 +37,13 @@ ml,mL,mls=milliliter cl=centiliter dl,dL=deciliter l,L,ltr,ltrs,Ltr,Ltrs,lts=lit
 qt,qts=quart tbsp,tbsps,Tbsp,Tbsps,TBSP,tbs,Tbs,tblsp,tbls=tablespoon tsp,tsps,Tsp,Tsps,TSP=teaspoon
 µg,mcg,mcgs,ug=microgram mg,mgs,MG=milligram g,gm,gms,grm,grms=gram kg,kgs,Kg,Kgs,KG,KGS=kilogram t=ton
 lb,lbs,Lb,Lbs,LBS=pound oz,ozs,Oz,OZ=ounce st=stone=stone ns=nanosecond µs=microsecond ms,msec,msecs=millisecond
-s,sec,secs,Sec,Secs=second min,mins,Min,Mins=minute h,hr,hrs,Hr,Hrs,HRS=hour wk,wks=week mo,mos=month
+s,sec,secs,Sec,Secs=second min,mins,Min,Mins=minute h,hr,hrs,Hr,Hrs,HRS=hour wk,wks=week mo,mos,mth,mths=month
 yr,yrs,Yr,Yrs=year W=watt kW=kilowatt MW=megawatt GW=gigawatt mW=milliwatt Wh=watt_hour kWh=kilowatt_hour
 MWh=megawatt_hour GWh=gigawatt_hour TWh=terawatt_hour V=volt mV=millivolt kV=kilovolt mA=milliamp mAh=milliamp_hour
 Ah=amp_hour Ω=ohm cal,cals=calorie kcal,kcals,Kcal=kilocalorie kJ=kilojoule kPa=kilopascal
 psi,PSI=pound_per_square_inch hp,Hp=horsepower=horsepower mmol=millimole IU=international_unit
+ng=nanogram pg/mL=picogram_per_milliliter mEq=milliequivalent µmol,umol=micromole nmol=nanomole pmol=picomole
+U/L=unit_per_liter U/mL=unit_per_milliliter bbl,bbls=barrel
 mmHg=millimeter_of_mercury=millimeters_of_mercury KB,KBs,kB,kb=kilobyte MB,MBs,mb=megabyte GB,GBs,gb=gigabyte
 TB,TBs,tb=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit kbps=kilobit_per_second
 Mbps,mbps,Mbit/s=megabit_per_second Gbps,gbps,Gbit/s=gigabit_per_second pcs=piece doz=dozen=dozen pkg,pkgs=package
@@ -64,21 +75,40 @@ UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\
 NO_LETTER = "(?<![A-Za-wyz])(?<![A-Za-z]x)"  # before the number; 4x100 m
 VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}{NO_LETTER}(?P<value>{NUMBER})"
 MEASURE = re.compile(rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?P<dot>\.(?=\)| ?[a-z]))?")
+# Per volume, whatever is counted: 12,000/µL, cells/mL.
+PER_VOLUME = re.compile(r"(?<=[\w⁰¹²³⁴-⁹])/(?P<unit>(?:[µμum]|d)?L|ml|mm³|mm3|cm²|cm³|cm2|cm3|m²|m³|km²)(?![\w/])")
+# 250 mg/5 mL, but 5 km/3 mi, which are the same.
+PER_MEASURE = re.compile(rf" ?/ ?(?=(?P<value>{NUMBER}) ?(?P<unit>{UNIT}|[CF]\b))")
+LAST_UNIT = re.compile(rf"(?<![A-Za-z])(?P<unit>{UNIT}|[CF]) ?\Z")
+SAME = [
+    frozenset(units.split())
+    for units in ("mm cm m km mi yd ft in ″ ′", "ml mL cl dl dL l L gal fl qt", "g kg lb lbs oz", "C F °C °F °")
+]
 # Of a laboratory: 10^9/L.
 PER_POWER = re.compile(rf"10(?:\^(?P<power>[0-9]{{1,2}})|(?P<raised>[⁰¹²³⁴-⁹]{{1,2}})) ?/ ?(?P<unit>{UNIT})")
 MAGNITUDE = re.compile(
     rf"{START}{NO_LETTER}(?P<value>{NUMBER})(?P<letter>k|K|M|mn|bn|B|tn)(?P<plus>\+)?(?!\w| [A-Z][a-z])"
 )
 SCREENS = frozenset("2 4 5 6 8".split())
+DISTANCES = frozenset("5 10 15 20 25 50".split())
+RUN = re.compile(r"\b(?i:ran|runs?|running|runner|race|marathon|jog\w*|parkrun|couch|fun|charity|PB|PR|minutes)\b")
 COUNTED = re.compile(
     r" (?:tokens|users|views|followers|subscribers|likes|people|words|lines|requests|downloads|steps)\b"
 )
-MAGNITUDES = {"k": "thousand", "M": "million", "mn": "million", "bn": "billion", "B": "billion", "tn": "trillion"}
 FEET_INCHES = re.compile(
     r"(?<![\w.,'])(?P<feet>[0-9]{1,2}) ?(?:'|′|ft\.?|-foot-) ?(?P<inches>1[01]|[0-9](?:\.[0-9])?)"
     r"(?: ?(?:\"|″|''|in\b)|(?![\w'.]))"
 )
 INCHES = re.compile(r"(?<=[0-9]) ?(?:in\.(?! ?[0-9])|(?<! )in\b)")  # what has a full stop or no space is no preposition
+# Of a recipe: 1 c. sugar, 2 T. butter.
+KITCHEN = re.compile(r"(?<![\w./-])(?P<count>[0-9]{1,2}(?: ?[0-9]?/[0-9])?) (?P<short>[cTt])\.(?= [a-z]{3,})")
+SPOONS = {"c": "cup", "T": "tablespoon", "t": "teaspoon"}
+SAME_DEGREES = re.compile(r"(?<=[0-9])°[CF]?(?=(?: ?[-–] ?| to )[-−]?[0-9.]{1,5} ?°[CF])")
+# 37,5 °C can be no list; thousands have three figures.
+DECIMAL_COMMA = re.compile(
+    r"(?<![\w.,])(?P<whole>[0-9]{1,4}),(?P<tenths>[0-9]{1,2})"
+    r"(?= ?(?:[kcm]?m[²³]?|[km]?g|m?[lL]|cl|°C|k?Wh?|ha|GB|MHz|GHz)(?![\w'/]))"
+)
 SQUARE = re.compile(r"(?<=[0-9] )(?P<kind>sq|cu|fl)\. ?(?=(?:ft|m|km|mi|in|yd|cm|oz)\b)")
 HOURS = re.compile(r"(?<=[0-9]) ?h ?(?P<minutes>[0-9]{1,2}) ?m\b")
 MINUTES = re.compile(r"(?<=[0-9]) ?m ?(?P<seconds>[0-9]{1,2}) ?s\b")
@@ -93,20 +123,14 @@ HEAT = re.compile(
 )
 SEAT = re.compile(r"\b(?i:seats?|row|gate|flat|room|size|unit|apartment|apt|suite|grade|class|section) \Z")
 SCALES = {"C": ("degree Celsius", "degrees Celsius"), "F": ("degree Fahrenheit", "degrees Fahrenheit")}
-TIMES_AS_MUCH = re.compile(rf"{START}\b(?P<value>{NUMBER})(?:x|×)(?=[,.;!?)/]|$|[-–~][0-9]| (?:a|[a-z]{{2,}})\b)")
-# In a sum the sign is “times”.
-PRODUCT = re.compile(rf"(?<=[0-9]) ?[x×] ?(?={NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))")
-BETWEEN_NUMBERS = re.compile(r"(?<=[0-9]) ?[x×] ?(?=[0-9])")
-BY = re.compile(r" ?[x×] ?(?=[0-9])")
-NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[a-z]")
+NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[A-Za-z]")
 INCH_AFTER = re.compile(r"[0-9]\Z")
-STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
-
 IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # only named
-VULGAR_FRACTION = re.compile(r"(?P<whole>[0-9]{1,15})?[ ]?(?P<sign>[¼-¾⅐-⅞])")
+VULGAR_FRACTION = re.compile(r"(?:(?P<whole>[0-9]{1,15}) ?)?(?P<sign>[¼-¾⅐-⅞])")
 FRACTION = re.compile(
     rf"{START}(?<![/\w.])(?<![^0-9]-)(?<!^-)(?:(?P<whole>[0-9]{{1,15}})[ -])?(?P<over>[0-9]{{1,4}}(?:\.[0-9]{{1,2}})?)"
-    rf"[/⁄](?P<under>[0-9]{{1,4}})(?:rds|ths)?(?: ?(?P<unit>{UNIT})(?:\.(?= [a-z]))?)?(?![0-9/.%]*[0-9/%]|[A-Za-z])"
+    rf"[/⁄](?P<under>[0-9]{{1,4}})(?:rds|ths)?(?: ?(?P<unit>{UNIT})(?:\.(?= [a-z]))?)?"
+    r"(?![0-9/.%]*[0-9/%]|(?!x[0-9])[A-Za-z])"
 )
 ORDINAL = re.compile(
     rf"{START}\b(?P<value>[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}|[0-9]{{1,15}})"
@@ -116,8 +140,15 @@ ORDINAL = re.compile(
 
 def canonical_units(text: str) -> str:
     """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that the shapes know."""
+    text = DECIMAL_COMMA.sub(r"\g<whole>.\g<tenths>", SAME_DEGREES.sub("", text))
+    text = KITCHEN.sub(_kitchen, text)
     text = SQUARE.sub(r"\g<kind> ", INCHES.sub(lambda m: "″" + stop_after(m), text))
     return _inches(MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text)))
+
+
+def _kitchen(match: re.Match[str]) -> str:
+    is_singular = match["count"] == "1" or re.fullmatch("[0-9]/[0-9]", match["count"])
+    return f"{match['count']} {SPOONS[match['short']]}{'' if is_singular else 's'}"
 
 
 def vulgar_fractions(text: str) -> str:
@@ -161,6 +192,16 @@ def _per_power(match: re.Match[str], variety: Variety) -> str:
     return f"ten to the power of {number(power, variety)} per {unit}"
 
 
+def _per_measure(match: re.Match[str], variety: Variety) -> str | None:
+    before = LAST_UNIT.search(left(match))
+    if before is None:
+        return None
+    is_same = (
+        any(before["unit"] in units and match["unit"] in units for units in SAME) or before["unit"] == match["unit"]
+    )
+    return " or " if is_same else " per "
+
+
 def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
     name = UNITS[short][0 if is_singular else 1]
     return name.replace("meter", "metre").replace("liter", "litre") if variety.is_day_first else name
@@ -183,10 +224,12 @@ def _magnitude(match: re.Match[str], variety: Variety) -> str | None:
     value, letter = match["value"], match["letter"]
     if len(value) > 4 and value.isdigit() and letter in "kKM":
         return None  # 13900K is a processor
+    if letter in "kK" and value in DISTANCES and RUN.search(left(match) + match.string[match.end() : match.end() + 20]):
+        return f"{number(value, variety)} K"
     # 4K is a screen, 2700K a light, 7B a flat or a model.
     is_name = (letter == "K" and (value in SCREENS or len(value) == 4)) or (letter == "B" and value.isdigit())
     is_name = is_name and not (letter == "K" and COUNTED.match(match.string, match.end()))
-    name = letter if is_name else MAGNITUDES.get(letter, "thousand")
+    name = letter if is_name else MAGNITUDES[letter[0].lower()]
     return f"{number(value, variety)} {name}" + (" plus" if match["plus"] else "")
 
 
@@ -223,15 +266,14 @@ def _between(over: float, under: int) -> str:
 
 FRACTIONS = (Shape(FRACTION, _fraction),)
 ORDINALS = (Shape(ORDINAL, lambda m, v: ordinal(int(m["value"].replace(",", "")), v)),)
-CONCENTRATIONS = (Shape(PER_POWER, _per_power),)
+CONCENTRATIONS = (
+    Shape(PER_POWER, _per_power),
+    Shape(PER_VOLUME, lambda m, v: f" per {_unit(m['unit'], v, is_singular=True)}", MARK),
+    Shape(PER_MEASURE, _per_measure, MARK, follows=True),
+)
 MEASURES = (
     Shape(FEET_INCHES, lambda m, v: f"{number(m['feet'], v)} foot {number(m['inches'], v)}"),
-    Shape(STARS, lambda m, v: f"{number(m['count'], v)} star"),
-    Shape(PRODUCT, lambda m, v: " times ", LETTER + MARK),
-    Shape(BETWEEN_NUMBERS, lambda m, v: " by ", LETTER + MARK),
-    Shape(BY, lambda m, v: " by ", LETTER + MARK, follows=True),
     Shape(DEGREES, _degrees, DIGIT + MARK),
     Shape(MEASURE, _measure, DIGIT + MARK),
     Shape(MAGNITUDE, _magnitude, DIGIT + MARK),
-    Shape(TIMES_AS_MUCH, lambda m, v: f"{number(m['value'], v)} times", DIGIT + MARK),
 )

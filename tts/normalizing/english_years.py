@@ -15,7 +15,7 @@ from tts.normalizing.english_units import UNIT
 
 BEFORE_YEAR = (
     "in|since|by|of|from|until|till|before|after|during|circa|around|about|years?|early|late|mid|summer|winter|spring"
-    "|autumn|fall|through|between|christmas|q[1-4]|h[12]|established|fiscal|copyright|for|to|throughout|post|pre|born|died|dated|vintage|model"
+    "|autumn|fall|through|between|christmas|q[1-4]|h[12]|established|fiscal|copyright|for|to|built|founded|throughout|post|pre|born|died|dated|vintage|model"
 )
 A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
 COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
@@ -59,6 +59,9 @@ A_PLURAL = re.compile(
     r"(?:\b(?:(?i:the|his|her|their|my|your|our|its|early|mid|late|low|high|under|over)|two|three|four|five|six|seven"
     r"|several|many|few|all|Boeing|Airbus|Porsche|Ferrari|Volvo|sizes?|pair of)[ -]|\b[A-Z]\w{0,8}-)\Z"
 )
+TEMPERATURES = re.compile(
+    r"\b(?:[Hh]ighs?|[Ll]ows?|[Tt]emp(?:s|eratures?)|inland|coast\w*|degrees|sunny|cloudy|warm\w*|cool\w*|weather)\b"
+)
 # In his 20s, 30s and 40s: what the first is, they all are.
 CHAIN = re.compile(r"(?:(?<!\w)'?[0-9]{1,4}'?s(?:,? (?:and|or|to) |, |-|–)(?:the )?){1,4}\Z")
 OF_THE_TIME = re.compile(
@@ -92,6 +95,8 @@ def _with_s(match: re.Match[str], variety: Variety) -> str | None:
     if match["apostrophe"] or TIMED.match(text, end) or DURATION.search(before):
         return None
     values = [value, *(int(each) for each in re.findall("[0-9]+", chain[0] if chain else ""))]
+    if is_ten and value < 120 and TEMPERATURES.search(before + text[end : end + 30]):
+        return words
     is_listed = chain is not None or ANOTHER.match(text, end) is not None
     is_pair = is_listed and max(values) < 10
     is_decade = is_ten and min(values) > 40 and (is_listed or OF_THE_TIME.match(text, end) is not None)
