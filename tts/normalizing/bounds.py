@@ -6,6 +6,9 @@ import re
 
 SIGN = re.compile("[<>≤≥]")
 BOUND = re.compile(r"(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])")
+# The end of a sentence, and no abbreviation's: 95%. <1% had it.
+AFTER_SENTENCE = re.compile(r"(?:\w[!?]|[%0-9)]\.|[^\W\d_]{2}(?<!prox)(?<!max)(?<!min)(?<!\bca)(?<!\bvs)\.)[\"')]? \Z")
+AFTER_SENTENCE_CHARS = 8
 FORMULA = re.compile(r"\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]]")  # LaTeX has readings of its own
 WORDS = {
     "en": ("less than", "greater than", "at most", "at least"),
@@ -50,7 +53,10 @@ def speak_bounds(text: str, language: str) -> str:
         if formulas and formulas[0][0] < at:
             return bound[0]
         before = text[max(0, at - 1) : at]
-        return ("" if not before or before.isspace() or before in "([\"'|" else " ") + said[bound["sign"]] + " "
+        words = said[bound["sign"]]
+        if AFTER_SENTENCE.search(text, max(0, at - AFTER_SENTENCE_CHARS), at):
+            words = words[0].upper() + words[1:]
+        return ("" if not before or before.isspace() or before in "([\"'|" else " ") + words + " "
 
     return BOUND.sub(read, text)
 

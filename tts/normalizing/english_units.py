@@ -74,7 +74,9 @@ UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\
 
 NO_LETTER = "(?<![A-Za-wyz])(?<![A-Za-z]x)"  # before the number; 4x100 m
 VALUE = rf"(?P<minus>(?<![\w)])[-−])?{START}{NO_LETTER}(?P<value>{NUMBER})"
-MEASURE = re.compile(rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?P<dot>\.(?=\)| ?[a-z]))?")
+MEASURE = re.compile(
+    rf"{VALUE}(?P<gap>[ -]?)(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?(?:(?<=[A-Za-z])\.(?=[),;:]| ?[a-z]))?"
+)
 # Per volume, whatever is counted: 12,000/µL, cells/mL.
 PER_VOLUME = re.compile(r"(?<=[\w⁰¹²³⁴-⁹])/(?P<unit>(?:[µμum]|d)?L|ml|mm³|mm3|cm²|cm³|cm2|cm3|m²|m³|km²)(?![\w/])")
 # 250 mg/5 mL, but 5 km/3 mi, which are the same.

@@ -116,7 +116,7 @@ def _row(line: str, before: str, following: str) -> Row:
     if bare != line or BOX.match(line):
         return Row(BOX.sub("", HEADING.sub(r"\1", bare), count=1), starts=True)
     is_cells = "|" in line and CELL.sub("", line).strip() != ""
-    is_numbered = NUMBERED.match(line) is not None and not ends_linking(before)
+    is_numbered = bool(NUMBERED.match(line)) and (bool(NUMBERED.match(before)) or not ends_linking(before))
     return Row(line, starts=is_cells or is_numbered, ends=is_cells)
 
 
