@@ -96,7 +96,7 @@ format: sync  ## put the code into its style
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-sync: .uv/ready  ## install all there is into .venv: 7 GB, mostly CUDA
+sync: .uv/ready  ## install all there is into .venv: 8 GB, mostly CUDA
 	@$(INSTALL) --all-extras --all-groups
 
 requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirements.lock`

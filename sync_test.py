@@ -584,7 +584,7 @@ def print_library(reply: Json) -> None:
     for voice in voices:
         length = f"{voice['reference_duration']:.1f} s" if voice.get("reference_duration") else "–"
         rest = "  ".join(filter(None, ["default" if voice.get("default") else "", voice.get("description")]))
-        print(f"  {voice.get('name', ''):<24} {voice.get('language', ''):<8} {length:>8}  {rest}".rstrip())
+        print(f"  {voice.get('name', ''):<24} {voice.get('language', ''):<14} {length:>8}  {rest}".rstrip())
     if reply.get("deleted"):
         print(f"  {reply.get('voice')} is deleted")
     for warning in reply.get("warnings", []):

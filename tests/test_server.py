@@ -69,7 +69,9 @@ def test_a_start_that_failed_says_503_and_why(error: Exception, told: str) -> No
         assert told in reason(it)
         assert "secret" not in reason(it)
         assert it.get("/ping").json()["status"] == "failed"
-        assert it.post("/tts", {"text": "Hi."}).status_code == 503
+        refused = it.post("/tts", {"text": "Hi."})
+        assert refused.status_code == 503
+        assert refused.json()["error"].startswith("NOT_READY: this worker could not start: ")
     assert it.status == 0
 
 

@@ -171,9 +171,9 @@ def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
     is_clone, known = mode == "clone" or has_reference, named(offer.voices)
     if mode == "clone" and not has_reference:
         yield InvalidInput, Fault("reference_audio", "is required when voice_mode is clone (or reference_audio_url)")
+    by = next((name for name in ("reference_audio", "reference_audio_url") if name in given), "voice_mode")
     if mode == "predefined" and has_reference:
-        name = "reference_audio" if "reference_audio" in given else "reference_audio_url"
-        yield InvalidInput, Fault(name, "needs voice_mode clone (got predefined)")
+        yield InvalidInput, Fault(by, "needs voice_mode clone (got predefined)")
     if voice is not None and is_clone:
         yield InvalidInput, Fault("voice", "names a predefined voice and can't go with a clone")
     elif voice is not None and voice not in offer.voices:
@@ -182,8 +182,8 @@ def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         message = f"is needed: the default, {shown(offer.default_voice)}, is not here; known: {known}"
         yield UnknownVoice, Fault("voice", message)
     if is_clone and offer.clone_languages is None:
-        message = "clone is not possible with this engine: use a predefined voice"
-        yield Unsupported, Fault("voice_mode", message)
+        message = "asks for a clone, which this worker's engine can't make: name a predefined voice instead"
+        yield Unsupported, Fault(by, message)
 
 
 def _has_reference(given: Mapping[str, Any]) -> bool:

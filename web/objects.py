@@ -18,12 +18,15 @@ async def json_object(data: bytes | str, what: str, held: Input) -> dict[str, An
 
     Raises: InvalidInput, where it is no JSON object; Busy.
     """
+    given, fault = None, ""
     try:
         given = await held.read(lambda: bounded_json(data))
+    except json.JSONDecodeError as exc:
+        fault = f": at character {exc.pos} it is no JSON ({exc.msg})"
     except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise InvalidInput(f"{what} must be a JSON object")
+        fault = ": it is no JSON"
+    if not isinstance(given, dict):  # raised here, because a JSONDecodeError holds the whole text
+        raise InvalidInput(f"{what} must be a JSON object{fault}")
     return given
 
 

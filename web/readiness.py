@@ -72,4 +72,5 @@ class Readiness:
             return
         if self.stage is Stage.LOADING:
             raise NotReady("the model is still being loaded", {"Retry-After": str(RETRY_LOADING_S)})
-        raise NotReady(f"this worker is {self.stage.value}: {self.reason}", {"Connection": "close"})
+        what = "could not start" if self.stage is Stage.FAILED else "is leaving"
+        raise NotReady(f"this worker {what}: {self.reason}", {"Connection": "close"})

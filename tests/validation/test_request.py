@@ -519,7 +519,10 @@ def test_a_predefined_voice_and_a_reference_contradict_each_other() -> None:
 
 def test_an_engine_that_cannot_clone_says_so() -> None:
     offer = replace(OFFER, clone_languages=None)
-    assert fault(offer, reference_audio=RECORDING)[:2] == (Unsupported, "voice_mode")
+    assert fault(offer, reference_audio=RECORDING)[:2] == (Unsupported, "reference_audio")
+    assert fault(offer, reference_audio_url="https://example.com/a.wav")[:2] == (Unsupported, "reference_audio_url")
+    faults = refusal({"text": "a", "voice_mode": "clone"}, offer).faults
+    assert {item.field for item in faults} == {"reference_audio", "voice_mode"}
 
 
 @pytest.mark.parametrize(

@@ -220,10 +220,22 @@ def test_a_refusal_has_its_status_in_every_form(it: Door, asked: Any, status: in
     assert answer.json()["error_code"] == code
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b'{"text": NaN}', b"\xff", b"[" * 100_000])
-def test_what_is_no_json_object_is_refused(it: Door, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", ": at character 0 it is no JSON (Expecting value)"),
+        (b'{"text": "Hi" "seed": 1}', ": at character 14 it is no JSON (Expecting ',' delimiter)"),
+        (b"[]", ""),
+        (b'"x"', ""),
+        (b'{"text": NaN}', ": it is no JSON"),
+        (b"\xff", ": it is no JSON"),
+        (b"[" * 100_000, ": it is no JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(it: Door, body: bytes, fault: str) -> None:
     answer = it.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_INPUT")
+    assert answer.json()["error"] == f"INVALID_INPUT: the body must be a JSON object{fault}"
 
 
 def test_an_unknown_body_type_is_415(it: Door) -> None:

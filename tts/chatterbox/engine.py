@@ -98,5 +98,8 @@ class ChatterboxEngine:
             from tts.chatterbox.speaker import Speaker
 
             return Speaker.load(self._model_path, self._options)
-        except ImportError as exc:  # torch, upstream's parts or PerTh
-            raise ModelUnavailable("Chatterbox's packages are not installed (extra `chatterbox`)") from exc
+        except ModuleNotFoundError as exc:  # torch, upstream's parts or PerTh
+            advice = "install the extra `chatterbox` (`make sync`), or set TTS_ENGINE=espeak"
+            raise ModelUnavailable(f"Chatterbox's packages are not installed ({exc.name}): {advice}") from None
+        except ImportError as exc:
+            raise ModelUnavailable("Chatterbox's packages are installed, but can't be imported") from exc

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -267,6 +268,20 @@ def test_a_voice_of_another_engine_is_refused(speaker):
 def engine(path, **changes) -> ChatterboxEngine:
     options = dataclasses.replace(LoadOptions("cpu", "float32", "float32"), **changes)
     return ChatterboxEngine(model="original", model_path=path, options=options)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, r"not installed \(tts\.chatterbox\.speaker\).*`make sync`.*TTS_ENGINE=espeak"),
+        (types.ModuleType("empty"), "installed, but can't be imported"),
+    ],
+)
+def test_packages_that_are_missing_or_broken_are_told_apart(monkeypatch, tmp_path, module, words):
+    monkeypatch.setitem(sys.modules, "tts.chatterbox.speaker", module)
+    with pytest.raises(ModelUnavailable, match=words) as caught:
+        engine(tmp_path).condition("default", None)
+    assert (caught.value.__cause__ is None) == (module is None)  # the cause is logged as a traceback
 
 
 def test_the_engine_loads_once_at_first_use_and_never_before(checkpoint):
