@@ -6,6 +6,7 @@ UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 INSTALL := $(PYTHON) scripts/install.py
 PY := .venv/bin/python
 PORT ?= 8000
+COMMIT ?= HEAD~1
 PROCESSORS := NATIVE=1 ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
 # As it was written: make would take the $5 in "I paid $5" for a variable.
@@ -14,7 +15,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors wheelhouse format sync requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -88,6 +89,9 @@ quality: sync  ## the sound, checked without listening; the last line is JSON
 
 doors: sync  ## how soon something is heard by either door; the last line is JSON
 	PYTHONPATH=.:tests PYTHONWARNINGS=ignore $(PY) -m doors $(DOORS)
+
+same: sync  ## every reply against those of an earlier commit: COMMIT=…; the last line is JSON
+	$(PY) -m bench.same $(COMMIT)
 
 soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
 	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m soak $(SOAK)
