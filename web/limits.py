@@ -91,7 +91,7 @@ class _Body:
 
     def _wake(self) -> None:
         """It was given up: do not wait for the next piece."""
-        if self._waiting:
+        if self._waiting and not self._waiting.expired():  # else it wakes anyway, and asyncio refuses
             self._waiting.reschedule(0)
 
     def too_large(self) -> BodyTooLarge:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, recording
+from starlette.types import Message, Receive, Scope, Send
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -18,6 +21,7 @@ from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import WorkerError
 from web import jobs
 from web.budget import FREE_BYTES, Input, InputBudget
+from web.limits import BodyLimit
 
 SAY = {"text": "Hello there."}
 HEAD = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -30,6 +34,40 @@ def shares(budget: InputBudget, *sizes_bytes: int) -> list[Input]:
         own.grow(FREE_BYTES + size_bytes)
         own.since_s -= number + 1
     return made
+
+
+def test_a_body_whose_time_ran_out_just_now_can_be_given_up() -> None:
+    """Another client's growth asks for it in the same turn of the event loop: it is no fault of either."""
+
+    async def main() -> list[str]:
+        budget, ended = InputBudget(10), list[str]()
+
+        async def never() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"]["input"].grow(FREE_BYTES + 10)
+            with pytest.raises(WorkerError) as caught:
+                await receive()
+            ended.append(caught.value.code)
+
+        async def send(_: Message) -> None: ...
+
+        loop, within_s = asyncio.get_running_loop(), 0.05
+        limit = BodyLimit(slow, budget, within_s=within_s)
+        serving = asyncio.create_task(limit({"type": "http", "path": "/", "headers": []}, never, send))
+        await asyncio.sleep(0)
+        # Due in the same turn as the time limit, and called after it, before the task goes on.
+        loop.call_later(within_s, lambda: budget.input(lambda: None).grow(FREE_BYTES + 9))
+        time.sleep(2 * within_s)
+        faults: list[Any] = []
+        loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
+        await serving
+        assert faults == []
+        return ended
+
+    assert asyncio.run(main()) == ["BUSY"]
 
 
 # --- the budget -------------------------------------------------------------------------------------------------
