@@ -15,7 +15,7 @@ from service.speech import SEED_STEP
 from service.worker import Clone
 from tts.boundaries import Break
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
-from validation.faults import refusal, typed
+from validation.faults import named, refusal, typed
 from validation.fields import MAX_SEED, TtsFields
 from validation.voices import CLONE
 from web.jobs import Jobs
@@ -66,12 +66,12 @@ class Talk:
         fields = _checked(given)
         if fields.voice is not None:
             await _require_voice(fields.voice, jobs)
-        named = await spoken_with(given, jobs)
+        headers = await spoken_with(given, jobs)
         inner = {name: value for name, value in given.items() if name not in OUTER_FIELDS}
         outer = (fields.output_format, fields.sample_rate, fields.bitrate_kbps, fields.audio_normalization)
         pauses = fields.sentence_pause_ms, fields.paragraph_pause_ms
         try:
-            return cls(jobs, talk_id, named.get("X-Voice", ""), given["seed"], inner, outer, *pauses)
+            return cls(jobs, talk_id, headers.get("X-Voice", ""), given["seed"], inner, outer, *pauses)
         except ValueError as error:  # of the encoder
             raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
 
@@ -202,5 +202,5 @@ def _checked(given: Json) -> TtsFields:
 
 async def _require_voice(voice: str, jobs: Jobs) -> None:
     if voice not in (known := await jobs.voices()):
-        message = f"{voice[:40]!r} is not a voice here; known: {', '.join(known)}"
+        message = f"{voice[:40]!r} is not a voice here; known: {named(known)}"
         raise UnknownVoice.of(Fault("voice", message))

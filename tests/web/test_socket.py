@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -19,8 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 from audio.encode import ENCODERS
 from service.speech import SEED_STEP
 from tests.web.running import HANG_S, LONG, Door, door, until
-from validation.errors import OutOfMemory
+from validation.errors import OutOfMemory, UnknownVoice
 from web.socket import MAX_PIECE_CHARS, Conversation
+from web.talk import Talk
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +312,15 @@ def test_a_worker_that_leaves_ends_what_it_says() -> None:
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
+    class Jobs:
+        async def voices(self) -> dict[str, str]:
+            return {f"voice-{number}": "en" for number in range(1000)}
+
+    with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
+        asyncio.run(Talk.begun({"type": "start", "voice": "nobody"}, Jobs(), "1"))  # type: ignore[arg-type]
 
 
 def error_of(it: Door, *messages: Any) -> tuple[dict[str, Any], int]:
