@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from tts.boundaries import Break, boundaries
 from tts.normalizing.lines import BROKEN, ENDED, continues, joined
 from tts.text import segment
-from validation.markup import REASONING, REASONING_NAMES, parts
+from validation.markup import REASONING, REASONING_NAMES, REASONING_STARTS, parts
 
 MIN_WRAPPED_CHARS = 30  # of a line that may go on in the next
+CONTEXT_CHARS = 80  # before a tag
 MAX_OPEN_CHARS = 600  # of a sentence that does not end; then as much of it goes as makes a segment
 NEXT_WORD = "A "  # stands for a sentence that is still to come
 PLAIN_MARKS = tuple(".!?")
@@ -119,19 +120,24 @@ class _Answer:
     """A language model's text without its reasoning: `push()*`, then `flush()`."""
 
     def __init__(self) -> None:
-        self._before, self._held = "", ""  # the last character that was seen whole, and what may begin a tag
+        self._before, self._held = "", ""  # the end of what was dealt with, and what may belong to a tag
         self._reasons = self.has_left_out = False
 
     def push(self, piece: str) -> str:
         text = self._before + self._held + piece
         at, kept = len(self._before), ""
+        end = _tag_start(text)
         while tag := REASONING.search(text, at):
-            kept += "" if self._reasons else text[at : tag.start()]
-            self._reasons = not tag["closes"]
+            begins = self._reasons or tag["closes"] or _begins_reasoning(tag)
+            if begins is None:
+                end = tag.start()
+                break
+            kept += "" if self._reasons else text[at : tag.start() if begins else tag.end()]
+            self._reasons = bool(begins) and not tag["closes"]
             self.has_left_out |= self._reasons
             at = tag.end()
-        end = max(at, _tag_start(text))
-        self._before, self._held = text[:end][-1:], text[end:]
+        end = max(at, end)
+        self._before, self._held = text[:end][-CONTEXT_CHARS:], text[end:]
         return kept if self._reasons else kept + text[at:end]
 
     def flush(self) -> str:
@@ -139,6 +145,17 @@ class _Answer:
         held = "" if self._reasons else self._held
         self._before, self._held, self._reasons = "", "", False
         return held
+
+
+def _begins_reasoning(tag: re.Match[str]) -> bool | None:
+    """Whether an opening tag begins reasoning. Within a sentence it is a word unless a closing tag follows within
+    MAX_OPEN_CHARS: None while that can't be known."""
+    text, start, last = tag.string, tag.start(), tag.start() + MAX_OPEN_CHARS
+    if REASONING_STARTS.search(text[max(0, start - CONTEXT_CHARS) : start]):
+        return True
+    if any(following["closes"] for following in REASONING.finditer(text, tag.end(), last)):
+        return True
+    return None if len(text) < last else False
 
 
 def _tag_start(text: str) -> int:

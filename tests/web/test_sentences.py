@@ -77,6 +77,29 @@ def test_what_was_left_out_is_known_and_after_a_flush_it_answers_again() -> None
     assert [s.text for s in sentences.push("Ho. ")] == ["Ho."]
 
 
+NAMED = "Put the <think> tag before it. A <thought> too. "
+
+
+@given(st.lists(st.integers(min_value=0, max_value=len(NAMED) + 20), max_size=30))
+def test_an_opening_tag_within_a_sentence_is_a_word_unless_one_closes_it(cuts: list[int]) -> None:
+    closed = NAMED + "And </think> done."
+    assert said_in_all(*cut(NAMED, cuts)) == ["Put the <think> tag before it.", "A <thought> too."]
+    assert said_in_all(*cut(closed, cuts)) == ["Put the done."]
+
+
+def cut(text: str, cuts: list[int]) -> list[str]:
+    return [text[start:end] for start, end in pairwise([0, *sorted(cuts), len(text)])]
+
+
+def test_no_more_than_a_segment_waits_for_the_tag_that_may_close_reasoning() -> None:
+    sentences = Sentences()
+    pieces = ["Put the <think> tag here. ", *["And on it goes. "] * 100]
+    said = [sentence.text for piece in pieces for sentence in sentences.push(piece)]
+    assert said[:2] == ["Put the <think> tag here.", "And on it goes."]
+    assert len(said) > 90
+    assert not sentences.has_left_out
+
+
 WRAPPED = (
     "The quick brown fox jumps over the\nlazy dog and into the dark for-\nest of the night. And then\nit sleeps.\n"
 )
