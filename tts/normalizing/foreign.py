@@ -83,7 +83,7 @@ def speak_numbers(text: str, primary: str, region: str) -> str:
 @cache
 def _patterns(primary: str, is_point: bool) -> Patterns:
     language = LANGUAGES[primary]
-    group, decimal = (",'", ".") if is_point else (language.group, ",")
+    group, decimal = (",'", ".") if is_point else (language.group + "'", ",")
     number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
     minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
     value = rf"{minus}(?<![\w.,:/+])(?<![0-9]-)(?P<value>{number})(?![0-9])"
