@@ -44,8 +44,9 @@ EMOJI_RUN = re.compile(f"(?![\u200d\ufe0e\ufe0f]){EMOJI}(?:[ \\t]?{EMOJI})*")
 SELECTORS = re.compile("[\ufe0e\ufe0f\u20e3]+")
 LEGAL = re.compile("[©®™℠℗]+")
 GAP = re.compile(rf"( ?){DROPPED}[{DROPPED} ]*")
-BEFORE_GAP_NOTHING = " \t\n([{\"'"
-AFTER_GAP_NOTHING = " \t\n.,!?;:)]}\"'"
+BEFORE_GAP_NOTHING = " \t\n([{"
+AFTER_GAP_NOTHING = " \t\n.,!?;:)]}"
+QUOTES = "\"'"  # nothing stands between one and its words, but a space between a closing one and what follows
 
 # In 2ⁿ and xʸ a letter alone is a power; in 2ⁿᵈ it is part of a word.
 POWER = re.compile(f"(?<=[\\w)])(?<![{RAISED_LETTERS}])[\u207f\u02e3\u02b8\u1d4f\u2071](?![{RAISED_LETTERS}])")
@@ -83,8 +84,9 @@ def close_gaps(text: str) -> str:
 def _closed(gap: re.Match[str]) -> str:
     text, start, end = gap.string, gap.start(), gap.end()
     before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+    is_quoted = (before in QUOTES and gap[0][0] != " ") or (after in QUOTES and gap[0][-1] != " ")
     at_edge = not before or before in BEFORE_GAP_NOTHING or not after or after in AFTER_GAP_NOTHING
-    return "" if at_edge else " "
+    return "" if at_edge or is_quoted else " "
 
 
 def _undressed(match: re.Match[str]) -> str:
