@@ -120,8 +120,9 @@ class T3:
     def decode_one_token(self, embed: Tensor, cache: Tensor, position: Tensor, reach: int) -> Tensor:
         """One step for B rows, each at a place of its own.
 
-        Args: embed (B, D); position (B,) int64, where each row's key and value go; reach: no position is at or
-        beyond it, so that attention reads no further. Returns: logits (B, V), float32.
+        Args: embed (B, D); position (B,) int64, where each row's key and value go; reach: attention reads the positions
+        before it. A row whose position is at or beyond it may only stand still: its logits, and what it writes at its
+        position, are wrong until it is decoded there again. Returns: logits (B, V), float32.
         """
         rows = torch.arange(len(embed), device=embed.device)
         ahead = torch.arange(reach, device=embed.device) > position[:, None]  # (B, reach): not written yet
