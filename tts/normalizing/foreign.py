@@ -29,6 +29,11 @@ DEGREE_ORDINAL = re.compile(
     r"(?P<value>[1-9][0-9]?)°(?=(?<![0-9]{2}°)[.,;!?]|(?<![0-9]{2}°)\Z| [a-z])"
     r"(?! (?:de|di|del|da|do|em|en|all|a|por|per|con|com|su[rdl]|nord|norte|este?|ovest|oeste|gradi|grados|graus)\b)"
 )
+# Without one, before what is counted and is no angle.
+DEGREE_COUNT = re.compile(
+    r"(?<![\w.,])(?P<value>[1-9][0-9]?)°(?= (?:piano|posto|secolo|capitolo|premio|turno|classificato|trimestre|anno"
+    r"|piso|lugar|puesto|siglo|capítulo|año|andar|século|prêmio)\b)"
+)
 SHORTENED_ES = re.compile(r"(?<=[Pp]rimer|[Tt]ercer)o(?= (?!(?:del|por|con|que|fue)\b)[a-zá-úñ]{3,})")
 SHORT_ES = re.compile(r"(?<![\w.,])(?P<value>[13])\.?er\b")
 NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])\.?[°º]|№) ?(?=[0-9])")
@@ -228,6 +233,7 @@ class Speaker:
             case "es" | "it" | "pt_BR":
                 text = SHORT_ES.sub(r"\g<value>º", text) if self.language.code == "es" else text
                 text = DEGREE_ORDINAL.sub(lambda m: f"{m['article']}{m['value']}º", text)
+                text = DEGREE_COUNT.sub(r"\g<value>º", text)
                 text = ROMANCE_ORDINAL.sub(self._romance_ordinal, text)
                 return SHORTENED_ES.sub("", text) if self.language.code == "es" else text
         return text
