@@ -137,8 +137,8 @@ class Service:
 
 
 def _bare(error: WorkerError) -> WorkerError:
-    """Without the frames that it came through, which hold the input: a door that raises it closes a circle with them,
-    and all of it would stay until Python looks for circles."""
+    """The error without its causes and its traceback, whose frames hold the input: where a front end raises it again,
+    error and frames refer to each other, and the input stays in memory until the garbage collector runs."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

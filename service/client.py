@@ -34,7 +34,7 @@ NOT_PUBLIC = "has an address that is not public"
 
 
 class RequestFailed(Exception):
-    """No answer came. `told` goes after "the server"; `worth_another`: another attempt may do better."""
+    """No answer came. `told`: why, as a predicate of "the server"; `worth_another`: another attempt may succeed."""
 
     def __init__(self, told: str, *, worth_another: bool) -> None:
         super().__init__(told)

@@ -71,7 +71,7 @@ class Conversation:
                     await self._send(talk.ready())
                     await self._converse(talk)
                 finally:
-                    talk.fields = {}  # the frames stay in the error that ended it, until Python looks for circles
+                    talk.fields = {}  # an error that ends the talk keeps its frames until the garbage collector runs
         except TimeoutError:
             await self._fail(TooSlow(f"no start came within {START_WITHIN_S:g} s"))
         except WorkerError as error:
