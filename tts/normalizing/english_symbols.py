@@ -26,6 +26,7 @@ TO = re.compile(r" ?(?:-|[–—~](?P<minus>[-−])?) ?(?=[$£€]?[0-9])")
 SPACED = r"[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}(?![\w]| [0-9])"
 SPACED_THOUSANDS = re.compile(rf"(?<![\w.,+])(?<![0-9] )(?<!\w[-−]){SPACED}(?:[-–]{SPACED})?(?!-)")
 SWISS_THOUSANDS = re.compile(r"(?<![\w.,'])[1-9][0-9]{0,2}(?:'[0-9]{3}){1,4}(?![\w']|[.,][0-9]{3}(?![0-9]))")
+LINKED = re.compile(r"(?<=[0-9])-(of|on|in|to|for|by)-(?=[0-9])")  # 10-of-18
 # Before two groups of digits: the number of something, or the number is part of a name or is dialled.
 NUMBERED_THING = re.compile(
     r"(?:\b(?!(?:The|About|Over|Some|Nearly|Almost|Around|In|Of|With|From|To|By|And|For|At|Up|EUR|USD|GBP|CHF|Rs|RM|R)\b)"
@@ -104,7 +105,8 @@ def dashes(text: str) -> str:
 
 
 def canonical_numbers(text: str) -> str:
-    """1 000 000 and 1'000'000 → 1000000."""
+    """1 000 000 and 1'000'000 → 1000000, 10-of-18 → 10 of 18."""
+    text = LINKED.sub(r" \1 ", text)
     text = SWISS_THOUSANDS.sub(lambda match: match[0].replace("'", ""), text)
     return SPACED_THOUSANDS.sub(_joined, text)
 
