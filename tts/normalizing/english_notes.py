@@ -27,6 +27,7 @@ BARE_DOSE = re.compile(
     r"(?<=[0-9] )(?P<unit>(?:mc?g|g|m[Ll]|units?|tabs?|caps?|puffs?)(?: [A-Za-z-]{2,20})?(?: (?:PO|po|IM|SC))?) "
     r"(?:(?P<often>[bBtTqQ])(?:id|ID)|(?:qd|QD))\b"
 )
+AGED = re.compile(r"(?<=[0-9])(?:-?yo|[ -]?y\.o\.| yo(?= (?:[MF]|(?:fe)?male|man|woman|boy|girl)\b))(?!\w)")  # 45yo M
 FOR_DAYS = re.compile(r"(?<=[A-Za-z] )[x×] ?(?=[0-9]{1,3} ?(?:days?|d|weeks?|wks?|months?|mos?)\b)")
 DOSE = re.compile(rf"(?<![\w.]){any_of(DOSES)}\.(?!\w| box)")
 EVERY = re.compile(r"\b[qQ] ?(?P<hours>[0-9]{1,2}(?:-[0-9]{1,2})?) ?(?P<unit>h|hr|hrs|d|wk|min)\b\.?")
@@ -37,7 +38,7 @@ def notes(text: str) -> str:
     """Pt. denies pain; 5 mg q6h; 31 pts."""
     text = AFTER_NUMBER.sub(lambda m: " " + COUNTED[m["short"]], PATIENT.sub(_patient, text))
     text = DOSE.sub(lambda m: DOSES[m["short"]] + stop_after(m), text)
-    text = FOR_DAYS.sub("for ", text)
+    text = AGED.sub(" year old", FOR_DAYS.sub("for ", text))
     text = BARE_DOSE.sub(lambda m: f"{m['unit']} {OFTEN[(m['often'] or 'qd').lower()]} a day", text)
     return EVERY.sub(lambda m: f"every {m['hours']} {EVERY_UNITS[m['unit']]}", text)
 
