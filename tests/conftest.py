@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import zygote
+from tqdm import tqdm
 
 THREAD_ENDS_S = 5.0
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
-
+tqdm.monitor_interval = 0  # or the first progress bar, upstream's or the hub's, starts a thread that never ends
 
 # xdist gives a process a file at a time: none of these may be left for the end.
 LONG = (

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from tts.chatterbox import networks, weights
 from tts.chatterbox.originals import OriginalS3Gen, build_original
 from tts.chatterbox.skeleton import count
 
 networks.import_upstream()
-tqdm.monitor_interval = 0  # or the first of upstream's progress bars starts a thread that never ends
 
 from chatterbox.models.s3gen.s3gen import S3Token2Wav  # noqa: E402
 from chatterbox.models.t3 import T3  # noqa: E402
