@@ -119,3 +119,8 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_is_left() -> None:
+    """Overrides the check of other tests: the server's threads serve all the files here."""

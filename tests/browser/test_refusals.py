@@ -120,7 +120,7 @@ def test_a_worker_that_loads_is_waited_for(serve: Serve, visit: Visit) -> None:
     page.wait_for_selector(".worker[data-state=ready]")
     door.readiness.drain("it was told to end")
     page.click("#speak")
-    until(page, "document.getElementById('alert').textContent.includes('draining')")
+    until(page, "document.getElementById('alert').textContent.includes('leaving')")
 
 
 def test_an_engine_that_can_not_clone_offers_no_recording(serve: Serve, visit: Visit) -> None:
