@@ -278,6 +278,9 @@ def main() -> None:
     parser.add_argument("--voice-of", type=Path, help="link that checkpoint, and write a voice alone: --prompt")
     parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of that voice's recording")
     options = parser.parse_args()
+    unused = ("size", "seed", "speech_tokens") if options.voice_of else ("prompt",)
+    if any(getattr(options, name) != parser.get_default(name) for name in unused):
+        parser.error("--voice-of goes with --prompt alone, and --prompt with --voice-of alone")
     if options.voice_of:
         print(write_voice(options.directory, options.voice_of, options.prompt))
         return
