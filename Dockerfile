@@ -59,7 +59,9 @@ ARG BAKE_WEIGHTS=false
 COPY scripts/fetch-weights ./scripts/
 COPY validation/__init__.py validation/errors.py ./validation/
 COPY tts/__init__.py ./tts/
-COPY tts/chatterbox/__init__.py tts/chatterbox/manifest.py tts/chatterbox/download.py ./tts/chatterbox/
+COPY tts/chatterbox/__init__.py ./tts/chatterbox/
+COPY tts/chatterbox/weights/__init__.py tts/chatterbox/weights/manifest.py tts/chatterbox/weights/download.py \
+    ./tts/chatterbox/weights/
 RUN if [ "$BAKE_WEIGHTS" = "true" ]; then scripts/fetch-weights /opt/chatterbox; fi
 
 COPY LICENSE THIRD_PARTY.md README.md settings.py start.py handler.py server.py ./

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from audio.clean import Cleaned, clean
 from audio.decoder import Decoded
 from audio.decoder_process import decode_apart
 from audio.reference import Reference
+from audio.reference_cleaning import Cleaned, clean
 
 MAX_LEAD_S = 30.0  # silence in front that is read past
 SHORT_SOUND_S = 5.0

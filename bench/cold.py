@@ -60,11 +60,11 @@ def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
     """The way of a worker to its first sound. started: when the process was asked for, seconds since the epoch."""
     lap = Laps(started)
     lap("interpreter")
-    from tts.chatterbox import speaker as engine
+    from tts.chatterbox import model as engine
 
     lap("imports")
     from tts.chatterbox.options import LoadOptions
-    from tts.chatterbox.weights import find_weights
+    from tts.chatterbox.weights.find import find_weights
 
     found = find_weights(checkpoint)
     lap("find")
@@ -164,7 +164,7 @@ def some_checkpoint(given: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as made:
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "tts.chatterbox.seeded", made],
+            [sys.executable, "-W", "ignore", "-m", "bench.checkpoint.seeded", made],
             cwd=ROOT,
             check=True,
             stdout=subprocess.DEVNULL,

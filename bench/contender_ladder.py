@@ -17,12 +17,12 @@ from chatterbox.tts import ChatterboxTTS
 from torch import Tensor
 
 from bench.turns import TEXT, Run, serve
-from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN
-from tts.chatterbox.s3gen import MEL_BANDS
-from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.s3gen.flow import MEL_BANDS
+from tts.chatterbox.t3.sampling import TokenSampling
+from tts.chatterbox.vocoder.stream import HiftStream
 
 SEED = 1
 EXAGGERATION = 0.5  # upstream's default, as all of its other defaults

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from bench.turns import TEXT, Run, serve
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 

@@ -64,7 +64,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
     def run() -> Run:
         started, arrivals, pieces = time.perf_counter(), [], []
         for audio, _ in tts.generate_stream(TEXT, chunk_size=25, context_window=50, print_metrics=False):
-            arrivals.append((time.perf_counter() - started, audio.shape[-1] / 24_000))
+            arrivals.append((time.perf_counter() - started, audio.crossfade[-1] / 24_000))
             pieces.append(audio[0].numpy())
         total_s, samples = time.perf_counter() - started, np.concatenate(pieces)
         if options.save:

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.document import attempt, tell
 from bench.machine import machine
-from tts.chatterbox.device import compute_exactly
+from tts.chatterbox.runtime.device import compute_exactly
 
 NODES = 1000
 ROWS, WIDTH = 4096, 256  # a product of the estimator's is so wide

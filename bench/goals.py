@@ -25,9 +25,9 @@ from bench.machine import machine
 from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.race import largest_gap_s, stall_s
 from bench.turns import TEXT, Run
-from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 

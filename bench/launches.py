@@ -20,14 +20,15 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.chatterbox import networks, weights
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import GRAPH_REACH
-from tts.chatterbox.hift import Hift
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
-from tts.chatterbox.s3gen import MEL_BANDS, Flow
-from tts.chatterbox.slots import SlotState
-from tts.chatterbox.t3 import T3
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
+from tts.chatterbox.t3.decoding import GRAPH_REACH
+from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.slots import SlotState
+from tts.chatterbox.vocoder.stream import Hift
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
 
 # As upstream and we use them these move no memory: attention leaves its heads where a view can join them.
 VIEWS: tuple[str, ...] = (

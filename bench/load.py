@@ -24,9 +24,9 @@ from bench.document import keep, tell
 from bench.machine import machine
 from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.turns import TEXT
-from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 

@@ -26,19 +26,20 @@ from bench.document import keep, tell
 from bench.machine import machine
 from bench.prompts import BUCKETS, PROMPTS_S, prompted
 from bench.turns import TEXT
-from tts.chatterbox import networks, weights
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.device import choose_dtype
-from tts.chatterbox.flow_stream import STREAMS, ChunkPlan
-from tts.chatterbox.hift import HiftStream
-from tts.chatterbox.noise import NoiseTape
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS, Flow, FlowPrompt
-from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker
-from tts.chatterbox.utterance import text_tokens
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.runtime.device import choose_dtype
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
+from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3.sampling import TokenSampling
+from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.watermark import WatermarkStage
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
 
 FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
 STEADY = 3  # chunks after which every shape was seen

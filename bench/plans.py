@@ -4,7 +4,7 @@
 
 A listener starts with the first chunk. While the next one is made, what was sent and not yet heard must last: a plan
 keeps up where no chunk takes more than MARGIN of it. A checkpoint that speaks for some seconds is needed
-(`python -m tts.chatterbox.seeded DIR --speech-tokens 200`). The last line is one JSON document.
+(`python -m bench.checkpoint.seeded DIR --speech-tokens 200`). The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from bench.document import tell
 from bench.machine import machine
 from bench.turns import TEXT
-from tts.chatterbox.flow_stream import STREAMS
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.s3gen.stream import STREAMS
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from tts.chatterbox.conditioning import ChatterboxVoice
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, TOKENS_PER_S
-from tts.chatterbox.s3gen import MEL_BANDS, FlowPrompt
+from tts.chatterbox.s3gen.flow import MEL_BANDS, FlowPrompt
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
 
 # Of the flow's shapes those that a bench uses, of 15: of first and later windows, and of a whole segment of 146 tokens,
 # after prompts of 4 and 10 seconds. Each shape less is half a second less to load.

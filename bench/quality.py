@@ -130,7 +130,9 @@ def progress(items: Found) -> Iterator[Row | str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check the sound without listening.")
     parser.add_argument("--engine", choices=("espeak", "chatterbox"), default="espeak")
-    parser.add_argument("--checkpoint", type=Path, help="weights for chatterbox, as tts.chatterbox.seeded writes them")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="weights for chatterbox, as bench.checkpoint.seeded writes them"
+    )
     parser.add_argument("--quick", action="store_true", help="two rates, two speeds, a shorter text: half a minute")
     parser.add_argument("--only", nargs="+", choices=ALL, default=[], help="default: all of them")
     parser.add_argument("--output", type=Path, help="also write the document here")

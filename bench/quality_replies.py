@@ -23,7 +23,7 @@ from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
 from tts.engine import Conditioning, Engine, EngineSpec, SamplingParams, SpeechChunk
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 
 SEED = 17
 ROOMY_BYTES = 100_000_000

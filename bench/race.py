@@ -139,7 +139,7 @@ def ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
 def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int = 4) -> Path:
     """A seeded checkpoint, written once; with a built-in voice of `prompt_s` seconds, beside the usual one."""
     path = directory / f"{size}-{tokens}"
-    write = [sys.executable, "-m", "tts.chatterbox.seeded"]
+    write = [sys.executable, "-m", "bench.checkpoint.seeded"]
     if not (path / "conds.pt").exists():
         command = [*write, str(path), "--size", size, "--speech-tokens", str(tokens)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

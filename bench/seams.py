@@ -146,7 +146,7 @@ def chunk_edges(run: Run) -> list[int]:
 
 def window_edges(tokens: int) -> list[int]:
     """Where our flow's windows meet; the vocoder and the watermark hold back, so chunks meet elsewhere."""
-    from tts.chatterbox.utterance import FIRST_CHUNK_TOKENS
+    from tts.chatterbox.segment import FIRST_CHUNK_TOKENS
 
     return [at * SAMPLES_PER_TOKEN for at in range(FIRST_CHUNK_TOKENS, tokens, CHUNK_TOKENS)]
 

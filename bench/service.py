@@ -29,7 +29,7 @@ from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 7

@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from bench.document import attempt, tell
 from bench.machine import machine
 from bench.turns import TEXT
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import GRAPH_REACH, Batch, Generation, new_stream
-from tts.chatterbox.hift import CapturedRender
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.s3gen import Bucket
-from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker
-from tts.chatterbox.utterance import text_tokens
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.s3gen.flow import Bucket
+from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3.decoding import GRAPH_REACH, Batch, Generation, new_stream
+from tts.chatterbox.t3.sampling import TokenSampling
+from tts.chatterbox.vocoder.stream import CapturedRender
 from tts.engine import SamplingParams
 
 LIMIT = 40  # tokens

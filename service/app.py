@@ -21,7 +21,7 @@ from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Teleme
 from service.worker import Clone, Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 from validation.errors import InternalError, RequestError, ServerError, WorkerError
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _facts(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def _espeak(settings: Settings) -> Engine:
-    from tts.espeak import EspeakEngine
+    from tts.espeak.engine import EspeakEngine
 
     return EspeakEngine()
 

@@ -14,16 +14,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from audio.edges import Edges
+from audio.crossfade import Seams
 from audio.pcm import Samples
 from audio.resample import Resampler
-from audio.shape import Seams
 from audio.stages import Chain
 from audio.tempo import Tempo
+from audio.trim import Edges
 from tts.engine import Conditioning, Engine, Misspoken, SamplingParams, SpeechChunk
-from tts.graphemes import spoken_chars
-from tts.script import Script
-from tts.text import segment
+from tts.text.graphemes import spoken_chars
+from tts.text.script import Script
+from tts.text.segments import segment
 from validation.errors import WorkerError
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from service.events import AudioEvent, EndEvent
 from service.speech import Outline, Speech
 from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine, SamplingParams
-from tts.script import Manner, Script, write
+from tts.text.script import Manner, Script, write
 from validation.errors import OutputTooLarge
 from validation.request import TtsRequest
 

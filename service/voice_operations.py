@@ -14,7 +14,7 @@ from service.fetch import recording_of
 from service.telemetry import JobClock
 from service.worker import Worker
 from tts.engine import EngineVoice
-from tts.recording import About
+from tts.voices.recording import About
 from validation.errors import Unsupported
 from validation.faults import refuse_fields
 from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete

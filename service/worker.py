@@ -8,7 +8,7 @@ from service.bucket import Bucket
 from service.telemetry import Telemetry
 from settings import Settings
 from tts.engine import Conditioning, Engine
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small seeded checkpoint in upstream's format; T3 stops after about 60 tokens."""
-    from tts.chatterbox.seeded import write_checkpoint
+    from bench.checkpoint.seeded import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("small"))
 
@@ -70,6 +70,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one, whose T3 goes on for about 260 tokens."""
-    from tts.chatterbox.seeded import write_checkpoint
+    from bench.checkpoint.seeded import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("long"), seed=1, speech_tokens=260)

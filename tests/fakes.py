@@ -37,7 +37,7 @@ from tts.engine import (
     SamplingParams,
     SpeechChunk,
 )
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 from validation.fields import DecodeMode
 
 TOKENS_PER_S = 25

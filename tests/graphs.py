@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import Batch, Generation, new_stream
-from tts.chatterbox.s3gen import EULER_STEPS, GUIDANCE, Flow
-from tts.chatterbox.sampling import TokenSampling
-from tts.chatterbox.speaker import Speaker
-from tts.chatterbox.t3 import T3
-from tts.chatterbox.utterance import text_tokens
+from tts.chatterbox.model import Speaker
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
+from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3.decoding import Batch, Generation, new_stream
+from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.sampling import TokenSampling
 
 LIMIT = 60  # tokens of a request
 REACH, REACHES = 64, 2  # positions; a request of LIMIT tokens crosses from the first length to the second

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-WEIGHTS = (ROOT / "tts/chatterbox/weights.py").read_text()  # read, not imported: it needs torch
+WEIGHTS = (ROOT / "tts/chatterbox/weights/find.py").read_text()  # read, not imported: it needs torch
 
 
 def test_the_image_bakes_into_the_place_that_is_looked_in():

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 import handler
 from audio.decode import decode_reference
 from service.app import ENGINES
-from tts.recording import About, pack
+from tts.voices.recording import About, pack
 from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
 

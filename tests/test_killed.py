@@ -22,7 +22,7 @@ from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
 from fake_runpod import FakeRunPod, Job, WorkerProcess, wait_until, worker_process
 from fakes import as_base64, decoded, recording, recording_of
 
-from tts.library import Library
+from tts.voices.library import Library
 
 pytestmark = pytest.mark.slow
 

@@ -80,10 +80,10 @@ def test_every_room_is_looked_into() -> None:
     [
         ("validation/request.py", "import audio.pcm", "imports audio.pcm: to its right"),
         ("audio/pcm.py", "from tts import engine", "imports tts: to its right"),
-        ("tts/voices.py", "from settings import Settings", "imports settings: to its right"),
+        ("tts/voices/store.py", "from settings import Settings", "imports settings: to its right"),
         ("settings.py", "def f():\n    import service.app", "imports service.app: to its right"),
         ("service/app.py", "import handler", "imports handler: to its right"),
-        ("tts/chatterbox/t3.py", "from service.app import build", "imports service.app: to its right"),
+        ("tts/chatterbox/t3/model.py", "from service.app import build", "imports service.app: to its right"),
         ("handler.py", "import server", "imports server: another door"),
         ("server.py", "from handler import service", "imports handler: another door"),
         ("web/jobs.py", "def f():\n    import handler", "imports handler: another door"),
@@ -92,11 +92,11 @@ def test_every_room_is_looked_into() -> None:
         ("service/app.py", "from web.jobs import Jobs", "imports web.jobs: to its right"),
         ("web/jobs.py", "import os\nos.environ['A']", "reads the environment"),
         ("service/app.py", "def f():\n    import torch.cuda", "imports torch.cuda: torch lives elsewhere"),
-        ("tts/voices.py", "from torch import nn", "imports torch: torch lives elsewhere"),
+        ("tts/voices/store.py", "from torch import nn", "imports torch: torch lives elsewhere"),
         ("tts/chatterboxes.py", "import torchaudio", "imports torchaudio: torch lives elsewhere"),
         ("service/app.py", "import os\nos.environ['A']", "reads the environment"),
         ("handler.py", "import os as o\no.getenv('A')", "reads the environment"),
-        ("tts/chatterbox/weights.py", "from os import environ as e", "reads the environment"),
+        ("tts/chatterbox/weights/find.py", "from os import environ as e", "reads the environment"),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path: Path, name: str, source: str, fault: str) -> None:
@@ -110,8 +110,8 @@ def test_a_planted_fault_is_found(tmp_path: Path, name: str, source: str, fault:
     [
         ("handler.py", "import service.app\nfrom settings import Settings\nimport validation.errors, json"),
         ("service/app.py", "from tts.chatterbox.engine import ChatterboxEngine"),
-        ("tts/chatterbox/t3.py", "import torch\nfrom audio.pcm import Samples\nfrom . import rates"),
-        ("tts/chatterbox/t3.py", "from .rates import x\nfrom ..engine import Engine"),
+        ("tts/chatterbox/t3/model.py", "import torch\nfrom audio.pcm import Samples\nfrom . import rates"),
+        ("tts/chatterbox/t3/model.py", "from .rates import x\nfrom ..engine import Engine"),
         ("server.py", "from web.jobs import Jobs\nimport service.app"),
         ("web/jobs.py", "from web.buffer import Buffer\nfrom service.bridge import bridge"),
         ("settings.py", "import os\nos.environ"),

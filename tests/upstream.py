@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tts.chatterbox import networks, weights
-from tts.chatterbox.originals import OriginalS3Gen, build_original
-from tts.chatterbox.skeleton import count
+from bench.checkpoint.originals import OriginalS3Gen, build_original
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
+from tts.chatterbox.weights.skeleton import count
 
 networks.import_upstream()
 

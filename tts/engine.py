@@ -1,7 +1,7 @@
 """What an engine is: a thing that turns text and a conditioned voice into chunks of samples.
 
 It knows nothing of jobs, files, encoders or how long a text may be; the service hands it one segment at a
-time. Two engines implement it: `tts.espeak` and `tts.chatterbox.engine`.
+time. Two engines implement it: `tts.espeak.engine` and `tts.chatterbox.engine`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from web.openai import SpeechReader, models
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
-from web.socket import Conversation
-from web.tts import TtsReader
+from web.tts_request import TtsReader
+from web.websocket import Conversation
 
 OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
 EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields", "Retry-After")

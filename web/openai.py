@@ -17,7 +17,7 @@ from web.answer import Asked
 from web.jobs import Jobs
 from web.objects import json_object
 from web.refusals import UnsupportedMediaType
-from web.tts import media_type, spoken_with
+from web.tts_request import media_type, spoken_with
 from web.wires import FileWire, OpenAiEventWire
 
 OUR_FORMATS = {"mp3": "mp3", "opus": "opus", "aac": "aac", "flac": "flac", "wav": "wav", "pcm": "pcm_s16le"}

@@ -1,7 +1,7 @@
 """Text that comes in pieces, a language model's tokens say, cut into sentences as soon as each is complete.
 
-Where a sentence ends is decided by `tts.boundaries`, which must have seen what follows: a sentence is complete when the
-next one has begun, or when white space follows a mark that leaves no doubt. It does not know what becomes of one.
+`tts.text.boundaries` decides where a sentence ends, and must have seen what follows: a sentence is complete when the
+next one has begun, or when white space follows a mark that leaves no doubt.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tts.boundaries import Break, boundaries
-from tts.normalizing.lines import BROKEN, ENDED, continues, joined
-from tts.text import segment
+from tts.normalize.lines import BROKEN, ENDED, continues, joined
+from tts.text.boundaries import Break, boundaries
+from tts.text.segments import segment
 from validation.markup import REASONING, REASONING_NAMES, REASONING_STARTS, parts
 
 MIN_WRAPPED_CHARS = 30  # of a line that may go on in the next

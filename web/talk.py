@@ -13,7 +13,7 @@ from typing import Any
 from service.events import AudioEvent, EndEvent, ErrorEvent
 from service.speech import SEED_STEP
 from service.worker import Clone
-from tts.boundaries import Break
+from tts.text.boundaries import Break
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
 from validation.faults import named, refusal, typed
 from validation.fields import MAX_SEED, TtsFields
@@ -21,7 +21,7 @@ from validation.voices import CLONE
 from web.jobs import Jobs
 from web.refusals import NotReady
 from web.sentences import Sentence
-from web.tts import spoken_with
+from web.tts_request import spoken_with
 from web.utterance import INNER_FORMAT, Utterance
 
 MAX_TAKE_CHARS = 1000

@@ -10,7 +10,7 @@ from fakes import PARAMS
 from audio.pcm import Samples, from_dbfs, rms_dbfs
 from audio.resample import Resampler
 from audio.stages import Stage
-from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
+from tts.espeak.engine import SAMPLE_RATE_HZ, EspeakEngine
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog, and she sells sea shells by the sea shore, of that I am sure.",

@@ -30,7 +30,7 @@ from tests.audio.encoded import (
     some_bit_rates,
     tone,
 )
-from tts.espeak import SAMPLE_RATE_HZ, EspeakEngine
+from tts.espeak.engine import SAMPLE_RATE_HZ, EspeakEngine
 from validation.fields import SAMPLE_RATES_HZ
 
 FLAC_HEADER = struct.Struct(">4sI HH 3s3s Q 16s")  # with the one block that every FLAC has

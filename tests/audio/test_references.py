@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pytest
 import soxr
 
-from audio.clean import SPEECH_DBFS
 from audio.decode import decode_reference
 from audio.pcm import Samples, from_dbfs
 from audio.reference import Reference
+from audio.reference_cleaning import SPEECH_DBFS
 from tests.audio.recordings import Audio, by_libav, by_libsndfile, film_without_sound, refusal, voice, with_cover
 
 CUT, SHORT = "was cut to its first", "of sound; 5 to 15 s"

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio.edges import Edges
+from audio.crossfade import Seams
 from audio.encode import ENCODERS
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS
 from audio.libav_encode import AAC_DELAY_SAMPLES, MP3_DELAY_SAMPLES
 from audio.limiter import Limiter
 from audio.pcm import EMPTY, Samples
 from audio.resample import Resampler
-from audio.shape import Seams
 from audio.stages import Chain, Stage
 from audio.tempo import Tempo
+from audio.trim import Edges
 
 CLIP_S = 0.5
 FADE_S = 0.02

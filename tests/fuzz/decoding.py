@@ -13,9 +13,9 @@ from collections import Counter
 
 import numpy as np
 
-from audio.clean import clean
 from audio.decode import MAX_LEAD_S
 from audio.decoder import decode_here
+from audio.reference_cleaning import clean
 from tests.fuzz.damage import corpus, damaged
 from tests.fuzz.gauge import Gauge
 from validation.errors import ReferenceAudioError

@@ -31,7 +31,7 @@ from service.events import AudioEvent, EndEvent
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from fakes import FakeEngine, FakeVoice
 from audio.pcm import EMPTY, Samples
 from service.speech import Outline, Speech
 from tts.engine import Conditioning, Misspoken, SamplingParams, SpeechChunk
-from tts.script import Line, Script
+from tts.text.script import Line, Script
 from validation.errors import InternalError
 
 RATE_HZ = 24_000

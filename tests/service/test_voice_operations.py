@@ -18,7 +18,7 @@ from service.app import Service
 from service.telemetry import Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.voices import VoiceStore
+from tts.voices.store import VoiceStore
 
 both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
 

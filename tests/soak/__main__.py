@@ -144,7 +144,7 @@ def _env(engine: str, folder: Path, s3: Failing) -> dict[str, str]:
     if engine == "espeak":
         bucket = {"ENDPOINT_URL": s3.url, "NAME": NAME, "ACCESS_KEY_ID": "anna", "SECRET_ACCESS_KEY": SECRET}
         return common | {"TTS_ENGINE": engine} | {f"BUCKET_{name}": value for name, value in bucket.items()}
-    from tts.chatterbox.seeded import write_checkpoint
+    from bench.checkpoint.seeded import write_checkpoint
 
     return common | chatterbox_env(write_checkpoint(folder / "checkpoint"))
 

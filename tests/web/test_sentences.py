@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.boundaries import Break
+from tts.text.boundaries import Break
 from web.sentences import MAX_OPEN_CHARS, Sentences
 
 STORY = "Dr. Smith paid $3.50 at 5 p.m. on Monday. “Really?” she asked. Yes!\n\nThe end… or not? See example.com now."

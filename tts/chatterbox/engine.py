@@ -19,8 +19,8 @@ from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, Sp
 from validation.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from tts.chatterbox.speaker import Speaker
-    from tts.chatterbox.voice_cache import VoiceCache
+    from tts.chatterbox.model import Speaker
+    from tts.chatterbox.voice.cache import VoiceCache
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ class ChatterboxEngine:
     def _open_voice_cache(self, speaker: Speaker) -> VoiceCache | None:
         if (directory := self._options.voice_cache_dir) is None:
             return None
-        from tts.chatterbox.faults import torch_faults
-        from tts.chatterbox.voice_cache import VoiceCache, fingerprint
+        from tts.chatterbox.runtime.errors import torch_faults
+        from tts.chatterbox.voice.cache import VoiceCache, fingerprint
 
         with torch_faults():
             model = fingerprint(speaker.listeners)
@@ -95,7 +95,7 @@ class ChatterboxEngine:
 
     def _load(self) -> Speaker:
         try:
-            from tts.chatterbox.speaker import Speaker
+            from tts.chatterbox.model import Speaker
 
             return Speaker.load(self._model_path, self._options)
         except ModuleNotFoundError as exc:  # torch, upstream's parts or PerTh

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from chatterbox.tts import ChatterboxTTS
 
-    from tts.chatterbox.speaker import Speaker
+    from tts.chatterbox.model import Speaker
 
 collect_ignore_glob = [] if find_spec("torch") else ["test_*.py"]  # `make test-fast` installs none
 
@@ -27,8 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def speaker(checkpoint: Path) -> Speaker:
+    from tts.chatterbox.model import Speaker
     from tts.chatterbox.options import LoadOptions
-    from tts.chatterbox.speaker import Speaker
 
     return Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from tts.chatterbox.decoding import Decoder
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.s3gen import MEL_BANDS
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.s3gen.flow import MEL_BANDS
+from tts.chatterbox.t3.decoding import Decoder
 from tts.engine import SamplingParams
 
 TEXT = "Hello there, this is a test."

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from audio.reference import Reference
-from tts.chatterbox import weights
-from tts.chatterbox.conditioning import ChatterboxVoice
-from tts.chatterbox.decoding import Decoder
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
-from tts.chatterbox.utterance import start_fade, text_tokens
+from tts.chatterbox.segment import start_fade, text_tokens
+from tts.chatterbox.t3.decoding import Decoder
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
+from tts.chatterbox.weights import find as weights
 from tts.engine import Misspoken, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 
@@ -278,7 +278,7 @@ def engine(path, **changes) -> ChatterboxEngine:
     ],
 )
 def test_packages_that_are_missing_or_broken_are_told_apart(monkeypatch, tmp_path, module, words):
-    monkeypatch.setitem(sys.modules, "tts.chatterbox.speaker", module)
+    monkeypatch.setitem(sys.modules, "tts.chatterbox.model", module)
     with pytest.raises(ModelUnavailable, match=words) as caught:
         engine(tmp_path).condition("default", None)
     assert (caught.value.__cause__ is None) == (module is None)  # the cause is logged as a traceback
@@ -321,7 +321,7 @@ def test_a_gpu_that_is_not_there_is_one_clear_error(checkpoint):
         engine(checkpoint, device="cuda").condition("default", None)
 
 
-@pytest.mark.parametrize("package", ["tts.chatterbox.speaker", "perth"])
+@pytest.mark.parametrize("package", ["tts.chatterbox.model", "perth"])
 def test_a_package_that_is_not_there_is_one_clear_error(checkpoint, monkeypatch, package):
     """The eSpeak installation has none of them; the default engine answered INTERNAL there."""
     monkeypatch.setitem(sys.modules, package, None)

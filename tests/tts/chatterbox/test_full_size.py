@@ -10,14 +10,14 @@ import pytest
 import torch
 from rounding import bound
 
-from tts.chatterbox.flow_stream import window_noise
-from tts.chatterbox.noise import NoiseTape
+from bench.checkpoint.seeded import write_checkpoint
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.s3gen import GUIDANCE, MEL_BANDS
-from tts.chatterbox.seeded import write_checkpoint
-from tts.chatterbox.speaker import Speaker
-from tts.chatterbox.utterance import text_tokens
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen.flow import GUIDANCE, MEL_BANDS
+from tts.chatterbox.s3gen.stream import window_noise
+from tts.chatterbox.segment import text_tokens
 from tts.engine import SamplingParams
 
 pytestmark = pytest.mark.full
@@ -46,8 +46,8 @@ def theirs(directory: Path):
 
 
 def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, theirs):
-    from tts.chatterbox.sampling import TokenSampling
-    from tts.chatterbox.t3 import START_TEXT, STOP_SPEECH, STOP_TEXT
+    from tts.chatterbox.t3.model import START_TEXT, STOP_SPEECH, STOP_TEXT
+    from tts.chatterbox.t3.sampling import TokenSampling
 
     text = text_tokens(full.tokenizer, TEXT)
     framed = torch.nn.functional.pad(text.expand(2, -1), (1, 0), value=START_TEXT)

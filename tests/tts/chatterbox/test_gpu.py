@@ -21,15 +21,16 @@ from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
 
 from bench.goals import counted_waits
-from tts.chatterbox import decoding, encoder, estimator, networks, weights
-from tts.chatterbox import speaker as speaker_module
-from tts.chatterbox.cuda_graph import GraphPool
-from tts.chatterbox.decoding import Decoder
+from tts.chatterbox import model as speaker_module
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.s3gen import MEL_BANDS, Flow
-from tts.chatterbox.speaker import Speaker
-from tts.chatterbox.t3 import T3
-from tts.chatterbox.utterance import text_tokens
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, encoder, estimator
+from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3.decoding import Decoder
+from tts.chatterbox.t3.model import T3, decoding
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
 from tts.engine import SamplingParams
 
 PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.model import Speaker
 from tts.engine import SamplingParams
 
 speaker = Speaker.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
@@ -54,7 +54,7 @@ def imported(checkpoint) -> dict:
 
 def test_a_first_sentence_needs_none_of_these(imported):
     assert imported["samples"] > 0
-    assert {"torch", "tts.chatterbox.speaker"} <= set(imported["to_speak"])  # the list can name what is there
+    assert {"torch", "tts.chatterbox.model"} <= set(imported["to_speak"])  # the list can name what is there
     assert sorted(set(NOT_TO_SPEAK) & set(imported["to_speak"])) == []
 
 

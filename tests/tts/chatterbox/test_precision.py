@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tts.chatterbox.hift import HiftStream
+from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.speaker import Speaker
+from tts.chatterbox.vocoder.stream import HiftStream
 
 STREAM_TOLERANCE = 1e-5  # of the peak: a stream is one shot
 

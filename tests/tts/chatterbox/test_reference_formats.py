@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity
 
 from audio.decode import decode_reference
 from tests.audio.recordings import by_libav, by_libsndfile, voice
-from tts.chatterbox.conditioning import ChatterboxVoice
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
 
 
 def spoken(rate_hz: int) -> np.ndarray:

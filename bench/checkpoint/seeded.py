@@ -1,0 +1,292 @@
+"""A checkpoint of random, seeded weights in upstream's file names and formats.
+
+    python -m bench.checkpoint.seeded DIRECTORY --size small|full
+
+The real loader loads it and the real path runs on it, so tests need no weights and benchmarks need no network.
+What it says is noise. A few weights are planted, because purely random ones would make a poor stand-in: see
+`_plant_ending` and `_plant_pitch`. It knows nothing of how the weights are used beyond that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bench.checkpoint.originals import OriginalS3Gen
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
+from tts.chatterbox.t3.model import STOP_SPEECH
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
+
+TEXT_VOCABULARY, SPEECH_VOCABULARY, SPEAKER_SIZE = 704, 8194, 256
+TEXT_POSITIONS, SPEECH_POSITIONS = 2050, 4100
+SIDE, BIAS = 0, 1  # residual channels that only the planted weights use
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large each network is. `full` is upstream's own."""
+
+    t3_width: int
+    t3_inner: int
+    t3_layers: int
+    perceiver_queries: int
+    flow_width: int
+    flow_heads: int
+    flow_inner: int
+    flow_layers: int
+    estimator_width: int
+    estimator_heads: int
+    estimator_blocks: int
+    estimator_middles: int
+    vocoder_width: int
+    pitch_width: int
+    tokenizer_width: int
+    tokenizer_layers: int
+    prompt_tokens: int  # of the built-in voice's recording
+
+
+SIZES = {
+    "small": Sizes(128, 256, 2, 8, 64, 2, 128, 1, 32, 1, 1, 2, 64, 32, 64, 1, 2 * TOKENS_PER_S),
+    "full": Sizes(1024, 4096, 30, 32, 512, 8, 2048, 6, 256, 8, 4, 12, 512, 512, 1280, 6, 4 * TOKENS_PER_S),
+}
+
+
+def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech_tokens: int = 60) -> Path:
+    """Write all five files. T3 stops after `speech_tokens` tokens. Returns the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    sizes = SIZES[size]
+    save_file(_t3(sizes, speech_tokens), directory / weights.T3_WEIGHTS)
+    save_file(_s3gen(sizes), directory / weights.S3GEN_WEIGHTS)
+    save_file(_voice_encoder(), directory / weights.VOICE_ENCODER)
+    (directory / weights.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
+    torch.save(_conditionals(sizes.prompt_tokens), directory / weights.BUILT_IN_VOICE)
+    return directory
+
+
+def write_voice(directory: Path, like: Path, prompt_s: int) -> Path:
+    """The checkpoint `like`, by links, with a built-in voice whose recording lasts `prompt_s` seconds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in weights.FILES:
+        (directory / name).unlink(missing_ok=True)
+        if name != weights.BUILT_IN_VOICE:
+            (directory / name).symlink_to((like / name).resolve())
+    torch.manual_seed(prompt_s)
+    torch.save(_conditionals(prompt_s * TOKENS_PER_S), directory / weights.BUILT_IN_VOICE)
+    return directory
+
+
+# --- T3 ---------------------------------------------------------------------------------------------------
+
+
+def _t3(sizes: Sizes, speech_tokens: int) -> dict[str, Tensor]:
+    d, e = sizes.t3_width, sizes.t3_inner
+    state = {
+        "text_emb.weight": torch.randn(TEXT_VOCABULARY, d),
+        "speech_emb.weight": torch.randn(SPEECH_VOCABULARY, d),
+        "text_pos_emb.emb.weight": torch.randn(TEXT_POSITIONS, d) * 0.1,
+        "speech_pos_emb.emb.weight": torch.randn(SPEECH_POSITIONS, d) * 0.1,
+        "text_head.weight": torch.randn(TEXT_VOCABULARY, d) * d**-0.5,
+        # Flat logits would tie: 20 times upstream's initial scale of 0.02.
+        "speech_head.weight": torch.randn(SPEECH_VOCABULARY, d) * 0.4 * (32 / d) ** 0.5,
+        "tfmr.embed_tokens.weight": torch.randn(8, d),
+        "tfmr.norm.weight": torch.ones(d),
+    }
+    for layer in range(sizes.t3_layers):
+        state |= _t3_layer(f"tfmr.layers.{layer}", d, e, sizes.t3_layers)
+    networks.import_upstream()
+    state |= {f"cond_enc.{name}": tensor for name, tensor in _conditioner(sizes).items()}
+    _plant_ending(state, speech_tokens)
+    return state
+
+
+def _t3_layer(name: str, d: int, e: int, layers: int) -> dict[str, Tensor]:
+    depth = (2 * layers) ** -0.5  # so that the residual does not grow with depth
+    attention = {f"{name}.self_attn.{p}_proj.weight": torch.randn(d, d) * d**-0.5 for p in "qkv"}
+    return attention | {
+        f"{name}.self_attn.o_proj.weight": torch.randn(d, d) * d**-0.5 * depth,
+        f"{name}.mlp.gate_proj.weight": torch.randn(e, d) * d**-0.5,
+        f"{name}.mlp.up_proj.weight": torch.randn(e, d) * d**-0.5,
+        f"{name}.mlp.down_proj.weight": torch.randn(d, e) * e**-0.5 * depth,
+        f"{name}.input_layernorm.weight": torch.ones(d),
+        f"{name}.post_attention_layernorm.weight": torch.ones(d),
+    }
+
+
+def _conditioner(sizes: Sizes) -> dict[str, Tensor]:
+    from chatterbox.models.t3.modules.perceiver import Perceiver
+
+    d, queries = sizes.t3_width, sizes.perceiver_queries
+    perceiver = Perceiver(queries, d, d)
+    return {
+        "spkr_enc.weight": torch.randn(d, SPEAKER_SIZE),
+        "spkr_enc.bias": torch.randn(d) * 0.1,
+        "emotion_adv_fc.weight": torch.randn(d, 1),
+        **{f"perceiver.{name}": tensor.detach().clone() for name, tensor in perceiver.state_dict().items()},
+    }
+
+
+def _plant_ending(state: dict[str, Tensor], speech_tokens: int) -> None:
+    """Make T3 stop after exactly so many tokens, and never draw an id that is neither sound nor stop.
+
+    Random logits would stop once in 8,194 tokens. The head has no bias, so two residual channels carry one:
+    nothing writes to them but the speech positions, and the head's rows read them. SIDE tells on which
+    side of the end a position is, and favours the stop token there; BIAS is constant and forbids the ids above it.
+    """
+    for name, tensor in state.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensor[[SIDE, BIAS]] = 0.0
+        elif name in ("speech_emb.weight", "text_emb.weight", "text_pos_emb.emb.weight"):
+            tensor[:, [SIDE, BIAS]] = 0.0
+    positions, head = state["speech_pos_emb.emb.weight"], state["speech_head.weight"]
+    steps = torch.arange(SPEECH_POSITIONS)
+    positions[:, SIDE] = torch.where(steps < speech_tokens, -2.0, 2.0)
+    positions[:, BIAS] = 2.0
+    head[:, [SIDE, BIAS]] = 0.0
+    head[STOP_SPEECH, SIDE] = 40.0
+    head[SPEECH_CODES:, BIAS] = -40.0
+    head[STOP_SPEECH, BIAS] = 0.0
+
+
+# --- S3Gen and the rest -----------------------------------------------------------------------------------
+
+
+def _s3gen(sizes: Sizes) -> dict[str, Tensor]:
+    drawn = OriginalS3Gen(_shapes(sizes))  # upstream's constructors draw the weights
+    state = {name: tensor.detach().clone() for name, tensor in drawn.state_dict().items()}
+    for name, tensor in state.items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0.0, 0.1)
+    _plant_pitch(state)
+    return {name: tensor for name, tensor in state.items() if name not in networks.COMPUTED}
+
+
+def _shapes(sizes: Sizes) -> dict[str, Tensor]:
+    """The few tensors off which the builder reads the sizes."""
+    estimator, weight = "flow.decoder.estimator", "parametrizations.weight.original1"
+    wanted = {
+        "tokenizer.encoder.conv1.weight": (sizes.tokenizer_width, 128, 3),
+        f"tokenizer.encoder.blocks.{sizes.tokenizer_layers - 1}.x": (1,),
+        "flow.input_embedding.weight": (SPEECH_CODES, sizes.flow_width),
+        "flow.encoder.encoders.0.self_attn.pos_bias_u": (sizes.flow_heads, 1),
+        "flow.encoder.encoders.0.feed_forward.w_1.weight": (sizes.flow_inner, 1),
+        f"flow.encoder.encoders.{sizes.flow_layers - 1}.x": (1,),
+        f"{estimator}.down_blocks.0.1.0.attn1.to_q.weight": (
+            sizes.estimator_heads * 64,
+            sizes.estimator_width,
+        ),
+        f"{estimator}.down_blocks.0.1.{sizes.estimator_blocks - 1}.x": (1,),
+        f"{estimator}.mid_blocks.{sizes.estimator_middles - 1}.x": (1,),
+        f"mel2wav.conv_pre.{weight}": (sizes.vocoder_width, 1),
+        f"mel2wav.f0_predictor.condnet.0.{weight}": (sizes.pitch_width, 1),
+    }
+    return {name: torch.empty(shape, device="meta") for name, shape in wanted.items()}
+
+
+def _plant_pitch(state: dict[str, Tensor]) -> None:
+    """Scale the pitch classifier, or every frame is unvoiced and no harmonic is ever heard."""
+    state["mel2wav.f0_predictor.classifier.weight"] *= 2000.0
+
+
+def _voice_encoder() -> dict[str, Tensor]:
+    from chatterbox.models.voice_encoder import VoiceEncoder
+
+    return {name: tensor.detach().clone() for name, tensor in VoiceEncoder().state_dict().items()}
+
+
+def _conditionals(prompt_tokens: int) -> dict[str, object]:
+    """The built-in voice, as upstream's `Conditionals.save` lays it out."""
+    speaker = torch.rand(1, SPEAKER_SIZE)
+    return {
+        "t3": {
+            "speaker_emb": speaker / speaker.norm(),
+            "clap_emb": None,
+            "cond_prompt_speech_tokens": torch.randint(SPEECH_CODES, (1, T3_PROMPT_TOKENS)),
+            "cond_prompt_speech_emb": None,
+            "emotion_adv": torch.full((1, 1, 1), 0.5),
+        },
+        "gen": {
+            "prompt_token": torch.randint(SPEECH_CODES, (1, prompt_tokens)),
+            "prompt_token_len": torch.tensor([prompt_tokens]),
+            "prompt_feat": torch.randn(1, prompt_tokens * FRAMES_PER_TOKEN, 80) - 6.0,
+            "prompt_feat_len": None,
+            "embedding": torch.randn(1, 192),
+        },
+    }
+
+
+def _tokenizer() -> dict[str, object]:
+    """A character tokenizer in the format of the `tokenizers` library, with upstream's special tokens."""
+    specials = {
+        "[STOP]": 0,
+        "[UNK]": 1,
+        "[SPACE]": 2,
+        "[PAD]": 3,
+        "[SEP]": 4,
+        "[CLS]": 5,
+        "[MASK]": 6,
+        "[START]": 255,
+    }
+    characters = [chr(code) for code in range(33, 127)]
+    free = (number for number in range(7, TEXT_VOCABULARY) if number != 255)
+    vocabulary = specials | {char: next(free) for char in characters}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": number,
+                "content": token,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for token, number in specials.items()
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "vocab": vocabulary,
+            "merges": [],
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a checkpoint of random, seeded weights.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speech-tokens", type=int, default=60, help="tokens after which T3 stops")
+    parser.add_argument("--voice-of", type=Path, help="link that checkpoint, and write a voice alone: --prompt")
+    parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of that voice's recording")
+    options = parser.parse_args()
+    unused = ("size", "seed", "speech_tokens") if options.voice_of else ("prompt",)
+    if any(getattr(options, name) != parser.get_default(name) for name in unused):
+        parser.error("--voice-of goes with --prompt alone, and --prompt with --voice-of alone")
+    if options.voice_of:
+        print(write_voice(options.directory, options.voice_of, options.prompt))
+        return
+    print(write_checkpoint(options.directory, options.size, options.seed, options.speech_tokens))
+
+
+if __name__ == "__main__":
+    main()

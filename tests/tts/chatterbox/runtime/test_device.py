@@ -1,0 +1,83 @@
+"""Which GPU can be used: architectures as torch tells them, and a sentence where it can't."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.runtime.device import choose_device, require_usable, runs_on
+from tts.chatterbox.runtime.memory import Budget
+from validation.errors import ModelUnavailable
+
+BUDGET = Budget.of(LoadOptions(slots=3), (8, 9))
+CUDA_128 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+CUDA_124 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "fits"),
+    [
+        pytest.param((9, 0), CUDA_124, True, id="H200"),
+        pytest.param((8, 9), CUDA_124, True, id="RTX 4090 runs the code of an RTX 3090"),
+        pytest.param((12, 0), CUDA_128, True, id="RTX 5090 on the right build"),
+        pytest.param((12, 0), CUDA_124, False, id="RTX 5090 on a wrong one"),
+        pytest.param((8, 0), ("sm_86",), False, id="no code for a later minor version"),
+        pytest.param((12, 0), (*CUDA_124, "compute_90"), True, id="the driver can compile it"),
+        pytest.param((8, 0), ("compute_90",), False, id="not for an earlier one"),
+        pytest.param((9, 0), ("sm_90a",), True, id="of its own version"),
+        pytest.param((10, 0), ("sm_90a", "compute_90a"), False, id="and of no other"),
+        pytest.param((9, 0), (), False, id="a build without CUDA"),
+        pytest.param((9, 0), ("gfx90a",), False, id="another maker's"),
+    ],
+)
+def test_code_runs_where_the_maker_says(
+    capability: tuple[int, int], architectures: tuple[str, ...], fits: bool
+) -> None:
+    assert runs_on(capability, architectures) is fits
+
+
+def test_a_wrong_build_is_told_in_one_sentence() -> None:
+    with pytest.raises(
+        ModelUnavailable, match=r"no code for the NVIDIA GeForce RTX 5090 \(sm_120\); it has sm_50, .*12\.8"
+    ):
+        require_usable("NVIDIA GeForce RTX 5090", (12, 0), CUDA_124, 32 * 2**30, BUDGET)
+
+
+def test_a_full_gpu_is_told_before_anything_is_loaded() -> None:
+    said = r"has 6\.0 GiB of memory free.* 6\.4 GiB, of which 1\.2 GiB are for MAX_CONCURRENCY.* 1\.6 GiB for CUDA_G"
+    with pytest.raises(ModelUnavailable, match=said):
+        require_usable("NVIDIA L4", (8, 9), CUDA_128, 6 * 2**30, BUDGET)
+    require_usable("NVIDIA L4", (8, 9), CUDA_128, BUDGET.required, BUDGET)
+
+
+def budget_of(capability: tuple[int, int]) -> Budget:
+    return BUDGET
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused() -> None:
+    assert choose_device("auto", budget_of) == choose_device("cpu", budget_of) == torch.device("cpu")
+    with pytest.raises(ModelUnavailable, match="DEVICE=cuda"):
+        choose_device("cuda", budget_of)
+
+
+def test_a_gpu_is_asked_what_its_own_budget_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def budget(capability: tuple[int, int]) -> Budget:
+        asked.append(capability)
+        return BUDGET
+
+    answers: dict[str, object] = {
+        "is_available": True,
+        "get_device_name": "NVIDIA L4",
+        "get_device_capability": (8, 9),
+        "get_arch_list": list(CUDA_128),
+        "mem_get_info": (BUDGET.required - 1, 24 * 2**30),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    with pytest.raises(ModelUnavailable, match="of memory free"):
+        choose_device("auto", budget)
+    assert asked == [(8, 9)]

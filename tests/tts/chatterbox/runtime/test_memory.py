@@ -1,0 +1,115 @@
+"""The memory budget against the networks themselves, at full size on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.checkpoint.originals import OriginalS3Gen
+from bench.checkpoint.seeded import SIZES, _shapes
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.runtime import memory
+from tts.chatterbox.runtime.memory import Budget
+from tts.chatterbox.s3gen.estimator import Memory
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.t3.decoding import cache_positions
+from tts.chatterbox.t3.model import T3
+from tts.chatterbox.weights import networks, skeleton
+from tts.chatterbox.weights.skeleton import Unfilled
+
+META = torch.device("meta")
+H200, RTX_4090, T4 = (9, 0), (8, 9), (7, 5)
+PUBLISHED_S3GEN_BYTES = 1_056_484_620  # of ResembleAI/chatterbox's s3gen.safetensors, revision 5bb1f6ee
+
+
+def values(part: Any) -> int:
+    """Numbers in all tensors that an object holds."""
+    return sum(tensor.numel() for tensor in {id(tensor): tensor for tensor in held(part)}.values())
+
+
+def held(part: Any) -> Iterator[Tensor]:
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from held(item)
+    else:
+        slots = getattr(type(part), "__slots__", ())
+        for inner in (*(getattr(part, name) for name in slots), *getattr(part, "__dict__", {}).values()):
+            yield from held(inner)
+
+
+@pytest.fixture(scope="module")
+def s3gen() -> dict[str, Tensor]:
+    with Unfilled():
+        state = OriginalS3Gen(_shapes(SIZES["full"])).state_dict()
+    return {name: tensor.to(META) for name, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def t3() -> T3:
+    d, e, layers = SIZES["full"].t3_width, SIZES["full"].t3_inner, SIZES["full"].t3_layers
+    sized = {
+        "text_emb.weight": (704, d),
+        "speech_emb.weight": (8194, d),
+        "text_pos_emb.emb.weight": (2050, d),
+        "speech_pos_emb.emb.weight": (4100, d),
+        "speech_head.weight": (8194, d),
+        networks.GATE: (e, d),
+    } | {f"tfmr.layers.{layer}.x": (1,) for layer in range(layers)}
+    state = {name: torch.empty(shape, device=META) for name, shape in sized.items()}
+    wanted = dict(networks._t3_shapes(state, d, e))
+    return T3({name: torch.empty(shape, device=META) for name, shape in wanted.items()}, META, torch.bfloat16)
+
+
+def test_weights_are_those_of_the_networks(t3, s3gen):
+    flow = Flow(skeleton.flow(s3gen).to(META), META, dtype=torch.float16)
+    kept = sum(tensor.nbytes for name, tensor in s3gen.items() if name not in networks.COMPUTED)
+    assert values(t3) == pytest.approx(memory.T3_VALUES, rel=0.001)
+    assert values((flow._encoder, flow._estimator)) == pytest.approx(memory.FLOW_VALUES, rel=0.001)
+    assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)
+
+
+def test_the_published_weights_hold_what_we_want_and_one_buffer(s3gen):
+    """To the byte, so refusing every other tensor refuses no published file. 8 bytes, a header of JSON padded to
+    8 bytes, tensors by element size and name: https://github.com/huggingface/safetensors#format"""
+    import json
+
+    at, header = 0, {}
+    for name in sorted((name for name in s3gen if name != "tokenizer.window"), key=lambda n: (-s3gen[n].itemsize, n)):
+        tensor = s3gen[name]
+        kind = {torch.float32: "F32", torch.int64: "I64"}[tensor.dtype]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, at + tensor.nbytes]}
+        at += tensor.nbytes
+    length = len(json.dumps(header, separators=(",", ":")))
+    assert 8 + -(-length // 8) * 8 + at == PUBLISHED_S3GEN_BYTES
+
+
+@pytest.mark.parametrize("slots", [1, 3, 16])
+def test_slots_cost_what_the_cache_holds(t3, slots):
+    cache = t3.new_cache(2 * slots, cache_positions(1000))
+    assert Budget.of(LoadOptions(slots=slots), H200).slots == cache.nbytes
+
+
+def test_block_mode_costs_what_it_remembers(s3gen):
+    """10 frames through one Euler step of the estimator, for two rows."""
+    flow, kept = Flow(skeleton.flow(s3gen).to(META), META, dtype=torch.float16), Memory(keep=10)
+    x, fixed = torch.empty(2, 10, 80, device=META), torch.empty(2, 10, 240, device=META, dtype=torch.float16)
+    with torch.inference_mode():
+        flow._estimator(x, fixed, 0, None, kept)
+    assert values([list(pair) for pair in kept._recent]) == 10 * memory.FRAME_VALUES
+
+
+def test_the_budget_grows_with_what_is_asked_for():
+    usual = Budget.of(LoadOptions(slots=3), RTX_4090)
+    assert 6.0 < usual.required / 2**30 < 7.0  # fits a card of 8 GB
+    assert Budget.of(LoadOptions(slots=3, graphs=False), RTX_4090).graphs == 0
+    assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == 2 * usual.slots
+    assert Budget.of(LoadOptions(slots=3), T4).slots == 2 * usual.slots  # bfloat16 is not in its hardware
+    assert Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090).block_mode == 2 * usual.block_mode
+    many = Budget.of(LoadOptions(slots=64), H200)
+    assert many.workspaces == 65 * 2 * 32 * 2**20

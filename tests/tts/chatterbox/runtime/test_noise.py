@@ -1,0 +1,24 @@
+"""Noise is a function of the seed and the absolute position alone."""
+
+import torch
+
+from tts.chatterbox.runtime.noise import NoiseTape
+
+
+def test_reading_in_pieces_is_reading_at_once():
+    whole = NoiseTape(7, 80).read(0, 333)
+    tape = NoiseTape(7, 80)
+    pieces = [tape.read(0, 1), tape.read(1, 51), tape.read(51, 51), tape.read(51, 333)]
+    assert torch.equal(torch.cat(pieces), whole)
+    assert torch.equal(tape.read(100, 120), whole[100:120])
+
+
+def test_another_seed_is_other_noise():
+    assert not torch.equal(NoiseTape(7, 4).read(0, 9), NoiseTape(8, 4).read(0, 9))
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    NoiseTape(7, 80).read(0, 100)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,151 @@
+"""The flow's number format: the fastest that these weights are finite in, and how far each is from float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import pytest
+import torch
+
+from tts.chatterbox.model import Speaker
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen import dtype as flow_dtype
+from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes, is_finite
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, encoder, estimator
+from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
+from tts.chatterbox.t3.decoding import GRAPH_REACH
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
+from validation.errors import ModelUnavailable
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+LAYER = "flow.decoder.estimator.mid_blocks.0.1.0.ff.net"
+HALVES = (torch.float16, torch.bfloat16)
+
+
+@pytest.fixture
+def state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+
+
+def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int, ...] = ()) -> Flow:
+    return Flow(networks.build_s3gen(dict(state), CPU).flow, CPU, dtype=dtype, buckets=buckets)
+
+
+def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:
+    """A feed-forward whose hidden values are `by` times as large, and whose output is not: the same network, as long as
+    its numbers hold it."""
+    louder = {name: tensor.clone() for name, tensor in state.items()}
+    louder[f"{LAYER}.0.proj.weight"] *= by
+    louder[f"{LAYER}.0.proj.bias"] *= by
+    louder[f"{LAYER}.2.weight"] /= by
+    return louder
+
+
+# --- which ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "bfloat16", "dtypes"),
+    [
+        ("auto", CUDA, True, [torch.float16, torch.bfloat16, torch.float32]),
+        ("auto", CUDA, False, [torch.float16, torch.float32]),
+        ("auto", CPU, True, [torch.bfloat16]),
+        ("auto", CPU, False, [torch.float32]),
+        ("float32", CUDA, True, [torch.float32]),
+        ("bfloat16", CPU, False, [torch.bfloat16]),
+        ("float16", CUDA, True, [torch.float16]),
+    ],
+)
+def test_a_gpu_tries_float16_and_a_name_is_obeyed(monkeypatch, name, device, bfloat16, dtypes):
+    monkeypatch.setattr(flow_dtype, "multiplies_bfloat16", lambda device: bfloat16)
+    assert flow_dtypes(name, device) == dtypes
+
+
+def test_weights_that_overflow_float16_run_in_bfloat16_and_it_is_said(state, speaker, caplog):
+    """Hidden values of a million: beyond float16's 65,504, far below bfloat16's 3e38."""
+    prompt, loud = speaker.built_in.flow, louder(state, 1e6)
+    built = build_flow(lambda dtype: flow(loud, dtype), (*HALVES, torch.float32), prompt)
+    assert built.dtype == torch.bfloat16
+    assert is_finite(built, prompt)
+    assert "not finite in torch.float16" in caplog.text
+
+
+def test_weights_within_float16s_range_stay_there(state, speaker, caplog):
+    built = build_flow(lambda dtype: flow(state, dtype), (*HALVES, torch.float32), speaker.built_in.flow)
+    assert built.dtype == torch.float16
+    assert not caplog.records
+
+
+def test_weights_that_are_finite_in_no_format_stop_the_start(state, speaker):
+    loud = louder(state, 1e19)
+    largest = max(float(loud[f"{LAYER}.0.proj.{name}"].abs().max()) for name in ("weight", "bias"))
+    broken = louder(loud, 2e38 / largest)  # finite as they are, and beyond float32 once summed up
+    with pytest.raises(ModelUnavailable, match="not finite in float16, bfloat16, float32: the weights are damaged"):
+        build_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), speaker.built_in.flow)
+    with pytest.raises(ModelUnavailable, match="FLOW_DTYPE overflows"):
+        build_flow(lambda dtype: flow(louder(state, 1e6), dtype), [torch.float16], speaker.built_in.flow)
+
+
+def test_a_worker_takes_what_was_found_and_tells(checkpoint, monkeypatch, caplog):
+    """`flow_dtype` of `info` is the flow's own."""
+    monkeypatch.setattr("tts.chatterbox.model.flow_dtypes", lambda name, device: [torch.float16, torch.float32])
+    caplog.set_level("INFO")
+    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", max_tokens=2 * GRAPH_REACH, watermark=False))
+    assert worker.flow.dtype == torch.float16
+    assert "flow in torch.float16" in caplog.text
+
+
+# --- how far ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["the CPU's attention", "a GPU's"])
+def attention(request, monkeypatch) -> None:
+    if request.param == "a GPU's":
+        monkeypatch.setattr(encoder, "attend_plainly", encoder.attend_fused)
+        monkeypatch.setattr(estimator, "attend_plainly", estimator.attend_fused)
+
+
+def given(speaker) -> tuple:
+    prompt, generator = speaker.built_in.flow, torch.Generator().manual_seed(1)
+    ids = torch.randint(SPEECH_CODES, (1, 40), generator=generator)
+    return prompt, ids, prompt.mel[:, :0], torch.randn(1, MEL_BANDS, 180, generator=generator)
+
+
+@pytest.mark.parametrize("buckets", [(), (128,)])
+def test_half_precision_errs_by_its_roundings(state, speaker, attention, buckets):
+    """And float16, with three bits more, by far less than bfloat16: an eighth, or at most half of it."""
+    with torch.inference_mode():
+        exact = flow(state, torch.float32).solve(*given(speaker))
+    errors = {}
+    for dtype in HALVES:
+        half, bound = graphs.solve_with_bound(flow(state, dtype, buckets), *given(speaker))
+        errors[dtype] = float((half - exact).norm() / exact.norm())
+        assert errors[dtype] <= bound
+    assert errors[torch.float16] < errors[torch.bfloat16] / 2
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_blocks_are_finite_and_near_in_half_precision(state, speaker, attention, dtype):
+    tokens, mels = torch.arange(60).tolist(), []
+    for each in (torch.float32, dtype):
+        with torch.inference_mode():
+            stream = STREAMS["block"](
+                flow(state, each), speaker.built_in.flow, NoiseTape(1, MEL_BANDS), ChunkPlan(16, 25, 50)
+            )
+            mels.append(torch.cat((stream.push(tokens), stream.flush()), dim=2))
+    exact, half = mels
+    _, bound = graphs.solve_with_bound(flow(state, dtype), *given(speaker))
+    assert half.isfinite().all()
+    assert (half - exact).norm() <= bound * exact.norm()
+
+
+def test_what_is_hidden_is_finite_in_every_format():
+    """Of a row in which everything is hidden, softmax would make NaN of infinities."""
+    for dtype in (torch.float32, *HALVES):
+        added = encoder.hide(torch.tensor([True, False]), dtype)
+        assert added.isfinite().all()
+        assert torch.softmax(added + torch.tensor([100.0, 0.0], dtype=dtype), 0).tolist() == [0.0, 1.0]

@@ -1,0 +1,177 @@
+"""Our forward of the flow's encoder against upstream's, same weights; padding, masks, and nothing on the host."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from rounding import bound
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
+from tts.chatterbox.s3gen.encoder import Encoder
+from tts.chatterbox.weights import skeleton
+
+LONGEST_TOKENS, BLOCK_TOKENS = 80, 25
+FAR, LARGEST = 1e-3, 2.0  # of what really differs; of mu
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Ids, every second one at the upper end, where half precision has no integers."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(SPEECH_CODES, shape, generator=generator)
+    tokens[:, ::2] = torch.randint(6500, SPEECH_CODES, tokens[:, ::2].shape, generator=generator)
+    return tokens
+
+
+def block_causal(tokens: int) -> torch.Tensor:
+    block = torch.arange(tokens) // BLOCK_TOKENS
+    return block[:, None] >= block
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max())
+
+
+@pytest.fixture(scope="module")
+def flow(oracle):
+    return oracle.s3gen.flow
+
+
+@pytest.fixture(scope="module")
+def encoder(flow) -> Encoder:
+    return Encoder(flow, torch.float32, LONGEST_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def near(flow) -> float:
+    return bound(flow.encoder) * LARGEST
+
+
+@pytest.fixture(autouse=True)
+def _inference():
+    with torch.inference_mode():
+        yield
+
+
+def upstream(flow, tokens: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    lengths = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
+    mask = torch.arange(tokens.shape[1]) < lengths[:, None]
+    hidden, _ = flow.encoder(flow.input_embedding(tokens) * mask[..., None], lengths)
+    return flow.encoder_proj(hidden)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 40, 61, LONGEST_TOKENS])
+def test_mu_is_upstreams(flow, encoder, near, tokens, batch):
+    drawn = draw(batch, tokens)
+    ours = encoder(drawn)
+    assert ours.dtype == torch.float32
+    assert ours.shape == (batch, 2 * tokens, 80)
+    assert distance(ours, upstream(flow, drawn)) <= near
+
+
+def test_the_negative_control_the_last_token_is_heard_in_the_first_frame(encoder, near):
+    tokens = draw(1, 40)
+    other = tokens.clone()
+    other[0, -1] -= 1
+    assert distance(encoder(tokens)[:, :1], encoder(other)[:, :1]) > near
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 63, 64])
+def test_right_padding_changes_nothing(encoder, near, length):
+    padded = draw(1, 64)
+    exact = encoder(padded[:, :length])
+    assert distance(encoder(padded, torch.tensor(length))[:, : 2 * length], exact) <= near
+    if length < 64:
+        assert distance(encoder(padded)[:, : 2 * length], exact) > FAR
+
+
+def test_a_batch_of_unequal_lengths_is_each_of_its_rows_and_upstreams_is_not(flow, encoder, near):
+    """Upstream zeroes pads before a layer that has a bias, and the look-ahead reads that layer's output."""
+    tokens, lengths = draw(3, 40), torch.tensor([40, 11, 26])
+    ours, theirs = encoder(tokens, lengths), upstream(flow, tokens, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        exact = upstream(flow, tokens[row : row + 1, :length])[0]
+        assert distance(ours[row, : 2 * length], exact) <= near
+        assert (distance(theirs[row, : 2 * length], exact) > FAR) == (length < 40)
+
+
+@pytest.mark.parametrize("tokens", [BLOCK_TOKENS, 2 * BLOCK_TOKENS])
+@pytest.mark.parametrize("padded", [False, True])
+def test_under_a_block_causal_mask_what_was_said_stays_said(encoder, near, tokens, padded):
+    whole, there = draw(1, 75), tokens + LOOKAHEAD_TOKENS
+    size = 64 if padded else there
+    length = torch.tensor(there) if padded else None
+
+    def prefix(mask: torch.Tensor | None) -> torch.Tensor:
+        return encoder(whole[:, :size], length, mask)[:, : 2 * tokens]
+
+    said = encoder(whole, seen=block_causal(75))[:, : 2 * tokens]
+    assert distance(prefix(block_causal(size)), said) <= near
+    assert distance(prefix(None), encoder(whole)[:, : 2 * tokens]) > FAR
+    assert distance(encoder(whole[:, :tokens], seen=block_causal(tokens)), said) > FAR  # nothing to look ahead at
+
+
+def test_a_mask_that_hides_nothing_changes_nothing(encoder, near):
+    tokens = draw(1, 40)
+    assert distance(encoder(tokens, seen=torch.ones(40, 40, dtype=torch.bool)), encoder(tokens)) <= near
+
+
+def test_too_many_tokens_are_refused(encoder):
+    with pytest.raises(ValueError, match="81 tokens"):
+        encoder(draw(1, LONGEST_TOKENS + 1))
+
+
+def test_bfloat16_errs_little(flow, encoder):
+    tokens = draw(1, 61)
+    exact, near = encoder(tokens), Encoder(flow, torch.bfloat16, LONGEST_TOKENS)(tokens)
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).norm() < 0.01 * exact.norm()
+
+
+class Trace(TorchDispatchMode):
+    """The names of the operations that reach the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.add(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+def fake(flow, mode: FakeTensorMode, device: str) -> torch.nn.Module:
+    """The network without values, on a device that need not be there."""
+    with torch.device("meta"):
+        network = skeleton.flow({f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}).eval()
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = FakeTensor(mode, weight.detach().to("meta"), torch.device(device))
+    return network
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_graph_could_hold_it(flow, device, dtype):
+    """Fake tensors have no values: what asks for one raises, and so does an operation over two devices."""
+    mode = FakeTensorMode()
+    with torch.inference_mode(False), torch.no_grad():
+        network = fake(flow, mode, device)
+    with torch.inference_mode(False), torch.no_grad(), mode:
+        encoder = Encoder(network, dtype, LONGEST_TOKENS)
+        tokens = torch.zeros(2, 40, dtype=torch.long, device=device)
+        lengths = torch.ones(2, dtype=torch.long, device=device)
+        seen = torch.ones(40, 40, dtype=torch.bool, device=device)
+        with Trace() as trace:
+            mu = encoder(tokens, lengths, seen)
+        with pytest.raises(DataDependentOutputException):
+            lengths.max().item()
+    assert mu.device.type == device
+    assert mu.shape == (2, 80, 80)
+    assert "addmm" in trace.seen
+    from_the_host = {"lift_fresh", "copy_", "scalar_tensor", "_local_scalar_dense", "nonzero", "arange"}
+    assert not trace.seen & from_the_host

@@ -1,0 +1,230 @@
+"""The flow against upstream's, for the same noise: whole, padded into a bucket, and block by block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from rounding import bound
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
+
+CPU = torch.device("cpu")
+
+
+def codes(count: int, seed: int = 0, lowest: int = 0) -> torch.Tensor:
+    return torch.randint(lowest, SPEECH_CODES, (1, count), generator=torch.Generator().manual_seed(seed))
+
+
+def upstream_mel(oracle, prompt, tokens, seed):
+    """Upstream's own loop; its noise is the global generator's first draw."""
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        mel, _ = oracle.s3gen.flow.inference(
+            token=tokens,
+            token_len=torch.tensor([tokens.shape[1]]),
+            prompt_token=prompt.tokens,
+            prompt_token_len=torch.tensor([prompt.tokens.shape[1]]),
+            prompt_feat=prompt.mel,
+            prompt_feat_len=None,
+            embedding=prompt.speaker,
+            finalize=True,
+        )
+    return mel
+
+
+def our_mel(speaker, prompt, tokens, seed):
+    frames = prompt.mel.shape[1] + tokens.shape[1] * FRAMES_PER_TOKEN
+    noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+
+
+def rounding(oracle, mel: torch.Tensor) -> float:
+    """Euler's steps add up to 1, and each is a guided field: (1 + GUIDANCE) of one, less GUIDANCE of another."""
+    return bound(oracle.s3gen.flow) * (1 + 2 * GUIDANCE) * float(mel.abs().max())
+
+
+@pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
+def test_full_decode_is_upstreams_for_the_same_noise(speaker, oracle, count, lowest):
+    """Ids above 6500 are those that half precision would round away."""
+    prompt, tokens = speaker.built_in.flow, codes(count, lowest=lowest)
+    theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(speaker, prompt, tokens, 3)
+    assert ours.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
+    assert (ours - theirs).abs().max() < rounding(oracle, theirs)
+
+
+def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle):
+    prompt, tokens = speaker.built_in.flow, codes(20)
+    theirs = upstream_mel(oracle, prompt, tokens, 3)
+    frames = prompt.mel.shape[1] + 40
+    noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(3)).roll(1, dims=2)
+    with torch.inference_mode():
+        shifted = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+    assert (shifted - theirs).abs().max() > 10 * rounding(oracle, theirs)
+
+
+# --- shape buckets ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bucketed(checkpoint) -> Flow:
+    """The same flow on static memory, as it is captured on a GPU."""
+    s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), CPU)
+    return Flow(s3gen.flow, CPU, buckets=(128, 192))
+
+
+@pytest.mark.parametrize("count", [1, 40, 78, 79, 142])
+def test_a_bucket_gives_what_the_plain_shape_gives(speaker, oracle, bucketed, count):
+    """50 tokens of prompt and `count` of speech: one short of, exactly at, and one beyond the first bucket's 128."""
+    prompt, tokens = speaker.built_in.flow, codes(count, seed=count)
+    noise = torch.randn(1, MEL_BANDS, 2 * (50 + count), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise)
+    assert (plain - padded).abs().max() < rounding(oracle, plain)
+
+
+def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
+    """The same request after a long one and after a short one, in the same memory."""
+    prompt = speaker.built_in.flow
+
+    def solve(count: int, known: float) -> torch.Tensor:
+        noise = torch.randn(1, MEL_BANDS, 2 * (47 + count), generator=torch.Generator().manual_seed(count))
+        with torch.inference_mode():
+            return bucketed.solve(prompt, codes(count), torch.full((1, count, MEL_BANDS), known), noise)
+
+    solve(60, 5.0)
+    after_long = solve(30, 1.0)
+    solve(10, 5.0)
+    assert torch.equal(solve(30, 1.0), after_long)
+
+
+def test_a_request_beyond_every_bucket_is_still_spoken(speaker, bucketed):
+    prompt = speaker.built_in.flow
+    with torch.inference_mode():
+        noise = torch.randn(1, MEL_BANDS, 2 * 250)
+        assert bucketed.solve(prompt, codes(200), prompt.mel[:, :0], noise).shape == (1, MEL_BANDS, 400)
+
+
+def test_the_buckets_hold_every_default_window():
+    """The longest prompt, the default context and chunk, and three tokens to look ahead at."""
+    assert max(b for b in BUCKETS if b <= 384) >= 250 + 50 + 25 + 3
+
+
+def test_the_solution_never_looks_at_a_value(checkpoint):
+    """Under fake tensors every look raises, so what runs there can be captured."""
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    flow = Flow(networks.build_s3gen(state, CPU).flow, CPU)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+        fake = mode.from_tensor
+        mel = flow.decode(
+            fake(codes(64)),
+            fake(torch.randn(1, 192)),
+            fake(torch.zeros(1, 128, MEL_BANDS)),
+            fake(torch.randn(1, 128, MEL_BANDS)),
+            fake(torch.tensor(50)),
+            fake(torch.tensor(94)),
+        )
+    assert mel.shape == (1, 128, MEL_BANDS)
+
+
+# --- blocks -----------------------------------------------------------------------------------------------
+
+
+def test_a_block_sees_its_own_the_prompt_and_its_context():
+    seen = block_mask(8, settled=2, edges=[4, 6], context=1)
+    assert ["".join(".x"[int(v)] for v in row) for row in seen] == [
+        "xx......",
+        "xx......",
+        "xxxx....",
+        "xxxx....",
+        "xx.xxx..",
+        "xx.xxx..",
+        "xx...xxx",
+        "xx...xxx",
+    ]
+
+
+def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, noise: torch.Tensor, edges: list[int]):
+    """The speech's mel, block by block; edges count from the prompt's first token."""
+    everything = torch.cat((prompt.tokens, tokens), 1)
+    memories, pieces, first = flow.remember(prompt, 10_000), [], prompt.settled
+    with torch.inference_mode():
+        for edge in edges:
+            ahead = everything[:, : edge + 3]
+            done = [e for e in edges if e <= edge]
+            seen = block_mask(ahead.shape[1], prompt.settled, done, 10_000)
+            frames = slice(first * FRAMES_PER_TOKEN, edge * FRAMES_PER_TOKEN)
+            pieces.append(flow.extend(prompt, ahead, seen, frames.start, noise[:, frames], memories))
+            first = edge
+    return torch.cat(pieces, 1)[:, (prompt.tokens.shape[1] - prompt.settled) * FRAMES_PER_TOKEN :]
+
+
+def test_blocks_are_upstreams_own_chunk_attention(speaker, oracle, monkeypatch):
+    """28 tokens of prompt, 25 of them settled, then blocks of 25: upstream's static chunks, all at once."""
+    whole = speaker.built_in.flow
+    prompt = FlowPrompt(whole.tokens[:, :28], whole.mel[:, :56], whole.speaker)
+    tokens = codes(72, seed=4)
+    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
+    prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, 50)
+    noise[0, :50] = prompt_noise
+    flow = oracle.s3gen.flow
+    monkeypatch.setattr(flow.encoder, "static_chunk_size", 25)
+    monkeypatch.setattr(flow.decoder.estimator, "static_chunk_size", 50)
+    monkeypatch.setattr(torch, "randn_like", lambda mu, **_: noise.transpose(1, 2).to(mu))
+    expected = upstream_mel(oracle, prompt, tokens, 0).transpose(1, 2)
+    ours = in_blocks(speaker.flow, prompt, tokens, noise, [50, 75, 100])
+    assert ours.shape == expected.shape
+    assert (ours - expected).abs().max() < rounding(oracle, expected)
+
+
+def test_the_negative_control_without_the_blocks_upstream_says_something_else(speaker, oracle):
+    prompt, tokens = speaker.built_in.flow, codes(50, seed=4)
+    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
+    blocks = in_blocks(speaker.flow, prompt, tokens, noise, [75, 100])
+    assert (full - blocks).abs().max() > 10 * rounding(oracle, full)
+
+
+def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint, speaker):
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    flow, built_in = Flow(networks.build_s3gen(state, CPU).flow, CPU), speaker.built_in.flow
+    voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
+    with torch.inference_mode():
+        for voice in (*voices, voices[2]):
+            flow.remember(voice, 100)
+    assert [kept[0] for kept in flow._prompts.values()] == voices[1:]
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_euler_steps_acts(checkpoint, speaker):
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    hasty = Flow(networks.build_s3gen(state, CPU).flow, CPU, steps=4)
+    prompt, tokens = speaker.built_in.flow, codes(20)
+    noise = torch.randn(1, MEL_BANDS, 140, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for flow in (hasty, speaker.flow))
+    assert 1e-3 < (four - ten).abs().mean() < 0.5
+
+
+def test_ids_above_6500_survive_bfloat16(checkpoint, speaker):
+    """Cast along with the rest they would be one and the same: half precision has no 6,561 integers."""
+    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    half = Flow(networks.build_s3gen(state, CPU).flow, CPU, dtype=torch.bfloat16)
+    prompt, noise = speaker.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
+    ids = [torch.full((1, 20), code) for code in (6559, 6560)]
+    with torch.inference_mode():
+        mels = [half.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
+        exact = [speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
+    apart = (exact[0] - exact[1]).norm()
+    assert (mels[0] - mels[1]).norm() > 0.5 * apart
+    for near, right in zip(mels, exact, strict=True):
+        assert (near - right).norm() < 0.2 * apart

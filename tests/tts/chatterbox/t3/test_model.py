@@ -1,0 +1,169 @@
+"""Our decoder against upstream's, same weights: the same logits, the same tokens."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import graphs
+import pytest
+import torch
+import torch.nn.functional as F
+from rounding import bound
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3.decoding import Decoder
+from tts.chatterbox.t3.model import START_TEXT, STOP_SPEECH, STOP_TEXT, T3
+from tts.chatterbox.t3.sampling import TokenSampling
+from tts.chatterbox.weights import find as weights
+
+CODES = slice(SPEECH_CODES)  # the ids that are sound
+CPU = torch.device("cpu")
+TEXT = "Hello there, this is a test."
+
+
+def framed(tokens: Tensor, rows: int) -> Tensor:
+    return F.pad(F.pad(tokens.expand(rows, -1), (1, 0), value=START_TEXT), (0, 1), value=STOP_TEXT)
+
+
+def upstream_logits(t3, cond, text: Tensor, speech: list[int]) -> Tensor:
+    """Upstream's logits (steps + 1, 2, V) with `speech` forced, by its own embeddings and transformer."""
+    start = torch.full((2, 1), t3.hp.start_speech_token)
+    embeds, _ = t3.prepare_input_embeds(t3_cond=cond, text_tokens=framed(text, 2), speech_tokens=start, cfg_weight=0.5)
+    start_again = t3.speech_emb(start) + t3.speech_pos_emb.get_fixed_embedding(0)
+    forced = t3.speech_emb(torch.tensor([speech, speech])) + t3.speech_pos_emb.emb.weight[1 : len(speech) + 1]
+    out = t3.tfmr(inputs_embeds=torch.cat((embeds, start_again, forced), 1), use_cache=False)
+    return t3.speech_head(out.last_hidden_state[:, -len(speech) - 1 :]).transpose(0, 1)
+
+
+def our_logits(
+    t3: T3, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True, off: int = 0
+) -> Tensor:
+    """Our logits (steps + 1, rows, V), the cache read in steps of 64 positions; `off` shifts the speech position."""
+    embeds = t3.embed_prefix(conditioning, text, guided=guided)
+    rows, start = embeds.shape[:2]
+    cache = t3.new_cache(rows, start + len(speech) + 64)
+    steps = [t3.prefill(embeds, cache)]
+    for i, token in enumerate(speech):
+        embed = t3.embed_speech(torch.tensor([token]), torch.tensor([i + off])).repeat(rows, 1)
+        reach = -(-(start + i + 1) // 64) * 64
+        steps.append(t3.decode_one_token(embed, cache, torch.tensor([start + i] * rows), reach))
+    return torch.stack(steps)
+
+
+@pytest.fixture(scope="module")
+def forced() -> list[int]:
+    return torch.randint(6561, (80,), generator=torch.Generator().manual_seed(5)).tolist()
+
+
+@pytest.fixture(scope="module")
+def expected(oracle, forced) -> Tensor:
+    with torch.inference_mode():
+        return upstream_logits(oracle.t3, oracle.conds.t3, text_tokens(oracle.tokenizer, TEXT), forced)
+
+
+def test_logits_are_upstreams_at_every_position(speaker, oracle, expected, forced):
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+    size = expected.abs().clamp(min=float(expected[..., CODES].abs().max()))  # the planted biases are larger
+    assert ((ours - expected).abs() / size).max() < bound(oracle.t3)
+
+
+def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, forced):
+    """Had a token taken the position of the next step, the test above would be red."""
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        off = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced[:1], off=1)
+    assert (off[1] - expected[1]).abs().max() > 1e-2
+
+
+def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
+    half = T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5).bfloat16()
+        ours = our_logits(half, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+    assert F.cosine_similarity(ours, expected, dim=-1).min() > 0.999
+
+
+def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(speaker, oracle, expected, forced):
+    with torch.inference_mode():
+        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced, guided=False)
+    assert ours.shape[1] == 1
+    codes = expected[:, 0, CODES]
+    assert (ours[:, 0, CODES] - codes).abs().max() < bound(oracle.t3) * codes.abs().max()
+
+
+@pytest.mark.parametrize("cfg_weight", [0.5, 1.0])
+def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Path, cfg_weight: float):
+    """min_p = 1 keeps the likeliest token alone, so upstream's random draw has one outcome."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from upstream import Conditionals, EnTokenizer, upstream_t3
+
+    theirs = upstream_t3(long_checkpoint)
+    cond = Conditionals.load(long_checkpoint / weights.BUILT_IN_VOICE).t3
+    text = text_tokens(EnTokenizer(str(long_checkpoint / weights.TOKENIZER)), TEXT)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs.inference(
+            t3_cond=cond,
+            text_tokens=framed(text, 2),
+            max_new_tokens=400,
+            temperature=0.8,
+            top_p=1.0,
+            min_p=1.0,
+            repetition_penalty=1.2,
+            cfg_weight=cfg_weight,
+        )[0].tolist()
+        ours = T3(weights.read_tensors(long_checkpoint, weights.T3_WEIGHTS), CPU, torch.float32)
+        knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
+        with Decoder(ours, 400, slots=1).generate(theirs.prepare_conditioning(cond), text, knobs, 0) as generation:
+            tokens = generation.take(400)
+    assert len(tokens) > 200
+    assert [*tokens, STOP_SPEECH] == expected
+
+
+# --- half precision ---------------------------------------------------------------------------------------
+
+
+def half_t3(checkpoint: Path) -> T3:
+    return T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+
+
+def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
+    """The check that test_gpu.py makes of the sums that a GPU writes: of a CPU's, which are rounded, most fail it."""
+    hidden = torch.randn(4, 128, generator=torch.Generator().manual_seed(0)).bfloat16()
+    t3 = half_t3(checkpoint)
+    with torch.inference_mode():
+        assert graphs.logit_faults(t3, hidden) > 0.5 * 4 * t3.vocabulary
+        exact = lambda x: F.rms_norm(x, (t3.width,), t3._norm, 1e-5).float() @ t3._head.float().T  # noqa: E731
+        monkeypatch.setattr(t3, "_logits", exact)
+        assert graphs.logit_faults(t3, hidden) == 0
+
+
+def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
+    """On pretended CUDA tensors: one product that writes float32, and nothing that rounds between."""
+    state = weights.read_tensors(checkpoint, weights.T3_WEIGHTS)
+    cuda = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+        t3 = T3({name: mode.from_tensor(tensor).to(cuda) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        hidden = mode.from_tensor(torch.zeros(2, 128, dtype=torch.bfloat16)).to(cuda)
+        with Operations() as operations:
+            assert t3._logits(hidden).dtype == torch.float32
+    assert operations.names[-1] == "aten.mm.dtype"
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))

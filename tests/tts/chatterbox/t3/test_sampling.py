@@ -1,0 +1,139 @@
+"""Sampling against the processors upstream uses, on random logits."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy import stats
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TopPLogitsWarper,
+)
+
+from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling, distribution, draw, guide, sample
+
+VOCABULARY = 8194
+CPU = torch.device("cpu")
+
+
+def upstream_distribution(logits, said, knobs):
+    """As upstream's loop does it: penalty, temperature, min_p, top_p, softmax."""
+    ids = torch.tensor([said])
+    row = RepetitionPenaltyLogitsProcessor(knobs.repetition_penalty)(ids, logits[None].clone()) / knobs.temperature
+    row = MinPLogitsWarper(knobs.min_p)(ids, row)
+    return torch.softmax(TopPLogitsWarper(knobs.top_p)(ids, row), -1)[0]
+
+
+KNOBS = [
+    TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2),
+    TokenSampling(0.5, 2.0, 0.5, 0.0, 2.0),
+    TokenSampling(0.5, 0.1, 0.9, 0.0, 1.0),
+    TokenSampling(0.5, 1.0, 0.01, 0.0, 1.5),
+    TokenSampling(0.5, 0.8, 1.0, 1.0, 1.2),
+]
+
+
+def case(seed: int) -> tuple[torch.Tensor, list[int], torch.Tensor]:
+    """Random logits (V,), what was said, and the same as a mask (V,)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(VOCABULARY, generator=generator) * 3
+    said = torch.randint(VOCABULARY, (50,), generator=generator).tolist()
+    seen = torch.zeros(VOCABULARY, dtype=torch.bool)
+    seen[said] = True
+    return logits, said, seen
+
+
+@pytest.mark.parametrize("knobs", KNOBS)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_distribution_is_that_of_upstreams_processors(knobs, seed):
+    logits, said, seen = case(seed)
+    ours = distribution(logits[None], seen[None], Knobs.of([knobs], CPU))[0]
+    theirs = upstream_distribution(logits, said, knobs)
+    assert torch.equal(ours > 0, theirs > 0)
+    assert (ours - theirs).abs().max() < 1e-6
+
+
+def test_slots_with_different_knobs_are_each_as_if_alone():
+    cases = [case(seed) for seed in range(len(KNOBS))]
+    logits, seen = (torch.stack([one[part] for one in cases]) for part in (0, 2))
+    together = distribution(logits, seen, Knobs.of(KNOBS, CPU))
+    for slot, knobs in enumerate(KNOBS):
+        alone = distribution(logits[slot : slot + 1], seen[slot : slot + 1], Knobs.of([knobs], CPU))
+        assert torch.equal(together[slot], alone[0])
+
+
+def test_knobs_written_into_a_slot_act_there_alone():
+    logits, _, seen = case(0)
+    knobs = Knobs.of([KNOBS[0]] * 2, CPU)
+    before = distribution(logits.expand(2, -1), seen.expand(2, -1), knobs)
+    knobs.slot(1).write(KNOBS[1])
+    after = distribution(logits.expand(2, -1), seen.expand(2, -1), knobs)
+    assert torch.equal(after[0], before[0])
+    assert torch.equal(after[1], distribution(logits[None], seen[None], Knobs.of([KNOBS[1]], CPU))[0])
+
+
+def test_guidance_is_linear_and_one_row_passes():
+    rows = torch.tensor([[[1.0, 2.0]], [[0.5, 3.0]]])
+    half = torch.tensor([[0.5]])
+    assert guide(rows, half).tolist() == [[1.25, 1.5]]
+    assert guide(rows[:1], half).tolist() == [[1.0, 2.0]]
+
+
+def test_draws_follow_the_distribution():
+    """Chi-square over 20,000 draws, against the probabilities upstream would draw from."""
+    knobs = TokenSampling(0.0, 1.0, 0.9, 0.0, 1.0)
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(3))
+    uniforms = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(4))
+    slots = len(uniforms)
+    seen = torch.zeros(slots, 12, dtype=torch.bool)
+    tokens = sample(logits.expand(1, slots, -1), seen, Knobs.of([knobs] * slots, CPU), uniforms)
+    counts = torch.bincount(tokens, minlength=12)
+    expected = upstream_distribution(logits, [0], knobs).double()
+    expected *= slots / expected.sum()
+    allowed = expected > 0
+    assert counts[~allowed].sum() == 0
+    assert stats.chisquare(counts[allowed], expected[allowed]).pvalue > 0.001
+
+
+def test_the_ends_of_the_unit_interval_draw_allowed_tokens():
+    probs = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
+    assert draw(probs, torch.tensor([[0.0]])).tolist() == [1]
+    assert draw(probs, torch.tensor([[1.0 - 2**-24]])).tolist() == [3]
+
+
+TINY = (5e-324, 1e-46, 1e-40, sys.float_info.min, 1e-38, 2.0**-24)
+
+
+@pytest.mark.parametrize("changes", [{name: tiny} for name in ("cfg_weight", "top_p", "min_p") for tiny in TINY])
+def test_knobs_that_underflow_are_those_of_their_limit(changes):
+    """`top_p: 5e-324` is legal, became 0 in float32 and left no token: 120 s of noise."""
+    logits, _, seen = case(1)
+    rows, uniform = torch.stack((logits, logits.flip(0)))[:, None], torch.tensor([[0.5]])
+    (name,) = changes
+    limit = {"top_p": 1e-6}.get(name, 0.0)  # the likeliest token alone
+    token, at_limit = (
+        sample(rows, seen[None], Knobs.of([replace(KNOBS[0], **{name: value})], CPU), uniform)
+        for value in (changes[name], limit)
+    )
+    assert token.tolist() == at_limit.tolist() != [BROKEN]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[float("nan"), 0.0], [0.0, 0.0]],
+        [[0.0, 0.0], [float("inf"), 0.0]],
+        [[float("-inf"), 0.0], [0.0, 0.0]],
+        [[2e38, 0.0], [-2e38, 0.0]],  # finite, but guided no more
+        [[1e38, 0.0], [1e38, 0.0]],  # nor divided by a temperature of 0.1
+    ],
+)
+def test_what_is_not_finite_is_no_token(rows):
+    knobs = Knobs.of([replace(KNOBS[0], temperature=0.1)] * 2, CPU)
+    logits = torch.stack((torch.tensor(rows), torch.ones(2, 2)), 1)  # beside a slot that is well
+    broken, well = sample(logits, torch.zeros(2, 2, dtype=torch.bool), knobs, torch.full((2, 1), 0.25)).tolist()
+    assert (broken, well) == (BROKEN, 0)

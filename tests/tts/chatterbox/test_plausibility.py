@@ -1,0 +1,73 @@
+"""What a token model does wrong is seen in its tokens; what it does right is let through."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tts.chatterbox.plausibility import judge, longest_loop_s, spoken_letters
+from tts.chatterbox.rates import TOKENS_PER_S
+
+SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."  # 4 to 5 s
+
+
+def codes(duration_s: float, seed: int = 1) -> list[int]:
+    return random.Random(seed).choices(range(6561), k=round(duration_s * TOKENS_PER_S))
+
+
+@pytest.mark.parametrize("duration_s", [2.5, 4.5, 9.0, 12.0])
+def test_speech_of_any_sensible_pace_is_let_through(duration_s: float) -> None:
+    assert judge(codes(duration_s), SENTENCE, stopped=True) is None
+
+
+@pytest.mark.parametrize(("text", "duration_s"), [("Hi!", 0.4), ("Hi!", 3.0), ("2024", 1.5), ("你好，世界。", 1.4)])
+def test_short_texts_and_other_scripts_are_let_through(text: str, duration_s: float) -> None:
+    assert judge(codes(duration_s), text, stopped=True) is None
+
+
+@pytest.mark.parametrize(("duration_s", "reason"), [(1.0, "pace"), (0.0, "pace"), (20.0, "pace")])
+def test_far_too_fast_and_far_too_slow_are_not(duration_s: float, reason: str) -> None:
+    fault = judge(codes(duration_s), SENTENCE, stopped=True)
+    assert fault is not None
+    assert (fault.reason, f"{duration_s:.1f} s" in str(fault)) == (reason, True)
+
+
+def test_the_token_limit_is_told_whatever_the_length() -> None:
+    fault = judge(codes(4.5), SENTENCE, stopped=False)
+    assert fault is not None
+    assert (fault.reason, "token limit" in str(fault)) == ("length", True)
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 30])
+def test_a_loop_of_any_period_is_found(period: int) -> None:
+    looped = codes(1.0) + codes(period / TOKENS_PER_S, seed=2) * (4 + round(4 * TOKENS_PER_S / period)) + codes(1.0)
+    fault = judge(looped, SENTENCE, stopped=True)
+    assert fault is not None
+    assert (fault.reason, fault.excess >= 4.0) == ("loop", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(codes(10.0), id="no repetition"),
+        pytest.param(codes(1.0) + [4218] * 50 + codes(1.0), id="two seconds of silence"),
+        pytest.param(codes(2.0) * 2, id="the same words twice"),
+        pytest.param([], id="nothing"),
+        pytest.param([7], id="one token"),
+    ],
+)
+def test_what_speech_does_is_no_loop(line: list[int]) -> None:
+    assert longest_loop_s(line) == 0.0
+
+
+def test_of_two_wrong_attempts_the_nearer_one_has_the_smaller_excess() -> None:
+    near, far = (judge(codes(duration_s), SENTENCE, stopped=True) for duration_s in (14.0, 30.0))
+    assert near is not None
+    assert far is not None
+    assert near.excess < far.excess
+
+
+def test_what_takes_longer_to_say_counts_more() -> None:
+    assert spoken_letters("1") == spoken_letters("four")
+    assert spoken_letters("你好") > spoken_letters("abc")

@@ -1,0 +1,163 @@
+"""Our forward of the vocoder's networks against upstream's, and that all of it can be recorded."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from rounding import bound
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.checkpoint import originals
+from tts.chatterbox.rates import SAMPLES_PER_FRAME
+from tts.chatterbox.vocoder.generator import FLATTEST, LIMIT, N_FFT, SLOPE, Generator, PitchPredictor
+from tts.chatterbox.vocoder.stream import Hift
+from tts.chatterbox.weights import skeleton
+from tts.chatterbox.weights.find import S3GEN_WEIGHTS, read_tensors
+
+LEAST_SLOPE, GUARD = 0.1, 1e-9  # upstream adds this to a slope before it divides by it
+
+
+@pytest.fixture(scope="module")
+def network(oracle):
+    """Upstream's in float64, with slopes that differ, as training leaves them; drawn ones, all 1, fold to nothing."""
+    trained, numbers = copy.deepcopy(oracle.s3gen.mel2wav).double(), torch.Generator().manual_seed(1)
+    trained.stft_window = torch.hann_window(N_FFT, periodic=True, dtype=torch.float64)  # it is made in float32
+    for slopes in slopes_of(trained):
+        slopes.uniform_(LEAST_SLOPE, 3.0, generator=numbers)
+    return trained
+
+
+def slopes_of(network) -> list[torch.Tensor]:
+    return [parameter.detach() for name, parameter in network.named_parameters() if name.endswith("alpha")]
+
+
+@pytest.fixture(scope="module")
+def ours(network) -> Generator:
+    return Generator(network)
+
+
+def heard(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mel and a source of noise."""
+    numbers = torch.Generator().manual_seed(frames)
+    mel = torch.randn(1, 80, frames, generator=numbers, dtype=torch.float64) * 2 - 5
+    return mel, torch.randn(1, 1, frames * SAMPLES_PER_FRAME, generator=numbers, dtype=torch.float64) / 10
+
+
+def tolerance(network) -> float:
+    """Of the peak: rounding, and GUARD, by which each Snake's second term differs."""
+    return bound(network, torch.float64) + len(slopes_of(network)) * GUARD / LEAST_SLOPE
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 17, 83])
+def test_the_generator_is_upstreams(network, ours, frames):
+    mel, source = heard(frames)
+    theirs = network.decode(x=mel, s=source)[0]
+    assert theirs.abs().max() < network.audio_limit
+    assert error(ours(mel, source), theirs) < tolerance(network)
+
+
+@torch.no_grad()
+def test_what_is_too_loud_is_cut_where_upstream_cuts_it(network):
+    loud = copy.deepcopy(network)
+    loud.conv_post.bias += 5  # magnitudes around e⁵, above the limit of 100
+    mel, source = heard(5)
+    theirs = loud.decode(x=mel, s=source)[0]
+    assert theirs.abs().max() == loud.audio_limit
+    assert (theirs.abs() < loud.audio_limit).any()
+    before_the_cut = 30  # what frames reach, in full scales
+    assert (Generator(loud)(mel, source) - theirs).abs().max() < tolerance(loud) * before_the_cut
+
+
+def test_the_constants_are_upstreams(network):
+    assert (network.lrelu_slope, network.audio_limit) == (SLOPE, LIMIT)
+
+
+@torch.no_grad()
+def test_a_slope_of_nought_is_no_division_by_it(network):
+    flat = copy.deepcopy(network)
+    for slopes in slopes_of(flat):
+        slopes[::3] = 0.0
+    mel, source = heard(5)
+    ours, theirs = Generator(flat)(mel, source), flat.decode(x=mel, s=source)[0]
+    assert error(ours, theirs) < tolerance(network) + len(slopes_of(flat)) * FLATTEST  # x + FLATTEST · x², x about 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 17, 83])
+def test_the_pitch_is_upstreams(network, frames):
+    mel, _ = heard(frames)
+    assert torch.equal(PitchPredictor(network.f0_predictor)(mel), network.f0_predictor(mel))
+
+
+@torch.no_grad()
+def test_a_forward_leaves_what_it_reads_as_it_was(ours):
+    mel, source = heard(3)
+    before = mel.clone(), source.clone()
+    once, again = ours(mel, source), ours(mel, source)
+    assert torch.equal(once, again)
+    assert torch.equal(mel, before[0])
+    assert torch.equal(source, before[1])
+
+
+# --- can it be recorded? ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imagined(checkpoint):
+    """A maker of networks on a GPU that need not exist: shapes and devices are real, values are not.
+
+    To look at a value, or to mix in a tensor that lies on the host, is an error there.
+    """
+    state = read_tensors(checkpoint, S3GEN_WEIGHTS)
+    with torch.no_grad(), FakeTensorMode(), torch.device("cuda"):
+        yield lambda make: make(state).requires_grad_(False)
+
+
+def test_no_part_looks_at_a_value_or_at_the_host(imagined):
+    frames, hift = 7, Hift(imagined(skeleton.vocoder), torch.device("cuda"))
+    mel, noise = torch.empty(1, 80, frames), torch.empty(1, hift.harmonics, frames * SAMPLES_PER_FRAME)
+    phase, offset = torch.empty(hift.harmonics, 1, dtype=torch.float64), torch.empty(hift.harmonics, 1)
+    with torch.device("cpu"):  # what a part made for itself would lie on the host
+        source, phase = hift.excite(hift.pitch_hz(mel), phase, offset, noise)
+        samples = hift.render(mel, source)
+    assert samples.shape == (frames * SAMPLES_PER_FRAME,)
+    assert {samples.device.type, phase.device.type} == {"cuda"}
+
+
+def test_the_negative_control_upstreams_forward_looks(imagined):
+    with pytest.raises(DataDependentOutputException):
+        imagined(originals.vocoder).decode(x=torch.empty(1, 80, 7), s=torch.empty(1, 1, 7 * SAMPLES_PER_FRAME))
+
+
+class Operations(TorchDispatchMode):
+    """The names of what was launched; views launch nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view:
+            self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def test_a_forward_is_few_operations_and_no_weight_norm(network, ours):
+    mel, source = heard(3)
+    with Operations() as theirs:
+        network.decode(x=mel, s=source)
+    with Operations() as operations:
+        ours(mel, source)
+    assert len(operations.names) < 310 < len(theirs.names) / 2
+    assert "aten::_weight_norm_interface" in theirs.names
+    assert "aten::_weight_norm_interface" not in operations.names

@@ -1,0 +1,203 @@
+"""The vocoder against upstream's, and its stream against one shot: in float64, where they differ by little more than 0.
+
+In float32 nothing sharp can be said of every processor: the phase adds up 72,000 steps, each with the pitch's rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from rounding import bound
+
+from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen.flow import MEL_BANDS
+from tts.chatterbox.s3gen.stream import window_noise
+from tts.chatterbox.vocoder import stream as module
+from tts.chatterbox.vocoder.generator import N_FFT, PitchPredictor
+from tts.chatterbox.vocoder.stream import Hift, HiftStream, rendered_frames
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import networks
+
+ROUNDING = 2**-53  # of one operation in float64, relative to its result
+
+
+@pytest.fixture
+def double():
+    """What is built or drawn meanwhile is float64, unless it says otherwise."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def network(oracle, double):
+    """Upstream's vocoder in float64. Its window is made in float32, whatever the network is."""
+    network = copy.deepcopy(oracle.s3gen.mel2wav).double()
+    network.stft_window = torch.hann_window(N_FFT, periodic=True)
+    return network
+
+
+@pytest.fixture
+def exact(network) -> Hift:
+    return Hift(network, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def mel(speaker) -> torch.Tensor:
+    """A mel the flow really gave: smooth, with voiced and unvoiced stretches."""
+    prompt = speaker.built_in.flow
+    tokens = torch.randint(SPEECH_CODES, (1, 75), generator=torch.Generator().manual_seed(2))
+    noise = window_noise(NoiseTape(4, MEL_BANDS), prompt, 0, 75, torch.device("cpu"))
+    with torch.inference_mode():
+        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+
+
+def render(hift, mel, sizes, seed=5):
+    stream, pieces, at = HiftStream(hift, seed), [], 0
+    with torch.inference_mode():
+        for size in sizes:
+            pieces.append(stream.push(mel[:, :, at : at + size]))
+            at += size
+        pieces += [stream.push(mel[:, :, at:]), stream.flush()]
+    return torch.cat(pieces)
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert (a.dtype, b.dtype) == (torch.float64, torch.float64)
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def rounding(network, mel) -> float:
+    """The largest error of two renderings by rounding alone.
+
+    A phase is a sum of a step per sample. It differs by a rounding of the sum's size in each addition, and by the
+    pitch's own rounding in each step; a sine differs by no more than its phase. What follows is the network.
+    """
+    samples = mel.shape[2] * SAMPLES_PER_FRAME
+    pitch_hz = float(PitchPredictor(network.f0_predictor)(mel).max())
+    turns = (network.nb_harmonics + 1) * pitch_hz / SAMPLE_RATE_HZ * samples
+    phase = turns * (samples * ROUNDING + bound(network.f0_predictor, torch.float64))
+    return 2 * math.pi * phase + bound(network, torch.float64)
+
+
+def test_one_shot_is_upstreams_for_the_same_phase_and_noise(network, exact, mel):
+    """Upstream draws the phases, then the noise, from the global generator."""
+    mel = mel.double()
+    samples = mel.shape[2] * SAMPLES_PER_FRAME
+    torch.manual_seed(11)
+    with torch.inference_mode():
+        theirs, _ = network.inference(speech_feat=mel)
+        torch.manual_seed(11)
+        phase = torch.distributions.Uniform(-math.pi, math.pi).sample((1, 9, 1))[0]
+        phase[0] = 0.0
+        noise = torch.randn(1, 9, samples)
+        source, _ = exact.excite(exact.pitch_hz(mel), torch.zeros(9, 1), phase, noise)
+        ours = exact.render(mel, source)
+        assert ours.shape == (samples,)
+        assert error(ours, theirs[0]) < rounding(network, mel)
+
+
+def test_the_constants_of_the_source_are_upstreams(speaker, oracle):
+    network, sine = oracle.s3gen.mel2wav, oracle.s3gen.mel2wav.m_source.l_sin_gen
+    theirs = (network.nb_harmonics + 1, sine.voiced_threshold, sine.sine_amp, sine.noise_std)
+    assert (speaker.hift.harmonics, module.VOICED_ABOVE_HZ, module.WAVES, module.NOISE) == theirs
+
+
+def test_the_mel_has_voiced_and_unvoiced_frames(speaker, mel):
+    """Or the tests here would say nothing about harmonics."""
+    with torch.inference_mode():
+        voiced = speaker.hift.pitch_hz(mel) > 10
+    assert voiced.any()
+
+
+@pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [16, 1, 0, 40, 3, 77], [149]])
+def test_a_stream_in_any_pieces_is_the_one_shot(network, exact, mel, sizes):
+    mel = mel.double()
+    whole = render(exact, mel, [])
+    assert whole.shape == (mel.shape[2] * SAMPLES_PER_FRAME,)
+    assert error(render(exact, mel, sizes), whole) < rounding(network, mel)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 17, 18, 34])
+def test_short_clips(network, exact, mel, frames):
+    clip = mel[:, :, :frames].double()
+    assert error(render(exact, clip, [1] * frames), render(exact, clip, [])) < rounding(network, clip)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [149]])
+def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(speaker, mel, sizes):
+    """The phase is float64 there: a last bit of the angle is all that may differ, 2⁻²² below 2π, in every harmonic."""
+    hift, numbers = speaker.hift, torch.Generator().manual_seed(3)
+    noise = torch.randn(1, hift.harmonics, mel.shape[2], SAMPLES_PER_FRAME, generator=numbers)
+    nothing, at, pieces = torch.zeros(hift.harmonics, 1), 0, []
+    phase = nothing.double()
+    with torch.inference_mode():
+        pitch_hz = hift.pitch_hz(mel)
+        whole, _ = hift.excite(pitch_hz, phase, nothing, noise.flatten(2))
+        for size in [*sizes, mel.shape[2] - sum(sizes)]:
+            part = slice(at, at + size)
+            source, phase = hift.excite(pitch_hz[:, part], phase, nothing, noise[:, :, part].flatten(2))
+            pieces.append(source)
+            at += size
+    assert phase.dtype == torch.float64
+    assert (torch.cat(pieces, 2) - whole).abs().max() <= 2**-22 * module.WAVES * float(hift._merge[0].abs().sum())
+
+
+def test_the_negative_control_without_hold_back_the_stream_differs(network, exact, mel, monkeypatch):
+    mel = mel.double()
+    whole = render(exact, mel, [])
+    monkeypatch.setattr(module, "HELD_FRAMES", module.F0_FRAMES)
+    assert error(render(exact, mel, [32, 50, 50]), whole) > 1000 * rounding(network, mel)
+
+
+def test_the_negative_control_a_restarted_phase_is_heard(network, exact, mel):
+    mel = mel.double()
+    whole = render(exact, mel, [])
+    stream, pieces = HiftStream(exact, 5), []
+    with torch.inference_mode():
+        for at in (0, 50, 100):
+            pieces.append(stream.push(mel[:, :, at : at + 50]))
+            stream._phase = torch.zeros_like(stream._phase)
+        pieces.append(stream.flush())
+    assert error(torch.cat(pieces), whole) > 1000 * rounding(network, mel)
+
+
+def test_samples_leave_as_soon_as_they_are_certain(speaker, mel):
+    stream = HiftStream(speaker.hift, 5)
+    with torch.inference_mode():
+        assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
+
+
+@pytest.mark.parametrize(("first", "chunk"), [(32, 50), (32, 32), (20, 20), (16, 100)])
+def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, chunk):
+    sizes: list[int] = []
+
+    class Listening(Hift):
+        def render(self, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+            sizes.append(mel.shape[2])
+            return super().render(mel, source)
+
+    hift = copy.copy(speaker.hift)
+    hift.__class__ = Listening
+    stream = HiftStream(hift, seed=1)
+    with torch.inference_mode():
+        for frames in (first, *[chunk] * 6):
+            stream.push(torch.zeros(1, MEL_BANDS, frames))
+    assert set(sizes) == rendered_frames(first, chunk)
+
+
+def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(checkpoint, speaker):
+    network = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), torch.device("cpu")).mel2wav
+    captured = Hift(network, torch.device("cpu"), sizes=(30,))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        mel, source = (
+            torch.randn(1, MEL_BANDS, 30, generator=generator),
+            torch.randn(1, 1, 30 * 480, generator=generator),
+        )
+        with torch.inference_mode():
+            assert torch.equal(captured.render(mel, source), speaker.hift.render(mel, source))

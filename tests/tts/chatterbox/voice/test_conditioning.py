@@ -1,0 +1,91 @@
+"""A voice made of a recording is the voice upstream makes of it; and it is never written to."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audio.reference import Reference
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
+
+RATE = 24000
+
+
+def speech_like(seconds: float, rate: int, pitch_hz: float = 140.0) -> np.ndarray:
+    """A buzz with formants and syllables: enough for every network to hear something."""
+    t = np.arange(int(seconds * rate)) / rate
+    vibrato = pitch_hz * (1 + 0.05 * np.sin(2 * np.pi * 0.7 * t))
+    phase = 2 * np.pi * np.cumsum(vibrato) / rate
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 12))
+    return (0.1 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))).astype(np.float32)
+
+
+def reference(samples: np.ndarray, rate: int) -> Reference:
+    return Reference(samples, rate, len(samples) / rate, False)
+
+
+@pytest.fixture(scope="module")
+def recording() -> np.ndarray:
+    return speech_like(4.0, RATE)
+
+
+@pytest.fixture(scope="module")
+def ours(speaker, recording) -> ChatterboxVoice:
+    return speaker.listeners.hear("clone", reference(recording, RATE))
+
+
+@pytest.fixture(scope="module")
+def theirs(oracle, recording, tmp_path_factory):
+    path = tmp_path_factory.mktemp("voice") / "reference.wav"
+    soundfile.write(path, recording, RATE, subtype="FLOAT")
+    before = oracle.conds
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        oracle.prepare_conditionals(str(path), exaggeration=0.3)
+        prefix = oracle.t3.prepare_conditioning(oracle.conds.t3)
+    made, oracle.conds = oracle.conds, before
+    return made, prefix
+
+
+def test_the_flows_prompt_is_upstreams(ours, theirs):
+    conds, _ = theirs
+    assert torch.equal(ours.flow.tokens, conds.gen["prompt_token"])
+    assert (ours.flow.mel - conds.gen["prompt_feat"]).abs().max() < 1e-4
+    assert (ours.flow.speaker - conds.gen["embedding"]).abs().max() < 1e-4
+
+
+def test_t3s_prefix_is_upstreams_with_the_exaggeration_asked_for(speaker, ours, theirs):
+    _, prefix = theirs
+    assert (speaker.listeners.prefix(ours, 0.3) - prefix).abs().max() < 1e-4
+    assert (speaker.listeners.prefix(ours, 0.4) - prefix).abs().max() > 1e-3
+
+
+def test_the_built_in_voice_is_upstreams(speaker, oracle):
+    with torch.inference_mode():
+        prefix = oracle.t3.prepare_conditioning(oracle.conds.t3)
+    assert (speaker.listeners.prefix(speaker.built_in, 0.5) - prefix).abs().max() < 1e-4
+    assert torch.equal(speaker.built_in.flow.tokens, oracle.conds.gen["prompt_token"])
+
+
+def test_the_same_recording_at_another_rate_is_nearly_the_same_voice(speaker, ours, recording):
+    from soxr import resample
+
+    heard = speaker.listeners.hear("clone", reference(resample(recording, RATE, 44100).astype(np.float32), 44100))
+    assert torch.nn.functional.cosine_similarity(heard.speaker, ours.speaker, dim=-1) > 0.999
+    assert torch.nn.functional.cosine_similarity(heard.flow.speaker, ours.flow.speaker) > 0.99
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.013, 5.99, 10.0, 31.7])
+def test_mel_and_tokens_of_the_prompt_agree_for_any_length(speaker, seconds):
+    """Upstream warns and leaves a frame over where a clip is no whole number of tokens."""
+    voice = speaker.listeners.hear("clone", reference(speech_like(seconds, RATE), RATE))
+    assert voice.flow.mel.shape[1] == 2 * voice.flow.tokens.shape[1]
+    assert voice.flow.tokens.shape[1] <= 250
+
+
+def tensors(voice: ChatterboxVoice) -> list[torch.Tensor]:
+    return [voice.speaker, voice.prompt, voice.flow.tokens, voice.flow.mel, voice.flow.speaker]

@@ -1,0 +1,351 @@
+"""Where weights are looked for, and what a broken checkpoint says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fake_hub import git_name
+from safetensors.torch import load_file, save_file
+
+from tts.chatterbox.model import Speaker
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.weights import download
+from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights.find import FILES, Places, find_weights
+from tts.chatterbox.weights.manifest import MANIFEST, Manifest, claimed_bytes, digest, faults, sum_faults
+from validation.errors import ModelUnavailable
+
+T3, S3GEN, VE = weights.T3_WEIGHTS, weights.S3GEN_WEIGHTS, weights.VOICE_ENCODER
+EMPTY = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
+
+
+def fill(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    for name in FILES:
+        (directory / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"something")
+    return directory
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path / "baked", tmp_path / "hub", tmp_path / "volume")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The hub's library reads these when it is imported; the constants are what it goes by afterwards."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def cached_model(hub: Path, revision: str = "abc123") -> Path:
+    """The hub's cache layout: a snapshot of symlinks into blobs, named by refs/main."""
+    repository = hub / "models--ResembleAI--chatterbox"
+    fill(repository / "blobs")
+    snapshot = repository / "snapshots" / revision
+    fill(repository / "snapshots" / "0ther").joinpath("conds.pt").write_bytes(b"of another revision")
+    snapshot.mkdir()
+    for name in FILES:
+        (snapshot / name).symlink_to(Path("..", "..", "blobs", name))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(f"{revision}\n")
+    return snapshot
+
+
+def test_model_path_is_looked_in_first_and_then_nowhere_else(tmp_path, places):
+    fill(places.baked)
+    own = fill(tmp_path / "own")
+    assert find_weights(own, places) == own
+    (own / "conds.pt").unlink()
+    with pytest.raises(ModelUnavailable, match=r"MODEL_PATH lacks conds\.pt"):
+        find_weights(own, places)
+
+
+def test_the_order_is_image_cached_model_volume(places):
+    volume = fill(places.volume)
+    assert find_weights(None, places) == volume
+    snapshot = cached_model(places.cached_hub)
+    assert find_weights(None, places) == snapshot
+    assert find_weights(None, places) != volume
+    assert find_weights(None, Places(fill(places.baked), places.cached_hub, places.volume)) == places.baked
+
+
+def cut(path: Path) -> None:
+    """What a broken copy leaves of a file."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+BROKEN = {
+    "lacks ve.safetensors": lambda directory: (directory / "ve.safetensors").unlink(),
+    "ve.safetensors (9 bytes, less than its header)": lambda directory: cut(directory / "ve.safetensors"),
+    "ve.safetensors (11 bytes, not 10)": lambda directory: grow(directory / "ve.safetensors"),
+    "ve.safetensors (0 bytes, less": lambda directory: (directory / "ve.safetensors").write_bytes(b""),
+    "ve.safetensors (its header": lambda directory: (directory / "ve.safetensors").write_bytes(EMPTY[:8] + b"[}"),
+    "conds.pt (0 bytes, not 1)": lambda directory: (directory / "conds.pt").write_bytes(b""),
+    "unfinished download (t3_cfg.safetensors.incomplete)": lambda directory: (
+        directory / "t3_cfg.safetensors.incomplete"
+    ).touch(),
+    "unfinished download (s3gen.part)": lambda directory: (directory / "s3gen.part").touch(),
+    "damaged MANIFEST.json": lambda directory: (directory / MANIFEST).write_text('{"files": 3}'),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_place_where_something_is_wrong_is_passed_over_and_told(places, fault):
+    """And so are all: the error says of each what was wrong there."""
+    BROKEN[fault](fill(places.baked))
+    with pytest.raises(ModelUnavailable) as caught:
+        find_weights(None, places)
+    said = str(caught.value)
+    assert f"the image {'lacks' if fault.startswith('lacks') else 'holds'}" in said
+    assert fault in said
+    assert find_weights(None, Places(places.baked, places.cached_hub, fill(places.volume))) == places.volume
+    with pytest.raises(ModelUnavailable) as caught:
+        find_weights(places.baked, places)
+    assert fault in str(caught.value)
+
+
+def test_sizes_are_held_against_the_manifest_beside_them(places):
+    """It knows of those files too that don't tell their own length."""
+    Manifest.of(fill(places.baked), "abc").write(places.baked)
+    assert find_weights(None, places) == places.baked
+    grow(places.baked / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"the image holds a damaged conds\.pt \(10 bytes, not 9\)"):
+        find_weights(None, places)
+
+
+def test_sums_are_held_against_the_manifest_or_the_names_in_the_hubs_cache(places, tmp_path):
+    directory = fill(places.baked)
+    assert sum_faults(directory) == [f"holds {name}, of which no sum is known" for name in FILES]
+    manifest = Manifest.of(directory, "abc")
+    manifest.write(directory)
+    assert Manifest.read(directory) == manifest
+    assert sum_faults(directory) == []
+    (directory / "conds.pt").write_bytes(b"someth1ng")
+    assert faults(directory) == []
+    assert [fault.split(" (")[0] for fault in sum_faults(directory)] == ["holds a damaged conds.pt"]
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in FILES:
+        blob = tmp_path / (digest(directory / name) if name != "tokenizer.json" else git_name(b"something"))
+        blob.write_bytes((directory / name).read_bytes())
+        (linked / name).symlink_to(blob)
+    assert sum_faults(linked) == []
+    (linked / "tokenizer.json").resolve().write_bytes(b"someth1ng")
+    assert [fault.split(" (")[0] for fault in sum_faults(linked)] == ["holds a damaged tokenizer.json"]
+
+
+@pytest.mark.parametrize("damage", ["no refs", "no snapshot", "dangling", "not text"])
+def test_a_broken_cached_model_is_passed_over(places, damage):
+    snapshot = cached_model(places.cached_hub)
+    refs = snapshot.parents[1] / "refs" / "main"
+    if damage == "no refs":
+        refs.unlink()
+    elif damage == "no snapshot":
+        refs.write_text("0123456789")
+    elif damage == "not text":
+        refs.write_bytes(b"\xff\xfe")
+    else:
+        (snapshot.parents[1] / "blobs" / "s3gen.safetensors").unlink()
+    volume = fill(places.volume)
+    assert find_weights(None, places) == volume
+
+
+def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
+    assert faults(checkpoint) == []
+    for name in (T3, S3GEN, VE):
+        assert claimed_bytes(checkpoint / name) == (checkpoint / name).stat().st_size
+
+
+def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path, caplog):
+    """To the caller; the log has the paths, in a few lines: it was a traceback of a hundred that named none."""
+    with pytest.raises(ModelUnavailable) as caught:
+        find_weights(None, places)
+    said = str(caught.value)
+    assert all(place in said for place in ("the image", "cached model", "network volume", "download"))
+    assert str(tmp_path) not in said
+    assert caught.value.__cause__ is None  # whose traceback would be logged
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    looked_at = (places.baked, places.cached_hub, places.volume, download.cache())
+    assert all(str(place) in line for place in (*looked_at, "MODEL_PATH", *FILES))
+    assert len(caplog.text.splitlines()) <= 5
+
+
+# --- broken checkpoints -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def edit(directory: Path, name: str, change) -> None:
+    state = load_file(directory / name)
+    change(state)
+    save_file(state, directory / name)
+
+
+def load(directory: Path) -> Speaker:
+    return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (T3, "tfmr.layers.1.mlp.up_proj.weight"),
+        (T3, "speech_head.weight"),
+        (T3, "text_emb.weight"),
+        (T3, "cond_enc.perceiver.attn.norm.weight"),
+        (T3, "cond_enc.perceiver.pre_attention_query"),
+        (T3, "cond_enc.spkr_enc.weight"),
+        (S3GEN, "flow.encoder.after_norm.weight"),
+        (S3GEN, "flow.input_embedding.weight"),
+        (S3GEN, "mel2wav.conv_post.bias"),
+        (VE, "proj.bias"),
+    ],
+)
+def test_a_missing_tensor_is_named(copy, name, tensor):
+    edit(copy, name, lambda state: state.pop(tensor))
+    with pytest.raises(ModelUnavailable, match=tensor.removeprefix("cond_enc.")) as caught:
+        load(copy)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (T3, "tfmr.norm.weight"),
+        (T3, "cond_enc.spkr_enc.bias"),
+        (S3GEN, "flow.encoder_proj.bias"),
+        (VE, "proj.bias"),
+    ],
+)
+def test_a_tensor_of_the_wrong_shape_is_named(copy, name, tensor):
+    edit(copy, name, lambda state: state.update({tensor: torch.zeros(3, 5)}))
+    with pytest.raises(ModelUnavailable, match=rf"{tensor.removeprefix('cond_enc.')} is \[3, 5\]"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (T3, "surprise.weight"),
+        (T3, "cond_enc.surprise.weight"),
+        (T3, "tfmr.layers.0.self_attn.q_proj.bias"),
+        (VE, "surprise.weight"),
+        (S3GEN, "surprise.weight"),
+        (S3GEN, "flow.decoder.estimator.time_embed_mixer.weight"),  # of Turbo's meanflow decoder
+        (S3GEN, "flow.encoder.embed.out.0.lora"),
+        (S3GEN, "mel2wav.extra"),
+        (S3GEN, "tokenizer.encoder.extra"),
+        (S3GEN, "speaker_encoder.extra"),
+    ],
+)
+def test_a_tensor_of_another_model_is_refused_by_name(copy, name, tensor):
+    """What upstream ignores would be spoken without: the ten guided steps of a meanflow decoder are noise."""
+    edit(copy, name, lambda state: state.update({tensor: torch.zeros(1)}))
+    with pytest.raises(ModelUnavailable, match=rf"{name}.*unknown tensor {tensor.removeprefix('cond_enc.')}"):
+        load(copy)
+
+
+def test_of_several_the_first_is_named_and_the_others_are_counted(copy):
+    edit(copy, S3GEN, lambda state: state.update({f"surprise.{i}": torch.zeros(1) for i in range(5)}))
+    with pytest.raises(ModelUnavailable, match=r"surprise\.0 and 4 more"):
+        load(copy)
+
+
+def test_buffers_that_upstream_computes_may_be_there(copy):
+    """The published file has the tokenizer's mel filters."""
+    computed = {"tokenizer._mel_filters": (128, 201), "tokenizer.window": (400,), "trim_fade": (960,)}
+    edit(copy, S3GEN, lambda state: state.update({name: torch.zeros(shape) for name, shape in computed.items()}))
+    load(copy)
+
+
+@pytest.mark.parametrize("name", [T3, S3GEN, VE])
+def test_a_half_written_file_is_named(copy, name):
+    whole = (copy / name).read_bytes()
+    (copy / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelUnavailable, match=rf"MODEL_PATH holds a damaged {name} \({len(whole) // 2} bytes, not"):
+        load(copy)
+    with pytest.raises(ModelUnavailable, match=rf"{name} can't be read"):
+        weights.read_tensors(copy, name)
+
+
+@pytest.mark.parametrize("name", [T3, S3GEN, VE])
+def test_a_header_that_is_no_header_is_named(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:8] + b"?" * 100 + content[108:])
+    with pytest.raises(ModelUnavailable, match=rf"MODEL_PATH holds a damaged {name} \(its header can't be read\)"):
+        load(copy)
+
+
+def test_tensors_are_mapped_and_not_read(copy):
+    """Two readings of one file are the same pages: what one writes through the file, the other has already."""
+    before = weights.read_tensors(copy, VE)["proj.bias"]
+    offset = (copy / VE).read_bytes().index(before.numpy().tobytes())
+    with (copy / VE).open("r+b") as file:
+        file.seek(offset)
+        file.write(torch.full_like(before, 7.0).numpy().tobytes())
+    assert torch.equal(before, torch.full_like(before, 7.0))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04 nor a zip"])
+def test_a_damaged_built_in_voice_is_named(copy, content):
+    (copy / "conds.pt").write_bytes(content)
+    with pytest.raises(ModelUnavailable, match=r"conds\.pt"):
+        load(copy)
+
+
+def test_a_built_in_voice_never_runs_code(copy, tmp_path):
+    """`conds.pt` is a pickle; only plain tensors are let in."""
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"t3": Trap(), "gen": {}}, copy / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"conds\.pt"):
+        load(copy)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_damaged_tokenizer_is_named(copy):
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelUnavailable, match=r"tokenizer\.json"):
+        load(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (T3, "text_emb.weight"),
+        (T3, "cond_enc.spkr_enc.weight"),
+        (S3GEN, "flow.encoder_proj.weight"),
+        (S3GEN, "speaker_encoder.head.bn1.running_var"),
+        (VE, "proj.bias"),
+    ],
+)
+def test_a_weight_that_is_not_finite_stops_the_start(copy, name, tensor, value):
+    """NaN in the voice encoder passed the warm-up, which makes no voice of a recording; then every clone failed, and
+    each new worker as well."""
+    edit(copy, name, lambda state: state[tensor].view(-1)[-1].fill_(value))
+    with pytest.raises(ModelUnavailable, match=rf"{name}.* is damaged: .*{tensor.split('.')[-1]} holds values"):
+        load(copy)
+
+
+def test_a_built_in_voice_that_is_not_finite_stops_the_start(copy):
+    stored = torch.load(copy / "conds.pt", weights_only=True)
+    stored["gen"]["prompt_feat"][0, 0, 0] = float("nan")
+    torch.save(stored, copy / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"conds\.pt is damaged: flow_mel holds values that are not finite"):
+        load(copy)

@@ -1,0 +1,295 @@
+"""POST /tts: the job contract, in every form it can be asked and answered in."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fakes import FakeEngine, as_base64, decoded, pitch_hz, raising_at, recording
+
+from audio.encode import ENCODERS
+from tests.web.running import LONG, Door, door, until
+from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
+from web.tts_request import accepted
+from web.wires import EventWire, FileWire
+
+SAY = {"text": "Hello there.", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Door]:
+    with door() as running:
+        yield running
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """Server-sent events, by the letter."""
+    blocks = text.removesuffix("\n\n").split("\n\n")
+    pairs = [block.split("\n") for block in blocks]
+    assert all(len(pair) == 2 for pair in pairs), pairs
+    return [(head.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for head, data in pairs]
+
+
+# --- forms of the answer --------------------------------------------------------------------------------------
+
+
+def test_json_is_the_joined_reply(it: Door) -> None:
+    answer = it.post("/tts", SAY)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    reply = answer.json()
+    samples, rate_hz = decoded(base64.b64decode(reply["audio"]))
+    assert (rate_hz, len(samples) / rate_hz) == (24_000, reply["duration"])
+    assert reply["delivery"] == "inline"
+    assert reply["seed"] == 3
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_bytes_are_the_file_as_it_is_made(it: Door, name: str) -> None:
+    asked = SAY | {"output_format": name, "voice": "hans", "decode_mode": "window"}
+    answer = it.post("/tts", asked, accept="audio/*")
+    assert answer.headers["content-type"] == ENCODERS[name].mime_type
+    assert "content-length" not in answer.headers
+    told = {key: answer.headers[f"x-{key}"] for key in ("format", "voice", "seed", "sample-rate")}
+    rate_hz = ENCODERS[name].coded_rate(ENCODERS[name].sample_rate_hz)
+    assert told == {"format": name, "voice": "hans", "seed": "3", "sample-rate": str(rate_hz)}
+    samples, rate_hz = decoded(answer.content, raw_hz=24_000)
+    whole, _ = decoded(base64.b64decode(it.post("/tts", asked).json()["audio"]), raw_hz=24_000)
+    assert abs(len(samples) - len(whole)) < 0.25 * rate_hz
+    assert pitch_hz(whole, rate_hz) == 450
+
+
+def test_events_are_the_stream_and_its_end(it: Door) -> None:
+    answer = it.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}, accept="text/event-stream")
+    assert answer.headers["content-type"] == "text/event-stream"
+    *pieces, (last, end) = events(answer.text)
+    assert {name for name, _ in pieces} == {"audio"}
+    assert last == "end"
+    assert [piece["index"] for _, piece in pieces] == list(range(len(pieces)))
+    assert set(pieces[0][1]) == {"index", "audio", "format", "sample_rate", "start", "duration"}
+    sound = b"".join(base64.b64decode(piece["audio"]) for _, piece in pieces)
+    assert sound == base64.b64decode(
+        it.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}).json()["audio"]
+    )
+    assert end["bytes"] == len(sound)
+    assert end["metrics"]["chunk_count"] > 1
+    assert "audio" not in end
+
+
+def test_a_seed_is_chosen_and_told(it: Door) -> None:
+    first = it.post("/tts", {"text": "Hello there."}, accept="audio/wav")
+    again = it.post("/tts", {"text": "Hello there.", "seed": int(first.headers["x-seed"])}, accept="audio/wav")
+    assert first.content == again.content
+    assert first.headers["x-voice"] == "default"
+
+
+def test_the_voice_that_a_language_chooses_is_told(it: Door) -> None:
+    assert it.post("/tts", {"text": "Guten Tag.", "language": "de"}, accept="audio/*").headers["x-voice"] == "hans"
+
+
+@pytest.mark.parametrize(
+    ("accept", "name"),
+    [
+        ("audio/mpeg", "mp3"),
+        ("audio/ogg", "opus"),
+        ("audio/aac", "aac"),
+        ("audio/*", "wav"),
+        ("audio/flac", "flac"),
+        ("audio/pcm", "pcm_s16le"),
+        ("audio/mp3", "mp3"),
+        ("audio/wave", "wav"),
+        ("audio/vnd.wave, */*;q=0.1", "wav"),
+        ("audio/x-flac", "flac"),
+        ("audio/ogg; codecs=opus", "opus"),
+    ],
+)
+def test_an_exact_type_names_the_format(it: Door, accept: str, name: str) -> None:
+    assert it.post("/tts", SAY, accept=accept).headers["x-format"] == name
+    assert it.post("/tts", SAY | {"output_format": "opus"}, accept=accept).headers["x-format"] == "opus"
+
+
+@pytest.mark.parametrize(
+    ("header", "wire", "own"),
+    [
+        ("", None, ""),
+        ("*/*", None, ""),
+        ("application/json", None, ""),
+        ("audio/*", FileWire, ""),
+        ("text/event-stream", EventWire, ""),
+        ("text/html, audio/mpeg;q=0.5, application/json;q=0.2", FileWire, "mp3"),
+        ("audio/*;q=0.1, application/json", None, ""),
+        ("audio/*;q=0, */*", None, ""),
+    ],
+)
+def test_accept_is_read_by_weight(header: str, wire: Any, own: str) -> None:
+    chosen, named = accepted(header)
+    assert (type(chosen) if chosen else None, named) == (wire, own)
+
+
+def test_what_can_not_be_had_is_406(it: Door) -> None:
+    answer = it.post("/tts", SAY, accept="text/html")
+    assert (answer.status_code, answer.json()["error_code"]) == (406, "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize("accept", ["application/json", "audio/*", "text/event-stream"])
+def test_an_operation_without_sound_is_json(it: Door, accept: str) -> None:
+    answer = it.post("/tts", {"operation": "voices"}, accept=accept)
+    assert [voice["name"] for voice in answer.json()["voices"]] == ["default", "hans"]
+
+
+# --- a form, a recording ----------------------------------------------------------------------------------------
+
+
+JSON_KINDS = ["application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8", "text/plain", ""]
+
+
+@pytest.mark.parametrize("kind", JSON_KINDS)
+@pytest.mark.parametrize(
+    "body", [b'{"text": "Hello."}', b' \n{"text": "a=b&c"}', b"%7B%22text%22%3A%22Hi%22%7D", b"[1]"]
+)
+@pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
+def test_json_that_is_sent_as_something_else_is_told_its_type(it: Door, path: str, body: bytes, kind: str) -> None:
+    """curl's -d without a -H says that it is a form: its only field was called `{"text": "Hello."}`."""
+    answer = it.http.post(path, content=body, headers={"Content-Type": kind} if kind else {})
+    assert answer.status_code == 415
+    assert "send Content-Type: application/json" in answer.text
+
+
+def test_a_form_with_a_recording_speaks_with_its_voice(it: Door) -> None:
+    files = {"reference_audio": ("me.wav", recording(pitch=700.0), "audio/wav")}
+    fields = {"text": "Hello there.", "speed": "1.0", "normalize_text": "false", "pronunciations": '{"a": "b"}'}
+    answer = it.http.post("/tts", data=fields, files=files)
+    assert answer.status_code == 200, answer.text
+    reply = answer.json()
+    assert reply["voice"] == "clone"
+    assert reply["parameters"]["normalize_text"] is False
+    assert reply["parameters"]["pronunciations"] == {"a": "b"}
+    assert pitch_hz(*decoded(base64.b64decode(reply["audio"]))) == 700
+
+
+def test_a_text_of_digits_stays_text_in_a_form(it: Door) -> None:
+    answer = it.http.post("/tts", data={"text": "1984", "seed": "7"})
+    assert (answer.json()["text"], answer.json()["seed"]) == ("1984", 7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "words"),
+    [
+        ({"text": "Hi.", "speed": "fast"}, None, 'speed must be a number (got "fast")'),
+        ({"text": "Hi.", "speed": "NaN"}, None, "speed must be a number"),
+        ({"text": "Hi.", "seed": "[1]"}, None, "seed must be a whole number"),
+        ({"text": "Hi."}, {"voice": b"x"}, "`voice` can't be a file"),
+        ({"text": ["Hi.", "Ho."]}, None, "`text` is there twice"),
+    ],
+)
+def test_a_form_is_refused_as_strictly_as_json(it: Door, fields: Any, files: Any, words: str) -> None:
+    answer = it.http.post("/tts", data=fields, files=files)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
+def test_a_broken_form_is_refused(it: Door) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = it.http.post("/tts", content=b"--x\r\nnonsense", headers=form)
+    assert answer.status_code == 400
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", ["application/json", "audio/*", "text/event-stream"])
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ({}, 400, "INVALID_INPUT"),
+        ({"text": "Hi.", "speed": 9, "x": 1}, 400, "INVALID_INPUT"),
+        ({"operation": "sing"}, 400, "UNKNOWN_OPERATION"),
+        ({"text": "Hi.", "voice": "nobody"}, 404, "UNKNOWN_VOICE"),
+        ({"text": "Hi.", "reference_audio": as_base64(b"no sound")}, 422, "REFERENCE_AUDIO"),
+        ({"text": "Hi.", "decode_mode": "block"}, 422, "UNSUPPORTED"),
+    ],
+)
+def test_a_refusal_has_its_status_in_every_form(it: Door, asked: Any, status: int, code: str, accept: str) -> None:
+    answer = it.post("/tts", asked, accept=accept)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert set(answer.json()) == {"error", "error_code", "details", "retryable"}
+    assert answer.json()["error_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", ": at character 0 it is no JSON (Expecting value)"),
+        (b'{"text": "Hi" "seed": 1}', ": at character 14 it is no JSON (Expecting ',' delimiter)"),
+        (b"[]", ""),
+        (b'"x"', ""),
+        (b'{"text": NaN}', ": it is no JSON"),
+        (b"\xff", ": it is no JSON"),
+        (b"[" * 100_000, ": it is no JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(it: Door, body: bytes, fault: str) -> None:
+    answer = it.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_INPUT")
+    assert answer.json()["error"] == f"INVALID_INPUT: the body must be a JSON object{fault}"
+
+
+def test_an_unknown_body_type_is_415(it: Door) -> None:
+    answer = it.http.post("/tts", content="Hello", headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["error_code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ModelUnavailable("no weights"), 503),
+        (OutOfMemory("no memory"), 503),
+        (InternalError("it broke"), 500),
+        (RuntimeError("/secret/path"), 500),
+    ],
+)
+def test_a_fault_before_the_first_byte_is_a_status(error: Exception, status: int) -> None:
+    with door(FakeEngine(before_chunk=raising_at(1, error))) as it:
+        answer = it.post("/tts", SAY, accept="audio/*")
+        assert answer.status_code == status
+        assert "secret" not in answer.text
+
+
+def test_a_fault_in_mid_stream_breaks_bytes_off_and_is_told_in_events() -> None:
+    asked = {"text": LONG, "chunk_size": 5}
+    broken = FakeEngine(before_chunk=raising_at(3, InternalError("it broke")))
+    with door(broken) as it, pytest.raises(httpx.RemoteProtocolError):
+        it.post("/tts", asked, accept="audio/*")
+    with door(FakeEngine(before_chunk=raising_at(3, InternalError("it broke")))) as it:
+        told = events(it.post("/tts", asked, accept="text/event-stream").text)
+        assert [name for name, _ in told] == ["audio", "audio", "error"]
+        assert told[-1][1]["error"] == "INTERNAL: it broke"
+
+
+def test_a_worker_that_must_be_replaced_is_unhealthy_and_leaves_with_status_1() -> None:
+    with door(FakeEngine(before_chunk=raising_at(1, GpuFault("the GPU failed")))) as it:
+        assert it.post("/tts", SAY).status_code == 503
+        until(lambda: it.status is not None)
+    assert it.status == 1
+
+
+def test_a_long_stream_is_not_bound_by_the_limit_of_replies() -> None:
+    with door(max_output_bytes=10_000) as it:
+        assert it.post("/tts", SAY).status_code == 413
+        streamed = it.post("/tts", SAY, accept="audio/*")
+        assert streamed.status_code == 200
+        assert len(streamed.content) > 20_000
+
+
+def test_the_recordings_file_is_what_was_sent() -> None:
+    """A form's file of more than a megabyte, which the parser keeps on disk."""
+    long = recording(pitch=520.0, duration_s=35.0, rate_hz=24_000)
+    assert len(long) > 1_500_000
+    with door() as it:
+        files = {"reference_audio": ("me.wav", io.BytesIO(long), "audio/wav")}
+        reply = it.http.post("/tts", data={"text": "Hi."}, files=files).json()
+    assert pitch_hz(*decoded(base64.b64decode(reply["audio"]))) == 520

@@ -1,0 +1,413 @@
+"""/ws/tts: text in pieces in, one continuous sound out, interrupted at will."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, decoded, pitch_hz, raising_at
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from audio.encode import ENCODERS
+from service.speech import SEED_STEP
+from tests.web.running import HANG_S, LONG, Door, door, until
+from validation.errors import OutOfMemory, UnknownVoice
+from web.talk import Talk
+from web.websocket import MAX_PIECE_CHARS, Conversation
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Door]:
+    with door() as running:
+        yield running
+
+
+class Line:
+    """One WebSocket, as a client sees it."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.sound = b""
+        self.heard: list[dict[str, Any]] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"type": kind} | fields))
+
+    def until(self, kind: str) -> dict[str, Any]:
+        """The next message of that kind; what came before it is kept."""
+        while True:
+            message = self.socket.recv(HANG_S)
+            if isinstance(message, bytes):
+                self.sound += message
+                continue
+            self.heard.append(json.loads(message))
+            if self.heard[-1]["type"] == kind:
+                return self.heard[-1]
+            assert self.heard[-1]["type"] != "error", self.heard[-1]
+
+    def kinds(self) -> list[str]:
+        return [message["type"] for message in self.heard]
+
+
+@contextmanager
+def line(it: Door, **start: Any) -> Iterator[Line]:
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", open_timeout=HANG_S, close_timeout=1) as socket:
+        spoken = Line(socket)
+        spoken.send("start", **start)
+        yield spoken
+
+
+def test_words_become_sentences_become_one_sound(it: Door) -> None:
+    with line(it, voice="hans", output_format="pcm_s16le", seed=7) as talk:
+        ready = talk.until("ready")
+        assert (ready["voice"], ready["seed"], ready["format"], ready["sample_rate"]) == (
+            "hans",
+            7,
+            "pcm_s16le",
+            24_000,
+        )
+        for piece in ("Hel", "lo the", "re. How ", "are you?"):
+            talk.send("text", text=piece)
+        talk.send("end")
+        end = talk.until("end")
+        with pytest.raises(ConnectionClosed) as closed:
+            talk.socket.recv(HANG_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1000
+    texts = [message["text"] for message in talk.heard if message["type"] == "segment"]
+    assert " ".join(texts) == "Hello there. How are you?"
+    samples, rate_hz = decoded(talk.sound, raw_hz=24_000)
+    assert len(samples) / rate_hz == pytest.approx(end["duration"])
+    assert pitch_hz(samples, rate_hz) == 450
+    assert end["watermarked"] is True
+
+
+def test_a_sentence_is_heard_before_the_next_is_written(it: Door) -> None:
+    with line(it, output_format="pcm_s16le") as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        assert talk.sound
+        before = len(talk.sound)
+        talk.send("text", text="And more")
+        talk.send("flush")
+        talk.until("flushed")
+        assert len(talk.sound) > before
+        assert talk.kinds() == ["ready", "segment", "spoken", "segment", "spoken", "flushed"]
+    until(it.at_rest)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_whole_is_one_file(it: Door, name: str) -> None:
+    with line(it, output_format=name, audio_normalization="lufs", sentence_pause_ms=100) as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        talk.send("text", text="How are you today?")
+        talk.send("end")
+        end = talk.until("end")
+    samples, rate_hz = decoded(talk.sound, raw_hz=24_000)
+    assert len(samples) / rate_hz == pytest.approx(end["duration"], abs=0.15)
+    assert float(np.abs(samples).max()) > 0.05
+
+
+def test_one_family_of_seeds_as_of_one_text() -> None:
+    engine = FakeEngine()
+    with door(engine) as it, line(it, seed=9) as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        talk.send("text", text="How are you? ")
+        talk.until("spoken")
+    assert [params.seed for params in engine.heard] == [9, (9 + SEED_STEP) % 2**32]
+
+
+def test_what_waits_goes_as_one_take() -> None:
+    gate = threading.Event()
+    engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
+    with door(engine) as it, line(it) as talk:
+        talk.send("text", text="This is the first one. This is the second one. ")
+        until(lambda: engine.asked > 0)
+        talk.send("text", text="This is the third one. This is the fourth one. ")
+        time.sleep(0.1)
+        gate.set()
+        talk.send("end")
+        talk.until("end")
+    texts = [message["text"] for message in talk.heard if message["type"] == "segment"]
+    assert texts == [
+        "This is the first one. This is the second one.",
+        "This is the third one. This is the fourth one.",
+    ]
+
+
+def test_a_paragraph_is_a_pause(it: Door) -> None:
+    def seconds(text: str) -> float:
+        with line(it, paragraph_pause_ms=900) as talk:
+            talk.send("text", text="Hello there. ")
+            talk.until("spoken")
+            talk.send("text", text=text)
+            talk.send("end")
+            return float(talk.until("end")["duration"])
+
+    assert seconds("\n\nHello.") - seconds("Hello.") == pytest.approx(0.9)
+
+
+# --- interruption ---------------------------------------------------------------------------------------------
+
+
+def test_cancel_stops_within_a_chunk_and_drops_what_waits() -> None:
+    engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
+    with door(engine) as it, line(it, output_format="wav", chunk_size=5) as talk:
+        talk.send("text", text=LONG)
+        talk.until("segment")
+        began_s, asked = time.monotonic(), engine.asked
+        talk.send("cancel")
+        talk.until("cancelled")
+        assert time.monotonic() - began_s < 1.0
+        assert engine.asked - asked < 12
+        settled = engine.asked
+        time.sleep(0.1)
+        assert engine.asked == settled
+        talk.sound = b""
+        talk.send("text", text="Sorry. ")
+        talk.until("spoken")
+        talk.send("end")
+        talk.until("end")
+        assert talk.sound[:4] == b"RIFF"  # a new file: who cancelled has thrown the old one away
+        assert it.outcomes()["CANCELLED"] == 1
+    until(it.at_rest)
+
+
+def test_cancel_in_silence_is_answered(it: Door) -> None:
+    with line(it) as talk:
+        talk.send("text", text="not yet a sentence")
+        talk.send("cancel")
+        talk.until("cancelled")
+        talk.send("end")
+        assert talk.until("end")["takes"] == 0
+
+
+def test_who_hangs_up_is_not_spoken_to() -> None:
+    engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
+    with door(engine) as it:
+        with line(it, chunk_size=5) as talk:
+            talk.send("text", text=LONG)
+            talk.until("segment")
+        until(it.at_rest)
+        settled = engine.asked
+        time.sleep(0.1)
+        assert engine.asked == settled
+        assert it.outcomes()["CANCELLED"] == 1
+
+
+@contextmanager
+def cancelled_line(it: Door) -> Iterator[Line]:
+    """One that has spoken a take and was cancelled after it; what was heard before is left out."""
+    with line(it, output_format="mp3") as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        talk.send("cancel")
+        talk.until("cancelled")
+        talk.sound = b""
+        yield talk
+
+
+def test_after_a_cancel_between_takes_a_new_file_begins(it: Door) -> None:
+    with cancelled_line(it) as talk:
+        talk.send("text", text="Bye. ")
+        talk.send("end")
+        end = talk.until("end")
+    samples, rate_hz = decoded(talk.sound, "mp3")
+    assert len(samples) / rate_hz == pytest.approx(end["duration"], abs=0.15)
+
+
+def test_after_a_cancel_and_an_end_nothing_of_before_is_heard(it: Door) -> None:
+    with cancelled_line(it) as talk:
+        talk.send("end")
+        assert talk.until("end")["duration"] == 0
+    assert talk.sound == b""
+
+
+@pytest.mark.parametrize("signs", ["-" * 700, "." * 650, "= " * 400])
+def test_a_long_run_of_signs_is_passed_over(it: Door, signs: str) -> None:
+    with line(it) as talk:
+        talk.send("text", text=f"Hello there.\n{signs}\nBye.")
+        talk.send("end")
+        talk.until("end")
+    assert " ".join(heard["text"] for heard in talk.heard if heard["type"] == "segment") == "Hello there. Bye."
+
+
+@pytest.mark.parametrize("unit", ["。]", "「。」", ". \n", "— ", "\u2029", "<think>", "[.]"])
+def test_no_piece_of_text_keeps_the_loop(it: Door, unit: str) -> None:
+    """The largest piece there may be, again and again, while somebody asks for /ping."""
+    with line(it) as talk:
+        talk.until("ready")
+        for _ in range(3):
+            talk.send("text", text=(unit * MAX_PIECE_CHARS)[:MAX_PIECE_CHARS])
+        talk.send("flush")
+        listening = threading.Thread(target=talk.until, args=("flushed",))
+        listening.start()
+        slowest_s = 0.0
+        while listening.is_alive():
+            begun = time.monotonic()
+            assert it.ping() == 200
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+        listening.join()
+    assert slowest_s < 0.5
+
+
+def test_reasoning_is_not_spoken_and_told_at_the_end(it: Door) -> None:
+    with line(it) as talk:
+        for piece in ("<th", "ink>Let me", " see. Yes.\n</thi", "nk>\n\nHello ", "there."):
+            talk.send("text", text=piece)
+        talk.send("end")
+        end = talk.until("end")
+    assert [heard["text"] for heard in talk.heard if heard["type"] == "segment"] == ["Hello there."]
+    assert end["warnings"] == ["the text holds a language model's reasoning (<think>): left out"]
+
+
+def test_a_worker_that_leaves_begins_no_other_take() -> None:
+    engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
+    with door(engine) as it, connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as socket:
+        socket.send(json.dumps(START | {"chunk_size": 5}))
+        socket.send(json.dumps({"type": "text", "text": LONG}))
+        told: dict[str, Any] = {}
+        while told.get("type") != "segment":
+            told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
+        it.end()
+        socket.send(json.dumps({"type": "text", "text": "\n\nOne more sentence.\n\n"}))
+        while told.get("type") != "error":
+            told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
+    assert told["error_code"] == "NOT_READY"
+
+
+def test_between_takes_nothing_is_held() -> None:
+    with door(max_concurrency=1) as it, line(it) as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        assert it.post("/tts", {"text": "Me, too."}).status_code == 200
+        talk.send("text", text="Still here. ")
+        talk.until("spoken")
+
+
+def test_a_worker_that_leaves_ends_what_it_says() -> None:
+    engine = FakeEngine(before_chunk=lambda k: time.sleep(0.01))
+    with door(engine) as it, line(it, chunk_size=5, output_format="pcm_s16le") as talk:
+        talk.send("text", text=LONG)
+        talk.until("segment")
+        it.end()
+        spoken = talk.until("spoken")
+        assert len(talk.sound) == pytest.approx(2 * 24_000 * spoken["end"], abs=2)
+        with pytest.raises(ConnectionClosed) as closed:
+            talk.socket.recv(HANG_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert it.status == 0
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
+    class Jobs:
+        async def voices(self) -> dict[str, str]:
+            return {f"voice-{number}": "en" for number in range(1000)}
+
+    with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
+        asyncio.run(Talk.begun({"type": "start", "voice": "nobody"}, Jobs(), "1"))  # type: ignore[arg-type]
+
+
+def error_of(it: Door, *messages: Any) -> tuple[dict[str, Any], int]:
+    """The error event, and the close code."""
+    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as socket:
+        for message in messages:
+            socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
+        told: dict[str, Any] = {}
+        while told.get("type") != "error":
+            message = socket.recv(HANG_S)
+            told = json.loads(message) if isinstance(message, str) else {}
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(HANG_S)
+    assert closed.value.rcvd is not None
+    return told, closed.value.rcvd.code
+
+
+START = {"type": "start"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "words"),
+    [
+        ([START, {"type": "text", "text": "x" * 20_001}], "INVALID_INPUT", "at most 20000 characters"),
+        (["{"], "INVALID_INPUT", "must be a JSON object"),
+        ([b"\0"], "INVALID_INPUT", "a text frame"),
+        (["[]"], "INVALID_INPUT", "must be a JSON object"),
+        ([{"type": "text", "text": "Hi."}], "INVALID_INPUT", "the first message must be"),
+        ([START | {"text": "Hi."}], "INVALID_INPUT", "text comes in messages of its own"),
+        ([START | {"colour": 1, "speed": 9}], "INVALID_INPUT", "`colour` is not a field"),
+        ([START | {"voice": "nobody"}], "UNKNOWN_VOICE", "known: default, hans"),
+        ([START | {"audio_normalization": "peak"}], "UNSUPPORTED", "ask for lufs"),
+        ([START | {"output_format": "mp3", "bitrate_kbps": 7}], "INVALID_INPUT", "7 kbit/s"),
+        ([START | {"decode_mode": "block"}, {"type": "text", "text": "Hi. "}], "UNSUPPORTED", "decode_mode"),
+        ([START, START], "INVALID_INPUT", "after one start"),
+        ([START, {"type": "text", "text": 5}], "INVALID_INPUT", "text must be a string"),
+        ([START, *[{"type": "text", "text": "This is a line. " * 1200}] * 7], "INVALID_INPUT", "characters wait"),
+    ],
+)
+def test_what_can_not_be_is_told_and_closed(it: Door, messages: list[Any], code: str, words: str) -> None:
+    told, closed_with = error_of(it, *messages)
+    assert (told["error_code"], closed_with) == (code, 1008)
+    assert words in told["error"]
+    until(it.at_rest)
+
+
+def test_a_fault_is_told_and_closed() -> None:
+    with door(FakeEngine(before_chunk=raising_at(1, OutOfMemory("no memory")))) as it:
+        told, closed_with = error_of(it, START, {"type": "text", "text": "Hi. "})
+    assert (told["error_code"], told["retryable"], closed_with) == ("OUT_OF_MEMORY", True, 1011)
+
+
+def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Conversation.__init__, "__defaults__", (0.2,))
+    with door() as it:
+        told, closed_with = error_of(it, START)
+    assert (told["error_code"], closed_with) == ("REQUEST_TIMEOUT", 1008)
+
+
+def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
+    with door(api_keys=("sk-one",)) as it:
+        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+        with pytest.raises(InvalidStatus) as caught:
+            connect(address)
+        assert caught.value.response.status_code == 401
+        with connect(address, subprotocols=["tts", "bearer.sk-one"], close_timeout=1) as socket:  # type: ignore[list-item]
+            assert socket.subprotocol == "tts"
+        with connect(address, additional_headers={"Authorization": "Bearer sk-one"}, close_timeout=1) as socket:
+            socket.send(json.dumps(START))
+            assert json.loads(socket.recv(HANG_S))["type"] == "ready"
+
+
+def test_a_start_that_is_refused_is_logged_with_its_code_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with door() as it, line(it, speed=9.87) as talk:
+        talk.socket.recv(HANG_S)
+        until(lambda: '"method": "WEBSOCKET", "route": "/ws/tts", "status": 101' in caplog.text)
+        assert '"error": "INVALID_INPUT (speed)"' in caplog.text
+        assert "9.87" not in caplog.text
+
+
+def test_a_refusal_is_no_fault_and_what_stood_in_the_address_is_not_written_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with door(api_keys=("sk-one",)) as it, pytest.raises(InvalidStatus):
+        connect(f"ws://127.0.0.1:{it.port}/ws/tts?key=platypus")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "platypus" not in caplog.text
+    assert '"status": 401' in caplog.text

@@ -1,0 +1,57 @@
+"""Whether speech tokens can be what a text says: what a token model does wrong can be seen before it is heard.
+
+It knows how long speech takes and how it does not repeat itself; it does not know what any token means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tts.chatterbox.rates import TOKENS_PER_S
+from tts.engine import Misspoken
+from tts.text.graphemes import spoken_chars
+
+# Speech has about 15 Latin letters or 4 to 5 ideographs a second (Pellegrino et al. 2011, doi 10.1353/lan.2011.0057,
+# in syllables); twice as fast and half as fast can still be speech.
+FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.15, 3.0  # per letter; and what pauses and breath may add to a segment
+DIGIT_LETTERS = 4
+LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # so much of the very same tokens is no speech
+REPEATS = 3
+
+
+def judge(codes: Sequence[int], text: str, stopped: bool) -> Misspoken | None:
+    """What is wrong with a segment's speech codes, if anything; `stopped`: they end where the model ended them."""
+    duration_s, letters = len(codes) / TOKENS_PER_S, spoken_letters(text)
+    least_s, most_s = FASTEST_S * letters, SLOWEST_S * letters + AROUND_S
+    loop_s = longest_loop_s(codes)
+    excess = max(least_s - duration_s, duration_s - most_s, 0.0) + loop_s
+    if not stopped:
+        return Misspoken("length", "it reached the token limit and may be cut", excess + duration_s)
+    if loop_s:
+        return Misspoken("loop", f"it repeats one sound for {loop_s:.1f} s", excess)
+    if excess:
+        return Misspoken("pace", f"it lasts {duration_s:.1f} s, not {least_s:.1f} to {most_s:.1f} s", excess)
+    return None
+
+
+def spoken_letters(text: str) -> int:
+    """About how many Latin letters take as long to say."""
+    return spoken_chars(text) + (DIGIT_LETTERS - 1) * sum(map(str.isdigit, text))
+
+
+def longest_loop_s(codes: Sequence[int]) -> float:
+    """Seconds of the longest stretch that repeats a period, if that is too long for speech; else 0."""
+    line = np.asarray(codes)
+    longest = 0
+    for period in range(1, round(LONGEST_PERIOD_S * TOKENS_PER_S) + 1):
+        repeated = _longest_run(line[period:] == line[:-period])
+        if repeated >= REPEATS * period:
+            longest = max(longest, repeated + period)
+    return longest / TOKENS_PER_S if longest >= LOOP_S * TOKENS_PER_S else 0.0
+
+
+def _longest_run(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
+    ends = np.flatnonzero(np.concatenate(([True], ~flags, [True])))
+    return int(np.diff(ends).max(initial=1)) - 1

@@ -1,0 +1,1 @@
+"""What every network runs on: device, number formats, CUDA graphs, copies, noise, memory, torch's errors."""

@@ -1,0 +1,109 @@
+"""Where a model runs, in which number format and how exactly, and whether it can run there at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+
+from tts.chatterbox.runtime.memory import Budget
+from validation.errors import ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(name: str, budget: Callable[[tuple[int, int]], Budget]) -> torch.device:
+    """`auto` is the GPU where there is one. budget: what a GPU of a capability must have free.
+
+    Raises: ModelUnavailable where a GPU was asked for and none is, or where the one that is can't be used.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ModelUnavailable("DEVICE=cuda, but no CUDA GPU can be used here")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    capability = torch.cuda.get_device_capability()
+    free_bytes = torch.cuda.mem_get_info()[0]
+    require_usable(torch.cuda.get_device_name(), capability, torch.cuda.get_arch_list(), free_bytes, budget(capability))
+    return torch.device("cuda")
+
+
+def require_usable(
+    name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, budget: Budget
+) -> None:
+    """Refuse a GPU that this build of torch has no code for, or that others have filled. Raises: ModelUnavailable."""
+    if not runs_on(capability, architectures):
+        major, minor = capability
+        raise ModelUnavailable(
+            f"this build of torch ({torch.__version__}) has no code for the {name} (sm_{major}{minor}); it has "
+            f"{', '.join(architectures)}. An RTX 50xx needs a build for CUDA 12.8 or newer"
+        )
+    if free_bytes < budget.required:
+        raise ModelUnavailable(
+            f"the {name} has {gib(free_bytes)} of memory free, and the model needs about {gib(budget.required)}, of "
+            f"which {gib(budget.slots + budget.workspaces)} are for MAX_CONCURRENCY jobs at once and "
+            f"{gib(budget.graphs)} for CUDA_GRAPHS"
+        )
+    log.info(
+        "GPU memory: about %s of %s; decode_mode block takes up to %s more",
+        *(gib(part) for part in (budget.required, free_bytes, budget.block_mode)),
+    )
+
+
+def gib(count_bytes: int) -> str:
+    return f"{count_bytes / 2**30:.1f} GiB"
+
+
+def compute_exactly() -> None:
+    """Set what torch may do with a float32 or half-precision product, for the whole process. On a CPU nothing changes.
+
+    No TF32, which cuDNN's convolutions use by default: the vocoder's phase is a sum over its pitch, and adds up every
+    difference; the flow is fast in float16, and the rest is small. No sums in half precision across the parts of a
+    product, which cuBLAS may split: they err more, and overflow in float16. The same request is the same audio, so no
+    algorithm that adds in another order each time.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cudnn.deterministic = True
+    # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
+    # for each thread anew, and another length may be added up in another order.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Whether there is machine code for this very generation, or code that the driver can compile for a later one.
+
+    Machine code (sm_XY) runs on the same major version from its minor on, intermediate code (compute_XY) on all that
+    came after (CUDA C++ Programming Guide, "Application Compatibility").
+    """
+    for architecture in architectures:
+        kind, _, digits = architecture.partition("_")
+        number = digits.rstrip("abcdefghijklmnopqrstuvwxyz")  # sm_90a has the instructions of that one alone
+        if not number.isdigit():
+            continue
+        version = int(number[:-1]), int(number[-1])
+        if number != digits:
+            fits = version == capability
+        elif kind == "sm":
+            fits = version[0] == capability[0] and version <= capability
+        else:
+            fits = version <= capability
+        if fits:
+            return True
+    return False
+
+
+def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
+    """The number format of that name; `auto` is the default given."""
+    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return formats.get(name, default)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,65 @@
+"""The GPU memory that a worker needs, as arithmetic, for the full-size model.
+
+Weights, caches and nodes are counted, and tests hold the counts to the networks. What has not been measured on a GPU
+yet is marked [est].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
+from tts.chatterbox.t3.decoding import GRAPH_REACH, cache_positions
+
+T3_VALUES = 529_600_000  # its layers, tables and head
+S3GEN_BYTES = 1_056_100_000  # all four networks in float32, as they are loaded
+FLOW_VALUES = 123_300_000  # the flow's own copy of encoder and estimator, with the tables of distances
+OTHER_BYTES = 34_000_000  # conditioner, voice encoder and PerTh, in float32
+CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 rows, 30 layers of 1,024
+FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512
+PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
+STEP_NODES, SOLUTION_NODES = 467, 7_820  # kernels of a graph of T3 and of the flow; the vocoder's three add 1 %
+NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
+SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, which the smaller ones share
+LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late
+WORKING_BYTES = 1_000_000_000  # [est] prefill, vocoder, and segments too long for every bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes by purpose. `block_mode` comes on top while such streams run, and is not required at the start."""
+
+    weights: int
+    slots: int
+    graphs: int
+    workspaces: int
+    working: int
+    block_mode: int
+
+    @property
+    def required(self) -> int:
+        return self.weights + self.slots + self.graphs + self.workspaces + self.working
+
+    @classmethod
+    def of(cls, options: LoadOptions, capability: tuple[int, int]) -> Budget:
+        """capability: of the GPU, on which number formats and cuBLAS's workspaces depend."""
+        t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
+        flow_bytes = 4 if options.flow_dtype == "float32" else 2
+        positions = cache_positions(options.max_tokens)
+        step_graphs = positions // GRAPH_REACH * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
+        nodes = STEP_NODES * step_graphs + SOLUTION_NODES * len(BUCKETS)
+        frames = REMEMBERED_PROMPTS * PROMPT_FRAMES + options.slots * STREAM_FRAMES
+        return cls(
+            weights=T3_VALUES * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
+            slots=options.slots * positions * CACHE_VALUES * t3_bytes,
+            graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
+            workspaces=(options.slots + 1) * 2 * cublas_workspace_bytes(capability),
+            working=LIBRARY_BYTES + WORKING_BYTES,
+            block_mode=frames * EULER_STEPS * FRAME_VALUES * flow_bytes,
+        )
+
+
+def cublas_workspace_bytes(capability: tuple[int, int]) -> int:
+    """What torch gives cuBLAS for each thread and stream that multiplies; a job's thread uses two streams."""
+    return 32 * 2**20 if capability >= (9, 0) else 8_519_680

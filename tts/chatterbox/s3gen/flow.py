@@ -1,0 +1,235 @@
+"""S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
+
+Encoder, estimator and loop are ours, on upstream's weights. Noise is handed in, by absolute frame; nothing is drawn
+from a global generator. On a GPU the whole solution of a shape bucket is one captured graph. It knows neither where
+tokens come from, nor chunks, nor how a mel becomes sound.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
+from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS, Encoder, hide
+from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory
+
+MEL_BANDS = 80
+EULER_STEPS = 10
+GUIDANCE = 0.7  # upstream's inference_cfg_rate
+# Of a graph, in tokens of prompt and speech: fine where windows lie, coarse where whole segments do.
+BUCKETS = (*range(96, 385, 32), 448, 512, 640, 768, 1024)
+PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise where its memory is kept: no request's own
+REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPrompt:
+    """The reference as the flow wants it; read-only. Ids stay int64: half precision has no 6,561 integers."""
+
+    tokens: Tensor  # (1, P) int64
+    mel: Tensor  # (1, 2P, MEL_BANDS)
+    speaker: Tensor  # (1, 192), the x-vector
+
+    @property
+    def settled(self) -> int:
+        """Tokens whose frames no speech that follows can change: all but those that are looked ahead from."""
+        return max(0, self.tokens.shape[1] - LOOKAHEAD_TOKENS)
+
+
+class Flow:
+    """Upstream's flow network with a forward and an inference loop of our own."""
+
+    def __init__(
+        self,
+        network: Any,
+        device: torch.device,
+        steps: int = EULER_STEPS,
+        dtype: torch.dtype = torch.float32,
+        graphs: GraphPool | None = None,
+        buckets: Sequence[int] = (),
+        longest_tokens: int = LONGEST_TOKENS,
+    ) -> None:
+        """dtype: of the products in encoder and estimator; the ODE's state stays in float32. buckets: shapes to capture
+        now. longest_tokens: the most of prompt and speech together."""
+        # A cosine schedule: small steps first, where the field bends most.
+        times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
+        self.device, self.dtype = device, dtype
+        self._strides = [later - time for time, later in pairwise(times)]
+        self._encoder = Encoder(network, dtype, longest_tokens)
+        self._speaker = Affine.of(network.spk_embed_affine_layer, torch.float32)
+        self._estimator = Estimator(network.decoder.estimator, torch.tensor(times[:-1], device=device), dtype)
+        self._prompts: OrderedDict[int, tuple[FlowPrompt, list[Memory]]] = OrderedDict()  # least recently used first
+        self._lock = threading.Lock()
+        self.graphs = graphs or GraphPool(device, "flow")
+        self._longest_tokens = longest_tokens
+        self._buckets: list[Bucket] = []  # the smallest first
+        self.capture(buckets)
+
+    def capture(self, buckets: Sequence[int]) -> None:
+        """Capture the solution for these numbers of tokens, the largest first: see GraphPool."""
+        for size in sorted((size for size in buckets if size <= self._longest_tokens), reverse=True):
+            with suppress(CaptureFailed):
+                self._buckets.insert(0, Bucket(self, size, self.graphs))
+
+    # --- at once ------------------------------------------------------------------------------------------
+
+    def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor) -> Tensor:
+        """Mel frames for `tokens`, with full attention over prompt and tokens.
+
+        Args:
+            tokens: (1, N) int64.
+            known_mel: (1, K, MEL_BANDS), K ≤ 2N: the frames of the first tokens, where they were given out.
+            noise: (1, MEL_BANDS, 2(P + M)), M ≤ N, the ODE's start; tokens after the M-th are only looked at.
+        Returns: (1, MEL_BANDS, 2M).
+        """
+        everything = torch.cat((prompt.tokens, tokens), dim=1)
+        known = torch.cat((prompt.mel, known_mel), dim=1)
+        start = noise.transpose(1, 2)
+        bucket = next((bucket for bucket in self._buckets if everything.shape[1] <= bucket.tokens), None)
+        if bucket is None:
+            cond = F.pad(known, (0, 0, 0, start.shape[1] - known.shape[1]))
+            mel = self.decode(everything, prompt.speaker, cond, start)
+        else:
+            with self._lock:  # its memory is one request's at a time
+                mel = bucket.decode(everything, prompt.speaker, known, start)
+        return mel[:, prompt.mel.shape[1] :].transpose(1, 2)
+
+    def decode(
+        self,
+        tokens: Tensor,
+        speaker: Tensor,
+        cond: Tensor,
+        noise: Tensor,
+        token_count: Tensor | None = None,
+        frame_count: Tensor | None = None,
+    ) -> Tensor:
+        """The whole way, with nothing that looks at a value.
+
+        Args: tokens (1, N); speaker (1, 192); cond, noise (1, F, MEL_BANDS), F ≤ 2N; counts: () int64, how many of
+        them there are where they are padded on the right. Returns: (1, F, MEL_BANDS).
+        """
+        mu = self._encoder(tokens, token_count)[:, : noise.shape[1]]
+        mask = None
+        if frame_count is not None:
+            beyond = torch.arange(noise.shape[1], device=noise.device) >= frame_count
+            mask = hide(beyond, self.dtype)
+        return self._integrate(noise.to(mu), self._fixed(mu, speaker, cond), mask)
+
+    def _fixed(self, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
+        """What the estimator sees at every step: (2, F, 3 · MEL_BANDS); row 1 sees no condition."""
+        voice = self._speaker(F.normalize(speaker, dim=1))[:, None].expand_as(mu)
+        fixed = torch.cat((mu, voice, cond), dim=-1).to(self.dtype)
+        return torch.cat((fixed, torch.zeros_like(fixed)))
+
+    def _integrate(
+        self, x: Tensor, fixed: Tensor, mask: Tensor | None = None, memories: Sequence[Memory] | None = None
+    ) -> Tensor:
+        """Euler's method on the guided field, x (1, F, MEL_BANDS) float32."""
+        for step, stride in enumerate(self._strides):
+            memory = memories[step] if memories else None
+            field = self._estimator(x.expand(2, -1, -1), fixed, step, mask, memory)
+            x = x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
+        return x
+
+    # --- block by block -----------------------------------------------------------------------------------
+
+    def remember(self, prompt: FlowPrompt, keep_frames: int) -> list[Memory]:
+        """Memories of the prompt, one per Euler step, that go on with `keep_frames` of what follows.
+
+        The prompt's own are computed once per voice and kept for the last few voices.
+        """
+        with self._lock:
+            if id(prompt) not in self._prompts:
+                self._prompts[id(prompt)] = (prompt, self._read(prompt))  # held, so that the id stays its own
+            self._prompts.move_to_end(id(prompt))
+            while len(self._prompts) > REMEMBERED_PROMPTS:
+                self._prompts.popitem(last=False)
+            return [memory.fork(keep_frames) for memory in self._prompts[id(prompt)][1]]
+
+    def forget(self) -> None:
+        """Drop what is remembered of prompts; the next request reads its own anew."""
+        with self._lock:
+            self._prompts.clear()
+
+    def _read(self, prompt: FlowPrompt) -> list[Memory]:
+        frames = prompt.settled * FRAMES_PER_TOKEN
+        memories = [Memory(keep=frames) for _ in self._strides]
+        if frames:
+            seen = block_mask(prompt.tokens.shape[1], prompt.settled, [], 0).to(self.device)
+            mu = self._encoder(prompt.tokens, seen=seen)[:, :frames]
+            noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None].to(mu)
+            self._integrate(noise, self._fixed(mu, prompt.speaker, prompt.mel[:, :frames]), None, memories)
+        return memories
+
+    def extend(
+        self, prompt: FlowPrompt, tokens: Tensor, seen: Tensor, first: int, noise: Tensor, memories: Sequence[Memory]
+    ) -> Tensor:
+        """The frames that follow those in the memories, which take them in.
+
+        Args: tokens (1, N) int64: the prompt and all speech so far, and what is only looked at; seen (N, N) bool: what
+        each of them may attend to; first: the frame, counted from the prompt's first, that comes next; noise (1, F,
+        MEL_BANDS): of the frames wanted. Returns: (1, F, MEL_BANDS).
+        """
+        last = first + noise.shape[1]
+        mu = self._encoder(tokens, seen=seen)[:, first:last]
+        known = prompt.mel[:, first:last]
+        cond = F.pad(known, (0, 0, 0, last - first - known.shape[1]))
+        return self._integrate(noise.to(mu), self._fixed(mu, prompt.speaker, cond), None, memories)
+
+
+def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> Tensor:
+    """Which of `count` tokens each may attend to: (count, count) bool, on the CPU.
+
+    Blocks end at `settled`, at each of the edges and at the end. A token sees its own block, the first one (the
+    settled prompt), and `context` tokens before its own block: the chunk mask of CosyVoice 2 (arXiv:2412.10117,
+    section 2.3), its left context bounded.
+    """
+    bounds = torch.tensor(sorted({0, settled, *edges, count}))
+    position = torch.arange(count)
+    block = torch.searchsorted(bounds, position, right=True)
+    start, end = bounds[block - 1][:, None], bounds[block][:, None]
+    return (position < end) & ((position < settled) | (position >= start - context))
+
+
+class Bucket:
+    """The solution of up to so many tokens, on memory that stays where it is, so that a graph can hold it."""
+
+    def __init__(self, flow: Flow, tokens: int, graphs: GraphPool) -> None:
+        frames, device = tokens * FRAMES_PER_TOKEN, flow.device
+        self.tokens = tokens
+        self._flow = flow
+        self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
+        self._counts = torch.full((2,), tokens, dtype=torch.int64, device=device)  # of tokens, of frames
+        self._speaker = torch.ones(1, 192, device=device)
+        self._cond, self._noise = (torch.zeros(1, frames, MEL_BANDS, device=device) for _ in range(2))
+        self._mel = torch.zeros(1, frames, MEL_BANDS, device=device)
+        self._run = graphs.capture(self._solve)
+
+    def decode(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+        """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the condition's beginning, the rest is zero."""
+        frames = noise.shape[1]
+        self._ids[:, : tokens.shape[1]] = tokens
+        self._counts[0].fill_(tokens.shape[1])  # what is assigned is copied from the host, which waits for it
+        self._counts[1].fill_(frames)
+        self._speaker.copy_(speaker)
+        self._cond.zero_()[:, : known.shape[1]] = known
+        self._noise[:, :frames] = noise
+        self._run()
+        return self._mel[:, :frames].clone()
+
+    def _solve(self) -> None:
+        counts = self._counts
+        self._mel.copy_(self._flow.decode(self._ids, self._speaker, self._cond, self._noise, counts[0], counts[1]))

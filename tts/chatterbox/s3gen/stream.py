@@ -1,0 +1,171 @@
+"""A segment's way through the flow, chunk by chunk: which tokens make a chunk, and what a chunk is decoded with.
+
+Where the edges fall is fixed by the sizes, never by how tokens arrive, and frames that were given out are never
+revised. It knows neither where tokens come from nor how a mel becomes sound.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.transfer import to_device
+from tts.chatterbox.s3gen.flow import MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
+
+BLEND_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """A chunk ends after `first_tokens`, and after every `chunk_tokens` from there; each is decoded with up to
+    `context_tokens` before it."""
+
+    first_tokens: int
+    chunk_tokens: int
+    context_tokens: int
+
+
+class FlowStream(ABC):
+    """`push` tokens as they come, `flush` at the end; mel frames come out.
+
+    A chunk leaves as soon as it and three tokens to look ahead at are there.
+    """
+
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
+        self._flow, self._prompt, self._noise = flow, prompt, noise
+        self._plan = plan
+        self._edges = [plan.first_tokens]  # where each chunk ends; the last is under way
+        self._tokens: list[int] = []
+        self._done = 0  # tokens whose frames were given out
+
+    def push(self, tokens: Sequence[int]) -> Tensor:
+        """Frames (1, MEL_BANDS, 2n) of every chunk that `tokens` completed; n may be 0."""
+        self._tokens += tokens
+        ready = []
+        while self.missing <= 0:
+            ready.append(self._give(self._edges[-1], LOOKAHEAD_TOKENS))
+        return self._joined(ready)
+
+    def flush(self) -> Tensor:
+        """The last frames: what is left, in chunks of the same plan."""
+        ready = []
+        while self._done < len(self._tokens):
+            end = min(self._edges[-1], len(self._tokens))
+            ready.append(self._give(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
+        return self._joined(ready)
+
+    def draw_noise(self) -> None:
+        """Draw the noise of the chunk under way before it is needed."""
+        self._noise.draw(self._prompt.mel.shape[1] + self._edges[-1] * FRAMES_PER_TOKEN)
+
+    @property
+    def missing(self) -> int:
+        """How many more tokens the next chunk needs."""
+        return self._edges[-1] + LOOKAHEAD_TOKENS - len(self._tokens)
+
+    def _give(self, end: int, ahead: int) -> Tensor:
+        mel = self._decode(end, ahead)
+        assert mel.shape[2] == (end - self._done) * FRAMES_PER_TOKEN
+        self._done = end
+        self._edges.append(self._edges[-1] + self._plan.chunk_tokens)
+        return mel
+
+    def _joined(self, ready: list[Tensor]) -> Tensor:
+        return torch.cat(ready, dim=2) if ready else torch.empty(1, MEL_BANDS, 0, device=self._flow.device)
+
+    @abstractmethod
+    def _decode(self, end: int, ahead: int) -> Tensor:
+        """The frames of tokens done…end, reading `ahead` more: (1, MEL_BANDS, F)."""
+
+
+class WindowStream(FlowStream):
+    """Mode `window`: each chunk is decoded together with the tokens before it, whose frames it is told."""
+
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
+        super().__init__(flow, prompt, noise, plan)
+        self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # the last frames that were given out
+
+    def _decode(self, end: int, ahead: int) -> Tensor:
+        origin, device = max(0, self._done - self._plan.context_tokens), self._flow.device
+        known = self._mel[:, :, self._mel.shape[2] - (self._done - origin) * FRAMES_PER_TOKEN :]
+        window = to_device(torch.tensor([self._tokens[origin : end + ahead]]), device)
+        noise = window_noise(self._noise, self._prompt, origin, end, device)
+        mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise)
+        fresh = _blend(mel, known, known.shape[2])
+        self._mel = torch.cat((known, fresh), dim=2)
+        return fresh
+
+
+class BlockStream(FlowStream):
+    """Mode `block`: a chunk attends to the prompt, to the context before it and to itself, and to nothing later.
+
+    So the frames before it are what they were when they were given out, the estimator remembers what it needs of
+    them, and only the chunk's own frames are computed. All that is known of the prompt is computed once per voice.
+    """
+
+    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
+        super().__init__(flow, prompt, noise, plan)
+        self._prompt_ids = prompt.tokens[0].tolist()
+        self._prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)
+        self._memories = flow.remember(prompt, plan.context_tokens * FRAMES_PER_TOKEN)
+
+    def _decode(self, end: int, ahead: int) -> Tensor:
+        prompt, spoken = self._prompt, len(self._prompt_ids)
+        ids = [*self._prompt_ids, *self._tokens[: end + ahead]]
+        edges = [spoken + edge for edge in self._edges[:-1] if edge < end] + [spoken + end]
+        seen = to_device(block_mask(len(ids), prompt.settled, edges, self._plan.context_tokens), self._flow.device)
+        # The first chunk brings the prompt's last tokens along, which look ahead at it.
+        first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
+        mel = self._flow.extend(
+            prompt,
+            to_device(torch.tensor([ids]), self._flow.device),
+            seen,
+            first,
+            self._noise_between(first, (spoken + end) * FRAMES_PER_TOKEN),
+            self._memories,
+        )
+        return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
+
+    def draw_noise(self) -> None:
+        super().draw_noise()
+        self._prompt_noise.draw(len(self._prompt_ids) * FRAMES_PER_TOKEN)
+
+    def _noise_between(self, first: int, last: int) -> Tensor:
+        """(1, F, MEL_BANDS): the prompt's frames have the noise of the voice, the others that of the request."""
+        border = len(self._prompt_ids) * FRAMES_PER_TOKEN
+        of_prompt = self._prompt_noise.read(min(first, border), border)
+        own = self._noise.read(max(first, border), last)
+        return to_device(torch.cat((of_prompt, own))[None], self._flow.device)
+
+
+STREAMS: dict[str, type[FlowStream]] = {"window": WindowStream, "block": BlockStream}
+
+
+def window_noise(tape: NoiseTape, prompt: FlowPrompt, origin: int, end: int, device: torch.device) -> Tensor:
+    """The start of the ODE for prompt + tokens origin…end, each frame's noise its own: (1, MEL_BANDS, F)."""
+    prompt_frames = prompt.mel.shape[1]
+    first, last = (prompt_frames + at * FRAMES_PER_TOKEN for at in (origin, end))
+    return to_device(torch.cat((tape.read(0, prompt_frames), tape.read(first, last))).T[None], device)
+
+
+def _blend(mel: Tensor, known: Tensor, start: int) -> Tensor:
+    """The frames from `start`, led over from what was given out before them.
+
+    The window's own idea of the last known frame differs a little from the frame that was given out; that
+    difference is carried into the first new frames and fades out over BLEND_FRAMES with a raised cosine, so
+    that the mel moves across the edge as it moves inside the window.
+    """
+    fresh = mel[:, :, start:]
+    if start == 0:
+        return fresh
+    n = min(BLEND_FRAMES, fresh.shape[2])
+    weights = 0.5 * (1 + torch.cos(math.pi * torch.arange(n, device=mel.device) / BLEND_FRAMES))  # (n,), from 1
+    offset = known[:, :, -1:] - mel[:, :, start - 1 : start]
+    return torch.cat((fresh[:, :, :n] + weights * offset, fresh[:, :, n:]), dim=2)

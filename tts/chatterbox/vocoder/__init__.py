@@ -1,0 +1,1 @@
+"""The vocoder: mel frames → samples, as a stream."""

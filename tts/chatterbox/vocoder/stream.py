@@ -1,0 +1,182 @@
+"""HiFT, the vocoder: mel frames in, samples out, as a stream whose pieces join without a seam.
+
+The phase of each harmonic is carried from frame to frame and noise is indexed by absolute frame, so that it does
+not matter how frames arrive. Convolutions see 16 frames on the left, and what they need on the right is held
+back. It knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
+from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.transfer import to_device
+from tts.chatterbox.vocoder.generator import Generator, PitchPredictor
+
+LEFT_FRAMES = 16  # context on the left of what is rendered
+F0_FRAMES = 5  # the pitch predictor reads so many frames on either side
+RIGHT_FRAMES = 12  # and the generator so many on the right
+HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
+VOICED_ABOVE_HZ = 10.0
+WAVES, NOISE = 0.1, 0.003  # how strong a harmonic is where there is a voice, and the noise on it
+
+
+class Hift:
+    """The vocoder's parts on upstream's weights, shared by all streams; no call waits for the device."""
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, graphs: GraphPool | None = None, sizes: Iterable[int] = ()
+    ) -> None:
+        """network: upstream's HiFTGenerator, or its layers, on the device; sizes: frames, captured now."""
+        parts = cast(Any, network)
+        merge = parts.m_source.l_linear
+        self.device = device
+        self.harmonics: int = merge.weight.shape[1]
+        self._pitch = PitchPredictor(parts.f0_predictor)
+        self._generator = Generator(parts)
+        self._merge = merge.weight.detach(), merge.bias.detach()  # (1, H), (1,)
+        order = torch.arange(1, self.harmonics + 1, dtype=torch.float64)[:, None]
+        self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
+        self._waves = level(WAVES, device), level(0.0, device)  # in a voiced frame, and in another
+        self._noise = level(NOISE, device), level(WAVES / 3, device)  # likewise
+        self.graphs = graphs or GraphPool(device, "vocoder")
+        self._lock = threading.Lock()
+        self._captured: dict[int, CapturedRender] = {}
+        for frames in sorted(set(sizes), reverse=True):
+            with suppress(CaptureFailed):
+                self._captured[frames] = CapturedRender(self._generator, frames, self.graphs, device)
+
+    def pitch_hz(self, mel: Tensor) -> Tensor:
+        """Fundamental frequency per frame: mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""
+        return self._pitch(mel)
+
+    def render(self, mel: Tensor, source: Tensor) -> Tensor:
+        """mel (1, 80, F) and its source (1, 1, S) → samples (S,)."""
+        captured = self._captured.get(mel.shape[2])
+        if captured is None:
+            return self._generator(mel, source)
+        with self._lock:  # its memory is one request's at a time
+            return captured(mel, source)
+
+    def excite(self, f0_hz: Tensor, phase: Tensor, start_phase: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The harmonic source of some frames.
+
+        Args:
+            f0_hz: (1, F).
+            phase: (H, 1) float64, turns of each harmonic before the first sample.
+            start_phase: (H, 1), the random offset of each harmonic in radians.
+            noise: (1, H, F · SAMPLES_PER_FRAME) standard normal.
+        Returns: the source (1, 1, F · SAMPLES_PER_FRAME) and the phase after it.
+        The sine generator of neural source-filter models, Wang et al. 2019 (arXiv:1904.12088).
+        """
+        frames = (self.harmonics, -1, SAMPLES_PER_FRAME)
+        steps = (f0_hz.double() * self._turns_per_hz)[:, :, None].expand(frames).flatten(1)  # (H, S)
+        turns = phase + torch.cumsum(steps, dim=1)
+        angle = (2 * math.pi * (turns % 1)).to(f0_hz.dtype) + start_phase
+        voiced = (f0_hz > VOICED_ABOVE_HZ)[:, :, None]  # (1, F, 1)
+        heard = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
+        heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
+        weight, bias = self._merge
+        return torch.tanh(torch.addmm(bias[:, None], weight, heard.flatten(1)))[None], turns[:, -1:] % 1
+
+
+class CapturedRender:
+    """Rendering so many frames, on memory that stays where it is, so that a graph can hold it."""
+
+    def __init__(self, generator: Generator, frames: int, graphs: GraphPool, device: torch.device) -> None:
+        self._generator = generator
+        self._mel = torch.zeros(1, 80, frames, device=device)
+        self._source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=device)
+        self._samples = torch.zeros(frames * SAMPLES_PER_FRAME, device=device)
+        self._run = graphs.capture(self._render)
+
+    def __call__(self, mel: Tensor, source: Tensor) -> Tensor:
+        self._mel.copy_(mel)
+        self._source.copy_(source)
+        self._run()
+        return self._samples.clone()
+
+    def _render(self) -> None:
+        self._samples.copy_(self._generator(self._mel, self._source))
+
+
+def rendered_frames(first: int, chunk: int) -> set[int]:
+    """How many frames a stream renders at once while it lasts, if `first` frames come and then `chunk` again and
+    again: what a request of the default plan needs captured."""
+    sizes, done = set(), 0
+    for pushed in (first + n * chunk for n in range(4)):
+        if (until := pushed - HELD_FRAMES) > 0:
+            sizes.add(pushed - F0_FRAMES - max(0, done - LEFT_FRAMES))
+            done = until
+    return sizes
+
+
+def level(value: float, device: torch.device) -> Tensor:
+    """A constant that already lies on the device when it is needed."""
+    return torch.tensor(value).to(device)
+
+
+class HiftStream:
+    """One segment's way through the vocoder: `push` mel frames, `flush` at the end; samples come out."""
+
+    def __init__(self, hift: Hift, seed: int) -> None:
+        self._hift = hift
+        generator = torch.Generator().manual_seed(seed)
+        offsets = (torch.rand(hift.harmonics, 1, generator=generator) * 2 - 1) * math.pi
+        offsets[0] = 0.0  # the fundamental starts at zero, the overtones anywhere
+        self._start_phase = offsets.to(hift.device)
+        self._noise = NoiseTape(seed ^ 1, hift.harmonics * SAMPLES_PER_FRAME)
+        self._phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=hift.device)
+        self._mel = torch.empty(1, 80, 0, device=hift.device)  # from frame `_origin` on
+        self._source = torch.empty(1, 1, 0, device=hift.device)  # from the same frame on
+        self._origin = 0  # frames before it are no longer needed
+        self._rendered = 0  # frames given out
+
+    def draw_noise(self, frames: int) -> None:
+        """Draw the noise of the first frames, 1 ms of the CPU's time, before it is needed."""
+        self._noise.draw(frames)
+
+    def push(self, mel: Tensor) -> Tensor:
+        """mel (1, 80, F) → the samples (n · SAMPLES_PER_FRAME,) that are now certain."""
+        self._mel = torch.cat((self._mel, mel), dim=2)
+        return self._advance(final=False)
+
+    def flush(self) -> Tensor:
+        """What was held back."""
+        return self._advance(final=True)
+
+    def _advance(self, final: bool) -> Tensor:
+        frames = self._origin + self._mel.shape[2]
+        sourced, until = (frames, frames) if final else (frames - F0_FRAMES, frames - HELD_FRAMES)
+        if until <= self._rendered:
+            return self._mel.new_empty(0)
+        self._extend_source(sourced)
+        samples = self._hift.render(self._mel[:, :, : sourced - self._origin], self._source)
+        first, last = ((at - self._origin) * SAMPLES_PER_FRAME for at in (self._rendered, until))
+        self._rendered = until
+        self._forget(max(0, until - LEFT_FRAMES))
+        return samples[first:last]
+
+    def _extend_source(self, until: int) -> None:
+        """Excite frames up to `until`; each frame's pitch is read with all the neighbours it needs."""
+        start = self._origin + self._source.shape[2] // SAMPLES_PER_FRAME
+        f0 = self._hift.pitch_hz(self._mel)[:, start - self._origin : until - self._origin]
+        noise = to_device(self._noise.read(start, until), f0.device)  # (F, H · samples)
+        noise = noise.view(-1, self._hift.harmonics, SAMPLES_PER_FRAME).permute(1, 0, 2).flatten(1)[None]
+        fresh, self._phase = self._hift.excite(f0, self._phase, self._start_phase, noise)
+        self._source = torch.cat((self._source, fresh), dim=2)
+
+    def _forget(self, frame: int) -> None:
+        drop = frame - self._origin
+        self._mel = self._mel[:, :, drop:]
+        self._source = self._source[:, :, drop * SAMPLES_PER_FRAME :]
+        self._origin = frame

@@ -1,0 +1,1 @@
+"""Voices: a reference recording → what conditions the token model and the flow, and its cache on disk."""

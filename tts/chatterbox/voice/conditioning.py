@@ -1,0 +1,169 @@
+"""A voice made ready: recording → what T3 and S3Gen are conditioned on, computed once per voice and read-only.
+
+Upstream keeps the last caller's voice inside the model and mutates it; here a voice is a frozen value that is
+handed to each request. It knows no request.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio.pcm import Samples
+from audio.reference import Reference
+from tts.chatterbox.rates import (
+    ENCODER_RATE_HZ,
+    FLOW_PROMPT_S,
+    FRAMES_PER_TOKEN,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_TOKEN,
+    SPEECH_CODES,
+    T3_PROMPT_S,
+    T3_PROMPT_TOKENS,
+)
+from tts.chatterbox.s3gen.flow import FlowPrompt
+from tts.chatterbox.t3.model import T3
+from validation.errors import InternalError, ModelUnavailable
+
+# What reading a damaged or foreign `conds.pt` raises.
+NOT_A_VOICE = (
+    *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError),
+)
+
+# What each part of a voice is computed by.
+ENCODED_BY = {
+    "speaker": "the voice encoder (ve.safetensors)",
+    "prompt": "the perceiver (t3_cfg.safetensors)",
+    "flow_mel": "the mel filter bank",
+    "flow_speaker": "the speaker encoder (s3gen.safetensors)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatterboxVoice:
+    """One voice, ready. D: T3's width; Q: the perceiver's queries (32)."""
+
+    voice: str
+    speaker: Tensor  # (1, 1, D), the projected speaker embedding
+    prompt: Tensor  # (1, Q, D), the reference's tokens through the perceiver
+    flow: FlowPrompt
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that makes it the voice it is, by name: what `of_tensors` takes."""
+        flow = {"flow_tokens": self.flow.tokens, "flow_mel": self.flow.mel, "flow_speaker": self.flow.speaker}
+        return {"speaker": self.speaker, "prompt": self.prompt} | flow
+
+    def not_finite(self) -> str | None:
+        """The name of the first tensor with values that are not finite, if there is one."""
+        return next((name for name, tensor in self.tensors().items() if not tensor.isfinite().all()), None)
+
+    @classmethod
+    def of_tensors(cls, voice: str, tensors: Mapping[str, Tensor]) -> ChatterboxVoice:
+        """The same voice under any name. Raises: KeyError."""
+        flow = FlowPrompt(tensors["flow_tokens"], tensors["flow_mel"], tensors["flow_speaker"])
+        return cls(voice, tensors["speaker"], tensors["prompt"], flow)
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The networks that listen to a reference."""
+
+    voice_encoder: Any
+    tokenizer: Any
+    speaker_encoder: Any
+    conditioner: Any
+    t3: T3
+    device: torch.device
+
+    # --- from a recording ---------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
+        """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker.
+
+        Raises: InternalError, where an encoder's values are not finite.
+        """
+        wide = _resampled(reference.samples, reference.sample_rate, SAMPLE_RATE_HZ)
+        narrow = _resampled(wide, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
+        speaker = torch.from_numpy(self.voice_encoder.embeds_from_wavs([narrow], sample_rate=ENCODER_RATE_HZ))
+        tokens, _ = self.tokenizer([narrow[: T3_PROMPT_S * ENCODER_RATE_HZ]], max_len=T3_PROMPT_TOKENS)
+        made = self._assemble(voice, speaker.mean(0, keepdim=True), tokens, self._flow_prompt(wide))
+        if broken := made.not_finite():
+            raise InternalError(
+                f"no voice can be made of a recording: {ENCODED_BY[broken]} gives values that are not finite"
+            )
+        return made
+
+    def _flow_prompt(self, wide: Samples) -> FlowPrompt:
+        from chatterbox.models.s3gen.utils.mel import mel_spectrogram
+        from torchaudio.functional import resample
+
+        whole = len(wide) // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN  # so that mel frames and tokens agree
+        clip = torch.from_numpy(wide[: min(whole, FLOW_PROMPT_S * SAMPLE_RATE_HZ)])[None].to(self.device)
+        mel = mel_spectrogram(clip).transpose(1, 2)  # (1, F, 80)
+        narrow = resample(clip, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
+        speaker = self.speaker_encoder.inference(narrow)
+        tokens, _ = self.tokenizer(narrow)
+        count = min(tokens.shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
+        # Laid out as it will be when read from a file: another layout is another order of additions.
+        return FlowPrompt(tokens[:, :count].clone(), mel[:, : count * FRAMES_PER_TOKEN].contiguous(), speaker)
+
+    # --- from upstream's file -----------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def read_built_in(self, voice: str, path: Path) -> ChatterboxVoice:
+        """The voice that comes with the weights (`conds.pt`, read without running any code in it).
+
+        Raises: ModelUnavailable if the file is not what it should be.
+        """
+        try:
+            stored = torch.load(path, map_location=self.device, weights_only=True)
+            t3, flow = stored["t3"], stored["gen"]
+            mel = flow["prompt_feat"].float()
+            count = min(flow["prompt_token"].shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
+            tokens = flow["prompt_token"].long()[:, :count]
+            prompt = FlowPrompt(tokens, mel[:, : count * FRAMES_PER_TOKEN], flow["embedding"].float())
+            built_in = self._assemble(voice, t3["speaker_emb"], t3["cond_prompt_speech_tokens"], prompt)
+        except NOT_A_VOICE as exc:
+            raise ModelUnavailable(f"the built-in voice {path.name} can't be read") from exc
+        if broken := built_in.not_finite():
+            raise ModelUnavailable(
+                f"the built-in voice {path.name} is damaged: {broken} holds values that are not finite"
+            )
+        return built_in
+
+    # --- both ---------------------------------------------------------------------------------------------
+
+    def _assemble(self, voice: str, speaker: Tensor, tokens: Tensor, flow: FlowPrompt) -> ChatterboxVoice:
+        """speaker (1, 256) and T3's prompt tokens (1, N) → the voice."""
+        if any(int(ids.min()) < 0 or int(ids.max()) >= SPEECH_CODES for ids in (tokens, flow.tokens)):
+            raise ValueError("a prompt token is no speech code")
+        projected = self.conditioner.spkr_enc(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
+        heard = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()
+        with warnings.catch_warnings():  # upstream selects attention kernels by a deprecated context manager
+            warnings.simplefilter("ignore", FutureWarning)
+            prompt = self.conditioner.perceiver(heard)
+        return ChatterboxVoice(voice, projected[:, None], prompt, flow)
+
+    @torch.inference_mode()
+    def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
+        """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion. Computed anew: nothing is mutated."""
+        level = torch.full((1, 1, 1), exaggeration, device=self.device)
+        emotion = self.conditioner.emotion_adv_fc(level)
+        return torch.cat((voice.speaker, voice.prompt, emotion), dim=1).to(self.t3.dtype)
+
+
+def _resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    if from_hz == to_hz:
+        return samples
+    return np.asarray(librosa.resample(samples, orig_sr=from_hz, target_sr=to_hz), dtype=np.float32)

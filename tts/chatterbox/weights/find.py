@@ -1,0 +1,113 @@
+"""Where the weights are looked for, and how a weight file is read. It does not know what the tensors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tts.chatterbox.weights import download
+from tts.chatterbox.weights.manifest import (
+    BUILT_IN_VOICE,
+    FILES,
+    REPOSITORY,
+    REVISION,
+    S3GEN_WEIGHTS,
+    T3_WEIGHTS,
+    TOKENIZER,
+    VOICE_ENCODER,
+    faults,
+)
+from validation.errors import ModelUnavailable
+
+__all__ = [
+    "BUILT_IN_VOICE",
+    "FILES",
+    "REPOSITORY",
+    "REVISION",
+    "S3GEN_WEIGHTS",
+    "T3_WEIGHTS",
+    "TOKENIZER",
+    "VOICE_ENCODER",
+    "Places",
+    "find_weights",
+    "read_tensors",
+]
+
+log = logging.getLogger(__name__)
+
+# --- finding --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Directories a deployment may have. RunPod mounts both a cached model and a network volume."""
+
+    baked: Path = Path("/opt/chatterbox")
+    cached_hub: Path = Path("/runpod-volume/huggingface-cache/hub")
+    volume: Path = Path("/runpod-volume/chatterbox")
+
+
+def find_weights(model_path: Path | None, places: Places | None = None) -> Path:
+    """The directory that holds every file of the model, each of the length it should have.
+
+    Looked for in order: `MODEL_PATH` (and then nowhere else), the image, the platform's cached model, the
+    network volume, a download. Raises: ModelUnavailable, naming what was tried and what was wrong there.
+    """
+    if model_path is not None:
+        if wrong := faults(model_path):
+            log.error("weights: MODEL_PATH=%s %s", model_path, "; ".join(wrong))
+            raise ModelUnavailable(f"MODEL_PATH {'; '.join(wrong)}")
+        return _found("MODEL_PATH", model_path)
+    tried = []
+    for name, directory in _candidates(places or Places()):
+        if not (wrong := faults(directory)):
+            return _found(name, directory)
+        tried.append((name, str(directory), "; ".join(wrong)))
+        log.info("weights: %s (%s) %s", *tried[-1])
+    try:
+        return _found("a download", download.from_cache() or download.to_cache())
+    except ModelUnavailable as exc:
+        looked_in = ", ".join([*(directory for _, directory, _ in tried), str(download.cache())])
+        log.error("weights: none in %s; set MODEL_PATH to a directory that holds %s", looked_in, ", ".join(FILES))
+        said = ", ".join([*(f"{name} {wrong}" for name, _, wrong in tried), str(exc.args[0])])
+        raise ModelUnavailable(f"the model's weights were not found: {said}") from None  # the reasons are in the log
+
+
+def _candidates(places: Places) -> Iterator[tuple[str, Path]]:
+    yield "the image", places.baked
+    yield "the platform's cached model", _snapshot(places.cached_hub)
+    yield "the network volume", places.volume
+
+
+def _snapshot(hub: Path) -> Path:
+    """The snapshot that `refs/main` of the hub's cache layout names, whether it is there or not."""
+    repository = hub / f"models--{REPOSITORY.replace('/', '--')}"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
+    return repository / "snapshots" / "main"
+
+
+def _found(name: str, directory: Path) -> Path:
+    log.info("weights: %s (%s)", name, directory)
+    return directory
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def read_tensors(directory: Path, name: str) -> dict[str, Tensor]:
+    """One weight file, memory-mapped: nothing is read of a tensor before somebody uses it or puts it on a device.
+
+    Raises: ModelUnavailable, naming the file, if it is damaged.
+    """
+    try:
+        return load_file(directory / name)
+    except (SafetensorError, OSError, ValueError) as exc:
+        raise ModelUnavailable(f"the weight file {name} can't be read: it is damaged or incomplete") from exc

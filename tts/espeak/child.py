@@ -1,0 +1,87 @@
+"""One segment through eSpeak NG's C library, in a process of its own: a JSON request in, raw PCM out.
+
+`tts.espeak.engine` runs it as a program and says there why. Stdin: the fields that `speak` reads. Stdout: mono
+int16, native byte order, nothing else. Any fault: a line on stderr and a non-zero exit status. It knows
+nothing of the worker and imports only what starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import signal
+import sys
+from typing import Any
+
+# From espeak-ng's speak_lib.h, version 1.52.
+AUDIO_OUTPUT_SYNCHRONOUS = 2
+INITIALIZE_DONT_EXIT = 0x8000
+CHARS_UTF8 = 1  # the only flag: no SSML, no phoneme input
+RANGE = 4
+EE_OK = 0
+
+SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+
+class Voice(ctypes.Structure):
+    """The head of `espeak_VOICE`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_char_p),
+        ("identifier", ctypes.c_char_p),
+    )
+
+
+def load(library_path: str) -> ctypes.CDLL:
+    library = ctypes.CDLL(library_path)
+    library.espeak_GetCurrentVoice.restype = ctypes.POINTER(Voice)
+    library.espeak_Synth.argtypes = (
+        ctypes.c_char_p,  # text
+        ctypes.c_size_t,  # its bytes, the closing NUL included
+        ctypes.c_uint,  # start position
+        ctypes.c_int,  # what that position counts
+        ctypes.c_uint,  # end position, 0 for none
+        ctypes.c_uint,  # flags
+        ctypes.c_void_p,  # receives an id
+        ctypes.c_void_p,  # handed to the callback
+    )
+    return library
+
+
+def require(found: object, expected: object, what: str) -> None:
+    if found != expected:
+        sys.exit(f"eSpeak NG: {what}: expected {expected!r}, got {found!r}")
+
+
+def select_voice(library: ctypes.CDLL, identifier: str) -> None:
+    """Set the voice and ask which one it is: after a refused name eSpeak speaks on with another."""
+    require(library.espeak_SetVoiceByName(identifier.encode()), EE_OK, f"status of voice {identifier!r}")
+    current = library.espeak_GetCurrentVoice()
+    require(current and current.contents.identifier, identifier.encode(), "voice")
+
+
+def write_samples(wave: int | None, count: int, _events: int | None) -> int:
+    if wave and count > 0:
+        sys.stdout.buffer.write(ctypes.string_at(wave, count * ctypes.sizeof(ctypes.c_int16)))
+        sys.stdout.buffer.flush()
+    return 0  # go on
+
+
+def speak(request: dict[str, Any]) -> None:
+    library = load(request["library_path"])
+    data_path = request["data_path"].encode()
+    rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, INITIALIZE_DONT_EXIT)
+    require(rate_hz, request["sample_rate_hz"], "sample rate")
+    callback = SynthCallback(write_samples)
+    library.espeak_SetSynthCallback(callback)
+    select_voice(library, request["voice"])
+    require(library.espeak_SetParameter(RANGE, request["range"], 0), EE_OK, "status of the pitch range")
+    text = request["text"].encode()
+    status = library.espeak_Synth(text, len(text) + 1, 0, 0, 0, CHARS_UTF8, None, None)
+    require(status, EE_OK, "status of the synthesis")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody listens any more: end
+    speak(json.load(sys.stdin.buffer))

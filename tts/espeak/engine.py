@@ -1,0 +1,274 @@
+"""The offline engine: eSpeak NG, real speech with no GPU, no weights and no network.
+
+Each segment is spoken by a child process of its own (`tts.espeak.child`, about 50 ms), because in one
+process eSpeak NG is neither deterministic nor thread-safe; in a fresh one the same request gives the same
+bytes. The package that carries it is optional and imported only when a voice is asked for. This module
+does not know where one segment of a text ends and the next begins.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from audio.pcm import INT16_SCALE, Samples
+from audio.reference import Reference
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
+
+log = logging.getLogger(__name__)
+
+SAMPLE_RATE_HZ = 22_050
+TOKENS_PER_S = 25  # the worker's clock for chunk sizes; eSpeak NG itself has no tokens
+SAMPLES_PER_TOKEN = SAMPLE_RATE_HZ // TOKENS_PER_S
+BYTES_PER_SAMPLE = np.dtype(np.int16).itemsize
+FULL_RANGE = 100  # of espeakRANGE, whose normal is 50
+STALL_LIMIT_S = 60.0  # how long a child may stay silent before it is given up
+READ_BYTES = 16_384
+CHILD = Path(__file__).with_name("child.py")
+
+# NUL ends the text for eSpeak NG and U+0001 starts an embedded command ("50P" sets the pitch), SSML or not.
+UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class EspeakVoice:
+    """The Conditioning of this engine: a voice file, and where the library and its data were found."""
+
+    voice: str
+    identifier: str
+    library_path: str
+    data_path: str
+
+
+class EspeakEngine:
+    """eSpeak NG behind the Engine protocol."""
+
+    @property
+    def spec(self) -> EngineSpec:
+        return SPEC
+
+    def describe(self) -> dict[str, Any]:
+        return {"device": "cpu", "dtype": "int16", "loaded": True}
+
+    def condition(self, voice: str, reference: Reference | None) -> EspeakVoice:
+        """Look one of the predefined voices up. Raises: Unsupported, UnknownVoice, ModelUnavailable."""
+        if reference is not None:
+            raise Unsupported(
+                "the espeak engine can't clone a voice: leave the reference out and name one of its voices"
+            )
+        if voice not in IDENTIFIERS:
+            raise UnknownVoice(f"{voice!r} is not a voice; the voices are {', '.join(IDENTIFIERS)}")
+        return EspeakVoice(voice, IDENTIFIERS[voice], *_find_library())
+
+    def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
+        """Speak one segment, in one chunk ("full") or in chunks of exactly `chunk_size_tokens` ("window").
+
+        The child starts with the first `next` and runs ahead of the chunk that is asked for by what the
+        pipe between the two holds (about 2 s of audio), no further; closing the generator kills it.
+        Raises: InternalError when the child fails; Unsupported for another decode mode.
+        """
+        if not isinstance(voice, EspeakVoice):
+            raise TypeError(f"not conditioned by the espeak engine: {voice!r}")
+        if params.decode_mode not in SPEC.decode_modes:
+            raise Unsupported(f"the espeak engine has no decode_mode {params.decode_mode!r}")
+        chunk_bytes = params.chunk_size_tokens * SAMPLES_PER_TOKEN * BYTES_PER_SAMPLE
+        with tempfile.TemporaryFile() as stderr:
+            child = _Child(stderr)
+            try:
+                child.send(_request(text, voice, params.exaggeration))
+                yield from _chunks(child, sys.maxsize if params.decode_mode == "full" else chunk_bytes)
+            finally:
+                child.close()
+
+
+def _find_library() -> tuple[str, str]:
+    """The paths of the shared library and of its data."""
+    try:
+        import espeakng_loader
+
+        return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+    except (ImportError, RuntimeError) as exc:  # RuntimeError: the package is there, its data are not
+        raise ModelUnavailable(
+            "the espeak engine needs the package espeakng-loader: install the dependency group `espeak`"
+        ) from exc
+
+
+def _request(text: str, voice: EspeakVoice, exaggeration: float) -> dict[str, Any]:
+    """What the child reads; `range` is eSpeak's pitch range."""
+    return {
+        "library_path": voice.library_path,
+        "data_path": voice.data_path,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "voice": voice.identifier,
+        "range": round(FULL_RANGE * exaggeration),
+        "text": UNSPEAKABLE.sub(" ", text),
+    }
+
+
+def _chunks(child: _Child, chunk_bytes: int) -> Iterator[SpeechChunk]:
+    at_end = False
+    while not at_end:
+        pcm, at_end = child.read(chunk_bytes)
+        yield SpeechChunk(_to_samples(pcm), None, watermarked=False, finish_reason="stop" if at_end else None)
+
+
+def _to_samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, dtype=np.int16).astype(np.float32) / np.float32(INT16_SCALE)  # (N,)
+
+
+class _Child:
+    """One run of the child program. Whoever makes it closes it, however the run ends."""
+
+    def __init__(self, stderr: IO[bytes]) -> None:
+        self._pending = bytearray()
+        self._stderr = stderr  # a file, because a pipe that nobody empties would stop the child
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._readable = select.poll()
+        self._readable.register(self._stdout, select.POLLIN)
+
+    def send(self, request: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError), self._stdin as stdin:  # a child that ended says why as it is read
+            stdin.write(json.dumps(request, ensure_ascii=False).encode())
+
+    def read(self, size_bytes: int) -> tuple[bytes, bool]:
+        """The next `size_bytes` of PCM, fewer at the end; and whether that was the end, and a good one."""
+        while len(self._pending) <= size_bytes:  # one byte more tells that this is not the end
+            piece = self._read_some()
+            self._pending += piece
+            if not piece:
+                self._require_success()
+                return bytes(self._pending), True
+        pcm = bytes(self._pending[:size_bytes])
+        del self._pending[:size_bytes]
+        return pcm, False
+
+    def close(self) -> None:
+        """Kill the child if it still runs, reap it, and log what it had to say."""
+        self._process.kill()
+        self._process.wait()
+        self._stdout.close()
+        self._stderr.seek(0)
+        if said := self._stderr.read().decode(errors="replace").strip():
+            log.warning("eSpeak NG's child: %s", said)
+
+    def _read_some(self) -> bytes:
+        if not self._readable.poll(STALL_LIMIT_S * 1000):
+            raise InternalError(f"eSpeak NG gave no sound for {STALL_LIMIT_S:.0f} s")
+        return os.read(self._stdout.fileno(), READ_BYTES)
+
+    def _require_success(self) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STALL_LIMIT_S)
+        if self._process.returncode != 0:
+            raise InternalError(f"eSpeak NG failed to speak the text (exit status {self._process.returncode})")
+
+
+# BCP-47 tag → eSpeak NG's voice file; the voice's name is the tag in lower case. Left out: those whose
+# dictionary the package lacks (fo), and those that can't read their own script (ja, th, my, hak).
+VOICE_FILES = {
+    "en-US": "gmw/en-US",
+    "en-GB": "gmw/en",
+    "en-GB-scotland": "gmw/en-GB-scotland",
+    "af": "gmw/af",
+    "ar": "sem/ar",
+    "az": "trk/az",
+    "be": "zle/be",
+    "bg": "zls/bg",
+    "bn": "inc/bn",
+    "bs": "zls/bs",
+    "ca": "roa/ca",
+    "cs": "zlw/cs",
+    "cy": "cel/cy",
+    "da": "gmq/da",
+    "de": "gmw/de",
+    "el": "grk/el",
+    "eo": "art/eo",
+    "es": "roa/es",
+    "es-419": "roa/es-419",
+    "et": "urj/et",
+    "eu": "eu",
+    "fa": "ira/fa",
+    "fi": "urj/fi",
+    "fr": "roa/fr",
+    "fr-BE": "roa/fr-BE",
+    "fr-CH": "roa/fr-CH",
+    "ga": "cel/ga",
+    "gu": "inc/gu",
+    "hi": "inc/hi",
+    "hr": "zls/hr",
+    "hu": "urj/hu",
+    "hy": "ine/hy",
+    "id": "poz/id",
+    "is": "gmq/is",
+    "it": "roa/it",
+    "ka": "ccs/ka",
+    "kk": "trk/kk",
+    "kn": "dra/kn",
+    "ko": "ko",
+    "la": "itc/la",
+    "lt": "bat/lt",
+    "lv": "bat/lv",
+    "mk": "zls/mk",
+    "ml": "dra/ml",
+    "mr": "inc/mr",
+    "ms": "poz/ms",
+    "nb": "gmq/nb",
+    "ne": "inc/ne",
+    "nl": "gmw/nl",
+    "pa": "inc/pa",
+    "pl": "zlw/pl",
+    "pt": "roa/pt",
+    "pt-BR": "roa/pt-BR",
+    "ro": "roa/ro",
+    "ru": "zle/ru",
+    "sk": "zlw/sk",
+    "sl": "zls/sl",
+    "sq": "ine/sq",
+    "sr": "zls/sr",
+    "sv": "gmq/sv",
+    "sw": "bnt/sw",
+    "ta": "dra/ta",
+    "te": "dra/te",
+    "tr": "trk/tr",
+    "uk": "zle/uk",
+    "ur": "inc/ur",
+    "vi": "aav/vi",
+    "yue": "sit/yue",
+    "zh": "sit/cmn",
+}
+IDENTIFIERS = {language.lower(): identifier for language, identifier in VOICE_FILES.items()}
+
+SPEC = EngineSpec(
+    name="espeak",
+    model="espeak-ng",
+    sample_rate_hz=SAMPLE_RATE_HZ,
+    voices=tuple(EngineVoice(language.lower(), language) for language in VOICE_FILES),
+    default_voice="en-us",
+    languages=(),
+    decode_modes=("full", "window"),
+    can_clone=False,
+    unused_fields=("cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty", "context_window"),
+    stand_in=True,
+)

@@ -1,0 +1,1 @@
+"""Numbers, dates, signs and markup → words. A library of its own: it imports nothing of the other rooms."""

@@ -1,0 +1,69 @@
+"""Bible and Quran references in English: chapter and verse are two numbers, and 1 before a book is First."""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalize.english_numbers import Variety, cardinal
+from tts.normalize.english_scan import DIGIT, LETTER, Shape
+
+# Abbreviations before a chapter; those that are more often something else (Rev., Gen.) need a verse as well.
+SHORT = dict(
+    row.split("=")
+    for row in """
+    Gen=Genesis Gn=Genesis Ex=Exodus Exod=Exodus Lev=Leviticus Lv=Leviticus Num=Numbers Deut=Deuteronomy Dt=Deuteronomy
+    Josh=Joshua Judg=Judges Jdg=Judges Sam=Samuel Kgs=Kings Chr=Chronicles Chron=Chronicles Neh=Nehemiah Esth=Esther
+    Ps=Psalm Psa=Psalm Pss=Psalms Prov=Proverbs Pr=Proverbs Eccl=Ecclesiastes Isa=Isaiah Jer=Jeremiah Lam=Lamentations
+    Ezek=Ezekiel Dan=Daniel Hos=Hosea Mic=Micah Hab=Habakkuk Zeph=Zephaniah Hag=Haggai Zech=Zechariah Mal=Malachi
+    Mt=Matthew Matt=Matthew Mk=Mark Lk=Luke Jn=John Rom=Romans Cor=Corinthians Gal=Galatians Eph=Ephesians
+    Phil=Philippians Col=Colossians Thess=Thessalonians Tim=Timothy Tit=Titus Philem=Philemon Heb=Hebrews Jas=James
+    Pet=Peter Rev=Revelation Obad=Obadiah Nah=Nahum Macc=Maccabees Sir=Sirach Eccles=Ecclesiastes
+    Phlm=Philemon
+    """.split()
+)
+BOOKS = (
+    "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|Samuel|Kings|Chronicles|Ezra|Nehemiah|Esther|Job|Psalms?"
+    "|Proverbs|Ecclesiastes|Song of (?:Songs|Solomon)|Isaiah|Jeremiah|Lamentations|Ezekiel|Daniel|Hosea|Joel|Amos"
+    "|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians"
+    "|Ephesians|Philippians|Colossians|Thessalonians|Timothy|Titus|Philemon|Hebrews|James|Peter|Jude|Revelation|Maccabees"
+    "|Sirach|Quran|Qur'an|Koran|Surah"
+)
+NUMBERED_BOOKS = "Samuel|Kings|Chronicles|Corinthians|Thessalonians|Timothy|Peter|John|Maccabees"
+VERSE = r"[0-9]{1,3}:[0-9]{1,3}"
+SHORTENED = re.compile(
+    rf"(?P<number>(?<![\w.:])(?:[123] ?|I{{1,3}} ))?\b(?P<short>{'|'.join(sorted(SHORT, key=len, reverse=True))})\b"
+    rf"\.? ?(?=(?P<verse>{VERSE}(?![0-9:]| ?[ap]\.?m))|[0-9]{{1,3}}\b(?!:))"
+)
+REFERENCE = re.compile(
+    rf"(?:(?P<number>(?<![\w.:])(?:[123]|I{{1,3}})) (?={NUMBERED_BOOKS}))?\b(?P<book>{BOOKS}) (?P<chapter>[0-9]{{1,3}})"
+    r"(?::(?P<verse>[0-9]{1,3})(?: ?[-–] ?(?:(?P<chapter_to>[0-9]{1,3}):)?(?P<to>[0-9]{1,3}))?)?"
+    r"(?![\w:]|[.,][0-9]|[ ]?[ap]\.?m\b)"
+)
+FIRST = {"1": "First", "2": "Second", "3": "Third", "I": "First", "II": "Second", "III": "Third"}
+
+
+def full_names(text: str) -> str:
+    """Gen. 1:1 → Genesis 1:1, 1 Cor. 13 → 1 Corinthians 13."""
+    return SHORTENED.sub(_full_name, text)
+
+
+def _full_name(match: re.Match[str]) -> str:
+    number, name = match["number"] or "", SHORT[match["short"]]
+    is_numbered = number != "" and name in NUMBERED_BOOKS.split("|")
+    if not (match["verse"] or is_numbered or match["short"] in ("Ps", "Pss", "Psa")):
+        return match[0]
+    return f"{number.strip()} {name} ".lstrip()
+
+
+def _reference(match: re.Match[str], variety: Variety) -> str | None:
+    if not match["number"] and not match["verse"]:
+        return None
+    words = [FIRST[match["number"]]] if match["number"] else []
+    words += [match["book"], cardinal(int(match["chapter"]), variety)]
+    words += [cardinal(int(match["verse"]), variety)] if match["verse"] else []
+    if match["to"]:
+        words += ["to", *(cardinal(int(n), variety) for n in (match["chapter_to"], match["to"]) if n)]
+    return " ".join(words)
+
+
+BIBLE = (Shape(REFERENCE, _reference, DIGIT + LETTER),)

@@ -1,0 +1,159 @@
+"""Formulas in English: LaTeX between its marks, and algebra as it is typed (y = 2x - 3).
+
+LaTeX becomes the algebra it stands for, with words for its commands. An expression of algebra is one shape, so that
+its signs are operators and its letters variables, which they are not in the text around it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalize.english_numbers import DENOMINATORS, Variety, fraction, number
+from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalize.english_units import UNIT
+
+# Between dollars only what is no price: it closes before a space or a mark, and has a sign of LaTeX or one letter.
+LATEX = re.compile(
+    r"\$\$(?P<display>[^$]{1,500})\$\$|\\\[(?P<bracket>[^$]{1,500}?)\\\]|\\\((?P<paren>[^$]{1,500}?)\\\)"
+    r"|\\begin\{(?P<name>equation|align)\*?\}(?P<block>[^$]{1,500}?)\\end\{(?P=name)\*?\}"
+    r"|(?<![\w$\\])\$(?P<inline>(?=[^$\n]{0,200}?[\\^_={}<>+]|[A-Za-z]{1,2}\$"
+    r"|-?[0-9.]{1,9}\$)(?! )[^$\n]{1,200}(?<! ))\$"
+    r"(?![\w$])"
+)
+PROSE = re.compile(r"[a-z]{4,} [a-z]{2,}|(?<!\\)\b(?:and|or|then|the|for|of)\b|[0-9] (?:[a-z]{2,}|\d)")
+COMMANDS = dict(
+    row.replace("_", " ").split("=", 1)
+    for row in r"""
+    leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ sim=≈ equiv=_is_equivalent_to_ times=×  cdot=× div=÷ pm=± to=→
+    rightarrow=→
+    Rightarrow=_implies_ infty=_infinity_ partial=_partial_ nabla=_nabla_ in=_in_ notin=_not_in_ subset=_subset_of_
+    cup=_union_ cap=_intersection_ forall=_for_all_ exists=_there_exists_ int=_integral_ sum=_sum_ prod=_product_
+    lim=_limit_
+    log=_log_ ln=_natural_log_of_ sin=_sine_ cos=_cosine_ tan=_tangent_ exp=_exp_ max=_max_ min=_min_ ldots=...
+    cdots=...
+    dots=... degree=° circ=° prime=' land=_and_ lor=_or_ neg=_not_ mid=_given_ lt=< gt=> quad=_ qquad=_
+    """.split()
+)
+GREEK = frozenset(
+    """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
+    """.split()
+)
+GROUP = r"\{((?:[^{}]|\{[^{}]{0,80}\}){0,160})\}"
+SHORT_FRACTION = re.compile(r"\\[dt]?frac ?([0-9])([0-9])")
+FRACTION = re.compile(rf"\\[dt]?frac ?{GROUP} ?{GROUP}")
+ROOT = re.compile(rf"\\sqrt ?(?:\[([0-9a-z])\])? ?{GROUP}")
+BOUNDS = re.compile(
+    rf"\\(sum|prod|int|lim)(?:\\limits)? ?(?:(?:_ ?)?{GROUP}|_ ?(\w))(?: ?\^ ?(?:{GROUP}|(\\?\w{{1,10}})))?"
+)
+TEXT = re.compile(rf"\\(?:text|mathrm|mathbf|mathbb|mathcal|mathit|operatorname|bar|hat|vec|overline) ?{GROUP}")
+SUBSCRIPT = re.compile(
+    rf"(?:_ ?|(?<=[A-Za-z])(?={{)){GROUP}|_ ?([A-Za-z0-9])"
+)  # Markdown may have taken the _ before {
+RAISED = re.compile(rf"\^ ?{GROUP}")
+COMMAND = re.compile(r"\\([A-Za-z]{1,20})")
+LARGE = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
+
+# Algebra. A term is a number, a variable or both, in brackets or not, with a power or an exclamation mark after it.
+BRACKETS = r"\((?![^()]{0,40}[A-Za-z]{3})[0-9A-Za-z+*/^.×÷ −-]{1,40}\)"
+ATOM = rf"(?:[0-9]{{1,12}}(?:\.[0-9]{{1,9}})?[a-z]{{0,3}}|[a-z]{{1,2}}|[A-Z]|[a-z]?{BRACKETS})"
+TERM = rf"[-−]?{ATOM}(?:{BRACKETS}){{0,4}}(?:\^(?:-?[0-9]{{1,9}}|[a-z]|{BRACKETS})|[²³])?!?"
+EXPRESSION = re.compile(
+    rf"(?<![\w'/.$£€#@])(?P<all>{TERM}(?: ?(?:[-−–+*×/=<>≤≥≠÷±]|<=|>=|!=) ?{TERM}){{0,30}})"
+    rf"(?![\w^%'°$€£]|[.,:/-][0-9a-zA-Z]| ?{UNIT})"
+)
+TOKEN = re.compile(
+    r"(?P<over>[0-9]{1,3})/(?P<under>[0-9]{1,4})(?![0-9.a-z])|(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<word>[A-Za-z]+)|(?P<sign><=|>=|!=|[²³]|\^|[^\s\w])"
+)
+COMPARISONS = dict(
+    row.split(" ", 1)
+    for row in "< less than,> greater than,≤ at most,≥ at least,<= at most,>= at least,= equals,≠ is not equal to"
+    ",!= is not equal to,÷ divided by,± plus or minus".split(",")
+)
+OPERATORS = COMPARISONS | dict(zip("+*×/-−–", "plus times times over minus minus minus".split(), strict=True))
+OPERATORS |= {"^": "to the power of", "²": "squared", "³": "cubed", "!": "factorial"}
+WORDS = frozenset(
+    "an as at be by do go he if in is it me my no of on or so to up us we am ok hi oh km kg cm mm".split()
+)
+VARIABLE = re.compile(r"(?<![A-Za-z])(?:[0-9.]*[b-hj-z]|[b-zB-HJ-Z]|mc|[a-z]{2}(?= ?\^))(?![A-Za-z'])|[a-z]\(")
+POWER = re.compile("[\\^²³]")
+ASSIGNED = re.compile(r"[\w)!] ?=")
+FUNCTION = re.compile(r"(?<![A-Za-z0-9])(?P<name>[fghP])\((?P<of>[^()]{1,30})\)")
+FOLLOWS_NAME = re.compile(r"[A-Za-z]{2,} ?= ?\Z")  # of code: timeout = 5
+
+
+def latex(text: str) -> str:
+    """$\\frac{a}{b}$ → a over b, $x^2$ → x^2."""
+    return LATEX.sub(_latex, text) if "$" in text or "\\" in text else text
+
+
+def _latex(match: re.Match[str]) -> str:
+    source = match["inline"]
+    if source is not None and "\\" not in source and PROSE.search(source):
+        return match[0]
+    source = source or match["display"] or match["bracket"] or match["paren"] or match["block"]
+    plain = " ".join(_without_commands(source).split())
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return (" " if before.isalnum() else "") + plain
+
+
+def _without_commands(source: str) -> str:
+    source = BOUNDS.sub(_bounds, re.sub(r"\\(?:left|right|displaystyle|[,;:! ])|~", " ", source))
+    for _ in range(3):  # fractions in fractions
+        source = SHORT_FRACTION.sub(r"\1/\2", TEXT.sub(r"\1", source))
+        source = ROOT.sub(_root, FRACTION.sub(_fraction, source))
+    source = RAISED.sub(lambda m: f"^{m[1]}" if re.fullmatch(r"-?\w", m[1]) or m[1].isdigit() else f"^({m[1]})", source)
+    source = SUBSCRIPT.sub(lambda m: f" {m[1] or m[2]}", source)
+    source = COMMAND.sub(lambda m: COMMANDS.get(m[1], f" {m[1]} " if m[1].lower() in GREEK else " "), source)
+    return re.sub(r"(?<=[\w)}]) ?- ?(?=[\w(])", " − ", re.sub(r"[{}\\&]", " ", source))
+
+
+def _bounds(match: re.Match[str]) -> str:
+    low, high = match[2] or match[3], match[4] or match[5]
+    link = "as" if match[1] == "lim" else "from"
+    return f" {LARGE[match[1]]} {link} {low}" + (f" to {high} of " if high else " of ")
+
+
+def _fraction(match: re.Match[str]) -> str:
+    if match[1].isdigit() and match[2].isdigit():
+        return f" {match[1]}/{match[2]} "
+    return f" {match[1]} over {match[2]} "
+
+
+def _root(match: re.Match[str]) -> str:
+    return f" {'cube ' if match[1] == '3' else ''}{'' if match[1] else 'square '}root of {match[2]} "
+
+
+def _expression(match: re.Match[str], variety: Variety) -> str | None:
+    written = match["all"]
+    if not _is_algebra(written) or FOLLOWS_NAME.search(left(match)):
+        return None
+    written = FUNCTION.sub(r"\g<name> of \g<of> ", written)
+    words = " ".join(_said(token, variety) for token in TOKEN.finditer(written))
+    return re.sub(r"(?<=\() | (?=\))|(?<=\)) (?=\()|(?<=\b[A-Za-z]) (?=\()", "", words)
+
+
+def _is_algebra(written: str) -> bool:
+    """With an equals sign or a power, and a variable; or a factorial in an equation."""
+    has_letter = VARIABLE.search(written) is not None and not WORDS & set(re.findall("[a-z]+", written))
+    is_equation = ASSIGNED.search(written) is not None and re.search("[-−+*×/^!0-9(]", written) is not None
+    return (has_letter and (is_equation or POWER.search(written) is not None)) or (
+        is_equation and "!" in written.replace("!=", "")
+    )
+
+
+def _said(token: re.Match[str], variety: Variety) -> str:
+    if token["over"]:
+        over, under = int(token["over"]), int(token["under"])
+        is_part = 0 < over < under and under in DENOMINATORS
+        return (
+            fraction(over, under, variety)
+            if is_part
+            else f"{number(token['over'], variety)} over {number(token['under'], variety)}"
+        )
+    if token["number"]:
+        return number(token["number"], variety)
+    return OPERATORS.get(token[0], token[0])
+
+
+ALGEBRA = (Shape(EXPRESSION, _expression, DIGIT + LETTER + MARK),)

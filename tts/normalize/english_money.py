@@ -1,0 +1,193 @@
+"""Sums of money in English, in the currency they are written in."""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalize.english_nouns import is_before_noun
+from tts.normalize.english_numbers import MAGNITUDES, Variety, cardinal, is_one, number
+from tts.normalize.english_patterns import NUMBER, START
+from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+
+# The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
+TABLE = """
+$ = dollar, dollars, cent, cents
+US$ USD = U S dollar, U S dollars, cent, cents
+A$ AU$ AUD = Australian dollar, Australian dollars, cent, cents
+C$ CA$ CAD = Canadian dollar, Canadian dollars, cent, cents
+NZ$ NZD = New Zealand dollar, New Zealand dollars, cent, cents
+HK$ HKD = Hong Kong dollar, Hong Kong dollars, cent, cents
+S$ SGD = Singapore dollar, Singapore dollars, cent, cents
+NT$ TWD = Taiwan dollar, Taiwan dollars
+J$ JMD = Jamaican dollar, Jamaican dollars, cent, cents
+TT$ = Trinidad dollar, Trinidad dollars, cent, cents
+BZ$ = Belize dollar, Belize dollars, cent, cents
+EC$ = East Caribbean dollar, East Caribbean dollars, cent, cents
+N$ = Namibian dollar, Namibian dollars, cent, cents
+FJ$ = Fiji dollar, Fiji dollars, cent, cents
+RD$ = Dominican peso, Dominican pesos, centavo, centavos
+£ GBP = pound, pounds, penny, pence
+€ EUR = euro, euros, cent, cents
+¥ JPY = yen, yen
+CN¥ CNY RMB = yuan, yuan
+₹ ₨ INR Rs Re = rupee, rupees, paisa, paise
+PKR = Pakistani rupee, Pakistani rupees, paisa, paise
+LKR = Sri Lankan rupee, Sri Lankan rupees, cent, cents
+NPR = Nepalese rupee, Nepalese rupees, paisa, paise
+৳ BDT = taka, taka
+₩ KRW = won, won
+₽ RUB = ruble, rubles
+₺ = lira, lira
+₪ ILS = shekel, shekels
+₦ NGN = naira, naira
+₵ GH₵ GHS = cedi, cedis
+KSh Ksh KES = Kenyan shilling, Kenyan shillings
+KWD = Kuwaiti dinar, Kuwaiti dinars
+PEN = sol, soles
+฿ THB = baht, baht
+₱ = peso, pesos, centavo, centavos
+₫ VND = dong, dong
+₴ UAH = hryvnia, hryvnias
+₸ KZT = tenge, tenge
+₾ GEL = lari, lari
+₼ AZN = manat, manat
+₡ CRC = colon, colones
+₲ PYG = guarani, guaranies
+₿ BTC = bitcoin, bitcoins
+RM MYR = ringgit, ringgit, sen, sen
+Rp IDR = rupiah, rupiah
+CHF SFr = Swiss franc, Swiss francs
+Fr = franc, francs
+kr Kr = krone, kroner, ore, ore
+SEK = Swedish krona, Swedish kronor
+NOK = Norwegian krone, Norwegian kroner
+DKK = Danish krone, Danish kroner
+zł PLN = zloty, zlotys, grosz, groszy
+Kč CZK = Czech koruna, Czech korunas
+HUF = forint, forints
+AED = dirham, dirhams
+SAR QAR = riyal, riyals
+EGP = Egyptian pound, Egyptian pounds
+R$ BRL = real, reais, centavo, centavos
+MX$ Mex$ MXN = Mexican peso, Mexican pesos, centavo, centavos
+AR$ ARS = Argentine peso, Argentine pesos, centavo, centavos
+CLP$ CLP = Chilean peso, Chilean pesos
+COP$ = Colombian peso, Colombian pesos
+ZAR = rand, rand
+"""
+CURRENCIES = {
+    unit: names.split(", ")
+    for units, names in (row.split(" = ") for row in TABLE.strip().split("\n"))
+    for unit in units.split()
+}
+CURRENCIES["US $"] = CURRENCIES["US$"]
+RUPEES = frozenset("₹ ₨ INR Rs Re PKR NPR LKR BDT ৳".split())
+
+SIGNS = "".join(unit for unit in CURRENCIES if len(unit) == 1 and unit != "$")
+LETTERED = "|".join(unit[:-1] for unit in CURRENCIES if unit[:-1].isalpha() and unit.endswith("$"))
+SIGN = rf"(?:\bUS \$|(?:\b(?:{LETTERED}))?\$|(?:\bCN)?¥|(?:\bGH)₵|[{SIGNS}])"
+CODE = rf"(?:{'|'.join(code for code in CURRENCIES if code.isalpha() and len(code) > 1)})"
+MAGNITUDE = (
+    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|mil(?=\b)|billion|trillion"
+    r"|(?:lakh|lac)(?=s?\b)(?: crore)?|crore))(?i:s)?\b"
+    r"|(?P<letter>[kKmMbBtT]|[mMbBtT]n|L)\b| ?(?P<crore>[Cc]r)\b)?"
+)
+SUM = rf"(?P<amount>{NUMBER})(?: ?[-–—~] ?(?:(?P=unit))?(?P<upper>{NUMBER}))?{MAGNITUDE}"
+BEFORE = re.compile(
+    rf"(?P<minus>(?<!\w)[-−])?(?P<unit>{SIGN}|(?<![\w.]){CODE}(?= ?[-−]?[0-9])) ?(?P<minus_after>[-−](?=[0-9.]))?{SUM}"
+    rf"(?:[.,][-–—]+|/[-=](?!\w))?(?: ?(?P<code>{CODE})\b)?"
+)
+AFTER = re.compile(
+    rf"(?P<minus>(?<![\w)])[-−])?{START}(?P<amount>{NUMBER})(?: ?[-–—~] ?(?P<upper>{NUMBER}))?{MAGNITUDE} ?"
+    rf"(?P<unit>[{SIGNS}]|\$(?![0-9A-Za-z])|{CODE}\b)"
+)
+DASHED = re.compile(rf"{START}(?P<amount>{NUMBER})/-(?![\w-])")
+PER_NUMBER = re.compile(r" ?/ ?(?=[0-9])")
+FOR_MONEY = re.compile(rf"(?<=\b[2-9])(?<![$£€.,-][2-9])/(?={SIGN}[0-9])")  # 2/$15
+IS_SUM = re.compile(rf"{SIGN} ?[0-9.,]{{1,20}}[kKmMbB]?n?\Z")
+# 2,75 and 1.234,56 beside a sign; 1.500.000, and 50.000 of the currencies without small change.
+CONTINENTAL = r"(?P<sum>(?:[0-9]{1,3}(?:\.[0-9]{3}){1,4}|[0-9]{1,9}),[0-9]{2}|[0-9]{1,3}(?:\.[0-9]{3}){2,4})"
+CONTINENTAL_AFTER_SIGN = re.compile(
+    rf"(?P<sign>(?:{SIGN}|\b{CODE}) ?[-−]?)(?:{CONTINENTAL}|(?P<tenths>[0-9]{{1,3}},[0-9]))(?![0-9]|[.,][0-9])"
+)
+CONTINENTAL_BEFORE_SIGN = re.compile(rf"(?P<sign>)(?<![0-9.,]){CONTINENTAL}(?= ?(?:[{SIGNS}]|{CODE}\b))")
+WITHOUT_CHANGE = re.compile(
+    r"(?P<sign>(?:₫|\bRp|\bIDR|COP\$|CLP\$?|\bkr) ?|(?<![\w.,])(?=[0-9.]{1,20} ?(?:kr|₫|VND|IDR|HUF|CLP)(?!\w)))"
+    r"(?P<sum>[0-9]{1,3}(?:\.[0-9]{3}){1,4})(?![0-9.,][0-9])"
+)
+CENTS = re.compile(rf"{START}(?P<amount>{NUMBER}) ?¢")
+PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]{{0,3}})p\b")
+SCREEN_LINES = frozenset("144 240 360 480 540 576 720 1080 1440 2160 4320".split())
+BRITISH = re.compile(r"£|\b[Ss]hares?\b|\bpence\b| per share|\b[0-9]{1,3}p\b")
+LONE_SIGN = re.compile(rf"(?<!\w)[{SIGNS}](?!\w)")
+
+
+def canonical_money(text: str) -> str:
+    """2,50 € and €1.234,56 → 2.50 € and €1234.56."""
+    for pattern in (CONTINENTAL_AFTER_SIGN, CONTINENTAL_BEFORE_SIGN, WITHOUT_CHANGE):
+        text = pattern.sub(lambda m: m["sign"] + m[m.lastgroup or 0].replace(".", "").replace(",", "."), text)
+    return text
+
+
+def _sum(match: re.Match[str], variety: Variety) -> str | None:
+    amount, upper, unit = match["amount"], match["upper"], match["unit"]
+    letter = match["crore"] or match["letter"] or ""
+    if letter[:1] in ("L", "C", "c") and unit not in RUPEES:
+        return None
+    magnitude = (match["magnitude"] or MAGNITUDES.get(letter.lower()[:1], "")).lower().replace("lac", "lakh")
+    magnitude = "million" if magnitude == "mil" else magnitude
+    unit = match.groupdict().get("code") or unit  # $5 CAD
+    one, many, *_ = CURRENCIES[unit]
+    is_attribute = is_before_noun(match)
+    if upper or magnitude:
+        named = one if is_attribute else many
+        words = [number(amount, variety), *(["to", number(upper, variety)] if upper else []), magnitude, named]
+        spoken = " ".join(word for word in words if word)
+    else:
+        spoken = _with_cents(amount, CURRENCIES[unit], variety, is_attribute=is_attribute)
+    is_minus = match["minus"] or match.groupdict().get("minus_after")
+    return _apart(match, ("minus " if is_minus else "") + spoken)
+
+
+def _with_cents(amount: str, names: list[str], variety: Variety, *, is_attribute: bool) -> str:
+    """Five dollars and fifty cents. What has no two decimals is read as a number: five point five dollars."""
+    one, many, *parts_of_one = names
+    many = one if is_attribute else many
+    whole, _, decimals = amount.partition(".")
+    if decimals and (len(decimals) != 2 or not parts_of_one):
+        return _count(amount, one, many, variety)
+    parts = [_count(whole, one, many, variety)] if whole.strip("0,") or not decimals.strip("0") else []
+    if decimals.strip("0"):
+        value = int(decimals)
+        parts.append(f"{cardinal(value, variety)} {parts_of_one[value != 1 and not is_attribute]}")
+    return " and ".join(parts)
+
+
+def _count(amount: str, one: str, many: str, variety: Variety) -> str:
+    return f"{number(amount or '0', variety)} {one if is_one(amount) else many}"
+
+
+def _apart(match: re.Match[str], spoken: str) -> str:
+    """With a space where the next thing is glued on."""
+    following = match.string[match.end() : match.end() + 1]
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return (" " if before.isalnum() else "") + spoken + (" " if following.isalnum() else "")
+
+
+def _is_pence(match: re.Match[str], variety: Variety) -> bool:
+    if match["amount"] in SCREEN_LINES:
+        return False
+    around = left(match) + match.string[match.end() : match.end() + 12]
+    return variety.is_day_first or BRITISH.search(around) is not None
+
+
+MONEY = (
+    Shape(BEFORE, _sum, LETTER + MARK),
+    Shape(AFTER, _sum, DIGIT + MARK),
+    Shape(DASHED, lambda m, v: _count(m["amount"], "rupee", "rupees", v)),
+    Shape(PER_NUMBER, lambda m, v: " per " if IS_SUM.search(left(m)) else None, MARK, follows=True),
+    Shape(FOR_MONEY, lambda m, v: " for ", MARK),
+    Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v), DIGIT + MARK),
+    Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if _is_pence(m, v) else None),
+    Shape(LONE_SIGN, lambda m, v: CURRENCIES[m[0]][1], MARK),
+)

@@ -1,0 +1,130 @@
+"""Numbers in English words. It knows numbers as they are, not what a text counts with them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tts.normalize.english_patterns import INDIAN as INDIAN_GROUPS
+
+SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    " seventeen eighteen nineteen"
+).split()
+TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+SCALES = ("", " thousand", " million", " billion", " trillion")
+MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion", "l": "lakh", "c": "crore"}
+MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
+IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
+IRREGULAR |= {"twelve": "twelfth"}
+DENOMINATORS = frozenset({*range(2, 21), 24, 32, 50, 64, 100, 1000})
+
+
+INDIAN = re.compile(INDIAN_GROUPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """Which English: whether 03/05 is the third of May, and whether 101 has an “and”."""
+
+    is_day_first: bool = False
+    says_and: bool = False
+
+
+def cardinal(value: int, variety: Variety) -> str:
+    """0 ≤ `value` < 10¹⁵."""
+    groups = []
+    for scale in SCALES:
+        value, group = divmod(value, 1000)
+        if group:
+            groups.append(_below_thousand(group, variety) + scale)
+        if scale == "" and variety.says_and and 0 < group < 100 and value:
+            groups[0] = f"and {groups[0]}"
+    return " ".join(reversed(groups)) or SMALL[0]
+
+
+def _below_thousand(value: int, variety: Variety) -> str:
+    hundreds, rest = divmod(value, 100)
+    if not hundreds:
+        return below_hundred(rest)
+    link = " and " if variety.says_and else " "
+    return f"{SMALL[hundreds]} hundred" + (link + below_hundred(rest) if rest else "")
+
+
+def below_hundred(value: int) -> str:
+    if value < 20:
+        return SMALL[value]
+    tens, ones = divmod(value, 10)
+    return f"{TENS[tens]}-{SMALL[ones]}" if ones else TENS[tens]
+
+
+def ordinal(value: int, variety: Variety) -> str:
+    head, mark, last = _split_last(cardinal(value, variety))
+    if last in IRREGULAR:
+        return head + mark + IRREGULAR[last]
+    return head + mark + (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
+
+
+def plural(words: str) -> str:
+    """Of a number or an ordinal: nineties, sixes, thirds."""
+    if words.endswith("y"):
+        return f"{words[:-1]}ies"
+    return words + ("es" if words.endswith("x") else "s")
+
+
+def _split_last(words: str) -> tuple[str, str, str]:
+    mark = "-" if words.rfind("-") > words.rfind(" ") else " "
+    return words.rpartition(mark)
+
+
+def digits(written: str) -> str:
+    """ "407" → "four zero seven"; what is no ASCII digit is skipped."""
+    return " ".join(SMALL[int(digit)] for digit in written if digit in "0123456789")
+
+
+def year(value: int, variety: Variety) -> str:
+    """1000 ≤ `value` ≤ 2099: nineteen oh five, two thousand one, twenty twenty-four."""
+    century, rest = divmod(value, 100)
+    if century % 10 == 0 and rest < 10:
+        return cardinal(value, variety)
+    if not rest:
+        return f"{below_hundred(century)} hundred"
+    return f"{below_hundred(century)} " + (below_hundred(rest) if rest > 9 else f"oh {SMALL[rest]}")
+
+
+def number(written: str, variety: Variety) -> str:
+    """A number as written, without a sign: "1,234.5", "1,50,000", ".5", "007"; any length."""
+    whole, _, fraction = written.partition(".")
+    is_indian = INDIAN.fullmatch(whole) is not None
+    whole = whole.replace(",", "")
+    head = [_in_lakhs(int(whole), variety) if is_indian else _whole(whole, variety)] if whole else []
+    return " ".join([*head, "point", digits(fraction)] if fraction else head)
+
+
+def _in_lakhs(value: int, variety: Variety) -> str:
+    crores, rest = divmod(value, 10_000_000)
+    lakhs, rest = divmod(rest, 100_000)
+    words = [f"{cardinal(crores, variety)} crore"] if crores else []
+    words += [f"{cardinal(lakhs, variety)} lakh"] if lakhs else []
+    words += ["and"] if words and variety.says_and and 0 < rest < 100 else []
+    words += [cardinal(rest, variety)] if rest else []
+    return " ".join(words) or SMALL[0]
+
+
+def _whole(written: str, variety: Variety) -> str:
+    if len(written) > MAX_DIGITS or (len(written) > 1 and written[0] == "0"):
+        return digits(written)
+    return cardinal(int(written), variety)
+
+
+def is_one(written: str) -> bool:
+    """Whether the noun after it is singular."""
+    return written == "1"
+
+
+def fraction(numerator: int, denominator: int, variety: Variety) -> str:
+    """One half, three quarters, two thirds. `denominator` is one of DENOMINATORS."""
+    names = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+    part = ordinal(denominator, variety)
+    one, many = names.get(denominator, (part, plural(part)))
+    return f"{cardinal(numerator, variety)} {one if numerator == 1 else many}"

@@ -1,0 +1,91 @@
+"""Roman numerals in English: of rulers, chapters and centuries, and as the heading of a part."""
+
+from __future__ import annotations
+
+import re
+
+from tts.normalize.english_numbers import Variety, cardinal, ordinal
+
+NAMES = (
+    "Henry|Louis|Charles|Elizabeth|George|Edward|William|Richard|James|Paul|Benedict|Pius|Leo|Gregory|Innocent|Clement"
+    "|Napoleon|Catherine|Peter|Alexander|Nicholas|Philip|Francis|Frederick|Ivan|Mary|Ramses|Wilhelm|Otto|John|Robert"
+    "|Gustav|Christian|Juan|Carlos|Felipe|Umberto|Ferdinand|Leopold"
+)
+REGNAL = re.compile(rf"\b(?P<name>{NAMES}) (?P<roman>[IVX]{{2,6}})\b(?!\.[A-Z])")
+RULER = re.compile(
+    rf"\b(?P<name>(?:King|Queen|Pope|Emperor|Empress|Tsar|Kaiser|Prince) (?:{NAMES})) (?P<roman>[IVX])\b(?!\.)"
+)
+KINDS = (
+    "Chapter|Part|Book|Act|Scene|Volume|Section|Article|Phase|Type|Class|Title|Level|Stage|Appendix|Super Bowl"
+    "|World War|Grade|Tier|Episode|Season|Round|Canto|Sonnet"
+)
+# Of these “I” is too often the writer: the table I bought.
+REFERENCES = "Number|Figure|Table|Plate|Annex|Schedule|Exhibit|Psalm|Opus|Pages?|Equation|Division|Stanza"
+# In small letters before two at least: “the part I like” has no numeral.
+NUMBERED_ROMAN = re.compile(
+    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?i:{KINDS}|{REFERENCES})(?= [IVXLC]{{2}})) "
+    rf"(?P<roman>[IVX]|[IVXLC]{{2,9}})\b(?!['.]\w)"
+    rf"|\b(?P<small_name>(?i:pages?|scene|act|chapter|canto)) (?P<small>[ivxl]{{2,7}}|(?<=Scene )[ivx])"
+    rf"(?:[-–](?P<upper>[ivxl]{{1,7}}))?\b(?!['-]?\w)"
+)
+# A heading, alone in its line or before its title; XL and CV are words of their own, and a single letter needs a
+# second numeral.
+HEADING = re.compile(
+    r"^(?P<space>[ \t]*)(?P<roman>[IVX]|[IVXLC]{2,9})(?:(?P<stop>\.?)[ \t]*$|(?=[.:)] [A-Z]))", re.MULTILINE
+)
+NO_HEADINGS = frozenset("XL CV CC CLI CI XXX".split())
+NUMERAL = re.compile(r"\b(?:[IVXLC]+|[ivxl]+)\b")
+CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
+ROMAN_DIGITS = (("C", 100), ("XC", 90), ("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4), ("I", 1))
+
+
+def romans(text: str, variety: Variety) -> str:
+    """Henry VIII, Chapter IV, World War II."""
+    if not NUMERAL.search(text):
+        return text
+    text = RULER.sub(lambda m: _regnal(m, variety), REGNAL.sub(lambda m: _regnal(m, variety), text))
+    text = NUMBERED_ROMAN.sub(lambda m: _numbered_roman(m, variety), text)
+    headings = {m["roman"] for m in HEADING.finditer(text) if roman(m["roman"])} - NO_HEADINGS
+    if any(len(each) > 1 for each in headings):
+        text = HEADING.sub(lambda m: _heading(m, variety, among=len(headings)), text)
+    return CENTURY.sub(lambda m: ordinal(value, variety) if (value := roman(m["roman"])) else m[0], text)
+
+
+def roman(written: str) -> int:
+    """The value of a numeral up to 399 in its usual form; 0 for any other."""
+    value, rest = 0, written
+    for sign, worth in ROMAN_DIGITS:
+        while rest.startswith(sign):
+            value, rest = value + worth, rest[len(sign) :]
+    return value if not rest and _as_roman(value) == written else 0
+
+
+def _as_roman(value: int) -> str:
+    written = ""
+    for sign, worth in ROMAN_DIGITS:
+        count, value = divmod(value, worth)
+        written += sign * count
+    return written
+
+
+def _regnal(match: re.Match[str], variety: Variety) -> str:
+    value = roman(match["roman"])
+    return f"{match['name']} the {ordinal(value, variety).title()}" if value else match[0]
+
+
+def _numbered_roman(match: re.Match[str], variety: Variety) -> str:
+    value = roman(match["roman"] or match["small"].upper())
+    if not value:
+        return match[0]
+    words, name = cardinal(value, variety), match["name"] or match["small_name"]
+    if match["upper"]:
+        words += f" to {cardinal(roman(match['upper'].upper()), variety)}"
+    return f"{name} {words.title() if name[0].isupper() else words}"
+
+
+def _heading(match: re.Match[str], variety: Variety, among: int) -> str:
+    """Before a title it is one of two at least: “IV: saline” alone has none."""
+    if match["stop"] is None and among < 2:
+        return match[0]
+    value = 0 if match["roman"] in NO_HEADINGS else roman(match["roman"])
+    return f"{match['space']}{cardinal(value, variety).capitalize()}{match['stop'] or ''}" if value else match[0]

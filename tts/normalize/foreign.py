@@ -1,0 +1,274 @@
+"""Numbers in the languages of `foreign_tables`, spoken by num2words. It knows their tables, not their grammar.
+
+What it can't say rightly it leaves as it is: a number inside a longer code, beside a unit that is not in the table,
+or glued to a letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from tts.normalize.foreign_german import ordinals as german_ordinals
+from tts.normalize.foreign_tables import LANGUAGES, POINT_REGIONS, Language
+from tts.normalize.sentences import mark_beginnings, raise_beginnings
+
+MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
+CURRENCIES = "€$£¥"
+VOWELS = "aeiouyéèêh"
+LETTER = r"[^\W\d_]"
+ROMANCE_ORDINAL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)\.?(?P<mark>[ºª])")
+ORDINAL_NL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)(?:e|de|ste)\b")
+ORDINAL_FR = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]{0,3})(?P<mark>er|ère|re|ème|e|nd|nde)\b")
+# Italian, Spanish, Portuguese: 1° piano, after an article and before a noun; 45° di … is an angle.
+DEGREE_ORDINAL = re.compile(
+    r"(?P<article>\b(?i:il|al|del|nel|sul|dal|lo|allo|dello|nello|ogni|el|un|um|o|ao|do|no|pelo|cada) )"
+    r"(?P<value>[1-9][0-9]?)°(?=(?<![0-9]{2}°)[.,;!?]|(?<![0-9]{2}°)\Z| [a-z])"
+    r"(?! (?:de|di|del|da|do|em|en|all|a|por|per|con|com|su[rdl]|nord|norte|este?|ovest|oeste|gradi|grados|graus)\b)"
+)
+# Without one, before what is counted and is no angle.
+DEGREE_COUNT = re.compile(
+    r"(?<![\w.,])(?P<value>[1-9][0-9]?)°(?= (?:piano|posto|secolo|capitolo|premio|turno|classificato|trimestre|anno"
+    r"|piso|lugar|puesto|siglo|capítulo|año|andar|século|prêmio)\b)"
+)
+SHORTENED_ES = re.compile(r"(?<=[Pp]rimer|[Tt]ercer)o(?= (?!(?:del|por|con|que|fue)\b)[a-zá-úñ]{3,})")
+SHORT_ES = re.compile(r"(?<![\w.,])(?P<value>[13])\.?er\b")
+NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])\.?[°º]|№) ?(?=[0-9])")
+SCALE = {"fr": "millions?|milliards?|M|Md|Mds", "es": "millón|millones", "it": "milion[ei]|miliard[oi]"}
+SCALE |= {"pt_BR": "milhão|milhões|bilhão|bilhões"}
+SHORT_SCALES = {"M": "millions", "Md": "milliards", "Mds": "milliards"}
+MILLIONS = re.compile(r"(?:million|milliard|millón|millon|milion|miliard|milh|bilh)\w*\Z")
+CLOCK_DE = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?: Uhr\b)?(?![\w:]|[.,][0-9])")
+CLOCK_FR = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]) ?[h:] ?(?P<minute>[0-5][0-9])(?![\w:]|[.,][0-9])")
+# German: how a day ends after these words, and before a month or a century.
+WEAK = "am|vom|zum|dem|den|im|des|beim"
+NUMERIC_DATE = re.compile(
+    r"(?P<before>\b[^\W\d_]{2,4} )?(?<![\w.,/-])(?P<day>[0-3]?[0-9])(?P<sep>[./-])(?P<month>[01]?[0-9])(?P=sep)"
+    r"(?P<year>[12][0-9]{3})"
+    r"(?![\w/-]|[.,:][0-9])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """The shapes of numbers in one language."""
+
+    measure: re.Pattern[str]
+    sign_first: re.Pattern[str]
+    range_: re.Pattern[str]
+    plain: re.Pattern[str]
+    ordinal_date: re.Pattern[str]
+    pointed: re.Pattern[str]
+    scaled: re.Pattern[str]
+
+
+def speak_numbers(text: str, primary: str, region: str) -> str:
+    """One pass; the text itself for a language without a table."""
+    language = LANGUAGES.get(primary)
+    if language is None or not re.search("[0-9]", text):
+        return text
+    is_point = region in POINT_REGIONS.get(primary, ())
+    patterns = _patterns(primary, is_point)
+    speaker = Speaker(language, is_point)
+    text = speaker.dates(mark_beginnings(text), patterns)
+    text = speaker.ordinals_and_times(text)
+    if not is_point:
+        text = patterns.pointed.sub(",", text)
+    text = patterns.scaled.sub(speaker.scaled, text)
+    if language.to:
+        text = patterns.range_.sub(rf"\1 {language.to} ", text)
+    text = patterns.sign_first.sub(speaker.measure, text)
+    text = patterns.measure.sub(speaker.measure, text)
+    return raise_beginnings(patterns.plain.sub(speaker.signed, text))
+
+
+@cache
+def _patterns(primary: str, is_point: bool) -> Patterns:
+    language = LANGUAGES[primary]
+    group, decimal = (",'", ".") if is_point else (language.group + "'", ",")
+    number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
+    minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
+    value = rf"{minus}(?<![\w.,:/+])(?<![0-9]-)(?P<value>{number})(?![0-9])"
+    signs = sorted(language.units, key=len, reverse=True)
+    names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
+    currencies = _any(re.escape(sign) for sign in signs if sign[-1] in CURRENCIES)
+    no_currency = rf"(?<![{CURRENCIES}])(?<![{CURRENCIES}] )"
+    ordinal = rf"\. +(?![A-ZÄÖÜÅÆØ]){LETTER}"  # 5. und 6.
+    months = _any([*language.months, "Jahrhundert"])
+    return Patterns(
+        measure=re.compile(rf"{value} ?(?P<unit>{names})(?![\w²³/])"),
+        sign_first=re.compile(rf"{minus}(?<!\w)(?P<unit>{currencies}) ?(?P<value>{number})(?![\w/-]|[.,:][0-9])"),
+        range_=re.compile(rf"(?<![\w.,:/+–-])(?!0[0-9])({number}) ?[-–] ?(?=[0-9]+(?![0-9/:–-]|\.[0-9]))"),
+        plain=re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9]|{ordinal})"),
+        ordinal_date=re.compile(rf"(?P<before>\b{LETTER}{{2,4}} )?(?<![\w.,/-])(?P<day>[1-9][0-9]?)\. ?(?={months}\b)"),
+        pointed=re.compile(rf"(?<=[0-9])(?<!\.[0-9])(?<!\.[0-9]{{2}})\.(?=[0-9]{{1,2}} ?{names}(?![\w²³/]))"),
+        scaled=re.compile(rf"{value} ?(?P<scale>{SCALE.get(language.code, '(?!)')}) ?(?P<unit>{currencies}|EUR\b)"),
+    )
+
+
+def _any(shapes: Iterable[str]) -> str:
+    """One of them; nothing where there is none."""
+    return f"(?:{'|'.join(shapes) or '(?!)'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One language's numbers → words."""
+
+    language: Language
+    is_point: bool
+
+    def cardinal(self, value: int) -> str:
+        language = self.language
+        if language.hundred and 1100 <= value < 2000:
+            head, rest = divmod(value, 100)
+            tail = _library(rest, language.code, "cardinal") if rest else ""
+            return _library(head, language.code, "cardinal") + (
+                language.hundred + tail if tail else language.hundred.removesuffix(" og ")
+            )
+        return _library(value, language.code, "cardinal")
+
+    def number(self, written: str) -> str:
+        """As written in this language, without a sign."""
+        whole, _, fraction = written.partition("." if self.is_point else ",")
+        digits = re.sub("[^0-9]", "", whole)
+        if len(digits) > MAX_DIGITS or (len(digits) > 1 and digits[0] == "0"):
+            words = self._digits(digits)
+        elif digits != whole:
+            words = _library(int(digits), self.language.code, "cardinal")
+        else:
+            words = self.cardinal(int(digits))
+        return f"{words} {self.language.point} {self._digits(fraction)}" if fraction else words
+
+    def _digits(self, digits: str) -> str:
+        return " ".join(_library(int(digit), self.language.code, "cardinal") for digit in digits)
+
+    def signed(self, match: re.Match[str]) -> str:
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        return minus + self.number(match["value"])
+
+    def measure(self, match: re.Match[str]) -> str:
+        """A number with its unit; money with two decimals in two parts."""
+        one, many = self.language.units[match["unit"]]
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        whole, _, decimals = match["value"].partition("." if self.is_point else ",")
+        if match["unit"][-1] in CURRENCIES and len(decimals) == 2 and whole.strip("0") and not decimals.startswith("0"):
+            return minus + self._counted(whole, one, many) + self.language.cents + self.number(decimals)
+        if match["unit"][-1] in CURRENCIES and decimals == "00":
+            return minus + self._counted(whole, one, many)
+        return minus + self._counted(match["value"], one, many)
+
+    def _counted(self, written: str, one: str, many: str) -> str:
+        if written == "1":
+            return one
+        words = self._before_noun(self.number(written))
+        return self._of_millions(words, many) if MILLIONS.search(words) else f"{words} {many}"
+
+    def _of_millions(self, words: str, many: str) -> str:
+        """Un million d'euros, due milioni di euro."""
+        of = self.language.of
+        if not of:
+            return f"{words} {many}"
+        return (
+            f"{words} d'{many}"
+            if of == "de" and self.language.code == "fr" and many[0] in VOWELS
+            else f"{words} {of} {many}"
+        )
+
+    def scaled(self, match: re.Match[str]) -> str:
+        """5 millions €, 3 M€."""
+        scale = SHORT_SCALES.get(match["scale"], match["scale"])
+        scale = scale.removesuffix("s") if match["value"] == "1" and self.language.code == "fr" else scale
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        words = self._before_noun(self.number(match["value"]))
+        return minus + self._of_millions(f"{words} {scale}", self.language.units[match["unit"]][1])
+
+    def _before_noun(self, words: str) -> str:
+        if self.language.code != "es" or not words.endswith("uno"):
+            return words
+        return words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
+
+    def dates(self, text: str, patterns: Patterns) -> str:
+        language = self.language
+        if language.date:
+            text = NUMERIC_DATE.sub(self._date, text)
+        if language.code == "de":
+            text = patterns.ordinal_date.sub(
+                lambda m: f"{m['before'] or ''}{self._day(int(m['day']), m['before'])} ", text
+            )
+        return text
+
+    def _date(self, match: re.Match[str]) -> str:
+        day, month = int(match["day"]), int(match["month"])
+        if not (1 <= day <= 31 and 1 <= month <= 12):
+            return match[0]
+        year, before = self.cardinal(int(match["year"])), match["before"] or ""
+        return before + self.language.date.format(
+            day=self._day(day, before), month=self.language.months[month - 1], year=year
+        )
+
+    def _day(self, day: int, before: str | None) -> str:
+        if self.language.code != "de":
+            return self.language.first if day == 1 and self.language.first else self.cardinal(day)
+        words, word = _library(day, "de", "ordinal"), (before or "").strip().lower()
+        return words + ("n" if re.fullmatch(WEAK, word) else "" if word in ("der", "die", "das") else "r")
+
+    def ordinals_and_times(self, text: str) -> str:
+        if self.language.numero:
+            text = NUMERO.sub(
+                lambda m: f"{self.language.numero.title() if m['n'] == 'N' else self.language.numero} ", text
+            )
+        match self.language.code:
+            case "de":
+                text = german_ordinals(text, lambda value: _library(value, "de", "ordinal"))
+                return CLOCK_DE.sub(lambda m: self._clock(m, "ein Uhr", "Uhr"), text)
+            case "fr":
+                text = CLOCK_FR.sub(lambda m: self._clock(m, "une heure", "heures"), text)
+                return ORDINAL_FR.sub(self._french_ordinal, text)
+            case "nl":
+                return ORDINAL_NL.sub(lambda m: _library(int(m["value"]), "nl", "ordinal"), text)
+            case "es" | "it" | "pt_BR":
+                text = SHORT_ES.sub(r"\g<value>º", text) if self.language.code == "es" else text
+                text = DEGREE_ORDINAL.sub(lambda m: f"{m['article']}{m['value']}º", text)
+                text = DEGREE_COUNT.sub(r"\g<value>º", text)
+                text = ROMANCE_ORDINAL.sub(self._romance_ordinal, text)
+                return SHORTENED_ES.sub("", text) if self.language.code == "es" else text
+        return text
+
+    def _clock(self, match: re.Match[str], one: str, many: str) -> str:
+        hour, minute = int(match["hour"]), int(match["minute"])
+        words = one if hour == 1 else f"{self.cardinal(hour)} {many}"
+        if self.language.code == "fr" and hour == 21:
+            words = f"vingt et une {many}"
+        return f"{words} {self.cardinal(minute)}" if minute else words
+
+    def _french_ordinal(self, match: re.Match[str]) -> str:
+        value = int(match["value"])
+        if value == 1:
+            return {"er": "premier", "re": "première", "ère": "première"}.get(match["mark"], match[0])
+        if match["mark"] in ("nd", "nde"):
+            return "second" + match["mark"][2:] if value == 2 else match[0]
+        return _library(value, "fr", "ordinal") if match["mark"] in ("e", "ème") else match[0]
+
+    def _romance_ordinal(self, match: re.Match[str]) -> str:
+        words = _library(int(match["value"]), self.language.code, "ordinal")
+        if match["mark"] == "º":
+            return words
+        return " ".join(word.removesuffix("o") + "a" if word.endswith("o") else word for word in words.split())
+
+
+@lru_cache(maxsize=1024)
+def _library(value: int, code: str, form: str) -> str:
+    """num2words, imported with the first number that needs it."""
+    words: Any = _num2words()(value, lang=code, to=form)
+    return str(words).replace(",", "")
+
+
+@cache
+def _num2words() -> Any:
+    from num2words import num2words
+
+    return num2words

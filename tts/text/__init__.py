@@ -1,0 +1,1 @@
+"""Text as a caller sends it → segments that an engine speaks."""

@@ -1,0 +1,118 @@
+"""What a full stop stands behind without ending a sentence: the words, and the numbers, of many languages.
+
+A word stands here as it is written: "Mar." is a month, "mar" is Spanish for the sea. This module does not
+know the sentence around a word, only the words next to it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tts.text.graphemes import WIDE_LETTERS
+
+LONGEST = 24  # characters at the end of a word that can be an abbreviation
+
+# Followed by what they introduce, so no sentence ends after one.
+INTRODUCERS = frozenset(
+    """
+    Mr Mrs Ms Mx Messrs dr drs prof Rev Hon Mt Ft Gen Col Maj Capt Cmdr Lt Sgt Cpl Gov Sen Rep Pres
+    vs cf viz N° n° approx e.g i.e Fig Figs Vol Vols pp Eq Eqs ext
+    Hr Hrn Fr bzw ca evtl ggf inkl exkl zzgl vgl sog bspw geb Dipl ing med phil jur kath ev Abb Kap Bd Nr
+    z.B z.b d.h u.a     MM Mme Mlle Mmes Mgr env av éd chap
+    Sra Srta Dra Ud Uds Dña Lic Arq Avda Av pág págs núm ej Exmo Profa EE
+    sig sigg dott avv dhr mevr bijv nr blz t.ex bl.a fr.o.m kl Sn np mgr inż ul
+    г ул им проф акад просп обл см тыс рис стр т.е напр вул див стор вид год napr डॉ प्रो
+    """.split()
+)
+
+# May end a sentence too. Taken to do so only before a word that begins one.
+ENDERS = frozenset(
+    """
+    St Sr Jr Ave Blvd Rd Ln Inc Ltd Co Corp Bros dept etc al Ph.D lbs oz ft hrs
+    Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thurs Fri Sat Sun
+    usw Str Jh Mio Mrd Tel Okt Dez Mwst MwSt ecc enz itd itp tzw hod okt UU m.fl m.in osv руб др гг млн млрд
+    """.split()
+)
+
+# Abbreviations before a number, and words before any other: "No." is an answer, "No. 5" is none.
+BEFORE_NUMBER = frozenset(
+    """
+    No Nos no Ch ch Sec sec Sect sect Art art Eq n fig figs vol vols Op Opp op Bk bk bks Pt pt pts Par para paras Ex Bl
+    Pl pls Tab Tbl Ser ser App Apdx Apt apt Ste Rm rm Bldg Flr Fl fl Rt Rte rte Hwy Tel tel Ph ph Fax Mob Ext p pg pgs
+    ll vv ver Ep ep eps Cl cl Reg reg Regs Sch Amend Stat Ref ref Refs refs Cat Inv inv Ord Cap Div Gr Grp Lvl lvl Num
+    num Nbr nbr iss Q q Ques Thm Lem Prop Cor Def Alg Expt avg circa c Hob Deut Josh Judg Chr Neh Prov Eccl Isa Jer
+    Ezek Hos Mic Hab Zech Matt Eph Thess Heb Jas Rom Ps Pss Jn Mk Lk Exod Lev Kgs
+    """.split()
+)
+NUMBER = re.compile(r"\d|[IVXLC]{2,}\b")
+
+# Without a vowel no word is said: hrsg. and пгт. are short for one.
+NO_VOWEL = re.compile("[B-DF-HJ-NP-TV-XZБ-ДЖЗЙ-НП-ТФ-Щ]?[b-df-hj-np-tv-xzб-джзй-нп-тф-щ]{1,4}")
+INITIALS = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")  # J. and U.S. and e.g. without the last point
+STEM = re.compile(rf"[^\s{WIDE_LETTERS}\"'“”‘’„‚«»‹›()\[\]{{}}–—]*$")
+NAMES_WITH_A_MARK = frozenset(["Yahoo!", "Jeopardy!", "Oklahoma!", "Yum!", "Wham!", "Mamma Mia!"])
+
+# With these words a sentence begins, and no name does. Without "I", "A" and "No", which are initials and numbers too.
+STARTER_WORDS = (
+    "The|This|That|These|Those|It|He|She|We|They|You|There|Here|Then|But|And|However|When|If|What|Why|How|Who|Where|So"
+    "|His|Her|Their|Our|My|Its|In|On|At|As|For|From|To|With|After|Before|While|Since|Because|Although|Now|Not|Also|Yet"
+    "|Is|Are|Was|Were|Do|Does|Did|Can|Could|Would|Should|Have|Has|Had|Let|Please|Maybe|Perhaps"
+    "|Some|Many|Most|All|Both|Each|Every|Everyone|Everybody|Nobody|Another|Nothing|Everything"
+)
+STARTER = re.compile(rf"(?:{STARTER_WORDS})(?=[\s,'’]|$)")
+
+ORDINAL = re.compile(r"\d{1,3}\.|\d{1,2}\.\d{1,2}\.")
+ORDINAL_BEFORE = frozenset("der dem den des im vom zum zur beim Der Dem Den Im Vom Zum Zur Beim".split())
+ORDINAL_AFTER = re.compile(
+    "Januar|Jänner|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember|Jahrhundert|Jh|Weltkrieg"
+)
+LIST_NUMBER = re.compile(
+    r"[•·⁃]?(?:\d{1,3}|[IVXLC]+|[A-Za-zА-Яа-я]|(?:(?:twen|thir|for|fif)ty-)?(?:one|two|three|four|five|six|seven|eight|nine)"
+    r"|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|twenty|thirty|forty|fifty)\."
+)
+
+
+def abbreviates(word: str, following: str) -> bool:
+    """Whether the full stop that ends `word` is an abbreviation's, before the text `following`."""
+    stem = _stem(word)
+    if (
+        _is_among(INTRODUCERS, stem)
+        or _is_among(INTRODUCERS, stem.rpartition(".")[2])
+        or (_is_among(BEFORE_NUMBER, stem) and NUMBER.match(following))
+    ):
+        return True
+    may_end = _is_among(ENDERS, stem) or stem.endswith(("str", "Str")) or _is_cut_short(stem)
+    return may_end and STARTER.match(following) is None
+
+
+def is_ordinal(word: str, before: str, following: str) -> bool:
+    """Whether `word` is a number whose full stop means “-th”, as in German; `before` is the word before it."""
+    if ORDINAL.fullmatch(word) is None:
+        return False
+    return before in ORDINAL_BEFORE or ORDINAL_AFTER.match(following) is not None
+
+
+def is_list_number(word: str) -> bool:
+    """Whether `word` numbers what follows where it is the first of its sentence: 1. II. a. two."""
+    return LIST_NUMBER.fullmatch(word) is not None
+
+
+def is_name(word: str, following: str) -> bool:
+    """Whether the mark at the end of `word` is part of a name: Yahoo!"""
+    return word in NAMES_WITH_A_MARK and STARTER.match(following) is None
+
+
+def _is_cut_short(stem: str) -> bool:
+    return INITIALS.fullmatch(stem) is not None or NO_VOWEL.fullmatch(stem) is not None
+
+
+def _stem(word: str) -> str:
+    found = STEM.search(word.removesuffix(".")[-LONGEST:])
+    return found.group() if found else ""
+
+
+def _is_among(words: frozenset[str], stem: str) -> bool:
+    """As it stands, or at a sentence's beginning, or in capitals."""
+    if stem in words or stem[:1].lower() + stem[1:] in words:
+        return True
+    return len(stem) > 1 and stem.isupper() and (stem.capitalize() in words or stem.lower() in words)

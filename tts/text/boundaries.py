@@ -1,0 +1,211 @@
+"""Where a line of text may be cut, and how well: after a sentence, a clause or a word, and inside which quotes.
+
+A sentence that goes on after its mark (“Why?” he asked) only has a clause there, and where the rules are not
+sure, nothing ends: a sentence missed is one breath too few, one cut after “Dr.” is heard by everybody. This
+module does not know how long a piece may be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+
+from tts.text.abbreviations import STARTER_WORDS, abbreviates, is_list_number, is_name, is_ordinal
+from tts.text.graphemes import is_inside
+from tts.text.pairs import DASHES, OPENERS, depths, pairs
+
+SENTENCE_MARKS = tuple(".!?…‽‼⁇⁈⁉؟۔।॥།༎։።፧။។。！？｡．")
+NATIVE_MARK = re.compile("[ա-և]:|[α-ωά-ώ];")  # a full stop in Armenian, a question mark in Greek
+LATIN_MARKS = tuple(".!?…‽")  # those that stand inside a sentence too, before a word in lower case
+CLAUSE_MARKS = tuple(";:,—–،؛፣；：，、､")
+CLOSERS = "\"'”“’‘»›)]}」』》〉）】*_`"
+BULLETS = DASHES + "•·⁃"
+EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001faff\U000e0020-\U000e007f\u200d\ufe0f"
+
+# A word with the space after it. The marks named here end one without a space too: those of scripts that
+# have none (though not inside a number: １，０００), the zero-width space, and the dash—as here.
+UNSPACED = r"[。！？｡।॥؟۔።፧။។‼⁇⁈⁉‽…、､；\u200b]|(?<!\d)—|—(?!\d)|(?<!\d)[，：]|[，：](?!\d)"
+TOKEN = re.compile(rf"\S+?(?:{UNSPACED})(?:{UNSPACED}|[”’»)」』》〉）】])*\s*|\S+\s*")
+# A sentence's end inside a token: works!Then, and end.The before a word that begins sentences.
+GLUED = re.compile(rf"(?<=\w\w)(?:[!?]+[\"'”’)\]]*(?=[^\W\d_])|\.(?=(?:{STARTER_WORDS})(?!\S)))")
+ADDRESS = re.compile(r"[/@=\\&#{}<>]|www\.")
+
+ONLY_MARKS = re.compile(r"(?:[.!?…‽;:,،؛؟»›”’)\]}%‰€£$¥°]+|(?:\[\d{1,3}\])+) ?")  # [1] is a footnote
+ONLY_DASH = re.compile(rf"[{DASHES}]+ ?")
+ONLY_EMOJI = re.compile(rf"[{EMOJI}]+ ?")
+ONLY_BULLET = re.compile(rf"[{BULLETS}*#>]+ ?")
+ELLIPSIS_GOES_ON = re.compile(r"I\b")  # I… I don’t know
+TRAILING = re.compile(rf"(?:[{re.escape(CLOSERS)}{EMOJI} ]|\[\d{{1,3}}\])+$")
+FOOTNOTE = re.compile(r"\[\d{1,3}\]")
+DIGITS = re.compile(r"(?:^|\D)\d{1,3}$")
+THREE_DIGITS = re.compile(r"\d{3}(?!\d)")
+NO_ITEM = -9
+REACH = 60  # characters before and after a place that a rule may look at: what keeps time linear
+
+BRACKETS_CLOSED = ")]}）】"
+SPELLED = re.compile(r"(?<![^ ])[A-Z](?: [A-Z])+\.\Z")  # the normaliser's F B I, whose last letter is no initial
+
+
+class Break(IntEnum):
+    """What ends at a place in the text; the higher, the better to cut there."""
+
+    WORD = 1
+    CLAUSE = 2
+    SENTENCE = 3
+    PARAGRAPH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A place where a line may be cut: what ends before it, and how many quotes and brackets are open."""
+
+    place: int
+    rank: Break
+    depth: int
+
+
+def boundaries(line: str) -> list[Boundary]:
+    """The boundaries of a line in order, the last at its end; spaces stay before them.
+
+    Single spaces only, and one at the line's end. None stands inside a word, a number, a URL or a grapheme,
+    before a mark or after an abbreviation that goes with the next word. Time is linear in the line's length.
+    """
+    return list(_Reader(line).read())
+
+
+class _Reader:
+    """One line being read from left to right."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self.opener_of = pairs(line)
+        self.closer_of = {opener: closer for closer, opener in self.opener_of.items()}
+        self.depths = depths(len(line), self.opener_of)
+        self.has_capitals = line != line.lower()
+        self.word_start = 0  # after the last boundary
+        self.sentence_start = 0  # after the last end of a sentence, at any depth
+        self.outer_start = 0  # after the last one outside quotes and brackets
+        self.item = NO_ITEM  # the number of the last item of a list
+
+    def read(self) -> Iterator[Boundary]:
+        for end, next_end in pairwise([*_token_ends(self.line), len(self.line)]):
+            rank = self._rank(end, self.line[end:next_end])
+            if rank is None:
+                continue
+            yield Boundary(end, rank, self.depths[end])
+            self.word_start = end
+            if rank is Break.SENTENCE:
+                self.sentence_start = end
+                self.outer_start = self.outer_start if self.depths[end] else end
+
+    def _rank(self, end: int, token: str) -> Break | None:
+        """What ends before `token`, which begins at `end`; nothing where the two belong together."""
+        if not token:
+            return Break.SENTENCE
+        word = self.line[max(self.word_start, end - REACH) : end]
+        bare = TRAILING.sub("", word)
+        trailing = word[len(bare) :]
+        bare = bare.lstrip(OPENERS + " ")
+        if not bare or is_inside(self.line, end, self.word_start) or ONLY_MARKS.fullmatch(token):
+            return None
+        if bare.endswith(SENTENCE_MARKS) or NATIVE_MARK.fullmatch(bare[-2:]):
+            return self._rank_after_mark(end, token, bare, trailing)
+        return self._rank_after_word(end, token, bare)
+
+    def _rank_after_mark(self, end: int, token: str, bare: str, trailing: str) -> Break | None:
+        last = bare[bare.rfind(" ") + 1 :].lstrip(OPENERS + DASHES)
+        following = self.line[end : end + REACH].lstrip(OPENERS + " ")
+        if last.endswith(".") and not last.endswith(".."):
+            if self._numbers_an_item(end, last) or is_ordinal(last, self._before(end), following):
+                return None
+            is_spelled = SPELLED.search(bare) is not None
+            if abbreviates(last, following) and not is_spelled:
+                return Break.WORD if following[:1].islower() else None
+        if is_name(last, following):
+            return Break.WORD
+        goes_on = self._goes_on(end, bare[-1], trailing, following)
+        if self._is_tail(end, token, goes_on):
+            return None
+        return Break.CLAUSE if goes_on else Break.SENTENCE
+
+    def _rank_after_word(self, end: int, token: str, bare: str) -> Break | None:
+        last = bare[bare.rfind(" ") + 1 :]
+        is_bullet = ONLY_BULLET.fullmatch(last) is not None and self._is_first(end, last)
+        is_number = DIGITS.search(last) is not None and THREE_DIGITS.match(token) is not None
+        if is_bullet or is_number or ONLY_DASH.fullmatch(token):
+            return None
+        is_clause = bare.endswith(CLAUSE_MARKS) or ONLY_DASH.fullmatch(last) is not None
+        return Break.CLAUSE if is_clause else Break.WORD
+
+    def _goes_on(self, end: int, mark: str, trailing: str, following: str) -> bool:
+        """Whether the sentence goes on after its mark and what closes after it."""
+        closed = FOOTNOTE.sub("", trailing).strip()
+        has_space = self.line[end - 1] == " "
+        if closed and closed[-1] in BRACKETS_CLOSED:
+            if self._is_aside(end - 1 - has_space):
+                return True
+        elif closed and not has_space and following[:1].isalnum() and self.line[end].isalnum():
+            return True  # 「行こう。」と言った
+        if self._leads_to_aside(end) or (mark == "…" and not has_space):
+            return True
+        is_ellipsis = mark == "…" or self.line[max(0, end - REACH) : end].rstrip(" " + CLOSERS).endswith(("..", ". ."))
+        if is_ellipsis and ELLIPSIS_GOES_ON.match(following):
+            return True
+        first = following.lstrip(OPENERS + DASHES + " ")[:1]
+        if first == first.title() or mark not in LATIN_MARKS:  # Georgian letters are lower case, and begin sentences
+            return False
+        return self.has_capitals or closed != "" or is_ellipsis
+
+    def _is_aside(self, closer: int) -> bool:
+        """Whether the bracket closed here was opened inside its sentence: the man (who?) left."""
+        opener = self.opener_of.get(closer)
+        if opener is None:
+            return False
+        start = self.sentence_start if opener >= self.sentence_start else self.outer_start
+        return self.line[start : min(opener, start + REACH)].strip(OPENERS + " ") != ""
+
+    def _leads_to_aside(self, end: int) -> bool:
+        """Whether the bracket opened here still belongs to the sentence: “Go.” (Smith 5)."""
+        closer = self.closer_of.get(end)
+        return closer is not None and self.line[closer + 1] in ".,;:"
+
+    def _is_tail(self, end: int, token: str, goes_on: bool) -> bool:
+        """Whether `token` still belongs to what a mark has ended: a dash that leads on, emoji."""
+        if ONLY_DASH.fullmatch(token):
+            return goes_on
+        after = end + len(token)
+        return ONLY_EMOJI.fullmatch(token) is not None and not self.line[after : after + 1].islower()
+
+    def _numbers_an_item(self, end: int, word: str) -> bool:
+        """Whether `word` begins its sentence, or counts on from one that did: 1. Eggs 2. Milk"""
+        number = int(digits) if (digits := word.strip(BULLETS + ".")).isdecimal() else NO_ITEM
+        counts_on = number == self.item + 1
+        is_item = counts_on or (self._is_first(end, word) and is_list_number(word))
+        if is_item:
+            self.item = number
+        return is_item
+
+    def _is_first(self, end: int, word: str) -> bool:
+        sentence = self.line[self.sentence_start : min(end, self.sentence_start + REACH + 1)]
+        return sentence.strip(OPENERS + CLOSERS + BULLETS + " ") == word.strip(BULLETS)
+
+    def _before(self, end: int) -> str:
+        words = self.line[max(0, end - REACH) : end].split()
+        return words[-2] if len(words) > 1 else ""
+
+
+def _token_ends(line: str) -> Iterator[int]:
+    for match in TOKEN.finditer(line):
+        token = match.group()
+        if not ADDRESS.search(token):
+            yield from (match.start() + end for end in _glued_ends(token))
+        yield match.end()
+
+
+def _glued_ends(token: str) -> Iterator[int]:
+    for match in GLUED.finditer(token):
+        if token[match.end()].isupper():
+            yield match.end()

@@ -1,0 +1,135 @@
+"""A text as it will be spoken: marks taken out, words respelled and normalised, cut into lines with their pauses.
+
+    part      of a text: words, a pause or a tag (`validation.markup`)
+    run       the text from one pause to the next
+    segment   as much of a run as an engine is given at once (`tts.text.segments`)
+    line      a segment that says something, and the silence after it
+    take      lines between two silences, joined into one sound (`service.speech`)
+
+It knows no engine, and no sample rate: pauses are in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tts.normalize.normalizer import normalize
+from tts.text.boundaries import Break
+from tts.text.graphemes import spoken_chars
+from tts.text.respelling import Respelling
+from tts.text.segments import segment
+from validation.markup import Pause, Reasoning, Tag, parts
+
+CLOSING_MARKS = " ,.;:!?…"  # what a space before it goes for
+LETTERS_PER_S = 15  # an ordinary pace, in `spoken_chars`
+REASONING = ""  # among what was left out: no tag's mark
+REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a text is to be read. `language` is a BCP-47 tag; `pronunciations` maps words to respellings."""
+
+    language: str
+    normalize_text: bool = True
+    pronunciations: Mapping[str, str] | None = None
+    sentence_pause_ms: float = 0.0
+    paragraph_pause_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One segment of speech, and the silence after it; without any it runs into the next line."""
+
+    text: str
+    pause_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`lead_ms` of silence, then the lines in order. `spoken` is what they say, with the text's line breaks."""
+
+    lead_ms: float
+    lines: tuple[Line, ...]
+    spoken: str
+    warnings: tuple[str, ...]
+
+    def usual_s(self, speed: float) -> tuple[float, float]:
+        """Estimated seconds of speech, at an ordinary pace, and the seconds of silence, which keep their length."""
+        letters = sum(spoken_chars(line.text) for line in self.lines)
+        silence_ms = self.lead_ms + sum(line.pause_ms for line in self.lines)
+        return letters / LETTERS_PER_S / speed, silence_ms / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Text without a mark in it, and the silence asked for after it."""
+
+    text: str
+    pause_ms: float
+
+
+def write(text: str, manner: Manner) -> Script:
+    """The script of a text whose marks were checked by `validation.rules`. Raises: InvalidInput, where its
+    `pronunciations` make it too long."""
+    left_out: dict[str, None] = {}  # in the order of the text
+    respelling = Respelling(manner.pronunciations or {}, len(text))
+    runs = [replace(run, text=_read_out(run.text, manner, respelling)) for run in _runs(text, left_out)]
+    lead_ms, lines = 0.0, list[Line]()
+    for run in runs:
+        lines += _lines(run.text, manner)
+        if lines:
+            lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
+        else:
+            lead_ms += run.pause_ms
+    return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
+
+
+def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
+    if tags := [mark for mark in left_out if mark != REASONING]:
+        yield f"this model has no sound for {', '.join(tags)}: left out"
+    if REASONING in left_out:
+        yield REASONING_LEFT_OUT
+
+
+def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
+    """The text between pauses; pauses in a row add up. No engine here acts on a tag, and reasoning is not meant to be
+    spoken: both are left out and noted."""
+    words, pause_ms, has_paused = "", 0.0, False
+    for part in parts(text):
+        if isinstance(part, Pause):
+            pause_ms, has_paused = pause_ms + (part.length_ms or 0.0), True
+            continue
+        if isinstance(part, Tag | Reasoning):
+            left_out[part.mark if isinstance(part, Tag) else REASONING] = None
+            part = " "
+        if has_paused and part.strip():
+            yield _Run(words.strip(), pause_ms)
+            words, pause_ms, has_paused = "", 0.0, False
+        words = words.rstrip(" ") + part if part[0] in CLOSING_MARKS else words + part
+    yield _Run(words.strip(), pause_ms)
+
+
+def _read_out(text: str, manner: Manner, respelling: Respelling) -> str:
+    text = respelling.of(text)
+    return normalize(text, manner.language) if manner.normalize_text else text
+
+
+def _lines(text: str, manner: Manner) -> list[Line]:
+    """A segment without a letter or digit ("* * *") is not spoken: asked to say it, a model makes something up."""
+    lines: list[Line] = []
+    for found in segment(text):
+        if any(map(str.isalnum, found.text)):
+            lines.append(Line(found.text, _pause_ms(found.ends, manner)))
+        elif lines:
+            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(found.ends, manner)))
+    if lines:
+        lines[-1] = replace(lines[-1], pause_ms=0.0)  # the run's own pause, if any, follows
+    return lines
+
+
+def _pause_ms(ends: Break, manner: Manner) -> float:
+    if ends >= Break.PARAGRAPH:
+        return max(manner.paragraph_pause_ms, manner.sentence_pause_ms)
+    return manner.sentence_pause_ms if ends is Break.SENTENCE else 0.0

@@ -1,0 +1,168 @@
+"""Text into segments: pieces short enough for an engine to speak well, cut where a reader would breathe.
+
+A segment is one sentence, or as much of a long one as fits: cut after a clause, else between words, and
+inside a word only where the word alone is too long. This module knows neither engines nor the marks of a
+language: `boundaries` says where a line may be cut.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from tts.text.boundaries import Boundary, Break, boundaries
+from tts.text.graphemes import is_inside, running_chars, spoken_chars
+
+__all__ = ["Break", "Segment", "segment", "spoken_chars"]
+
+PARAGRAPH_SEPARATOR = "\u2029"
+
+# Inside a word without a boundary: no line of Chinese or Japanese begins with these; a Japanese word
+# often ends where kanji or katakana follow hiragana; a compound or an address is parted after these marks.
+NEVER_FIRST = (
+    "。、，．・：；？！゛゜ヽヾゝゞ々ー”’）〕］｝〉》」』】ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ…—,.;:!?)]}%"
+)
+NEVER_LAST = "“‘（〔［｛〈《「『【([{"
+JAPANESE_WORD_END = re.compile("[ぁ-ゖ][ァ-ヺ一-鿿]")
+KATAKANA_WORD = re.compile("[ァ-ヺー]{2}")
+PART_END = re.compile(r"[-‐/_&=?#+~|\\·・][^\W\d_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of text, trimmed and never empty, and what ends at its end."""
+
+    text: str
+    ends: Break
+
+
+def segment(text: str, max_chars: int = 280, min_chars: int = 25) -> list[Segment]:
+    """The segments of a text in order, each of at most `max_chars` spoken characters; none of only space.
+
+    Characters are counted as `spoken_chars` does: an ideograph, a kana or a hangul syllable is three. A
+    single one stays whole where `max_chars` is less than it weighs. Joined, the segments are the text up to
+    white space, which becomes single spaces inside a segment. A fragment shorter than `min_chars` joins the
+    next segment of its paragraph, or else the one before, if the two fit into one. A paragraph ends at a
+    blank line. What one pair of quotes or brackets holds stays in one segment where it fits.
+
+    Raises ValueError for a `max_chars` below 1.
+    """
+    if max_chars < 1:
+        raise ValueError(f"max_chars must be at least 1 (got {max_chars})")
+    pieces = [piece for line, ends in _lines(text) for piece in _Line(line, ends, max_chars, min_chars).pieces()]
+    return [Segment(piece.text.rstrip(), piece.ends) for piece in _join_fragments(pieces, max_chars, min_chars)]
+
+
+def _lines(text: str) -> list[tuple[str, Break]]:
+    """The lines that hold something, single-spaced, each with what ends at its end."""
+    lines: list[tuple[str, Break]] = []
+    for raw in text.splitlines(keepends=True):
+        line = " ".join(raw.split())
+        if line:
+            lines.append((line + " ", Break.PARAGRAPH if raw.endswith(PARAGRAPH_SEPARATOR) else Break.SENTENCE))
+        elif lines and raw.splitlines() != [raw]:  # a blank line, and not the space after the last one
+            lines[-1] = (lines[-1][0], Break.PARAGRAPH)
+    return lines
+
+
+class _Line:
+    """One line being cut into pieces, each with the space after it."""
+
+    def __init__(self, line: str, ends: Break, max_chars: int, min_chars: int) -> None:
+        self.line = line
+        self.ends = ends
+        self.max_chars = max_chars
+        self.min_chars = min_chars
+        self.running = running_chars(line)
+        self.boundaries = boundaries(line)
+        self.places = [boundary.place for boundary in self.boundaries]
+
+    def pieces(self) -> Iterator[Segment]:
+        start = 0
+        for boundary in self.boundaries:
+            if boundary.rank is Break.SENTENCE and not boundary.depth:
+                yield from self._sentence(start, boundary.place)
+                start = boundary.place
+
+    def _sentence(self, start: int, end: int) -> Iterator[Segment]:
+        """A sentence, or where it is too long, its parts of like length."""
+        while (rest_chars := self._chars(start, end)) > self.max_chars:
+            part_chars = rest_chars / ceil(rest_chars / self.max_chars)
+            cut, ends = self._best_cut(start, end, part_chars)
+            if cut == end:  # one character, which weighs more than fits
+                break
+            yield Segment(self.line[start:cut], ends)
+            start = cut
+        yield Segment(self.line[start:end], self.ends if end == len(self.line) else Break.SENTENCE)
+
+    def _chars(self, start: int, end: int) -> int:
+        """The spoken characters of a part, without the space after it."""
+        return self.running[end] - self.running[start] - (end > start and self.line[end - 1] == " ")
+
+    def _best_cut(self, start: int, end: int, part_chars: float) -> tuple[int, Break]:
+        """The best boundary that fits, of several the one nearest to `part_chars`; without any, inside a word."""
+
+        def quality(boundary: Boundary) -> tuple[bool, Break, int, float]:
+            part, rest = self._chars(start, boundary.place), self._chars(boundary.place, end)
+            is_fragment = min(part, rest) < self.min_chars
+            return not is_fragment, boundary.rank, -boundary.depth, -abs(part - part_chars)
+
+        first = bisect_right(self.places, start)
+        reach = self._reach(start)
+        fitting = self.boundaries[first : bisect_right(self.places, min(reach, end - 1))]
+        if not fitting:
+            return self._cut_inside(start, min(reach, end), part_chars), Break.WORD
+        best = max(fitting, key=quality)
+        return best.place, best.rank
+
+    def _reach(self, start: int) -> int:
+        """The last place where a part that begins at `start` still fits; the space after it does not count."""
+        place = max(start + 1, bisect_right(self.running, self.running[start] + self.max_chars) - 1)
+        return place + self.line.startswith(" ", place)
+
+    def _cut_inside(self, start: int, reach: int, part_chars: float) -> int:
+        """Where a word is cut that does not fit: between its parts, else between any two graphemes."""
+        part = bisect_left(self.running, self.running[start] + part_chars)
+        least = start + (reach - start) // 5  # a cut before is no gain
+
+        def quality(place: int) -> tuple[int, int]:
+            return self._seam(place) if place > least else -2, -abs(place - part)
+
+        whole = (place for place in range(start + 1, reach + 1) if self._is_whole(start, place))
+        return max(whole, key=quality, default=reach)
+
+    def _is_whole(self, start: int, place: int) -> bool:
+        is_space = self.line.startswith(" ", place) or place == len(self.line)
+        return not is_space and not is_inside(self.line, place, start)
+
+    def _seam(self, place: int) -> int:
+        before, after = self.line[place - 1], self.line[place]
+        if before == " ":
+            return 2
+        both = before + after
+        if after in NEVER_FIRST or before in NEVER_LAST or KATAKANA_WORD.match(both):
+            return -1
+        return int(bool(JAPANESE_WORD_END.match(both) or PART_END.match(both)))
+
+
+def _join_fragments(pieces: list[Segment], max_chars: int, min_chars: int) -> list[Segment]:
+    def joins(fragment: Segment, last: Segment, piece: Segment) -> bool:
+        if last.ends is Break.PARAGRAPH or spoken_chars(fragment.text.rstrip()) >= min_chars:
+            return False
+        return spoken_chars((last.text + piece.text).rstrip()) <= max_chars
+
+    forward = _join(pieces, lambda last, piece: joins(last, last, piece))
+    return _join(forward, lambda last, piece: joins(piece, last, piece))
+
+
+def _join(pieces: list[Segment], belong: Callable[[Segment, Segment], bool]) -> list[Segment]:
+    joined: list[Segment] = []
+    for piece in pieces:
+        if joined and belong(joined[-1], piece):
+            joined[-1] = Segment(joined[-1].text + piece.text, piece.ends)
+        else:
+            joined.append(piece)
+    return joined

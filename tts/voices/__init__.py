@@ -1,0 +1,1 @@
+"""Voices by name: built in, kept in the library, or made of a recording."""

@@ -1,0 +1,152 @@
+"""One recording of the voice library as a file: what kind of voice is in it, and how a new one is written.
+
+A file that `pack` made holds the voice whole, language and description in its own tags. One that a person put there
+may have a sidecar beside it. It does not know the directory, nor which languages are spoken.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+import numpy as np
+
+from audio.decode import decode, decode_reference
+from audio.pcm import clipped
+from audio.reference import Reference
+from audio.sources import LIBAV_OPTIONS
+from tts.voices.files import opened, read
+from validation.errors import WorkerError, printable
+from validation.voices import description_faults
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".flac"  # of the files that are written here
+PLACED_REFERENCE_S = 30.0  # of a recording that a person put there; what a clone hears of one, too
+PACKED_REFERENCE_S = 61.0  # more than any that was packed
+MAX_FILE_BYTES = 100_000_000
+MAX_SIDECAR_BYTES = 64_000
+HEAD_BYTES = 64_000  # of a FLAC, in which `pack` writes some 10,000; libav takes quadratic time for tags
+FORMAT_TAG, FORMAT = "voice_format", "1"
+
+Version: TypeAlias = tuple[int, ...]  # time of the last change in ns, size, inode; of the file, then of its sidecar
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is told of a voice. `language` None is the engine's own."""
+
+    language: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A file that can be a voice, as it was when it was looked at. `is_packed`: `pack` made it."""
+
+    path: Path
+    version: Version
+    duration_s: float
+    about: About
+    is_packed: bool
+
+    def heard(self, data: bytes) -> Reference:
+        """What of the file's bytes is the voice. Raises: ReferenceAudioError if they are no longer what they were."""
+        if not self.is_packed:
+            return decode_reference(data, PLACED_REFERENCE_S)
+        whole = decode(data, PACKED_REFERENCE_S)  # it was cleaned and cut before: a voice once taken stays one
+        return Reference(whole.samples, whole.rate_hz, whole.duration_s, not whole.whole)
+
+
+def examine(path: Path, version: Version, sidecar: Path | None) -> Recording | None:
+    """What is in the file; None, and a line in the log, where it is no voice, but for one that is gone."""
+    name = path.name
+    if printable(path.stem) != path.stem:  # bytes that are no UTF-8: such a name can't be sent
+        log.warning("the recording %a can't be a voice: its name is no text", name)
+        return None
+    if version[1] > MAX_FILE_BYTES:
+        log.warning("the recording %s can't be a voice: it has more than %d bytes", name, MAX_FILE_BYTES)
+        return None
+    if path.suffix == SUFFIX and (packed := _packed(path, version)):
+        return packed
+    try:
+        reference = decode_reference(read(path, MAX_FILE_BYTES), PLACED_REFERENCE_S)
+    except FileNotFoundError:
+        return None  # deleted since it was listed
+    except (OSError, WorkerError) as exc:
+        log.warning("the recording %s can't be a voice: %s", name, exc)
+        return None
+    about = _read_sidecar(sidecar) if sidecar else About()
+    return Recording(path, version, round(reference.source_duration_s, 3), about, is_packed=False)
+
+
+def _packed(path: Path, version: Version) -> Recording | None:
+    """Of a file that `pack` made, which is a voice for certain, the head is enough: a thousand are listed at once."""
+    try:
+        with opened(path, MAX_FILE_BYTES) as file:
+            head = io.BytesIO(file.read(HEAD_BYTES) or b"")
+        with av.open(head, "r", options=LIBAV_OPTIONS, metadata_errors="replace") as container:
+            tags = {name.lower(): text for name, text in container.metadata.items()}
+            duration_s = (container.duration or 0) / av.time_base
+    except (OSError, av.FFmpegError):
+        return None
+    if tags.get(FORMAT_TAG) != FORMAT or not duration_s:
+        return None
+    try:
+        about = _about({"language": tags.get("language"), "description": tags.get("comment", "")})
+    except ValueError as exc:
+        log.warning("the tags of the recording %s are passed over: %s", path.name, exc)
+        about = About()
+    return Recording(path, version, round(duration_s, 3), about, is_packed=True)
+
+
+def _read_sidecar(path: Path) -> About:
+    try:
+        return _about(json.loads(read(path, MAX_SIDECAR_BYTES)))
+    except (OSError, ValueError, RecursionError) as exc:
+        log.warning("the sidecar %s is passed over: %s", path.name, exc)
+        return About()
+
+
+def _about(told: Any) -> About:
+    """Checked as what `voice_add` is sent. Raises: ValueError."""
+    if not isinstance(told, dict):
+        raise ValueError("it is no JSON object")
+    language, description = told.get("language"), told.get("description", "")
+    if not (language is None or isinstance(language, str)):
+        raise ValueError("its language is no string")
+    if not isinstance(description, str):
+        raise ValueError("its description is no string")
+    if faults := list(description_faults(description)):
+        raise ValueError(f"its description {faults[0]}")
+    return About(language, description.strip())
+
+
+def pack(reference: Reference, about: About) -> bytes:
+    """A whole voice as one file: mono FLAC of 24 bits at the reference's own rate, with what is told of it in its tags.
+
+    24 bits because 16 would leave a quiet recording few of them.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", "flac") as container:
+        tags = {FORMAT_TAG: FORMAT, "language": about.language or "", "comment": about.description}
+        container.metadata.update({name: text for name, text in tags.items() if text})
+        stream: Any = container.add_stream("flac", reference.sample_rate)
+        stream.layout, stream.format = "mono", "s32"
+        container.mux(stream.encode(_frame(reference)))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _frame(reference: Reference) -> av.AudioFrame:
+    """The encoder takes 24 bits as the upper ones of 32."""
+    levels = np.rint(clipped(reference.samples).astype(np.float64) * 2**23).clip(max=2**23 - 1)
+    frame = av.AudioFrame.from_ndarray(levels.astype(np.int32)[np.newaxis] << 8, "s32", "mono")
+    frame.sample_rate, frame.time_base, frame.pts = reference.sample_rate, Fraction(1, reference.sample_rate), 0
+    return frame
