@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, decoded, pitch_hz, recording
-from tests.web.test_socket import Line, error_of, line
 from websockets.sync.client import connect
 
 from tests.web.running import HANG_S, Door, door, until
+from tests.web.test_websocket import Line, error_of, line
 
 START = {"type": "start"}
 

@@ -25,10 +25,12 @@ from tts.chatterbox import model as speaker_module
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, encoder, estimator
+from tts.chatterbox.s3gen import encoder, estimator
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
 from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.model import T3, decoding
+from tts.chatterbox.t3.model import T3
 from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
 from tts.engine import SamplingParams

@@ -13,8 +13,9 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.s3gen import dtype as flow_dtype
+from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes, is_finite
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, encoder, estimator
+from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.decoding import GRAPH_REACH
 from tts.chatterbox.weights import find as weights

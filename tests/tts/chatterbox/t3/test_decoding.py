@@ -14,8 +14,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import GRAPH_REACH, SPARE_TOKENS, Batch, Decoder, Generation
-from tts.chatterbox.t3.model import T3, decoding
+from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights import find as weights
 from validation.errors import InternalError
