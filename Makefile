@@ -7,6 +7,7 @@ INSTALL := $(PYTHON) scripts/install.py
 PY := .venv/bin/python
 PORT ?= 8000
 COMMIT ?= HEAD~1
+# Passive: OpenMP threads otherwise spin while they wait, and two processes share two cores here.
 PROCESSORS := NATIVE=1 ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2
 TEXT ?= Hello! This speech went through the very path that a deployed endpoint runs.
 # As it was written: make would take the $5 in "I paid $5" for a variable.
@@ -38,7 +39,7 @@ test-fast: .uv/ready  ## without torch, servers, and what takes long: a minute, 
 test-portable: sync  ## the Chatterbox tests on less of this processor than it has, with one thread and two: minutes
 	@for threads in 1 2; do for setting in $(PROCESSORS); do \
 	  echo "$$setting, threads: $$threads"; \
-	  env $$setting OMP_NUM_THREADS=$$threads $(PY) -m pytest -q -n 2 tests/tts/chatterbox || exit 1; \
+	  env $$setting OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=passive $(PY) -m pytest -q -n 2 tests/tts/chatterbox || exit 1; \
 	done; done
 
 test-full: sync  ## full-size networks: minutes and gigabytes
