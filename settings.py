@@ -55,7 +55,7 @@ class Settings:
     )
     flow_dtype: str = setting(
         "auto",
-        "the same for the flow; auto is float16 on a GPU if its mels are finite, bfloat16 on a CPU that multiplies it",
+        "number format of the flow; auto is float16 on a GPU, bfloat16 on a CPU that multiplies it",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     cuda_graphs: bool = setting(
@@ -66,8 +66,8 @@ class Settings:
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
     allow_voice_writes: bool = setting(False, "let jobs add voices to `VOICES_DIR` and delete them")
     max_library_voices: int = setting(1000, "voices that jobs may fill the library up to", least=1, most=100_000)
-    voice_cache_size: int = setting(32, "voices kept ready in memory, of 0.3 MB each", least=1, most=10_000)
-    voice_cache_dir: Path | None = setting(None, "directory where voices made ready are kept for the next start")
+    voice_cache_size: int = setting(32, "conditioned voices kept in memory, 0.3 MB each", least=1, most=10_000)
+    voice_cache_dir: Path | None = setting(None, "directory that keeps conditioned voices for the next start")
     voice_cache_bytes: int = setting(1_000_000_000, "largest size of that directory, in bytes", least=1_000_000)
     max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
@@ -96,7 +96,7 @@ class Settings:
     )
     job_timeout_s: float = setting(540.0, "seconds after which a job is given up", least=0.1, most=86_400)
     shutdown_timeout_s: float = setting(
-        60.0, "seconds that jobs under way have to finish when the worker is told to end", least=0.0, most=3600.0
+        60.0, "seconds that running jobs have to finish when the worker is asked to stop", least=0.0, most=3600.0
     )
     streaming: bool = setting(False, "stream chunks (`/stream`) instead of one joined reply")
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
@@ -104,24 +104,24 @@ class Settings:
     watermark: bool = setting(True, "mark Chatterbox's speech with PerTh")
     mode: str = setting(
         "auto",
-        "which door opens; auto is `queue` where RunPod's queue calls, else `http`",
+        "which server starts; auto is `queue` where RunPod's queue calls, else `http`",
         choices=("auto", "queue", "http"),
     )
-    bind_host: str = setting("0.0.0.0", "address that the HTTP door listens at")
-    port: int = setting(80, "port of the HTTP door", least=1, most=65_535)
+    bind_host: str = setting("0.0.0.0", "address that the HTTP server listens at")
+    port: int = setting(80, "port of the HTTP server", least=1, most=65_535)
     port_health: int | None = setting(None, "port for its `/ping` alone (empty: `PORT`)", least=1, most=65_535)
     api_keys: tuple[str, ...] | None = setting(
         None,
-        "keys, one of which an HTTP request must bring, separated by commas (empty: none is needed)",
+        "keys, one of which an HTTP request must send, separated by commas (empty: none is needed)",
         secret=True,
     )
     cors_origins: Origins | None = setting(
-        None, "other sites whose pages may call the HTTP door, separated by commas; `*` is all"
+        None, "other sites whose pages may call the HTTP server, separated by commas; `*` is all"
     )
-    serve_page: bool = setting(True, "serve the page at the HTTP door's `/`")
+    serve_page: bool = setting(True, "serve the page at the HTTP server's `/`")
     max_queue: int = setting(
         32,
-        "requests that the HTTP door serves at once, besides `MAX_CONCURRENCY`; slow readers count",
+        "requests that the HTTP server holds at once, besides `MAX_CONCURRENCY`; slow readers count",
         least=0,
         most=10_000,
     )

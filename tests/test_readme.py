@@ -1,93 +1,107 @@
-"""The README is true: its quick start runs, its tables are the code's."""
+"""The quick start runs as the README has it, and so does every example of the documents."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import soundfile
+from endpoints import endpoint
+from fakes import FakeEngine, recording
+from test_docs import PAGES, ROOT, code_blocks, rows
 
-from settings import Settings
-from validation.fields import TtsFields
+from tests.web.running import Door, door
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+NODE = shutil.which("node")
+LANGUAGES = {
+    "bash": ["bash", "-euo", "pipefail", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": [NODE or "node", "--experimental-websocket", "--no-warnings", "--input-type=module", "--eval"],
+}
+LOCAL, RUNPOD = "localhost:8000", "https://api.runpod.ai/v2"
 
 
-def table(heading: str) -> list[list[str]]:
-    """The rows of the table whose first column is headed so, cells without their markup."""
-    lines = README.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading} |"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            return rows
-        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return rows
+def examples(address: str) -> list[tuple[str, str, str]]:
+    """Page, language and code of each that asks there and needs nothing that is not here."""
+    found = [
+        (page, language, code)
+        for page, text in PAGES.items()
+        for language in LANGUAGES
+        for code in code_blocks(text, language)
+    ]
+    return [each for each in found if address in each[2] and not re.search(r'^make |from "openai"', each[2], re.M)]
 
 
-def test_the_settings_table_is_the_dataclass():
-    listed = {row[0].strip("`"): row[1] for row in table("variable")}
-    expected = {}
-    for item in Settings.public_fields():
-        default = "–" if item.default in (None, "") else item.default
-        expected[item.name.upper()] = str(default).lower() if isinstance(default, bool) else str(default)
-    assert listed == expected
-
-
-def test_the_request_table_names_every_field_and_its_default():
-    names = {name for row in table("field of `tts`") for name in re.findall(r"`(\w+)`", row[0])}
-    assert names == set(TtsFields.model_fields) - {"operation"}
-    defaults = {name: f.default for name, f in TtsFields.model_fields.items()}
-    for row in table("field of `tts`"):
-        name, stated = re.findall(r"`(\w+)`", row[0])[0], row[2].split(",")[0].strip("`")
-        if isinstance(defaults[name], float | int | str) and not isinstance(defaults[name], bool):
-            assert stated == str(defaults[name]) or float(stated) == defaults[name], name
-
-
-def test_every_error_code_is_listed():
-    from validation import errors
-
-    codes = {c.code for c in vars(errors).values() if isinstance(c, type) and "code" in vars(c)}
-    assert codes == {code for row in table("code") for code in re.findall(r"`([A-Z_]{5,})`", row[0])}
-
-
-def test_the_layout_names_what_is_there():
-    block = README.split("## Layout")[1].split("```")[1]
-    places = [*re.findall(r"^([\w/.]+)(?=  )", block, re.M), "scripts/", "docs/LOG.md", "tests/"]
-    missing = [place for place in places if not (ROOT / place).exists()]
-    assert not missing
-
-
-def test_the_doors_are_timed_as_often_as_the_documents_say():
-    times = re.search(r'"--times", type=int, default=(\d+)', (ROOT / "tests/doors.py").read_text())
-    assert f"medians of {times[1]}" in (ROOT / "docs/API.md").read_text()
-
-
-def quick_start() -> list[str]:
-    return re.findall(r"^(make run.*?)(?:\s+#.*)?$", README.split("```bash")[1].split("```")[0], re.M)
-
-
-def sh(command: str) -> str:
-    ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def sh(*command: str, cwd: Path = ROOT, environ: Mapping[str, str] | None = None) -> str:
+    ran = subprocess.run(
+        command, cwd=cwd, env=os.environ | (environ or {}), capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
-def test_the_quick_start_speaks():
+def runs(language: str, code: str, folder: Path, **environ: str) -> None:
+    """Without an error, and every sound it leaves can be read."""
+    if language == "js" and not NODE:
+        pytest.skip("there is no Node here")
+    (folder / "YOUR_VOICE.wav").write_bytes(recording())
+    sh(*LANGUAGES[language], code, cwd=folder, environ=environ)
+    left = {path.suffix: path for path in folder.iterdir() if path.name != "YOUR_VOICE.wav"}
+    assert left or "-o " not in code
+    for suffix in left.keys() & {".wav", ".mp3", ".opus"}:
+        assert soundfile.info(left[suffix]).frames > 0
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Door]:
+    with door(FakeEngine()) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("page", "language", "code"), examples(LOCAL))
+def test_an_example_for_the_http_server_runs(worker: Door, tmp_path: Path, page: str, language: str, code: str) -> None:
+    runs(language, code.replace(LOCAL, f"127.0.0.1:{worker.port}"), tmp_path)
+
+
+def test_the_examples_for_a_queue_endpoint_run(tmp_path: Path) -> None:
+    with endpoint(tmp_path / "log", {"TTS_ENGINE": "espeak"}) as it:
+        keys = {"RUNPOD_API_KEY": it.fake.api_key, "RUNPOD_ENDPOINT_ID": it.fake.endpoint}
+        asked = [example for example in examples(RUNPOD) if NODE or example[1] != "js"]
+        for number, (_, language, code) in enumerate(asked):
+            (folder := tmp_path / str(number)).mkdir()
+            runs(language, code.replace(RUNPOD, it.fake.base_url), folder, **keys)
+        assert len(it.fake.jobs) == len(asked) >= 3
+        it.assert_every_job_ended_once()
+
+
+def test_every_metric_is_there(worker: Door) -> None:
+    listed = {name for row in rows("docs/DEPLOY.md", "metric") for name in re.findall(r"`(\w+)`", row[0])}
+    told = re.findall(r"^# TYPE (tts_\w+)", worker.get("/metrics").text, re.M)
+    assert listed == {name for name in told if not name.endswith("_created")}
+
+
+def quick_start() -> list[str]:
+    return re.findall(r"^(make run.*?)(?:\s+#.*)?$", code_blocks(PAGES["README.md"], "bash")[0], re.M)
+
+
+def test_the_quick_start_speaks() -> None:
     """`make run`, as the README has it: from nothing but Python and make, through the SDK, to a file."""
     command, _ = quick_start()
     (ROOT / "output.wav").unlink(missing_ok=True)
-    sh(command)
+    sh("sh", "-c", command)
     spoken = soundfile.info(ROOT / "output.wav")
     assert spoken.samplerate == 24000
     assert spoken.duration > 1.0
 
 
-def test_the_quick_start_speaks_whatever_you_want():
+def test_the_quick_start_speaks_whatever_you_want() -> None:
     _, command = quick_start()
-    assert "scripts/speak.py,--text=Whatever you want to hear.," in sh(f"{command} PY='printf %s,'")
+    assert "scripts/speak.py,--text=Whatever you want to say.," in sh("sh", "-c", f"{command} PY='printf %s,'")

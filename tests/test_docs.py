@@ -1,0 +1,214 @@
+"""README and docs are true: links lead somewhere, tables are the code's, messages are in the source, commands exist.
+
+The examples that can run are run by test_readme.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import Field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, fake_service, spoken
+from pydantic import BaseModel
+
+import sync_test
+from audio.encode import ENCODERS
+from service.operations import OPERATIONS
+from settings import Settings
+from validation import errors
+from validation.fields import SAMPLE_RATES_HZ, TtsFields
+from validation.voices import VoiceAddFields
+from web import refusals
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+AWAITED = {"docs/page.png", "docs/ARCHITECTURE.md", "docs/CONTRIBUTING.md"}  # linked before they are written
+CODES = {cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and "code" in vars(cls)}
+REFUSALS = [cls for cls in vars(refusals).values() if isinstance(cls, type) and "code" in vars(cls)]
+SOURCE = "".join(
+    re.sub(r'"\s*\n\s*f?"', "", path.read_text())  # a message may be written as several strings
+    for pattern in ("*.py", *(f"{room}/**/*.py" for room in ("validation", "audio", "tts", "service", "web")))
+    for path in ROOT.glob(pattern)
+).replace("\\'", "'")
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def prose(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of all tables of a page whose first column has that heading."""
+    found: list[list[str]] = []
+    for table in re.findall(r"(?:^\|.*\n)+", PAGES[page], re.M):
+        lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+        found += lines[2:] if lines[0][0] == heading else []
+    assert found, f"{page} has no table {heading}"
+    return found
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- form -------------------------------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(PAGES[page]))
+    for link in (link for link in links if not link.startswith("https://")):
+        file, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / file if file else ROOT / page
+        place = target.resolve().relative_to(ROOT).as_posix()
+        assert target.exists() or place in AWAITED, link
+        assert not anchor or place in AWAITED or anchor in anchors(PAGES[place]), link
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - {"docs/LOG.md"}))
+def test_every_page_is_easy_to_read(page: str) -> None:
+    """Short lines, an example at once, and what the reader has to replace is called YOUR_SOMETHING."""
+    lines = PAGES[page].splitlines()
+    assert [line for line in lines if len(line) > 160] == []
+    assert page == "README.md" or any(line.startswith("```") for line in lines[:12])
+    assert re.findall(r"\bYOU/|\bYOUR\b|\bTODO\b|\bTBD\b|//ENDPOINT|<your", PAGES[page]) == []
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def setting_row(item: Field[Any]) -> list[str]:
+    default, (choices, least, most) = item.default, map(item.metadata.get, ("choices", "least", "most"))
+    choices = ("true", "false") if item.type == "bool" else choices
+    limits = f"{least}…{most}" if most is not None else f"from {least}" if least is not None else "–"
+    return [
+        f"`{item.name.upper()}`",
+        "–" if default in (None, "") else f"`{str(default).lower() if isinstance(default, bool) else default}`",
+        ", ".join(f"`{choice}`" for choice in choices) or limits,
+        item.metadata["about"],
+    ]
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    expected = sorted(map(setting_row, Settings.public_fields()))
+    own = {row[0] for row in expected}
+    assert sorted(row for row in rows("docs/SETTINGS.md", "variable") if len(row) == 4) == expected
+    few = rows("README.md", "variable")
+    assert len(few) == 10
+    assert all([row[0], row[1], row[3]] in few for row in expected if row[0] in {row[0] for row in few})
+    assert {row[0] for row in few} <= own
+
+
+def defaults(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items() if name != "operation"}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "column", "model"),
+    [
+        ("docs/API.md", "field", 2, TtsFields),
+        ("docs/API.md", "field of `voice_add`", 2, VoiceAddFields),
+        ("README.md", "field", 1, TtsFields),
+    ],
+)
+def test_the_fields_are_those_of_the_code(page: str, heading: str, column: int, model: type[BaseModel]) -> None:
+    of_code, listed = defaults(model), {}
+    for row in (row for row in rows(page, heading) if len(row) > column + 1):
+        listed |= dict.fromkeys(names(row[0]), row[column].strip("`"))
+    assert set(listed) == set(of_code) if page != "README.md" else len(listed) == 10 and set(listed) <= set(of_code)
+    for name, stated in listed.items():
+        default = of_code[name]
+        if isinstance(default, bool) or (default and isinstance(default, str)):
+            assert stated == str(default).lower(), name
+        elif isinstance(default, int | float):
+            assert float(stated) == default, name
+
+
+def test_a_replys_fields_and_operations_are_listed() -> None:
+    listed = {name for heading in ("field", "metric") for row in rows("docs/API.md", heading) for name in names(row[0])}
+    _, reply = spoken(fake_service(FakeEngine()), {"text": "Hello."})
+    assert reply.keys() | reply["metrics"].keys() | {"audio", "spoken_text", "audio_url"} <= listed
+    assert [names(row[0])[0] for row in rows("docs/API.md", "operation")] == list(OPERATIONS)
+
+
+def test_every_error_has_its_code_its_retry_and_its_status() -> None:
+    listed = {names(row[0])[0]: row[1] for row in rows("docs/API.md", "code")}
+    assert listed == {code: "yes" if cls.retryable else "no" for code, cls in CODES.items()}
+    statuses = {code: int(row[0]) for row in rows("docs/HTTP.md", "status") for code in names(row[1])}
+    of_code = {code: refusals.status_of(cls("")) for code, cls in CODES.items()}
+    assert statuses == of_code | {cls.code: cls.status for cls in REFUSALS if cls.code not in CODES}
+
+
+def test_the_formats_are_those_of_the_code() -> None:
+    listed = {name: names(row[2])[0] for row in rows("docs/API.md", "`output_format`") for name in names(row[0])}
+    assert listed == {name: own.mime_type for name, own in ENCODERS.items()}
+    for row in rows("docs/API.md", "`sample_rate`"):
+        for name, cell in zip(("opus", "mp3", "aac"), row[1:], strict=True):
+            rates = ENCODERS[name].bitrates_kbps(ENCODERS[name].coded_rate(int(row[0])))
+            assert cell == f"{rates[0]}…{rates[-1]}", row
+    marks = rows("docs/API.md", "watermark from")
+    assert [int(row[0].split()[0]) for row in marks] == list(SAMPLE_RATES_HZ)
+    for row in marks:
+        for name, cell in zip(("opus", "mp3", "aac"), row[1:], strict=True):
+            rate_hz = ENCODERS[name].coded_rate(int(row[0].split()[0]))
+            assert ENCODERS[name].bit_rates.marked_from_kbps[rate_hz] == int(cell), row
+
+
+def test_the_two_endpoints_are_timed_as_often_as_the_documents_say() -> None:
+    times = re.search(r'"--times", type=int, default=(\d+)', (ROOT / "tests/doors.py").read_text())
+    assert times
+    assert f"medians of {times[1]}" in PAGES["docs/HTTP.md"]
+
+
+# --- messages and commands --------------------------------------------------------------------------------------
+
+
+def messages() -> Iterator[str]:
+    ours = re.sub(r"^## RunPod's messages.*?(?=^## )", "", PAGES["docs/TROUBLESHOOTING.md"], flags=re.M | re.S)
+    found = re.findall(r"\*\*(`+)\s?(.+?)\s?\1\*\*", ours) + re.findall(r"^\| (`)([^`]* [^`]*)` \|", ours, re.M)
+    return (message for _, message in found)
+
+
+def test_every_message_is_one_that_the_code_writes() -> None:
+    assert len(list(messages())) > 35
+    assert [part for message in messages() for part in message.split("…") if part.strip(" .") not in SOURCE] == []
+
+
+def commands() -> Iterator[list[str]]:
+    for text in PAGES.values():
+        for line in "".join(code_blocks(text, "bash")).replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
+def test_every_command_of_ours_exists() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    asked = 0
+    for command in commands():
+        match command:
+            case ["make", target, *_]:
+                assert target in targets
+            case ["python", "sync_test.py", *options]:
+                sync_test.options_from(options, {})
+                asked += 1
+            case [program, *_] if program.startswith("scripts/"):
+                assert (ROOT / program).is_file()
+    assert asked >= 5
+
+
+def test_the_clients_exit_statuses_are_listed() -> None:
+    statuses = {0, sync_test.JobFailed.exit_status, sync_test.Trouble.exit_status}
+    assert {int(row[0]) for row in rows("README.md", "exit status")} == statuses
