@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,15 @@ def test_the_budget_grows_with_what_is_asked_for():
     assert Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090).block_mode == 2 * usual.block_mode
     many = Budget.of(LoadOptions(slots=64), H200)
     assert many.workspaces == 65 * 2 * 32 * 2**20
+
+
+def test_the_readmes_table_is_this_arithmetic():
+    readme = (Path(__file__).parents[4] / "README.md").read_text()
+
+    def gib(part: str, gpu: tuple[int, int]) -> str:
+        budgets = (Budget.of(LoadOptions(slots=jobs), gpu) for jobs in (1, 4, 8))
+        return " | ".join(f"{getattr(budget, part) / 2**30:.1f}" for budget in budgets)
+
+    assert readme.count(f" GB | {gib('required', RTX_4090)} |") == 6
+    assert readme.count(f" GB | {gib('required', H200)} |") == 2
+    assert f"| – | {gib('block_mode', H200)} |" in readme
