@@ -21,7 +21,7 @@ def test_the_image_bakes_into_the_place_that_is_looked_in():
 
 def test_what_is_copied_for_the_baking_is_enough_for_it(tmp_path):
     """The layer of weights comes before the code, with these files alone."""
-    before = DOCKERFILE[: DOCKERFILE.index("RUN if")].split("\nFROM ")[-1]
+    before = DOCKERFILE[: DOCKERFILE.index("RUN if")].split("\nFROM ")[-1].replace("\\\n", " ")
     lines = [line for line in before.splitlines() if line.startswith("COPY") and "--from" not in line]
     copied = [line.split()[1:] for line in lines if "uv.lock" not in line]
     for *files, target in copied:
