@@ -10,9 +10,9 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from service.addresses import narrowed
+from service.addresses import is_public
 from settings import Settings, SettingsError
 from validation.errors import Fault, InvalidInput
 
@@ -46,6 +46,13 @@ class Bucket:
     in_host: bool = False
     of_job: bool = False
     public_only: bool = False
+
+    def url_of(self, key: str) -> str:
+        """The URL of the file `key`."""
+        server = urlsplit(self.endpoint_url)
+        netloc = f"{self.name}.{server.netloc}" if self.in_host else server.netloc
+        path = server.path.rstrip("/") + ("" if self.in_host else f"/{self.name}") + f"/{quote(key)}"
+        return urlunsplit((server.scheme, netloc, path, "", ""))
 
 
 def bucket_of_settings(settings: Settings) -> Bucket | None:
@@ -169,10 +176,3 @@ def _is_private(host: str) -> bool:
     except (OSError, UnicodeError):
         return host == "localhost"
     return not all(is_public(str(address[0])) for *_, address in found)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address may be connected to because a stranger says so: as for a reference's URL."""
-    from runpod.serverless.utils import rp_ssrf  # here, because the SDK takes a second or two
-
-    return bool(narrowed(rp_ssrf).is_safe_address(address))

@@ -1,7 +1,8 @@
-"""Requests to a server that a stranger may have chosen: only public addresses are connected to, no more is received
-than an answer may have, and a request ends at once when nobody waits for it.
+"""HTTP requests to a server that a caller may have chosen: `fetch` and `storage` send theirs through this client.
 
-No proxy is used, and no redirect followed.
+Every address of the host is checked, and only a checked address is dialled: the name is resolved once per request, so
+it cannot resolve to another address in between. Bytes and time are bounded, and a request can be given up from another
+thread. No proxy is used, and no redirect followed.
 """
 
 from __future__ import annotations
@@ -10,186 +11,188 @@ import http.client
 import io
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from service.bucket import is_public
+from service import addresses
 
-BLOCK_BYTES = 1 << 16  # sent at a time: a socket's time limit is for each
-ANSWER_BYTES = 1 << 17  # received of an answer, its head and all that goes before it included
-BODY_BYTES = 1 << 14  # of those
+T = TypeVar("T")
 
+POLL_S = 0.05
+BLOCK_BYTES = 1 << 16  # sent at a time: a socket's timeout is for each block
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # or the server may go on sending for a minute
+HEAD_BYTES = 1 << 17  # of a response's head, and of anything that precedes it
+
+# Why no response came, as a predicate of "the server"
+NO_ADDRESS = "has no valid address"
+NO_HOST = "can't be found"
+NOT_PUBLIC = "has an address that is not public"
 UNREACHABLE = "can't be reached"
 TOO_SLOW = "took too long to answer"
 UNTRUSTED = "has no certificate that can be trusted"
-BROKEN_OFF = "broke the connection off, or is no S3 server"
-NO_ADDRESS = "has no valid address"
-NOT_PUBLIC = "has an address that is not public"
+BROKEN_OFF = "broke the connection off"
 
 
 class RequestFailed(Exception):
-    """No answer came. `told`: why, as a predicate of "the server"; `worth_another`: another attempt may succeed."""
+    """No usable response. `reason` is a predicate of "the server", `quoted` the server's own message."""
 
-    def __init__(self, told: str, *, worth_another: bool) -> None:
-        super().__init__(told)
-        self.told, self.worth_another = told, worth_another
+    def __init__(self, reason: str, *, retryable: bool = True, quoted: str = "") -> None:
+        super().__init__(f"{reason}: {quoted!r}" if quoted else reason)
+        self.reason, self.retryable = reason, retryable
+
+
+class OutOfTime(Exception):
+    """The total time limit of `Client.run` has passed."""
 
 
 class GivenUp(Exception):
-    """Nobody waits any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A server's answer: its status, one header's value, and the beginning of its body; none of a good one's."""
-
-    status: int
-    header: str
-    body: bytes
+    """Raised in the thread of `Client.run` after its caller has left."""
 
 
 class Client:
-    """One request after another, in one thread; `give_up` may be called from any. connect_s: for each address;
-    silent_s: without a byte that is taken or sent."""
+    """Sends one request after another. connect_s: limit for each address, and for the TLS handshake; idle_s: limit
+    for each send and receive."""
 
-    def __init__(self, *, public_only: bool, connect_s: float, silent_s: float) -> None:
-        self._public_only, self._connect_s, self._silent_s = public_only, connect_s, silent_s
-        self._given_up = False
+    def __init__(self, *, public_only: bool, connect_s: float, idle_s: float) -> None:
+        self._public_only, self._connect_s, self._idle_s = public_only, connect_s, idle_s
+        self._given_up = threading.Event()
         self._socket: socket.socket | None = None
 
-    def give_up(self) -> None:
-        """End the request wherever it is; nothing if it has ended. Not at once only while it is connecting."""
-        self._given_up = True
-        if self._socket:
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+    def run(self, work: Callable[[], T], *, total_s: float, check: Callable[[], None]) -> T:
+        """Run `work`, which uses this client, in a thread, and give it up if `check` raises.
 
-    def check(self) -> None:
+        The thread ends at once, or after the DNS lookup or the connect it is waiting for.
+
+        Raises: OutOfTime after total_s; what `check` and `work` raise.
+        """
+        executor = ThreadPoolExecutor(1, "http")
+        future = executor.submit(work)
+        executor.shutdown(wait=False)
+        ends_at = time.monotonic() + total_s
+        try:
+            while not wait([future], POLL_S).done:
+                check()
+                if time.monotonic() > ends_at:
+                    raise OutOfTime
+        finally:
+            self._give_up()
+        return future.result()
+
+    def _give_up(self) -> None:
+        self._given_up.set()
+        if self._socket:
+            with suppress(OSError):  # closed already
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # SSLSocket's would drop the TLS state in use
+
+    def pause(self, seconds: float) -> None:
         """Raises: GivenUp."""
-        if self._given_up:
+        if self._given_up.wait(seconds):
             raise GivenUp
 
-    def put(self, url: str, data: bytes, headers: Mapping[str, str], header: str) -> Answer:
-        """Send the data; of the answer's headers, `header` is told. Raises: RequestFailed, GivenUp."""
+    @contextmanager
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes = b"", *, max_bytes: int
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The response to an http or https URL, whose body may be read while the context is open.
+
+        max_bytes: limit of the body as received. Data needs a Content-Length among the headers.
+
+        Raises: RequestFailed, GivenUp; also while the body is read.
+        """
         parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        sent_headers = {"Host": parts.netloc.rpartition("@")[2]} | dict(headers)
         try:
-            with closing(self._connection(parts)) as connection:
+            with ExitStack() as opened:
+                connection = http.client.HTTPConnection("", blocksize=BLOCK_BYTES)  # its socket is opened here
+                connection.sock = cast(Any, _Bounded(self._connect(parts, opened), HEAD_BYTES + max_bytes))
                 with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before all was sent
-                    connection.request("PUT", parts.path, _Body(data, self.check), dict(headers))
-                response = connection.getresponse()
-                body = b"" if response.status < 300 else response.read(BODY_BYTES)
-                return Answer(response.status, response.getheader(header) or "", body)
+                    connection.request(method, target, io.BytesIO(data) if data else None, sent_headers)
+                yield connection.getresponse()
+        except ssl.SSLCertVerificationError as exc:
+            raise RequestFailed(UNTRUSTED) from exc
         except TimeoutError as exc:
-            raise RequestFailed(TOO_SLOW, worth_another=True) from exc
+            raise RequestFailed(TOO_SLOW) from exc
         except (OSError, http.client.HTTPException, ValueError) as exc:
-            self.check()
-            raise RequestFailed(BROKEN_OFF, worth_another=True) from exc
+            raise RequestFailed(BROKEN_OFF) from exc
 
-    def _connection(self, parts: SplitResult) -> http.client.HTTPConnection:
+    def _connect(self, parts: SplitResult, opened: ExitStack) -> socket.socket:
+        """A connection that `opened` closes. Raises: RequestFailed, GivenUp, OSError."""
         host, is_secure = parts.hostname or "", parts.scheme == "https"
-        dialled = self._dialled(host, parts.port or (443 if is_secure else 80))
+        connected = opened.enter_context(self._dial(host, parts.port or (443 if is_secure else 80)))
         if is_secure:
-            dialled = self._secured(dialled, host)
-        dialled.settimeout(self._silent_s)
-        made = http.client.HTTPConnection(host, parts.port, blocksize=BLOCK_BYTES)
-        made.sock = cast(Any, _Line(dialled))
-        return made
+            secured = _tls().wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+            connected = opened.enter_context(secured)
+        self._socket = connected
+        self.pause(0)  # given up before `_give_up` could see the socket
+        if isinstance(connected, ssl.SSLSocket):
+            connected.do_handshake()
+        connected.settimeout(self._idle_s)
+        return connected
 
-    def _secured(self, plain: socket.socket, host: str) -> socket.socket:
-        """Raises: RequestFailed; OSError."""
-        with plain:  # closed unless its descriptor has been handed on
-            self._socket = secured = _tls().wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-        try:
-            secured.do_handshake()
-        except OSError as exc:
-            secured.close()
-            if isinstance(exc, ssl.SSLCertVerificationError):
-                raise RequestFailed(UNTRUSTED, worth_another=True) from exc
-            raise
-        return secured
-
-    def _dialled(self, host: str, port: int) -> socket.socket:
-        """A connection to the first address that takes one. Raises: RequestFailed, GivenUp."""
-        told = UNREACHABLE
+    def _dial(self, host: str, port: int) -> socket.socket:
+        """A connection to the first address that accepts one. Raises: RequestFailed, GivenUp."""
+        reason = UNREACHABLE
         for address in self._addresses(host, port):
-            self.check()
+            self.pause(0)
             try:
-                self._socket = socket.create_connection((address, port), self._connect_s)
+                return socket.create_connection((address, port), self._connect_s)
             except OSError as exc:
-                told = TOO_SLOW if isinstance(exc, TimeoutError) else UNREACHABLE
-                continue
-            self.check()
-            return self._socket
-        raise RequestFailed(told, worth_another=True)
+                reason = TOO_SLOW if isinstance(exc, TimeoutError) else UNREACHABLE
+        raise RequestFailed(reason)
 
     def _addresses(self, host: str, port: int) -> list[str]:
-        """The name's, all of which must be public where a stranger chose it. Raises: RequestFailed."""
+        """The host's addresses; all must be public if any must. Raises: RequestFailed."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as exc:
-            raise RequestFailed(NO_ADDRESS, worth_another=False) from exc
+            raise RequestFailed(NO_ADDRESS, retryable=False) from exc
         except OSError as exc:
-            raise RequestFailed(UNREACHABLE, worth_another=True) from exc
+            raise RequestFailed(NO_HOST) from exc
         known = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        if self._public_only and not all(map(is_public, known)):
-            raise RequestFailed(NOT_PUBLIC, worth_another=False)
+        if self._public_only and not all(map(addresses.is_public, known)):
+            raise RequestFailed(NOT_PUBLIC, retryable=False)
         return known
 
 
-class _Line:
-    """What http.client needs of a socket, of which so many bytes can be read."""
+class _Bounded(io.RawIOBase):
+    """A connected socket as http.client uses one, from which a limited number of bytes can be read."""
 
-    def __init__(self, connected: socket.socket) -> None:
-        self.sendall, self.close = connected.sendall, connected.close
-        self._connected = connected
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Received(self._connected.makefile("rb", buffering=0), ANSWER_BYTES))
-
-
-class _Received(io.RawIOBase):
-    """So many bytes of a socket; it stays open until this is closed, too."""
-
-    def __init__(self, raw: io.RawIOBase, left_bytes: int) -> None:
-        self._raw, self._left_bytes = raw, left_bytes
+    def __init__(self, connected: socket.socket, left_bytes: int) -> None:
+        self._connected, self._left_bytes = connected, left_bytes
+        self.sendall = connected.sendall
 
     def close(self) -> None:
-        self._raw.close()
-        super().close()
+        """Left to the owner of the socket: http.client closes it before the body is read."""
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Raises: HTTPException, where the answer has more bytes."""
+        """Raises: HTTPException at the limit; OSError."""
         if not self._left_bytes:
-            raise http.client.HTTPException(f"the answer has more than {ANSWER_BYTES} bytes")
-        count: int = self._raw.readinto(memoryview(buffer)[: self._left_bytes]) or 0
+            raise http.client.HTTPException("the response is too long")
+        count = self._connected.recv_into(memoryview(buffer)[: self._left_bytes])
         self._left_bytes -= count
         return count
 
 
-class _Body(io.BytesIO):
-    """The file, as it is read to be sent."""
-
-    def __init__(self, data: bytes, check: Callable[[], None]) -> None:
-        super().__init__(data)
-        self._check = check
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._check()
-        return super().read(size)
-
-
 @cache
 def _tls() -> ssl.SSLContext:
-    """Trusts what the system does (SSL_CERT_FILE), and what requests does: a slim image has no certificates."""
+    """Trusts the system's certificates (SSL_CERT_FILE) and those of `requests`: a slim image has none."""
     context = ssl.create_default_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context

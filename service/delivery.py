@@ -112,7 +112,7 @@ class Delivery:
                 mime_type,
                 url_ttl_s=settings.bucket_url_ttl_s,
                 bounds=Bounds(min(settings.upload_timeout_s, left_s)),
-                stopped=lambda: clock.stopped,
+                check=clock.require_wanted,
             )
         except DeliveryFailed as error:
             message = f"the finished audio ({len(file)} bytes) could not be uploaded: {error.args[0]}"

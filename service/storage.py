@@ -1,7 +1,6 @@
-"""A file into an S3 bucket, and an address it can be fetched at: tried a few times, never for longer than allowed,
-and given up at once when nobody waits for it any more.
+"""Uploads a file into an S3 bucket and signs a URL by which it can be fetched.
 
-botocore signs, `service.client` sends: who chose the server may be a stranger. Importing this takes botocore along.
+botocore signs, `service.client` sends: a caller may have chosen the server. Importing this module imports botocore.
 """
 
 from __future__ import annotations
@@ -9,32 +8,28 @@ from __future__ import annotations
 import logging
 import random
 import re
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from service.bucket import Bucket
-from service.client import NOT_PUBLIC, Answer, Client, RequestFailed
-from service.telemetry import JobStopped
+from service.client import BROKEN_OFF, NO_HOST, NOT_PUBLIC, UNREACHABLE, Client, OutOfTime, RequestFailed
 from validation.errors import DeliveryFailed
 
-log = logging.getLogger(__name__)
-
-POLL_S = 0.05
-LONGEST_PAUSE_S = 20.0  # before another attempt
-WORTH_ANOTHER = {429, 500, 502, 503, 504}  # as in botocore's mode `standard`
-OF_ANOTHER_REGION = {301, 307, 400}
-CODE = re.compile(rb"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")  # another name of an answer is not repeated
+MAX_PAUSE_S = 20.0  # before another attempt
+RETRYABLE = {429, 500, 502, 503, 504}  # as in botocore's mode `standard`
+WRONG_REGION = {301, 307, 400}
+BODY_BYTES = 1 << 14  # read of an error's body
+CODE = re.compile(rb"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")  # the server's own code, if it is as plain as S3's
 MESSAGE = re.compile(rb"<Message>([^<]{1,500})</Message>")
 REGION = re.compile(r"[a-z0-9-]{1,32}")
 
+REASONS = {NO_HOST: UNREACHABLE, BROKEN_OFF: f"{BROKEN_OFF}, or is no S3 server"}  # where they are not the client's own
 HINTS = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "the keys may not write there",
@@ -50,17 +45,17 @@ logging.getLogger("botocore").setLevel(logging.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long an upload may take: in all, to connect, and without a sign of life; and how often it is tried."""
+    """Time limits of an upload: in total, to connect, and for each send and receive; and how often it is tried."""
 
     total_s: float
     connect_s: float = 5.0
-    silent_s: float = 20.0
+    idle_s: float = 20.0
     attempts: int = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where the file can be fetched, by anyone who has the address, until it expires."""
+    """A presigned URL: it serves the file to anyone who has it, until it expires."""
 
     url: str = field(repr=False)
     expires_at: datetime
@@ -74,131 +69,81 @@ def store(
     *,
     url_ttl_s: int,
     bounds: Bounds,
-    stopped: Callable[[], bool],
+    check: Callable[[], None],
 ) -> Stored:
-    """Put `data` into the bucket under `key`. It waits in a thread of its own, which can be given up.
+    """Put `data` into the bucket under `key`.
 
-    Raises: DeliveryFailed, with what the server said; JobStopped soon after `stopped` says so.
+    Raises: DeliveryFailed, with the server's status and code; what `check` raises, which ends the upload.
     """
     upload = _Upload(bucket, key, data, content_type, bounds)
-    executor = ThreadPoolExecutor(1, "upload")
-    future = executor.submit(upload.run)
-    executor.shutdown(wait=False)
-    ends_at = time.monotonic() + bounds.total_s
     try:
-        while not wait([future], POLL_S).done:
-            if stopped():
-                raise JobStopped
-            if time.monotonic() > ends_at:
-                raise DeliveryFailed(f"the upload was not done after {bounds.total_s:g} s{upload.told_attempts}")
-    finally:
-        upload.give_up()
-    try:
-        return Stored(_presigned(future.result(), url_ttl_s), datetime.now(UTC) + timedelta(seconds=url_ttl_s))
+        upload.client.run(upload.run, total_s=bounds.total_s, check=check)
+    except OutOfTime:
+        raise DeliveryFailed(f"the upload was not done after {bounds.total_s:g} s{upload.attempts_text}") from None
     except RequestFailed as exc:
-        cause = None if bucket.of_job else exc  # which is logged, and may hold a stranger's words
-        told_attempts = "" if exc.told == NOT_PUBLIC else upload.told_attempts
-        raise DeliveryFailed(f"the bucket's server {exc.told}{told_attempts}") from cause
-
-
-# --- what is signed -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the file goes, and who may put it there. `region` is part of what is signed."""
-
-    url: str
-    region: str
-    credentials: Credentials = field(repr=False)
-
-    @classmethod
-    def of(cls, bucket: Bucket, key: str) -> _Place:
-        server = urlsplit(bucket.endpoint_url)
-        netloc = f"{bucket.name}.{server.netloc}" if bucket.in_host else server.netloc
-        path = server.path.rstrip("/") + ("" if bucket.in_host else f"/{bucket.name}") + f"/{quote(key)}"
-        url = urlunsplit((server.scheme, netloc, path, "", ""))
-        return cls(url, bucket.region, Credentials(bucket.access_key_id, bucket.secret_access_key))
-
-
-def _signed_headers(place: _Place, data: bytes, content_type: str) -> dict[str, str]:
-    headers = {"Content-Type": content_type, "Content-Length": str(len(data)), "Host": _host_header(place.url)}
-    request = AWSRequest("PUT", place.url, headers=headers, data=data)
-    S3SigV4Auth(place.credentials, "s3", place.region).add_auth(request)
-    return dict(request.headers.items())
-
-
-def _presigned(place: _Place, ttl_s: int) -> str:
-    request = AWSRequest("GET", place.url)
-    S3SigV4QueryAuth(place.credentials, "s3", place.region, ttl_s).add_auth(request)
-    return str(request.url)
-
-
-def _host_header(url: str) -> str:
-    parts = urlsplit(url)
-    return parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
-
-
-# --- one upload -----------------------------------------------------------------------------------------------
-
-
-class _Refused(RequestFailed):
-    """The server answered, and not well. `said` is its own message."""
-
-    def __init__(self, answer: Answer) -> None:
-        code = match[1].decode() if (match := CODE.search(answer.body)) else ""
-        told = (
-            f"answered {answer.status}" + (f" {code}" if code else "") + (f": {HINTS[code]}" if code in HINTS else "")
-        )
-        super().__init__(told, worth_another=answer.status in WORTH_ANOTHER)
-        self.said = match[1].decode(errors="replace") if (match := MESSAGE.search(answer.body)) else ""
-
-    def __str__(self) -> str:
-        return f"{self.told}: {self.said!r}"
+        attempts = "" if exc.reason == NOT_PUBLIC else upload.attempts_text
+        message = f"the bucket's server {REASONS.get(exc.reason, exc.reason)}{attempts}"
+        raise DeliveryFailed(message) from (None if bucket.of_job else exc)  # which is logged, and quotes the server
+    return Stored(upload.presigned(url_ttl_s), datetime.now(UTC) + timedelta(seconds=url_ttl_s))
 
 
 class _Upload:
-    """One upload under way: its attempts, and whether anyone still waits for it."""
+    """One upload: the attempts so far, and the region that requests are signed for."""
 
     def __init__(self, bucket: Bucket, key: str, data: bytes, content_type: str, bounds: Bounds) -> None:
-        self._place, self._data, self._content_type, self._bounds = _Place.of(bucket, key), data, content_type, bounds
-        self._client = Client(public_only=bucket.public_only, connect_s=bounds.connect_s, silent_s=bounds.silent_s)
-        self._attempts, self._regions = 0, {bucket.region}
-        self.give_up = self._client.give_up
+        self._url, self._data, self._content_type = bucket.url_of(key), data, content_type
+        self._credentials = Credentials(bucket.access_key_id, bucket.secret_access_key)
+        self._regions = [bucket.region]  # the last one counts
+        self._attempts, self._max_attempts = 0, bounds.attempts
+        self.client = Client(public_only=bucket.public_only, connect_s=bounds.connect_s, idle_s=bounds.idle_s)
 
     @property
-    def told_attempts(self) -> str:
+    def attempts_text(self) -> str:
         return f" ({self._attempts} attempts)" if self._attempts > 1 else ""
 
-    def run(self) -> _Place:
-        """Where it was stored. Raises: RequestFailed, GivenUp."""
+    def presigned(self, ttl_s: int) -> str:
+        request = AWSRequest("GET", self._url)
+        S3SigV4QueryAuth(self._credentials, "s3", self._regions[-1], ttl_s).add_auth(request)
+        return str(request.url)
+
+    def run(self) -> None:
+        """Raises: RequestFailed, GivenUp."""
         while True:
-            self._client.check()
-            self._attempts += 1
             try:
-                headers = _signed_headers(self._place, self._data, self._content_type)
-                answer = self._client.put(self._place.url, self._data, headers, "x-amz-bucket-region")
-                if 200 <= answer.status < 300:
-                    return self._place
-                if self._is_of_another_region(answer):
-                    continue
-                raise _Refused(answer)
+                self._put()
             except RequestFailed as exc:
-                if not exc.worth_another or self._attempts >= self._bounds.attempts:
+                if not exc.retryable or self._attempts >= self._max_attempts:
                     raise
-            self._pause()
+            else:
+                return
+            self.client.pause(min(random.random() * 2 ** (self._attempts - 1), MAX_PAUSE_S))
 
-    def _pause(self) -> None:
-        until_s = time.monotonic() + min(random.random() * 2 ** (self._attempts - 1), LONGEST_PAUSE_S)
-        while time.monotonic() < until_s:
-            self._client.check()
-            time.sleep(POLL_S)
+    def _put(self) -> None:
+        """One attempt, or two if the server names another region. Raises: RequestFailed, GivenUp."""
+        self._attempts += 1
+        with self.client.request("PUT", self._url, self._headers(), self._data, max_bytes=BODY_BYTES) as response:
+            if 200 <= response.status < 300:
+                return
+            status, region = response.status, response.getheader("x-amz-bucket-region") or ""
+            body = response.read(BODY_BYTES)
+        is_new_region = status in WRONG_REGION and REGION.fullmatch(region) and region not in self._regions
+        if not is_new_region or self._attempts >= self._max_attempts:
+            raise _refusal(status, body)
+        self._regions.append(region)
+        self._put()
 
-    def _is_of_another_region(self, answer: Answer) -> bool:
-        """Whether it says which, and that was not tried yet: the same server is asked again, signed for it."""
-        region = answer.header
-        if answer.status not in OF_ANOTHER_REGION or not REGION.fullmatch(region) or region in self._regions:
-            return False
-        self._regions.add(region)
-        self._place = replace(self._place, region=region)
-        return self._attempts < self._bounds.attempts
+    def _headers(self) -> dict[str, str]:
+        parts = urlsplit(self._url)
+        host = parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
+        headers = {"Content-Type": self._content_type, "Content-Length": str(len(self._data)), "Host": host}
+        request = AWSRequest("PUT", self._url, headers=headers, data=self._data)
+        S3SigV4Auth(self._credentials, "s3", self._regions[-1]).add_auth(request)
+        return dict(request.headers.items())
+
+
+def _refusal(status: int, body: bytes) -> RequestFailed:
+    """A response other than success: its status and code; the server's own message is quoted in the log only."""
+    code = match[1].decode() if (match := CODE.search(body)) else ""
+    message = match[1].decode(errors="replace") if (match := MESSAGE.search(body)) else ""
+    reason = f"answered {status}" + (f" {code}" if code else "") + (f": {HINTS[code]}" if code in HINTS else "")
+    return RequestFailed(reason, retryable=status in RETRYABLE, quoted=message)

@@ -1,63 +1,71 @@
-"""Addresses that Python takes for public and that lead elsewhere: refused, wherever RunPod's module asks."""
+"""Public addresses: what RunPod's SDK refuses is refused too, and so are the ranges that it leaves out."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import ipaddress
 
 import pytest
-from runpod.serverless.utils import rp_ssrf
+from runpod.serverless.utils.rp_ssrf import is_safe_address
 
-from service.addresses import may_be_public, narrowed
+from service.addresses import ASSIGNED, NOT_PUBLIC, is_public
 from service.fetch import fetch_reference
 from validation.errors import ReferenceAudioError
 
-CARRYING = [
-    "2002:7f00:1::1",
-    "2002:a9fe:a9fe::",
-    "2001:0:7f00:1::",
-    "fec0::1",
-    "3fff::1",
-    "192.88.99.1",
-    "168.63.129.16",
-]
-EMBEDDED = ["::ffff:127.0.0.1", "::ffff:168.63.129.16", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::a9fe:a9fe"]
-EMBEDDED += ["::ffff:0:7f00:1", "100::1", "4000::1", "::", "fe80::1%1", "no address", ""]
+LEFT_OUT = ["2002:7f00:1::1", "2002:a9fe:a9fe::", "2001:0:7f00:1::", "fec0::1", "3fff::1", "4000::1"]
+LEFT_OUT += ["192.88.99.1", "168.63.129.16", "::ffff:168.63.129.16", "64:ff9b::7f00:1", "::ffff:0:7f00:1"]
+REFUSED = ["::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b:1::a9fe:a9fe", "100::1", "::", "fe80::1%1", "no address", ""]
 PUBLIC = ["8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:800::200e", "::ffff:8.8.8.8"]
+# IANA's registries of special addresses, multicast, and the private networks
+RANGES = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 192.0.0.8/32
+192.0.0.9/32 192.0.0.10/32 192.0.0.170/31 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16
+192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 255.255.255.255/32
+168.63.129.16/32 ::1/128 ::/128 ::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 200::/7
+2000::/3 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28
+2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16 2620:4f:8000::/48 3ffe::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10
+fec0::/10 ff00::/8
+"""
 
 
-@pytest.mark.parametrize("address", [*CARRYING, *EMBEDDED])
-def test_an_address_that_carries_another_is_not_public(address: str) -> None:
-    assert not (may_be_public(address) and rp_ssrf.is_safe_address(address))
+def edges(network: str) -> list[str]:
+    """The first and the last address of a network, and their neighbours outside."""
+    found = ipaddress.ip_network(network)
+    first, last = int(found[0]), int(found[-1])
+    numbers = [n for n in (first - 1, first, last, last + 1) if 0 <= n < 2**found.max_prefixlen]
+    return [str(type(found[0])(n)) for n in numbers]
 
 
-@pytest.mark.parametrize("address", CARRYING)
-def test_runpods_own_judgement_is_narrowed_wherever_it_asks(address: str) -> None:
-    """At each hop of each redirect it is this function that judges."""
-    assert narrowed(rp_ssrf) is rp_ssrf
-    with pytest.raises(rp_ssrf.SSRFError, match="non-public"):
-        rp_ssrf.resolve_and_validate(address, 80)
+@pytest.mark.parametrize("network", RANGES.split())
+def test_the_sdks_judgement_is_ours_but_for_the_ranges_it_leaves_out(network: str) -> None:
+    for address in edges(network):
+        ip = ipaddress.ip_address(address)
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        is_left_out = any(ip in other for other in NOT_PUBLIC) or (ip.version == 6 and ip not in ASSIGNED)
+        assert is_public(address) == (is_safe_address(address) and not is_left_out), address
+
+
+@pytest.mark.parametrize("address", LEFT_OUT)
+def test_an_address_that_leads_elsewhere_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", REFUSED)
+def test_what_the_sdk_refuses_is_not_public(address: str) -> None:
+    assert not is_safe_address(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_stays_one(address: str) -> None:
-    assert may_be_public(address)
-    assert narrowed(rp_ssrf).is_safe_address(address)
+def test_a_public_address_is(address: str) -> None:
+    assert is_public(address)
 
 
-def test_narrowing_twice_is_narrowing_once() -> None:
-    sdk = SimpleNamespace(is_safe_address=lambda ip: True)
-    once = narrowed(sdk).is_safe_address
-    assert narrowed(sdk).is_safe_address is once
-    assert (once("8.8.8.8"), once("2002::1")) == (True, False)
-
-
-@pytest.mark.parametrize("address", [address for address in CARRYING if ":" in address])
+@pytest.mark.parametrize("address", [address for address in LEFT_OUT if ":" in address])
 def test_no_recording_is_fetched_from_an_address_that_carries_another(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda ip: True)  # so that RunPod alone would let it pass
     with pytest.raises(ReferenceAudioError, match="not public"):
         fetch_reference(f"http://[{address}]/a.wav", max_bytes=1000, timeout_s=5.0, allow_private=False)

@@ -189,7 +189,7 @@ def test_the_error_of_a_stream_names_the_switch() -> None:
 
 @pytest.fixture
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses between attempts are botocore's, and have tests of their own."""
+    """No pauses between attempts."""
     from service import storage
 
     real = storage.Bounds
@@ -323,11 +323,11 @@ def test_the_door_delivers_to_the_jobs_own_bucket_first(
     )
     with moto.checking_keys():
         reply = answer(s3Config=moto.s3_config())
+    log = caplog.text  # before this test logs its own request for the file
     assert fetched(reply) == spoken(fake_service(), asked())[0]
-    shown = json.dumps(reply) + caplog.text
-    assert SECRET not in shown
-    assert moto.secret_access_key not in shown
-    assert moto.access_key_id not in caplog.text
+    assert SECRET not in json.dumps(reply) + log
+    assert moto.secret_access_key not in json.dumps(reply) + log
+    assert moto.access_key_id not in log
     assert handler.service()._worker.bucket.access_key_id == "anna"  # the next job has the worker's own again
 
 

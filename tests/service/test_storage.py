@@ -1,4 +1,4 @@
-"""Uploads to real S3 servers: what arrives, what is retried, what is told when it fails, and when it is given up."""
+"""Uploads to real S3 servers: what arrives, what is retried, how a failure is reported, and when one is given up."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import requests
 from fake_runpod import wait_until
-from runpod.serverless.utils import rp_ssrf
 from s3_server import SECRET, WORDS, Answer, Failing, Moto, failing, moto
 
 from scripts.speak import free_port
+from service import addresses, client
 from service.bucket import Bucket
 from service.storage import Bounds, Stored, store
 from service.telemetry import JobStopped
@@ -33,14 +33,18 @@ __all__ = ["moto"]
 DATA = bytes(range(256)) * 4000
 KEY = "2026-11-22/clip one.wav"
 TWICE = Bounds(20.0, attempts=2)
-IMPATIENT = replace(TWICE, silent_s=0.3)
+IMPATIENT = replace(TWICE, idle_s=0.3)
 FAILED = Answer(500, "InternalError")
 
 
 def put(
     bucket: Bucket, bounds: Bounds = TWICE, stopped: Callable[[], bool] = lambda: False, data: bytes = DATA
 ) -> Stored:
-    return store(bucket, KEY, data, "audio/wav", url_ttl_s=600, bounds=bounds, stopped=stopped)
+    def check() -> None:
+        if stopped():
+            raise JobStopped
+
+    return store(bucket, KEY, data, "audio/wav", url_ttl_s=600, bounds=bounds, check=check)
 
 
 def failure(bucket: Bucket, bounds: Bounds = TWICE) -> str:
@@ -52,7 +56,7 @@ def failure(bucket: Bucket, bounds: Bounds = TWICE) -> str:
 
 
 def nothing_is_left() -> None:
-    wait_until(lambda: not any(thread.name.startswith("upload") for thread in threading.enumerate()), 3.0)
+    wait_until(lambda: not any(thread.name.startswith("http") for thread in threading.enumerate()), 3.0)
     gc.collect()
 
 
@@ -177,6 +181,29 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
     assert server.put == []
 
 
+@pytest.mark.parametrize("host", ["s3.test", "other.test"])
+def test_a_certificate_must_be_for_the_hosts_name(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """The connection is to a checked address; the server is asked for, and its certificate compared with, the name."""
+    context, asked_for = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[str]()
+    own = self_signed(tmp_path, host)
+    context.load_cert_chain(own)
+    context.set_servername_callback(lambda _, name, __: asked_for.append(name))
+    answers_of_names(monkeypatch, ["127.0.0.1"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    request.addfinalizer(client._tls.cache_clear)
+    client._tls.cache_clear()
+    with failing([Answer()]) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        bucket = replace(named(server), endpoint_url=f"https://s3.test:{server.server_port}")
+        if host == "s3.test":
+            put(bucket)
+        else:
+            assert "has no certificate that can be trusted" in failure(bucket)
+    assert set(asked_for) == {"s3.test"}
+
+
 def test_an_address_that_is_none() -> None:
     with failing([Answer()]) as server:
         assert "has no valid address" in failure(server.bucket(endpoint_url="http://a_b..c/"))
@@ -239,7 +266,7 @@ def test_the_whole_time_is_limited_and_nothing_is_left_behind(answer: Answer) ->
     """A byte now and then keeps every timeout of a socket from passing."""
     with failing([answer]) as server:
         began_s = time.monotonic()
-        message = failure(server.bucket(), Bounds(0.5, silent_s=30.0))
+        message = failure(server.bucket(), Bounds(0.5, idle_s=30.0))
         assert time.monotonic() - began_s < 3.0
         assert message.startswith("the upload was not done after 0.5 s")
         nothing_is_left()
@@ -248,7 +275,7 @@ def test_the_whole_time_is_limited_and_nothing_is_left_behind(answer: Answer) ->
 def test_a_job_that_nobody_waits_for_ends_its_upload() -> None:
     with failing([Answer(silent=True)]) as server:
         with pytest.raises(JobStopped):
-            put(server.bucket(), Bounds(60.0, silent_s=30.0), stopped=lambda: bool(server.put))
+            put(server.bucket(), Bounds(60.0, idle_s=30.0), stopped=lambda: bool(server.put))
         nothing_is_left()
     assert len(server.put) == 1
 
@@ -288,16 +315,16 @@ def test_a_strangers_bucket_must_have_a_public_address(host: str) -> None:
 def answers_of_names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
     """A name's server that says something else each time, at last always the last; 127.0.0.1 is declared public, and
     127.0.0.2, the same machine, stays private."""
-    real, known, left = socket.getaddrinfo, rp_ssrf.is_safe_address, list(answers)
+    real, known, left = socket.getaddrinfo, addresses.is_public, list(answers)
 
     def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if str(host) not in ("s3.test", "voices.s3.test"):
             return real(host, port, *args, **kwargs)
-        told = left.pop(0) if len(left) > 1 else left[0]
-        return [found for address in told for found in real(address, port, *args, **kwargs)]
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        return [found for address in answer for found in real(address, port, *args, **kwargs)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda ip: ip == "127.0.0.1" or known(ip))
+    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1" or known(ip))
 
 
 def named(server: Failing) -> Bucket:
@@ -329,7 +356,7 @@ def test_one_private_address_among_others_is_enough(monkeypatch: pytest.MonkeyPa
 
 def test_the_next_address_is_tried_where_nobody_is_at_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of_names(monkeypatch, ["127.0.0.3", "127.0.0.1"])
-    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda _: True)
+    monkeypatch.setattr(addresses, "is_public", lambda _: True)
     with failing([Answer()]) as server:
         put(named(server))
     assert len(server.put) == 1
@@ -414,17 +441,17 @@ def endless(beginning: bytes, again: bytes) -> Iterator[tuple[int, list[int]]]:
         thread.join()
 
 
-def self_signed(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody trusts, with its key."""
+def self_signed(folder: Path, host: str = "127.0.0.1") -> Path:
+    """A certificate that nobody trusts, with its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(
-        key, hashes.SHA256()
-    )
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=True)
+    made = builder.sign(key, hashes.SHA256())
     form = serialization.PrivateFormat.PKCS8
     secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
     path = folder / "own.pem"
