@@ -1,7 +1,6 @@
-"""Where a file may be stored: an S3 bucket, as the deployer's settings or a job's own `s3Config` name it.
+"""The S3 bucket that files are uploaded to, parsed from the settings or from a job's own `s3Config`.
 
-It knows how people write a bucket's address, and nothing of how a file gets there. What is wrong with an address is
-told without repeating it: whoever pastes a key pastes it anywhere.
+No error message repeats a value: people paste keys into the wrong fields.
 """
 
 from __future__ import annotations
@@ -17,24 +16,25 @@ from settings import Settings, SettingsError
 from validation.errors import Fault, InvalidInput
 
 JOB_KEYS = ("accessId", "accessSecret", "bucketName", "endpointUrl")  # RunPod's names
-PLAIN = re.compile(r"[!-~]{1,2048}")  # what a header and an address can carry
+PLAIN = re.compile(r"[!-~]{1,2048}")  # allowed in headers and in URLs
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 PREFIX = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
-# A bucket in the host's name is told from the server's by servers that are known.
+# Only known servers let a bucket's name be separated from the server's.
 BUCKET_IN_HOST = re.compile(
     r"(?P<bucket>[a-z0-9][a-z0-9.-]*)\."
     r"(?P<server>s3[.-].+|[a-z]{3}\d\.digitaloceanspaces\.com|[0-9a-f]{32}(\.[a-z]+)?\.r2\.cloudflarestorage\.com)"
 )
 REGION_IN_HOST = re.compile(r"s3[.-](?:dualstack\.)?([a-z]+-[a-z0-9-]+)\.[a-z0-9-]+\..+|([a-z]{3}\d)\.digitalocean.+")
-DEFAULT_REGION = "us-east-1"  # which servers without regions take for theirs
+NO_URL = "must be a whole address that begins with https:// or http://"
+DEFAULT_REGION = "us-east-1"  # what servers without regions expect
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket and the keys to it. `endpoint_url` is the server's, without the bucket, which is named in the host
-    (`https://NAME.server`) or else in the path.
+    """A bucket and its keys.
 
-    `of_job` says that a job brought it along; `public_only` that its server must then have a public address.
+    `endpoint_url`: the server's, without the bucket; `in_host`: the bucket is a subdomain (`https://NAME.server`), not
+    the first step of the path; `of_job`: from a job's `s3Config`; `public_only`: the server's address must be public.
     """
 
     endpoint_url: str
@@ -56,9 +56,9 @@ class Bucket:
 
 
 def bucket_of_settings(settings: Settings) -> Bucket | None:
-    """The bucket of this worker; None where nothing of one is set.
+    """The worker's bucket; None if no BUCKET_… setting names one.
 
-    Raises: SettingsError where something is missing or can't be used.
+    Raises: SettingsError if a setting is missing or invalid.
     """
     needed = {
         "BUCKET_ENDPOINT_URL": settings.bucket_endpoint_url,
@@ -90,9 +90,9 @@ def bucket_of_settings(settings: Settings) -> Bucket | None:
 
 
 def bucket_of_job(s3_config: object, *, allow_private: bool) -> Bucket | None:
-    """The bucket a job brought along beside its input; None where it brought none, or an empty object.
+    """The bucket of a job's `s3Config`; None if that is absent or empty.
 
-    Raises: InvalidInput, which names every fault and repeats nothing that was sent.
+    Raises: InvalidInput, with every fault.
     """
     if s3_config is None or s3_config == {}:
         return None
@@ -134,18 +134,18 @@ def _faults(s3_config: Mapping[object, object]) -> Iterator[Fault]:
 
 
 def _located(url: str, bucket: str) -> tuple[str, str, bool]:
-    """The server's URL, the bucket's name, and whether it is named in the host; `bucket` may be "".
+    """Split into the server's URL, the bucket's name, and whether the bucket is a subdomain; `bucket` may be "".
 
-    A bucket may stand in the URL, as a subdomain or as the end of the path: RunPod's own upload helpers know no other
-    place. Raises ValueError: what is wrong, to be read after the setting's name.
+    The URL may contain the bucket, as a subdomain or as the last step of the path, as RunPod's own upload helpers
+    require. Raises: ValueError, with a predicate of the setting's name.
     """
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
-        raise ValueError("must be a whole address that begins with https:// or http://") from None
+        raise ValueError(NO_URL) from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be a whole address that begins with https:// or http://")
+        raise ValueError(NO_URL)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("may hold no user name, no password, no '?' and no '#'")
     path, in_host = [step for step in parts.path.split("/") if step], False
@@ -169,8 +169,8 @@ def _region(endpoint_url: str) -> str:
 
 
 def _is_private(host: str) -> bool:
-    """Whether the host is written as an address, however oddly, and that is not public. A name is looked up only
-    when it is connected to."""
+    """Whether the host is an IP address in any notation (0x7f000001), and not public. Names are resolved at the
+    upload."""
     try:
         found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

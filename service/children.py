@@ -1,5 +1,4 @@
-"""Processes forked from this one end with it, however it ends: RunPod's SDK forks one that tells the platform, until it
-is killed, that the worker is alive."""
+"""Ends forked processes with this one: RunPod's SDK forks one that reports the worker alive until it is killed."""
 
 from __future__ import annotations
 
@@ -13,18 +12,18 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def tie_children() -> None:
-    """From now on the kernel kills what the main thread forks as soon as this process is gone; on Linux alone.
+    """From now on the kernel kills each child that the main thread forks once this process has ended; on Linux only.
 
-    The signal comes at the end of the thread that forked, which for any other thread may be long before.
+    The signal is sent when the forking thread ends, which for other threads may be long before the process does.
     """
     if sys.platform != "linux":
         return
     prctl, parent, main_thread = ctypes.CDLL(None).prctl, os.getpid(), threading.get_ident()
 
     def tie() -> None:
-        if os.getpid() != parent and threading.get_ident() == main_thread:  # forked from it: it keeps its number
+        if os.getpid() != parent and threading.get_ident() == main_thread:  # the forking thread keeps its id
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # gone before it could be tied
+            if os.getppid() != parent:  # it ended before the call
                 os._exit(0)
 
     os.register_at_fork(after_in_child=tie)

@@ -59,8 +59,8 @@ class GivenUp(Exception):
 
 
 class Client:
-    """Sends one request after another. connect_s: limit for each address, and for the TLS handshake; idle_s: limit
-    for each send and receive."""
+    """Sends one request after another. connect_s: for each address, and for each step of the TLS handshake; idle_s: for
+    each send and receive."""
 
     def __init__(self, *, public_only: bool, connect_s: float, idle_s: float) -> None:
         self._public_only, self._connect_s, self._idle_s = public_only, connect_s, idle_s
@@ -68,11 +68,9 @@ class Client:
         self._socket: socket.socket | None = None
 
     def run(self, work: Callable[[], T], *, total_s: float, check: Callable[[], None]) -> T:
-        """Run `work`, which uses this client, in a thread, and give it up if `check` raises.
+        """Run `work`, which uses this client, in a thread; shut its connection down if `check` raises or after total_s.
 
-        The thread ends at once, or after the DNS lookup or the connect it is waiting for.
-
-        Raises: OutOfTime after total_s; what `check` and `work` raise.
+        Only a DNS lookup or a connect then keeps the thread. Raises: OutOfTime; what `check` and `work` raise.
         """
         executor = ThreadPoolExecutor(1, "http")
         future = executor.submit(work)

@@ -1,7 +1,7 @@
-"""The end of a worker: on SIGTERM its jobs finish, and it leaves with status 0.
+"""Graceful shutdown: on SIGTERM or SIGINT the worker finishes its jobs and exits with status 0.
 
-RunPod's SDK does all but the last: it waits up to 90 s for a poll that is under way. So when the SDK has done its part,
-the process goes. A job that such a poll brings after the signal is answered first, which the SDK would not do.
+RunPod's SDK handles these signals too, but then stays until a poll under way ends, up to 90 s. The process exits as
+soon as it has been idle for a moment, or when the time limit passes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.05
-SETTLED_S = 0.25  # a job counts as done when its result was posted; this is for what the SDK does after that
+POLL_S = 0.05
+SETTLED_S = 0.25  # idle for so long: a job counts as done once its result is posted, and the SDK has work left then
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Drain:
-    """`busy` tells whether there are jobs whose results are not posted; `limit_s` is how long they may take;
-    `run_strays` runs those that nobody else will, within the seconds that are left."""
+    """Exits the process after a signal. `busy`: whether any result is still to be posted; `limit_s`: for jobs after the
+    signal; `leave`: exits with a status; `run_strays(left_s)`: runs jobs that the SDK has taken and will not run."""
 
     def __init__(
         self,
@@ -32,22 +32,22 @@ class Drain:
         leave: Callable[[int], None] | None = None,
         run_strays: Callable[[float], None] = lambda left_s: None,
     ) -> None:
-        self._busy, self._limit_s, self._leave, self._run_strays = busy, limit_s, leave or _leave, run_strays
+        self._busy, self._limit_s, self._leave, self._run_strays = busy, limit_s, leave or _exit, run_strays
         self._installed = False
         self._thread: threading.Thread | None = None
 
     def install(self) -> None:
-        """Follow the handlers that are there; from the main thread, once they are."""
+        """Chain to the signal handlers in place, once. Call it in the main thread, after the SDK has set its own."""
         if self._installed:
             return
         self._installed = True
         for number in SIGNALS:
             signal.signal(number, self._handler(signal.getsignal(number)))
 
-    def _handler(self, before: object) -> Callable[[int, FrameType | None], None]:
+    def _handler(self, previous: object) -> Callable[[int, FrameType | None], None]:
         def handle(number: int, frame: FrameType | None) -> None:
-            if callable(before):
-                before(number, frame)
+            if callable(previous):
+                previous(number, frame)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._wait, name="drain", daemon=True)
                 self._thread.start()
@@ -55,15 +55,15 @@ class Drain:
         return handle
 
     def finish(self) -> None:
-        """Where a signal came, do not return before the process goes."""
+        """After a signal: wait for the exit, so that the interpreter does not shut down before it."""
         if self._thread:
             self._thread.join()
 
     def _wait(self) -> None:
-        log.info("the worker was told to end: jobs under way have %g s", self._limit_s)
+        log.info("shutting down: jobs under way have %g s", self._limit_s)
         deadline, idle_since = time.monotonic() + self._limit_s, time.monotonic()
         while (now := time.monotonic()) < deadline and now - idle_since < SETTLED_S:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
             if self._busy():
                 self._run_strays(deadline - now)
                 idle_since = time.monotonic()
@@ -74,7 +74,7 @@ class Drain:
         self._leave(0)
 
 
-def _leave(status: int) -> None:
-    """At once: the SDK's poll is still under way, and threads of libraries may be."""
+def _exit(status: int) -> None:
+    """Without cleanup: the SDK's poll is still under way, and threads of libraries may be."""
     logging.shutdown()
     os._exit(status)

@@ -91,20 +91,20 @@ def _host(url: str) -> str:
     return host[:100]
 
 
-def _read(client: Client, url: str, max_bytes: int, allow_private: bool) -> bytes:
+def _read(client: Client, location: str, max_bytes: int, allow_private: bool) -> bytes:
     """Raises: RequestFailed, GivenUp."""
-    base, location = "", url
+    url = ""
     for _ in range(MAX_REDIRECTS + 1):
-        request, base = _prepared(base, location, allow_private)
-        with client.request("GET", base, request, max_bytes=CHUNK_OVERHEAD * (max_bytes + 1)) as response:
+        url, headers = _prepared(url, location, allow_private)
+        with client.request("GET", url, headers, max_bytes=CHUNK_OVERHEAD * (max_bytes + 1)) as response:
             location = response.getheader("Location") or ""
             if response.status not in REDIRECTS or not location:
                 return _body(response, max_bytes)
     raise RequestFailed(f"redirects more than {MAX_REDIRECTS} times: send the address it ends at")
 
 
-def _prepared(base: str, location: str, allow_private: bool) -> tuple[dict[str, str], str]:
-    """Headers and URL of the next request. Raises: RequestFailed."""
+def _prepared(base: str, location: str, allow_private: bool) -> tuple[str, dict[str, str]]:
+    """URL and headers of the next request. Raises: RequestFailed."""
     try:
         url = urljoin(base, location)
         if urlsplit(url).scheme not in ("http", "https"):
@@ -114,7 +114,7 @@ def _prepared(base: str, location: str, allow_private: bool) -> tuple[dict[str, 
         raise RequestFailed(NO_URL) from exc
     if not allow_private and select_proxy(url, get_environ_proxies(url)):  # which would resolve the name itself
         raise RequestFailed("can't be fetched here, where connections go through a proxy: send it as base64")
-    return dict(request.headers), request.url or ""
+    return request.url or "", dict(request.headers)
 
 
 def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

@@ -1,7 +1,8 @@
-"""The queue's jobs that RunPod's SDK has taken and not answered, and those that it never will.
+"""Tracks the queue's jobs from when RunPod's SDK takes them until it posts their results; runs those it abandons.
 
-The SDK counts ids, of which two jobs may have the same. It runs each job in a task that ends when its result is posted:
-tasks are counted here. A job that a poll brings after SIGTERM is taken by the SDK and never run: it is run here.
+A job that the SDK receives after SIGTERM is taken and never run. No public interface lists or answers such jobs, so
+this module uses `JobsProgress`, `handle_job` and `AsyncClientSession`, read from SDK 1.12.0 (`rp_scale.JobScaler`).
+`JobsProgress` holds ids, which two jobs may share, so the SDK's tasks, which end when a result is posted, count too.
 """
 
 from __future__ import annotations
@@ -13,49 +14,44 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-ROUND_S = 0.2
-ROUNDS = 3  # of the SDK's event loop, which looks for a job every 0.1 s: what it has not begun by then it never will
+ROUND_S = 0.2  # the SDK's loop starts waiting jobs every 0.1 s
+ROUNDS = 3  # after which a job that has not started never will
 
 
 class QueueJobs:
-    """Counts the tasks of jobs. `note` and `watch` are called in an event loop, all else in any thread."""
+    """The jobs under way. `note` and `watch` are called in the SDK's event loop, all else in any thread."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def watch(self) -> None:
-        """The running loop is the SDK's."""
+        """Remember the running loop, which is the SDK's."""
         self._loop = asyncio.get_running_loop()
 
     def note(self) -> None:
-        """The running task is a job's."""
+        """Count the running task, which is a job's, until it ends."""
         if task := asyncio.current_task():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     @property
     def are_under_way(self) -> bool:
-        return bool(self._tasks) or bool(self._taken())
+        return bool(self._tasks or _taken())
 
     def run_strays(self, config: dict[str, Any], within_s: float) -> None:
-        """Run and answer the jobs that the SDK took and does not run, if there are any."""
-        if self._tasks or not self._taken() or not self._is_ignored():
+        """Run and answer the jobs that the SDK has taken and does not run. `config`: as given to its `start`."""
+        if self._tasks or not _taken() or not self._are_abandoned():
             return
-        strays = self._taken()
-        log.warning("%d jobs were handed out to a worker that is leaving: they are run", len(strays))
-        # A thread, as what is cancelled is waited for, and a step may never end.
-        thread = threading.Thread(target=asyncio.run, args=(self._answer(config, strays),), daemon=True)
+        strays = _taken()
+        log.warning("%d jobs arrived during the shutdown: they are run", len(strays))
+        # In a thread: `asyncio.run` would wait for a step that may never end.
+        thread = threading.Thread(target=asyncio.run, args=(_answer(config, strays),), daemon=True)
         thread.start()
         thread.join(within_s)
 
-    def _taken(self) -> list[Any]:
-        from runpod.serverless.modules.worker_state import JobsProgress
-
-        return list(JobsProgress())
-
-    def _is_ignored(self) -> bool:
-        """Whether the SDK has had its chance to begin what it took."""
+    def _are_abandoned(self) -> bool:
+        """Whether the SDK's loop has had time to start the taken jobs, and has not."""
         for _ in range(ROUNDS):
             passed = threading.Event()
             try:
@@ -65,18 +61,24 @@ class QueueJobs:
                 return True
             if not passed.wait(10 * ROUND_S) or self._tasks:
                 return False
-        return bool(self._taken())
+        return bool(_taken())
 
-    async def _answer(self, config: dict[str, Any], strays: list[Any]) -> None:
-        from runpod.http_client import AsyncClientSession
-        from runpod.serverless.modules.rp_job import handle_job
-        from runpod.serverless.modules.worker_state import JobsProgress
 
-        async with AsyncClientSession() as session:
-            results = await asyncio.gather(
-                *(handle_job(session, config, vars(job)) for job in strays), return_exceptions=True
-            )
-        for job, result in zip(strays, results, strict=True):
-            JobsProgress().remove(job)
-            if isinstance(result, BaseException):
-                log.error("job %s could not be answered", job.id, exc_info=result)
+def _taken() -> list[Any]:
+    from runpod.serverless.modules.worker_state import JobsProgress
+
+    return list(JobsProgress())
+
+
+async def _answer(config: dict[str, Any], strays: list[Any]) -> None:
+    from runpod.http_client import AsyncClientSession
+    from runpod.serverless.modules.rp_job import handle_job
+    from runpod.serverless.modules.worker_state import JobsProgress
+
+    async with AsyncClientSession() as session:
+        jobs = (handle_job(session, config, vars(job)) for job in strays)
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+    for job, result in zip(strays, results, strict=True):
+        JobsProgress().remove(job)
+        if isinstance(result, BaseException):
+            log.error("job %s could not be answered", job.id, exc_info=result)

@@ -110,12 +110,10 @@ class _Upload:
         """Raises: RequestFailed, GivenUp."""
         while True:
             try:
-                self._put()
+                return self._put()
             except RequestFailed as exc:
                 if not exc.retryable or self._attempts >= self._max_attempts:
                     raise
-            else:
-                return
             self.client.pause(min(random.random() * 2 ** (self._attempts - 1), MAX_PAUSE_S))
 
     def _put(self) -> None:
