@@ -1,4 +1,4 @@
-"""Fetches a reference recording by its URL, through `service.client`, which checks the host anew for each redirect.
+"""Fetches a reference recording by its URL, through `service.client`, which checks the host again for each redirect.
 
 Messages and logs contain no more of a URL than its host: the rest may be a secret.
 """

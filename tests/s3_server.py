@@ -1,4 +1,4 @@
-"""Real S3 servers on loopback: moto's, which keeps buckets and checks keys, and one that answers as it is told.
+"""Real S3 servers on loopback: moto's, which keeps buckets and checks keys, and one with scripted answers.
 
 moto runs as a program of its own, once per test process; it is ready after half a second.
 """
@@ -107,8 +107,8 @@ def _wait_for(url: str) -> None:
 # --- a server that fails ----------------------------------------------------------------------------------
 
 
-class Told(BaseHTTPRequestHandler):
-    """Answers each PUT with the server's next answer; the last is for all that follow."""
+class Scripted(BaseHTTPRequestHandler):
+    """Answers each PUT with the server's next answer, and with the last one from then on."""
 
     protocol_version = "HTTP/1.1"  # or it would not answer `Expect: 100-continue`
     server: Failing
@@ -160,7 +160,7 @@ class Failing(ThreadingHTTPServer):
     daemon_threads = True
 
     def __post_init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Told)
+        super().__init__(("127.0.0.1", 0), Scripted)
 
     def handle_error(self, *_: object) -> None:
         pass

@@ -157,13 +157,13 @@ def test_a_job_may_bring_none(nothing: object) -> None:
         ({SECRET: "x"}, f"s3Config has a key that is none of {', '.join(JOB_KEYS)}"),
     ],
 )
-def test_what_is_wrong_with_it_is_told_and_nothing_of_it_repeated(changed: dict[str, Any], words: str) -> None:
+def test_what_is_wrong_with_it_is_reported_and_nothing_of_it_repeated(changed: dict[str, Any], words: str) -> None:
     error = refusal(JOBS | changed)
     assert error.args[0].startswith(words)
     assert len(error.faults) == 1
 
 
-def test_all_its_faults_are_told_at_once() -> None:
+def test_all_its_faults_are_reported_at_once() -> None:
     error = refusal({"accessId": 5, "bucketName": "a b"})
     assert [fault.field for fault in error.faults] == [f"s3Config.{key}" for key in JOB_KEYS]
 

@@ -1,4 +1,4 @@
-"""The end of a worker, but for the process: that is in `tests/test_on_runpod.py`."""
+"""Graceful shutdown, without the exit itself, which `tests/test_on_runpod.py` tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.slow
 
 
 class Ending:
-    """A drain whose process stays: `left` is set with the status it would have gone with."""
+    """A drain that sets `left` and `status` where the real one exits; `passed_on`: signals that reached the SDK."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, limit_s: float = 5.0) -> None:
         self.handlers: dict[int, object] = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self.sdk)
-        self.told: list[int] = []
+        self.passed_on: list[int] = []
         self.busy, self.left, self.status = threading.Event(), threading.Event(), -1
         monkeypatch.setattr(signal, "getsignal", self.handlers.get)
         monkeypatch.setattr(signal, "signal", self.handlers.__setitem__)
@@ -26,7 +26,7 @@ class Ending:
         self.drain.install()
 
     def sdk(self, number: int, frame: object) -> None:
-        self.told.append(number)
+        self.passed_on.append(number)
 
     def leave(self, status: int) -> None:
         self.status = status
@@ -42,7 +42,7 @@ def test_an_idle_worker_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ending = Ending(monkeypatch)
     ending.signal()
     assert ending.left.wait(SETTLED_S + 1.0)
-    assert (ending.status, ending.told) == (0, [signal.SIGTERM])
+    assert (ending.status, ending.passed_on) == (0, [signal.SIGTERM])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -53,7 +53,7 @@ def test_a_busy_one_stays_until_its_jobs_are_done(monkeypatch: pytest.MonkeyPatc
     assert not ending.left.wait(SETTLED_S + 0.5)
     ending.busy.clear()
     assert ending.left.wait(SETTLED_S + 1.0)
-    assert ending.told == [number]
+    assert ending.passed_on == [number]
 
 
 def test_no_job_may_take_forever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_second_signal_is_passed_on_and_no_more(monkeypatch: pytest.MonkeyPatc
     ending.busy.set()
     ending.signal()
     ending.signal()
-    assert ending.told == [signal.SIGTERM] * 2
+    assert ending.passed_on == [signal.SIGTERM] * 2
     assert len([thread for thread in threading.enumerate() if thread.name == "drain"]) == 1
     ending.busy.clear()
     assert ending.left.wait(SETTLED_S + 1.0)
@@ -80,5 +80,5 @@ def test_it_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ending = Ending(monkeypatch)
     ending.drain.install()
     ending.signal()
-    assert ending.told == [signal.SIGTERM]
+    assert ending.passed_on == [signal.SIGTERM]
     assert ending.left.wait(SETTLED_S + 1.0)

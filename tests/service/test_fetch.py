@@ -46,7 +46,7 @@ def zeros() -> bytes:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """What is asked for is in the path: /answers/<name of a method>."""
+    """The path names the method that answers."""
 
     server: Server
 
@@ -172,7 +172,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def internet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A world where 127.0.0.1 is a public address, and nothing else of this machine is."""
+    """127.0.0.1 counts as a public address, and no other of this machine."""
     real = addresses.is_public
     monkeypatch.setattr(addresses, "is_public", lambda ip: ip == PUBLIC or real(ip))
 
@@ -195,36 +195,27 @@ def refusal(url: str, allow_private: bool = True, **bounds: Any) -> str:
     return str(caught.value.args[0])
 
 
-both_ways = pytest.mark.parametrize("allow_private", [True, False], ids=["anywhere", "public"])
-
-
 # --- what is fetched --------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("internet")
-@both_ways
+@pytest.mark.parametrize("allow_private", [True, False], ids=["anywhere", "public"])
 @pytest.mark.parametrize("path", ["voice", f"voice?{SECRET}", "voice?Zoë says", "moved", "packed"])
 def test_a_recording_is_fetched(server: Server, path: str, allow_private: bool) -> None:
     assert fetch(server.url(path), allow_private) == BODY
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
-def test_a_length_that_is_too_small_gives_no_more_than_it_says(server: Server, allow_private: bool) -> None:
-    assert fetch(server.url("understated"), allow_private) == BODY[:100]
+def test_a_length_that_is_too_small_gives_no_more_than_it_says(server: Server) -> None:
+    assert fetch(server.url("understated")) == BODY[:100]
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
-def test_exactly_the_limit_is_allowed(server: Server, allow_private: bool) -> None:
-    assert fetch(server.url("voice"), allow_private, max_bytes=len(BODY)) == BODY
+def test_exactly_the_limit_is_allowed(server: Server) -> None:
+    assert fetch(server.url("voice"), max_bytes=len(BODY)) == BODY
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -241,25 +232,23 @@ def test_exactly_the_limit_is_allowed(server: Server, allow_private: bool) -> No
         ("bomb", "at most 100000 bytes"),
     ],
 )
-def test_each_failure_is_one_plain_sentence(server: Server, path: str, words: str, allow_private: bool) -> None:
-    message = refusal(server.url(path), allow_private)
+def test_each_failure_is_one_plain_sentence(server: Server, path: str, words: str) -> None:
+    message = refusal(server.url(path))
     assert re.search(words, message), message
     assert message.startswith(f"the reference audio at {PUBLIC} ")
     assert not set(message) & set("/\\\n{}<>")
 
 
-@both_ways
-def test_a_body_above_the_limit_is_refused(server: Server, internet: None, allow_private: bool) -> None:
+def test_a_body_above_the_limit_is_refused(server: Server) -> None:
     words = f"is too large; at most {len(BODY) - 1} bytes are allowed"
-    assert words in refusal(server.url("voice"), allow_private, max_bytes=len(BODY) - 1)
+    assert words in refusal(server.url("voice"), max_bytes=len(BODY) - 1)
 
 
-@both_ways
-def test_a_bomb_takes_little_memory(server: Server, internet: None, allow_private: bool) -> None:
+def test_a_bomb_takes_little_memory(server: Server) -> None:
     zeros()
     tracemalloc.start()
     try:
-        refusal(server.url("bomb"), allow_private, max_bytes=1_000_000)
+        refusal(server.url("bomb"), max_bytes=1_000_000)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -289,17 +278,13 @@ def test_what_is_no_http_address_is_never_asked_for(url: str) -> None:
     assert "must be a whole address that begins with http:// or https://" in refusal(url)
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
-def test_the_body_of_a_redirect_is_not_read(server: Server, allow_private: bool) -> None:
-    assert fetch(server.url("moved_at_length"), allow_private) == BODY
+def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
+    assert fetch(server.url("moved_at_length")) == BODY
     assert server.sent_bytes < 30_000_000  # what a connection's buffers take
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
-def test_so_many_redirects_are_followed_and_no_more(server: Server, allow_private: bool) -> None:
-    refusal(server.url("circle"), allow_private)
+def test_so_many_redirects_are_followed_and_no_more(server: Server) -> None:
+    refusal(server.url("circle"))
     assert len(server.asked) == MAX_REDIRECTS + 1
 
 
@@ -312,13 +297,11 @@ def test_no_proxy_is_used_where_any_address_is_allowed(server: Server, monkeypat
 # --- time -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
 @pytest.mark.parametrize("path", ["drip", "drip-headers", "endless", "silence"])
-def test_the_whole_time_is_limited_and_nothing_is_left_behind(server: Server, path: str, allow_private: bool) -> None:
+def test_the_whole_time_is_limited_and_nothing_is_left_behind(server: Server, path: str) -> None:
     """A byte now and then keeps every timeout of a socket from passing."""
     began_s = time.monotonic()
-    message = refusal(server.url(path), allow_private, timeout_s=0.4, max_bytes=10**12)
+    message = refusal(server.url(path), timeout_s=0.4, max_bytes=10**12)
     assert time.monotonic() - began_s < 0.8
     assert "took" in message
     wait_until(lambda: not any(thread.name.startswith("http") for thread in threading.enumerate()), 2.0)
@@ -369,7 +352,7 @@ def test_a_redirect_to_a_private_address_is_refused(server: Server, host: str, r
 
 @dataclass
 class Resolver:
-    """A name's server that says something else each time: the list's next, at last always the last."""
+    """A DNS server that answers with the next address of a name's list each time, in the end always with the last."""
 
     names: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -400,7 +383,7 @@ def test_a_name_that_changes_its_mind_is_asked_once(server: Server, resolver: Re
 
 
 @pytest.mark.usefixtures("internet")
-def test_a_name_is_checked_anew_after_a_redirect_to_itself(server: Server, resolver: Resolver) -> None:
+def test_a_name_is_checked_again_after_a_redirect_to_itself(server: Server, resolver: Resolver) -> None:
     resolver.names["rebind.test"] = [PUBLIC, PRIVATE]
     message = refusal(server.url("moved", "rebind.test"), allow_private=False)
     assert "leads to an address that is not public" in message
@@ -430,29 +413,24 @@ def test_a_proxy_would_resolve_names_itself_so_nothing_is_fetched_through_one(
 # --- secrets ----------------------------------------------------------------------------------------------
 
 
-@both_ways
 @pytest.mark.parametrize("user", ["anna:5EC2E7@", "anna@", ":5EC2E7@", "@"])
-def test_a_password_in_the_url_is_refused_and_not_repeated(server: Server, user: str, allow_private: bool) -> None:
-    message = refusal(server.url("voice").replace("//", f"//{user}"), allow_private)
+def test_a_password_in_the_url_is_refused_and_not_repeated(server: Server, user: str) -> None:
+    message = refusal(server.url("voice").replace("//", f"//{user}"))
     assert "no user name and no password" in message
     assert not {"anna", "5EC2E7"} & set(re.findall(r"\w+", message))
     assert server.asked == []
 
 
-@pytest.mark.usefixtures("internet")
-@both_ways
 @pytest.mark.parametrize("path", ["voice", "missing", "circle", "garbage", "endless", "moved", "odd-headers"])
-def test_no_url_is_logged_or_told(
-    server: Server, path: str, allow_private: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_url_is_logged_or_told(server: Server, path: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "urllib3")  # the SDK turns it down, but need not for ever
-    told = ""
+    message = ""
     try:
-        fetch(server.url(f"{path}?{SECRET}"), allow_private)
+        fetch(server.url(f"{path}?{SECRET}"))
     except ReferenceAudioError as error:
-        told = str(error)
-    assert SECRET not in told + caplog.text
+        message = str(error)
+    assert SECRET not in message + caplog.text
     assert path not in caplog.text
 
 
