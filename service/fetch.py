@@ -97,9 +97,10 @@ def _read(client: Client, location: str, max_bytes: int, allow_private: bool) ->
     for _ in range(MAX_REDIRECTS + 1):
         url, headers = _prepared(url, location, allow_private)
         with client.request("GET", url, headers, max_bytes=CHUNK_OVERHEAD * (max_bytes + 1)) as response:
-            location = response.getheader("Location") or ""
-            if response.status not in REDIRECTS or not location:
+            redirect = response.getheader("Location")
+            if response.status not in REDIRECTS or redirect is None:
                 return _body(response, max_bytes)
+        location = redirect
     raise RequestFailed(f"redirects more than {MAX_REDIRECTS} times: send the address it ends at")
 
 
