@@ -25,7 +25,6 @@ BUCKET_IN_HOST = re.compile(
     r"(?P<server>s3[.-].+|[a-z]{3}\d\.digitaloceanspaces\.com|[0-9a-f]{32}(\.[a-z]+)?\.r2\.cloudflarestorage\.com)"
 )
 REGION_IN_HOST = re.compile(r"s3[.-](?:dualstack\.)?([a-z]+-[a-z0-9-]+)\.[a-z0-9-]+\..+|([a-z]{3}\d)\.digitalocean.+")
-NO_URL = "must be a whole address that begins with https:// or http://"
 DEFAULT_REGION = "us-east-1"  # what servers without regions expect
 
 
@@ -143,9 +142,9 @@ def _located(url: str, bucket: str) -> tuple[str, str, bool]:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
-        raise ValueError(NO_URL) from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(NO_URL)
+        host = ""
+    if not host or parts.scheme not in ("http", "https"):
+        raise ValueError("must be a whole address that begins with https:// or http://")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("may hold no user name, no password, no '?' and no '#'")
     path, in_host = [step for step in parts.path.split("/") if step], False

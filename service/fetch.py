@@ -128,6 +128,8 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
             body += block
             if len(body) > max_bytes:
                 raise RequestFailed(f"is too large; at most {max_bytes} bytes are allowed")
+    except urllib3.exceptions.ReadTimeoutError as exc:
+        raise RequestFailed(BROKEN_OFF) from exc
     except urllib3.exceptions.HTTPError as exc:
         raise RequestFailed("can't be read to its end") from exc
     return bytes(body)
