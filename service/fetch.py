@@ -19,8 +19,7 @@ from service.client import BROKEN_OFF, NO_ADDRESS, NO_HOST, NOT_PUBLIC, UNREACHA
 from settings import Settings
 from validation.errors import ReferenceAudioError
 
-TOTAL_S = 20.0
-IDLE_S = 10.0
+TOTAL_S, IDLE_S = 20.0, 10.0
 MAX_REDIRECTS = 5
 REDIRECTS = {301, 302, 303, 307, 308}
 BLOCK_BYTES = 16 << 10  # received and decompressed at a time, perhaps to a thousand times the size
