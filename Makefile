@@ -5,6 +5,8 @@ UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 # `$(INSTALL) OPTIONS`: `uv sync OPTIONS` from uv.lock, after one line about the size of what is missing.
 INSTALL := $(PYTHON) scripts/install.py
 PY := .venv/bin/python
+# TypeScript, which checks the page's JavaScript; npm writes this file when it has installed it.
+TYPESCRIPT := scripts/page/node_modules/.package-lock.json
 PORT ?= 8000
 COMMIT ?= HEAD~1
 # Passive: OpenMP threads otherwise spin while they wait, and two processes share two cores here.
@@ -16,7 +18,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -57,12 +59,20 @@ fuzz: sync  ## 22,000 wrong recordings and inputs: minutes; the counts are print
 audit: .uv/ready  ## the locked packages against the published vulnerabilities; says so where none can be reached
 	@$(PYTHON) scripts/audit.py --uv .uv/bin/uv
 
-lint: sync  ## style, types, the lock, the Dockerfile
+lint: sync  ## style, types (the page's where npm is installed), the lock, the Dockerfile
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory types-page; \
+	else echo "npm is not installed: the types of web/page are not checked"; fi
 	$(UV) lock --check --quiet
 	if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
+
+types-page: $(TYPESCRIPT)  ## the types of the page's JavaScript; needs npm
+	scripts/page/node_modules/.bin/tsc -p scripts/page
+
+$(TYPESCRIPT): scripts/page/package-lock.json
+	@npm ci --prefix scripts/page --ignore-scripts --no-audit --no-fund --loglevel=error
 
 peer: sync  ## the peer's own environment
 	@cd bench/peer && UV_PROJECT_ENVIRONMENT=../../.bench/peer UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
@@ -113,5 +123,5 @@ requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirem
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-clean:  ## remove .uv and .venv
-	rm -rf .uv .venv
+clean:  ## remove .uv, .venv and TypeScript
+	rm -rf .uv .venv scripts/page/node_modules

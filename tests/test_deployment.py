@@ -45,7 +45,7 @@ def test_the_image_has_every_room_and_nothing_that_is_not_needed():
     assert copied == {"validation", "audio", "tts", "service", "web"}
     let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M))
     assert copied <= let_in
-    assert not let_in & {"tests", ".git", ".venv", "bench"}
+    assert not let_in & {"tests", ".git", ".venv", "bench", "scripts", "scripts/page"}
 
 
 def test_python_is_exec_ed_so_that_it_gets_the_signals():

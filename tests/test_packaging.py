@@ -43,6 +43,14 @@ def test_the_lock_decides_about_torch() -> None:
     assert versions["chatterbox-tts"] == "0.1.7"
 
 
+def test_typescript_is_pinned_and_comes_from_npms_own_registry() -> None:
+    folder = ROOT / "scripts/page"
+    wanted = json.loads((folder / "package.json").read_text())["devDependencies"]
+    project, *packages = json.loads((folder / "package-lock.json").read_text())["packages"].values()
+    assert project["devDependencies"] == wanted == {"typescript": packages[0]["version"]}
+    assert all(package["resolved"].startswith("https://registry.npmjs.org/") for package in packages)
+
+
 def test_the_worker_and_the_project_have_one_version() -> None:
     assert PROJECT["version"] == __version__
 

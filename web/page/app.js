@@ -1,8 +1,6 @@
-/**
- * The page: puts the parts together, and follows one request from the button to the last sample.
- * It knows the page's elements; what is sent, played, drawn and kept each has its own file.
- */
+/** The page: connects its parts, and follows one request from the button to the last sample. */
 
+import * as capabilities from "./capabilities.js";
 import { Clip } from "./clip.js";
 import { byId, say } from "./elements.js";
 import * as form from "./form.js";
@@ -11,12 +9,11 @@ import { Player } from "./player.js";
 import { Reference } from "./reference.js";
 import { Stage } from "./stage.js";
 import { Takes } from "./takes.js";
-import * as welcome from "./welcome.js";
 import * as worker from "./worker.js";
 
 /** @typedef {import("./takes.js").Take} Take */
 
-const ENDINGS = /** @type {Record<string, string>} */ ({ pcm_s16le: "pcm", mulaw: "wav", alaw: "wav" });
+/** @type {Record<string, string>} */ const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav" };
 
 const player = new Player();
 const stage = new Stage(player);
@@ -26,7 +23,7 @@ const reference = new Reference((message) => {
   else form.unmarkOne("reference_audio");
 });
 
-/** The request that is under way. @type {AbortController | null} */ let underWay = null;
+/** Of the request in progress. @type {AbortController | null} */ let current = null;
 
 // --- speaking --------------------------------------------------------------------------------------------
 
@@ -34,43 +31,43 @@ async function speak() {
   stop("");
   complain("");
   form.unmark();
-  const own = form.ownFaults();
+  const faults = form.ownFaults();
   const clones = form.chosen("voice_mode") === "clone";
   if (clones && !reference.file)
-    own.push({ field: "reference_audio", message: "is missing: choose a file or record one" });
-  if (own.length) return void form.mark(own);
+    faults.push({ field: "reference_audio", message: "is missing: choose a file or record one" });
+  if (faults.length) return void form.mark(faults);
   player.unlock();
-  const before = stage.take;
+  const previous = stage.take;
   const take = takes.begin(form.fields(), clones ? reference.file : null);
-  const mine = new AbortController();
-  underWay = mine;
+  const controller = new AbortController();
+  current = controller;
   stage.isSpeaking = true;
   show(null);
   say("status", "Waiting for the first sound…");
   try {
-    await withKey(() => receive(take, mine.signal));
+    await withKey(() => receive(take, controller.signal));
     say("status", `Done: ${take.clip?.durationS.toFixed(1) ?? 0} s of sound${stalled()}.`);
-  } catch (fault) {
-    if (!mine.signal.aborted) tell(fault);
+  } catch (error) {
+    if (!controller.signal.aborted) showError(error);
   } finally {
-    if (underWay === mine) underWay = null;
-    stage.isSpeaking = underWay !== null;
-    end(take);
-    if (!stage.take && !underWay) show(before); // nothing new to show
+    if (current === controller) current = null;
+    stage.isSpeaking = current !== null;
+    finish(take);
+    if (!stage.take && !current) show(previous); // this one has no sound
   }
 }
 
 /** @param {Take} take @param {AbortSignal} signal */
 async function receive(take, signal) {
   const askedAt = performance.now();
-  for await (const { name, data } of worker.speak(take.fields, take.reference, signal)) {
-    if (name === "audio") hear(take, data, performance.now() - askedAt);
-    if (name === "end") take.reply = data;
+  for await (const event of worker.speak(take.fields, take.reference, signal)) {
+    if (event.name === "audio") push(take, event.data, performance.now() - askedAt);
+    else if (event.name === "end") take.reply = event.data;
   }
 }
 
-/** @param {Take} take @param {{audio: string, sample_rate: number}} piece @param {number} afterMs */
-function hear(take, piece, afterMs) {
+/** @param {Take} take @param {worker.AudioPiece} piece @param {number} afterMs */
+function push(take, piece, afterMs) {
   const isFirst = take.clip === null;
   const clip = (take.clip ??= new Clip(piece.sample_rate));
   clip.push(worker.bytesOf(piece.audio));
@@ -85,53 +82,50 @@ function hear(take, piece, afterMs) {
   stage.refresh();
 }
 
-/** No more will come of it, for whatever reason. @param {Take} take */
-function end(take) {
+/** The request of a take has ended, well or not. @param {Take} take */
+function finish(take) {
   take.over = true;
   take.clip?.finish();
   if (take.clip && player.clip === take.clip) player.fed();
   if (stage.take === take) show(take);
 }
 
-/** Cancel the request and be silent, at once. @param {string} words for the status */
-function stop(words) {
-  const wasBusy = underWay !== null || player.state !== "idle";
-  underWay?.abort();
-  underWay = null;
+/** Cancels the request and silences the player. @param {string} status */
+function stop(status) {
+  const wasBusy = current !== null || player.state !== "idle";
+  current?.abort();
+  current = null;
   stage.isSpeaking = false;
   player.stop();
   reference.stopRecording();
-  if (wasBusy && words) say("status", words);
+  if (wasBusy && status) say("status", status);
   stage.refresh();
 }
 
 const stalled = () =>
   player.stalls ? `; it ran out ${player.stalls === 1 ? "once" : `${player.stalls} times`} on the way` : "";
 
-/** @param {unknown} fault */
-function tell(fault) {
-  if (!(fault instanceof worker.Refusal)) throw fault;
+/** At the fields it is about, the rest in the alert. @param {unknown} error */
+function showError(error) {
+  if (!(error instanceof worker.Refusal)) throw error;
   say("status", stage.take?.over === false ? "Not spoken to the end." : "Not done.");
-  const homeless = form.mark(fault.faults);
-  const told = fault.faults.length
-    ? homeless.map((one) => `${one.field} ${one.message}`.trim()).join("; ")
-    : fault.message;
-  complain(told);
+  const rest = form.mark(error.faults);
+  complain(error.faults.length ? rest.map((it) => `${it.field} ${it.message}`.trim()).join("; ") : error.message);
 }
 
-/** On the stage, and as the current one of the list. @param {Take | null} take */
+/** Shows a take on the stage and marks it in the list. @param {Take | null} take */
 function show(take) {
   stage.show(take);
   takes.show(take);
 }
 
-/** @param {string} words "" for none */
-function complain(words) {
-  say("alert", words);
-  byId("alert").hidden = !words;
+/** @param {string} message "" for none */
+function complain(message) {
+  say("alert", message);
+  byId("alert").hidden = !message;
 }
 
-// --- hearing again, keeping ------------------------------------------------------------------------------
+// --- takes -----------------------------------------------------------------------------------------------
 
 /** @param {Take} take */
 function replay(take) {
@@ -144,12 +138,11 @@ function replay(take) {
 /** @param {Take} take */
 function reuse(take) {
   const seed = take.reply?.seed ?? "";
-  const clones = take.reference !== null;
   form.reset();
   form.put({ ...take.fields, seed });
-  welcome.chooseVoiceMode(clones);
-  if (clones) reference.use(/** @type {File} */ (take.reference));
-  welcome.showValues();
+  capabilities.chooseVoiceMode(take.reference !== null);
+  if (take.reference) reference.use(take.reference);
+  capabilities.showValues();
   form.remember();
   byId("text").focus();
   say("status", `Text and settings of take ${take.number}, with its seed.`);
@@ -164,37 +157,40 @@ async function save(take) {
   if (format !== "wav" && !take.reply)
     return complain(`Take ${take.number} was not spoken to its end: it can only be saved as WAV.`);
   try {
-    const file = take.files.get(format) ?? (format === "wav" ? take.clip.toWav() : await spokenAgain(take, format));
-    if (format !== "wav") take.files.set(format, file);
-    give(file, `take-${take.number}.${ENDINGS[format] ?? format}`);
+    const file = take.reply && format !== "wav" ? await inFormat(format, take, take.reply) : take.clip.toWav();
+    download(file, `take-${take.number}.${ENDINGS[format] ?? format}`);
     say("status", `Take ${take.number} saved as ${format}.`);
-  } catch (fault) {
-    tell(fault);
+  } catch (error) {
+    showError(error);
   }
 }
 
 /**
- * The same sound in another format: the seed and the way of decoding decide it.
- * @param {Take} take @param {string} format
+ * Speaks a take again: the same seed and decode mode give the same sound.
+ * @param {string} format @param {Take} take @param {worker.Reply} reply
  */
-function spokenAgain(take, format) {
-  say("status", `Making take ${take.number} as ${format}…`);
-  const same = { seed: take.reply.seed, decode_mode: take.reply.parameters.decode_mode };
-  return withKey(() => worker.file({ ...take.fields, ...same, output_format: format }, take.reference));
+async function inFormat(format, { number, files, fields, reference }, { seed, parameters }) {
+  const made = files.get(format);
+  if (made) return made;
+  say("status", `Making take ${number} as ${format}…`);
+  const same = { seed, decode_mode: parameters.decode_mode, output_format: format };
+  const file = await withKey(() => worker.file({ ...fields, ...same }, reference));
+  files.set(format, file);
+  return file;
 }
 
 /**
- * As plain bytes: of a type that it knows Firefox may change the name's ending (.opus to .ogx).
+ * Saves plain bytes: Firefox changes the ending of a type that it knows (.opus to .ogx).
  * @param {Blob} file @param {string} name
  */
-function give(file, name) {
+function download(file, name) {
   const bytes = new Blob([file], { type: "application/octet-stream" });
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(bytes), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may read it a while after the click
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may read it some time after the click
 }
 
-// --- hands -----------------------------------------------------------------------------------------------
+// --- controls --------------------------------------------------------------------------------------------
 
 function togglePlay() {
   if (!stage.take?.clip) return;
@@ -213,8 +209,8 @@ function seek(seconds) {
 
 /** @param {KeyboardEvent} event */
 function onWaveKey(event) {
-  const here = player.positionS;
-  const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: stage.take?.clip?.durationS ?? 0 }[event.key];
+  const nowS = player.positionS;
+  const to = { ArrowLeft: nowS - 1, ArrowRight: nowS + 1, Home: 0, End: stage.take?.clip?.durationS ?? 0 }[event.key];
   if (event.key === " ") togglePlay();
   else if (to !== undefined) seek(to);
   else return;
@@ -223,7 +219,7 @@ function onWaveKey(event) {
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (document.querySelector("dialog[open]")) return; // which has keys of its own
+  if (document.querySelector("dialog[open]")) return; // the dialog has its own keys
   if (event.key === "Escape") stop("Stopped.");
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
@@ -238,7 +234,7 @@ byId("ask").addEventListener("input", (event) => {
   const name = event.target instanceof HTMLElement ? event.target.getAttribute("name") : null;
   if (name) form.unmarkOne(name);
   form.remember();
-  welcome.showValues();
+  capabilities.showValues();
 });
 byId("stop").addEventListener("click", () => stop("Stopped."));
 byId("play").addEventListener("click", togglePlay);
@@ -246,15 +242,15 @@ byId("download").addEventListener("click", () => stage.take && void save(stage.t
 byId("reset").addEventListener("click", () => {
   form.reset();
   form.remember();
-  welcome.showValues();
+  capabilities.showValues();
 });
 byId("api").addEventListener("click", async (event) => {
-  if (!worker.hasKey()) return; // else a link does; it can't carry a key
+  if (!worker.hasKey()) return; // the link works without; it can't carry a key
   event.preventDefault();
-  give(await withKey(worker.description), "openapi.json");
+  download(await withKey(worker.description), "openapi.json");
 });
 byId("change-key").addEventListener("click", async () => {
-  if (await askKey()) await welcome.meet(reference);
+  if (await askKey()) await capabilities.connect(reference);
 });
 byId("wave").addEventListener("keydown", onWaveKey);
 byId("wave").addEventListener("click", (event) => {
@@ -263,5 +259,5 @@ byId("wave").addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", onKey);
 form.recall();
-welcome.showValues();
-void welcome.meet(reference);
+capabilities.showValues();
+void capabilities.connect(reference);

@@ -1,7 +1,4 @@
-/**
- * The sound of one take as it grows: 16-bit mono samples, and how loud each hundredth of a second is.
- * It does not know where the sound comes from, nor who plays or draws it.
- */
+/** The sound of one take as it grows: 16-bit mono samples, and the peak of each hundredth of a second. */
 
 const BINS_PER_S = 100;
 const FULL_SCALE = 32768;
@@ -11,7 +8,7 @@ export class Clip {
   /** @type {number | null} */ #oddByte = null;
   #length = 0;
   #complete = false;
-  /** The largest |sample| of each bin, 0…1. @type {number[]} */
+  /** The largest |sample| of each bin, 0 to 1. @type {number[]} */
   peaks = [];
 
   /** @param {number} rateHz */
@@ -19,7 +16,7 @@ export class Clip {
     this.rateHz = rateHz;
   }
 
-  /** In samples. */
+  /** Samples. */
   get length() {
     return this.#length;
   }
@@ -28,16 +25,16 @@ export class Clip {
     return this.#length / this.rateHz;
   }
 
-  /** Whether no more will come. */
+  /** Whether no more samples will come. */
   get complete() {
     return this.#complete;
   }
 
-  /** @param {Uint8Array} bytes little-endian 16-bit PCM; a sample may be cut between two pieces */
+  /** @param {Uint8Array} bytes little-endian 16-bit PCM; pieces may split a sample */
   push(bytes) {
     const joined = this.#oddByte === null ? bytes : Uint8Array.of(this.#oddByte, ...bytes);
     const count = joined.length >> 1;
-    this.#oddByte = joined.length % 2 ? joined[joined.length - 1] : null;
+    this.#oddByte = joined.length % 2 ? (joined.at(-1) ?? null) : null;
     this.#reserve(this.#length + count);
     const view = new DataView(joined.buffer, joined.byteOffset, joined.byteLength);
     for (let i = 0; i < count; i++) this.#append(view.getInt16(2 * i, true));
@@ -47,28 +44,26 @@ export class Clip {
     this.#complete = true;
   }
 
-  /** @param {number} from in samples @returns {Float32Array<ArrayBuffer>} everything from there, −1…1 */
+  /** All samples from an index on, as floats from −1 to 1. @param {number} from */
   floatsFrom(from) {
     return Float32Array.from(this.#samples.subarray(from, this.#length), (sample) => sample / FULL_SCALE);
   }
 
-  /** The loudest of a stretch, 0…1. @param {number} fromS @param {number} toS */
+  /** The peak of a range, 0 to 1. @param {number} fromS @param {number} toS */
   peakBetween(fromS, toS) {
-    let loudest = 0;
-    const end = Math.min(this.peaks.length, Math.max(Math.ceil(toS * BINS_PER_S), Math.floor(fromS * BINS_PER_S) + 1));
-    for (let bin = Math.floor(fromS * BINS_PER_S); bin < end; bin++) loudest = Math.max(loudest, this.peaks[bin]);
-    return loudest;
+    const first = Math.floor(fromS * BINS_PER_S);
+    return Math.max(0, ...this.peaks.slice(first, Math.max(Math.ceil(toS * BINS_PER_S), first + 1)));
   }
 
-  /** A WAV file: the 44 bytes of a RIFF header before the samples as they came. */
+  /** A WAV file: a RIFF header of 44 bytes, then the samples as received. */
   toWav() {
     const header = new DataView(new ArrayBuffer(44));
-    const words = (/** @type {number} */ at, /** @type {string} */ text) =>
+    const write = (/** @type {number} */ at, /** @type {string} */ text) =>
       [...text].forEach((char, i) => header.setUint8(at + i, char.charCodeAt(0)));
     const bytes = 2 * this.#length;
-    words(0, "RIFF");
+    write(0, "RIFF");
     header.setUint32(4, 36 + bytes, true);
-    words(8, "WAVEfmt ");
+    write(8, "WAVEfmt ");
     header.setUint32(16, 16, true);
     header.setUint16(20, 1, true); // PCM
     header.setUint16(22, 1, true); // mono
@@ -76,7 +71,7 @@ export class Clip {
     header.setUint32(28, 2 * this.rateHz, true);
     header.setUint16(32, 2, true);
     header.setUint16(34, 16, true);
-    words(36, "data");
+    write(36, "data");
     header.setUint32(40, bytes, true);
     return new Blob([header, this.#samples.subarray(0, this.#length)], { type: "audio/wav" });
   }

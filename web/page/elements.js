@@ -1,17 +1,20 @@
+/** The page's elements by id, and text put into them. */
+
 /**
- * The page's elements by their ids, and words put into them. It does not know what any of them is for.
+ * The element of this id, checked to be of the class.
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {string} id
+ * @param {new () => T} [type]
+ * @returns {T}
  */
+export function byId(id, type = /** @type {any} */ (HTMLElement)) {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) throw new TypeError(`the page has no ${type.name} #${id}`);
+  return element;
+}
 
-/** @param {string} id */
-export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-/** @param {string} id */
-export const button = (id) => /** @type {HTMLButtonElement} */ (byId(id));
-/** @param {string} id */
-export const input = (id) => /** @type {HTMLInputElement} */ (byId(id));
-/** @param {string} id */
-export const select = (id) => /** @type {HTMLSelectElement} */ (byId(id));
-
-/** Only where they differ: a live region is read out when it is written to. @param {string} id @param {string} words */
-export function say(id, words) {
-  if (byId(id).textContent !== words) byId(id).textContent = words;
+/** Writes only a new text: a screen reader reads a live region whenever it is written to.
+ * @param {string} id @param {string} text */
+export function say(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
 }

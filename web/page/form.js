@@ -1,85 +1,76 @@
-/**
- * The form as the contract's fields: what to send, where a fault belongs, what is remembered for the next visit.
- * It does not know how a request travels, nor that anything is heard.
- */
+/** The form as a request's fields: what to send, where a fault is shown, what is kept for the next visit. */
+
+import { byId } from "./elements.js";
 
 const REMEMBERED = "chatterbox-worker";
-const NEVER_REMEMBERED = new Set(["text", "seed", "voice_mode"]);
+const NOT_REMEMBERED = new Set(["text", "seed", "voice_mode"]);
 // Sent in their own way, or not at all.
-const OF_THE_PAGE = new Set(["text", "voice", "voice_mode", "output_format", "pronunciations"]);
+const SENT_OTHERWISE = new Set(["text", "voice", "voice_mode", "output_format", "pronunciations"]);
 
 /** @typedef {import("./worker.js").Fault} Fault */
 /** @typedef {import("./worker.js").Fields} Fields */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 
-/** @type {HTMLFormElement} */
-const form = /** @type {HTMLFormElement} */ (document.getElementById("ask"));
+const form = byId("ask", HTMLFormElement);
 
-/** @returns {Control[]} those with a name */
+/** Those with a name. */
 export function controls() {
-  const all = /** @type {Control[]} */ ([...form.elements]);
-  return all.filter((one) => one.name);
+  return /** @type {Control[]} */ ([...form.elements]).filter((control) => control.name);
 }
 
-/** @param {string} name @returns {string} */
+/** The value of a field, "" where there is none. @param {string} name */
 export function chosen(name) {
   return String(new FormData(form).get(name) ?? "");
 }
 
-/**
- * The fields to send. Only what was changed: an engine warns of what it has no use for.
- * @returns {Fields}
- */
+/** The fields to send: only what was changed, since an engine warns of fields that it does not use. */
 export function fields() {
   /** @type {Fields} */
   const sent = { text: chosen("text") };
   if (chosen("voice_mode") !== "clone" && chosen("voice")) sent.voice = chosen("voice");
-  for (const one of controls()) {
-    if (OF_THE_PAGE.has(one.name) || !changed(one)) continue;
-    if (one instanceof HTMLInputElement) sent[one.name] = one.type === "checkbox" ? one.checked : one.valueAsNumber;
-    else sent[one.name] = one.value;
+  for (const control of controls()) {
+    const { name } = control;
+    if (SENT_OTHERWISE.has(name) || !isChanged(control)) continue;
+    if (control instanceof HTMLInputElement) sent[name] = isCheckbox(control) ? control.checked : control.valueAsNumber;
+    else sent[name] = control.value;
   }
   const respelled = pronunciations();
-  return Object.keys(respelled).length ? { ...sent, pronunciations: respelled } : sent;
+  if (Object.keys(respelled).length) sent.pronunciations = respelled;
+  return sent;
 }
 
-/** What no worker needs to be asked about. @returns {Fault[]} */
+/** Faults that are found without asking the worker. @returns {Fault[]} */
 export function ownFaults() {
   const faults = [];
   if (!chosen("text").trim()) faults.push({ field: "text", message: "is empty: write something to speak" });
-  for (const one of controls()) {
-    if (one.validity.badInput) faults.push({ field: one.name, message: "must be a number" });
+  for (const { name, validity } of controls()) {
+    if (validity.badInput) faults.push({ field: name, message: "must be a number" });
   }
   return faults;
 }
 
-/**
- * Show faults at their fields, focus the first.
- * @param {Fault[]} faults @returns {Fault[]} those without a place here
- */
+/** Shows faults at their fields and focuses the first. @param {Fault[]} faults @returns those without a field here */
 export function mark(faults) {
-  const homeless = faults.filter((fault) => !markOne(fault));
+  const rest = faults.filter((fault) => !markOne(fault));
   const first = document.querySelector("[aria-invalid=true]");
-  if (first instanceof HTMLElement) {
-    first.focus();
-  }
-  return homeless;
+  if (first instanceof HTMLElement) first.focus();
+  return rest;
 }
 
 export function unmark() {
-  for (const one of document.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
-  for (const one of form.querySelectorAll(".error")) /** @type {HTMLElement} */ (one).hidden = true;
+  for (const control of document.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  for (const error of form.querySelectorAll(".error")) error.setAttribute("hidden", "");
 }
 
-/** @param {Fault} fault @returns {boolean} whether it has a place here */
+/** @param {Fault} fault @returns {boolean} whether its field is here and visible */
 export function markOne(fault) {
   const name = { cfg: "cfg_weight", reference_audio_url: "reference_audio" }[fault.field] ?? fault.field;
-  const told = document.getElementById(`${name}-error`);
-  if (!told || told.closest("[hidden]:not(.error)")) return false;
+  const error = document.getElementById(`${name}-error`);
+  if (!error || error.closest("[hidden]:not(.error)")) return false;
   const label = document.querySelector(`[data-field="${name}"] label:not(.hidden), #${name}-label`)?.textContent;
-  told.textContent = `${(TITLES[name] ?? label ?? name).trim()} ${fault.message}`;
-  told.hidden = false;
-  told.closest("details")?.setAttribute("open", "");
+  error.textContent = `${(TITLES[name] ?? label ?? name).trim()} ${fault.message}`;
+  error.hidden = false;
+  error.closest("details")?.setAttribute("open", "");
   document.getElementById(name)?.setAttribute("aria-invalid", "true");
   return true;
 }
@@ -93,20 +84,19 @@ const TITLES = {
   pronunciations: "Pronunciations:",
 };
 
-/** @param {string} name of the field that is right again */
+/** @param {string} name of the field */
 export function unmarkOne(name) {
   document.getElementById(name)?.removeAttribute("aria-invalid");
-  const told = document.getElementById(`${name}-error`);
-  if (told) told.hidden = true;
+  document.getElementById(`${name}-error`)?.setAttribute("hidden", "");
 }
 
 export function remember() {
-  const kept = controls().filter((one) => !NEVER_REMEMBERED.has(one.name) && !isUnfilled(one));
-  const values = Object.fromEntries(kept.map((one) => [one.name, valueOf(one)]));
+  const kept = controls().filter((control) => !NOT_REMEMBERED.has(control.name) && !isUnfilled(control));
+  const values = Object.fromEntries(kept.map((control) => [control.name, valueOf(control)]));
   try {
     localStorage.setItem(REMEMBERED, JSON.stringify({ ...remembered(), ...values }));
   } catch {
-    return; // a browser that keeps nothing: then nothing is remembered
+    return; // a browser that stores nothing
   }
 }
 
@@ -119,56 +109,61 @@ function remembered() {
   try {
     return JSON.parse(localStorage.getItem(REMEMBERED) ?? "{}");
   } catch {
-    return {}; // likewise, or it was not we who wrote there
+    return {}; // likewise, or the stored text is not ours
   }
 }
 
-/** Values into the form; of a select only what it offers. @param {Record<string, unknown>} values */
+/** Puts values into the form; a select takes only what it offers. @param {Record<string, unknown>} values */
 export function put(values) {
-  for (const one of controls()) {
-    const value = values[one.name];
-    if (value === undefined || one.name === "voice_mode") continue;
-    if (one instanceof HTMLInputElement && one.type === "checkbox") one.checked = Boolean(value);
-    else if (!(one instanceof HTMLSelectElement) || hasOption(one, String(value))) one.value = String(value);
+  for (const control of controls()) {
+    const value = values[control.name];
+    if (value === undefined || control.name === "voice_mode") continue;
+    if (isCheckbox(control)) control.checked = Boolean(value);
+    else if (hasOption(control, String(value))) control.value = String(value);
   }
-  if (typeof values.pronunciations === "object")
-    putPronunciations(/** @type {Record<string, string>} */ (values.pronunciations));
+  if (typeof values.pronunciations === "object") putPronunciations(values.pronunciations ?? {});
 }
 
-/** Every setting to its default; text, voice and format stay. */
+/** Sets every field but text, voice and format to its default. */
 export function reset() {
-  for (const one of controls()) {
-    if (["text", "voice", "voice_mode", "output_format"].includes(one.name)) continue;
-    if (one instanceof HTMLSelectElement)
-      one.selectedIndex = [...one.options].findIndex((each) => each.defaultSelected);
-    else if (one instanceof HTMLInputElement && one.type === "checkbox") one.checked = one.defaultChecked;
-    else one.value = one.defaultValue;
+  for (const control of controls()) {
+    if (["text", "voice", "voice_mode", "output_format"].includes(control.name)) continue;
+    if (control instanceof HTMLSelectElement)
+      control.selectedIndex = [...control.options].findIndex((option) => option.defaultSelected);
+    else if (isCheckbox(control)) control.checked = control.defaultChecked;
+    else control.value = control.defaultValue;
   }
 }
 
-/** @param {Control} one */
-function changed(one) {
-  if (one instanceof HTMLSelectElement) return !one.selectedOptions[0]?.defaultSelected;
-  if (one instanceof HTMLInputElement && one.type === "checkbox") return one.checked !== one.defaultChecked;
-  return one.value !== "" && Number(one.value) !== (one.defaultValue === "" ? null : Number(one.defaultValue));
+/** @param {Control} control */
+function isChanged(control) {
+  if (control instanceof HTMLSelectElement) return !control.selectedOptions[0]?.defaultSelected;
+  if (isCheckbox(control)) return control.checked !== control.defaultChecked;
+  const { value, defaultValue } = control;
+  return value !== "" && (defaultValue === "" || Number(value) !== Number(defaultValue));
 }
 
-/** @param {Control} one */
-function valueOf(one) {
-  return one instanceof HTMLInputElement && one.type === "checkbox" ? one.checked : one.value;
+/** @param {Control} control @returns {control is HTMLInputElement & {type: "checkbox"}} */
+function isCheckbox(control) {
+  return control.type === "checkbox";
 }
 
-/** A list whose choices the worker has not told yet. @param {Control} one */
-function isUnfilled(one) {
-  return one instanceof HTMLSelectElement && one.options.length < 2 && !one.dataset.filled;
+/** @param {Control} control */
+function valueOf(control) {
+  return isCheckbox(control) ? control.checked : control.value;
 }
 
-/** @param {HTMLSelectElement} select @param {string} value */
-function hasOption(select, value) {
-  return [...select.options].some((one) => one.value === value);
+/** Whether it is a list that waits for the worker's choices. @param {Control} control */
+function isUnfilled(control) {
+  return control instanceof HTMLSelectElement && control.options.length < 2 && !control.dataset.filled;
 }
 
-/** @returns {Record<string, string>} of the lines `WORD = RESPELLING` */
+/** Whether the control can take the value; only a list may lack it. @param {Control} control @param {string} value */
+function hasOption(control, value) {
+  return !(control instanceof HTMLSelectElement) || [...control.options].some((option) => option.value === value);
+}
+
+/** The lines `WORD = RESPELLING`. @returns {Record<string, string>} */
 function pronunciations() {
   const pairs = chosen("pronunciations")
     .split("\n")
@@ -176,8 +171,8 @@ function pronunciations() {
   return Object.fromEntries(pairs.filter(([word]) => word).map(([word, said]) => [word, said ?? ""]));
 }
 
-/** @param {Record<string, string>} pairs */
+/** @param {object} pairs of strings */
 function putPronunciations(pairs) {
   const lines = Object.entries(pairs).map(([word, said]) => `${word} = ${said}`);
-  /** @type {HTMLTextAreaElement} */ (document.getElementById("pronunciations")).value = lines.join("\n");
+  byId("pronunciations", HTMLTextAreaElement).value = lines.join("\n");
 }

@@ -1,22 +1,22 @@
-/**
- * The API key: asked for in a dialog when the worker wants one. It does not know what the key opens.
- */
+/** The API key: asked for in a dialog when the worker wants one. */
 
+import { byId } from "./elements.js";
 import { Refusal, useKey } from "./worker.js";
 
-const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("key-dialog"));
-const field = /** @type {HTMLInputElement} */ (document.getElementById("key"));
+const dialog = byId("key-dialog", HTMLDialogElement);
+const field = byId("key", HTMLInputElement);
 
-/** @type {Promise<boolean> | null} */ let asking = null; // two requests may need it at once
+/** One dialog for all requests that wait for a key. @type {Promise<boolean> | null} */
+let asking = null;
 
 /**
- * @param {string} [why] beside what always stands there
- * @returns {Promise<boolean>} whether one was given; it is in use then
+ * @param {string} [why] shown in the dialog, beside its fixed text
+ * @returns {Promise<boolean>} whether a key was given; requests use it from then on
  */
 export function askKey(why = "") {
   asking ??= new Promise((resolve) => {
     field.value = "";
-    /** @type {HTMLElement} */ (document.getElementById("key-refused")).textContent = why;
+    byId("key-refused").textContent = why;
     dialog.returnValue = "";
     dialog.showModal();
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "given"), { once: true });
@@ -25,25 +25,25 @@ export function askKey(why = "") {
 }
 
 /**
- * Do it, and once more with another key as long as the worker refuses the one in use.
- * @template T @param {() => Promise<T>} deed @returns {Promise<T>}
+ * Runs the action, again with another key for as long as the worker refuses the key.
+ * @template T @param {() => Promise<T>} action @returns {Promise<T>}
  */
-export async function withKey(deed) {
+export async function withKey(action) {
   for (let why = ""; ; why = "The worker refused that key.") {
     try {
-      return await deed();
-    } catch (fault) {
-      if (!(fault instanceof Refusal) || fault.status !== 401) throw fault;
-      /** @type {HTMLElement} */ (document.getElementById("change-key")).hidden = false;
-      if (!(await askKey(why))) throw fault;
+      return await action();
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.status !== 401) throw error;
+      byId("change-key").hidden = false;
+      if (!(await askKey(why))) throw error;
     }
   }
 }
 
-document.getElementById("key-form")?.addEventListener("submit", (event) => {
+byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(field.value.trim());
   field.value = "";
   dialog.close("given");
 });
-document.getElementById("key-cancel")?.addEventListener("click", () => dialog.close(""));
+byId("key-cancel").addEventListener("click", () => dialog.close(""));

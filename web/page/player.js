@@ -1,13 +1,12 @@
 /**
- * Plays a clip while it grows, by Web Audio: every piece becomes a buffer that starts on the very sample where
- * the one before it ends. It does not know what is said, nor what the page looks like.
+ * Plays a clip while it grows, by Web Audio: every piece becomes a buffer that starts on the sample where the previous
+ * one ends.
  *
- * The context runs at the clip's own rate, so the browser resamples the sum once and not each piece by itself,
- * which would be heard at the seams.
+ * The context runs at the clip's rate: the browser resamples the sum once, not each piece, so the joints are inaudible.
  */
 
-const START_BUFFER_S = 0.08; // enough for a piece that comes late by a frame or two
-const REFILL_BUFFER_S = 0.5; // after the sound ran out: better one pause than many
+const START_BUFFER_S = 0.08; // covers a piece that is late by a frame or two
+const REFILL_BUFFER_S = 0.5; // after an underrun: one long pause instead of many short ones
 const QUIET_DBFS = -100;
 
 /** @typedef {import("./clip.js").Clip} Clip */
@@ -18,15 +17,15 @@ export class Player extends EventTarget {
   /** @type {AnalyserNode | null} */ #analyser = null;
   /** @type {Clip | null} */ #clip = null;
   /** @type {Set<AudioBufferSourceNode>} */ #sources = new Set();
-  /** When which part of the clip sounds. @type {{at: number, from: number, samples: number}[]} */ #spans = [];
+  /** What is scheduled; `at` in context seconds. @type {{at: number, from: number, samples: number}[]} */ #spans = [];
   /** @type {PlayerState} */ #state = "idle";
-  #next = 0; // the first sample of the clip that is not scheduled
-  #nextAt = 0; // when it is due, in the context's seconds
+  #next = 0; // first sample that is not scheduled
+  #nextAt = 0; // its context time in seconds; 0: as soon as possible
   #bufferS = START_BUFFER_S;
-  /** How often the sound ran out before its end. */
+  /** Underruns of this clip. */
   stalls = 0;
 
-  /** Fires "change" when the state does. @returns {PlayerState} */
+  /** A change of it fires "change". @returns {PlayerState} */
   get state() {
     return this.#state;
   }
@@ -36,19 +35,19 @@ export class Player extends EventTarget {
   }
 
   /**
-   * Where the clip is, in seconds; headphones may be some tenths behind. `outputLatency` would tell by how much, but
-   * Firefox can hang for good when it is asked while the sound starts.
+   * Position in the clip; headphones may lag by some tenths of a second. `outputLatency` is that lag, but reading it
+   * while the sound starts can hang Firefox for good.
    */
   get positionS() {
     if (!this.#clip || !this.#context || this.#state !== "playing") return this.#next / (this.#clip?.rateHz ?? 1);
     const now = this.#context.currentTime;
-    const span = this.#spans.findLast((one) => one.at <= now) ?? this.#spans[0];
+    const span = this.#spans.findLast(({ at }) => at <= now) ?? this.#spans[0];
     if (!span) return this.#next / this.#clip.rateHz;
-    const heard = Math.min(Math.max(0, now - span.at), span.samples / this.#clip.rateHz);
-    return span.from / this.#clip.rateHz + heard;
+    const played = Math.min(Math.max(0, now - span.at), span.samples / this.#clip.rateHz);
+    return span.from / this.#clip.rateHz + played;
   }
 
-  /** Loudness of what is leaving right now, in dBFS; −100 is silence. */
+  /** RMS level of the sound playing now; −100 for silence. */
   get levelDbfs() {
     if (!this.#analyser || this.#state !== "playing") return QUIET_DBFS;
     const samples = new Float32Array(this.#analyser.fftSize);
@@ -57,7 +56,7 @@ export class Player extends EventTarget {
     return Math.max(QUIET_DBFS, 10 * Math.log10(power + 1e-10));
   }
 
-  /** Browsers let sound begin only out of a gesture: call this in the handler of one. */
+  /** Call this in the handler of a user gesture: browsers start sound only there. */
   unlock(rateHz = 24000) {
     if (this.#context?.sampleRate !== rateHz) {
       void this.#context?.close();
@@ -68,28 +67,28 @@ export class Player extends EventTarget {
     void this.#context.resume();
   }
 
-  /** Begin a clip, which may be empty yet. @param {Clip} clip */
+  /** Plays a clip from its start; it may still be empty. @param {Clip} clip */
   start(clip) {
     this.#silence();
     this.#clip = clip;
     this.stalls = 0;
     this.#next = 0;
     this.#bufferS = START_BUFFER_S;
-    this.#become("waiting");
+    this.#setState("waiting");
     this.unlock(clip.rateHz);
     this.fed();
   }
 
-  /** The clip has grown, or is complete. */
+  /** Call this when the clip has grown or is complete. */
   fed() {
     if (!this.#clip || !this.#context) return;
-    if (this.#state === "playing" && this.#nextAt < this.#context.currentTime) this.#ranOut();
-    if (this.#state === "waiting" && this.#enough(this.#clip)) {
+    if (this.#state === "playing" && this.#nextAt < this.#context.currentTime) this.#underrun();
+    if (this.#state === "waiting" && this.#isBuffered(this.#clip)) {
       this.#nextAt = 0;
-      this.#become("playing");
+      this.#setState("playing");
     }
     if (this.#state === "playing") this.#schedule(this.#clip, this.#context);
-    if (this.#state === "waiting" && this.#clip.complete && this.#next >= this.#clip.length) this.#become("idle");
+    if (this.#state === "waiting" && this.#clip.complete && this.#next >= this.#clip.length) this.#setState("idle");
   }
 
   pause() {
@@ -97,37 +96,37 @@ export class Player extends EventTarget {
     const here = this.positionS;
     this.#silence();
     this.#next = Math.round(here * (this.#clip?.rateHz ?? 0));
-    this.#become("paused");
+    this.#setState("paused");
   }
 
-  /** Go on where it was paused, or from the start where it had ended. */
+  /** Resumes, or restarts a clip that has ended. */
   play() {
     if (!this.#clip || this.#state === "playing" || this.#state === "waiting") return;
     this.unlock(this.#clip.rateHz);
     if (this.#clip.complete && this.#next >= this.#clip.length) this.#next = 0;
     this.#bufferS = START_BUFFER_S;
-    this.#become("waiting");
+    this.#setState("waiting");
     this.fed();
   }
 
-  /** @param {number} seconds of the clip */
+  /** @param {number} seconds */
   seek(seconds) {
     if (!this.#clip) return;
-    const goesOn = this.#state === "playing" || this.#state === "waiting";
+    const wasPlaying = this.#state === "playing" || this.#state === "waiting";
     this.#silence();
     this.#next = Math.round(Math.min(Math.max(0, seconds), this.#clip.durationS) * this.#clip.rateHz);
-    this.#become(goesOn ? "waiting" : "paused");
+    this.#setState(wasPlaying ? "waiting" : "paused");
     this.fed();
   }
 
-  /** Be silent at once, and stay where the listener was. */
+  /** Silences the clip and keeps its position. */
   stop() {
     this.pause();
-    this.#become("idle");
+    this.#setState("idle");
   }
 
   /** @param {Clip} clip */
-  #enough(clip) {
+  #isBuffered(clip) {
     const ready = clip.length - this.#next;
     return ready > 0 && (clip.complete || ready >= this.#bufferS * clip.rateHz);
   }
@@ -140,7 +139,7 @@ export class Player extends EventTarget {
     buffer.copyToChannel(samples, 0);
     const source = new AudioBufferSourceNode(context, { buffer });
     source.connect(/** @type {AnalyserNode} */ (this.#analyser));
-    const soonest = Math.ceil((context.currentTime + 0.01) * clip.rateHz) / clip.rateHz; // on the grid of samples
+    const soonest = Math.ceil((context.currentTime + 0.01) * clip.rateHz) / clip.rateHz; // on the sample grid
     const at = this.#nextAt || soonest;
     source.start(at);
     source.onended = () => this.#ended(source);
@@ -154,14 +153,14 @@ export class Player extends EventTarget {
   #ended(source) {
     this.#sources.delete(source);
     if (this.#sources.size || this.#state !== "playing" || !this.#clip) return;
-    if (this.#clip.complete && this.#next >= this.#clip.length) this.#become("idle");
-    else this.#ranOut();
+    if (this.#clip.complete && this.#next >= this.#clip.length) this.#setState("idle");
+    else this.#underrun();
   }
 
-  #ranOut() {
+  #underrun() {
     this.stalls++;
     this.#bufferS = REFILL_BUFFER_S;
-    this.#become("waiting");
+    this.#setState("waiting");
   }
 
   #silence() {
@@ -176,7 +175,7 @@ export class Player extends EventTarget {
   }
 
   /** @param {PlayerState} state */
-  #become(state) {
+  #setState(state) {
     if (state === this.#state) return;
     this.#state = state;
     this.dispatchEvent(new Event("change"));

@@ -1,13 +1,10 @@
-/**
- * The recording whose voice is spoken with: a file chosen or dropped, or the microphone, with a preview.
- * It does not know what the worker makes of it.
- */
+/** The recording whose voice is cloned: a file, chosen or dropped, or the microphone; with a preview. */
 
-import { byId, input } from "./elements.js";
+import { byId } from "./elements.js";
 
 const LONGEST_S = 30;
 const SHORTEST_S = 1;
-/** What browsers record to: most WebM, an older Firefox Ogg, Safari MP4. @type {Record<string, string>} */
+/** What browsers record: most WebM, older Firefox Ogg, Safari MP4. @type {Record<string, string>} */
 const ENDINGS = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" };
 
 export class Reference {
@@ -15,23 +12,19 @@ export class Reference {
   #url = "";
   /** @type {MediaRecorder | null} */ #recorder = null;
 
-  /** @param {(message: string) => void} complain shows a fault; "" takes it away */
+  /** The worker's limit, once it is known. @type {number | null} */ maxBytes = null;
+  #picker = byId("reference_audio", HTMLInputElement);
+
+  /** @param {(message: string) => void} complain shows a fault; "" removes it */
   constructor(complain) {
     this.complain = complain;
-    /** @type {number | null} */
-    this.largestBytes = null; // until the worker has told
-    byId("reference_audio").addEventListener("change", () => this.#picked(input("reference_audio").files));
+    this.#picker.addEventListener("change", () => this.#pick(this.#picker.files));
     byId("record").addEventListener("click", () => void (this.#recorder ? this.#recorder.stop() : this.#record()));
     byId("forget").addEventListener("click", () => {
-      this.#take(null);
+      this.use(null);
       byId("record").focus();
     });
     this.#acceptDrops(byId("drop"));
-  }
-
-  /** Take a recording that was used before. @param {File} file */
-  use(file) {
-    this.#take(file);
   }
 
   stopRecording() {
@@ -49,22 +42,23 @@ export class Reference {
     for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
     zone.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.#picked(event.dataTransfer?.files ?? null);
+      this.#pick(event.dataTransfer?.files ?? null);
     });
   }
 
   /** @param {FileList | null} files */
-  #picked(files) {
-    if (files?.length) this.#take(files[0]);
-    input("reference_audio").value = ""; // or the same file could not be chosen again
+  #pick(files) {
+    if (files?.[0]) this.use(files[0]);
+    this.#picker.value = ""; // or the same file could not be chosen again
   }
 
-  /** @param {File | null} file @param {number} [durationS] where the file itself does not tell */
-  #take(file, durationS) {
+  /** Null removes the recording. @param {File | null} file @param {number} [durationS] of a new recording */
+  use(file, durationS) {
     if (this.#url) URL.revokeObjectURL(this.#url);
-    const tooLarge = file && this.largestBytes && file.size > this.largestBytes;
-    this.complain(tooLarge ? `has ${inBytes(file.size)}; the worker takes ${inBytes(this.largestBytes ?? 0)}` : "");
-    this.file = tooLarge ? null : file;
+    const maxBytes = this.maxBytes ?? Infinity;
+    const isTooLarge = file !== null && file.size > maxBytes;
+    this.complain(isTooLarge ? `has ${inBytes(file.size)}; the worker takes ${inBytes(maxBytes)}` : "");
+    this.file = isTooLarge ? null : file;
     this.#url = this.file ? URL.createObjectURL(this.file) : "";
     byId("chosen").hidden = !this.file;
     if (!this.file) return byId("preview").removeAttribute("src");
@@ -76,7 +70,7 @@ export class Reference {
   async #record() {
     this.complain("");
     if (!navigator.mediaDevices) return this.complain("can only be recorded over https or on localhost; choose a file");
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true }).catch((fault) => fault);
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true }).catch((error) => error);
     if (!(stream instanceof MediaStream)) {
       return this.complain(stream.name === "NotFoundError" ? "no microphone was found" : "the microphone was refused");
     }
@@ -93,12 +87,12 @@ export class Reference {
       this.#recorder = null;
       this.#showRecording(false);
       if (durationS < SHORTEST_S) return this.complain("was too short; the worker needs a second of sound");
-      const type = recorder.mimeType.split(";")[0];
-      this.#take(new File(pieces, `recording.${ENDINGS[type] ?? "webm"}`, { type }), durationS);
+      const [type = ""] = recorder.mimeType.split(";");
+      this.use(new File(pieces, `recording.${ENDINGS[type] ?? "webm"}`, { type }), durationS);
     };
     this.#recorder = recorder;
     this.#showRecording(true);
-    recorder.start(); // in one piece: joined ones of WebKit break off in the middle
+    recorder.start(); // one piece: several, joined, are cut short in WebKit
   }
 
   /** @param {boolean} on */
@@ -111,10 +105,10 @@ export class Reference {
 }
 
 /**
- * Moves the level meter until closed.
- * @param {MediaStream} stream @param {() => number} seconds so far @param {() => void} full the time is up
+ * Shows the microphone's level until closed.
+ * @param {MediaStream} stream @param {() => number} seconds recorded @param {() => void} onFull at LONGEST_S
  */
-function metering(stream, seconds, full) {
+function metering(stream, seconds, onFull) {
   const context = new AudioContext();
   const analyser = context.createAnalyser();
   context.createMediaStreamSource(stream).connect(analyser);
@@ -122,9 +116,9 @@ function metering(stream, seconds, full) {
   const timer = setInterval(() => {
     analyser.getFloatTimeDomainData(samples);
     const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-    /** @type {HTMLMeterElement} */ (byId("microphone")).value = peak ** 0.5;
+    byId("microphone", HTMLMeterElement).value = peak ** 0.5;
     byId("recorded").textContent = `${seconds().toFixed(0)} of ${LONGEST_S} s at most`;
-    if (seconds() >= LONGEST_S) full();
+    if (seconds() >= LONGEST_S) onFull();
   }, 80);
   return {
     close() {

@@ -1,8 +1,6 @@
-/**
- * What was spoken so far, in memory: the last ten takes as a list to hear again, compare and save.
- * It does not know how a take is made or played.
- */
+/** The last ten takes, in memory: a list to play, reuse and save them. */
 
+import { byId } from "./elements.js";
 import { sketch } from "./waveform.js";
 
 const KEPT = 10;
@@ -11,66 +9,65 @@ const KEPT = 10;
 /** @typedef {import("./worker.js").Fields} Fields */
 
 /**
- * One request and what came of it.
+ * One request and its result.
  * @typedef {object} Take
  * @property {number} number
- * @property {Fields} fields as they were sent
+ * @property {Fields} fields as sent
  * @property {File | null} reference
- * @property {string} voice for the eye
- * @property {Clip | null} clip null until the first sound
+ * @property {string} voice as shown
+ * @property {Clip | null} clip null before the first sound
  * @property {number | null} firstSoundMs from the click to the first sound in the page
- * @property {any} reply the `end` event; null where it was stopped or failed
- * @property {boolean} over whether no more will come
- * @property {Map<string, Blob>} files by format, as they were made
+ * @property {import("./worker.js").Reply | null} reply null where it was stopped or failed
+ * @property {boolean} over whether the request has ended
+ * @property {Map<string, Blob>} files by format, as made
  */
 
-/** @typedef {{play: (take: Take) => void, reuse: (take: Take) => void, save: (take: Take) => void}} Doings */
+/** @typedef {Record<"play" | "reuse" | "save", (take: Take) => void>} Actions */
 
 export class Takes {
   /** Newest first. @type {Take[]} */ all = [];
   /** @type {Take | null} */ #shown = null;
   #count = 0;
 
-  /** @param {HTMLElement} section @param {Doings} doings */
-  constructor(section, doings) {
+  /** @param {HTMLElement} section @param {Actions} actions */
+  constructor(section, actions) {
     this.section = section;
-    this.doings = doings;
+    this.actions = actions;
     new ResizeObserver(() => this.sketchAll()).observe(section);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.sketchAll());
   }
 
-  /** @param {Fields} fields @param {File | null} reference @returns {Take} not in the list yet */
+  /** @param {Fields} fields @param {File | null} reference @returns {Take} not in the list */
   begin(fields, reference) {
     const voice = reference ? `clone of ${reference.name}` : String(fields.voice ?? "default");
     const [number, files] = [++this.#count, new Map()];
     return { number, fields, reference, voice, clip: null, firstSoundMs: null, reply: null, over: false, files };
   }
 
-  /** Into the list, once there is something to hear; the oldest goes. `show` shows it. @param {Take} take */
+  /** Puts a take with sound into the list, which drops the oldest; `show` draws it. @param {Take} take */
   keep(take) {
     this.all = [take, ...this.all].slice(0, KEPT);
   }
 
-  /** Mark the one that is on the stage, and write the list anew. @param {Take | null} take */
+  /** Marks a take and rebuilds the list. @param {Take | null} take */
   show(take) {
     this.#shown = take;
     this.section.hidden = !this.all.length;
     const list = /** @type {HTMLElement} */ (this.section.querySelector("ol"));
     const focused = list.contains(document.activeElement) ? document.activeElement?.id : "";
-    list.replaceChildren(...this.all.map((one) => this.#row(one)));
-    if (focused) document.getElementById(focused)?.focus(); // the keyboard stays where it was
+    list.replaceChildren(...this.all.map((each) => this.#row(each)));
+    if (focused) document.getElementById(focused)?.focus(); // the rows are new
     this.sketchAll();
   }
 
   sketchAll() {
     const canvases = this.section.querySelectorAll("canvas");
-    this.all.forEach((take, i) => take.clip && canvases[i] && sketch(canvases[i], take.clip));
+    canvases.forEach((canvas, i) => this.all[i]?.clip && sketch(canvas, this.all[i].clip));
   }
 
   /** @param {Take} take */
   #row(take) {
-    const template = /** @type {HTMLTemplateElement} */ (document.getElementById("take"));
-    const row = /** @type {HTMLElement} */ (template.content.cloneNode(true));
+    const row = /** @type {DocumentFragment} */ (byId("take", HTMLTemplateElement).content.cloneNode(true));
     const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(name));
     const text = String(take.fields.text);
     part("li").classList.toggle("shown", take === this.#shown);
@@ -83,11 +80,11 @@ export class Takes {
     return row;
   }
 
-  /** @param {HTMLElement} button @param {Take} take @param {keyof Doings} doing @param {string} name */
-  #button(button, take, doing, name) {
-    button.id = `${doing}-${take.number}`;
+  /** @param {HTMLElement} button @param {Take} take @param {keyof Actions} action @param {string} name */
+  #button(button, take, action, name) {
+    button.id = `${action}-${take.number}`;
     button.setAttribute("aria-label", name);
-    button.addEventListener("click", () => this.doings[doing](take));
+    button.addEventListener("click", () => this.actions[action](take));
   }
 }
 
@@ -103,5 +100,5 @@ function facts(take) {
     take.clip && take.over ? `${take.clip.durationS.toFixed(1)} s` : "",
   ]
     .filter(Boolean)
-    .map((fact) => fact.replaceAll(" ", "\u00a0")); // a line breaks between facts only
+    .map((fact) => fact.replaceAll(" ", "\u00a0")); // a line breaks only between facts
 }

@@ -1,8 +1,45 @@
 /**
- * The worker's addresses: what it is, its voices, a text spoken as events, a file. It knows no element of the page.
+ * The worker's HTTP API: what it offers, its voices, a text spoken as events, a file.
  *
- * Speech comes as `text/event-stream` of raw PCM rather than as bytes of a file: it carries the metrics and a fault
- * in mid-stream in words, and base64 costs 16 kB for a second of sound.
+ * Speech is read as `text/event-stream` with raw PCM, not as the bytes of a file: the stream also carries the metrics
+ * and an error's message. Base64 costs 16 kB per second of sound.
+ */
+
+/**
+ * What the worker sends, as far as the page reads it; docs/API.md describes all of it.
+ *
+ * @typedef {{field: string, message: string}} Fault what is wrong with one field of a request
+ * @typedef {{error: string | {message: string}, details?: Fault[]}} ErrorReply under /v1/ `error` has OpenAI's shape
+ * @typedef {{audio: string, sample_rate: number}} AudioPiece base64 of 16-bit PCM; Hz
+ * @typedef {{text: string, start: number, end: number}} Segment seconds
+ * @typedef {{rtf: number, latency_to_first_chunk: number}} Metrics seconds
+ *
+ * @typedef {object} Reply
+ * @property {number} seed
+ * @property {{decode_mode: string}} parameters
+ * @property {Segment[]} segments
+ * @property {string[]} warnings
+ * @property {Metrics} metrics
+ * @property {string} [spoken_text] where it differs from the text sent
+ * @property {string} [audio] base64 of the file; not in a stream
+ * @property {string} mime_type
+ *
+ * @typedef {{name: "audio", data: AudioPiece} | {name: "end", data: Reply}} SpeechEvent
+ * @typedef {SpeechEvent | {name: "error", data: ErrorReply}} StreamEvent
+ *
+ * @typedef {object} Info
+ * @property {string} engine
+ * @property {string} model
+ * @property {boolean} stand_in whether this engine only stands in for Chatterbox
+ * @property {boolean} voice_cloning
+ * @property {string[]} formats
+ * @property {string[]} decode_modes
+ * @property {{max_text_chars: number, max_reference_bytes: number}} limits
+ *
+ * @typedef {{name: string, language: string, description?: string, reference_duration: number | null}} Voice
+ * @typedef {{default: string, voices: Voice[]}} Voices
+ *
+ * @typedef {Record<string, string | number | boolean | Record<string, string>>} Fields of a request
  */
 
 let key = ""; // in memory only
@@ -14,12 +51,9 @@ export function useKey(given) {
 
 export const hasKey = () => key !== "";
 
-/** @typedef {{field: string, message: string}} Fault */
-/** @typedef {Record<string, string | number | boolean | Record<string, string>>} Fields */
-
-/** What the worker refused, or could not do, in words for the person at the page. */
+/** What the worker refused or could not do, in words for the user. */
 export class Refusal extends Error {
-  /** @param {string} message @param {{status?: number, faults?: Fault[]}} [more] status 0: nobody answered */
+  /** @param {string} message @param {{status?: number, faults?: Fault[]}} [more] status 0: no response */
   constructor(message, { status = 0, faults = [] } = {}) {
     super(message);
     this.status = status;
@@ -27,16 +61,16 @@ export class Refusal extends Error {
   }
 }
 
-/** Raises: Refusal. @returns {Promise<any>} */
+/** Throws Refusal. @returns {Promise<Info>} */
 export const info = () => ask("info").then((response) => response.json());
 
-/** The API's description, as a file. Raises: Refusal. @returns {Promise<Blob>} */
-export const description = () => ask("openapi.json").then((response) => response.blob());
-
-/** Raises: Refusal. @returns {Promise<any>} */
+/** Throws Refusal. @returns {Promise<Voices>} */
 export const voices = () => ask("v1/voices").then((response) => response.json());
 
-/** `{ready, reason}`; ready is null where nothing tells. @returns {Promise<{ready: boolean | null, reason: string}>} */
+/** The OpenAPI document as a file. Throws Refusal. @returns {Promise<Blob>} */
+export const description = () => ask("openapi.json").then((response) => response.blob());
+
+/** `ready` is null where the worker's state is unknown. @returns {Promise<{ready: boolean | null, reason: string}>} */
 export async function ping() {
   const response = await fetch("ping", { cache: "no-store" }).catch(() => null);
   if (!response || ![200, 204, 503].includes(response.status)) return { ready: null, reason: "" };
@@ -46,16 +80,16 @@ export async function ping() {
 }
 
 /**
- * Speak, as events: `{name: "audio", data: {audio, sample_rate, …}}` and last `{name: "end", data}`.
- * Raises: Refusal; DOMException "AbortError" where the signal was.
+ * Speaks a text, as events; the last one is `end`.
+ * Throws Refusal; DOMException "AbortError" where the signal was aborted.
  * @param {Fields} fields @param {Blob | null} reference @param {AbortSignal} signal
- * @returns {AsyncGenerator<{name: string, data: any}>}
+ * @returns {AsyncGenerator<SpeechEvent>}
  */
 export async function* speak(fields, reference, signal) {
   const streamed = { ...fields, output_format: "pcm_s16le" };
   const response = await ask("tts", { accept: "text/event-stream", ...bodyOf(streamed, reference), signal });
   let ended = false;
-  for await (const event of eventsOf(/** @type {ReadableStream<Uint8Array>} */ (response.body), signal)) {
+  for await (const event of eventsOf(response, signal)) {
     if (event.name === "error") throw refusalOf(200, event.data, null);
     ended ||= event.name === "end";
     yield event;
@@ -64,12 +98,12 @@ export async function* speak(fields, reference, signal) {
 }
 
 /**
- * The joined file. Raises: Refusal; DOMException.
+ * Speaks a text into one file. Throws Refusal.
  * @param {Fields} fields @param {Blob | null} reference @returns {Promise<Blob>}
  */
 export async function file(fields, reference) {
   const response = await ask("tts", { accept: "application/json", ...bodyOf(fields, reference) });
-  const reply = await response.json();
+  /** @type {Reply} */ const reply = await response.json();
   if (typeof reply.audio !== "string") throw new Refusal("The worker sent no audio in its reply.");
   return new Blob([bytesOf(reply.audio)], { type: reply.mime_type });
 }
@@ -81,14 +115,14 @@ export function bytesOf(base64) {
 
 /**
  * @param {string} address
- * @param {{accept?: string, body?: BodyInit, type?: string, signal?: AbortSignal}} [how]
+ * @param {{accept?: string, body?: BodyInit, type?: string, signal?: AbortSignal}} [options]
  */
 async function ask(address, { accept = "application/json", body, type, signal } = {}) {
   const headers = new Headers({ Accept: accept });
   if (type) headers.set("Content-Type", type);
   if (key) headers.set("Authorization", `Bearer ${key}`);
-  const response = await fetch(address, { method: body ? "POST" : "GET", headers, body, signal }).catch((fault) => {
-    if (fault.name === "AbortError") throw fault;
+  const response = await fetch(address, { method: body ? "POST" : "GET", headers, body, signal }).catch((error) => {
+    if (error.name === "AbortError") throw error;
     throw new Refusal("The worker can't be reached. Is it running, and are you online?");
   });
   if (!response.ok) {
@@ -106,31 +140,32 @@ function bodyOf(fields, reference) {
     form.set(name, typeof value === "string" ? value : JSON.stringify(value));
   }
   form.set("reference_audio", reference, reference instanceof File ? reference.name : "recording");
-  return { body: form }; // the browser writes the type, for it holds the boundary
+  return { body: form }; // the browser sets the type, which holds the boundary
 }
 
-/** @param {number} status @param {any} reply @param {string | null} retryAfter */
+/** @param {number} status @param {Partial<ErrorReply>} reply @param {string | null} retryAfter in seconds */
 function refusalOf(status, reply, retryAfter) {
-  const told = reply.error?.message ?? reply.error; // under /v1/ errors have OpenAI's shape
-  const said = typeof told === "string" ? told.replace(/^[A-Z_]+: /, "") : "";
+  const error = typeof reply.error === "string" ? reply.error : reply.error?.message;
+  const message = error?.replace(/^[A-Z_]+: /, "") ?? "";
   const faults = Array.isArray(reply.details) ? reply.details : [];
   if (status === 401) return new Refusal("The worker asks for an API key.", { status });
   if (status === 429) {
     const when = retryAfter ? `in ${retryAfter} s` : "in a moment";
     return new Refusal(`The worker is busy with others. Try again ${when}.`, { status });
   }
-  if (status === 413) return new Refusal(said || "That is more than the worker takes.", { status, faults });
-  return new Refusal(said || `The worker could not do that (status ${status}).`, { status, faults });
+  if (status === 413) return new Refusal(message || "That is more than the worker takes.", { status, faults });
+  return new Refusal(message || `The worker could not do that (status ${status}).`, { status, faults });
 }
 
-/** The events of a stream. @param {ReadableStream<Uint8Array>} body @param {AbortSignal} signal */
-async function* eventsOf(body, signal) {
-  const reader = body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
+/** The events of a response's body. @param {Response} response @param {AbortSignal} signal */
+async function* eventsOf({ body }, signal) {
+  if (!body) return;
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read().catch((fault) => {
-        throw signal.aborted ? fault : new Refusal("The connection to the worker broke.");
+      const { done, value } = await reader.read().catch((error) => {
+        throw signal.aborted ? error : new Refusal("The connection to the worker broke.");
       });
       if (done) return;
       text += value;
@@ -142,11 +177,11 @@ async function* eventsOf(body, signal) {
       }
     }
   } finally {
-    void reader.cancel().catch(() => undefined); // of a stream that broke there is nothing to cancel
+    void reader.cancel().catch(() => undefined); // a stream that broke can't be cancelled
   }
 }
 
-/** @param {string} block */
+/** @param {string} block @returns {StreamEvent | null} null for a comment */
 function eventOf(block) {
   let name = "message";
   const data = [];
@@ -154,5 +189,5 @@ function eventOf(block) {
     if (line.startsWith("event:")) name = line.slice(6).trim();
     if (line.startsWith("data:")) data.push(line.slice(5));
   }
-  return data.length ? { name, data: JSON.parse(data.join("\n")) } : null;
+  return data.length ? /** @type {StreamEvent} */ ({ name, data: JSON.parse(data.join("\n")) }) : null;
 }

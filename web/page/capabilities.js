@@ -1,0 +1,134 @@
+/** What the worker offers, put into the form: voices, formats, limits, and whether it is ready. */
+
+import { byId } from "./elements.js";
+import * as form from "./form.js";
+import { withKey } from "./key.js";
+import * as worker from "./worker.js";
+
+/** @typedef {import("./reference.js").Reference} Reference */
+
+const RETRY_MS = 2000;
+/** @type {Record<string, string>} */
+const FORMATS = {
+  wav: "WAV", flac: "FLAC", mp3: "MP3", aac: "AAC", opus: "Opus", pcm_s16le: "PCM", mulaw: "μ-law", alaw: "A-law",
+};
+
+/** @type {worker.Voice[]} */ let voices = [];
+let maxChars = Infinity;
+let canClone = true;
+let latest = 0; // the number of the last `connect`, which alone retries
+
+/** Asks the worker what it offers, until it answers. @param {Reference} reference */
+export async function connect(reference) {
+  const number = ++latest;
+  try {
+    const [info, library] = await withKey(() => Promise.all([worker.info(), worker.voices()]));
+    offer(info, library, reference);
+    await watch(`${info.engine} · ${info.model}`);
+  } catch (error) {
+    if (!(error instanceof worker.Refusal)) throw error;
+    show("down", error.message);
+    if (error.status !== 401) setTimeout(() => number === latest && void connect(reference), 2 * RETRY_MS);
+  }
+}
+
+/** Shows the worker's state until the model is loaded. @param {string} name */
+async function watch(name) {
+  const { ready, reason } = await worker.ping();
+  if (ready !== false) return show("ready", name);
+  show(reason ? "down" : "loading", reason ? `${name}: ${reason}` : `${name}: loading`);
+  setTimeout(() => void watch(name), RETRY_MS);
+}
+
+/** @param {"ready" | "loading" | "down"} state @param {string} text */
+function show(state, text) {
+  byId("worker").dataset.state = state;
+  /** @type {HTMLElement} */ (byId("worker").querySelector("span")).textContent = text;
+}
+
+/** @param {worker.Info} info @param {worker.Voices} library @param {Reference} reference */
+function offer(info, library, reference) {
+  showStandIn(info);
+  voices = library.voices;
+  maxChars = info.limits.max_text_chars;
+  reference.maxBytes = info.limits.max_reference_bytes;
+  const names = voices.map(({ name, language }) => new Option(`${name} · ${languageName(language)}`, name));
+  fill("voice", library.default, names);
+  fill("output_format", "wav", info.formats.map((name) => new Option(FORMATS[name] ?? name, name)));
+  fill("decode_mode", "auto", ["auto", ...info.decode_modes].map((name) => new Option(name, name)));
+  canClone = info.voice_cloning;
+  voiceMode("clone").disabled = !canClone;
+  if (!canClone) chooseVoiceMode(false);
+  form.recall();
+  showValues();
+}
+
+/** @param {worker.Info} info */
+function showStandIn({ stand_in, engine }) {
+  byId("stand-in").hidden = !stand_in;
+  byId("stand-in").textContent = stand_in
+    ? `${engine} speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds.`
+    : "";
+}
+
+/**
+ * Fills a list; a choice made before stays.
+ * @param {string} id @param {string} standard @param {HTMLOptionElement[]} options
+ */
+function fill(id, standard, options) {
+  const list = byId(id, HTMLSelectElement);
+  const previous = list.dataset.filled ? list.value : "";
+  for (const option of options) option.defaultSelected = option.value === standard;
+  list.replaceChildren(...options);
+  if (options.some(({ value }) => value === previous)) list.value = previous;
+  list.dataset.filled = "yes";
+}
+
+/** @param {boolean} clones */
+export function chooseVoiceMode(clones) {
+  voiceMode(clones ? "clone" : "predefined").checked = true;
+}
+
+/** The radio button. @param {"clone" | "predefined"} mode */
+function voiceMode(mode) {
+  return /** @type {HTMLInputElement} */ (document.querySelector(`[name=voice_mode][value=${mode}]`));
+}
+
+/** The texts beside the controls. */
+export function showValues() {
+  showCount();
+  showVoice();
+  for (const slider of form.controls()) {
+    if (!(slider instanceof HTMLInputElement) || slider.type !== "range") continue;
+    const share = (slider.valueAsNumber - Number(slider.min)) / (Number(slider.max) - Number(slider.min));
+    slider.style.setProperty("--share", String(share));
+    const output = document.querySelector(`output[for="${slider.id}"]`);
+    if (output) output.textContent = slider.valueAsNumber.toFixed(2);
+  }
+}
+
+function showCount() {
+  const count = [...form.chosen("text")].length; // code points, as the worker counts, not UTF-16 units
+  byId("count").textContent = String(count);
+  byId("limit").textContent = Number.isFinite(maxChars) ? ` of ${maxChars}` : "";
+  byId("text-count").classList.toggle("over", count > maxChars);
+}
+
+function showVoice() {
+  const clones = form.chosen("voice_mode") === "clone";
+  byId("library").hidden = clones;
+  byId("cloning").hidden = !clones;
+  const voice = voices.find(({ name }) => name === form.chosen("voice"));
+  const duration = voice?.reference_duration ? `${voice.reference_duration.toFixed(1)} s of recording` : "";
+  const cannot = canClone ? "" : "This engine can't take a voice from a recording.";
+  byId("voice-note").textContent = [voice?.description, duration, cannot].filter(Boolean).join(" · ");
+}
+
+/** @param {string} tag BCP-47 */
+function languageName(tag) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(tag) ?? tag;
+  } catch {
+    return tag; // some engines have tags of their own
+  }
+}
