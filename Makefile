@@ -18,7 +18,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -113,6 +113,9 @@ format: sync  ## put the code into its style
 
 sync: .uv/ready  ## install all there is into .venv: 8 GB, mostly CUDA
 	@$(INSTALL) --all-extras --all-groups
+
+picture: sync  ## docs/page.png: the page in Chromium, for the README
+	$(PY) scripts/picture.py
 
 requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirements.lock`
 	@$(UV) export --quiet --frozen --no-dev --extra chatterbox --no-hashes --output-file requirements.lock

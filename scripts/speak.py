@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -33,12 +33,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def local_worker(port: int, environ: dict[str, str]) -> Iterator[None]:
-    """A worker behind the SDK's API server; stopped whatever happens. Raises RuntimeError if it won't start."""
-    command = [sys.executable, "handler.py", "--rp_serve_api", "--rp_api_host", "127.0.0.1"]
+def local_worker(command: Sequence[str], port: int, **environ: str) -> Iterator[None]:
+    """A worker that listens on the port; stopped at the end. Raises RuntimeError if it does not start."""
     with tempfile.TemporaryFile("w+") as log:
         worker = subprocess.Popen(
-            [*command, "--rp_api_port", str(port)], cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log
+            [sys.executable, *command], cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log
         )
         try:
             _wait_until_listening(worker, port, log)
@@ -76,9 +75,10 @@ def main() -> int:
     options = parser.parse_args()
     print("Starting a worker …", file=sys.stderr, flush=True)
     port = free_port()
+    command = ["handler.py", "--rp_serve_api", "--rp_api_host=127.0.0.1", f"--rp_api_port={port}"]
     client = [sys.executable, "sync_test.py", "--url", f"http://127.0.0.1:{port}", "--no-checks"]
     try:
-        with local_worker(port, {"TTS_ENGINE": "espeak"}):
+        with local_worker(command, port, TTS_ENGINE="espeak"):
             spoken = subprocess.run([*client, f"--text={options.text}", "--output", options.output], cwd=ROOT)
     except RuntimeError as error:
         print(error, file=sys.stderr)

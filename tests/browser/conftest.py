@@ -5,21 +5,20 @@ It does not know what the page shows.
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.door import Door
 from fakes import FakeEngine, fake_service
 
+from scripts.picture import chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # How Chromium tells of an answer such as 400 or 503, and of none at all.
 ANSWERS = ("Failed to load resource: the server responded", "Failed to load resource: net")
 FLAGS = [
@@ -31,16 +30,13 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: `make sync` does it")
-    with api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = next((path for name in NAMES if (path := shutil.which(name))), str(own) if own.exists() else None)
-        if found is None:
-            pytest.skip("there is no Chromium here: `apt-get install chromium` brings it")
-        as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # which Chromium's sandbox refuses to start for
-        running = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *as_root])
-        yield running
-        running.close()
+    pytest.importorskip("playwright", reason="playwright is not installed: `make sync` does it")
+    with ExitStack() as stack:
+        try:
+            browser = stack.enter_context(chromium(*FLAGS))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        yield browser
 
 
 class Gate:
