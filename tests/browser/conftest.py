@@ -1,7 +1,4 @@
-"""A real Chromium for the page's tests, and a watch over what it complains of.
-
-It does not know what the page shows.
-"""
+"""A real Chromium, and servers whose page it opens."""
 
 from __future__ import annotations
 
@@ -11,20 +8,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.door import Door
-from fakes import FakeEngine, fake_service
 
 from scripts.picture import chromium
+from tests.web.running import Door, door
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
-# How Chromium tells of an answer such as 400 or 503, and of none at all.
-ANSWERS = ("Failed to load resource: the server responded", "Failed to load resource: net")
+# Chromium's words for a response such as 400 or 503, and for none at all.
+RESPONSES = ("Failed to load resource: the server responded", "Failed to load resource: net")
 FLAGS = [
     "--use-fake-device-for-media-stream",  # a microphone that beeps
-    "--use-fake-ui-for-media-stream",  # and is granted
-    "--autoplay-policy=document-user-activation-required",  # as where people sit in front of it
+    "--use-fake-ui-for-media-stream",  # permission for it is granted
+    "--autoplay-policy=document-user-activation-required",  # the default outside of tests
 ]
 
 
@@ -40,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Gate:
-    """For `before_chunk`: lets through as many chunks as were allowed; the rest wait."""
+    """For `before_chunk`: passes the number of chunks that were allowed; further ones wait."""
 
     def __init__(self) -> None:
         self._permits = threading.Semaphore(0)
@@ -67,56 +63,58 @@ def gate() -> Iterator[Gate]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Door]]:
-    """`serve(engine, loaded=…, **settings)`: a door that is closed after the test."""
-    doors: list[Door] = []
-
-    def open_door(engine: FakeEngine | None = None, *, loaded: bool = True, **settings: Any) -> Door:
-        doors.append(Door(fake_service(engine, stream_aggregate=False, **settings)))
-        if loaded:
-            doors[-1].warm()
-        return doors[-1]
-
-    yield open_door
-    for door in doors:
-        door.close()
+    """`serve(engine, **of open_server)`: a server that is closed after the test."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(door(*args, **options))
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """`visit(door, **of the context)`: the page, ready; the test fails if it complained of anything, or asked anyone
-    but its own worker."""
+def asked() -> list[Any]:
+    """The JSON bodies that pages have sent to /tts."""
+    return []
+
+
+@pytest.fixture
+def visit(browser: Browser, asked: list[Any]) -> Iterator[Callable[..., Page]]:
+    """`visit(server, **of the context)`: the page, ready. The test fails if it logs an error or asks another host."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not message.text.startswith(ANSWERS):
+        if message.type in ("error", "warning") and not message.text.startswith(RESPONSES):
             complaints.append(f"{message.type}: {message.text}")
 
-    def visit_door(door: Door, *, ready: bool = True, **options: Any) -> Page:
+    def visit_page(server: Door, *, ready: bool = True, **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
         context.set_default_timeout(8000)
         page = context.new_page()
         page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: note_request(request, door))
-        page.goto(door.address)
+        page.on("request", lambda request: note_request(request, server.url))
+        page.goto(server.url)
         if ready:
             page.wait_for_selector(".worker[data-state=ready]")
         return page
 
-    def note_request(request: Request, door: Door) -> None:
-        if not request.url.startswith((door.address, "blob:")):
-            complaints.append(f"asked a stranger: {request.url}")
-        if request.url == f"{door.address}tts" and request.headers["content-type"] == "application/json":
-            door.asked.append(request.post_data_json)
+    def note_request(request: Request, url: str) -> None:
+        if not request.url.startswith((f"{url}/", "blob:")):
+            complaints.append(f"request to another host: {request.url}")
+        if request.url == f"{url}/tts" and request.headers["content-type"] == "application/json":
+            asked.append(request.post_data_json)
 
-    yield visit_door
+    yield visit_page
     for context in contexts:
         context.close()
     assert complaints == []
 
 
+@pytest.fixture
+def page(serve: Callable[..., Door], visit: Callable[..., Page]) -> Page:
+    """The page of a server with FakeEngine and default settings."""
+    return visit(serve())
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_thread_is_left() -> None:
-    """Overrides the check of other tests: the server's threads serve all the files here."""
+    """Overrides the check of other tests: the browser's driver serves all the files here."""

@@ -1,13 +1,13 @@
-"""Keyboards, screen readers, phones, dark rooms: the page is for everyone."""
+"""Keyboard, screen reader, phone, colour scheme, reduced motion."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.hands import AUDIBLE, SILENT, Serve, Visit, saved, speak_to_the_end, until
+from browser.actions import AUDIBLE, SILENT, Serve, Visit, saved, speak_to_the_end, until
 from fakes import FakeEngine
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-def test_the_keyboard_is_enough(serve: Serve, visit: Visit) -> None:
-    door = serve()
-    page = visit(door)
+def test_the_keyboard_is_enough(page: Page, asked: list[Any]) -> None:
     reached = []
     for _ in range(11):
         page.keyboard.press("Tab")
@@ -34,38 +32,26 @@ def test_the_keyboard_is_enough(serve: Serve, visit: Visit) -> None:
             "[document.activeElement, document.activeElement.nextElementSibling]"
             ".some((one) => one && getComputedStyle(one).outlineStyle !== 'none')"
         )
-    order = [
-        "text",
-        "speak",
-        "wave",
-        "output_format",
-        "predefined",
-        "voice",
-        "exaggeration",
-        "cfg_weight",
-        "temperature",
-    ]
+    order = "text speak wave output_format predefined voice exaggeration cfg_weight temperature".split()
     assert [name for name in reached if name in order] == order
 
     page.keyboard.press("Control+Enter")
     until(page, AUDIBLE)
     page.keyboard.press("Escape")
     until(page, SILENT)
-    assert door.asked[0]["text"] == "No mouse."
-    assert door.asked[0]["exaggeration"] == 0.55
+    assert asked[0]["text"] == "No mouse."
+    assert asked[0]["exaggeration"] == 0.55
 
 
-def test_it_can_be_heard_with_one_click(serve: Serve, visit: Visit) -> None:
-    """A newcomer met an empty box, and the first click was an error."""
-    door = serve()
-    page = visit(door)
+def test_the_first_click_speaks(page: Page, asked: list[Any]) -> None:
+    """The text was empty, so a newcomer's first click was an error."""
     page.click("#speak")
     until(page, AUDIBLE)
-    assert page.text_content("#count") == str(len(door.asked[0]["text"]))
-    assert door.asked[0]["text"].startswith("Hello!")
+    assert page.text_content("#count") == str(len(asked[0]["text"]))
+    assert asked[0]["text"].startswith("Hello!")
 
 
-def test_a_stand_in_says_that_it_is_one(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+def test_a_stand_in_engine_is_named(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     page = visit(serve(FakeEngine(stand_in=True)))
     assert page.text_content("#stand-in") == (
         "fake speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds."
@@ -74,7 +60,7 @@ def test_a_stand_in_says_that_it_is_one(serve: Serve, visit: Visit, tmp_path: Pa
     assert visit(serve()).is_hidden("#stand-in")
 
 
-def test_the_apis_description_is_a_click_away_with_a_key_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+def test_the_api_link_works_with_a_key_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     page = visit(serve())
     page.click("#api")
     page.wait_for_url("**/openapi.json")
@@ -86,8 +72,7 @@ def test_the_apis_description_is_a_click_away_with_a_key_too(serve: Serve, visit
     assert "/tts" in json.loads(saved(page, tmp_path, "#api").read_text())["paths"]
 
 
-def test_every_control_has_a_name(serve: Serve, visit: Visit) -> None:
-    page = visit(serve())
+def test_every_control_has_a_name(page: Page) -> None:
     speak_to_the_end(page, "Named.")
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, select, input, textarea, canvas[role], meter")]
@@ -108,7 +93,7 @@ def test_every_control_has_a_name(serve: Serve, visit: Visit) -> None:
     ("width", "scheme"),
     [(320, "light"), (375, "light"), (375, "dark"), (768, "light"), (1280, "light"), (1280, "dark")],
 )
-def test_it_fits_and_can_be_read(serve: Serve, visit: Visit, tmp_path: Path, width: int, scheme: str) -> None:
+def test_the_page_fits_and_has_contrast(serve: Serve, visit: Visit, tmp_path: Path, width: int, scheme: str) -> None:
     page = visit(serve(), viewport={"width": width, "height": 812}, color_scheme=scheme, has_touch=width < 500)
     speak_to_the_end(page, "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverleihungsurkunde " * 3)
     page.click("#more summary")
@@ -124,17 +109,10 @@ def test_it_fits_and_can_be_read(serve: Serve, visit: Visit, tmp_path: Path, wid
              one.offsetParent && one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML)"""
     )
     assert cut == []
-    for ink, ground in [("ink", "card"), ("ink", "tint"), ("muted", "card"), ("muted", "ground"), ("muted", "tint")]:
-        assert contrast(page, ink, ground) >= 4.5, (ink, ground)
-    for ink, ground in [
-        ("accent", "card"),
-        ("accent", "tint"),
-        ("wrong", "card"),
-        ("wrong", "wrong-tint"),
-        ("on-accent", "accent"),
-    ]:
-        assert contrast(page, ink, ground) >= 4.5, (ink, ground)
-    assert contrast(page, "edge", "card") >= 3  # of what can be operated (WCAG 1.4.11)
+    pairs = "ink card, ink tint, muted card, muted ground, muted tint, accent card, accent tint, wrong card"
+    for pair in f"{pairs}, wrong wrong-tint, on-accent accent".split(", "):
+        assert contrast(page, *pair.split()) >= 4.5, pair
+    assert contrast(page, "edge", "card") >= 3  # borders of controls (WCAG 1.4.11)
 
 
 def contrast(page: Page, one: str, other: str) -> float:
@@ -151,7 +129,7 @@ def luminance(page: Page, name: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_who_wants_less_motion_gets_none(serve: Serve, visit: Visit) -> None:
+def test_reduced_motion_is_respected(serve: Serve, visit: Visit) -> None:
     page = visit(serve(), reduced_motion="reduce")
     speak_to_the_end(page, "Calm.")
     assert page.evaluate("document.getAnimations().length") == 0

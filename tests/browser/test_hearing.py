@@ -1,14 +1,14 @@
-"""What is typed is heard and drawn while it is made; stopping, seeking, and what a slow worker sounds like."""
+"""The sound is played and drawn while it is generated; stopping, seeking, and a slow worker."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from browser.actions import AUDIBLE, DONE, SILENT, Serve, Visit, speak, speak_to_the_end, until
 from browser.conftest import Gate
-from browser.hands import AUDIBLE, DONE, SILENT, Serve, Visit, speak, speak_to_the_end, until
 from fakes import FakeEngine
 
 if TYPE_CHECKING:
@@ -32,16 +32,14 @@ def drawn_s(page: Page) -> float:
     return float(page.locator("#wave").get_attribute("data-drawn-s") or 0)
 
 
-def test_what_is_typed_is_heard(serve: Serve, visit: Visit) -> None:
-    door = serve()
-    page = visit(door)
+def test_a_text_is_spoken(page: Page, asked: list[Any]) -> None:
 
     speak(page, "Good evening.")
     until(page, AUDIBLE)
     until(page, DONE)
-    until(page, SILENT)  # and it ends
+    until(page, SILENT)
 
-    assert door.asked == [{"text": "Good evening.", "voice": "default", "output_format": "pcm_s16le"}]
+    assert asked == [{"text": "Good evening.", "voice": "default", "output_format": "pcm_s16le"}]
     assert page.text_content("#first").endswith(" ms")
     assert float(page.text_content("#rtf")) >= 0
     assert page.text_content("#position") == page.text_content("#duration") == "0.9"
@@ -63,7 +61,7 @@ def test_it_plays_and_draws_before_the_end(serve: Serve, visit: Visit, gate: Gat
 
     gate.let(1)
     until(page, f"+document.getElementById('wave').dataset.drawnS > {first_s + 0.5}")
-    until(page, f"+document.getElementById('position').textContent > {first_s + 0.2}")  # and that is heard too
+    until(page, f"+document.getElementById('position').textContent > {first_s + 0.2}")  # and it is played
     assert page.get_attribute("#stage", "data-state") == "speaking"
 
     gate.open()
@@ -71,19 +69,18 @@ def test_it_plays_and_draws_before_the_end(serve: Serve, visit: Visit, gate: Gat
     assert drawn_s(page) > 3
 
 
-def test_the_output_latency_is_not_asked_for(serve: Serve, visit: Visit) -> None:
-    """Firefox can hang for good when it is, while its sound starts."""
-    page = visit(serve())
+def test_the_output_latency_is_not_read(page: Page) -> None:
+    """Firefox can hang for good when it is read while the sound starts."""
     page.evaluate(
         """() => Object.defineProperty(AudioContext.prototype, "outputLatency",
-             { get() { throw new Error("asked for the output latency"); } })"""
+             { get() { throw new Error("read the output latency"); } })"""
     )
     speak(page, "Heard without it.")
     until(page, AUDIBLE)
     until(page, SILENT)
 
 
-def test_sound_that_comes_too_slowly_pauses_once_and_goes_on(serve: Serve, visit: Visit, gate: Gate) -> None:
+def test_playback_pauses_once_in_an_underrun(serve: Serve, visit: Visit, gate: Gate) -> None:
     page = visit(serve(FakeEngine(before_chunk=gate)))
     speak(page, "This one runs dry in the middle of what it was about to say.")
     gate.let(1)
@@ -97,10 +94,9 @@ def test_sound_that_comes_too_slowly_pauses_once_and_goes_on(serve: Serve, visit
     assert "it ran out once on the way" in page.text_content("#status")
 
 
-def test_the_pieces_are_heard_without_a_seam(serve: Serve, visit: Visit) -> None:
-    """The page's graph, rendered again from what it scheduled: not one sample is missing, doubled or moved."""
-    page = visit(serve())
-    scheduled = page.evaluate(
+def test_the_pieces_are_played_without_a_gap(page: Page) -> None:
+    """Each piece is scheduled at the end of the previous one: no sample is missing, doubled or moved."""
+    page.evaluate(
         """() => {
           window.starts = [];
           const start = AudioBufferSourceNode.prototype.start;
@@ -111,8 +107,6 @@ def test_the_pieces_are_heard_without_a_seam(serve: Serve, visit: Visit) -> None
           };
         }"""
     )
-    assert scheduled is None
-
     speak_to_the_end(page, "A sentence of some length, so that it comes in more than two pieces, one after the other.")
 
     pieces = page.evaluate("window.starts")
@@ -123,10 +117,9 @@ def test_the_pieces_are_heard_without_a_seam(serve: Serve, visit: Visit) -> None
 
 
 @pytest.mark.parametrize("how", ["Escape", "#stop"])
-def test_stopping_is_at_once_and_reaches_the_engine(serve: Serve, visit: Visit, gate: Gate, how: str) -> None:
+def test_stopping_is_immediate_and_reaches_the_engine(serve: Serve, visit: Visit, gate: Gate, how: str) -> None:
     engine = FakeEngine(before_chunk=gate)
-    door = serve(engine)
-    page = visit(door)
+    page = visit(serve(engine))
     speak(page, "This will be stopped before it has been said, for there is a long way to go.")
     gate.let(1)
     until(page, AUDIBLE)
@@ -136,7 +129,7 @@ def test_stopping_is_at_once_and_reaches_the_engine(serve: Serve, visit: Visit, 
     until(page, SILENT)
     assert page.text_content("#status") == "Stopped."
     assert "stopped" in page.text_content("#takes .facts")
-    gate.let(2)  # the engine finds out when it has the next chunk to give
+    gate.let(2)  # the engine notices at its next chunk
     deadline = time.monotonic() + 5
     while not engine.closed_in and time.monotonic() < deadline:
         gate.let(1)
@@ -145,8 +138,7 @@ def test_stopping_is_at_once_and_reaches_the_engine(serve: Serve, visit: Visit, 
     assert engine.asked < 5
 
 
-def test_a_finished_clip_is_sought_paused_and_heard_again(serve: Serve, visit: Visit) -> None:
-    page = visit(serve())
+def test_a_finished_clip_can_be_sought_paused_and_played_again(page: Page) -> None:
     speak_to_the_end(page, "A clip to walk about in, back and forth, for as long as one likes to.")
     page.keyboard.press("Escape")
     box = page.locator("#wave").bounding_box()

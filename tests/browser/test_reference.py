@@ -1,4 +1,4 @@
-"""A voice from a recording: chosen, dropped, or taken from the microphone (here one that beeps)."""
+"""Cloning from a recording: a file chosen or dropped, or the microphone (here one that beeps)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import soundfile
-from browser.hands import Serve, Visit, saved, speak, speak_to_the_end, until
+from browser.actions import Serve, Visit, saved, speak, speak_to_the_end, until
 from fakes import FakeEngine, pitch_hz, recording
 
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("how", ["chosen", "dropped"])
-def test_a_recording_lends_its_voice(serve: Serve, visit: Visit, tmp_path: Path, how: str) -> None:
-    page = visit(serve())
+def test_the_voice_of_a_recording_is_cloned(page: Page, tmp_path: Path, how: str) -> None:
     page.check("[value=clone]")
     file = {"name": "mine.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}
     if how == "chosen":
@@ -27,7 +26,7 @@ def test_a_recording_lends_its_voice(serve: Serve, visit: Visit, tmp_path: Path,
         drop(page, file)
     assert page.text_content("#chosen-name") == "mine.wav"
     assert page.text_content("#chosen-size") == "192 kB"
-    until(page, "document.getElementById('preview').duration > 5.9")  # it can be heard before
+    until(page, "document.getElementById('preview').duration > 5.9")  # the preview can play
 
     speak_to_the_end(page, "This is my own voice.")
 
@@ -54,7 +53,7 @@ def drop(page: Page, file: dict[str, Any]) -> None:
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
 
 
-def test_the_microphone_lends_one_too(serve: Serve, visit: Visit) -> None:
+def test_the_voice_of_the_microphone_is_cloned(serve: Serve, visit: Visit) -> None:
     engine = FakeEngine()
     page = visit(serve(engine), permissions=["microphone"])
     page.check("[value=clone]")
@@ -75,12 +74,12 @@ def test_the_microphone_lends_one_too(serve: Serve, visit: Visit) -> None:
     ("mime_type", "name"),
     [("audio/ogg; codecs=opus", "recording.ogg"), ("audio/mp4", "recording.m4a"), ("", "recording.webm")],
 )
-def test_a_recording_is_named_as_what_it_is(serve: Serve, visit: Visit, mime_type: str, name: str) -> None:
-    """An older Firefox records to Ogg, Safari to MP4."""
+def test_a_recording_has_the_ending_of_its_type(serve: Serve, visit: Visit, mime_type: str, name: str) -> None:
+    """Older Firefox records Ogg, Safari MP4."""
     page = visit(serve(), permissions=["microphone"])
     page.check("[value=clone]")
-    told = "(type) => Object.defineProperty(MediaRecorder.prototype, 'mimeType', { get: () => type })"
-    page.evaluate(told, mime_type)
+    replace_type = "(type) => Object.defineProperty(MediaRecorder.prototype, 'mimeType', { get: () => type })"
+    page.evaluate(replace_type, mime_type)
     page.click("#record")
     page.wait_for_selector("#recording:not([hidden])")
     page.wait_for_timeout(1200)
@@ -89,18 +88,18 @@ def test_a_recording_is_named_as_what_it_is(serve: Serve, visit: Visit, mime_typ
     assert page.text_content("#chosen-name") == name
 
 
-def test_a_recording_that_is_missing_too_large_or_refused_is_told(serve: Serve, visit: Visit) -> None:
+def test_a_recording_that_is_missing_too_large_or_refused_is_reported(serve: Serve, visit: Visit) -> None:
     page = visit(serve(max_reference_bytes=50_000))
     page.check("[value=clone]")
     speak(page, "With whose voice?")
-    told = page.locator("#reference_audio-error")
-    assert told.text_content() == "The recording is missing: choose a file or record one"
+    error = page.locator("#reference_audio-error")
+    assert error.text_content() == "The recording is missing: choose a file or record one"
 
     page.set_input_files("#reference_audio", [{"name": "a.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}])
-    assert told.text_content() == "The recording has 192 kB; the worker takes 50 kB"
+    assert error.text_content() == "The recording has 192 kB; the worker takes 50 kB"
 
     noise = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"no sound at all"}
     page.set_input_files("#reference_audio", [noise])
-    assert told.is_hidden()
+    assert error.is_hidden()
     page.click("#speak")
     page.wait_for_selector("#reference_audio-error:not([hidden]), #alert:not([hidden])")

@@ -1,46 +1,45 @@
-"""What was spoken is kept, compared, used again and saved; what was set is remembered, and what must not be is not."""
+"""Takes are kept, compared, used again and saved; settings are remembered, private fields are not."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import soundfile
-from browser.hands import AUDIBLE, DONE, Serve, Visit, saved, speak, speak_to_the_end, until
+from browser.actions import AUDIBLE, DONE, Serve, Visit, saved, speak, speak_to_the_end, until
 from fakes import fake_service, pitch_hz, spoken
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize(("chosen", "ending"), [("wav", "wav"), ("flac", "flac"), ("mp3", "mp3"), ("opus", "opus")])
-def test_a_download_decodes_to_what_was_heard(
-    serve: Serve, visit: Visit, tmp_path: Path, chosen: str, ending: str
-) -> None:
-    page = visit(serve())
+@pytest.mark.parametrize("chosen", ["wav", "flac", "mp3", "opus"])
+def test_a_download_decodes_to_what_was_played(page: Page, tmp_path: Path, chosen: str) -> None:
     speak_to_the_end(page, "Keep this, please.")
     seed = int(page.text_content("#used-seed"))
     page.select_option("#output_format", chosen)
 
     path = saved(page, tmp_path)
 
-    assert path.name == f"take-1.{ending}"
+    assert path.name == f"take-1.{chosen}"
     samples, rate_hz = soundfile.read(path)
-    streamed, _ = spoken(
-        fake_service(), {"text": "Keep this, please.", "seed": seed, "output_format": "pcm_s16le"}, joined=False
-    )
-    heard = np.frombuffer(streamed, "<i2") / 32768
+    request = {"text": "Keep this, please.", "seed": seed, "output_format": "pcm_s16le"}
+    streamed, _ = spoken(fake_service(), request, joined=False)
+    played = np.frombuffer(streamed, "<i2") / 32768
     if chosen in ("wav", "flac"):
-        assert np.array_equal(samples, heard)
+        assert np.array_equal(samples, played)
     else:
         assert pitch_hz(samples, rate_hz) == 300.0
-        assert len(samples) / rate_hz == pytest.approx(len(heard) / 24000, abs=0.15)
+        assert len(samples) / rate_hz == pytest.approx(len(played) / 24000, abs=0.15)
 
 
-def test_a_download_is_plain_bytes(serve: Serve, visit: Visit, tmp_path: Path) -> None:
-    """Of a type that it knows Firefox changes the name's ending: take-1.opus was saved as take-1.ogx."""
-    page = visit(serve())
+def test_a_download_is_plain_bytes(page: Page, tmp_path: Path) -> None:
+    """Firefox changes the ending of a type that it knows: take-1.opus was saved as take-1.ogx."""
     speak_to_the_end(page, "Keep my name.")
     page.select_option("#output_format", "opus")
     page.evaluate(
@@ -56,9 +55,7 @@ def test_a_download_is_plain_bytes(serve: Serve, visit: Visit, tmp_path: Path) -
     assert page.evaluate("window.types") == ["application/octet-stream"]
 
 
-def test_takes_are_kept_compared_and_used_again(serve: Serve, visit: Visit, tmp_path: Path) -> None:
-    door = serve()
-    page = visit(door)
+def test_takes_are_kept_compared_and_used_again(page: Page, tmp_path: Path, asked: list[Any]) -> None:
     speak_to_the_end(page, "First.")
     page.select_option("#voice", "hans")
     page.fill("#exaggeration", "0.9")
@@ -78,14 +75,13 @@ def test_takes_are_kept_compared_and_used_again(serve: Serve, visit: Visit, tmp_
     page.click("#speak")
     page.wait_for_selector("#play-3")
     until(page, DONE)
-    assert door.asked[2]["seed"] == int(page.text_content("#used-seed"))
+    assert asked[2]["seed"] == int(page.text_content("#used-seed"))
 
     second, third = (soundfile.read(saved(page, tmp_path, f"#save-{k}"))[0] for k in (2, 3))
     assert np.array_equal(second, third)
 
 
-def test_ten_takes_are_kept(serve: Serve, visit: Visit) -> None:
-    page = visit(serve())
+def test_ten_takes_are_kept(page: Page) -> None:
     for k in range(1, 12):
         speak(page, f"{k}.")
         page.wait_for_selector(f"#play-{k}")
@@ -121,9 +117,7 @@ def test_settings_are_remembered_but_not_text_seed_and_key(serve: Serve, visit: 
     assert page.input_value("#temperature") == "0.8"
 
 
-def test_what_was_changed_is_sent_and_nothing_else(serve: Serve, visit: Visit) -> None:
-    door = serve()
-    page = visit(door)
+def test_only_changed_fields_are_sent(page: Page, asked: list[Any]) -> None:
     page.click("#more summary")
     changes = {"temperature": "1.1", "cfg_weight": "0.3", "speed": "1.25", "seed": "0", "paragraph_pause_ms": "0"}
     for name, value in changes.items():
@@ -134,7 +128,7 @@ def test_what_was_changed_is_sent_and_nothing_else(serve: Serve, visit: Visit) -
     speak_to_the_end(page, "SQL, Nguyen.")
 
     numbers = {name: json.loads(value) for name, value in changes.items()}
-    assert door.asked[0] == numbers | {
+    assert asked[0] == numbers | {
         "text": "SQL, Nguyen.",
         "voice": "default",
         "audio_normalization": "lufs",

@@ -1,4 +1,4 @@
-"""What a person at the page does and waits for. It does not know what a test is about."""
+"""What a user does at the page and waits for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from browser.door import Door
+from tests.web.running import Door
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -21,10 +21,10 @@ DONE = "document.getElementById('status').textContent.startsWith('Done')"
 
 
 def until(page: Page, expression: str) -> None:
-    """Wait for it, from here: a wait inside the page is an `eval`, which the page's policy forbids."""
+    """Polls from here: playwright's own wait is an `eval` in the page, which its security policy forbids."""
     deadline = time.monotonic() + 8
     while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"still not so: {expression}"
+        assert time.monotonic() < deadline, f"not true in time: {expression}"
         page.wait_for_timeout(20)
 
 
