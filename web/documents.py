@@ -1,7 +1,7 @@
-"""What /openapi.json says of each address: schemas and examples, so that it is complete and true.
+"""The schemas and examples of /openapi.json.
 
-Bodies are read by hand, strictly and with every fault at once, so FastAPI can't know them: they are told here. A test
-runs every example, another asks at random whatever the schemas allow.
+FastAPI can't derive them: our own readers parse the bodies, to report every fault at once. A test runs each example,
+another sends random requests that the schemas allow.
 """
 
 from __future__ import annotations
@@ -21,31 +21,25 @@ Json = dict[str, Any]
 Answers = dict[int | str, dict[str, Any]]  # by status
 
 STRING, NUMBER, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "number", "integer", "boolean"))
+NULLABLE_STRING: Json = {"type": ["string", "null"]}
 TEXT = "Hello from the worker."
 
 
 def _object(required: str, **properties: Json) -> Json:
-    """An object that may hold more than it is described with."""
+    """An object, which may have further properties."""
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
+FAULTS = {"type": "array", "items": _object("field message", field=STRING, message=STRING)}
 ERROR = _object(
     "error error_code details retryable",
     error={"type": "string", "description": "Begins with the code."},
     error_code=STRING,
-    details={"type": "array", "items": _object("field message", field=STRING, message=STRING)},
+    details=FAULTS,
     retryable=BOOLEAN,
 )
-OPENAI_ERROR = _object(
-    "error",
-    error=_object(
-        "message type param code",
-        message=STRING,
-        type=STRING,
-        param={"type": ["string", "null"]},
-        code={"type": ["string", "null"]},
-    ),
-)
+_OPENAI_FIELDS: dict[str, Json] = {"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING}
+OPENAI_ERROR = _object("error", error=_object("message type param code", **_OPENAI_FIELDS))
 VOICE = _object(
     "name language description reference_duration default source",
     name=STRING,
@@ -67,7 +61,7 @@ HEALTH = _object("status reason", status=STRING, reason=STRING)
 
 
 def _fields(model: type[BaseModel]) -> Json:
-    """A model's own schema. Absent and null are the same in the contract."""
+    """A model's schema, where null is allowed for every optional field: the API treats it as absent."""
     schema = model.model_json_schema()
     for name, own in schema["properties"].items():
         own.pop("title", None)
@@ -80,7 +74,7 @@ def _fields(model: type[BaseModel]) -> Json:
 
 
 def _bare(operation: str) -> Json:
-    """Of an operation without fields."""
+    """The schema of an operation without fields."""
     return {
         "title": operation,
         "type": "object",
@@ -90,15 +84,8 @@ def _bare(operation: str) -> Json:
     }
 
 
-JOB: Json = {
-    "anyOf": [
-        _fields(TtsFields),
-        _bare("voices"),
-        _fields(VoiceAddFields),
-        _fields(VoiceDeleteFields),
-        _bare("info"),
-    ]
-}
+_TTS, _ADD, _DELETE = _fields(TtsFields), _fields(VoiceAddFields), _fields(VoiceDeleteFields)
+JOB: Json = {"anyOf": [_TTS, _bare("voices"), _ADD, _DELETE, _bare("info")]}
 FORM: Json = {
     "type": "object",
     "required": ["text"],
@@ -109,11 +96,8 @@ FORM: Json = {
     "additionalProperties": True,
     "description": "The fields of the JSON body; numbers and booleans as JSON writes them, `pronunciations` as JSON.",
 }
-_OURS = {
-    name: own
-    for name, own in _fields(TtsFields)["properties"].items()
-    if name not in ("operation", "text", "voice", "speed", "output_format")
-}
+_NAMED_BY_OPENAI = ("operation", "text", "voice", "speed", "output_format")
+_OURS = {name: own for name, own in _TTS["properties"].items() if name not in _NAMED_BY_OPENAI}
 SPEECH: Json = {
     "title": "CreateSpeech",
     "type": "object",
@@ -125,51 +109,30 @@ SPEECH: Json = {
         "response_format": {"enum": [*OUR_FORMATS, None], "default": "mp3"},
         "speed": {"anyOf": [{"type": "number", "minimum": 0.5, "maximum": 2.0}, {"type": "null"}], "default": 1.0},
         "stream_format": {"enum": ["audio", "sse", None], "default": "audio"},
-        "instructions": {"type": ["string", "null"], "description": "Not used; X-Ignored-Fields then says so."},
+        "instructions": NULLABLE_STRING | {"description": "Not used; X-Ignored-Fields then says so."},
         **_OURS,
     },
     "additionalProperties": False,
 }
 
+_SOUND = {"speed": 1.2, "output_format": "mp3", "bitrate_kbps": 64, "audio_normalization": "lufs"}
 JOB_EXAMPLES = {
     "speech": {"summary": "The shortest job", "value": {"text": TEXT}},
-    "manner": {
-        "summary": "How it is to sound",
-        "value": {
-            "text": TEXT,
-            "speed": 1.2,
-            "output_format": "mp3",
-            "bitrate_kbps": 64,
-            "audio_normalization": "lufs",
-        },
-    },
+    "manner": {"summary": "How it is to sound", "value": {"text": TEXT, **_SOUND}},
     "voices": {"summary": "What voices there are", "value": {"operation": "voices"}},
     "info": {"summary": "What this worker is", "value": {"operation": "info"}},
 }
+_SPEECH = {"model": "tts-1", "input": TEXT, "voice": "default"}
+_EVENTS = _SPEECH | {"response_format": "pcm", "stream_format": "sse", "seed": 7}
 SPEECH_EXAMPLES = {
-    "speech": {"summary": "A file", "value": {"model": "tts-1", "input": TEXT, "voice": "default"}},
-    "events": {
-        "summary": "Events, with fields of our own",
-        "value": {
-            "model": "tts-1",
-            "input": TEXT,
-            "voice": "default",
-            "response_format": "pcm",
-            "stream_format": "sse",
-            "seed": 7,
-        },
-    },
+    "speech": {"summary": "A file", "value": _SPEECH},
+    "events": {"summary": "Events, with fields of our own", "value": _EVENTS},
 }
 FORM_EXAMPLES = {"form": {"summary": "A form", "value": {"text": TEXT, "speed": "1.1"}}}
 
 ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "The client's own where it sent one, else made here."}}
 RETRY_HEADER = {"Retry-After": {"schema": STRING, "description": "Seconds."}}
-SOUND_HEADERS = {
-    "X-Format": {"schema": STRING},
-    "X-Sample-Rate": {"schema": STRING},
-    "X-Seed": {"schema": STRING},
-    "X-Voice": {"schema": STRING},
-}
+SOUND_HEADERS = {name: {"schema": STRING} for name in ("X-Format", "X-Sample-Rate", "X-Seed", "X-Voice")}
 
 
 def body(examples: Mapping[str, Any], schema: Json, form: Json | None = None) -> Json:
@@ -181,27 +144,21 @@ def body(examples: Mapping[str, Any], schema: Json, form: Json | None = None) ->
 
 
 def answer(about: str, schema: Json, **headers: Json) -> Json:
-    return {
-        "description": about,
-        "content": {"application/json": {"schema": schema}},
-        "headers": ID_HEADER | headers,
-    }
+    content = {"application/json": {"schema": schema}}
+    return {"description": about, "content": content, "headers": ID_HEADER | headers}
 
 
 def speech_answers(reply: Json | None, error: Json, *, events: bool) -> Answers:
-    """Of an address that speaks: the sound in every form, and every refusal."""
-    sound: Json = {mime: {"schema": {"type": "string", "format": "binary"}} for mime in _mime_types()}
+    """The responses of an address that speaks: the sound in every form, and every error."""
+    mime_types = sorted({encoder.mime_type for encoder in ENCODERS.values()})
+    sound: Json = {mime: {"schema": {"type": "string", "format": "binary"}} for mime in mime_types}
     sound |= {"text/event-stream": {"schema": EVENT}} if events else {}
     sound |= {"application/json": {"schema": reply}} if reply else {}
-    told: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
-    refusals = {*STATUSES.values(), 401, 403, 406, 408, 413, 415}
-    told |= {status: answer(PHRASES[status], error) for status in sorted(refusals)}
-    told[429] = answer(PHRASES[429], error, **RETRY_HEADER)
-    return told
-
-
-def _mime_types() -> list[str]:
-    return sorted({own.mime_type for own in ENCODERS.values()})
+    answers: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
+    statuses = {*STATUSES.values(), 401, 403, 406, 408, 413, 415}
+    answers |= {status: answer(PHRASES[status], error) for status in sorted(statuses)}
+    answers[429] = answer(PHRASES[429], error, **RETRY_HEADER)
+    return answers
 
 
 PHRASES = {

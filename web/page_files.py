@@ -1,7 +1,4 @@
-"""The page's files at / and /static, with the headers that keep it to itself.
-
-It does not know what the page does.
-"""
+"""The page's files at / and /static, with security headers."""
 
 from __future__ import annotations
 
@@ -36,31 +33,31 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Cache-Control": "no-cache",  # asked for again each time, answered 304
+    "Cache-Control": "no-cache",  # the browser revalidates each time and gets 304
 }
 
 
-class Guarded:
-    """ASGI: every answer of `app` gets the headers."""
+class SecurityHeaders:
+    """ASGI middleware that adds HEADERS to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        await self._app(scope, receive, send_guarded)
 
 
 def page_routes(folder: Path = FOLDER) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
-        """Raises: NotFound, where the worker was built without its page."""
+        """Raises: NotFound, where the folder has no page."""
         if not (folder / "index.html").is_file():
             raise NotFound("this worker has no page")
         return FileResponse(folder / "index.html", headers=HEADERS)
 
-    files = Guarded(StaticFiles(directory=folder, check_dir=False))
-    return [Route("/", index, methods=["GET", "HEAD"]), Mount(STATIC, files)]
+    files = StaticFiles(directory=folder, check_dir=False)
+    return [Route("/", index, methods=["GET", "HEAD"]), Mount(STATIC, SecurityHeaders(files))]
