@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zygote
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from fakes import FakeEngine
 
 THREAD_ENDS_S = 5.0
 
@@ -57,6 +61,31 @@ def _no_thread_is_left() -> Iterator[None]:
     for thread in started:
         thread.join(THREAD_ENDS_S)
     assert [thread.name for thread in started if thread.is_alive()] == []
+
+
+@pytest.fixture
+def open_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeEngine]]:
+    """`open_worker(engine, **environ)`: `handler` in this process with a fake engine in place of eSpeak."""
+    from fakes import FakeEngine, bare_environ
+
+    import handler
+    from service.app import ENGINES
+
+    def forget() -> None:
+        if handler._threads.cache_info().currsize:
+            handler._threads().shutdown(wait=False)
+        handler._threads.cache_clear()
+        handler.service.cache_clear()
+
+    def open_worker(engine: FakeEngine | None = None, **environ: str) -> FakeEngine:
+        forget()
+        engine = engine or FakeEngine()
+        monkeypatch.setitem(ENGINES, "espeak", lambda _: engine)
+        bare_environ(monkeypatch, TTS_ENGINE="espeak", **environ)
+        return engine
+
+    yield open_worker
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 
 import handler
 from audio.decode import decode_reference
-from service.app import ENGINES
 from tts.voices.recording import About, pack
 from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
@@ -41,27 +40,6 @@ CONTRACT_KEYS = {
     *("seed", "parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model"),
     *("delivery", "worker_version", "warnings"),
 }
-
-
-@pytest.fixture
-def open_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeEngine]]:
-    """Set the process up with a fake engine in espeak's row of the table, and with settings."""
-
-    def forget() -> None:
-        if handler._threads.cache_info().currsize:
-            handler._threads().shutdown(wait=False)
-        handler._threads.cache_clear()
-        handler.service.cache_clear()
-
-    def open_(engine: FakeEngine | None = None, **environ: str) -> FakeEngine:
-        forget()
-        engine = engine or FakeEngine()
-        monkeypatch.setitem(ENGINES, "espeak", lambda _: engine)
-        bare_environ(monkeypatch, TTS_ENGINE="espeak", **environ)
-        return engine
-
-    yield open_
-    forget()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -110,9 +88,9 @@ def file_of(events: list[Json]) -> bytes:
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
 def test_a_reply_has_every_key_of_the_contract_and_its_audio(
-    open_door: Callable[..., FakeEngine], output_format: str
+    open_worker: Callable[..., FakeEngine], output_format: str
 ) -> None:
-    open_door()
+    open_worker()
     reply = ask(output_format=output_format)
     assert set(reply) == CONTRACT_KEYS
     file = base64.b64decode(reply["audio"])
@@ -123,8 +101,8 @@ def test_a_reply_has_every_key_of_the_contract_and_its_audio(
 
 
 @pytest.mark.parametrize("operation", ["voices", "info"])
-def test_the_other_operations_have_no_audio(open_door: Callable[..., FakeEngine], operation: str) -> None:
-    open_door()
+def test_the_other_operations_have_no_audio(open_worker: Callable[..., FakeEngine], operation: str) -> None:
+    open_worker()
     job = {"id": "1", "input": {"operation": operation}}
     reply, (event,) = answer(job), streamed(job)
     assert reply["operation"] == operation
@@ -134,8 +112,8 @@ def test_the_other_operations_have_no_audio(open_door: Callable[..., FakeEngine]
 
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
-def test_a_stream_is_audio_events_and_one_end(open_door: Callable[..., FakeEngine], output_format: str) -> None:
-    open_door()
+def test_a_stream_is_audio_events_and_one_end(open_worker: Callable[..., FakeEngine], output_format: str) -> None:
+    open_worker()
     *pieces, end = stream(output_format=output_format, chunk_size=10)
     assert len(pieces) > 5
     for index, piece in enumerate(pieces):
@@ -151,16 +129,16 @@ def test_a_stream_is_audio_events_and_one_end(open_door: Callable[..., FakeEngin
 
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
-def test_a_stream_says_what_the_joined_reply_says(open_door: Callable[..., FakeEngine], output_format: str) -> None:
-    open_door()
+def test_a_stream_says_what_the_joined_reply_says(open_worker: Callable[..., FakeEngine], output_format: str) -> None:
+    open_worker()
     raw = {"output_format": output_format, "decode_mode": "window", "sample_rate": 48_000}
     joined, streamed_file = base64.b64decode(ask(**raw)["audio"]), file_of(stream(**raw))
     assert joined.endswith(streamed_file[44:])
 
 
-def test_every_event_is_small_enough_for_the_platform(open_door: Callable[..., FakeEngine]) -> None:
+def test_every_event_is_small_enough_for_the_platform(open_worker: Callable[..., FakeEngine]) -> None:
     """8 s of 48 kHz PCM in one chunk are 1 MB of base64; RunPod drops a stream event of 1 MB."""
-    open_door(FakeEngine(tokens_per_char=6))
+    open_worker(FakeEngine(tokens_per_char=6))
     *pieces, end = stream(sample_rate=48_000, chunk_size=200)
     sizes = [len(json.dumps(event)) for event in (*pieces, end)]
     assert max(sizes) < 700_000
@@ -190,8 +168,8 @@ def test_the_offline_engine_speaks_through_the_same_door(monkeypatch: pytest.Mon
 # --- errors -------------------------------------------------------------------------------------------------
 
 
-def test_an_error_reply_is_the_contracts(open_door: Callable[..., FakeEngine]) -> None:
-    open_door()
+def test_an_error_reply_is_the_contracts(open_worker: Callable[..., FakeEngine]) -> None:
+    open_worker()
     assert answer({"id": "1", "input": {"temperature": 3.5}}) == {
         "error": "INVALID_INPUT: text is required; temperature must be at most 2.0 (got 3.5)",
         "error_code": "INVALID_INPUT",
@@ -203,9 +181,9 @@ def test_an_error_reply_is_the_contracts(open_door: Callable[..., FakeEngine]) -
     }
 
 
-def test_a_stream_tells_its_error_as_an_event_and_then_fails(open_door: Callable[..., FakeEngine]) -> None:
+def test_a_stream_tells_its_error_as_an_event_and_then_fails(open_worker: Callable[..., FakeEngine]) -> None:
     """The SDK keeps any dict with an `error` key from /stream, so the event that carries all has none."""
-    open_door()
+    open_worker()
     job = {"id": "1", "input": {"text": "Hi.", "voice": "nobody"}}
     event, failure = streamed(job)
     assert event == {"type": "error", "detail": answer(job)}
@@ -213,8 +191,8 @@ def test_a_stream_tells_its_error_as_an_event_and_then_fails(open_door: Callable
     assert failure["error"].startswith("UNKNOWN_VOICE: ")
 
 
-def test_an_error_in_midstream_comes_after_the_sound_before_it(open_door: Callable[..., FakeEngine]) -> None:
-    open_door(FakeEngine(before_chunk=raising_at(3, OutOfMemory("the GPU is full"))))
+def test_an_error_in_midstream_comes_after_the_sound_before_it(open_worker: Callable[..., FakeEngine]) -> None:
+    open_worker(FakeEngine(before_chunk=raising_at(3, OutOfMemory("the GPU is full"))))
     events = stream(chunk_size=25)
     assert [event.get("type") for event in events] == ["audio", "audio", "error", None]
     assert events[-1] == {"error": "OUT_OF_MEMORY: the GPU is full"}
@@ -222,12 +200,12 @@ def test_an_error_in_midstream_comes_after_the_sound_before_it(open_door: Callab
 
 
 def test_a_fault_of_ours_tells_nothing_but_is_logged(
-    open_door: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
+    open_worker: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     fault = KeyError(f"{ROOT}/secret.safetensors")
-    open_door(FakeEngine(before_chunk=raising_at(1, fault)))
+    open_worker(FakeEngine(before_chunk=raising_at(1, fault)))
     reply = ask()
-    open_door(FakeEngine(before_chunk=raising_at(1, fault)))
+    open_worker(FakeEngine(before_chunk=raising_at(1, fault)))
     events = stream()
     assert reply["error_code"] == events[0]["detail"]["error_code"] == "INTERNAL"
     for text in (json.dumps(reply), json.dumps(events)):
@@ -273,9 +251,9 @@ BAD_JOBS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", BAD_JOBS)
 def test_a_bad_job_gets_one_error_reply_and_changes_nothing(
-    open_door: Callable[..., FakeEngine], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_worker: Callable[..., FakeEngine], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = open_door()
+    engine = open_worker()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     reply, events = answer(BAD_JOBS[name]), streamed(BAD_JOBS[name])
     assert set(reply) == {"error", "error_code", "details", "retryable"}
@@ -293,16 +271,16 @@ ODD_IDS = [None, "", 5, 0.5, True, 10**5000, ["a"], {"a": 1}, "\ud800", "x" * 10
 
 
 @pytest.mark.parametrize("job_id", ODD_IDS, ids=lambda job_id: type(job_id).__name__)
-def test_a_job_of_any_id_is_done(open_door: Callable[..., FakeEngine], job_id: object) -> None:
-    open_door()
+def test_a_job_of_any_id_is_done(open_worker: Callable[..., FakeEngine], job_id: object) -> None:
+    open_worker()
     assert answer({"id": job_id, "input": {"text": "Hi."}})["finish_reason"] == "stop"
 
 
 def test_a_job_without_an_id_is_done_and_its_line_has_none(
-    open_door: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
+    open_worker: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    open_door()
+    open_worker()
     assert answer({"input": {"text": "Hi."}})["finish_reason"] == "stop"
     (line,) = [record.getMessage() for record in caplog.records if record.name == "service.telemetry"]
     assert json.loads(line)["id"] == ""
@@ -363,9 +341,9 @@ DAMAGED = st.builds(
 @pytest.mark.parametrize("door", ["joined", "streamed"])
 @pytest.mark.slow
 def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
-    open_door: Callable[..., FakeEngine], door: str
+    open_worker: Callable[..., FakeEngine], door: str
 ) -> None:
-    open_door(FakeEngine(tokens_per_char=0.1))
+    open_worker(FakeEngine(tokens_per_char=0.1))
     spoken, asked = [0], [0]
 
     @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -395,9 +373,9 @@ def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
 def test_the_first_event_is_dealt_with_before_the_second_chunk_is_asked_for(
-    open_door: Callable[..., FakeEngine], output_format: str
+    open_worker: Callable[..., FakeEngine], output_format: str
 ) -> None:
-    engine = open_door()
+    engine = open_worker()
 
     async def main() -> None:
         events = handler.stream_handler({"id": "1", "input": {"text": TEXT, "output_format": output_format}})
@@ -411,9 +389,9 @@ def test_the_first_event_is_dealt_with_before_the_second_chunk_is_asked_for(
     run(main())
 
 
-def test_a_slow_client_holds_the_engine_back(open_door: Callable[..., FakeEngine]) -> None:
+def test_a_slow_client_holds_the_engine_back(open_worker: Callable[..., FakeEngine]) -> None:
     """Or a long text would be generated in full for a client that reads its first second."""
-    engine = open_door(FakeEngine(tokens_per_char=10))
+    engine = open_worker(FakeEngine(tokens_per_char=10))
 
     async def main() -> None:
         events = handler.stream_handler({"id": "1", "input": {"text": TEXT, "chunk_size": 5}})
@@ -429,9 +407,9 @@ def test_a_slow_client_holds_the_engine_back(open_door: Callable[..., FakeEngine
 
 @pytest.mark.parametrize("taken", [1, 4])
 def test_a_client_that_walks_away_ends_the_engine_within_a_chunk(
-    open_door: Callable[..., FakeEngine], taken: int
+    open_worker: Callable[..., FakeEngine], taken: int
 ) -> None:
-    engine = open_door(FakeEngine(tokens_per_char=10, before_chunk=lambda _: time.sleep(0.005)))
+    engine = open_worker(FakeEngine(tokens_per_char=10, before_chunk=lambda _: time.sleep(0.005)))
 
     async def main() -> None:
         events = handler.stream_handler({"id": "1", "input": {"text": TEXT, "chunk_size": 5}})
@@ -447,7 +425,7 @@ def test_a_client_that_walks_away_ends_the_engine_within_a_chunk(
 
 
 def test_a_cancelled_job_ends_the_engine_within_a_chunk_and_frees_the_worker(
-    open_door: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
+    open_worker: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     in_chunk = threading.Event()
@@ -456,7 +434,7 @@ def test_a_cancelled_job_ends_the_engine_within_a_chunk_and_frees_the_worker(
         in_chunk.set()
         time.sleep(0.05)
 
-    engine = open_door(FakeEngine(tokens_per_char=10, before_chunk=before_chunk), MAX_CONCURRENCY="1")
+    engine = open_worker(FakeEngine(tokens_per_char=10, before_chunk=before_chunk), MAX_CONCURRENCY="1")
 
     async def main() -> None:
         job = {"id": "1", "input": {"text": TEXT, "chunk_size": 5}}
@@ -475,9 +453,9 @@ def test_a_cancelled_job_ends_the_engine_within_a_chunk_and_frees_the_worker(
     assert '"outcome": "CANCELLED"' in caplog.text
 
 
-def test_the_sdk_may_forget_a_stream_that_failed(open_door: Callable[..., FakeEngine]) -> None:
+def test_the_sdk_may_forget_a_stream_that_failed(open_worker: Callable[..., FakeEngine]) -> None:
     """After `{"error": …}` it breaks out of its loop and never closes the generator."""
-    open_door(MAX_CONCURRENCY="1")
+    open_worker(MAX_CONCURRENCY="1")
 
     async def main() -> None:
         async for event in handler.stream_handler({"id": "1", "input": {"text": ""}}):
@@ -489,7 +467,7 @@ def test_the_sdk_may_forget_a_stream_that_failed(open_door: Callable[..., FakeEn
     run(main())
 
 
-def test_jobs_at_once_are_each_what_they_are_alone(open_door: Callable[..., FakeEngine]) -> None:
+def test_jobs_at_once_are_each_what_they_are_alone(open_worker: Callable[..., FakeEngine]) -> None:
     inputs = [
         {"text": TEXT, "seed": seed, "voice": voice, "output_format": output_format, "chunk_size": 5 + seed}
         for seed, (voice, output_format) in enumerate(
@@ -497,9 +475,9 @@ def test_jobs_at_once_are_each_what_they_are_alone(open_door: Callable[..., Fake
         )
     ]
     inputs.append({"text": TEXT, "seed": 9, "reference_audio": CLIP})
-    open_door(MAX_CONCURRENCY="1")
+    open_worker(MAX_CONCURRENCY="1")
     alone = [answer({"id": "1", "input": raw})["audio"] for raw in inputs]
-    together = open_door(FakeEngine(before_chunk=lambda _: time.sleep(0.001)), MAX_CONCURRENCY="4")
+    together = open_worker(FakeEngine(before_chunk=lambda _: time.sleep(0.001)), MAX_CONCURRENCY="4")
 
     async def main() -> list[Json]:
         return await asyncio.gather(*(handler.handler({"id": "1", "input": raw}) for raw in inputs))
@@ -529,11 +507,11 @@ def test_importing_the_door_and_building_its_service_loads_neither_torch_nor_the
 
 
 def test_a_setting_that_cannot_be_used_stops_the_start(
-    open_door: Callable[..., FakeEngine], capsys: pytest.CaptureFixture[str]
+    open_worker: Callable[..., FakeEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_door(MAX_CONCURRENCY="many", DEVICE="gpu")
+    open_worker(MAX_CONCURRENCY="many", DEVICE="gpu")
     assert handler.main() == 2
-    open_door(DEFAULT_VOICE="nobody")
+    open_worker(DEFAULT_VOICE="nobody")
     assert handler.main() == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -545,10 +523,10 @@ def test_a_setting_that_cannot_be_used_stops_the_start(
 
 
 def test_a_streaming_worker_that_must_be_replaced_is_told_to_end(
-    open_door: Callable[..., FakeEngine], monkeypatch: pytest.MonkeyPatch
+    open_worker: Callable[..., FakeEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the job's thread has not told of its fault yet when its last event is there."""
-    open_door(FakeEngine(before_chunk=raising_at(2, GpuFault("the GPU failed"))), RUNPOD_WEBHOOK_GET_JOB="https://x")
+    open_worker(FakeEngine(before_chunk=raising_at(2, GpuFault("the GPU failed"))), RUNPOD_WEBHOOK_GET_JOB="https://x")
     told: list[int] = []
     monkeypatch.setattr(handler.os, "kill", lambda _, number: told.append(number))
     health = handler.service()._health
@@ -565,13 +543,13 @@ def test_a_streaming_worker_that_must_be_replaced_is_told_to_end(
 
 
 def test_a_full_librarys_list_comes_in_events_that_the_platform_takes(
-    open_door: Callable[..., FakeEngine], tmp_path: Path
+    open_worker: Callable[..., FakeEngine], tmp_path: Path
 ) -> None:
     """RunPod drops an event of a megabyte; the list was one of 2.1 MB."""
     voice = pack(decode_reference(recording(duration_s=1.5, rate_hz=8000), 5.0), About("en", "é" * 500))
     for n in range(1000):
         (tmp_path / f"v{n}.flac").write_bytes(voice)
-    open_door(VOICES_DIR=str(tmp_path))
+    open_worker(VOICES_DIR=str(tmp_path))
     events = streamed({"id": "1", "input": {"operation": "voices"}})
     assert max(len(json.dumps(event)) for event in events) < 700_000
     listed = [voice for event in events for voice in event.get("voices", [])]
@@ -579,5 +557,5 @@ def test_a_full_librarys_list_comes_in_events_that_the_platform_takes(
     assert (len(listed), [event["type"] for event in events[-2:]]) == (1002, ["part", "end"])
     error = answer({"id": "1", "input": {"text": "Hi.", "voice": "nobody"}})["error"]
     assert error.endswith(" and 952 more")
-    open_door(VOICES_DIR=str(tmp_path), MAX_OUTPUT_BYTES="100000")
+    open_worker(VOICES_DIR=str(tmp_path), MAX_OUTPUT_BYTES="100000")
     assert answer({"id": "1", "input": {"operation": "voices"}})["error_code"] == "OUTPUT_TOO_LARGE"

@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from fakes import FakeEngine, bare_environ, decoded
+from fakes import FakeEngine, decoded
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import handler
-from service.app import ENGINES
 from settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -171,26 +170,9 @@ def test_the_hubs_tests_run_with_settings_that_can_be_used() -> None:
 # --- the inputs -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The queue's door, with a fake engine in a row of the table."""
-
-    def forget() -> None:
-        if handler._threads.cache_info().currsize:
-            handler._threads().shutdown(wait=False)
-        handler._threads.cache_clear()
-        handler.service.cache_clear()
-
-    forget()
-    monkeypatch.setitem(ENGINES, "espeak", lambda _: FakeEngine())
-    bare_environ(monkeypatch, TTS_ENGINE="espeak")
-    yield
-    forget()
-
-
-@pytest.mark.usefixtures("door")
 @pytest.mark.parametrize("test", TESTS_FORM.tests, ids=lambda test: test.name)
-def test_each_input_goes_through_the_handler(test: Test) -> None:
+def test_each_input_goes_through_the_handler(open_worker: Callable[..., FakeEngine], test: Test) -> None:
+    open_worker()
     reply = asyncio.run(handler.handler({"id": test.name, "input": test.input}))
     assert "error" not in reply, reply
     assert reply["operation"] == test.input.get("operation", "tts")
@@ -200,7 +182,7 @@ def test_each_input_goes_through_the_handler(test: Test) -> None:
         assert abs(samples).max() > 0.05
 
 
-@pytest.mark.usefixtures("door")
-def test_an_input_that_is_wrong_would_show() -> None:
+def test_an_input_that_is_wrong_would_show(open_worker: Callable[..., FakeEngine]) -> None:
+    open_worker()
     reply = asyncio.run(handler.handler({"id": "x", "input": TESTS_FORM.tests[2].input | {"temprature": 1}}))
     assert reply["error_code"] == "INVALID_INPUT"

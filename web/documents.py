@@ -20,7 +20,7 @@ from web.refusals import STATUSES
 Json = dict[str, Any]
 Answers = dict[int | str, dict[str, Any]]  # by status
 
-STRING, NUMBER, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "number", "integer", "boolean"))
+STRING, INTEGER, BOOLEAN = ({"type": kind} for kind in ("string", "integer", "boolean"))
 NULLABLE_STRING: Json = {"type": ["string", "null"]}
 TEXT = "Hello from the worker."
 

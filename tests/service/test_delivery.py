@@ -11,20 +11,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from fakes import FakeEngine, bare_environ, events_of, fake_service, refused, spoken
+from fakes import FakeEngine, events_of, fake_service, refused, spoken
 from s3_server import NAME, SECRET, Answer, Moto, failing, moto
 
 import handler
 from audio.encode import ENCODERS
 from service import delivery
-from service.app import ENGINES, Service
+from service.app import Service
 from service.bucket import Bucket
 from service.delivery import EXTENSIONS, PLATFORM_BYTES
 from service.events import AudioEvent, EndEvent
@@ -272,24 +273,8 @@ def when(happened: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def open_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeEngine]]:
-    """Set the process up with a fake engine in espeak's row of the table, and with settings."""
-
-    def forget() -> None:
-        if handler._threads.cache_info().currsize:
-            handler._threads().shutdown(wait=False)
-        handler._threads.cache_clear()
-        handler.service.cache_clear()
-
-    def open_(**environ: str) -> FakeEngine:
-        forget()
-        engine = FakeEngine()
-        monkeypatch.setitem(ENGINES, "espeak", lambda _: engine)
-        bare_environ(monkeypatch, TTS_ENGINE="espeak", MAX_OUTPUT_BYTES="60000", **environ)
-        return engine
-
-    yield open_
-    forget()
+def open_small_worker(open_worker: Callable[..., FakeEngine]) -> Callable[..., FakeEngine]:
+    return partial(open_worker, MAX_OUTPUT_BYTES="60000")
 
 
 def answer(**job: Any) -> dict[str, Any]:
@@ -297,8 +282,10 @@ def answer(**job: Any) -> dict[str, Any]:
     return json.loads(json.dumps(reply, allow_nan=False))  # type: ignore[no-any-return]
 
 
-def test_the_door_delivers_to_the_bucket_of_the_settings(moto: Moto, open_door: Callable[..., FakeEngine]) -> None:
-    open_door(
+def test_the_door_delivers_to_the_bucket_of_the_settings(
+    moto: Moto, open_small_worker: Callable[..., FakeEngine]
+) -> None:
+    open_small_worker(
         BUCKET_ENDPOINT_URL=f"{moto.url}/{NAME}",
         BUCKET_ACCESS_KEY_ID=moto.access_key_id,
         BUCKET_SECRET_ACCESS_KEY=moto.secret_access_key,
@@ -311,10 +298,10 @@ def test_the_door_delivers_to_the_bucket_of_the_settings(moto: Moto, open_door: 
 
 
 def test_the_door_delivers_to_the_jobs_own_bucket_first(
-    moto: Moto, open_door: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
+    moto: Moto, open_small_worker: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    open_door(
+    open_small_worker(
         ALLOW_PRIVATE_URLS="true",
         BUCKET_ENDPOINT_URL=BROKEN.endpoint_url,
         BUCKET_NAME=NAME,
@@ -343,10 +330,10 @@ def test_the_door_delivers_to_the_jobs_own_bucket_first(
     ],
 )
 def test_a_bad_s3_config_is_refused_before_any_work(
-    open_door: Callable[..., FakeEngine], s3_config: object, words: str, caplog: pytest.LogCaptureFixture
+    open_small_worker: Callable[..., FakeEngine], s3_config: object, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    engine = open_door()
+    engine = open_small_worker()
     reply = answer(s3Config=s3_config)
     assert reply["error"].startswith(f"INVALID_INPUT: {words}")
     assert SECRET not in json.dumps(reply) + caplog.text
@@ -354,13 +341,13 @@ def test_a_bad_s3_config_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_no_s3_config_is_none(open_door: Callable[..., FakeEngine], nothing: object) -> None:
-    open_door(MAX_UPLOAD_BYTES="10000")
+def test_no_s3_config_is_none(open_small_worker: Callable[..., FakeEngine], nothing: object) -> None:
+    open_small_worker(MAX_UPLOAD_BYTES="10000")
     assert answer(s3Config=nothing)["error_code"] == "OUTPUT_TOO_LARGE"
 
 
-def test_a_stream_says_that_it_has_no_use_for_a_bucket(open_door: Callable[..., FakeEngine]) -> None:
-    open_door(ALLOW_PRIVATE_URLS="true")
+def test_a_stream_says_that_it_has_no_use_for_a_bucket(open_small_worker: Callable[..., FakeEngine]) -> None:
+    open_small_worker(ALLOW_PRIVATE_URLS="true")
     job = {"id": "1", "input": {"text": "Hi.", "seed": 1}, "s3Config": Moto("http://127.0.0.1:9", "a", "b").s3_config()}
 
     async def collected() -> list[dict[str, Any]]:
@@ -370,8 +357,8 @@ def test_a_stream_says_that_it_has_no_use_for_a_bucket(open_door: Callable[..., 
     assert end["warnings"] == ["s3Config is of no use here: this endpoint streams, its events are the delivery"]
 
 
-def test_the_event_loop_does_not_wait_for_an_upload(open_door: Callable[..., FakeEngine]) -> None:
-    open_door(ALLOW_PRIVATE_URLS="true", UPLOAD_TIMEOUT_S="1")
+def test_the_event_loop_does_not_wait_for_an_upload(open_small_worker: Callable[..., FakeEngine]) -> None:
+    open_small_worker(ALLOW_PRIVATE_URLS="true", UPLOAD_TIMEOUT_S="1")
 
     async def main() -> tuple[dict[str, Any], float]:
         own = {"endpointUrl": server.url, "bucketName": NAME, "accessId": "a", "accessSecret": SECRET}

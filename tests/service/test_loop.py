@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine, bare_environ
+from fakes import FakeEngine
 
 import handler
-from service.app import ENGINES
 
 pytestmark = pytest.mark.slow
 
@@ -37,26 +36,6 @@ class BusyEngine(FakeEngine):
 
     def _compute(self) -> None:
         self._matrix = self._matrix @ self._matrix / 300
-
-
-@pytest.fixture
-def open_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Set the process up with this engine in espeak's row of the table, or with eSpeak NG itself."""
-
-    def forget() -> None:
-        if handler._threads.cache_info().currsize:
-            handler._threads().shutdown(wait=False)
-        handler._threads.cache_clear()
-        handler.service.cache_clear()
-
-    def open_(engine: FakeEngine | None) -> None:
-        forget()
-        if engine:
-            monkeypatch.setitem(ENGINES, "espeak", lambda _: engine)
-        bare_environ(monkeypatch, TTS_ENGINE="espeak", MAX_CONCURRENCY=str(JOBS), MAX_OUTPUT_BYTES="19000000")
-
-    yield open_
-    forget()
 
 
 async def joined(number: int, asked: dict[str, Any]) -> None:
@@ -101,21 +80,21 @@ def processor_denied_s() -> float:
 
 
 @pytest.mark.parametrize(
-    ("engine", "asked"),
+    "asked",
     [
-        (BusyEngine, {"text": LARGE, "decode_mode": "full"}),
-        (BusyEngine, {"text": SMALL, "decode_mode": "window", "chunk_size": 5}),
-        (BusyEngine, {"text": SMALL, "output_format": "opus", "audio_normalization": "lufs", "speed": 1.2}),
+        {"text": LARGE, "decode_mode": "full"},
+        {"text": SMALL, "decode_mode": "window", "chunk_size": 5},
+        {"text": SMALL, "output_format": "opus", "audio_normalization": "lufs", "speed": 1.2},
     ],
     ids=["large-replies", "many-chunks", "every-stage"],
 )
 @pytest.mark.parametrize("door", [joined, streamed])
 def test_the_loop_is_never_kept_waiting(
-    open_door: Callable[..., None], door: Callable[..., Any], engine: type[FakeEngine] | None, asked: dict[str, Any]
+    open_worker: Callable[..., FakeEngine], door: Callable[..., Any], asked: dict[str, Any]
 ) -> None:
     found: list[tuple[float, float]] = []
     for _ in range(TRIES):
-        open_door(engine() if engine else None)
+        open_worker(BusyEngine(), MAX_CONCURRENCY=str(JOBS), MAX_OUTPUT_BYTES="19000000")
         found.append(asyncio.run(longest_s(door, asked)))
         if is_free(*found[-1]):
             return
