@@ -11,7 +11,7 @@ import io
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ PARAMS = SamplingParams(
     context_window_tokens=50,
     decode_mode="full",
 )
+WINDOW = replace(PARAMS, seed=7, decode_mode="window")
 TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))

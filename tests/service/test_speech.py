@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeVoice
+from fakes import WINDOW, FakeEngine, FakeVoice
 
 from audio.pcm import EMPTY, Samples
 from service.speech import Outline, Speech
@@ -18,7 +19,6 @@ from validation.errors import InternalError
 
 RATE_HZ = 24_000
 VOICE = FakeVoice("default", 300.0)
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")
 LINES = ("This is the first line of them.", "And this is the second one, a little longer.", "Last comes the third.")
 
 
@@ -29,7 +29,7 @@ def script(*lines: str | Line, lead_ms: float = 0.0) -> Script:
 def speech(*lines: str | Line, engine: FakeEngine | None = None, lead_ms: float = 0.0, **changes: Any) -> Speech:
     outline = {"rate_hz": RATE_HZ, "fade_s": 0.02, "speed": 1.0, "trim_silence": False} | changes
     mode = outline.pop("decode_mode", "window")
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, mode)
+    params = replace(WINDOW, decode_mode=mode)
     return Speech(script(*lines, lead_ms=lead_ms), engine or FakeEngine(), VOICE, params, Outline(**outline))
 
 
@@ -93,7 +93,7 @@ def test_how_the_engine_cuts_its_chunks_does_not_move_a_sample() -> None:
     clips = []
     for size in (1, 7, 25, 200):
         spoken = speech(Line(LINES[0], 300.0), *LINES[1:], speed=1.2, rate_hz=16_000)
-        spoken.params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, size, 50, "window")
+        spoken.params = replace(WINDOW, chunk_size_tokens=size)
         clips.append(clip(spoken))
     assert all(np.array_equal(clips[0], other) for other in clips[1:])
 
@@ -234,7 +234,7 @@ def test_preparing_a_line_changes_no_sample_of_it() -> None:
     samples = clip(together)
     third = together.segments[2]
     alone = speech(LINES[2])
-    alone.params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, (7 + 2 * 0x9E3779B1) % 2**32, 25, 50, "window")
+    alone.params = replace(WINDOW, seed=(7 + 2 * 0x9E3779B1) % 2**32)
     assert np.array_equal(samples[third.start : third.end], clip(alone))
 
 

@@ -11,15 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import WINDOW
 
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.s3gen.flow import MEL_BANDS
 from tts.chatterbox.t3.decoding import Decoder
-from tts.engine import SamplingParams
 
 TEXT = "Hello there, this is a test."
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 10, 20, "window")
+PARAMS = replace(WINDOW, chunk_size_tokens=10, context_window_tokens=20)
 MODES = ("window", "full", "block")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from fakes import WINDOW
 
 from audio.reference import Reference
 from tts.chatterbox.engine import ChatterboxEngine
@@ -29,19 +30,7 @@ RATE = 24000
 
 
 def params(**changes) -> SamplingParams:
-    usual = SamplingParams(
-        exaggeration=0.5,
-        cfg_weight=0.5,
-        temperature=0.8,
-        top_p=1.0,
-        min_p=0.05,
-        repetition_penalty=1.2,
-        seed=7,
-        chunk_size_tokens=25,
-        context_window_tokens=50,
-        decode_mode="window",
-    )
-    return dataclasses.replace(usual, **changes)
+    return dataclasses.replace(WINDOW, **changes)
 
 
 def joined(chunks: Iterator[SpeechChunk]) -> np.ndarray:

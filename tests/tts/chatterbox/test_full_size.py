@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fakes import WINDOW
 from rounding import bound
 
 from bench.checkpoint.seeded import write_checkpoint
@@ -18,7 +20,6 @@ from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.s3gen.flow import GUIDANCE, MEL_BANDS
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.segment import text_tokens
-from tts.engine import SamplingParams
 
 pytestmark = pytest.mark.full
 
@@ -85,7 +86,7 @@ def test_the_mel_is_upstreams_for_the_same_noise(full, theirs):
 
 
 def test_a_stream_is_finite_audible_and_960_samples_per_token(full):
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+    params = replace(WINDOW, seed=1)
     samples = np.concatenate([chunk.samples for chunk in full.stream(TEXT, full.built_in, params)])
     assert len(samples) == 30 * 960
     assert np.isfinite(samples).all()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import CUDA, FakeCuda
+from fakes import WINDOW
 from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
 
@@ -35,7 +36,6 @@ from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
 from tts.engine import SamplingParams
 
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")
 FIRST_CHUNK_WAITS = 6  # text ids, the vocoder's phases, samples to the host, and the watermark's three
 CHUNK_WAITS = 4  # of those, the last four
 
@@ -173,7 +173,7 @@ def test_the_vocoders_graph_is_the_plain_vocoder(rig):
 def test_nothing_is_captured_inside_a_request(rig):
     pools = (rig.speaker.decoder.graphs, rig.speaker.flow.graphs, rig.speaker.hift.graphs)
     before = [pool.captured for pool in pools]
-    for params in (PARAMS, replace(PARAMS, cfg_weight=0.0), replace(PARAMS, decode_mode="full", seed=1)):
+    for params in (WINDOW, replace(WINDOW, cfg_weight=0.0), replace(WINDOW, decode_mode="full", seed=1)):
         list(rig.speaker.stream(TEXTS[0], rig.speaker.built_in, params))
     assert [pool.captured for pool in pools] == before
 
@@ -269,10 +269,10 @@ def test_flow_and_vocoder_never_wait(rig):
 
 
 def test_a_chunk_waits_only_where_it_is_known_to(rig):
-    list(rig.speaker.stream(TEXTS[0], rig.speaker.built_in, PARAMS))
+    list(rig.speaker.stream(TEXTS[0], rig.speaker.built_in, WINDOW))
     waits, before = [], 0
     with rig.count_waits() as count:
-        for chunk in rig.speaker.stream(TEXTS[0], rig.speaker.built_in, PARAMS):
+        for chunk in rig.speaker.stream(TEXTS[0], rig.speaker.built_in, WINDOW):
             if len(chunk.samples):
                 waits.append(count() - before)
                 before = count()
@@ -293,14 +293,14 @@ def speak(speaker: Speaker, params: SamplingParams) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 def test_a_segment_is_960_samples_per_token_and_the_same_again(rig, mode):
-    samples, again = (speak(rig.speaker, replace(PARAMS, decode_mode=mode)) for _ in range(2))
+    samples, again = (speak(rig.speaker, replace(WINDOW, decode_mode=mode)) for _ in range(2))
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
     assert np.array_equal(samples, again)
 
 
 def test_requests_of_several_threads_are_each_as_if_alone(rig):
-    each = [replace(PARAMS, seed=seed, decode_mode=mode) for seed, mode in enumerate(("window", "full", "window"))]
+    each = [replace(WINDOW, seed=seed, decode_mode=mode) for seed, mode in enumerate(("window", "full", "window"))]
     alone, heard = [speak(rig.speaker, params) for params in each], {}
 
     def run(number: int) -> None:
@@ -321,7 +321,7 @@ def test_memory_is_flat_over_forty_requests(rig):
 
     def request(i: int) -> None:
         params = replace(
-            PARAMS, seed=i, cfg_weight=0.5 * (i % 2), decode_mode=modes[i % 3], chunk_size_tokens=10 + i % 30
+            WINDOW, seed=i, cfg_weight=0.5 * (i % 2), decode_mode=modes[i % 3], chunk_size_tokens=10 + i % 30
         )
         stream = rig.speaker.stream(TEXTS[0][: 5 + i % 20], rig.speaker.built_in, params)
         for number, _ in enumerate(stream):

@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fakes import WINDOW
 
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.t3.decoding import Batch
-from tts.engine import SamplingParams
-
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")
 
 
 @pytest.mark.parametrize("mode", ["window", "block"])
@@ -32,7 +30,7 @@ def test_the_first_chunks_noise_is_drawn_while_the_first_tokens_are_computed(spe
     monkeypatch.setattr(Batch, "queue", noted("queue", queue))
     monkeypatch.setattr(Batch, "read", noted("read", read))
     monkeypatch.setattr(torch, "randn", noted("draw noise", randn))
-    chunks = speaker.stream("Hello there.", speaker.built_in, replace(PARAMS, decode_mode=mode))
+    chunks = speaker.stream("Hello there.", speaker.built_in, replace(WINDOW, decode_mode=mode))
     while not len(next(chunks).samples):
         pass
     chunks.close()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import CUDA, FakeCuda
+from fakes import WINDOW
 from graphs import captured_batch, embedded, plain_batch
 
 from tts.chatterbox import model as speaker_module
@@ -24,11 +25,9 @@ from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
 from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
-from tts.engine import SamplingParams
 from validation.errors import GpuFault
 
 CPU = torch.device("cpu")
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 25, 50, "window")
 NOT_PERMITTED = RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
 
@@ -164,7 +163,7 @@ def test_a_lost_gpu_is_no_failed_capture(cuda, monkeypatch):
 
 @pytest.fixture(scope="module")
 def everything_plain(speaker) -> np.ndarray:
-    return np.concatenate([chunk.samples for chunk in speaker.stream("Hello there.", speaker.built_in, PARAMS)])
+    return np.concatenate([chunk.samples for chunk in speaker.stream("Hello there.", speaker.built_in, WINDOW)])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_a_worker_whose_capture_fails_speaks_all_the_same(
     assert {pool.part: pool.captured for pool in (worker.flow.graphs, worker.hift.graphs)} == captured
     warned = [record.getMessage() for record in caplog.records if "runs without" in record.getMessage()]
     assert len(warned) == len(failing)
-    samples = np.concatenate([chunk.samples for chunk in worker.stream("Hello there.", worker.built_in, PARAMS)])
+    samples = np.concatenate([chunk.samples for chunk in worker.stream("Hello there.", worker.built_in, WINDOW)])
     assert np.abs(samples - everything_plain).max() < 1e-3
 
 

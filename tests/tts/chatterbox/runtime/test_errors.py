@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes import WINDOW
 
 from audio.pcm import EMPTY
 from audio.reference import Reference
 from tts.chatterbox.runtime.errors import torch_faults
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
-from tts.engine import SamplingParams
 from validation.errors import GpuFault, OutOfMemory
 
 TEXT = "Hello there, this is a test."
-PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 7, 10, 20, "window")
+PARAMS = replace(WINDOW, chunk_size_tokens=10, context_window_tokens=20)
 
 
 class Failing:

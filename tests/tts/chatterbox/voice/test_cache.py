@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import WINDOW
 from safetensors.torch import load, save
 
 from audio.reference import Reference
@@ -21,22 +22,9 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.voice import cache as voice_cache
 from tts.chatterbox.voice.cache import VoiceCache, _sum, fingerprint, prune
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.engine import SamplingParams
 
 RATE = 24000
 PLENTY = 10**9
-PARAMS = SamplingParams(
-    exaggeration=0.5,
-    cfg_weight=0.5,
-    temperature=0.8,
-    top_p=1.0,
-    min_p=0.05,
-    repetition_penalty=1.2,
-    seed=7,
-    chunk_size_tokens=25,
-    context_window_tokens=50,
-    decode_mode="window",
-)
 
 
 def buzz(seconds: float = 3.0, pitch_hz: float = 110.0, rate: int = RATE) -> Reference:
@@ -96,7 +84,7 @@ def test_a_voice_is_made_once_and_comes_back_to_the_bit(cache, made):
 def test_a_kept_voice_speaks_as_the_one_that_was_made(speaker, cache, made):
     cache.get("clone", buzz(), Maker(made))
     kept = cache.get("clone", buzz(), Maker(speaker.built_in))
-    one, other = (list(speaker.stream("Hello there.", voice, PARAMS)) for voice in (made, kept))
+    one, other = (list(speaker.stream("Hello there.", voice, WINDOW)) for voice in (made, kept))
     assert len(one) > 1
     assert [chunk.samples.tobytes() for chunk in one] == [chunk.samples.tobytes() for chunk in other]
 
