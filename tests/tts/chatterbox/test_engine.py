@@ -262,7 +262,7 @@ def engine(path, **changes) -> ChatterboxEngine:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (None, r"not installed \(tts\.chatterbox\.speaker\).*`make sync`.*TTS_ENGINE=espeak"),
+        (None, r"not installed \(tts\.chatterbox\.model\).*`make sync`.*TTS_ENGINE=espeak"),
         (types.ModuleType("empty"), "installed, but can't be imported"),
     ],
 )
