@@ -1,4 +1,4 @@
-"""The HTTP door's life: bound at once, loading, warm, failed, draining, gone; in this process and as the real one."""
+"""The HTTP server's life: bound at once, loading, warm, failed, draining, gone; in this process and as the real one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import httpx
 import pytest
 from fake_runpod import WorkerProcess, worker_process
 from fakes import FakeEngine
+from http_server import HANG_S, LONG, HttpServer, open_server, until
 
 from scripts.speak import free_port
 from server import link
-from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import ModelUnavailable
 
 pytestmark = pytest.mark.slow
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def reason(it: Door) -> str:
-    return str(it.get("/ping").json()["reason"])
+def reason(server: HttpServer) -> str:
+    return str(server.get("/ping").json()["reason"])
 
 
 # --- /ping, walked through --------------------------------------------------------------------------------------
@@ -37,20 +37,20 @@ def reason(it: Door) -> str:
 def test_while_it_loads_it_is_bound_says_204_and_takes_no_work() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_condition=lambda voice: not gate.wait(HANG_S) and None)
-    with door(engine, wait=False, warmup=True) as it:
-        loading = it.get("/ping")
+    with open_server(engine, wait=False, warmup=True) as server:
+        loading = server.get("/ping")
         assert (loading.status_code, loading.content) == (204, b"")
-        refused = it.post("/tts", {"text": "Hi."})
+        refused = server.post("/tts", {"text": "Hi."})
         assert (refused.status_code, refused.json()["error_code"]) == (503, "NOT_READY")
         assert refused.headers["retry-after"]
-        assert it.get("/v1/voices").status_code == 200
-        assert "tts_ready 0.0" in it.get("/metrics").text
+        assert server.get("/v1/voices").status_code == 200
+        assert "tts_ready 0.0" in server.get("/metrics").text
         gate.set()
-        until(lambda: it.ping() == 200)
-        assert it.get("/ping").json() == {"status": "warm", "reason": ""}
-        assert it.post("/tts", {"text": "Hi."}).status_code == 200
-        assert "tts_ready 1.0" in it.get("/metrics").text
-    assert it.status == 0
+        until(lambda: server.ping() == 200)
+        assert server.get("/ping").json() == {"status": "warm", "reason": ""}
+        assert server.post("/tts", {"text": "Hi."}).status_code == 200
+        assert "tts_ready 1.0" in server.get("/metrics").text
+    assert server.status == 0
 
 
 @pytest.mark.parametrize(
@@ -64,59 +64,59 @@ def test_a_start_that_failed_says_503_and_why(error: Exception, told: str) -> No
     def fail(voice: str) -> None:
         raise error
 
-    with door(FakeEngine(before_condition=fail), warmup=True) as it:
-        assert it.ping() == 503
-        assert told in reason(it)
-        assert "secret" not in reason(it)
-        assert it.get("/ping").json()["status"] == "failed"
-        refused = it.post("/tts", {"text": "Hi."})
+    with open_server(FakeEngine(before_condition=fail), warmup=True) as server:
+        assert server.ping() == 503
+        assert told in reason(server)
+        assert "secret" not in reason(server)
+        assert server.get("/ping").json()["status"] == "failed"
+        refused = server.post("/tts", {"text": "Hi."})
         assert refused.status_code == 503
         assert refused.json()["error"].startswith("NOT_READY: this worker could not start: ")
-    assert it.status == 0
+    assert server.status == 0
 
 
 def test_draining_it_is_unhealthy_takes_nothing_and_ends_what_it_began() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
     asked = {"text": LONG, "chunk_size": 5}
-    with door(engine) as it, it.client() as other:
+    with open_server(engine) as server, server.client() as other:
         with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
             pieces = answer.iter_raw()
             got = len(next(pieces))
-            it.end()
-            until(lambda: it.ping() == 503)
-            assert it.get("/ping").json() == {"status": "draining", "reason": "it was told to end"}
-            refused = it.post("/tts", {"text": "Hi."})
+            server.end()
+            until(lambda: server.ping() == 503)
+            assert server.get("/ping").json() == {"status": "draining", "reason": "it was told to end"}
+            refused = server.post("/tts", {"text": "Hi."})
             assert (refused.status_code, refused.headers["connection"]) == (503, "close")
             gate.set()
             got += sum(map(len, pieces))
-        until(lambda: it.status is not None)
+        until(lambda: server.status is not None)
         assert got > 1_000_000
-    assert it.status == 0
+    assert server.status == 0
 
 
 def test_draining_has_an_end_of_its_own() -> None:
     """Not even a step that can't be interrupted holds it."""
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
-    with door(engine, shutdown_timeout_s=0.2) as it, it.client() as other:
+    with open_server(engine, shutdown_timeout_s=0.2) as server, server.client() as other:
         began_s = time.monotonic()
         asked = {"text": LONG, "chunk_size": 5}
         with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
             pieces = answer.iter_raw()
             next(pieces)
-            it.end()
+            server.end()
             with pytest.raises(httpx.RemoteProtocolError):
                 sum(map(len, pieces))
-        until(lambda: it.status is not None, HANG_S)
+        until(lambda: server.status is not None, HANG_S)
         assert time.monotonic() - began_s < 8.0  # not when that step will have ended
         gate.set()
-    assert it.status == 0
+    assert server.status == 0
 
 
 def test_health_has_a_port_of_its_own() -> None:
-    with door() as it:
-        other = f"http://127.0.0.1:{it.health_port}"
+    with open_server() as server:
+        other = f"http://127.0.0.1:{server.health_port}"
         assert httpx.get(f"{other}/ping", trust_env=False).status_code == 200
         assert httpx.get(f"{other}/info", trust_env=False).status_code == 404
         assert httpx.post(f"{other}/ping", trust_env=False).status_code == 404
@@ -126,10 +126,10 @@ def test_ping_waits_for_nothing() -> None:
     """Every turn taken, every thread at work: health is answered in no time."""
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
-    with door(engine, max_concurrency=1) as it, it.asking("Hello."):
+    with open_server(engine, max_concurrency=1) as server, server.asking("Hello."):
         until(lambda: engine.asked == 1)
         began_s = time.monotonic()
-        assert it.ping() == 200
+        assert server.ping() == 200
         assert time.monotonic() - began_s < 0.5
         gate.set()
 

@@ -18,10 +18,10 @@ import soundfile
 from endpoints import local_server
 from fake_runpod import FakeRunPod, Job, wait_until, worker_process
 from fakes import FakeEngine, raising_at
+from http_server import open_server
 
 import sync_test
 from scripts.speak import free_port
-from tests.web.running import door
 from validation.errors import OutOfMemory
 
 pytestmark = pytest.mark.slow
@@ -420,21 +420,21 @@ def test_the_text_that_was_spoken_is_shown(client: Client, joined: FakeRunPod) -
 @pytest.mark.parametrize("name", ["wav", "mp3", "aac", "flac", "pcm_s16le"])
 @pytest.mark.parametrize("argv", [["--stream"], []])
 def test_the_http_door_is_recognised_and_passes(client: Client, name: str, argv: list[str]) -> None:
-    with door(FakeEngine()) as it:
+    with open_server(FakeEngine()) as it:
         ran = client("--url", it.url, "--format", name, "--max-rtf", "1000", "--text", "Naïve\u2028 日本.", *argv)
     assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
     assert "text         Naïve 日本." in ran.out
 
 
 def test_the_http_door_lists_its_voices(client: Client) -> None:
-    with door(FakeEngine()) as it:
+    with open_server(FakeEngine()) as it:
         assert re.search(r"^  hans +de +7\.5 s$", client("--url", it.url, "--list-voices").out, re.M)
 
 
 def test_it_waits_for_a_door_that_loads_and_for_a_place(client: Client) -> None:
     loaded = threading.Event()
     engine = FakeEngine(before_condition=lambda _: loaded.wait(20) and None)
-    with door(engine, wait=False, warmup=True) as it:
+    with open_server(engine, wait=False, warmup=True) as it:
         threading.Timer(1.0, loaded.set).start()
         ran = client("--url", it.url, "--no-checks")
     assert (ran.status, ran.verdicts[:2]) == (0, ["PASS"] * 2)
@@ -443,14 +443,14 @@ def test_it_waits_for_a_door_that_loads_and_for_a_place(client: Client) -> None:
 
 def test_the_http_door_wants_its_own_key_and_gets_no_other(client: Client) -> None:
     sentence = "The API key was refused (401): check --key, or RUNPOD_API_KEY where it is RunPod's address."
-    with door(FakeEngine(), api_keys=("sk-one",)) as it:
+    with open_server(FakeEngine(), api_keys=("sk-one",)) as it:
         assert_trouble(client("--url", it.url, RUNPOD_API_KEY="sk-one"), 2, sentence)
         assert client("--url", it.url, "--key", "sk-one", "--no-checks").status == 0
 
 
 @pytest.mark.parametrize("argv", [["--stream"], []])
 def test_a_job_that_fails_at_the_http_door_is_one_sentence(client: Client, argv: list[str]) -> None:
-    with door(FakeEngine(before_chunk=raising_at(2, OutOfMemory("the GPU is full")))) as it:
+    with open_server(FakeEngine(before_chunk=raising_at(2, OutOfMemory("the GPU is full")))) as it:
         sentence = "The job failed: OUT_OF_MEMORY: the GPU is full"
         assert_trouble(client("--url", it.url, "--param", "chunk_size=5", *argv), 1, sentence)
 

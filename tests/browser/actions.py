@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.web.running import Door
+from http_server import HttpServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-Serve = Callable[..., Door]
+Serve = Callable[..., HttpServer]
 Visit = Callable[..., "Page"]
 
 AUDIBLE = "+document.getElementById('level').dataset.dbfs > -40"

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_server import HttpServer, open_server
 
 from scripts.picture import chromium
-from tests.web.running import Door, door
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
@@ -62,10 +62,10 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Door]]:
+def serve() -> Iterator[Callable[..., HttpServer]]:
     """`serve(engine, **of open_server)`: a server that is closed after the test."""
     with ExitStack() as stack:
-        yield lambda *args, **options: stack.enter_context(door(*args, **options))
+        yield lambda *args, **options: stack.enter_context(open_server(*args, **options))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def visit(browser: Browser, asked: list[Any]) -> Iterator[Callable[..., Page]]:
         if message.type in ("error", "warning") and not message.text.startswith(RESPONSES):
             complaints.append(f"{message.type}: {message.text}")
 
-    def visit_page(server: Door, *, ready: bool = True, **options: Any) -> Page:
+    def visit_page(server: HttpServer, *, ready: bool = True, **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
         context.set_default_timeout(8000)
@@ -110,7 +110,7 @@ def visit(browser: Browser, asked: list[Any]) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def page(serve: Callable[..., Door], visit: Callable[..., Page]) -> Page:
+def page(serve: Callable[..., HttpServer], visit: Callable[..., Page]) -> Page:
     """The page of a server with FakeEngine and default settings."""
     return visit(serve())
 

@@ -65,7 +65,7 @@ def test_a_broken_connection_is_reported(serve: Serve, visit: Visit, gate: Gate)
     speak(page, "This is being said when the worker has to go, which it does without another word.")
     gate.let(1)
     until(page, AUDIBLE)
-    asyncio.run_coroutine_threadsafe(server.server.jobs.stop(within_s=3), server.loop)
+    asyncio.run_coroutine_threadsafe(server.jobs.stop(within_s=3), server.loop)
     gate.open()
     page.wait_for_selector("#alert:not([hidden])")
     assert page.text_content("#alert") == "The connection to the worker broke."
@@ -123,7 +123,7 @@ def test_a_worker_that_loads_is_waited_for(serve: Serve, visit: Visit) -> None:
     assert page.text_content("#alert") == "the model is still being loaded"
     loaded.set()
     page.wait_for_selector(".worker[data-state=ready]")
-    server.server.jobs.readiness.drain("it was told to end")
+    server.jobs.readiness.drain("it was told to end")
     page.click("#speak")
     until(page, "document.getElementById('alert').textContent.includes('leaving')")
 

@@ -1,13 +1,14 @@
-"""All tests here start servers."""
+"""A server with FakeEngine and default settings, shared by a file's tests."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from http_server import HttpServer, open_server
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("slow")
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    with open_server() as running:
+        yield running

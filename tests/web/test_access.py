@@ -12,30 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_server import HttpServer, open_server, until
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from service import __version__
-from tests.web.running import Door, door, until
 from web.budget import InputBudget
 from web.limits import MAX_BODY_BYTES, BodyLimit
 from web.page_files import page_routes
 from web.refusals import TooSlow
+
+pytestmark = pytest.mark.slow
 
 SAY = {"text": "Hello there."}
 KEY = "sk-secret-platypus"
 
 
 @pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def locked() -> Iterator[Door]:
-    with door(api_keys=(KEY, "other"), cors_origins=("https://a.example",)) as running:
+def locked() -> Iterator[HttpServer]:
+    with open_server(api_keys=(KEY, "other"), cors_origins=("https://a.example",)) as running:
         yield running
 
 
@@ -44,14 +40,14 @@ def locked() -> Iterator[Door]:
 
 @pytest.mark.parametrize("given", ["", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer", "Bearer ü"])
 @pytest.mark.parametrize("path", ["/info", "/metrics", "/v1/models", "/v1/voices", "/openapi.json", "/nowhere"])
-def test_without_a_key_nothing_is_told(locked: Door, path: str, given: str) -> None:
+def test_without_a_key_nothing_is_told(locked: HttpServer, path: str, given: str) -> None:
     answer = locked.http.get(path, headers={"Authorization": given.encode()})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert locked.http.post("/tts", json=SAY, headers={"Authorization": given.encode()}).status_code == 401
 
 
-def test_each_key_opens_and_none_is_logged(locked: Door, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_key_opens_and_none_is_logged(locked: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     assert locked.get("/info", Authorization=f"Bearer {KEY}").status_code == 200
     assert locked.get("/info", Authorization="bearer other").status_code == 200
@@ -59,13 +55,13 @@ def test_each_key_opens_and_none_is_logged(locked: Door, caplog: pytest.LogCaptu
     assert "platypus" not in caplog.text
 
 
-def test_health_and_the_page_need_no_key(locked: Door) -> None:
+def test_health_and_the_page_need_no_key(locked: HttpServer) -> None:
     assert locked.get("/ping").status_code == 200
     assert locked.get("/").status_code == 200
     assert locked.get("/static/app.js").status_code == 200
 
 
-def test_no_way_round_through_static(locked: Door) -> None:
+def test_no_way_round_through_static(locked: HttpServer) -> None:
     for path in ("/static/../../settings.py", "/static/%2e%2e/%2e%2e/settings.py", "/static/..%2f..%2fsettings.py"):
         assert locked.get(path).status_code in (401, 404)
 
@@ -73,12 +69,12 @@ def test_no_way_round_through_static(locked: Door) -> None:
 # --- other sites ------------------------------------------------------------------------------------------------
 
 
-def test_other_sites_are_off_by_default(it: Door) -> None:
-    answer = it.post("/tts", SAY, origin="https://a.example")
+def test_other_sites_are_off_by_default(server: HttpServer) -> None:
+    answer = server.post("/tts", SAY, origin="https://a.example")
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_named_site_may_call_and_read_the_headers(locked: Door) -> None:
+def test_a_named_site_may_call_and_read_the_headers(locked: HttpServer) -> None:
     asks = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     asks["Access-Control-Request-Headers"] = "authorization,content-type"
     before = locked.http.options("/tts", headers=asks)
@@ -94,23 +90,23 @@ def test_a_named_site_may_call_and_read_the_headers(locked: Door) -> None:
 # --- ids --------------------------------------------------------------------------------------------------------
 
 
-def test_a_sane_id_comes_back_and_is_the_jobs(it: Door, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sane_id_comes_back_and_is_the_jobs(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert it.post("/tts", SAY, x_request_id="order-17").headers["x-request-id"] == "order-17"
+    assert server.post("/tts", SAY, x_request_id="order-17").headers["x-request-id"] == "order-17"
     until(lambda: '"id": "order-17", "method": "POST", "route": "/tts", "status": 200' in caplog.text)
     assert '"id": "order-17", "operation": "tts", "outcome": "COMPLETED"' in caplog.text
 
 
 @pytest.mark.parametrize("given", ["", "x" * 101, "tab\tbed", "ümlaut"])
-def test_any_other_id_is_made_here(it: Door, given: str) -> None:
-    name = it.http.get("/ping", headers={"X-Request-Id": given.encode()}).headers["x-request-id"]
+def test_any_other_id_is_made_here(server: HttpServer, given: str) -> None:
+    name = server.http.get("/ping", headers={"X-Request-Id": given.encode()}).headers["x-request-id"]
     assert len(name) == 32
     assert name != given
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/", "/static/app.js", "/metrics", "/v1/nothing"])
-def test_every_answer_has_an_id(it: Door, path: str) -> None:
-    assert it.get(path).headers["x-request-id"]
+def test_every_answer_has_an_id(server: HttpServer, path: str) -> None:
+    assert server.get(path).headers["x-request-id"]
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
@@ -121,13 +117,13 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
 def test_each_line_names_the_method_and_our_own_pattern_of_the_path(caplog: pytest.LogCaptureFixture) -> None:
     """A path that is none of ours is a caller's own words. A page's files are left out: they were twenty lines."""
     caplog.set_level(logging.INFO)
-    with door() as it:
-        page = [it.get("/"), *(it.get(f"/static/{name}") for name in ("app.js", "style.css", "nothing.js"))]
+    with open_server() as server:
+        page = [server.get("/"), *(server.get(f"/static/{name}") for name in ("app.js", "style.css", "nothing.js"))]
         assert [answer.status_code for answer in page] == [200, 200, 200, 404]
-        it.get("/v1/models/secret-model")
-        it.http.put("/tts")
-        it.get("/secret/path?secret=1")
-        it.http.request("SECRET", "/info")
+        server.get("/v1/models/secret-model")
+        server.http.put("/tts")
+        server.get("/secret/path?secret=1")
+        server.http.request("SECRET", "/info")
         told = [("GET", "/", 200), ("GET", "/v1/models/{name}", 404), ("PUT", "/tts", 405), ("GET", "other", 404)]
         until(lambda: lines(caplog) == [*told, ("other", "/info", 405)])
     assert not any("secret" in record.message.lower() for record in caplog.records if record.name == "web.access")
@@ -135,8 +131,8 @@ def test_each_line_names_the_method_and_our_own_pattern_of_the_path(caplog: pyte
 
 def test_who_was_not_let_in_is_logged_with_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with door(api_keys=(KEY,)) as it:
-        it.post("/tts", SAY)
+    with open_server(api_keys=(KEY,)) as server:
+        server.post("/tts", SAY)
         until(lambda: lines(caplog) == [("POST", "/tts", 401)])
 
 
@@ -152,8 +148,8 @@ def test_a_refusal_is_logged_with_its_code_and_its_fields_alone(
     caplog: pytest.LogCaptureFixture, path: str, body: object, told: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    with door() as it:
-        assert it.post(path, body).status_code == 400
+    with open_server() as server:
+        assert server.post(path, body).status_code == 400
         until(lambda: f'"error": "{told}"' in caplog.text)
     assert "Geheimnis" not in caplog.text
     assert "9.87" not in caplog.text
@@ -161,13 +157,13 @@ def test_a_refusal_is_logged_with_its_code_and_its_fields_alone(
 
 def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with door() as it:
+    with open_server() as server:
 
         async def broken(*_: object) -> dict[str, object]:
             raise RuntimeError("/secret is torn")
 
-        it.server.jobs.ask = broken  # type: ignore[assignment]
-        told = it.get("/v1/voices", x_request_id="bad-day")
+        server.jobs.ask = broken  # type: ignore[assignment]
+        told = server.get("/v1/voices", x_request_id="bad-day")
         assert (told.status_code, told.json()["error"]["code"]) == (500, "INTERNAL")
         assert told.headers["x-request-id"] == "bad-day"
         assert "secret" not in told.text
@@ -178,22 +174,22 @@ def test_a_fault_of_ours_is_answered_counted_and_says_nothing(caplog: pytest.Log
 def test_looking_is_no_job(caplog: pytest.LogCaptureFixture) -> None:
     """What watches a worker must not change what it sees, nor fill the log."""
     caplog.set_level(logging.INFO)
-    with door() as it:
+    with open_server() as server:
         for path in ("/v1/voices", "/metrics", "/info") * 2:
-            assert it.get(path).status_code == 200
+            assert server.get(path).status_code == 200
         named = {"model": "tts-1", "voice": "hans", "input": "Hello."}
-        assert it.post("/v1/audio/speech", named).status_code == 200
-        told = it.get("/info").json()
+        assert server.post("/v1/audio/speech", named).status_code == 200
+        told = server.get("/info").json()
         assert (told["jobs_done"], told["worker_version"]) == (1, __version__)
-        assert "tts_jobs_total 1.0" in re.sub("{.*?}", "", it.get("/metrics").text)
+        assert "tts_jobs_total 1.0" in re.sub("{.*?}", "", server.get("/metrics").text)
     assert caplog.text.count('"event": "job"') == 1
 
 
 def test_prometheus_is_told_all_there_is_to_watch() -> None:
-    with door() as it:
-        it.post("/tts", SAY)
-        it.post("/tts", {"text": "Hi.", "voice": "nobody"})
-        told = dict(line.rsplit(" ", 1) for line in it.get("/metrics").text.splitlines() if line[0] != "#")
+    with open_server() as server:
+        server.post("/tts", SAY)
+        server.post("/tts", {"text": "Hi.", "voice": "nobody"})
+        told = dict(line.rsplit(" ", 1) for line in server.get("/metrics").text.splitlines() if line[0] != "#")
     assert told['tts_http_requests_total{method="POST",route="/tts",status="200"}'] == "1.0"
     assert told['tts_http_requests_total{method="POST",route="/tts",status="404"}'] == "1.0"
     assert told['tts_jobs_total{outcome="COMPLETED"}'] == told['tts_jobs_total{outcome="UNKNOWN_VOICE"}'] == "1.0"
@@ -208,9 +204,9 @@ def test_prometheus_is_told_all_there_is_to_watch() -> None:
 # --- how much ---------------------------------------------------------------------------------------------------
 
 
-def sent_slowly(it: Door, head: bytes, piece: bytes, pieces: int) -> tuple[int, bytes]:
+def sent_slowly(server: HttpServer, head: bytes, piece: bytes, pieces: int) -> tuple[int, bytes]:
     """How many pieces were sent when the answer came, and the answer."""
-    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(head)
         client.setblocking(False)
         for sent in range(pieces):
@@ -234,26 +230,26 @@ def rest_of(client: socket.socket) -> bytes:
 HEAD = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read(it: Door) -> None:
+def test_a_body_that_says_it_is_too_large_is_not_read(server: HttpServer) -> None:
     head = HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
-    sent, answer = sent_slowly(it, head, b"", 1)
+    sent, answer = sent_slowly(server, head, b"", 1)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer
     assert b"BODY_TOO_LARGE" in answer
     assert sent <= 1  # the answer may be there before the first byte of it
 
 
-def test_a_body_that_grows_too_large_is_refused_while_it_is_read(it: Door) -> None:
+def test_a_body_that_grows_too_large_is_refused_while_it_is_read(server: HttpServer) -> None:
     piece = b" " * 1_000_000
     chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
-    sent, answer = sent_slowly(it, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 60)
+    sent, answer = sent_slowly(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 60)
     assert answer.startswith(b"HTTP/1.1 413")
     assert 30 <= sent < 50
 
 
-def test_what_fits_is_taken(it: Door) -> None:
+def test_what_fits_is_taken(server: HttpServer) -> None:
     body = b'{"text": "Hi."' + b" " * (MAX_BODY_BYTES - 20) + b"}"
-    assert it.http.post("/tts", content=body, headers={"Content-Type": "application/json"}).status_code == 200
+    assert server.http.post("/tts", content=body, headers={"Content-Type": "application/json"}).status_code == 200
 
 
 def test_a_body_that_stalls_is_given_up() -> None:
@@ -274,9 +270,9 @@ def test_a_body_that_stalls_is_given_up() -> None:
 # --- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_keeps_to_itself(it: Door) -> None:
+def test_the_page_keeps_to_itself(server: HttpServer) -> None:
     for path, kind in (("/", "text/html"), ("/static/app.js", "javascript"), ("/static/style.css", "text/css")):
-        answer = it.get(path)
+        answer = server.get(path)
         assert answer.status_code == 200
         assert kind in answer.headers["content-type"]
         policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
@@ -289,16 +285,16 @@ def test_the_page_keeps_to_itself(it: Door) -> None:
         assert answer.headers["x-frame-options"] == "DENY"
 
 
-def test_a_file_that_did_not_change_is_not_sent_again(it: Door) -> None:
-    tag = it.get("/static/app.js").headers["etag"]
-    assert it.get("/static/app.js", if_none_match=tag).status_code == 304
+def test_a_file_that_did_not_change_is_not_sent_again(server: HttpServer) -> None:
+    tag = server.get("/static/app.js").headers["etag"]
+    assert server.get("/static/app.js", if_none_match=tag).status_code == 304
 
 
 def test_without_its_page_the_door_has_none() -> None:
-    with door(serve_page=False) as it:
-        assert it.get("/").status_code == 404
-        assert it.get("/static/app.js").status_code == 404
-        assert it.get("/info").status_code == 200
+    with open_server(serve_page=False) as server:
+        assert server.get("/").status_code == 404
+        assert server.get("/static/app.js").status_code == 404
+        assert server.get("/info").status_code == 200
 
 
 def test_a_worker_built_without_the_page_says_so(tmp_path: Path) -> None:

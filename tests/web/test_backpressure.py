@@ -20,13 +20,15 @@ from typing import Any
 import httpx
 import pytest
 from fakes import FakeEngine
+from http_server import HANG_S, LONG, HttpServer, open_server, until
 
 from server import bound
 from service.events import AudioEvent
-from tests.web.running import HANG_S, LONG, Door, door, until
 from web.buffer import Buffer, Shelf
 from web.jobs import Jobs
 from web.pace import ClientGone, Pace
+
+pytestmark = pytest.mark.slow
 
 SLOW_CHUNKS: dict[str, Any] = {"text": LONG, "chunk_size": 5, "output_format": "wav"}
 MUCH = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any socket takes in
@@ -34,7 +36,7 @@ MUCH = SLOW_CHUNKS | {"text": LONG * 4, "sample_rate": 48_000}  # more than any 
 
 @contextmanager
 def streamed(
-    it: Door, asked: dict[str, Any], takes_bytes: int = 4096, accept: str = "audio/*"
+    server: HttpServer, asked: dict[str, Any], takes_bytes: int = 4096, accept: str = "audio/*"
 ) -> Iterator[socket.socket]:
     """A client that has read the head and nothing else, and whose socket takes little."""
     body = json.dumps(asked).encode()
@@ -43,7 +45,7 @@ def streamed(
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes_bytes)
         client.settimeout(HANG_S)
-        client.connect(("127.0.0.1", it.port))
+        client.connect(("127.0.0.1", server.port))
         client.sendall(head.encode() + body)
         assert client.recv(200).startswith(b"HTTP/1.1 200")
         yield client
@@ -57,7 +59,10 @@ def test_the_first_bytes_leave_before_the_second_chunk_is_asked_for(accept: str)
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: k > 1 and not gate.wait(HANG_S) and None)
     asked = {"text": LONG, "chunk_size": 25, "decode_mode": "window"}
-    with door(engine) as it, it.http.stream("POST", "/tts", json=asked, headers={"Accept": accept}) as answer:
+    with (
+        open_server(engine) as server,
+        server.http.stream("POST", "/tts", json=asked, headers={"Accept": accept}) as answer,
+    ):
         pieces = answer.iter_raw()
         first = next(pieces)
         assert len(first) > 1000
@@ -169,8 +174,8 @@ def test_what_a_client_that_left_had_not_taken_is_free_again() -> None:
             held_bytes = jobs.shelf.held_bytes
         return held_bytes, jobs.shelf.held_bytes
 
-    with door(max_text_chars=10_000) as it:
-        held_bytes, left_bytes = asyncio.run_coroutine_threadsafe(leave(it.server.jobs), it.loop).result(HANG_S)
+    with open_server(max_text_chars=10_000) as server:
+        held_bytes, left_bytes = asyncio.run_coroutine_threadsafe(leave(server.jobs), server.loop).result(HANG_S)
     assert held_bytes > 0
     assert left_bytes == 0
 
@@ -205,12 +210,12 @@ def test_who_listens_is_not_given_up() -> None:
 
 def test_a_reply_that_is_not_read_does_not_lie_in_the_servers_memory() -> None:
     """It counts as being served until it is read: else the bound on requests would bound nothing."""
-    with door(max_text_chars=10_000, max_output_bytes=30_000_000) as it:
-        with streamed(it, MUCH, accept="application/json"):
-            until(lambda: it.outcomes().get("COMPLETED") == 1)
+    with open_server(max_text_chars=10_000, max_output_bytes=30_000_000) as server:
+        with streamed(server, MUCH, accept="application/json"):
+            until(lambda: server.outcomes().get("COMPLETED") == 1)
             time.sleep(0.1)
-            assert it.server.jobs.admitted == 1
-        until(it.at_rest)
+            assert server.jobs.admitted == 1
+        until(server.at_rest)
 
 
 # --- leaving ----------------------------------------------------------------------------------------------------
@@ -219,36 +224,36 @@ def test_a_reply_that_is_not_read_does_not_lie_in_the_servers_memory() -> None:
 @pytest.mark.parametrize("accept", ["audio/*", "text/event-stream", "application/json"])
 def test_who_leaves_stops_the_engine_within_a_chunk(accept: str) -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.03))
-    with door(engine) as it:
+    with open_server(engine) as server:
         body = json.dumps(SLOW_CHUNKS).encode()
-        with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
             head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
             client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
             until(lambda: engine.asked >= 3)
             at_leaving = engine.asked
-        until(it.at_rest)
+        until(server.at_rest)
         assert engine.closed_in  # it is not given up, but ended
         assert engine.asked - at_leaving <= 3
         settled = engine.asked
         time.sleep(0.1)
         assert engine.asked == settled
-        assert it.outcomes()["CANCELLED"] == 1
-        assert 'tts_jobs_total{outcome="CANCELLED"} 1.0' in it.get("/metrics").text
-        assert it.post("/tts", {"text": "Next."}).status_code == 200
+        assert server.outcomes()["CANCELLED"] == 1
+        assert 'tts_jobs_total{outcome="CANCELLED"} 1.0' in server.get("/metrics").text
+        assert server.post("/tts", {"text": "Next."}).status_code == 200
 
 
 def test_who_leaves_while_waiting_is_forgotten() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
-    with door(engine, max_concurrency=1, max_queue=4) as it, it.asking("First."):
+    with open_server(engine, max_concurrency=1, max_queue=4) as server, server.asking("First."):
         until(lambda: engine.asked == 1)
         body = b'{"text": "Never to be heard."}'
         head = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", it.port)) as client:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(head % len(body) + body)
-            until(lambda: it.server.jobs.admitted == 2)
-            assert "tts_jobs_waiting 1.0" in it.get("/metrics").text
-        until(lambda: it.server.jobs.admitted == 1)
+            until(lambda: server.jobs.admitted == 2)
+            assert "tts_jobs_waiting 1.0" in server.get("/metrics").text
+        until(lambda: server.jobs.admitted == 1)
         gate.set()
     assert "Never to be heard." not in engine.texts
 
@@ -258,11 +263,11 @@ def test_who_leaves_while_waiting_is_forgotten() -> None:
 
 def test_a_slow_reader_gives_its_turn_back_once_its_speech_is_made() -> None:
     """At one job at a time the next is served while the first client has hardly read."""
-    with door(max_concurrency=1, max_text_chars=10_000) as it, ExitStack() as leaving:
-        client = leaving.enter_context(streamed(it, MUCH, 100_000))
-        answer = it.post("/tts", {"text": "Me, too."})
+    with open_server(max_concurrency=1, max_text_chars=10_000) as server, ExitStack() as leaving:
+        client = leaving.enter_context(streamed(server, MUCH, 100_000))
+        answer = server.post("/tts", {"text": "Me, too."})
         assert answer.status_code == 200
-        until(lambda: it.server.jobs.admitted == 1)  # the first, which is still being read
+        until(lambda: server.jobs.admitted == 1)  # the first, which is still being read
         sound = b""
         while not sound.endswith(b"0\r\n\r\n"):
             sound += client.recv(65_536)
@@ -272,9 +277,9 @@ def test_a_slow_reader_gives_its_turn_back_once_its_speech_is_made() -> None:
 def test_what_waits_for_a_slow_reader_is_bounded() -> None:
     engine = FakeEngine()
     asked = {"text": LONG * 6, "chunk_size": 25, "output_format": "wav", "sample_rate": 48_000}
-    with door(engine, max_text_chars=100_000) as it:
-        it.server.jobs.shelf = Shelf(100_000, 0)
-        with streamed(it, asked):
+    with open_server(engine, max_text_chars=100_000) as server:
+        server.jobs.shelf = Shelf(100_000, 0)
+        with streamed(server, asked):
             until(lambda: engine.asked > 0)
             before = -1
             while before != engine.asked:
@@ -282,8 +287,8 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
                 time.sleep(0.2)
             ahead_s = engine.asked  # of about a second each; there are about 180 of them
             assert ahead_s < 100
-        until(lambda: "CANCELLED" in it.outcomes())
-        until(it.at_rest)
+        until(lambda: "CANCELLED" in server.outcomes())
+        until(server.at_rest)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a limit")
@@ -304,28 +309,28 @@ def test_the_kernel_ends_a_connection_that_nobody_reads() -> None:
 def test_more_than_may_wait_get_429_and_when_to_come_back() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
-    with door(engine, max_concurrency=1, max_queue=2) as it, ExitStack() as crowd:
+    with open_server(engine, max_concurrency=1, max_queue=2) as server, ExitStack() as crowd:
         for number in range(3):
-            crowd.enter_context(it.asking(f"Hello {number}."))
-        until(lambda: it.server.jobs.admitted == 3)
-        refused = it.post("/tts", {"text": "Hello."})
+            crowd.enter_context(server.asking(f"Hello {number}."))
+        until(lambda: server.jobs.admitted == 3)
+        refused = server.post("/tts", {"text": "Hello."})
         assert (refused.status_code, refused.json()["error_code"]) == (429, "BUSY")
         assert refused.json()["retryable"] is True
         assert 1 <= int(refused.headers["retry-after"]) <= 60
-        shaped = it.post("/v1/audio/speech", {"model": "tts-1", "voice": "default", "input": "Hello."})
+        shaped = server.post("/v1/audio/speech", {"model": "tts-1", "voice": "default", "input": "Hello."})
         assert (shaped.status_code, shaped.json()["error"]["type"]) == (429, "rate_limit_error")
-        assert it.get("/ping").status_code == 200
-        assert it.get("/v1/voices").status_code == 200
+        assert server.get("/ping").status_code == 200
+        assert server.get("/v1/voices").status_code == 200
         gate.set()
 
 
 def test_first_come_first_served() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
-    with door(engine, max_concurrency=1) as it, ExitStack() as crowd:
+    with open_server(engine, max_concurrency=1) as server, ExitStack() as crowd:
         for number in range(4):
-            crowd.enter_context(it.asking(f"Number {number}."))
-            until(lambda own=number: it.server.jobs.admitted == own + 1)  # type: ignore[misc]
+            crowd.enter_context(server.asking(f"Number {number}."))
+            until(lambda own=number: server.jobs.admitted == own + 1)  # type: ignore[misc]
         gate.set()
     assert [text for text in engine.texts if text.startswith("Number")] == [
         "Number zero.",
@@ -338,9 +343,9 @@ def test_first_come_first_served() -> None:
 # --- load -------------------------------------------------------------------------------------------------------
 
 
-def crowd_of(it: Door, clients: int, for_s: float) -> tuple[dict[str, int], float]:
+def crowd_of(server: HttpServer, clients: int, for_s: float) -> tuple[dict[str, int], float]:
     """So many clients, a third slow, a third leaving half-way: answers by what became of them, and the longest
-    stall of the door's event loop in seconds."""
+    stall of the server's event loop in seconds."""
     ends: dict[str, int] = {}
     stall_s = 0.0
 
@@ -368,7 +373,7 @@ def crowd_of(it: Door, clients: int, for_s: float) -> tuple[dict[str, int], floa
         return "whole"
 
     async def client(number: int, until_s: float) -> None:
-        async with httpx.AsyncClient(base_url=it.url, timeout=HANG_S, trust_env=False, verify=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, timeout=HANG_S, trust_env=False, verify=False) as http:
             while time.monotonic() < until_s:
                 try:
                     end = await one(http, number % 3)
@@ -380,21 +385,21 @@ def crowd_of(it: Door, clients: int, for_s: float) -> tuple[dict[str, int], floa
         until_s = time.monotonic() + for_s
         await asyncio.gather(*(client(number, until_s) for number in range(clients)))
 
-    watching = asyncio.run_coroutine_threadsafe(watch(), it.loop)
+    watching = asyncio.run_coroutine_threadsafe(watch(), server.loop)
     asyncio.run(main())
     watching.cancel()
     return ends, stall_s
 
 
 def load(clients: int, for_s: float) -> None:
-    with door(max_concurrency=3, max_queue=32) as it:
-        crowd_of(it, 6, 0.5)  # everything is there that stays
-        until(it.at_rest, HANG_S)
+    with open_server(max_concurrency=3, max_queue=32) as server:
+        crowd_of(server, 6, 0.5)  # everything is there that stays
+        until(server.at_rest, HANG_S)
         threads, rss_kb = threading.active_count(), rss()
-        tasks = asyncio.run_coroutine_threadsafe(count_tasks(), it.loop).result(HANG_S)
-        ends, stall_s = crowd_of(it, clients, for_s)
-        until(it.at_rest, HANG_S)
-        until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), it.loop).result(HANG_S) <= tasks, HANG_S)
+        tasks = asyncio.run_coroutine_threadsafe(count_tasks(), server.loop).result(HANG_S)
+        ends, stall_s = crowd_of(server, clients, for_s)
+        until(server.at_rest, HANG_S)
+        until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), server.loop).result(HANG_S) <= tasks, HANG_S)
         grown_mb = (rss() - rss_kb) / 1024
         print(f"\n{clients} clients, {for_s:g} s: {ends}; longest stall {1000 * stall_s:.0f} ms; +{grown_mb:.1f} MB")
         assert set(ends) <= {"whole", "left", "429"}
@@ -425,10 +430,10 @@ def test_a_crowd_of_64_for_a_minute_leaves_nothing_behind() -> None:
 def test_events_of_a_slow_stream_are_whole() -> None:
     """The pieces of server-sent events joined are the file, whatever the client's pace."""
     asked = {"text": LONG, "chunk_size": 5, "seed": 1, "output_format": "pcm_s16le"}
-    with door() as it:
+    with open_server() as server:
         sound = b""
-        with it.http.stream("POST", "/tts", json=asked, headers={"Accept": "text/event-stream"}) as answer:
+        with server.http.stream("POST", "/tts", json=asked, headers={"Accept": "text/event-stream"}) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data: ") and "audio" in (data := json.loads(line[6:])):
                     sound += base64.b64decode(data["audio"])
-        assert sound == it.post("/tts", asked, accept="audio/pcm").content
+        assert sound == server.post("/tts", asked, accept="audio/pcm").content

@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, recording
+from http_server import HANG_S, LONG, HttpServer, open_server, until
 from starlette.types import Message, Receive, Scope, Send
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
-from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import WorkerError
 from web import jobs
 from web.budget import FREE_BYTES, Input, InputBudget
 from web.limits import BodyLimit
+
+pytestmark = pytest.mark.slow
 
 SAY = {"text": "Hello there."}
 HEAD = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -125,16 +127,16 @@ def test_what_was_read_counts_as_what_it_takes() -> None:
 
 
 @contextmanager
-def sending(it: Door, body: bytes, whole_bytes: int) -> Iterator[socket.socket]:
+def sending(server: HttpServer, body: bytes, whole_bytes: int) -> Iterator[socket.socket]:
     """A client that has sent so much of a body, and no more."""
-    with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
         client.sendall(HEAD % whole_bytes + body)
         yield client
 
 
 @contextmanager
-def line(it: Door) -> Iterator[ClientConnection]:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", open_timeout=HANG_S, close_timeout=1) as client:
+def line(server: HttpServer) -> Iterator[ClientConnection]:
+    with server.websocket() as client:
         yield client
 
 
@@ -147,34 +149,34 @@ def begin_message(client: ClientConnection, data: bytes) -> None:
 
 def test_who_is_still_sending_takes_no_place() -> None:
     """40 clients that dripped a body, 4 KB in all, locked 76 of 76 requests out."""
-    with door(max_concurrency=1, max_queue=0) as it, ExitStack() as crowd:
+    with open_server(max_concurrency=1, max_queue=0) as server, ExitStack() as crowd:
         for _ in range(40):
-            crowd.enter_context(sending(it, b'{"text', 100))
+            crowd.enter_context(sending(server, b'{"text', 100))
         for _ in range(3):
-            assert it.post("/tts", SAY).status_code == 200
-            until(lambda: it.server.jobs.admitted == 0)
+            assert server.post("/tts", SAY).status_code == 200
+            until(lambda: server.jobs.admitted == 0)
 
 
 def test_who_finds_no_place_is_told_before_and_after_the_body() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
     body = json.dumps(SAY).encode()
-    with door(engine, max_concurrency=1, max_queue=0) as it, sending(it, body[:5], len(body)) as early:
-        with it.asking("Hi."):
+    with open_server(engine, max_concurrency=1, max_queue=0) as server, sending(server, body[:5], len(body)) as early:
+        with server.asking("Hi."):
             until(lambda: engine.asked == 1)
-            with sending(it, b"", 100) as late:
+            with sending(server, b"", 100) as late:
                 assert late.recv(1000).startswith(b"HTTP/1.1 429")
             early.sendall(body[5:])
             assert early.recv(1000).startswith(b"HTTP/1.1 429")
             gate.set()
-        until(it.at_rest)
+        until(server.at_rest)
 
 
 def test_a_websocket_without_its_start_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_SOCKETS", 1)
-    with door() as it, ExitStack() as crowd:
-        idle = [crowd.enter_context(line(it)) for _ in range(5)]
-        begun = crowd.enter_context(line(it))
+    with open_server() as server, ExitStack() as crowd:
+        idle = [crowd.enter_context(line(server)) for _ in range(5)]
+        begun = crowd.enter_context(line(server))
         begun.send('{"type": "start"}')
         assert json.loads(begun.recv(HANG_S))["type"] == "ready"
         idle[0].send('{"type": "start"}')
@@ -193,14 +195,14 @@ LIMIT, PIECE = 1_000_000, 400_000
 
 def test_bodies_and_messages_under_way_are_bounded_together() -> None:
     """117 sockets with unfinished first messages held 3.5 GB."""
-    with door() as it, ExitStack() as crowd:
-        budget = it.server.jobs.input_budget
+    with open_server() as server, ExitStack() as crowd:
+        budget = server.jobs.input_budget
         budget.most_bytes = LIMIT
-        lines = [crowd.enter_context(line(it)) for _ in range(4)]
+        lines = [crowd.enter_context(line(server)) for _ in range(4)]
         for each in lines[:2]:
             begin_message(each, b"{" * PIECE)
         until(lambda: budget.held_bytes > PIECE)
-        bodies = [crowd.enter_context(sending(it, b"{" * PIECE, 2 * PIECE)) for _ in range(4)]
+        bodies = [crowd.enter_context(sending(server, b"{" * PIECE, 2 * PIECE)) for _ in range(4)]
         for each in lines[2:]:
             begin_message(each, b"{" * PIECE)
         with pytest.raises(ConnectionClosed) as caught:
@@ -209,13 +211,13 @@ def test_bodies_and_messages_under_way_are_bounded_together() -> None:
         assert caught.value.rcvd.code == 1013
         assert bodies[0].recv(1000).startswith(b"HTTP/1.1 429")
         assert budget.held_bytes <= LIMIT
-        assert it.post("/tts", SAY).status_code == 200
+        assert server.post("/tts", SAY).status_code == 200
         voiced = SAY | {"reference_audio": as_base64(recording())}
-        assert it.post("/tts", voiced).status_code == 200
-        with line(it) as other:
+        assert server.post("/tts", voiced).status_code == 200
+        with line(server) as other:
             other.send(json.dumps({"type": "start"} | voiced | {"text": None}))
             assert json.loads(other.recv(HANG_S))["type"] == "ready"
-    until(it.at_rest)
+    until(server.at_rest)
 
 
 def test_what_waits_for_its_turn_is_bounded_too() -> None:
@@ -223,33 +225,33 @@ def test_what_waits_for_its_turn_is_bounded_too() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
     large: dict[str, Any] = SAY | {"reference_audio": "A" * PIECE}
-    with door(engine, max_concurrency=1) as it, ExitStack() as crowd:
-        it.server.jobs.input_budget.most_bytes = LIMIT
-        with it.asking("Hi."):
+    with open_server(engine, max_concurrency=1) as server, ExitStack() as crowd:
+        server.jobs.input_budget.most_bytes = LIMIT
+        with server.asking("Hi."):
             until(lambda: engine.asked == 1)
             body = json.dumps(large).encode()
             for _ in range(2):
-                crowd.enter_context(sending(it, body, len(body)))
-            until(lambda: it.server.jobs.admitted == 3)
-            assert it.post("/tts", large).json()["error_code"] == "BUSY"
+                crowd.enter_context(sending(server, body, len(body)))
+            until(lambda: server.jobs.admitted == 3)
+            assert server.post("/tts", large).json()["error_code"] == "BUSY"
             wide = json.dumps(SAY | {"text": "😀" + "." * (LIMIT // 3)}, ensure_ascii=False).encode()
-            refused = it.http.post("/tts", content=wide, headers={"Content-Type": "application/json"})
+            refused = server.http.post("/tts", content=wide, headers={"Content-Type": "application/json"})
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
             gate.set()
         crowd.close()
-        until(it.at_rest)
+        until(server.at_rest)
 
 
 def test_input_is_held_no_longer_than_its_job_takes() -> None:
     """A client that reads its answer slowly keeps nothing of what it has sent."""
-    with door() as it, it.client() as other:
-        budget = it.server.jobs.input_budget
+    with open_server() as server, server.client() as other:
+        budget = server.jobs.input_budget
         asked = {"text": LONG * 5, "reference_audio": as_base64(recording()), "output_format": "wav"}
         with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
             pieces = answer.iter_raw()
             next(pieces)
-            until(lambda: it.outcomes() == {"COMPLETED": 1}, HANG_S)
+            until(lambda: server.outcomes() == {"COMPLETED": 1}, HANG_S)
             until(lambda: budget.held_bytes == 0)
-            assert it.server.jobs.admitted == 1
+            assert server.jobs.admitted == 1
             assert sum(map(len, pieces)) > 1_000_000
-    until(it.at_rest)
+    until(server.at_rest)

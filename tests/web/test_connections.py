@@ -13,26 +13,22 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine
+from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.web.running import HANG_S, LONG, Door, door, until
 from web import connections, jobs, pace
 from web.buffer import Shelf
 from web.objects import MAX_VALUES
 
+pytestmark = pytest.mark.slow
+
 SAY = {"text": "Hello there."}
 
 
-@pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
-
-
 @contextmanager
-def plain(it: Door) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+def plain(server: HttpServer) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
         yield client
 
 
@@ -53,7 +49,7 @@ def answered(client: socket.socket) -> bytes:
 @pytest.mark.parametrize("sent", [b"", b"GET /ping HTTP/1.1\r\nHost: x\r\n"])
 def test_who_never_asks_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.2)
-    with door() as it, plain(it) as client:
+    with open_server() as server, plain(server) as client:
         client.sendall(sent)
         assert answered(client) == b""
 
@@ -61,7 +57,7 @@ def test_who_never_asks_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyPatch) 
 def test_a_body_that_goes_on_after_its_answer_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.4)
     chunk = b"1\r\na\r\n"
-    with door() as it, plain(it) as client:
+    with open_server() as server, plain(server) as client:
         client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         time.sleep(0.1)
@@ -77,14 +73,14 @@ UPGRADE += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     "head",
     [b"POST /ws/tts HTTP/1.1\r\n" + UPGRADE, b"GET /ws/tts HTTP/1.1\r\n" + UPGRADE + b"X: " + b"a" * 9000 + b"\r\n"],
 )
-def test_a_handshake_that_can_not_be_is_refused(it: Door, head: bytes) -> None:
-    with plain(it) as client:
+def test_a_handshake_that_can_not_be_is_refused(server: HttpServer, head: bytes) -> None:
+    with plain(server) as client:
         client.sendall(head + b"\r\n")
         assert answered(client).startswith(b"HTTP/1.1 400")
 
 
-def test_a_long_head_may_come_in_pieces(it: Door) -> None:
-    with plain(it) as client:
+def test_a_long_head_may_come_in_pieces(server: HttpServer) -> None:
+    with plain(server) as client:
         client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: ")
         for _ in range(6):
             client.sendall(b"a" * 10_000)
@@ -93,8 +89,8 @@ def test_a_long_head_may_come_in_pieces(it: Door) -> None:
         assert answered(client).startswith(b"HTTP/1.1 200")
 
 
-def test_a_line_break_between_requests_means_nothing(it: Door) -> None:
-    with plain(it) as client:
+def test_a_line_break_between_requests_means_nothing(server: HttpServer) -> None:
+    with plain(server) as client:
         for _ in range(2):
             client.sendall(b"\r\nGET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
             time.sleep(0.1)
@@ -102,7 +98,7 @@ def test_a_line_break_between_requests_means_nothing(it: Door) -> None:
 
 
 def test_nonsense_after_an_answer_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    with door() as it, plain(it) as client:
+    with open_server() as server, plain(server) as client:
         client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 404")
         time.sleep(0.1)
@@ -113,7 +109,7 @@ def test_nonsense_after_an_answer_is_no_fault_of_ours(caplog: pytest.LogCaptureF
 
 def test_a_head_that_comes_bit_by_bit_has_no_more_time_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
-    with door() as it, plain(it) as client, suppress(ConnectionError):
+    with open_server() as server, plain(server) as client, suppress(ConnectionError):
         client.sendall(b"GET /ping HTTP/1.1\r\n")
         for sent in range(200):
             assert sent < 100
@@ -123,25 +119,25 @@ def test_a_head_that_comes_bit_by_bit_has_no_more_time_than_another(monkeypatch:
 
 def test_a_connection_that_is_kept_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.6)
-    with door() as it, plain(it) as client:
+    with open_server() as server, plain(server) as client:
         for _ in range(2):
             client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
             time.sleep(1.0)
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-def test_a_head_without_end_is_refused_early(it: Door) -> None:
-    with plain(it) as client:
+def test_a_head_without_end_is_refused_early(server: HttpServer) -> None:
+    with plain(server) as client:
         client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000)
         assert answered(client)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431")
 
 
 def test_more_connections_than_fit_are_closed_and_the_others_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
-    with door() as it, ExitStack() as crowd:
-        kept = [crowd.enter_context(plain(it)) for _ in range(10)]
-        until(lambda: it.ping() == 200)
-        crowded_out = [crowd.enter_context(plain(it)) for _ in range(30)]
+    with open_server() as server, ExitStack() as crowd:
+        kept = [crowd.enter_context(plain(server)) for _ in range(10)]
+        until(lambda: server.ping() == 200)
+        crowded_out = [crowd.enter_context(plain(server)) for _ in range(30)]
         assert answered(crowded_out[-1]) == b""
         kept[0].sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         assert kept[0].recv(1000).startswith(b"HTTP/1.1 200")
@@ -160,19 +156,19 @@ def test_the_limit_of_files_is_raised_as_far_as_it_may_be(monkeypatch: pytest.Mo
     assert raised == [(1024, 1024)]
 
 
-def test_who_speaks_http_1_0_gets_the_bare_file(it: Door) -> None:
+def test_who_speaks_http_1_0_gets_the_bare_file(server: HttpServer) -> None:
     raw = SAY | {"output_format": "pcm_s16le", "seed": 3}
     body = json.dumps(raw).encode()
-    with plain(it) as client:
+    with plain(server) as client:
         head = f"POST /tts HTTP/1.0\r\nAccept: audio/*\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         client.sendall(head.encode() + b"\r\n\r\n" + body)
         got, _, sound = answered(client).partition(b"\r\n\r\n")
     assert b"chunked" not in got.lower()
-    assert sound == it.post("/tts", raw, accept="audio/pcm").content
+    assert sound == server.post("/tts", raw, accept="audio/pcm").content
 
 
-def test_balancers_may_ask_for_the_head_of_ping_alone(it: Door) -> None:
-    answer = it.http.head("/ping")
+def test_balancers_may_ask_for_the_head_of_ping_alone(server: HttpServer) -> None:
+    answer = server.http.head("/ping")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
@@ -181,12 +177,12 @@ def test_balancers_may_ask_for_the_head_of_ping_alone(it: Door) -> None:
 
 def test_who_leaves_while_sending_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with door() as it:
-        with plain(it) as client:
+    with open_server() as server:
+        with plain(server) as client:
             client.sendall(b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
             client.sendall(b'Content-Length: 100\r\n\r\n{"te')
             time.sleep(0.2)
-        until(it.at_rest)
+        until(server.at_rest)
         until(lambda: '"status": 499' in caplog.text)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -195,41 +191,41 @@ BOMB = '{"text": "Hi.", "x": [' + "[]," * MAX_VALUES + "1]}"
 
 
 @pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
-def test_json_of_countless_values_is_refused_before_it_is_read(it: Door, path: str) -> None:
-    answer = it.http.post(path, content=BOMB, headers={"Content-Type": "application/json"})
+def test_json_of_countless_values_is_refused_before_it_is_read(server: HttpServer, path: str) -> None:
+    answer = server.http.post(path, content=BOMB, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert "are too many" in answer.text
 
 
-def test_a_long_text_of_escapes_and_commas_is_not_too_much(it: Door) -> None:
+def test_a_long_text_of_escapes_and_commas_is_not_too_much(server: HttpServer) -> None:
     text = "Ⅻ, " * 1200
-    assert it.post("/tts", {"text": text, "x": "," * 60_000}).json()["details"][0]["field"] == "x"
+    assert server.post("/tts", {"text": text, "x": "," * 60_000}).json()["details"][0]["field"] == "x"
 
 
-def test_a_recording_may_be_escaped_as_some_writers_do(it: Door) -> None:
+def test_a_recording_may_be_escaped_as_some_writers_do(server: HttpServer) -> None:
     """PHP writes every slash of base64 with a backslash."""
     body = '{"text": "Hi.", "reference_audio": "' + "AAAA\\/\\/" * 200_000 + '"}'
-    answer = it.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
+    answer = server.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
     assert answer.json()["error_code"] == "REFERENCE_AUDIO"
 
 
-def test_what_the_queue_is_sent_is_told_apart(it: Door) -> None:
-    answer = it.post("/tts", {"input": SAY})
+def test_what_the_queue_is_sent_is_told_apart(server: HttpServer) -> None:
+    answer = server.post("/tts", {"input": SAY})
     assert answer.status_code == 400
     assert 'send what is inside "input"' in answer.json()["error"]
 
 
-def test_a_long_form_of_the_slow_kind_is_refused(it: Door) -> None:
+def test_a_long_form_of_the_slow_kind_is_refused(server: HttpServer) -> None:
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert it.http.post("/tts", content="text=" + "%41" * 200_000, headers=kind).status_code == 413
-    assert it.http.post("/tts", content="text=Hello&seed=1", headers=kind).status_code == 200
+    assert server.http.post("/tts", content="text=" + "%41" * 200_000, headers=kind).status_code == 413
+    assert server.http.post("/tts", content="text=Hello&seed=1", headers=kind).status_code == 200
 
 
-def test_a_type_that_can_not_be_made_is_not_acceptable(it: Door) -> None:
-    assert it.post("/tts", SAY, accept="audio/webm").status_code == 406
-    assert it.post("/tts", SAY, accept="audio/webm, audio/mpeg;q=0.5").headers["content-type"] == "audio/mpeg"
+def test_a_type_that_can_not_be_made_is_not_acceptable(server: HttpServer) -> None:
+    assert server.post("/tts", SAY, accept="audio/webm").status_code == 406
+    assert server.post("/tts", SAY, accept="audio/webm, audio/mpeg;q=0.5").headers["content-type"] == "audio/mpeg"
     twice = [("accept", "image/png"), ("accept", "audio/flac")]
-    assert it.http.post("/tts", json=SAY, headers=twice).headers["content-type"] == "audio/flac"
+    assert server.http.post("/tts", json=SAY, headers=twice).headers["content-type"] == "audio/flac"
 
 
 # --- other sites ------------------------------------------------------------------------------------------------
@@ -243,11 +239,11 @@ FOREIGN: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_another_sites_page_may_not_ask(it: Door, headers: dict[str, str]) -> None:
-    answer = it.http.post("/tts", data=SAY, headers=headers)
+def test_another_sites_page_may_not_ask(server: HttpServer, headers: dict[str, str]) -> None:
+    answer = server.http.post("/tts", data=SAY, headers=headers)
     assert (answer.status_code, answer.json()["error_code"]) == (403, "FORBIDDEN")
     with pytest.raises(InvalidStatus) as caught:
-        connect(f"ws://127.0.0.1:{it.port}/ws/tts", additional_headers=headers)
+        server.websocket(additional_headers=headers)
     assert caught.value.response.status_code == 403
 
 
@@ -260,26 +256,26 @@ def test_another_sites_page_may_not_ask(it: Door, headers: dict[str, str]) -> No
         {"origin": "https://proxy.example", "sec-fetch-site": "same-origin"},
     ],
 )
-def test_the_workers_own_page_and_programs_may(it: Door, headers: dict[str, str]) -> None:
-    own = {name: text.format(port=it.port) for name, text in headers.items()}
-    assert it.http.post("/tts", data=SAY, headers=own).status_code == 200
+def test_the_workers_own_page_and_programs_may(server: HttpServer, headers: dict[str, str]) -> None:
+    own = {name: text.format(port=server.port) for name, text in headers.items()}
+    assert server.http.post("/tts", data=SAY, headers=own).status_code == 200
 
 
 def test_a_page_that_is_named_may_and_with_keys_the_key_decides() -> None:
     evil = {"origin": "https://evil.example"}
-    with door(cors_origins=("https://a.example",)) as it:
-        assert it.http.post("/tts", data=SAY, headers={"origin": "https://a.example"}).status_code == 200
-        assert it.http.post("/tts", data=SAY, headers=evil).status_code == 403
-    with door(api_keys=("sk-one",)) as it:
-        assert it.http.post("/tts", data=SAY, headers=evil).status_code == 401
-        assert it.http.post("/tts", data=SAY, headers=evil | {"authorization": "Bearer sk-one"}).status_code == 200
+    with open_server(cors_origins=("https://a.example",)) as server:
+        assert server.http.post("/tts", data=SAY, headers={"origin": "https://a.example"}).status_code == 200
+        assert server.http.post("/tts", data=SAY, headers=evil).status_code == 403
+    with open_server(api_keys=("sk-one",)) as server:
+        assert server.http.post("/tts", data=SAY, headers=evil).status_code == 401
+        assert server.http.post("/tts", data=SAY, headers=evil | {"authorization": "Bearer sk-one"}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/tts/", "/ping/", "/v1/models/", "/static", "/static/", "//evil.example/", "/%2f/"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_nobody_is_sent_to_the_host_that_a_request_names(it: Door, path: str, method: str) -> None:
+def test_nobody_is_sent_to_the_host_that_a_request_names(server: HttpServer, path: str, method: str) -> None:
     """A slash too many was answered with `Location: http://HOST/tts`: of anyone's choice, and never https."""
-    with plain(it) as client:
+    with plain(server) as client:
         client.sendall(f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
         answer = answered(client)
     assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 405"))
@@ -291,32 +287,32 @@ def test_nobody_is_sent_to_the_host_that_a_request_names(it: Door, path: str, me
 
 
 def test_a_websocket_at_rest_takes_no_requests_place() -> None:
-    with door(max_concurrency=1, max_queue=0) as it, ExitStack() as crowd:
+    with open_server(max_concurrency=1, max_queue=0) as server, ExitStack() as crowd:
         for _ in range(5):
-            line = crowd.enter_context(connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1))
+            line = crowd.enter_context(server.websocket())
             line.send('{"type": "start"}')
             assert json.loads(line.recv(HANG_S))["type"] == "ready"
-        assert it.post("/tts", SAY).status_code == 200
+        assert server.post("/tts", SAY).status_code == 200
 
 
 def test_there_may_be_so_many_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_SOCKETS", 1)
-    with door() as it, connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+    with open_server() as server, server.websocket() as line:
         line.send('{"type": "start"}')
         assert json.loads(line.recv(HANG_S))["type"] == "ready"
         with pytest.raises(InvalidStatus) as caught:
-            connect(f"ws://127.0.0.1:{it.port}/ws/tts")
+            server.websocket()
         assert caught.value.response.status_code == 429
         assert caught.value.response.headers["Retry-After"]
 
 
-def test_messages_are_not_deflated(it: Door) -> None:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", compression="deflate", close_timeout=1) as line:
+def test_messages_are_not_deflated(server: HttpServer) -> None:
+    with server.websocket(compression="deflate", close_timeout=1) as line:
         assert not line.protocol.extensions
 
 
-def test_a_message_of_countless_values_is_refused_before_it_is_read(it: Door) -> None:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+def test_a_message_of_countless_values_is_refused_before_it_is_read(server: HttpServer) -> None:
+    with server.websocket() as line:
         line.send(BOMB)
         assert "are too many" in json.loads(line.recv(HANG_S))["error"]
 
@@ -324,11 +320,11 @@ def test_a_message_of_countless_values_is_refused_before_it_is_read(it: Door) ->
 def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
     engine = FakeEngine()
     start: dict[str, Any] = {"type": "start", "output_format": "wav", "sample_rate": 48_000, "chunk_size": 25}
-    with door(engine) as it, socket.socket() as raw:
-        it.server.jobs.shelf = Shelf(100_000, 0)
+    with open_server(engine) as server, socket.socket() as raw:
+        server.jobs.shelf = Shelf(100_000, 0)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", it.port))
-        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+        raw.connect(("127.0.0.1", server.port))
+        address = f"ws://127.0.0.1:{server.port}/ws/tts"
         line = connect(address, sock=raw, close_timeout=0.1, max_queue=1, ping_interval=None)
         line.send(json.dumps(start))
         for _ in range(20):
@@ -340,15 +336,15 @@ def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
             time.sleep(0.3)
         assert engine.asked < 200  # of about a second each; there are about 600 of them
         line.close()
-        until(it.at_rest, HANG_S)
+        until(server.at_rest, HANG_S)
 
 
 def test_a_websocket_read_no_faster_than_it_plays_is_not_cut_off() -> None:
     """A ping lies behind all the sound that is under way, so its answer says little."""
     start = {"type": "start", "output_format": "wav", "sample_rate": 48_000}
-    with door() as it:
-        it.server.jobs.shelf = Shelf(100_000, 0)
-        with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1, max_queue=1, ping_interval=None) as line:
+    with open_server() as server:
+        server.jobs.shelf = Shelf(100_000, 0)
+        with server.websocket(max_queue=1, ping_interval=None) as line:
             line.send(json.dumps(start))
             for _ in range(4):
                 line.send(json.dumps({"type": "text", "text": LONG + "\n\n"}))
@@ -363,24 +359,24 @@ def test_a_websocket_read_no_faster_than_it_plays_is_not_cut_off() -> None:
 def test_a_websocket_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace.Pace.__init__, "__defaults__", (0.3, 10.0))
     start = {"type": "start", "output_format": "wav", "sample_rate": 48_000}
-    with door() as it, socket.socket() as raw:
+    with open_server() as server, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", it.port))
-        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+        raw.connect(("127.0.0.1", server.port))
+        address = f"ws://127.0.0.1:{server.port}/ws/tts"
         line = connect(address, sock=raw, close_timeout=0.1, max_queue=1, ping_interval=None)
         line.send(json.dumps(start))
         for _ in range(8):
             line.send(json.dumps({"type": "text", "text": LONG * 2 + "\n\n"}))
-        until(lambda: it.server.jobs.under_way > 0)
-        until(it.at_rest, HANG_S)
+        until(lambda: server.jobs.under_way > 0)
+        until(server.at_rest, HANG_S)
         line.close()
 
 
-def test_pings_that_nobody_reads_the_answers_of_fill_no_memory(it: Door) -> None:
+def test_pings_that_nobody_reads_the_answers_of_fill_no_memory(server: HttpServer) -> None:
     ping = b"\x89\xfd\0\0\0\0" + b"p" * 125
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", it.port))
+        raw.connect(("127.0.0.1", server.port))
         raw.settimeout(0.5)
         raw.sendall(b"GET /ws/tts HTTP/1.1\r\n" + UPGRADE + b"\r\n")
         assert raw.recv(12) == b"HTTP/1.1 101"
@@ -391,11 +387,11 @@ def test_pings_that_nobody_reads_the_answers_of_fill_no_memory(it: Door) -> None
         assert 0 < max(waiting) < 1_000_000
 
 
-def test_a_later_message_may_not_be_as_large_as_the_first(it: Door) -> None:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1, max_size=None) as line:
+def test_a_later_message_may_not_be_as_large_as_the_first(server: HttpServer) -> None:
+    with server.websocket(max_size=None) as line:
         line.send(json.dumps({"type": "start", "x": "a" * 400_000}))
         assert "`x` is not a field" in json.loads(line.recv(HANG_S))["error"]
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+    with server.websocket() as line:
         line.send('{"type": "start"}')
         assert json.loads(line.recv(HANG_S))["type"] == "ready"
         line.send(json.dumps({"type": "text", "text": "a" * 400_000}))

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, decoded, pitch_hz, recording
-from websockets.sync.client import connect
+from http_server import HANG_S, HttpServer, open_server, until
 
-from tests.web.running import HANG_S, Door, door, until
 from tests.web.test_websocket import Line, error_of, line
+
+pytestmark = pytest.mark.slow
 
 START = {"type": "start"}
 
@@ -66,8 +67,8 @@ def check_pitch(talk: Line, pitch: float) -> None:
 
 def test_an_address_is_fetched_once_and_may_expire(expiring: Recordings) -> None:
     """Each take fetched it anew, and the first after it had expired ended the conversation."""
-    with door(allow_private_urls=True) as it:
-        with line(it, reference_audio_url=expiring.url, output_format="pcm_s16le") as talk:
+    with open_server(allow_private_urls=True) as server:
+        with line(server, reference_audio_url=expiring.url, output_format="pcm_s16le") as talk:
             assert talk.until("ready")["voice"] == "clone"
             until(lambda: len(expiring.asked) == 1)  # before there is a text
             for _ in range(3):
@@ -80,28 +81,28 @@ def test_an_address_is_fetched_once_and_may_expire(expiring: Recordings) -> None
             talk.until("end")
         check_pitch(talk, 520.0)
         assert len(expiring.asked) == 1
-        assert it.engine.conditioned == ["clone"]
-        until(it.at_rest)
+        assert server.engine.conditioned == ["clone"]
+        until(server.at_rest)
 
 
 def test_a_recording_is_conditioned_once_whatever_else_is_spoken_meanwhile() -> None:
     """The worker keeps the last voices ready, of all its callers: a busy one made it anew for every take."""
-    with door(voice_cache_size=1) as it:
+    with open_server(voice_cache_size=1) as server:
         sent = as_base64(recording(pitch=700.0))
-        with line(it, reference_audio=sent, language="en", voice_mode="clone", output_format="pcm_s16le") as talk:
+        with line(server, reference_audio=sent, language="en", voice_mode="clone", output_format="pcm_s16le") as talk:
             for other in ("default", "hans", "default"):
                 say(talk, "Hello there. ")
-                assert it.post("/tts", {"text": "Hi.", "voice": other}).status_code == 200
+                assert server.post("/tts", {"text": "Hi.", "voice": other}).status_code == 200
             talk.send("end")
             talk.until("end")
         check_pitch(talk, 700.0)
-        assert it.engine.conditioned.count("clone") == 1
-        until(it.at_rest)
+        assert server.engine.conditioned.count("clone") == 1
+        until(server.at_rest)
 
 
 def test_what_is_cut_from_it_is_told_once() -> None:
     sent = as_base64(recording(duration_s=9.0))
-    with door() as it, line(it, reference_audio=sent, max_reference_duration_sec=5.0) as talk:
+    with open_server() as server, line(server, reference_audio=sent, max_reference_duration_sec=5.0) as talk:
         for _ in range(2):
             say(talk, "Hello there. ")
         talk.send("end")
@@ -112,10 +113,10 @@ def test_what_is_cut_from_it_is_told_once() -> None:
 def test_it_is_held_no_longer_than_until_it_is_conditioned() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
-    with door(engine) as it, line(it, reference_audio=as_base64(recording())) as talk:
-        budget = it.server.jobs.input_budget
+    with open_server(engine) as server, line(server, reference_audio=as_base64(recording())) as talk:
+        budget = server.jobs.input_budget
         talk.until("ready")
-        until(lambda: it.server.jobs.under_way == 1)
+        until(lambda: server.jobs.under_way == 1)
         assert budget.held_bytes > 100_000
         talk.send("text", text="Not a whole")
         gate.set()
@@ -137,10 +138,10 @@ def test_it_is_held_no_longer_than_until_it_is_conditioned() -> None:
 )
 def test_what_is_wrong_with_it_is_told_before_there_is_a_text(start: dict[str, Any], code: str) -> None:
     text = [{"type": "text", "text": "Hi. "}] if start == {"voice_mode": "clone"} else []
-    with door() as it:
-        told, closed_with = error_of(it, START | start, *text)
+    with open_server() as server:
+        told, closed_with = error_of(server, START | start, *text)
         assert (told["error_code"], closed_with) == (code, 1008)
-        until(it.at_rest)
+        until(server.at_rest)
 
 
 @pytest.mark.parametrize("leaves", [True, False])
@@ -148,19 +149,19 @@ def test_who_leaves_meanwhile_leaves_nothing_behind(leaves: bool) -> None:
     gate = threading.Event()
     engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
 
-    def asking(it: Door) -> None:
-        with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=0.1) as socket:
+    def asking(server: HttpServer) -> None:
+        with server.websocket(close_timeout=0.1) as socket:
             socket.send(json.dumps(START | {"reference_audio": as_base64(recording())}))
-            until(lambda: it.server.jobs.under_way == 1)
+            until(lambda: server.jobs.under_way == 1)
             if not leaves:
                 socket.send("{")
                 while json.loads(socket.recv(HANG_S))["type"] != "error":
                     pass
 
-    with door(engine) as it:
+    with open_server(engine) as server:
         threading.Timer(0.5, gate.set).start()
-        asking(it)
-        until(it.at_rest)
+        asking(server)
+        until(server.at_rest)
         assert engine.heard == []
-        assert it.post("/tts", {"text": "Hi."}).status_code == 200
+        assert server.post("/tts", {"text": "Hi."}).status_code == 200
         time.sleep(0.05)

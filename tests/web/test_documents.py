@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine
+from http_server import HttpServer, open_server
 from hypothesis import HealthCheck, given, settings
 
-from tests.web.running import Door, door
 from web.documents import FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
+
+pytestmark = pytest.mark.slow
 
 schemathesis = pytest.importorskip("schemathesis", reason="`make test-fast` installs none")
 
@@ -21,17 +23,17 @@ LEFT_OUT = ("positive_data_acceptance",)
 
 
 @pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door(FakeEngine(tokens_per_char=0.05), max_concurrency=4) as running:
+def server() -> Iterator[HttpServer]:
+    with open_server(FakeEngine(tokens_per_char=0.05), max_concurrency=4) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def description(it: Door) -> Any:
-    return it.get("/openapi.json").json()
+def description(server: HttpServer) -> Any:
+    return server.get("/openapi.json").json()
 
 
-def test_every_address_is_described(it: Door, description: Any) -> None:
+def test_every_address_is_described(server: HttpServer, description: Any) -> None:
     assert set(description["paths"]) == {
         "/tts",
         "/v1/audio/speech",
@@ -53,19 +55,19 @@ def examples(description: Any) -> Iterator[tuple[str, str, Any]]:
                     yield path, kind, example["value"]
 
 
-def test_every_example_runs(it: Door, description: Any) -> None:
+def test_every_example_runs(server: HttpServer, description: Any) -> None:
     ran = 0
     for path, kind, value in examples(description):
         how = {"json": value} if kind == "application/json" else {"data": value}
-        answer = it.http.post(path, **how)
+        answer = server.http.post(path, **how)
         assert answer.status_code == 200, (value, answer.text)
         ran += 1
     assert ran == len(JOB_EXAMPLES) + len(SPEECH_EXAMPLES) + len(FORM_EXAMPLES)
 
 
-def test_whatever_it_allows_is_answered_as_it_says(it: Door) -> None:
+def test_whatever_it_allows_is_answered_as_it_says(server: HttpServer) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    schema = schemathesis.openapi.from_url(f"{it.url}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     checks = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ not in LEFT_OUT]
     asked = 0
     for found in schema.get_all_operations():

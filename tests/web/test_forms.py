@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from http_server import HttpServer
 
 from tests.steps import lines_run
-from tests.web.running import Door, door
 from validation.errors import WorkerError
 from web.forms import MAX_FORM_FIELDS, MULTIPART, URLENCODED, form_fields
 
+pytestmark = pytest.mark.slow
+
 TYPE = f"{MULTIPART}; boundary=xy"
-
-
-@pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
 
 
 def part(name: str, data: bytes, *, head: str = "", disposition: str = "") -> bytes:
@@ -66,11 +62,11 @@ def test_an_urlencoded_form_is_utf_8_too() -> None:
 
 
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "idna", "utf-16", "unicode_escape", "latin-1", "rot13"])
-def test_a_client_chooses_no_codec(it: Door, charset: str) -> None:
+def test_a_client_chooses_no_codec(server: HttpServer, charset: str) -> None:
     """Once `charset=undefined` was a 500, and `punycode` stopped the event loop by the square of the text's length."""
     for head in ("", f"Content-Type: text/plain; charset={charset}\r\n"):
         body = form(part("text", "Grüße.".encode(), head=head), part("seed", b"1", disposition=f"; name*={charset}''x"))
-        answer = it.http.post("/tts", content=body, headers={"Content-Type": f"{TYPE}; charset={charset}"})
+        answer = server.http.post("/tts", content=body, headers={"Content-Type": f"{TYPE}; charset={charset}"})
         assert answer.status_code == 200, answer.text
         assert answer.json()["text"] == "Grüße."
 

@@ -13,26 +13,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from http_server import HANG_S, HttpServer, until
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from tests.fuzz.gauge import RESET, _memory
-from tests.web.running import HANG_S, Door, door, until
 from tests.web.test_forms import TYPE, form, part
+
+pytestmark = pytest.mark.slow
 
 LONGEST_GAP_S, MOST_BYTES = 0.5, 300_000_000
 MB = 1_000_000
 JSON = "application/json"
 
 
-@pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
-
-
 class Pulse:
-    """Beats in the door's event loop; `gap_s` is the longest that the loop was kept from a beat."""
+    """Ticks in the server's event loop; `gap_s` is the longest that the loop was kept from a tick."""
 
     EVERY_S = 0.01
 
@@ -47,18 +42,18 @@ class Pulse:
 
 
 @contextmanager
-def pulse(it: Door) -> Iterator[Pulse]:
+def pulse(server: HttpServer) -> Iterator[Pulse]:
     measured = Pulse()
-    beating = asyncio.run_coroutine_threadsafe(measured.beat(), it.loop)
+    beating = asyncio.run_coroutine_threadsafe(measured.beat(), server.loop)
     try:
         yield measured
     finally:
         beating.cancel()
 
 
-def post(it: Door, body: bytes, kind: str, accept: str = JSON) -> int:
-    """The status. Raw, because a client in this process holds the same lock as the door."""
-    with socket.create_connection(("127.0.0.1", it.port), timeout=HANG_S) as client:
+def post(server: HttpServer, body: bytes, kind: str, accept: str = JSON) -> int:
+    """The status. Raw, because a client in this process holds the same lock as the server."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
         head = f"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nAccept: {accept}\r\nConnection: close\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
         client.sendall(body)
@@ -90,7 +85,7 @@ BODIES: dict[str, Callable[[], tuple[bytes, str]]] = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's peak memory is read from /proc")
 @pytest.mark.parametrize("kind", BODIES)
-def test_no_body_holds_up_the_loop_or_takes_much_memory(it: Door, kind: str) -> None:
+def test_no_body_holds_up_the_loop_or_takes_much_memory(server: HttpServer, kind: str) -> None:
     """The best of three gaps: the machine may be busy with something else."""
     body, content_type = BODIES[kind]()
     assert len(body) < 30 * MB
@@ -98,19 +93,19 @@ def test_no_body_holds_up_the_loop_or_takes_much_memory(it: Door, kind: str) -> 
     RESET.write_text("5")
     before = _memory("VmRSS")
     while not gaps_s or (min(gaps_s) > LONGEST_GAP_S and len(gaps_s) < 3):
-        with pulse(it) as measured:
-            assert post(it, body, content_type, "audio/wav") in (200, 400, 404, 422)
+        with pulse(server) as measured:
+            assert post(server, body, content_type, "audio/wav") in (200, 400, 404, 422)
         gaps_s.append(measured.gap_s)
     assert min(gaps_s) < LONGEST_GAP_S
     assert _memory("VmHWM") - before < MOST_BYTES + len(body)
 
 
 @pytest.mark.parametrize("piece", [" ", ""])
-def test_a_message_in_countless_pieces_is_refused(it: Door, piece: str) -> None:
+def test_a_message_in_countless_pieces_is_refused(server: HttpServer, piece: str) -> None:
     """Each is an object of its own, and an empty one counted for nothing."""
 
     def flood() -> None:
-        with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1, max_queue=1) as line:
+        with server.websocket(max_queue=1) as line:
             line.send(piece for _ in range(100_000))
             line.recv(1.0)
 
@@ -119,32 +114,32 @@ def test_a_message_in_countless_pieces_is_refused(it: Door, piece: str) -> None:
     assert caught.value.rcvd is None or caught.value.rcvd.code == 1008  # it may be lost: more was under way
 
 
-def converse(it: Door, body: bytes) -> None:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as line:
+def converse(server: HttpServer, body: bytes) -> None:
+    with server.websocket() as line:
         line.send(body.decode())
         line.recv(HANG_S)
 
 
-LEAVING: dict[str, Callable[[Door], Any]] = {
-    "a request": lambda it: post(it, asked(text="." * 29 * MB + "😀"), JSON),
-    "a conversation": lambda it: converse(
-        it, b'{"type": "start", "language": "' + b"." * 29 * MB + "😀".encode() + b'"}'
+LEAVING: dict[str, Callable[[HttpServer], Any]] = {
+    "a request": lambda server: post(server, asked(text="." * 29 * MB + "😀"), JSON),
+    "a conversation": lambda server: converse(
+        server, b'{"type": "start", "language": "' + b"." * 29 * MB + "😀".encode() + b'"}'
     ),
 }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is read from /proc")
 @pytest.mark.parametrize("kind", LEAVING)
-def test_what_was_refused_is_not_kept_until_python_looks_for_circles(it: Door, kind: str) -> None:
+def test_what_was_refused_is_not_kept_until_python_looks_for_circles(server: HttpServer, kind: str) -> None:
     """An error that is raised again holds the frames it came through, and they the input: 116 MB each."""
-    LEAVING[kind](it)
-    until(it.at_rest)
+    LEAVING[kind](server)
+    until(server.at_rest)
     gc.collect()
     gc.disable()
     try:
         before = _memory("VmRSS")
         for _ in range(4):
-            LEAVING[kind](it)
-        until(lambda: it.at_rest() and _memory("VmRSS") - before < 2 * 116 * MB)
+            LEAVING[kind](server)
+        until(lambda: server.at_rest() and _memory("VmRSS") - before < 2 * 116 * MB)
     finally:
         gc.enable()

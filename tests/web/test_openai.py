@@ -1,4 +1,4 @@
-"""/v1: what OpenAI's own client, and curl, get from this door."""
+"""/v1: what OpenAI's own client, and curl, get from this server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from fakes import as_base64, decoded, pitch_hz, recording
+from http_server import HANG_S, HttpServer, open_server
 
-from tests.web.running import HANG_S, Door, door
+pytestmark = pytest.mark.slow
 
 openai = pytest.importorskip("openai", reason="`make test-fast` installs none")
 
@@ -22,15 +23,15 @@ TEXT = "The quick brown fox."
 
 
 @pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door(api_keys=("sk-one", "sk-two"), openai_voices={"alloy": "hans", "nova": "default"}) as running:
+def server() -> Iterator[HttpServer]:
+    with open_server(api_keys=("sk-one", "sk-two"), openai_voices={"alloy": "hans", "nova": "default"}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(it: Door) -> Iterator[openai.OpenAI]:
+def client(server: HttpServer) -> Iterator[openai.OpenAI]:
     http = httpx.Client(trust_env=False, timeout=HANG_S)
-    with openai.OpenAI(api_key="sk-two", base_url=f"{it.url}/v1", http_client=http, max_retries=0) as client:
+    with openai.OpenAI(api_key="sk-two", base_url=f"{server.url}/v1", http_client=http, max_retries=0) as client:
         yield client
 
 
@@ -92,9 +93,9 @@ def test_events_are_openais(client: openai.OpenAI) -> None:
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > len(TEXT)
 
 
-def test_models_and_voices_are_listed(client: openai.OpenAI, it: Door) -> None:
+def test_models_and_voices_are_listed(client: openai.OpenAI, server: HttpServer) -> None:
     assert [model.id for model in client.models.list()] == ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
-    listed = it.get("/v1/voices", authorization="Bearer sk-one").json()
+    listed = server.get("/v1/voices", authorization="Bearer sk-one").json()
     assert listed["default"] == "default"
     assert [voice["name"] for voice in listed["voices"]] == ["default", "hans"]
 
@@ -130,10 +131,10 @@ def test_an_error_has_openais_shape(client: openai.OpenAI, changed: Any, param: 
     assert caught.value.code in ("INVALID_INPUT", "UNKNOWN_VOICE")
 
 
-def test_a_name_that_is_no_text_is_refused_like_any_other(it: Door) -> None:
+def test_a_name_that_is_no_text_is_refused_like_any_other(server: HttpServer) -> None:
     body = b'{"model": "tts-1", "voice": "default", "input": "Hi.", "\\ud800": 1}'
     headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-one"}
-    answer = it.http.post("/v1/audio/speech", content=body, headers=headers)
+    answer = server.http.post("/v1/audio/speech", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_INPUT")
     assert answer.json()["error"]["param"] == "\N{REPLACEMENT CHARACTER}"
 
@@ -143,8 +144,8 @@ def test_a_voice_may_be_an_object(client: openai.OpenAI) -> None:
     assert client.post("/audio/speech", body=asked, cast_to=httpx.Response).headers["x-voice"] == "hans"
 
 
-def test_a_wrong_key_is_told_as_openai_does(it: Door) -> None:
-    stranger = openai.OpenAI(api_key="sk-three", base_url=f"{it.url}/v1", max_retries=0)
+def test_a_wrong_key_is_told_as_openai_does(server: HttpServer) -> None:
+    stranger = openai.OpenAI(api_key="sk-three", base_url=f"{server.url}/v1", max_retries=0)
     with stranger, pytest.raises(openai.AuthenticationError) as caught:
         stranger.audio.speech.create(model="tts-1", voice="default", input=TEXT)
     assert caught.value.code == "UNAUTHORIZED"
@@ -158,9 +159,19 @@ def test_an_unknown_address_under_v1_has_openais_shape(client: openai.OpenAI) ->
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-def test_curl_as_in_openais_manual(it: Door, tmp_path: Path) -> None:
+def test_curl_as_in_openais_manual(server: HttpServer, tmp_path: Path) -> None:
     asked = json.dumps({"model": "gpt-4o-mini-tts", "input": TEXT, "voice": "alloy"})
     headers = ["-H", "Authorization: Bearer sk-one", "-H", "Content-Type: application/json"]
-    command = ["curl", "-sS", "--fail", f"{it.url}/v1/audio/speech", *headers, "-d", asked, "--output", "speech.mp3"]
+    command = [
+        "curl",
+        "-sS",
+        "--fail",
+        f"{server.url}/v1/audio/speech",
+        *headers,
+        "-d",
+        asked,
+        "--output",
+        "speech.mp3",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=HANG_S)
     assert sound((tmp_path / "speech.mp3").read_bytes()) == 450

@@ -5,26 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from fakes import FakeEngine, as_base64, decoded, pitch_hz, raising_at, recording
+from http_server import LONG, HttpServer, open_server, until
 
 from audio.encode import ENCODERS
-from tests.web.running import LONG, Door, door, until
 from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
 from web.tts_request import accepted
 from web.wires import EventWire, FileWire
 
+pytestmark = pytest.mark.slow
+
 SAY = {"text": "Hello there.", "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
 
 
 def events(text: str) -> list[tuple[str, Any]]:
@@ -38,8 +33,8 @@ def events(text: str) -> list[tuple[str, Any]]:
 # --- forms of the answer --------------------------------------------------------------------------------------
 
 
-def test_json_is_the_joined_reply(it: Door) -> None:
-    answer = it.post("/tts", SAY)
+def test_json_is_the_joined_reply(server: HttpServer) -> None:
+    answer = server.post("/tts", SAY)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     reply = answer.json()
     samples, rate_hz = decoded(base64.b64decode(reply["audio"]))
@@ -49,22 +44,22 @@ def test_json_is_the_joined_reply(it: Door) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_bytes_are_the_file_as_it_is_made(it: Door, name: str) -> None:
+def test_bytes_are_the_file_as_it_is_made(server: HttpServer, name: str) -> None:
     asked = SAY | {"output_format": name, "voice": "hans", "decode_mode": "window"}
-    answer = it.post("/tts", asked, accept="audio/*")
+    answer = server.post("/tts", asked, accept="audio/*")
     assert answer.headers["content-type"] == ENCODERS[name].mime_type
     assert "content-length" not in answer.headers
     told = {key: answer.headers[f"x-{key}"] for key in ("format", "voice", "seed", "sample-rate")}
     rate_hz = ENCODERS[name].coded_rate(ENCODERS[name].sample_rate_hz)
     assert told == {"format": name, "voice": "hans", "seed": "3", "sample-rate": str(rate_hz)}
     samples, rate_hz = decoded(answer.content, raw_hz=24_000)
-    whole, _ = decoded(base64.b64decode(it.post("/tts", asked).json()["audio"]), raw_hz=24_000)
+    whole, _ = decoded(base64.b64decode(server.post("/tts", asked).json()["audio"]), raw_hz=24_000)
     assert abs(len(samples) - len(whole)) < 0.25 * rate_hz
     assert pitch_hz(whole, rate_hz) == 450
 
 
-def test_events_are_the_stream_and_its_end(it: Door) -> None:
-    answer = it.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}, accept="text/event-stream")
+def test_events_are_the_stream_and_its_end(server: HttpServer) -> None:
+    answer = server.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}, accept="text/event-stream")
     assert answer.headers["content-type"] == "text/event-stream"
     *pieces, (last, end) = events(answer.text)
     assert {name for name, _ in pieces} == {"audio"}
@@ -73,22 +68,22 @@ def test_events_are_the_stream_and_its_end(it: Door) -> None:
     assert set(pieces[0][1]) == {"index", "audio", "format", "sample_rate", "start", "duration"}
     sound = b"".join(base64.b64decode(piece["audio"]) for _, piece in pieces)
     assert sound == base64.b64decode(
-        it.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}).json()["audio"]
+        server.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}).json()["audio"]
     )
     assert end["bytes"] == len(sound)
     assert end["metrics"]["chunk_count"] > 1
     assert "audio" not in end
 
 
-def test_a_seed_is_chosen_and_told(it: Door) -> None:
-    first = it.post("/tts", {"text": "Hello there."}, accept="audio/wav")
-    again = it.post("/tts", {"text": "Hello there.", "seed": int(first.headers["x-seed"])}, accept="audio/wav")
+def test_a_seed_is_chosen_and_told(server: HttpServer) -> None:
+    first = server.post("/tts", {"text": "Hello there."}, accept="audio/wav")
+    again = server.post("/tts", {"text": "Hello there.", "seed": int(first.headers["x-seed"])}, accept="audio/wav")
     assert first.content == again.content
     assert first.headers["x-voice"] == "default"
 
 
-def test_the_voice_that_a_language_chooses_is_told(it: Door) -> None:
-    assert it.post("/tts", {"text": "Guten Tag.", "language": "de"}, accept="audio/*").headers["x-voice"] == "hans"
+def test_the_voice_that_a_language_chooses_is_told(server: HttpServer) -> None:
+    assert server.post("/tts", {"text": "Guten Tag.", "language": "de"}, accept="audio/*").headers["x-voice"] == "hans"
 
 
 @pytest.mark.parametrize(
@@ -107,9 +102,9 @@ def test_the_voice_that_a_language_chooses_is_told(it: Door) -> None:
         ("audio/ogg; codecs=opus", "opus"),
     ],
 )
-def test_an_exact_type_names_the_format(it: Door, accept: str, name: str) -> None:
-    assert it.post("/tts", SAY, accept=accept).headers["x-format"] == name
-    assert it.post("/tts", SAY | {"output_format": "opus"}, accept=accept).headers["x-format"] == "opus"
+def test_an_exact_type_names_the_format(server: HttpServer, accept: str, name: str) -> None:
+    assert server.post("/tts", SAY, accept=accept).headers["x-format"] == name
+    assert server.post("/tts", SAY | {"output_format": "opus"}, accept=accept).headers["x-format"] == "opus"
 
 
 @pytest.mark.parametrize(
@@ -130,14 +125,14 @@ def test_accept_is_read_by_weight(header: str, wire: Any, own: str) -> None:
     assert (type(chosen) if chosen else None, named) == (wire, own)
 
 
-def test_what_can_not_be_had_is_406(it: Door) -> None:
-    answer = it.post("/tts", SAY, accept="text/html")
+def test_what_can_not_be_had_is_406(server: HttpServer) -> None:
+    answer = server.post("/tts", SAY, accept="text/html")
     assert (answer.status_code, answer.json()["error_code"]) == (406, "NOT_ACCEPTABLE")
 
 
 @pytest.mark.parametrize("accept", ["application/json", "audio/*", "text/event-stream"])
-def test_an_operation_without_sound_is_json(it: Door, accept: str) -> None:
-    answer = it.post("/tts", {"operation": "voices"}, accept=accept)
+def test_an_operation_without_sound_is_json(server: HttpServer, accept: str) -> None:
+    answer = server.post("/tts", {"operation": "voices"}, accept=accept)
     assert [voice["name"] for voice in answer.json()["voices"]] == ["default", "hans"]
 
 
@@ -152,17 +147,19 @@ JSON_KINDS = ["application/x-www-form-urlencoded", "application/x-www-form-urlen
     "body", [b'{"text": "Hello."}', b' \n{"text": "a=b&c"}', b"%7B%22text%22%3A%22Hi%22%7D", b"[1]"]
 )
 @pytest.mark.parametrize("path", ["/tts", "/v1/audio/speech"])
-def test_json_that_is_sent_as_something_else_is_told_its_type(it: Door, path: str, body: bytes, kind: str) -> None:
+def test_json_that_is_sent_as_something_else_is_told_its_type(
+    server: HttpServer, path: str, body: bytes, kind: str
+) -> None:
     """curl's -d without a -H says that it is a form: its only field was called `{"text": "Hello."}`."""
-    answer = it.http.post(path, content=body, headers={"Content-Type": kind} if kind else {})
+    answer = server.http.post(path, content=body, headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == 415
     assert "send Content-Type: application/json" in answer.text
 
 
-def test_a_form_with_a_recording_speaks_with_its_voice(it: Door) -> None:
+def test_a_form_with_a_recording_speaks_with_its_voice(server: HttpServer) -> None:
     files = {"reference_audio": ("me.wav", recording(pitch=700.0), "audio/wav")}
     fields = {"text": "Hello there.", "speed": "1.0", "normalize_text": "false", "pronunciations": '{"a": "b"}'}
-    answer = it.http.post("/tts", data=fields, files=files)
+    answer = server.http.post("/tts", data=fields, files=files)
     assert answer.status_code == 200, answer.text
     reply = answer.json()
     assert reply["voice"] == "clone"
@@ -171,8 +168,8 @@ def test_a_form_with_a_recording_speaks_with_its_voice(it: Door) -> None:
     assert pitch_hz(*decoded(base64.b64decode(reply["audio"]))) == 700
 
 
-def test_a_text_of_digits_stays_text_in_a_form(it: Door) -> None:
-    answer = it.http.post("/tts", data={"text": "1984", "seed": "7"})
+def test_a_text_of_digits_stays_text_in_a_form(server: HttpServer) -> None:
+    answer = server.http.post("/tts", data={"text": "1984", "seed": "7"})
     assert (answer.json()["text"], answer.json()["seed"]) == ("1984", 7)
 
 
@@ -186,15 +183,15 @@ def test_a_text_of_digits_stays_text_in_a_form(it: Door) -> None:
         ({"text": ["Hi.", "Ho."]}, None, "`text` is there twice"),
     ],
 )
-def test_a_form_is_refused_as_strictly_as_json(it: Door, fields: Any, files: Any, words: str) -> None:
-    answer = it.http.post("/tts", data=fields, files=files)
+def test_a_form_is_refused_as_strictly_as_json(server: HttpServer, fields: Any, files: Any, words: str) -> None:
+    answer = server.http.post("/tts", data=fields, files=files)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
 
 
-def test_a_broken_form_is_refused(it: Door) -> None:
+def test_a_broken_form_is_refused(server: HttpServer) -> None:
     form = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = it.http.post("/tts", content=b"--x\r\nnonsense", headers=form)
+    answer = server.http.post("/tts", content=b"--x\r\nnonsense", headers=form)
     assert answer.status_code == 400
 
 
@@ -213,8 +210,10 @@ def test_a_broken_form_is_refused(it: Door) -> None:
         ({"text": "Hi.", "decode_mode": "block"}, 422, "UNSUPPORTED"),
     ],
 )
-def test_a_refusal_has_its_status_in_every_form(it: Door, asked: Any, status: int, code: str, accept: str) -> None:
-    answer = it.post("/tts", asked, accept=accept)
+def test_a_refusal_has_its_status_in_every_form(
+    server: HttpServer, asked: Any, status: int, code: str, accept: str
+) -> None:
+    answer = server.post("/tts", asked, accept=accept)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
     assert set(answer.json()) == {"error", "error_code", "details", "retryable"}
     assert answer.json()["error_code"] == code
@@ -232,14 +231,14 @@ def test_a_refusal_has_its_status_in_every_form(it: Door, asked: Any, status: in
         (b"[" * 100_000, ": it is no JSON"),
     ],
 )
-def test_what_is_no_json_object_is_refused(it: Door, body: bytes, fault: str) -> None:
-    answer = it.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
+def test_what_is_no_json_object_is_refused(server: HttpServer, body: bytes, fault: str) -> None:
+    answer = server.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_INPUT")
     assert answer.json()["error"] == f"INVALID_INPUT: the body must be a JSON object{fault}"
 
 
-def test_an_unknown_body_type_is_415(it: Door) -> None:
-    answer = it.http.post("/tts", content="Hello", headers={"Content-Type": "text/plain"})
+def test_an_unknown_body_type_is_415(server: HttpServer) -> None:
+    answer = server.http.post("/tts", content="Hello", headers={"Content-Type": "text/plain"})
     assert (answer.status_code, answer.json()["error_code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
@@ -253,8 +252,8 @@ def test_an_unknown_body_type_is_415(it: Door) -> None:
     ],
 )
 def test_a_fault_before_the_first_byte_is_a_status(error: Exception, status: int) -> None:
-    with door(FakeEngine(before_chunk=raising_at(1, error))) as it:
-        answer = it.post("/tts", SAY, accept="audio/*")
+    with open_server(FakeEngine(before_chunk=raising_at(1, error))) as server:
+        answer = server.post("/tts", SAY, accept="audio/*")
         assert answer.status_code == status
         assert "secret" not in answer.text
 
@@ -262,25 +261,25 @@ def test_a_fault_before_the_first_byte_is_a_status(error: Exception, status: int
 def test_a_fault_in_mid_stream_breaks_bytes_off_and_is_told_in_events() -> None:
     asked = {"text": LONG, "chunk_size": 5}
     broken = FakeEngine(before_chunk=raising_at(3, InternalError("it broke")))
-    with door(broken) as it, pytest.raises(httpx.RemoteProtocolError):
-        it.post("/tts", asked, accept="audio/*")
-    with door(FakeEngine(before_chunk=raising_at(3, InternalError("it broke")))) as it:
-        told = events(it.post("/tts", asked, accept="text/event-stream").text)
+    with open_server(broken) as server, pytest.raises(httpx.RemoteProtocolError):
+        server.post("/tts", asked, accept="audio/*")
+    with open_server(FakeEngine(before_chunk=raising_at(3, InternalError("it broke")))) as server:
+        told = events(server.post("/tts", asked, accept="text/event-stream").text)
         assert [name for name, _ in told] == ["audio", "audio", "error"]
         assert told[-1][1]["error"] == "INTERNAL: it broke"
 
 
 def test_a_worker_that_must_be_replaced_is_unhealthy_and_leaves_with_status_1() -> None:
-    with door(FakeEngine(before_chunk=raising_at(1, GpuFault("the GPU failed")))) as it:
-        assert it.post("/tts", SAY).status_code == 503
-        until(lambda: it.status is not None)
-    assert it.status == 1
+    with open_server(FakeEngine(before_chunk=raising_at(1, GpuFault("the GPU failed")))) as server:
+        assert server.post("/tts", SAY).status_code == 503
+        until(lambda: server.status is not None)
+    assert server.status == 1
 
 
 def test_a_long_stream_is_not_bound_by_the_limit_of_replies() -> None:
-    with door(max_output_bytes=10_000) as it:
-        assert it.post("/tts", SAY).status_code == 413
-        streamed = it.post("/tts", SAY, accept="audio/*")
+    with open_server(max_output_bytes=10_000) as server:
+        assert server.post("/tts", SAY).status_code == 413
+        streamed = server.post("/tts", SAY, accept="audio/*")
         assert streamed.status_code == 200
         assert len(streamed.content) > 20_000
 
@@ -289,7 +288,7 @@ def test_the_recordings_file_is_what_was_sent() -> None:
     """A form's file of more than a megabyte, which the parser keeps on disk."""
     long = recording(pitch=520.0, duration_s=35.0, rate_hz=24_000)
     assert len(long) > 1_500_000
-    with door() as it:
+    with open_server() as server:
         files = {"reference_audio": ("me.wav", io.BytesIO(long), "audio/wav")}
-        reply = it.http.post("/tts", data={"text": "Hi."}, files=files).json()
+        reply = server.http.post("/tts", data={"text": "Hi."}, files=files).json()
     assert pitch_hz(*decoded(base64.b64decode(reply["audio"]))) == 520

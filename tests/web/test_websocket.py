@@ -14,21 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeEngine, decoded, pitch_hz, raising_at
+from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from audio.encode import ENCODERS
 from service.speech import SEED_STEP
-from tests.web.running import HANG_S, LONG, Door, door, until
 from validation.errors import OutOfMemory, UnknownVoice
 from web.talk import Talk
 from web.websocket import MAX_PIECE_CHARS, Conversation
 
-
-@pytest.fixture(scope="module")
-def it() -> Iterator[Door]:
-    with door() as running:
-        yield running
+pytestmark = pytest.mark.slow
 
 
 class Line:
@@ -59,15 +55,15 @@ class Line:
 
 
 @contextmanager
-def line(it: Door, **start: Any) -> Iterator[Line]:
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", open_timeout=HANG_S, close_timeout=1) as socket:
+def line(server: HttpServer, **start: Any) -> Iterator[Line]:
+    with server.websocket() as socket:
         spoken = Line(socket)
         spoken.send("start", **start)
         yield spoken
 
 
-def test_words_become_sentences_become_one_sound(it: Door) -> None:
-    with line(it, voice="hans", output_format="pcm_s16le", seed=7) as talk:
+def test_words_become_sentences_become_one_sound(server: HttpServer) -> None:
+    with line(server, voice="hans", output_format="pcm_s16le", seed=7) as talk:
         ready = talk.until("ready")
         assert (ready["voice"], ready["seed"], ready["format"], ready["sample_rate"]) == (
             "hans",
@@ -91,8 +87,8 @@ def test_words_become_sentences_become_one_sound(it: Door) -> None:
     assert end["watermarked"] is True
 
 
-def test_a_sentence_is_heard_before_the_next_is_written(it: Door) -> None:
-    with line(it, output_format="pcm_s16le") as talk:
+def test_a_sentence_is_heard_before_the_next_is_written(server: HttpServer) -> None:
+    with line(server, output_format="pcm_s16le") as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
         assert talk.sound
@@ -102,12 +98,12 @@ def test_a_sentence_is_heard_before_the_next_is_written(it: Door) -> None:
         talk.until("flushed")
         assert len(talk.sound) > before
         assert talk.kinds() == ["ready", "segment", "spoken", "segment", "spoken", "flushed"]
-    until(it.at_rest)
+    until(server.at_rest)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_the_whole_is_one_file(it: Door, name: str) -> None:
-    with line(it, output_format=name, audio_normalization="lufs", sentence_pause_ms=100) as talk:
+def test_the_whole_is_one_file(server: HttpServer, name: str) -> None:
+    with line(server, output_format=name, audio_normalization="lufs", sentence_pause_ms=100) as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
         talk.send("text", text="How are you today?")
@@ -120,7 +116,7 @@ def test_the_whole_is_one_file(it: Door, name: str) -> None:
 
 def test_one_family_of_seeds_as_of_one_text() -> None:
     engine = FakeEngine()
-    with door(engine) as it, line(it, seed=9) as talk:
+    with open_server(engine) as server, line(server, seed=9) as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
         talk.send("text", text="How are you? ")
@@ -131,7 +127,7 @@ def test_one_family_of_seeds_as_of_one_text() -> None:
 def test_what_waits_goes_as_one_take() -> None:
     gate = threading.Event()
     engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
-    with door(engine) as it, line(it) as talk:
+    with open_server(engine) as server, line(server) as talk:
         talk.send("text", text="This is the first one. This is the second one. ")
         until(lambda: engine.asked > 0)
         talk.send("text", text="This is the third one. This is the fourth one. ")
@@ -146,9 +142,9 @@ def test_what_waits_goes_as_one_take() -> None:
     ]
 
 
-def test_a_paragraph_is_a_pause(it: Door) -> None:
+def test_a_paragraph_is_a_pause(server: HttpServer) -> None:
     def seconds(text: str) -> float:
-        with line(it, paragraph_pause_ms=900) as talk:
+        with line(server, paragraph_pause_ms=900) as talk:
             talk.send("text", text="Hello there. ")
             talk.until("spoken")
             talk.send("text", text=text)
@@ -163,7 +159,7 @@ def test_a_paragraph_is_a_pause(it: Door) -> None:
 
 def test_cancel_stops_within_a_chunk_and_drops_what_waits() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
-    with door(engine) as it, line(it, output_format="wav", chunk_size=5) as talk:
+    with open_server(engine) as server, line(server, output_format="wav", chunk_size=5) as talk:
         talk.send("text", text=LONG)
         talk.until("segment")
         began_s, asked = time.monotonic(), engine.asked
@@ -180,12 +176,12 @@ def test_cancel_stops_within_a_chunk_and_drops_what_waits() -> None:
         talk.send("end")
         talk.until("end")
         assert talk.sound[:4] == b"RIFF"  # a new file: who cancelled has thrown the old one away
-        assert it.outcomes()["CANCELLED"] == 1
-    until(it.at_rest)
+        assert server.outcomes()["CANCELLED"] == 1
+    until(server.at_rest)
 
 
-def test_cancel_in_silence_is_answered(it: Door) -> None:
-    with line(it) as talk:
+def test_cancel_in_silence_is_answered(server: HttpServer) -> None:
+    with line(server) as talk:
         talk.send("text", text="not yet a sentence")
         talk.send("cancel")
         talk.until("cancelled")
@@ -195,21 +191,21 @@ def test_cancel_in_silence_is_answered(it: Door) -> None:
 
 def test_who_hangs_up_is_not_spoken_to() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
-    with door(engine) as it:
-        with line(it, chunk_size=5) as talk:
+    with open_server(engine) as server:
+        with line(server, chunk_size=5) as talk:
             talk.send("text", text=LONG)
             talk.until("segment")
-        until(it.at_rest)
+        until(server.at_rest)
         settled = engine.asked
         time.sleep(0.1)
         assert engine.asked == settled
-        assert it.outcomes()["CANCELLED"] == 1
+        assert server.outcomes()["CANCELLED"] == 1
 
 
 @contextmanager
-def cancelled_line(it: Door) -> Iterator[Line]:
+def cancelled_line(server: HttpServer) -> Iterator[Line]:
     """One that has spoken a take and was cancelled after it; what was heard before is left out."""
-    with line(it, output_format="mp3") as talk:
+    with line(server, output_format="mp3") as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
         talk.send("cancel")
@@ -218,8 +214,8 @@ def cancelled_line(it: Door) -> Iterator[Line]:
         yield talk
 
 
-def test_after_a_cancel_between_takes_a_new_file_begins(it: Door) -> None:
-    with cancelled_line(it) as talk:
+def test_after_a_cancel_between_takes_a_new_file_begins(server: HttpServer) -> None:
+    with cancelled_line(server) as talk:
         talk.send("text", text="Bye. ")
         talk.send("end")
         end = talk.until("end")
@@ -227,16 +223,16 @@ def test_after_a_cancel_between_takes_a_new_file_begins(it: Door) -> None:
     assert len(samples) / rate_hz == pytest.approx(end["duration"], abs=0.15)
 
 
-def test_after_a_cancel_and_an_end_nothing_of_before_is_heard(it: Door) -> None:
-    with cancelled_line(it) as talk:
+def test_after_a_cancel_and_an_end_nothing_of_before_is_heard(server: HttpServer) -> None:
+    with cancelled_line(server) as talk:
         talk.send("end")
         assert talk.until("end")["duration"] == 0
     assert talk.sound == b""
 
 
 @pytest.mark.parametrize("signs", ["-" * 700, "." * 650, "= " * 400])
-def test_a_long_run_of_signs_is_passed_over(it: Door, signs: str) -> None:
-    with line(it) as talk:
+def test_a_long_run_of_signs_is_passed_over(server: HttpServer, signs: str) -> None:
+    with line(server) as talk:
         talk.send("text", text=f"Hello there.\n{signs}\nBye.")
         talk.send("end")
         talk.until("end")
@@ -244,9 +240,9 @@ def test_a_long_run_of_signs_is_passed_over(it: Door, signs: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["。]", "「。」", ". \n", "— ", "\u2029", "<think>", "[.]"])
-def test_no_piece_of_text_keeps_the_loop(it: Door, unit: str) -> None:
+def test_no_piece_of_text_keeps_the_loop(server: HttpServer, unit: str) -> None:
     """The largest piece there may be, again and again, while somebody asks for /ping."""
-    with line(it) as talk:
+    with line(server) as talk:
         talk.until("ready")
         for _ in range(3):
             talk.send("text", text=(unit * MAX_PIECE_CHARS)[:MAX_PIECE_CHARS])
@@ -256,14 +252,14 @@ def test_no_piece_of_text_keeps_the_loop(it: Door, unit: str) -> None:
         slowest_s = 0.0
         while listening.is_alive():
             begun = time.monotonic()
-            assert it.ping() == 200
+            assert server.ping() == 200
             slowest_s = max(slowest_s, time.monotonic() - begun)
         listening.join()
     assert slowest_s < 0.5
 
 
-def test_reasoning_is_not_spoken_and_told_at_the_end(it: Door) -> None:
-    with line(it) as talk:
+def test_reasoning_is_not_spoken_and_told_at_the_end(server: HttpServer) -> None:
+    with line(server) as talk:
         for piece in ("<th", "ink>Let me", " see. Yes.\n</thi", "nk>\n\nHello ", "there."):
             talk.send("text", text=piece)
         talk.send("end")
@@ -274,13 +270,13 @@ def test_reasoning_is_not_spoken_and_told_at_the_end(it: Door) -> None:
 
 def test_a_worker_that_leaves_begins_no_other_take() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
-    with door(engine) as it, connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as socket:
+    with open_server(engine) as server, server.websocket() as socket:
         socket.send(json.dumps(START | {"chunk_size": 5}))
         socket.send(json.dumps({"type": "text", "text": LONG}))
         told: dict[str, Any] = {}
         while told.get("type") != "segment":
             told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
-        it.end()
+        server.end()
         socket.send(json.dumps({"type": "text", "text": "\n\nOne more sentence.\n\n"}))
         while told.get("type") != "error":
             told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
@@ -288,27 +284,27 @@ def test_a_worker_that_leaves_begins_no_other_take() -> None:
 
 
 def test_between_takes_nothing_is_held() -> None:
-    with door(max_concurrency=1) as it, line(it) as talk:
+    with open_server(max_concurrency=1) as server, line(server) as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
-        assert it.post("/tts", {"text": "Me, too."}).status_code == 200
+        assert server.post("/tts", {"text": "Me, too."}).status_code == 200
         talk.send("text", text="Still here. ")
         talk.until("spoken")
 
 
 def test_a_worker_that_leaves_ends_what_it_says() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.01))
-    with door(engine) as it, line(it, chunk_size=5, output_format="pcm_s16le") as talk:
+    with open_server(engine) as server, line(server, chunk_size=5, output_format="pcm_s16le") as talk:
         talk.send("text", text=LONG)
         talk.until("segment")
-        it.end()
+        server.end()
         spoken = talk.until("spoken")
         assert len(talk.sound) == pytest.approx(2 * 24_000 * spoken["end"], abs=2)
         with pytest.raises(ConnectionClosed) as closed:
             talk.socket.recv(HANG_S)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
-    assert it.status == 0
+    assert server.status == 0
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
@@ -323,9 +319,9 @@ def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
         asyncio.run(Talk.begun({"type": "start", "voice": "nobody"}, Jobs(), "1"))  # type: ignore[arg-type]
 
 
-def error_of(it: Door, *messages: Any) -> tuple[dict[str, Any], int]:
+def error_of(server: HttpServer, *messages: Any) -> tuple[dict[str, Any], int]:
     """The error event, and the close code."""
-    with connect(f"ws://127.0.0.1:{it.port}/ws/tts", close_timeout=1) as socket:
+    with server.websocket() as socket:
         for message in messages:
             socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
         told: dict[str, Any] = {}
@@ -360,29 +356,29 @@ START = {"type": "start"}
         ([START, *[{"type": "text", "text": "This is a line. " * 1200}] * 7], "INVALID_INPUT", "characters wait"),
     ],
 )
-def test_what_can_not_be_is_told_and_closed(it: Door, messages: list[Any], code: str, words: str) -> None:
-    told, closed_with = error_of(it, *messages)
+def test_what_can_not_be_is_told_and_closed(server: HttpServer, messages: list[Any], code: str, words: str) -> None:
+    told, closed_with = error_of(server, *messages)
     assert (told["error_code"], closed_with) == (code, 1008)
     assert words in told["error"]
-    until(it.at_rest)
+    until(server.at_rest)
 
 
 def test_a_fault_is_told_and_closed() -> None:
-    with door(FakeEngine(before_chunk=raising_at(1, OutOfMemory("no memory")))) as it:
-        told, closed_with = error_of(it, START, {"type": "text", "text": "Hi. "})
+    with open_server(FakeEngine(before_chunk=raising_at(1, OutOfMemory("no memory")))) as server:
+        told, closed_with = error_of(server, START, {"type": "text", "text": "Hi. "})
     assert (told["error_code"], told["retryable"], closed_with) == ("OUT_OF_MEMORY", True, 1011)
 
 
 def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Conversation.__init__, "__defaults__", (0.2,))
-    with door() as it:
-        told, closed_with = error_of(it, START)
+    with open_server() as server:
+        told, closed_with = error_of(server, START)
     assert (told["error_code"], closed_with) == ("REQUEST_TIMEOUT", 1008)
 
 
 def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
-    with door(api_keys=("sk-one",)) as it:
-        address = f"ws://127.0.0.1:{it.port}/ws/tts"
+    with open_server(api_keys=("sk-one",)) as server:
+        address = f"ws://127.0.0.1:{server.port}/ws/tts"
         with pytest.raises(InvalidStatus) as caught:
             connect(address)
         assert caught.value.response.status_code == 401
@@ -395,7 +391,7 @@ def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
 
 def test_a_start_that_is_refused_is_logged_with_its_code_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with door() as it, line(it, speed=9.87) as talk:
+    with open_server() as server, line(server, speed=9.87) as talk:
         talk.socket.recv(HANG_S)
         until(lambda: '"method": "WEBSOCKET", "route": "/ws/tts", "status": 101' in caplog.text)
         assert '"error": "INVALID_INPUT (speed)"' in caplog.text
@@ -406,8 +402,8 @@ def test_a_refusal_is_no_fault_and_what_stood_in_the_address_is_not_written_down
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    with door(api_keys=("sk-one",)) as it, pytest.raises(InvalidStatus):
-        connect(f"ws://127.0.0.1:{it.port}/ws/tts?key=platypus")
+    with open_server(api_keys=("sk-one",)) as server, pytest.raises(InvalidStatus):
+        connect(f"ws://127.0.0.1:{server.port}/ws/tts?key=platypus")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "platypus" not in caplog.text
     assert '"status": 401' in caplog.text

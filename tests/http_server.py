@@ -1,7 +1,4 @@
-"""The HTTP door on loopback, in this process: uvicorn in a thread, the real service, a fake engine.
-
-It does not know what is asked.
-"""
+"""The HTTP server on loopback in this process: uvicorn in a thread, the real service, a fake engine."""
 
 from __future__ import annotations
 
@@ -16,21 +13,23 @@ from typing import Any
 
 import httpx
 from fakes import FakeEngine, fake_service
+from websockets.sync.client import ClientConnection, connect
 
 from server import Server, bound
+from web.jobs import Jobs
 
 HANG_S = 20.0
 LONG = "One sentence that is long enough to be spoken in a good many chunks, and then some more of it. " * 8
 
 
 @dataclass
-class Door:
-    """A running door. `status` is its exit status, once it has left."""
+class HttpServer:
+    """A running server and its clients. `status` is its exit status, once it has ended."""
 
     port: int
     health_port: int
     engine: FakeEngine
-    server: Server = field(init=False)
+    worker: Server = field(init=False)
     loop: asyncio.AbstractEventLoop = field(init=False)
     status: int | None = None
     http: httpx.Client = field(init=False)
@@ -42,6 +41,14 @@ class Door:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def jobs(self) -> Jobs:
+        return self.worker.jobs
+
+    def websocket(self, **options: Any) -> ClientConnection:
+        options = {"open_timeout": HANG_S, "close_timeout": 1} | options
+        return connect(f"ws://127.0.0.1:{self.port}/ws/tts", **options)
+
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=HANG_S, verify=False, trust_env=False, **options)
 
@@ -50,7 +57,7 @@ class Door:
 
     @contextmanager
     def asking(self, text: str) -> Iterator[threading.Thread]:
-        """A client of its own asks for a text meanwhile; at the end its answer was awaited, and was good."""
+        """Another client speaks a text meanwhile; at the end its response was awaited, and was 200."""
         statuses: list[int] = []
 
         def ask() -> None:
@@ -70,14 +77,14 @@ class Door:
         return self.get("/ping").status_code
 
     def end(self) -> None:
-        self.loop.call_soon_threadsafe(self.server.end, "it was told to end")
+        self.loop.call_soon_threadsafe(self.worker.end, "it was told to end")
 
     def outcomes(self) -> dict[str, int]:
-        return self.server.jobs.service._worker.telemetry.outcomes()
+        return self.jobs.service._worker.telemetry.outcomes()
 
     def at_rest(self) -> bool:
-        """Whether nothing is under way: no job, no place taken, no task but those that serve."""
-        jobs = self.server.jobs
+        """Whether no job is in progress, no place is taken and no input is held."""
+        jobs = self.jobs
         counts = jobs.under_way, jobs.admitted, jobs.sockets, jobs.input_budget.held_bytes
         return not any(counts) and not jobs._pumps
 
@@ -90,18 +97,18 @@ def until(ready: Callable[[], bool], within_s: float = 5.0, what: str = "it did 
 
 
 @contextmanager
-def door(engine: FakeEngine | None = None, *, wait: bool = True, **settings: Any) -> Iterator[Door]:
-    """A door, warm unless it is not waited for. At the end it must leave by itself, with nothing left over."""
+def open_server(engine: FakeEngine | None = None, *, wait: bool = True, **settings: Any) -> Iterator[HttpServer]:
+    """A server, warm unless `wait` is false. At the end it must stop by itself, with no thread left."""
     engine = engine or FakeEngine()
     listener, health_listener = bound("127.0.0.1", 0), bound("127.0.0.1", 0)
-    running = Door(listener.getsockname()[1], health_listener.getsockname()[1], engine)
+    running = HttpServer(listener.getsockname()[1], health_listener.getsockname()[1], engine)
     settings = {"stream_aggregate": False, "shutdown_timeout_s": 5.0, "warmup": False} | settings
     service, begun = fake_service(engine, **settings), threading.Event()
 
     async def serve(own: socket.socket, health: socket.socket) -> int:
-        running.server, running.loop = Server(service), asyncio.get_running_loop()
+        running.worker, running.loop = Server(service), asyncio.get_running_loop()
         begun.set()
-        return await running.server.serve(own, health)
+        return await running.worker.serve(own, health)
 
     def run() -> None:
         running.status = asyncio.run(serve(listener, health_listener))
@@ -118,4 +125,4 @@ def door(engine: FakeEngine | None = None, *, wait: bool = True, **settings: Any
             running.end()
         running.http.close()
         thread.join(HANG_S)
-        assert not thread.is_alive(), "the door did not leave"
+        assert not thread.is_alive(), "the server did not stop"
