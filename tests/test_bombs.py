@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 
 from audio.decoder import decode_here
 from audio.sources import DECODERS
-from tests.audio.recordings import by_libav, check_tone, refusal, tone
+from tests.audio.recordings import by_libav, check_tone, film, refusal, tone
 
 pytestmark = pytest.mark.slow
 
@@ -124,23 +121,8 @@ def test_packets_are_bounded_and_not_only_bytes_and_seconds() -> None:
 
 @cache
 def film_bomb() -> bytes:
-    """120 KB: two seconds of sound, and pictures of 35 million points."""
-    file = io.BytesIO()
-    with av.open(file, "w", "mp4") as opened:
-        pictures: Any = opened.add_stream("libx264", 25, options={"preset": "ultrafast"})
-        pictures.width, pictures.height, pictures.pix_fmt = 8192, 4320, "yuv420p"
-        sound: Any = opened.add_stream("aac", 48_000)
-        sound.layout = "mono"
-        picture = av.VideoFrame(8192, 4320, "yuv420p")
-        for plane in picture.planes:
-            plane.update(bytes(plane.buffer_size))
-        opened.mux(pictures.encode(picture))
-        opened.mux(pictures.encode(None))
-        frame = av.AudioFrame.from_ndarray(tone(48_000)[None].copy(), "fltp", "mono")
-        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
-        opened.mux(sound.encode(frame))
-        opened.mux(sound.encode(None))
-    return file.getvalue()
+    """120 KB: two seconds of sound, and a picture of 35 million points."""
+    return film("libx264", 8192, 4320, preset="ultrafast")
 
 
 FILM = """

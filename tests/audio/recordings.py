@@ -76,6 +76,26 @@ def with_cover(mp3: bytes) -> bytes:
     return b"ID3\3\0\0" + bytes([0, 0, size >> 7, size & 127]) + frame + mp3
 
 
+def film(codec: str, width: int, height: int, **options: str) -> bytes:
+    """An MP4 of one picture and two seconds of sound; a large picture makes a small file."""
+    file = io.BytesIO()
+    with av.open(file, "w", "mp4") as opened:
+        pictures: Any = opened.add_stream(codec, 25, options=options)
+        pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
+        sound: Any = opened.add_stream("aac", 48_000)
+        sound.layout = "mono"
+        picture = av.VideoFrame(width, height, "yuv420p")
+        for plane in picture.planes:
+            plane.update(bytes(plane.buffer_size))
+        opened.mux(pictures.encode(picture))
+        opened.mux(pictures.encode(None))
+        frame = av.AudioFrame.from_ndarray(tone(48_000)[np.newaxis].copy(), "fltp", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
+        opened.mux(sound.encode(frame))
+        opened.mux(sound.encode(None))
+    return file.getvalue()
+
+
 def film_without_sound() -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", "matroska") as opened:

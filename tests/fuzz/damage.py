@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from tests.audio.containers import laced, matroska
-from tests.audio.recordings import by_libav, by_libsndfile, formats, tone
+from tests.audio.recordings import by_libav, by_libsndfile, film, formats, tone
 from tests.fuzz.crumbs import CRUMBS, UNKNOWN, crumbs
 
 # Names after or before which a length, a count or an offset stands: boxes of MP4, chunks of WAV, pages of Ogg, EBML.
@@ -43,7 +43,7 @@ def corpus() -> dict[str, bytes]:
         "m4a-alac": by_libav_packed(sound, 48_000, "ipod", "alac", "s16p"),
         "mov": by_libav(sound, 48_000, "mov", "aac"),
         "mkv": by_libav(sound, 48_000, "matroska", "aac"),
-        "film": film(),
+        "film": film("mpeg4", 1920, 1088),
         **{f"crumbs: {name}": crumbs(name, 20_000) for name in CRUMBS},
     }
 
@@ -57,26 +57,6 @@ def by_libav_packed(samples: Any, rate_hz: int, container: str, codec: str, form
         frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), 0
         opened.mux(stream.encode(frame))
         opened.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def film() -> bytes:
-    """Large pictures beside a sound, in a small file."""
-    file = io.BytesIO()
-    with av.open(file, "w", "mp4") as opened:
-        pictures: Any = opened.add_stream("mpeg4", 25)
-        pictures.width, pictures.height, pictures.pix_fmt = 1920, 1088, "yuv420p"
-        sound: Any = opened.add_stream("aac", 48_000)
-        sound.layout = "mono"
-        picture = av.VideoFrame(1920, 1088, "yuv420p")
-        for plane in picture.planes:
-            plane.update(bytes(plane.buffer_size))
-        opened.mux(pictures.encode(picture))
-        opened.mux(pictures.encode(None))
-        frame = av.AudioFrame.from_ndarray(tone(48_000)[np.newaxis].copy(), "fltp", "mono")
-        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
-        opened.mux(sound.encode(frame))
-        opened.mux(sound.encode(None))
     return file.getvalue()
 
 
