@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -246,6 +247,14 @@ def spoken(service: Service, raw: object, *, joined: bool = True) -> tuple[bytes
     assert isinstance(end, EndEvent), end
     file = b"".join(piece.data for piece in pieces if isinstance(piece, AudioEvent))
     return (end.seal(file) if joined and end.seal else file), end.reply
+
+
+def reply_of(service: Service, raw: object, *, joined: bool = True) -> dict[str, Any]:
+    """The reply of an operation without audio."""
+    file, reply = spoken(service, raw, joined=joined)
+    assert file == b""
+    json.dumps(reply, allow_nan=False)
+    return reply
 
 
 def refused(service: Service, raw: object, *, joined: bool = True) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, fake_service, recording, refused, spoken
+from fakes import FakeEngine, fake_service, recording, refused, reply_of, spoken
 
 from audio.encode import ENCODERS
 from service import __version__
@@ -16,16 +16,6 @@ from validation.faults import MAX_UNKNOWN_FIELDS
 from validation.fields import SAMPLE_RATES_HZ
 
 both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
-
-
-def told(
-    raw: dict[str, Any], engine: FakeEngine | None = None, *, joined: bool = True, **kwargs: Any
-) -> dict[str, Any]:
-    """The reply of an operation that gives no audio."""
-    file, reply = spoken(fake_service(engine, **kwargs), raw, joined=joined)
-    assert file == b""
-    json.dumps(reply, allow_nan=False)
-    return reply
 
 
 # --- dispatch -----------------------------------------------------------------------------------------------
@@ -86,7 +76,7 @@ def test_an_unknown_field_is_refused_everywhere(operation: str) -> None:
 
 @pytest.mark.parametrize("operation", ["voices", "info"])
 def test_null_is_absent_everywhere(operation: str) -> None:
-    assert told({"operation": operation, "text": None})["operation"] == operation
+    assert reply_of(fake_service(), {"operation": operation, "text": None})["operation"] == operation
 
 
 # --- info ---------------------------------------------------------------------------------------------------
@@ -94,7 +84,7 @@ def test_null_is_absent_everywhere(operation: str) -> None:
 
 @both_ways
 def test_info_tells_what_the_contract_says(joined: bool) -> None:
-    reply = told({"operation": "info"}, joined=joined, max_text_chars=99, job_timeout_s=7.0)
+    reply = reply_of(fake_service(max_text_chars=99, job_timeout_s=7.0), {"operation": "info"}, joined=joined)
     assert (reply["engine"], reply["model"], reply["device"], reply["dtype"]) == ("fake", "tones", "cpu", "float32")
     assert reply["versions"]["worker"] == __version__
     assert {"numpy", "av", "soundfile", "pydantic", "runpod"} < set(reply["versions"])
@@ -120,7 +110,7 @@ def test_info_counts_the_jobs_that_were_done() -> None:
 @pytest.mark.parametrize("operation", ["voices", "info"])
 def test_neither_voices_nor_info_touches_the_engine(operation: str) -> None:
     engine = FakeEngine()
-    reply = told({"operation": operation}, engine)
+    reply = reply_of(fake_service(engine), {"operation": operation})
     assert (engine.conditioned, engine.asked) == ([], 0)
     assert reply.get("loaded", False) is False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, as_base64, fake_service, pitch_hz, recording, refused, spoken
+from fakes import FakeEngine, as_base64, fake_service, pitch_hz, recording, refused, reply_of, spoken
 
 from audio.decode import decode_reference
 from service import __version__
@@ -34,13 +34,6 @@ def service_of(library: Path | None, engine: FakeEngine | None = None, **setting
     return fake_service(engine, library, **({"allow_voice_writes": True} | settings))
 
 
-def told(service: Service, raw: dict[str, Any], *, joined: bool = True) -> dict[str, Any]:
-    file, reply = spoken(service, raw, joined=joined)
-    assert file == b""
-    json.dumps(reply, allow_nan=False)
-    return reply
-
-
 def addition(tone_hz: float = 500.0, **given: Any) -> dict[str, Any]:
     clip = as_base64(recording(tone_hz))
     return {"operation": "voice_add", "voice": "anna", "reference_audio": clip} | given
@@ -58,7 +51,7 @@ def spoken_pitch_hz(service: Service, voice: str) -> float:
 @both_ways
 def test_voices_lists_what_is_known_of_each_and_the_default(joined: bool) -> None:
     voice = {"description": "", "source": "built-in"}
-    assert told(fake_service(), {"operation": "voices"}, joined=joined) == {
+    assert reply_of(fake_service(), {"operation": "voices"}, joined=joined) == {
         "operation": "voices",
         "default": "default",
         "voices": [
@@ -73,7 +66,7 @@ def test_voices_lists_what_tts_takes(library: Path) -> None:
     (library / "anna.wav").write_bytes(recording(500))
     (library / "anna.json").write_text(json.dumps({"language": "en-GB", "description": "Warm."}))
     service = service_of(library, default_voice="anna", allow_voice_writes=False)
-    listed = told(service, {"operation": "voices"})
+    listed = reply_of(service, {"operation": "voices"})
     assert [voice["name"] for voice in listed["voices"]] == ["default", "hans", "anna"]
     assert [voice["name"] for voice in listed["voices"] if voice["default"]] == [listed["default"]] == ["anna"]
     assert listed["voices"][2] == {
@@ -96,7 +89,7 @@ def test_voices_lists_what_tts_takes(library: Path) -> None:
 def test_a_voice_is_added_spoken_with_and_deleted(library: Path, joined: bool) -> None:
     engine = FakeEngine()
     service, neighbour = service_of(library, engine), service_of(library)
-    reply = told(service, addition(language="en-US", description="Warm."), joined=joined)
+    reply = reply_of(service, addition(language="en-US", description="Warm."), joined=joined)
     listed = {
         "name": "anna",
         "language": "en-US",
@@ -109,9 +102,9 @@ def test_a_voice_is_added_spoken_with_and_deleted(library: Path, joined: bool) -
     assert reply == expected | {"worker_version": __version__}
     assert engine.conditioned == []  # no model is loaded for it
     for each in (service, neighbour):
-        assert told(each, {"operation": "voices"})["voices"][-1] == listed
+        assert reply_of(each, {"operation": "voices"})["voices"][-1] == listed
         assert spoken_pitch_hz(each, "anna") == 500
-    gone = told(neighbour, {"operation": "voice_delete", "voice": "anna"}, joined=joined)
+    gone = reply_of(neighbour, {"operation": "voice_delete", "voice": "anna"}, joined=joined)
     assert gone == {"operation": "voice_delete", "voice": "anna", "deleted": True, "worker_version": __version__}
     assert list(library.iterdir()) == []
     assert refused(service, {"text": "Hi.", "voice": "anna"})["error_code"] == "UNKNOWN_VOICE"
@@ -119,15 +112,15 @@ def test_a_voice_is_added_spoken_with_and_deleted(library: Path, joined: bool) -
 
 def test_a_voice_is_replaced_only_where_that_is_asked_for(library: Path) -> None:
     service = service_of(library)
-    told(service, addition(500.0))
+    reply_of(service, addition(500.0))
     assert "is there already" in refused(service, addition(700.0))["error"]
     assert spoken_pitch_hz(service, "anna") == 500
-    assert told(service, addition(700.0, replace=True))["replaced"] is True
+    assert reply_of(service, addition(700.0, replace=True))["replaced"] is True
     assert spoken_pitch_hz(service, "anna") == 700
 
 
 def test_what_was_done_to_a_recording_is_told(library: Path) -> None:
-    reply = told(service_of(library), addition(max_reference_duration_sec=2))
+    reply = reply_of(service_of(library), addition(max_reference_duration_sec=2))
     assert reply["voice"]["reference_duration"] == 2.0
     assert any("cut to its first 2 s" in warning for warning in reply["warnings"])
 
@@ -218,7 +211,7 @@ def web() -> Iterator[str]:
 
 def test_a_recording_is_fetched(library: Path, web: str) -> None:
     service = service_of(library, allow_private_urls=True)
-    told(service, addition(reference_audio=None, reference_audio_url=f"{web}/voice.wav"))
+    reply_of(service, addition(reference_audio=None, reference_audio_url=f"{web}/voice.wav"))
     assert spoken_pitch_hz(service, "anna") == 620
     error = refused(service, addition(voice="bert", reference_audio=None, reference_audio_url=f"{web}/none.wav"))
     assert error["error_code"] == "REFERENCE_AUDIO"
