@@ -14,9 +14,8 @@ import pytest
 import soundfile
 from endpoints import endpoint
 from fakes import FakeEngine, recording
+from http_server import HttpServer, open_server
 from test_docs import PAGES, ROOT, code_blocks, rows
-
-from tests.web.running import Door, door
 
 pytestmark = pytest.mark.slow
 
@@ -62,28 +61,30 @@ def runs(language: str, code: str, folder: Path, **environ: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Door]:
-    with door(FakeEngine()) as running:
+def worker() -> Iterator[HttpServer]:
+    with open_server(FakeEngine()) as running:
         yield running
 
 
 @pytest.mark.parametrize(("page", "language", "code"), examples(LOCAL))
-def test_an_example_for_the_http_server_runs(worker: Door, tmp_path: Path, page: str, language: str, code: str) -> None:
+def test_an_example_for_the_http_server_runs(
+    worker: HttpServer, tmp_path: Path, page: str, language: str, code: str
+) -> None:
     runs(language, code.replace(LOCAL, f"127.0.0.1:{worker.port}"), tmp_path, RUNPOD_API_KEY="any")
 
 
 def test_the_examples_for_a_queue_endpoint_run(tmp_path: Path) -> None:
-    with endpoint(tmp_path / "log", {"TTS_ENGINE": "espeak"}) as it:
-        keys = {"RUNPOD_API_KEY": it.fake.api_key, "RUNPOD_ENDPOINT_ID": it.fake.endpoint}
+    with endpoint(tmp_path / "log", {"TTS_ENGINE": "espeak"}) as server:
+        keys = {"RUNPOD_API_KEY": server.fake.api_key, "RUNPOD_ENDPOINT_ID": server.fake.endpoint}
         asked = [example for example in examples(RUNPOD) if NODE or example[1] != "js"]
         for number, (_, language, code) in enumerate(asked):
             (folder := tmp_path / str(number)).mkdir()
-            runs(language, code.replace(RUNPOD, it.fake.base_url), folder, **keys)
-        assert len(it.fake.jobs) == len(asked) >= 3
-        it.assert_every_job_ended_once()
+            runs(language, code.replace(RUNPOD, server.fake.base_url), folder, **keys)
+        assert len(server.fake.jobs) == len(asked) >= 3
+        server.assert_every_job_ended_once()
 
 
-def test_every_metric_is_there(worker: Door) -> None:
+def test_every_metric_is_there(worker: HttpServer) -> None:
     listed = {name for row in rows("docs/DEPLOY.md", "metric") for name in re.findall(r"`(\w+)`", row[0])}
     told = re.findall(r"^# TYPE (tts_\w+)", worker.get("/metrics").text, re.M)
     assert listed == {name for name in told if not name.endswith("_created")}
