@@ -56,7 +56,7 @@ class Server:
         self._readiness = Readiness()
         self._told_to_end = asyncio.Event()
         self._status = 0
-        self.jobs = Jobs(service, self._readiness, Metrics(), self._must_be_replaced)
+        self.jobs = Jobs(service, self._readiness, Metrics(service.telemetry.registry), self._must_be_replaced)
 
     async def serve(self, listener: socket.socket, health_listener: socket.socket | None = None) -> int:
         """Serve until told to end; the exit status."""
@@ -98,8 +98,7 @@ class Server:
 
 
 def _is_no_false_alarm(record: logging.LogRecord) -> bool:
-    """uvicorn (0.50) takes every WebSocket that was refused with an answer of its own for a fault, and tells of bytes
-    that are no text with a traceback."""
+    """uvicorn (0.54) logs an error for every WebSocket refused with a response, and a traceback for invalid UTF-8."""
     false_alarms = ("returned without completing handshake", "Invalid UTF-8 sequence")
     return not any(words in record.getMessage() for words in false_alarms)
 

@@ -39,6 +39,10 @@ class Service:
         return self._worker.settings
 
     @property
+    def telemetry(self) -> Telemetry:
+        return self._worker.telemetry
+
+    @property
     def must_be_replaced(self) -> bool:
         """Whether jobs fail here that would not fail in a new process."""
         return self._health.must_be_replaced
@@ -67,7 +71,7 @@ class Service:
             return dispatch(worker, raw, clock, joined)
 
         with lines_of(job_id):
-            yield from self._run(job_id, _operation(raw), clock, events)
+            yield from self._run(job_id, operation_of(raw), clock, events)
 
     def condition(self, job_id: str, raw: Mapping[str, Any], *, clock: JobClock) -> Generator[Event]:
         """A job like `run`'s that makes the recording in a `tts` input a conversation's voice: its end's reply holds
@@ -104,7 +108,7 @@ class Service:
             yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))
         finally:
             self._health.job_ended(outcome, outcome == COMPLETED)
-            self._worker.telemetry.job_ended(job_id, operation, outcome, clock, facts)
+            self.telemetry.job_ended(job_id, operation, outcome, clock, facts)
 
     def ask(self, operation: str) -> dict[str, Any]:
         """What `voices` or `info` replies, at once and not as a job: it is neither counted nor logged.
@@ -171,7 +175,7 @@ def _check_voices(settings: Settings, store: VoiceStore) -> None:
         raise SettingsError(f"OPENAI_VOICES names {', '.join(strangers)}: must be one of {', '.join(known)}")
 
 
-def _operation(raw: object) -> str:
+def operation_of(raw: object) -> str:
     """For the log, which is told nothing a caller made up."""
     name = raw.get("operation") if isinstance(raw, Mapping) else None
     if name is None:

@@ -1,43 +1,43 @@
-"""What the worker says of itself: one JSON line per job, and the counts behind `info`.
+"""Times, counts and log lines of jobs. `info`, `/metrics` and the log read the same ledger.
 
-It knows outcomes and times, never a text, a recording or a secret.
+Nothing here holds a text, a recording or a secret.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.histogram import Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
 from validation.errors import JobTimeout
 
 log = logging.getLogger(__name__)
 
 COMPLETED, CANCELLED = "COMPLETED", "CANCELLED"
-SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-MEASURED = {"latency_to_first_chunk": SECONDS, "queue_wait": SECONDS, "rtf": (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)}
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+FACTORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 2.0, 5.0)
+INFO_BOUNDS = frozenset({0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0})  # the buckets that `info` reports
 
 
 class JobStopped(Exception):
-    """Nobody waits for the job any more. No error: it has no reply."""
+    """The client left. Not an error: there is nobody to reply to."""
 
 
 @dataclass(slots=True)
 class JobClock:
-    """The times of one job, in seconds since its door took it in, and whether it still matters."""
+    """The times of one job (time.monotonic), and whether its client is still there."""
 
     entered_at: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
     first_bytes_at: float | None = None
     stopped: bool = False
 
     def stop(self) -> None:
-        """Have the work end at the next chance. May be called from any thread, and after the end."""
+        """Make the job end at its next check. May be called from any thread, also after the end."""
         self.stopped = True
 
     def require_wanted(self) -> None:
@@ -59,7 +59,7 @@ class JobClock:
 
     @property
     def queue_wait_s(self) -> float:
-        return self.started_at - self.entered_at
+        return (self.started_at or time.monotonic()) - self.entered_at
 
     @property
     def first_chunk_s(self) -> float | None:
@@ -67,38 +67,57 @@ class JobClock:
 
     @property
     def running_s(self) -> float:
-        """Seconds of work so far, the wait for a turn left out."""
-        return time.monotonic() - self.started_at
+        """Seconds since the work started; since the job arrived, if it has not."""
+        return time.monotonic() - (self.started_at or self.entered_at)
 
 
 class Telemetry:
-    """Counts jobs by outcome and writes each job's line. Safe to use from several threads."""
+    """The ledger of one service, with a Prometheus registry of its own. Thread-safe."""
 
     def __init__(self) -> None:
         self._born_at = time.monotonic()
-        self._outcomes: Counter[str] = Counter()
-        self._measured = {name: Histogram(bounds) for name, bounds in MEASURED.items()}
-        self._lock = threading.Lock()
+        self.registry = own = CollectorRegistry()
+        about = "Jobs ended: COMPLETED, CANCELLED or an error's code"
+        self._jobs = Counter("tts_jobs", about, ("outcome",), registry=own)
+        about = "From a job's arrival to its first bytes"
+        self._first_chunk = Histogram("tts_first_chunk_seconds", about, buckets=SECONDS, registry=own)
+        self._waited = Histogram("tts_queue_wait_seconds", "A job's wait for its turn", buckets=SECONDS, registry=own)
+        self._rtf = Histogram("tts_rtf", "Seconds of work for a second of sound", buckets=FACTORS, registry=own)
+        self._audio = Counter("tts_audio_seconds", "Seconds of sound made by completed jobs", registry=own)
 
     @property
     def uptime_s(self) -> float:
         return time.monotonic() - self._born_at
 
     def outcomes(self) -> dict[str, int]:
-        """Jobs ended so far, by outcome: COMPLETED, CANCELLED or an error code."""
-        with self._lock:
-            return dict(self._outcomes)
+        """Number of jobs ended so far, by outcome: COMPLETED, CANCELLED or an error code."""
+        (family,) = self._jobs.collect()
+        counts = (sample for sample in family.samples if sample.name == "tts_jobs_total")
+        return {sample.labels["outcome"]: int(sample.value) for sample in counts}
 
     def measured(self) -> dict[str, Any]:
-        """How good jobs went, as histograms: seconds to the first bytes and in the queue, and real-time factors."""
-        return {name: histogram.snapshot() for name, histogram in self._measured.items()}
+        """JSON-ready histograms: seconds to the first bytes, seconds in the queue, real-time factors."""
+        histograms = {"latency_to_first_chunk": self._first_chunk, "queue_wait": self._waited, "rtf": self._rtf}
+        return {name: _snapshot(histogram) for name, histogram in histograms.items()}
 
     def job_ended(self, job_id: str, operation: str, outcome: str, clock: JobClock, facts: dict[str, Any]) -> None:
-        """Count one job and write its line."""
-        with self._lock:
-            self._outcomes[outcome] += 1
-        if outcome == COMPLETED:
-            self._measure(facts | {"queue_wait": clock.queue_wait_s})
+        """Count and measure a job that had its turn, and write its line."""
+        self._waited.observe(clock.queue_wait_s)
+        if clock.first_chunk_s is not None:
+            self._first_chunk.observe(clock.first_chunk_s)
+        if facts.get("rtf") is not None:
+            self._rtf.observe(facts["rtf"])
+            self._audio.inc(facts["total_audio_duration"])
+        self._note(job_id, operation, outcome, clock, facts)
+
+    def job_abandoned(self, job_id: str, operation: str, clock: JobClock) -> None:
+        """Count a job whose client left before its turn, and write its line; nothing if it had its turn."""
+        if clock.started_at is None:
+            clock.start()
+            self._note(job_id, operation, CANCELLED, clock, {})
+
+    def _note(self, job_id: str, operation: str, outcome: str, clock: JobClock, facts: dict[str, Any]) -> None:
+        self._jobs.labels(outcome).inc()
         line = {
             "event": "job",
             "id": job_id,
@@ -109,7 +128,10 @@ class Telemetry:
         }
         log.info("%s", json.dumps(line | facts), extra={"facts": line | facts})
 
-    def _measure(self, facts: dict[str, Any]) -> None:
-        for name, histogram in self._measured.items():
-            if (value := facts.get(name)) is not None:
-                histogram.observe(value)
+
+def _snapshot(histogram: Histogram) -> dict[str, Any]:
+    """`count`, `sum`, and `at_most`: bound → number of values not above it."""
+    (family,) = histogram.collect()
+    values = {sample.labels.get("le", sample.name.rpartition("_")[2]): sample.value for sample in family.samples}
+    at_most = {f"{bound:g}": int(values[str(bound)]) for bound in sorted(INFO_BOUNDS) if str(bound) in values}
+    return {"count": int(values["count"]), "sum": round(values["sum"], 4), "at_most": at_most}

@@ -80,7 +80,7 @@ class HttpServer:
         self.loop.call_soon_threadsafe(self.worker.end, "it was told to end")
 
     def outcomes(self) -> dict[str, int]:
-        return self.jobs.service._worker.telemetry.outcomes()
+        return self.jobs.service.telemetry.outcomes()
 
     def at_rest(self) -> bool:
         """Whether no job is in progress, no place is taken and no input is held."""

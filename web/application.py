@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -26,7 +27,6 @@ from web.access import Keys, OwnPages, Reception
 from web.answer import Answer
 from web.jobs import Jobs
 from web.limits import BodyLimit
-from web.metrics import CONTENT_TYPE
 from web.openai import SpeechReader, models
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
@@ -162,7 +162,9 @@ def _add_watch(app: FastAPI, jobs: Jobs) -> None:
     async def _metrics() -> Response:
         info = await jobs.ask("info")
         is_ready = jobs.readiness.stage is Stage.WARM
-        return Response(jobs.metrics.text(is_ready=is_ready, voice_cache=info["voice_cache"]), media_type=CONTENT_TYPE)
+        return Response(
+            jobs.metrics.text(is_ready=is_ready, voice_cache=info["voice_cache"]), media_type=CONTENT_TYPE_LATEST
+        )
 
 
 def ping(readiness: Readiness) -> Response:

@@ -1,6 +1,6 @@
-"""One client's connection: uvicorn's protocols, with an end to whoever holds one and asks for nothing.
+"""uvicorn's HTTP and WebSocket protocols with limits on idle connections, unread data and unfinished messages.
 
-It knows neither requests nor answers. h11 reads HTTP, because it bounds a request's head (64 KB) and knows HTTP/1.0.
+HTTP is parsed by h11, because it bounds a request's head (64 KB) and supports HTTP/1.0.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from web.budget import GIVEN_UP, InputBudget
 
 HEAD_WITHIN_S = 10.0
 HEAD_BYTES = 65_536
-READ_BYTES = 32_768  # at a time: as chunks of one byte they take h11 some 80 ms, asyncio's own 256 KB eight times that
-BACKLOG = 100  # accepted in one go, before any is counted
-LATER_MESSAGE_BYTES = 262_144  # of a WebSocket: a piece of text, every character of it escaped
-MAX_FRAGMENTS = 16_384  # of a message: of 1.8 KB each where it is as long as may be
-WIDEST_BYTES = 4  # of each character of a text, where one of them is wide
-FRAGMENT_BYTES = 64  # that Python takes for each besides what is in it
+READ_BYTES = 32_768  # per read: as chunks of one byte, h11 parses them in 80 ms; asyncio's 256 KB take 8 times as long
+BACKLOG = 100  # connections accepted at once, before any is counted
+LATER_MESSAGE_BYTES = 262_144  # a WebSocket message after the first: a piece of text, every character escaped
+MAX_FRAGMENTS = 16_384  # of a message: 1.8 KB each in the longest one
+WIDEST_BYTES = 4  # per character of a Python string that holds a wide character
+FRAGMENT_BYTES = 64  # overhead of a bytes object
 MAX_CONNECTIONS = 2000
-RESERVED_FILES = 50  # for what is no connection: models, uploads, libraries
+RESERVED_FILES = 50  # for files that are not connections: models, uploads, libraries
 
 
 def raise_file_limit() -> None:
-    """As far as it may be."""
+    """Raise the soft limit of open files to what MAX_CONNECTIONS need, or to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * (MAX_CONNECTIONS + BACKLOG) + RESERVED_FILES
     if hard != resource.RLIM_INFINITY:
@@ -41,7 +41,7 @@ def raise_file_limit() -> None:
 
 
 def connections_that_fit() -> int:
-    """How many a server may have, so that the process, in which there are two, never runs out of files."""
+    """Connections per server, such that a process with two servers never runs out of files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -49,7 +49,7 @@ def connections_that_fit() -> int:
 
 
 class HttpConnection(H11Protocol):
-    """Closed where a request's head takes too long, or where there are too many."""
+    """Aborts a connection whose request head takes longer than HEAD_WITHIN_S, or beyond `connections_that_fit()`."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -63,16 +63,16 @@ class HttpConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            data = data.lstrip(b"\r\n")  # between requests they mean nothing (RFC 9112, 2.2)
+            data = data.lstrip(b"\r\n")  # a server ignores empty lines before a request (RFC 9112, 2.2)
         super().data_received(data)
-        is_answered = self.conn.our_state is h11.DONE  # though the body goes on
+        is_answered = self.conn.our_state is h11.DONE  # the rest of its body may still arrive
         if self.conn.their_state is h11.IDLE or is_answered:
             self._expect_head()
         else:
             self._forget_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Only where there was no other answer yet."""
+        """Answer 400, unless a response was already begun; then only close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -83,7 +83,7 @@ class HttpConnection(H11Protocol):
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
-        """From its first byte on; of a connection's first request, from the beginning."""
+        """Start the timer: at the first byte of a head, or for the first request when the connection opens."""
         self._head_timer = self._head_timer or self.loop.call_later(HEAD_WITHIN_S, self.transport.abort)
 
     def _forget_head(self) -> None:
@@ -93,10 +93,10 @@ class HttpConnection(H11Protocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """uvicorn's (0.50), where it waits for a client that does not read, and lets go of one that never shook hands.
+    """Counts received messages against the input budget, bounds fragments and pongs, and refuses bad handshakes.
 
-    What has come of a message counts against the budget. The application finds the connection's share of it as
-    `scope["state"]["input"]`, to release it once it has dealt with a message.
+    The application finds the connection's share of the budget as `scope["state"]["input"]`, and releases it after it
+    has processed a message.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if self.handshake_complete:
             self.input.grow(len(data))
         super().data_received(data)
-        if not self.handshake_initiated:  # the request came whole, and is none that opens a WebSocket
+        if not self.handshake_initiated:  # the head is complete, but not a valid handshake
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.transport.close()
 
@@ -120,7 +120,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self._fail(CloseCode.POLICY_VIOLATION, f"a message may come in {MAX_FRAGMENTS} fragments")
 
     def _fail(self, code: CloseCode, reason: str) -> None:
-        """Close, and keep nothing of an unfinished message."""
+        """Close the connection and drop the unfinished message."""
         if self.conn.close_sent is None:
             self.frames = []
             self.conn.fail(code, reason)
@@ -132,10 +132,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if self.input.is_given_up:
             return
         super().send_receive_event_to_app()
-        self.conn.max_message_size = LATER_MESSAGE_BYTES  # the first may hold a recording
+        self.conn.max_message_size = LATER_MESSAGE_BYTES  # only the first may hold a recording
 
     def handle_ping(self) -> None:
-        """Who sends pings and reads no pongs gets none, instead of filling the memory with them (RFC 6455, 5.5.3)."""
+        """Send no pong while the client does not read: unread pongs would fill the memory (RFC 6455, 5.5.3)."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -147,13 +147,6 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         else:
             self.schedule_ping()
 
-    def pause_writing(self) -> None:
-        self.writable.clear()
-
-    def resume_writing(self) -> None:
-        self.writable.set()
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.input.release()
-        self.writable.set()

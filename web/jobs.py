@@ -14,10 +14,10 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from functools import partial
 from typing import Any, TypeAlias
 
-from service.app import Service
+from service.app import Service, operation_of
 from service.bridge import bridge
-from service.events import EndEvent, ErrorEvent, Event
-from service.telemetry import CANCELLED, COMPLETED, JobClock
+from service.events import Event
+from service.telemetry import JobClock
 from service.worker import Clone
 from web.budget import InputBudget
 from web.buffer import Buffer, Shelf
@@ -119,19 +119,21 @@ class Jobs:
         `clone` is the voice of its conversation. `on_made` is called when the last event is there, or will never be,
         whether they were read or not: the input is held no longer.
         """
-        return self._job(job_id, partial(self.service.run, job_id, raw, joined=joined, clone=clone), on_made)
+        work = partial(self.service.run, job_id, raw, joined=joined, clone=clone)
+        return self._job(job_id, operation_of(raw), work, on_made)
 
     def condition(self, job_id: str, raw: Mapping[str, Any]) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
         """A job like `run`'s that makes a recording the voice of a conversation: its end's reply holds the `clone`."""
-        return self._job(job_id, partial(self.service.condition, job_id, raw))
+        return self._job(job_id, "clone", partial(self.service.condition, job_id, raw))
 
     @asynccontextmanager
     async def _job(
-        self, job_id: str, work: Work, on_made: Callable[[], None] = lambda: None
+        self, job_id: str, operation: str, work: Work, on_made: Callable[[], None] = lambda: None
     ) -> AsyncIterator[AsyncGenerator[Event]]:
         buffer, clock = Buffer(self.shelf), JobClock()
         pump = asyncio.create_task(self._pump(work, clock, buffer), name=f"job {job_id}")
         del work  # the input is in it, and the client's reading may outlast the job
+        pump.add_done_callback(lambda _: self.service.telemetry.job_abandoned(job_id, operation, clock))
         pump.add_done_callback(lambda _: on_made())
         self._pumps.add(pump)
         self.under_way += 1
@@ -164,9 +166,6 @@ class Jobs:
         self.metrics.waiting.inc()
         try:
             await self._turns.acquire()
-        except asyncio.CancelledError:
-            self.metrics.jobs.labels(CANCELLED).inc()
-            raise
         finally:
             self.metrics.waiting.dec()
         self.metrics.running.inc()
@@ -177,16 +176,10 @@ class Jobs:
             self._turns.release()
 
     async def _pass_on(self, events: AsyncGenerator[Event], clock: JobClock, buffer: Buffer) -> None:
-        outcome, reply = CANCELLED, dict[str, Any]()
         try:
             async for event in events:
-                if isinstance(event, EndEvent):
-                    outcome, reply = COMPLETED, event.reply
-                elif isinstance(event, ErrorEvent):
-                    outcome = event.error.code
                 await buffer.put(event)
         finally:
-            self.metrics.job_ended(outcome, clock, reply)
             self._usual_s += (clock.running_s - self._usual_s) / 8
             if self.service.must_be_replaced:
                 self._on_unfit()

@@ -157,13 +157,28 @@ def test_a_refused_job_is_logged_with_its_code_and_the_fields_at_fault(caplog: p
     assert not any(sent in caplog.text for sent in (SECRET, "9.87", "temprature"))
 
 
-def test_outcomes_are_counted_from_several_threads() -> None:
+def test_the_ledger_counts_outcomes_and_what_is_not_above_each_bound() -> None:
     telemetry = Telemetry()
-    telemetry.job_ended("a", "tts", "COMPLETED", JobClock(), {})
-    telemetry.job_ended("b", "tts", "TIMEOUT", JobClock(), {})
-    assert telemetry.outcomes() == {"COMPLETED": 1, "TIMEOUT": 1}
-    telemetry.outcomes()["TIMEOUT"] = 5  # a copy
-    assert telemetry.outcomes()["TIMEOUT"] == 1
+    for rtf in (0.05, 0.1, 0.4, 4.0, 50.0):
+        facts = {"rtf": rtf, "total_audio_duration": 1.5}
+        telemetry.job_ended("a", "tts", "COMPLETED", JobClock(5.0, 6.0, 8.5), facts)
+    telemetry.job_ended("b", "tts", "TIMEOUT", JobClock(5.0, 6.0), {})
+    assert telemetry.outcomes() == {"COMPLETED": 5, "TIMEOUT": 1}
+    zeros = dict.fromkeys(("0.05", "0.1", "0.2", "0.5"), 0)
+    waited = {"count": 6, "sum": 6.0, "at_most": zeros | dict.fromkeys(("1", "2", "5", "10", "30"), 6)}
+    first = {"count": 5, "sum": 17.5, "at_most": zeros | {"1": 0, "2": 0} | dict.fromkeys(("5", "10", "30"), 5)}
+    rtf = {"count": 5, "sum": 54.55, "at_most": {"0.05": 1, "0.1": 2, "0.2": 2, "0.5": 3, "1": 3, "2": 3, "5": 4}}
+    assert telemetry.measured() == {"latency_to_first_chunk": first, "queue_wait": waited, "rtf": rtf}
+    assert telemetry.registry.get_sample_value("tts_audio_seconds_total") == 7.5
+
+
+def test_a_job_whose_client_left_before_its_turn_is_counted_once(lines: Any) -> None:
+    telemetry, clock = Telemetry(), JobClock()
+    telemetry.job_abandoned("a", "tts", clock)
+    telemetry.job_abandoned("a", "tts", clock)
+    assert telemetry.outcomes() == {"CANCELLED": 1}
+    assert telemetry.measured()["queue_wait"]["count"] == 0  # it never had its turn
+    assert [(line["id"], line["operation"], line["outcome"]) for line in lines()] == [("a", "tts", "CANCELLED")]
 
 
 # --- building -------------------------------------------------------------------------------------------------

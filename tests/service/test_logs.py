@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 from fakes import FakeEngine, events_of, fake_service
 
-from service.histogram import Histogram
 from service.logs import JsonLines, PlainLines, lines_of
 
 log = logging.getLogger("service.test")
@@ -78,10 +77,3 @@ def test_what_was_said_is_in_no_line(formatter: logging.Formatter) -> None:
         events_of(fake_service(), {"text": "Xylophone", "voice": "Xylophone"})
     assert len(lines()) > 5
     assert "xylophone" not in "\n".join(lines()).lower()
-
-
-def test_a_histogram_counts_what_is_not_above_each_bound() -> None:
-    histogram = Histogram((0.1, 1.0, 10.0))
-    for value in (0.05, 0.1, 0.5, 5.0, 50.0):
-        histogram.observe(value)
-    assert histogram.snapshot() == {"count": 5, "sum": 55.65, "at_most": {"0.1": 2, "1": 3, "10": 4}}

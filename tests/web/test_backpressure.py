@@ -254,7 +254,10 @@ def test_who_leaves_while_waiting_is_forgotten() -> None:
             until(lambda: server.jobs.admitted == 2)
             assert "tts_jobs_waiting 1.0" in server.get("/metrics").text
         until(lambda: server.jobs.admitted == 1)
+        assert server.outcomes() == {"CANCELLED": 1}
+        assert 'tts_jobs_total{outcome="CANCELLED"} 1.0' in server.get("/metrics").text
         gate.set()
+    assert server.outcomes() == {"CANCELLED": 1, "COMPLETED": 1}
     assert "Never to be heard." not in engine.texts
 
 
