@@ -113,7 +113,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, name: str, source: str, fault:
         ("tts/chatterbox/t3/model.py", "import torch\nfrom audio.pcm import Samples\nfrom . import rates"),
         ("tts/chatterbox/t3/model.py", "from .rates import x\nfrom ..engine import Engine"),
         ("server.py", "from web.jobs import Jobs\nimport service.app"),
-        ("web/jobs.py", "from web.buffer import Buffer\nfrom service.bridge import bridge"),
+        ("web/jobs.py", "from web.buffer import OutputBuffer\nfrom service.bridge import bridge"),
         ("settings.py", "import os\nos.environ"),
         ("scripts/speak.py", "import os, torch, handler, server\nos.environ"),
     ],

@@ -30,7 +30,7 @@ KEY_PROTOCOL = "bearer."  # a browser's WebSocket has no headers: its key comes 
 QUIET = frozenset({"/ping", "/metrics", "/static"})  # asked for all the time, or a page's twenty files
 
 
-class Reception:
+class RequestIdMiddleware:
     """Gives every request its id, counts it by its route, and logs how it was answered."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -90,7 +90,7 @@ def sane_id(given: str) -> str:
     return given if is_sane else ""
 
 
-class Keys:
+class ApiKeyMiddleware:
     """Lets in who has one of the keys; to the open paths, everybody."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], open_paths: frozenset[str], open_under: str) -> None:
@@ -115,7 +115,7 @@ class Keys:
         return any(found)
 
 
-class OwnPages:
+class SameOriginMiddleware:
     """Refuses what another site's page asks for, unless its origin is allowed. Who is no browser sends no origin."""
 
     def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from web.buffer import ClientGone, ReadRate
 from web.jobs import Jobs
-from web.pace import ClientGone, Pace
 from web.refusals import NotReady
 from web.wires import Truncated, Wire, joined_reply
 
@@ -99,7 +99,7 @@ class Reader:
     """The client's end of one answer."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self._pace = send, Pace()
+        self._send, self._rate = send, ReadRate()
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
@@ -107,7 +107,7 @@ class Reader:
 
     async def take(self, body: bytes, *, more: bool, sound_s: float = 0.0) -> None:
         """Raises: ClientGone."""
-        await self._pace.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
+        await self._rate.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
 
 
 async def _send_joined(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:

@@ -23,7 +23,7 @@ from service import __version__
 from settings import Settings
 from validation.errors import InvalidInput, WorkerError
 from web import documents as told
-from web.access import Keys, OwnPages, Reception
+from web.access import ApiKeyMiddleware, RequestIdMiddleware, SameOriginMiddleware
 from web.answer import Answer
 from web.jobs import Jobs
 from web.limits import BodyLimit
@@ -61,15 +61,15 @@ def application(jobs: Jobs) -> FastAPI:
 
 def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
     """Outermost first."""
-    stack = [Middleware(Reception, metrics=jobs.metrics)]
+    stack = [Middleware(RequestIdMiddleware, metrics=jobs.metrics)]
     if settings.cors_origins:
         how: dict[str, Any] = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": EXPOSED}
         stack.append(Middleware(CORSMiddleware, allow_origins=settings.cors_origins, **how))
     if settings.api_keys:
         open_under = f"{STATIC}/" if settings.serve_page else "\0"
-        stack.append(Middleware(Keys, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
+        stack.append(Middleware(ApiKeyMiddleware, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
     else:  # without a key other sites' pages could do what needs no asking first: send forms, open WebSockets
-        stack.append(Middleware(OwnPages, allowed=settings.cors_origins or ()))
+        stack.append(Middleware(SameOriginMiddleware, allowed=settings.cors_origins or ()))
     return [*stack, Middleware(BodyLimit, budget=jobs.input_budget)]
 
 

@@ -20,7 +20,7 @@ from service.events import Event
 from service.telemetry import JobClock
 from service.worker import Clone
 from web.budget import InputBudget
-from web.buffer import Buffer, Shelf
+from web.buffer import BufferBudget, OutputBuffer
 from web.metrics import Metrics
 from web.readiness import Readiness
 from web.refusals import Busy
@@ -55,7 +55,7 @@ class Jobs:
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="job")
         self._desk = ThreadPoolExecutor(DESK_THREADS, thread_name_prefix="desk")
         self._pumps: set[asyncio.Task[None]] = set()
-        self.shelf, self.input_budget = Shelf(), InputBudget()
+        self.output_budget, self.input_budget = BufferBudget(), InputBudget()
         self._usual_s = USUAL_JOB_S
         self._default_voice = service.settings.default_voice
 
@@ -130,7 +130,7 @@ class Jobs:
     async def _job(
         self, job_id: str, operation: str, work: Work, on_made: Callable[[], None] = lambda: None
     ) -> AsyncIterator[AsyncGenerator[Event]]:
-        buffer, clock = Buffer(self.shelf), JobClock()
+        buffer, clock = OutputBuffer(self.output_budget), JobClock()
         pump = asyncio.create_task(self._pump(work, clock, buffer), name=f"job {job_id}")
         del work  # the input is in it, and the client's reading may outlast the job
         pump.add_done_callback(lambda _: self.service.telemetry.job_abandoned(job_id, operation, clock))
@@ -149,7 +149,7 @@ class Jobs:
                 self._pumps.discard(pump)
                 self.under_way -= 1
 
-    async def _pump(self, work: Work, clock: JobClock, buffer: Buffer) -> None:
+    async def _pump(self, work: Work, clock: JobClock, buffer: OutputBuffer) -> None:
         """One job from its place in the queue to its last event."""
         try:
             async with self._turn():
@@ -175,7 +175,7 @@ class Jobs:
             self.metrics.running.dec()
             self._turns.release()
 
-    async def _pass_on(self, events: AsyncGenerator[Event], clock: JobClock, buffer: Buffer) -> None:
+    async def _pass_on(self, events: AsyncGenerator[Event], clock: JobClock, buffer: OutputBuffer) -> None:
         try:
             async for event in events:
                 await buffer.put(event)

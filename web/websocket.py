@@ -23,9 +23,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from tts.text.script import REASONING_LEFT_OUT
 from validation.errors import InvalidInput, WorkerError
 from web.budget import Input, memory_bytes
+from web.buffer import ClientGone, ReadRate
 from web.jobs import Jobs
 from web.objects import json_object
-from web.pace import ClientGone, Pace
 from web.refusals import Busy, TooSlow, status_of
 from web.sentences import Sentence, Sentences
 from web.talk import Talk
@@ -52,7 +52,7 @@ class Conversation:
         self._waiting: deque[Sentence | str] = deque()
         self._news = asyncio.Event()
         self._take: asyncio.Task[None] | None = None
-        self._pace = Pace()
+        self._rate = ReadRate()
         self._is_cancelled = False  # since then nothing was spoken
         self._input: Input = websocket.scope["state"]["input"]
         self._held = jobs.input_budget.input(lambda: None)  # by the fields of `start`, a recording perhaps
@@ -232,7 +232,7 @@ class Conversation:
         """Raises: WebSocketDisconnect, also where uvicorn has closed it by itself, which it tells by a RuntimeError, or
         where nobody reads."""
         try:
-            await self._pace.taken(self._socket.send(message), sound_s)
+            await self._rate.taken(self._socket.send(message), sound_s)
         except (RuntimeError, ClientGone):
             raise WebSocketDisconnect(NO_STATUS) from None
 

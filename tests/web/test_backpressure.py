@@ -24,9 +24,8 @@ from http_server import HANG_S, LONG, HttpServer, open_server, until
 
 from server import bound
 from service.events import AudioEvent
-from web.buffer import Buffer, Shelf
+from web.buffer import BufferBudget, ClientGone, OutputBuffer, ReadRate
 from web.jobs import Jobs
-from web.pace import ClientGone, Pace
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +74,7 @@ def test_the_engine_is_not_asked_for_more_until_the_first_bytes_were_sent() -> N
     engine = FakeEngine()
 
     async def main() -> None:
-        buffer = Buffer(Shelf())
+        buffer = OutputBuffer(BufferBudget())
         taken = buffer.events()
         putting = asyncio.create_task(buffer.put(AudioEvent(0, b"first", "wav", 24_000, 0.0, 1.0)))
         await anext(taken)
@@ -96,7 +95,7 @@ def piece(index: int) -> AudioEvent:
 
 def test_later_pieces_wait_only_where_too_many_do() -> None:
     async def main() -> int:
-        buffer, put = Buffer(Shelf(own_bytes=25, shared_bytes=0)), 0
+        buffer, put = OutputBuffer(BufferBudget(own_bytes=25, shared_bytes=0)), 0
 
         async def fill() -> None:
             nonlocal put
@@ -117,7 +116,7 @@ def test_later_pieces_wait_only_where_too_many_do() -> None:
     assert asyncio.run(main()) == 3
 
 
-async def fill(buffer: Buffer, pieces: int) -> None:
+async def fill(buffer: OutputBuffer, pieces: int) -> None:
     for index in range(pieces):
         await buffer.put(piece(index))
 
@@ -126,8 +125,8 @@ def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
     """One slow reader may use what the others leave, and what it gives up is free again."""
 
     async def main() -> list[int]:
-        shelf = Shelf(own_bytes=20, shared_bytes=60)
-        one, other = Buffer(shelf), Buffer(shelf)
+        budget = BufferBudget(own_bytes=20, shared_bytes=60)
+        one, other = OutputBuffer(budget), OutputBuffer(budget)
         left_at = []
         for buffer in (one, other):
             putting = asyncio.create_task(fill(buffer, 20))
@@ -136,18 +135,18 @@ def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
             await anext(taken)  # the first was dealt with
             await asyncio.sleep(0.01)
             putting.cancel()
-            left_at.append(shelf.held_bytes)
+            left_at.append(budget.held_bytes)
         one.clear()
         other.clear()
-        return [*left_at, shelf.held_bytes]
+        return [*left_at, budget.held_bytes]
 
     assert asyncio.run(main()) == [70, 100, 0]  # beyond 60 in all, the second beyond 20 of its own
 
 
 def test_room_that_another_gives_up_is_used_at_once() -> None:
     async def main() -> bool:
-        shelf = Shelf(own_bytes=10, shared_bytes=20)
-        one, other = Buffer(shelf), Buffer(shelf)
+        budget = BufferBudget(own_bytes=10, shared_bytes=20)
+        one, other = OutputBuffer(budget), OutputBuffer(budget)
         fillings = []
         for buffer in (one, other):
             fillings.append(asyncio.create_task(fill(buffer, 3)))
@@ -169,10 +168,10 @@ def test_what_a_client_that_left_had_not_taken_is_free_again() -> None:
         async with jobs.run("1", MUCH, joined=False) as events:
             for _ in range(2):
                 await anext(events)
-            while not jobs.shelf.held_bytes:
+            while not jobs.output_budget.held_bytes:
                 await asyncio.sleep(0.01)
-            held_bytes = jobs.shelf.held_bytes
-        return held_bytes, jobs.shelf.held_bytes
+            held_bytes = jobs.output_budget.held_bytes
+        return held_bytes, jobs.output_budget.held_bytes
 
     with open_server(max_text_chars=10_000) as server:
         held_bytes, left_bytes = asyncio.run_coroutine_threadsafe(leave(server.jobs), server.loop).result(HANG_S)
@@ -187,10 +186,10 @@ def taken_s(pause_s: float, sound_s: float, pieces: int, limits_s: tuple[float, 
     """How long a client that pauses so long over each piece was served; all of it takes `pieces * pause_s`."""
 
     async def main() -> float:
-        pace, began_s = Pace(*limits_s), time.monotonic()
+        rate, began_s = ReadRate(*limits_s), time.monotonic()
         with suppress(ClientGone):
             for _ in range(pieces):
-                await pace.taken(asyncio.sleep(pause_s), sound_s)
+                await rate.taken(asyncio.sleep(pause_s), sound_s)
         return time.monotonic() - began_s
 
     return asyncio.run(main())
@@ -281,7 +280,7 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
     engine = FakeEngine()
     asked = {"text": LONG * 6, "chunk_size": 25, "output_format": "wav", "sample_rate": 48_000}
     with open_server(engine, max_text_chars=100_000) as server:
-        server.jobs.shelf = Shelf(100_000, 0)
+        server.jobs.output_budget = BufferBudget(100_000, 0)
         with streamed(server, asked):
             until(lambda: engine.asked > 0)
             before = -1

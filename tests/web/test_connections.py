@@ -17,8 +17,8 @@ from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from web import connections, jobs, pace
-from web.buffer import Shelf
+from web import connections, jobs
+from web.buffer import BufferBudget, ReadRate
 from web.objects import MAX_VALUES
 
 pytestmark = pytest.mark.slow
@@ -321,7 +321,7 @@ def test_what_waits_for_a_websocket_that_does_not_read_is_bounded() -> None:
     engine = FakeEngine()
     start: dict[str, Any] = {"type": "start", "output_format": "wav", "sample_rate": 48_000, "chunk_size": 25}
     with open_server(engine) as server, socket.socket() as raw:
-        server.jobs.shelf = Shelf(100_000, 0)
+        server.jobs.output_budget = BufferBudget(100_000, 0)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", server.port))
         address = f"ws://127.0.0.1:{server.port}/ws/tts"
@@ -343,7 +343,7 @@ def test_a_websocket_read_no_faster_than_it_plays_is_not_cut_off() -> None:
     """A ping lies behind all the sound that is under way, so its answer says little."""
     start = {"type": "start", "output_format": "wav", "sample_rate": 48_000}
     with open_server() as server:
-        server.jobs.shelf = Shelf(100_000, 0)
+        server.jobs.output_budget = BufferBudget(100_000, 0)
         with server.websocket(max_queue=1, ping_interval=None) as line:
             line.send(json.dumps(start))
             for _ in range(4):
@@ -357,7 +357,7 @@ def test_a_websocket_read_no_faster_than_it_plays_is_not_cut_off() -> None:
 
 
 def test_a_websocket_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace.Pace.__init__, "__defaults__", (0.3, 10.0))
+    monkeypatch.setattr(ReadRate.__init__, "__defaults__", (0.3, 10.0))
     start = {"type": "start", "output_format": "wav", "sample_rate": 48_000}
     with open_server() as server, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -29,8 +29,11 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
-    """The last `size` things that were asked for, for many threads. Its lock is never held for long."""
+class LruCache(Generic[Key, Value]):
+    """Keeps the `size` most recently used values. Thread-safe.
+
+    Unlike `functools.lru_cache` it takes a value under a key that is known only after the value was made.
+    """
 
     def __init__(self, size: int) -> None:
         self._size, self._lock = size, threading.Lock()
@@ -42,8 +45,8 @@ class Recent(Generic[Key, Value]):
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def told(self) -> dict[str, int]:
-        """How many things are kept, of how many."""
+    def info(self) -> dict[str, int]:
+        """Number of values kept, and the most that may be."""
         with self._lock:
             return {"kept": len(self._kept), "size": self._size}
 
@@ -80,8 +83,8 @@ class VoiceStore:
     ) -> None:
         """`default_voice` "" means the engine's own; `cache_size` are kept ready, `max_voices` in the library."""
         self._engine = engine
-        self._ready: Recent[Hashable, Ready] = Recent(cache_size)
-        self._contents: Recent[Recording, Hashable] = Recent(cache_size)  # under which key a recording's voice is kept
+        self._ready: LruCache[Hashable, Ready] = LruCache(cache_size)
+        self._contents: LruCache[Recording, Hashable] = LruCache(cache_size)  # a file's key in `_ready`
         self._making = threading.Lock()  # one voice at a time, so none is made twice
         self._asked = self._made = 0
         self._library = None
@@ -134,7 +137,7 @@ class VoiceStore:
 
     def cached(self) -> dict[str, int]:
         """How many voices are kept ready, of how many at most; how often one was asked for, and had to be made."""
-        return self._ready.told() | {"asked": self._asked, "made": self._made}
+        return self._ready.info() | {"asked": self._asked, "made": self._made}
 
     def get(
         self, voice: str, recording: bytes | None, max_duration_s: float, check: Callable[[], None] = go_on

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +35,7 @@ PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise where its memory is kept: no re
 REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity
 class FlowPrompt:
     """The reference as the flow wants it; read-only. Ids stay int64: half precision has no 6,561 integers."""
 
@@ -71,7 +71,7 @@ class Flow:
         self._encoder = Encoder(network, dtype, longest_tokens)
         self._speaker = Affine.of(network.spk_embed_affine_layer, torch.float32)
         self._estimator = Estimator(network.decoder.estimator, torch.tensor(times[:-1], device=device), dtype)
-        self._prompts: OrderedDict[int, tuple[FlowPrompt, list[Memory]]] = OrderedDict()  # least recently used first
+        self._read_once = lru_cache(maxsize=REMEMBERED_PROMPTS)(self._read)
         self._lock = threading.Lock()
         self.graphs = graphs or GraphPool(device, "flow")
         self._longest_tokens = longest_tokens
@@ -152,17 +152,12 @@ class Flow:
         The prompt's own are computed once per voice and kept for the last few voices.
         """
         with self._lock:
-            if id(prompt) not in self._prompts:
-                self._prompts[id(prompt)] = (prompt, self._read(prompt))  # held, so that the id stays its own
-            self._prompts.move_to_end(id(prompt))
-            while len(self._prompts) > REMEMBERED_PROMPTS:
-                self._prompts.popitem(last=False)
-            return [memory.fork(keep_frames) for memory in self._prompts[id(prompt)][1]]
+            return [memory.fork(keep_frames) for memory in self._read_once(prompt)]
 
     def forget(self) -> None:
         """Drop what is remembered of prompts; the next request reads its own anew."""
         with self._lock:
-            self._prompts.clear()
+            self._read_once.cache_clear()
 
     def _read(self, prompt: FlowPrompt) -> list[Memory]:
         frames = prompt.settled * FRAMES_PER_TOKEN

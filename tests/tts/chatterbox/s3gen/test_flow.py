@@ -197,9 +197,10 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint,
     flow, built_in = Flow(networks.build_s3gen(state, CPU).flow, CPU), speaker.built_in.flow
     voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
     with torch.inference_mode():
-        for voice in (*voices, voices[2]):
+        for voice in (*voices, voices[2], voices[1], voices[0]):  # read, read, read, kept, kept, read again
             flow.remember(voice, 100)
-    assert [kept[0] for kept in flow._prompts.values()] == voices[1:]
+    hits, misses, _, kept = flow._read_once.cache_info()
+    assert (hits, misses, kept) == (2, 4, 2)
 
 
 # --- settings ---------------------------------------------------------------------------------------------
