@@ -1,8 +1,7 @@
-"""Samples to bytes of a file: PCM and G.711, bare or as WAV, and the table of every format there is.
+"""Encoders of PCM and G.711, raw or as WAV, and the table of all formats.
 
-An encoder obeys the law of `audio.stages`, with bytes for output. Bytes once returned are never taken back:
-what a format wants corrected at the end (a WAV's sizes, an MP3's length) is a patch that `seal()` applies to
-the whole, so a stream and a file come out of the same pushes. It does not know where the bytes go.
+An encoder obeys the law of `audio.stages`, with bytes for output. What a format stores only at the end (a WAV's sizes,
+an MP3's length) is a patch that `seal()` applies to the joined bytes, so a stream and a file come from the same pushes.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ LINEAR_TAG, ALAW_TAG, MULAW_TAG = 1, 6, 7  # WAVE_FORMAT_PCM, _ALAW, _MULAW
 
 
 class Encoder(Protocol):
-    """Sound in, bytes out. `hold_back_s`: how far a decoder of the bytes so far may be behind the pushes."""
+    """Samples in, bytes out. `hold_back_s`: how much audio may be missing from the bytes returned so far."""
 
     hold_back_s: float
 
     def push(self, samples: Samples) -> bytes:
-        """Take the clip's next piece; return the bytes that are ready, which may be none."""
+        """Encode the clip's next samples; return the bytes that are ready, possibly none."""
         ...
 
     def flush(self) -> bytes:
-        """The clip has ended: return the last bytes."""
+        """End the clip; return the last bytes."""
         ...
 
     def seal(self, stream: bytes) -> bytes:
@@ -45,7 +44,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """How a sample is written: WAV's name for it, its size, and the way from samples to bytes."""
+    """How a sample is stored: WAV's format tag, its size, and the conversion from samples to bytes."""
 
     wav_tag: int
     bytes_per_sample: int
@@ -66,10 +65,10 @@ def alaw_levels() -> npt.NDArray[np.int32]:
 
 
 def _companded(levels: npt.NDArray[np.int32], inverted_bits: int) -> npt.NDArray[np.uint8]:
-    """The code of every int16, by its bits read as uint16: that of the nearest level. (65536,)
+    """The code of the level nearest to each int16, indexed by its bits as uint16. (65536,)
 
-    Encoders disagree on where one level ends: FFmpeg rounds to the nearest but for the last two bits, libsndfile
-    goes by G.711's decision values, which lie off the middle where the steps double. The nearest errs the least.
+    Encoders differ at the boundaries: FFmpeg ignores the last two bits, which gives 381 of the 65,536 values a level
+    that is further away; libsndfile uses G.711's decision values, which are not midway where the steps double.
     """
     value = np.arange(65_536, dtype=np.uint16).view(np.int16).astype(np.int32)
     code = np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(value), side="right")
@@ -84,7 +83,7 @@ ALAW = Coding(ALAW_TAG, 1, lambda samples: ALAW_CODES[to_int16(samples).view(np.
 
 
 class RawEncoder:
-    """Mono samples and nothing else: no header, so no rate and no length."""
+    """Mono samples without a header, so without rate and length."""
 
     hold_back_s = 0.0
 
@@ -117,8 +116,8 @@ class WavEncoder:
         return header + self._coding.encode(samples)
 
     def flush(self) -> bytes:
-        """A chunk of odd length is followed by a byte that it does not count; in a stream, which counts none,
-        it would be taken for a sample."""
+        """RIFF pads an odd chunk with a byte that its size leaves out. A stream has no sizes, so a decoder would read
+        the byte as a sample."""
         return self._header + b"\0" * (self._data_bytes % 2 if self._joined else 0)
 
     def seal(self, stream: bytes) -> bytes:
@@ -133,7 +132,7 @@ class WavEncoder:
         tag, width = self._coding.wav_tag, self._coding.bytes_per_sample
         fmt = struct.pack("<HHIIHH", tag, 1, self._sample_rate, width * self._sample_rate, width, 8 * width)
         body = _chunk(b"fmt ", fmt)
-        if tag != LINEAR_TAG:  # every other coding says that it has no extension, and how long the clip is
+        if tag != LINEAR_TAG:  # other codings need an extension size (0) and a fact chunk with the length
             fact = struct.pack("<I", UNKNOWN_SIZE if samples is None else samples)
             body = _chunk(b"fmt ", fmt + b"\0\0") + _chunk(b"fact", fact)
         data_bytes = UNKNOWN_SIZE if samples is None else self._data_bytes
@@ -152,11 +151,10 @@ EncoderFactory: TypeAlias = Callable[[int, bool, int], Encoder]  # of sample rat
 
 @dataclass(frozen=True, slots=True)
 class BitRates:
-    """What a codec can be asked for, in kbit/s.
+    """A codec's bit rates in kbit/s. The keys of both tables are the coded rates in Hz at which the codec is used.
 
-    `default_kbps`, or the most there is, is what nobody asked for. `legal_kbps` by coded rate, whose keys are the only
-    rates it is used at. `marked_from_kbps`: at this bit rate
-    and above PerTh's watermark is found again in what is decoded.
+    `default_kbps`, or the highest legal rate if lower, applies when a request names none. From `marked_from_kbps` on,
+    PerTh's watermark is detected in the decoded audio.
     """
 
     default_kbps: int
@@ -164,20 +162,20 @@ class BitRates:
     marked_from_kbps: Mapping[int, int]
 
 
-# 6 kbit/s is the least that libopus documents, 256 the most that FFmpeg lets it have per channel. Under 16 it loses
-# level with its detail: of speech 0.5 dB at 12 kbit/s, 2.6 dB at 6.
-# Where the mark is kept: eleven sentences by eSpeak in seven languages, three of them 20 dB softer too, were marked,
-# encoded and decoded. Here, and at each of up to eight higher bit rates tried, PerTh's detector (1 is sure, 0 is
-# none) said at least 0.85 to every clip: 0.8 counts as marked, and other speech may carry it less well. The least at
-# the next one below was 0.83 (8 kHz), 0.79 (12), 0.77 (16), 0.79 (24) and 0.75 (48). It is no steady climb: at 8 kHz
-# 16 kbit/s gave 0.97 and 18 gave 0.61, because there libopus changes its method.
+# libopus documents 6 kbit/s as its minimum, FFmpeg allows 256 per channel. Below 16 kbit/s speech loses level: 0.5 dB
+# at 12 kbit/s, 2.6 dB at 6.
+# Watermark: eleven eSpeak sentences in seven languages, three of them also 20 dB softer, were marked, encoded and
+# decoded. At these bit rates, and at each of up to eight higher ones, PerTh's detector (1 is sure, 0 is none) gave at
+# least 0.85 for every clip; 0.8 counts as marked, and other speech may carry the mark less well. The minimum at the
+# next lower bit rate was 0.83 (8 kHz), 0.79 (12), 0.77 (16), 0.79 (24) and 0.75 (48). Detection does not rise
+# steadily: at 8 kHz, 16 kbit/s gave 0.97 and 18 gave 0.61, because libopus changes its mode there.
 OPUS = BitRates(
     64,
     dict.fromkeys((8_000, 12_000, 16_000, 24_000, 48_000), range(6, 257)),
     {8_000: 24, 12_000: 32, 16_000: 20, 24_000: 28, 48_000: 28},
 )
 
-# Of MPEG-1, MPEG-2, and MPEG-2.5 as far as LAME goes. 64 is legal in all three.
+# The bit rates of MPEG-1, MPEG-2, and MPEG-2.5 as far as LAME supports it. 64 is legal in all three.
 MPEG1_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG2_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 MPEG25_KBPS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -187,10 +185,10 @@ MP3 = BitRates(
     {8_000: 24, 16_000: 16, 22_050: 16, 24_000: 24, 44_100: 32, 48_000: 32},  # one step below: 0.81, 0.67, 0.75, 0.63
 )
 
-# AAC can't have more than 6 bits a sample: 48 kbit/s at 8 kHz, 96 at 16. The others end where speech takes four fifths
-# of what it is given. At the least speech keeps its level to 0.4 dB; below, a tone of 3 kHz is lost at 8 and 16 kHz.
-# The mark was sought as above, in eleven sentences in seven languages; not far below these bit rates one gave
-# 0.81 (16 kHz), 0.83 (22.05), 0.84 (24), 0.84 (44.1) and 0.81 (48), and at 8 kHz the least of all was 0.87.
+# AAC allows 6 bits a sample: 48 kbit/s at 8 kHz, 96 at 16. At the other rates the maximum is where speech uses four
+# fifths of the bit rate. At the minimum, speech keeps its level to 0.4 dB; below it, a 3 kHz tone is lost at 8 and
+# 16 kHz. Watermark, measured as above: slightly lower bit rates gave minima of 0.81 (16 kHz), 0.83 (22.05), 0.84 (24),
+# 0.84 (44.1) and 0.81 (48); at 8 kHz the minimum at any bit rate was 0.87.
 AAC = BitRates(
     80,
     {
@@ -201,18 +199,17 @@ AAC = BitRates(
     },
     {8_000: 16, 16_000: 24, 22_050: 40, 24_000: 36, 44_100: 36, 48_000: 48},
 )
-ADTS_FRAME_BYTES = 9  # its header, and the last bits to a whole byte
+ADTS_FRAME_BYTES = 9  # the header, and the padding to a whole byte
 
-
-# At other speeds, down to 0.5: the least detection was 0.86 up to here, and 0.73 and 0.37 at the next speeds tried.
-# That is at the default bit rates, and AAC's is not 64 for its sake: it gave 0.84 there, and 0.86 at 80.
+# Watermark at speeds from 0.5 to these: detection was at least 0.86; at the next speeds tried 0.73 and 0.37. Measured
+# at the default bit rates; AAC's default is 80 because 64 gave 0.84.
 PCM_MARKED_TO_SPEED, CODED_MARKED_TO_SPEED = 1.5, 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """One row of the table. `sample_rate_hz` is what it has when none is asked for; `pcm_bytes_per_sample` is exact,
-    or None where a codec decides; `bit_rates` is None where there is no choice."""
+    """One row of the table. `sample_rate_hz` is the default; `pcm_bytes_per_sample` is None for compressed formats,
+    `bit_rates` for formats without a choice."""
 
     name: str
     mime_type: str
@@ -221,9 +218,9 @@ class AudioFormat:
     pcm_bytes_per_sample: int | None = None
     bit_rates: BitRates | None = None
     sample_rate_hz: int = 24_000
-    speech_bytes_per_s: Callable[[int], int] | None = None  # of coded rate; None: about the most
-    shrinks_silence: bool = False  # to next to nothing
-    aliases: tuple[str, ...] = ()  # other names of its mime type
+    speech_bytes_per_s: Callable[[int], int] | None = None  # of coded rate; None: as `most_bytes_per_s`
+    shrinks_silence: bool = False  # silence takes almost no bytes
+    aliases: tuple[str, ...] = ()  # further MIME types
 
     def encoder(self, sample_rate: int, *, joined: bool, bitrate_kbps: int | None = None) -> Encoder:
         """Raises ValueError for a bit rate that the format does not have at this rate."""
@@ -232,29 +229,29 @@ class AudioFormat:
         return self.make(sample_rate, joined, self._kbps(sample_rate, bitrate_kbps))
 
     def coded_rate(self, sample_rate: int) -> int:
-        """The rate to encode at, so that nothing of `sample_rate` is lost."""
+        """The rate in Hz at which to encode: `sample_rate`, or the highest if the codec lacks it."""
         known = self.bit_rates.legal_kbps if self.bit_rates else (sample_rate,)
         return sample_rate if sample_rate in known else max(known)
 
     def bitrates_kbps(self, coded_rate_hz: int) -> Sequence[int]:
-        """What may be asked for at this coded rate, in order; empty where there is no choice."""
+        """The legal bit rates at this coded rate, ascending; empty if there is no choice."""
         return self.bit_rates.legal_kbps[coded_rate_hz] if self.bit_rates else ()
 
     def bytes_per_s(self, sample_rate_hz: int, bitrate_kbps: int | None) -> int:
-        """About the most a second takes, at this coded rate."""
+        """About the most bytes that a second of audio takes."""
         return self.most_bytes_per_s(sample_rate_hz, self._kbps(sample_rate_hz, bitrate_kbps))
 
     def usual_bytes(self, coded_rate_hz: int, bitrate_kbps: int | None, speech_s: float, silence_s: float) -> int:
-        """About what so much speech and silence take; what silence takes where it shrinks is left out."""
+        """About how many bytes this much speech and silence take."""
         own = self.speech_bytes_per_s
         per_s = own(coded_rate_hz) if own else self.bytes_per_s(coded_rate_hz, bitrate_kbps)
         return round(per_s * (speech_s if self.shrinks_silence else speech_s + silence_s))
 
     def keeps_watermark(self, coded_rate_hz: int, bitrate_kbps: int | None, speed: float = 1.0) -> bool:
-        """Whether PerTh's mark was found again after such an encoding of speech at such a speed.
+        """Whether PerTh's watermark survives this encoding of speech at this speed, as measured.
 
-        PCM, G.711 and FLAC keep it at every rate, but lost it at twice the speed; codecs need at least their default
-        bit rate at any but 1.
+        PCM, G.711 and FLAC keep it at every rate, but not at speed 2; codecs need at least their default bit rate at
+        any speed but 1.
         """
         if not self.bit_rates:
             return speed <= PCM_MARKED_TO_SPEED
@@ -326,5 +323,5 @@ ENCODERS: dict[str, AudioFormat] = {
     "mulaw": _wav("mulaw", MULAW, 8_000),
     "alaw": _wav("alaw", ALAW, 8_000),
 }
-# Every mime type, and each of its other names → the format; of several with one type the first.
+# MIME type or alias → name of the format; of several formats with one type, the first.
 BY_MIME_TYPE = {mime: own.name for own in reversed(ENCODERS.values()) for mime in (own.mime_type, *own.aliases)}

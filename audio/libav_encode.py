@@ -1,8 +1,4 @@
-"""The codecs that libav brings: Opus in Ogg, MP3, AAC in ADTS and FLAC, as encoders of `audio.encode`'s protocol.
-
-Samples go in whole frames to libav, and what it writes leaves as it is written. It does not know which of them
-a request asks for, nor at which bit rate.
-"""
+"""The codecs of FFmpeg (libav): Opus in Ogg, MP3, AAC in ADTS and FLAC, as encoders of `audio.encode`'s protocol."""
 
 from __future__ import annotations
 
@@ -25,16 +21,16 @@ MP3_DELAY_SAMPLES = 576 + 529  # LAME's own, and that of every decoder
 AAC_FRAME_SAMPLES = AAC_DELAY_SAMPLES = 1024
 FLAC_FRAME_S = 0.030  # 20 ms cost 4 % at 8 kHz, and nothing up to 85 ms saves more than 3 %
 
-# FFmpeg has no option against LAME's turning all down: by 0.45 dB, at the highest bit rates by less. Measured at
-# every legal bit rate and sample rate with tones; with speech what is left is at most 0.12 dB.
+# LAME lowers the level by 0.45 dB, less at the highest bit rates, and FFmpeg has no option to prevent it. Measured
+# with tones at every legal bit rate and sample rate; with speech at most 0.12 dB are left.
 MP3_SCALE, MP3_SCALES = 0.95, {192: 0.97, 224: 0.98, 256: 1.0, 320: 1.0}
 
-BITEXACT = "+bitexact"  # no serial number drawn at random, and no version of libav in the comments
+BITEXACT = "+bitexact"  # no random serial number, no libav version in the comments
 
 
 class _Sink:
-    """The file libav believes it writes. Appended bytes leave with `take()`; a write further back is kept as
-    a patch, because the bytes it is meant for may be gone."""
+    """The file that libav writes to. `take()` returns the appended bytes; a write further back is kept as a patch,
+    because the bytes that it changes may have left already."""
 
     def __init__(self) -> None:
         self._position = self._end = 0
@@ -72,7 +68,7 @@ class _Sink:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What libav is to be asked for, and how samples become what it takes. Raises ValueError for NaN."""
+    """libav's container, codec and options; `prepare` converts samples to the codec's format (ValueError for NaN)."""
 
     container: str
     codec: str
@@ -84,8 +80,7 @@ class _Recipe:
 
 
 class _LibavEncoder:
-    """A codec of libav in a container of libav. It is fed whole frames, whatever the pushes were, so that its
-    bytes depend on the sound alone."""
+    """A codec in a container. It encodes whole frames, so its bytes do not depend on how the samples were pushed."""
 
     def __init__(self, sample_rate: int, recipe: _Recipe) -> None:
         self._sink = _Sink()
@@ -129,11 +124,11 @@ class _LibavEncoder:
 
 
 class OpusEncoder(_LibavEncoder):
-    """Opus in Ogg, at 8, 12, 16, 24 or 48 kHz, a page per frame so that none waits for a fuller page."""
+    """Opus in Ogg, at 8, 12, 16, 24 or 48 kHz; one page per frame, for low latency."""
 
     def __init__(self, sample_rate: int, bitrate_kbps: int) -> None:
         container_options = {"page_duration": "20000", "fflags": BITEXACT}
-        # Left to itself libopus spends on clean speech up to twice the bit rate it was asked for.
+        # Unconstrained, libopus uses up to twice the requested bit rate for clean speech.
         codec_options = {"vbr": "constrained"}
         recipe = _Recipe("ogg", "libopus", "flt", clipped, container_options, codec_options, bitrate_kbps)
         super().__init__(sample_rate, recipe)
@@ -143,14 +138,14 @@ class OpusEncoder(_LibavEncoder):
 class Mp3Encoder(_LibavEncoder):
     """MP3 at a constant bit rate: MPEG-1 at 44.1 and 48 kHz, MPEG-2 from 16 to 24 kHz, MPEG-2.5 at 8 kHz.
 
-    A joined file begins with a LAME frame that tells its exact length, which is known only at the end and so has
-    no place in a stream.
+    A joined file begins with a LAME frame that holds its exact length; a stream has none, because the length is known
+    only at the end.
     """
 
     def __init__(self, sample_rate: int, bitrate_kbps: int, *, joined: bool) -> None:
         gain = np.float32(1 / MP3_SCALES.get(bitrate_kbps, MP3_SCALE))
         container_options = {"write_xing": str(int(joined)), "id3v2_version": "0", "fflags": BITEXACT}
-        # Without a bit reservoir a frame leaves when it is encoded, not when up to three later ones fill it.
+        # With a bit reservoir a frame would be complete only after up to three later frames.
         codec_options = {"reservoir": "0"}
         recipe = _Recipe(
             "mp3",
@@ -166,17 +161,17 @@ class Mp3Encoder(_LibavEncoder):
 
 
 class AacEncoder(_LibavEncoder):
-    """AAC-LC in ADTS, a frame of 1,024 samples at a time, none of which has more than its share of the bit rate.
+    """AAC-LC in ADTS, in frames of 1,024 samples, each within the bit rate.
 
-    ADTS has nowhere to tell a length or a delay, in a file as little as in a stream: a decoder hears 1,024 samples of
-    silence before the sound, and after it what fills the last frame up.
+    ADTS stores neither length nor delay, so a decoder returns 1,024 samples of silence before the sound, and the
+    padding of the last frame after it.
     """
 
     def __init__(self, sample_rate: int, bitrate_kbps: int) -> None:
-        # The fast coder errs less than the default (two loops) at every bit rate, in a quarter of the time.
-        # Tolerance 0 keeps every frame to the bit rate, which speech otherwise goes beyond by 20 % and more. FFmpeg
-        # then codes a frame again until it fits: two loops never end on a pure tone, and what TNS has shaped is
-        # shaped again each time.
+        # The fast coder has less error than the default ("twoloop") at every bit rate, in a quarter of the time.
+        # Tolerance 0 keeps every frame within the bit rate, which speech otherwise exceeds by 20 % and more. FFmpeg
+        # then encodes a frame again until it fits: twoloop never ends on a pure tone, and TNS would be applied again
+        # each time.
         codec_options = {"aac_coder": "fast", "bt": "0", "aac_tns": "0", "flags": BITEXACT}
         recipe = _Recipe("adts", "aac", "fltp", clipped, {"fflags": BITEXACT}, codec_options, bitrate_kbps)
         super().__init__(sample_rate, recipe)
@@ -184,7 +179,7 @@ class AacEncoder(_LibavEncoder):
 
 
 class FlacEncoder(_LibavEncoder):
-    """FLAC of 16 bits, in frames of 30 ms: the samples of a WAV, to the bit.
+    """16-bit FLAC in frames of 30 ms; it decodes to exactly the samples of a WAV.
 
     The length and the MD5 are known only at the end: zero in a stream, which FLAC reads as unknown, and patched
     into a joined file.

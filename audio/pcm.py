@@ -1,7 +1,4 @@
-"""What samples are, how loud they are, and how they become 16-bit integers.
-
-The one thing it does not know is time: a sample rate belongs to whoever holds the samples.
-"""
+"""The sample type, levels, and the conversion to 16-bit integers."""
 
 from __future__ import annotations
 
@@ -14,14 +11,11 @@ import numpy.typing as npt
 Samples: TypeAlias = npt.NDArray[np.float32]  # (N,), mono, -1..1
 
 EMPTY: Samples = np.zeros(0, dtype=np.float32)
-INT16_SCALE = 32768.0  # the scale of libsndfile and FFmpeg: what they read back is what went in
+INT16_SCALE = 32768.0  # as libsndfile and FFmpeg scale, so that reading back gives the same samples
 
 
 def clipped(samples: Samples) -> Samples:
-    """Nothing beyond full scale.
-
-    Raises ValueError for NaN: it has no level, and silence in its place would hide a broken model.
-    """
+    """Clip to full scale. Raises ValueError for NaN, because replacing it by silence would hide a broken model."""
     if np.isnan(samples).any():
         raise ValueError("samples hold NaN")
     return np.clip(samples, np.float32(-1.0), np.float32(1.0))

@@ -1,7 +1,4 @@
-"""Is this worker fit for jobs? What would fail every one of them is found before the first.
-
-Warm-up is these checks. It knows no door: a worker that is not fit raises, and the door does not open.
-"""
+"""Warm-up: checks that find, before the first job, whatever would make every job fail."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from validation.errors import InternalError, ModelUnavailable
 log = logging.getLogger(__name__)
 
 QUIETEST_DBFS = -50.0
-TRIAL = {  # fits any MAX_TEXT_CHARS
+TRIAL = {  # its text is within any MAX_TEXT_CHARS
     "text": "A",
     "seed": 0,
     "print_metrics": False,
@@ -32,7 +29,7 @@ TRIAL = {  # fits any MAX_TEXT_CHARS
 
 
 def check_codecs(worker: Worker) -> None:
-    """Every format can be encoded here. Raises: InternalError."""
+    """Encode 0.1 s in every format. Raises: InternalError."""
     for name, audio_format in ENCODERS.items():
         rate_hz = audio_format.coded_rate(audio_format.sample_rate_hz)
         try:
@@ -44,15 +41,15 @@ def check_codecs(worker: Worker) -> None:
 
 
 def check_voice(worker: Worker) -> None:
-    """The default voice can be made ready: that takes whole weights, a GPU that can use them, and the watermarker.
+    """Condition the default voice, which needs complete weights, a GPU that can run them, and the watermarker.
 
     Raises: ModelUnavailable, OutOfMemory, UnknownVoice.
     """
-    worker.voices.get(worker.voices.default_voice, None, 0.0)  # loads the model, which no job's time limit is for
+    worker.voices.get(worker.voices.default_voice, None, 0.0)  # not under a job's time limit: it loads the model
 
 
 def check_sound(worker: Worker) -> None:
-    """A word comes out as sound. Raises: ModelUnavailable where it can't be heard, and what the engine raises."""
+    """Speak a letter. Raises: ModelUnavailable if the result is silent, and what the engine raises."""
     sound = b"".join(
         event.data
         for event in dispatch(worker, TRIAL, JobClock(), joined=not worker.settings.streaming)

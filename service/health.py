@@ -1,7 +1,7 @@
-"""Whether this process can still be trusted with jobs. A poisoned GPU never heals, and neither does what fails always.
+"""Decides when this process must be replaced: after a CUDA failure, or after several internal errors in a row.
 
-A new process's first act is the fitness check. So before one is asked for because of failures, this process makes the
-same check: if it passes, what failed is a request, a disk or a server, which a new process would find as they are.
+A new process starts with the fitness check. So after several errors this process runs the same check first: if it
+passes, the cause is a request, a disk or a server, and a new process would fail as well.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MAX_FAULTS_IN_A_ROW = 3
 
 
 class Health:
-    """Counts what jobs end with. Safe to use from several threads.
+    """Counts consecutive internal errors. Thread-safe.
 
-    `is_fit` makes the check; it may take seconds, and several may run at once.
+    `is_fit` runs the fitness check; it may take seconds, and several may run at once.
     """
 
     def __init__(self, is_fit: Callable[[], bool]) -> None:
@@ -26,7 +26,7 @@ class Health:
         self._has_failed = False
 
     def job_ended(self, outcome: str, was_good: bool) -> None:
-        """`outcome`: an error's code, or anything else; a job that was refused or stopped says nothing of us."""
+        """Record one job. Refused and cancelled jobs neither add to the count nor reset it."""
         with self._lock:
             if outcome == InternalError.code:
                 self._faults_in_a_row += 1

@@ -1,6 +1,6 @@
-"""How this process writes its log: lines for people, or one JSON object per line for RunPod's log filter.
+"""The format of the log: lines for people, or one JSON object per line for RunPod's log filter.
 
-Each line knows the job whose thread wrote it. It knows no text, recording or secret: nobody logs one.
+Each line names the job whose thread wrote it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ JOB_ID: ContextVar[str] = ContextVar("job_id", default="")
 
 @contextmanager
 def lines_of(job_id: str) -> Iterator[None]:
-    """What this thread logs meanwhile is the job's."""
+    """Attribute what this thread logs meanwhile to the job."""
     before = JOB_ID.get()
     JOB_ID.set(job_id)
     try:
@@ -34,7 +34,7 @@ def configure_logging(level: str, *, as_json: bool = False) -> None:
 
 
 class PlainLines(logging.Formatter):
-    """For people: time, level, who, the job if there is one, what."""
+    """Time, level, logger, the job if there is one, message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(job)s%(message)s")
@@ -46,7 +46,7 @@ class PlainLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """As RunPod's SDK writes its own (`requestId`, `message`, `level`), with a record's `facts` beside them."""
+    """The keys of RunPod's SDK (`requestId`, `message`, `level`), and a record's `facts` beside them."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts: dict[str, Any] = getattr(record, "facts", {})

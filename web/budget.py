@@ -1,7 +1,7 @@
-"""Memory for what clients send, over all connections together: HTTP bodies and WebSocket messages alike.
+"""The memory budget for what clients send, over all connections: HTTP bodies and WebSocket messages.
 
-A connection's first FREE_BYTES cost nothing, so a request without a recording is taken however full it is; they are
-bounded by the number of connections.
+The first FREE_BYTES of an input are not counted, so a request without a recording is always accepted; the number of
+connections bounds them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from web.refusals import Busy
 
 T = TypeVar("T")
 
-INPUT_BYTES = 256_000_000  # a dozen recordings of the largest size that is taken
+INPUT_BYTES = 256_000_000  # a dozen recordings of the largest accepted size
 FREE_BYTES = 65_536
-LONG_BYTES = 65_536  # to read more takes a while: not in the event loop
+LONG_BYTES = 65_536  # longer inputs are parsed in a thread
 GIVEN_UP = "more is being sent to this worker at once than it has room for"
 RETRY_AFTER_S = 5
 
 
 class InputBudget:
-    """What is held of input: what has arrived of unfinished ones, and whole ones until their job needs them no more.
+    """Bytes held: the received part of unfinished inputs, and complete inputs until their job has used them.
 
-    Where it would pass `most_bytes`, the unfinished input that has held most for longest (bytes × seconds) is given up,
-    which may be the one that is about to grow. So neither stalled clients nor large ones keep others out for long.
+    Beyond `most_bytes`, the unfinished input with the largest bytes × seconds is given up, which may be the one that
+    is growing. So neither stalled clients nor large ones keep others out for long.
     """
 
     def __init__(self, most_bytes: int = INPUT_BYTES) -> None:
@@ -36,7 +36,7 @@ class InputBudget:
         self.reading = asyncio.Lock()
 
     def input(self, give_up: Callable[[], None]) -> Input:
-        """For one body, or for one connection's messages. `give_up` is called once it is given up."""
+        """The share of one body, or of one connection's messages. `give_up` is called when it is given up."""
         return Input(self, self._unfinished, give_up)
 
     def make_room(self, growing: Input) -> None:
@@ -56,7 +56,7 @@ class Input:
         self.is_given_up = False
 
     def grow(self, size_bytes: int) -> None:
-        """So many bytes more have come. It, or another, may be given up for them."""
+        """Count received bytes. This input, or another, may be given up for them."""
         self._got_bytes += size_bytes
         more_bytes = max(0, self._got_bytes - FREE_BYTES) - self.held_bytes
         if self.is_given_up or not more_bytes:
@@ -68,18 +68,19 @@ class Input:
         self._budget.make_room(self)
 
     def require(self) -> None:
-        """Raises: Busy, once it was given up."""
+        """Raises: Busy, if the input was given up."""
         if self.is_given_up:
             raise Busy(GIVEN_UP, {"Retry-After": str(RETRY_AFTER_S)})
 
     def finish(self) -> None:
-        """It is whole, and is not given up any more."""
+        """The input is complete; it can no longer be given up."""
         self._unfinished.discard(self)
 
     async def read(self, work: Callable[[], T]) -> T:
-        """What `work` makes of it, in a thread where it is long; from then on that is held in its place.
+        """Run `work`, which parses the input, in a thread if it is long; its result is counted instead of the input.
 
-        One at a time, until its size is known: a single character can make four bytes of every other.
+        One at a time, because its size is known only afterwards: one wide character makes all of a string four times
+        as large.
 
         Raises: Busy, and what `work` raises.
         """
@@ -89,18 +90,18 @@ class Input:
             made = await asyncio.to_thread(lambda: (result := work(), memory_bytes(result)))
             self.settle(made[1])
             if self.is_given_up:
-                del made  # the error would hold it
+                del made  # or the error's traceback would keep it
         self.require()
         return made[0]
 
     def settle(self, size_bytes: int) -> None:
-        """It is whole, and so many bytes are held in its place."""
+        """The input is complete, and `size_bytes` are held instead of it."""
         self.release()
         self.grow(size_bytes)
         self.finish()
 
     def release(self) -> None:
-        """Its bytes are needed no more; what comes next is another input."""
+        """The bytes are no longer needed; the next ones belong to another input."""
         self._unfinished.discard(self)
         self._got_bytes = 0
         self._hold(-self.held_bytes)
@@ -116,7 +117,7 @@ class Input:
 
 
 def memory_bytes(value: object) -> int:
-    """What a value that JSON can hold takes."""
+    """The memory that a JSON value takes."""
     total, rest = 0, [value]
     while rest:
         part = rest.pop()

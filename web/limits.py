@@ -1,7 +1,7 @@
-"""How much and how slowly a client may send: refused while it is read, never after.
+"""ASGI middleware that limits the size and the duration of a request's body while it is read.
 
-ASGI middleware. Whoever answers finds the request's share of the `InputBudget` as `scope["state"]["input"]`, and may
-release it before the end.
+The application finds the request's share of the `InputBudget` as `scope["state"]["input"]`, and may release it before
+the response ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINGER_S, LINGER_BYTES = 1.0, 8_000_000
 
 
 class BodyLimit:
-    """Raises into the application that reads: BodyTooLarge, TooSlow, Busy."""
+    """Raises from the application's `receive()`: BodyTooLarge, TooSlow, Busy."""
 
     def __init__(
         self, app: ASGIApp, budget: InputBudget, most_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_WITHIN_S
@@ -48,7 +48,7 @@ def _announced_bytes(scope: Scope) -> int:
 
 
 class _Body:
-    """One request's body on its way in, counted."""
+    """One request's body while it is received."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class _Body:
     ) -> None:
         self._receive, self._send = receive, send
         self.input = budget.input(self._wake)
-        self._waiting: asyncio.Timeout | None = None  # for the next piece
+        self._waiting: asyncio.Timeout | None = None  # of the pending receive
         self._most_bytes, self._within_s = most_bytes, within_s
         self.announced_bytes = announced_bytes
         self._deadline_s = time.monotonic() + within_s
@@ -90,8 +90,8 @@ class _Body:
         return message
 
     def _wake(self) -> None:
-        """It was given up: do not wait for the next piece."""
-        if self._waiting and not self._waiting.expired():  # else it wakes anyway, and asyncio refuses
+        """The input was given up: end the pending receive now."""
+        if self._waiting and not self._waiting.expired():  # asyncio refuses to reschedule an expired timeout
             self._waiting.reschedule(0)
 
     def too_large(self) -> BodyTooLarge:
@@ -102,8 +102,8 @@ class _Body:
         self._is_whole = not message.get("more_body", False)
 
     async def send(self, message: Message) -> None:
-        """A response that ends before the body was read closes the connection, but only once what is under way was
-        taken in: else the client, busy sending, would be cut off before it can read why."""
+        """Pass on a message. A response that ends before the body was read closes the connection, after up to LINGER_S
+        of discarding the rest: otherwise a client that is still sending is reset before it can read the response."""
         if self._is_whole or not self._is_more:
             return await self._send(message)
         if message["type"] == "http.response.start":
@@ -117,7 +117,7 @@ class _Body:
 
     @property
     def _is_more(self) -> bool:
-        """Whether a body was announced that is not whole here."""
+        """Whether part of the body was not received."""
         return self.announced_bytes > self._got_bytes or self._got_bytes > self._most_bytes
 
     async def _linger(self) -> None:
