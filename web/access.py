@@ -1,7 +1,5 @@
-"""Who gets in, and what each request is called: keys, and ids that come back in X-Request-Id. The one place where an
-exception nobody foresaw becomes an answer.
-
-ASGI middleware. It does not know what is asked for, and a key is never logged.
+"""ASGI middleware: request ids, API keys, and protection against other sites' pages. Unexpected exceptions become a 500
+here. A key is never logged.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ from web.refusals import Forbidden, Unauthorized, deny, error_response
 log = logging.getLogger(__name__)
 
 MAX_ID_CHARS = 100
-UNANSWERED = 499  # nobody stayed for it
-KEY_PROTOCOL = "bearer."  # a browser's WebSocket has no headers: its key comes as a subprotocol
-QUIET = frozenset({"/ping", "/metrics", "/static"})  # asked for all the time, or a page's twenty files
+UNANSWERED = 499  # the client left before the response
+KEY_PROTOCOL = "bearer."  # a browser's WebSocket cannot set headers, so it sends the key as a subprotocol
+QUIET = frozenset({"/ping", "/metrics", "/static"})  # not logged: probes, and the twenty files of the page
 
 
 class RequestIdMiddleware:
-    """Gives every request its id, counts it by its route, and logs how it was answered."""
+    """Gives every request an id, returned as X-Request-Id; counts it by route and logs its status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -75,8 +73,7 @@ class RequestIdMiddleware:
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of the address that was asked for, such as /v1/models/{name}; "other" where there is none. A path as
-    it was sent is a caller's own words, which no log holds."""
+    """The route's pattern, such as /v1/models/{name}, or "other". The path itself, caller input, is not logged."""
     routes = (route for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE)
     return next((str(route.path) for route in routes), "other")
 
@@ -85,13 +82,13 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def sane_id(given: str) -> str:
-    """The client's own id where it can be repeated without harm, else ""."""
+    """The client's id if it is safe to return and to log, else ""."""
     is_sane = 0 < len(given) <= MAX_ID_CHARS and given.isascii() and given.isprintable()
     return given if is_sane else ""
 
 
 class ApiKeyMiddleware:
-    """Lets in who has one of the keys; to the open paths, everybody."""
+    """Requires one of the API keys, except for the open paths."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], open_paths: frozenset[str], open_under: str) -> None:
         self._app, self._open_paths, self._open_under = app, open_paths, open_under
@@ -110,13 +107,13 @@ class ApiKeyMiddleware:
         return path in self._open_paths or path.startswith(self._open_under)
 
     def _has_key(self, scope: Scope) -> bool:
-        """Every key is compared whole with every one given: how long it takes tells nothing."""
+        """Compares every key with every given one in constant time."""
         found = [hmac.compare_digest(_digest(given), known) for given in _given(scope) for known in self._digests]
         return any(found)
 
 
 class SameOriginMiddleware:
-    """Refuses what another site's page asks for, unless its origin is allowed. Who is no browser sends no origin."""
+    """Refuses requests from pages of other origins, unless allowed. Clients other than browsers send no Origin."""
 
     def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
         self._app, self._allowed = app, allowed
@@ -130,7 +127,7 @@ class SameOriginMiddleware:
         return await error_response(error, scope["path"])(scope, receive, send)
 
     def _is_foreign(self, headers: Headers) -> bool:
-        """By what the browser says, https://www.w3.org/TR/fetch-metadata/, or else by the host it was sent to."""
+        """By the browser's Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/), or else by comparing with Host."""
         origin = headers.get("origin", "")
         if not origin or origin in self._allowed or "*" in self._allowed:
             return False
