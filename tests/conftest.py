@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import zygote
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -26,11 +25,6 @@ LONG = (
     *("on_runpod", "synthesis", "killed", "soak", "backpressure", "connections", "sync_test", "espeak", "readme"),
     *("fake_runpod", "handler", "local_modes", "stages", "normalize"),
 )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None):
-        zygote.address()  # one for all of xdist's processes, which inherit where it listens
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
-from zygote import Forked
+from forked import Forked
 
 Json = dict[str, Any]
 
@@ -417,7 +417,7 @@ def worker_process(
     command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, real: bool = False
 ) -> Iterator[WorkerProcess]:
     """Run `command`, Python and a script, in this process's environment and `env` on top; what is left of it is
-    killed at the end. It is forked from a zygote (not on macOS, whose libraries don't survive that) unless `real`.
+    killed at the end. It is forked (not on macOS, whose libraries don't survive that) unless `real`.
 
     It gets a session of its own: the SDK pings from a forked child that would outlive a killed parent.
     """

@@ -1,4 +1,4 @@
-"""A fork of the zygote is what `python SCRIPT` would have been, only sooner."""
+"""A forked worker behaves as `python SCRIPT` would have, only sooner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zygote import Forked
+from forked import Forked
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,7 +69,8 @@ def test_each_imports_the_sdk_and_all_of_ours_afresh(tmp_path: Path) -> None:
         ("print('well')", 0, "well\n"),
         ("import sys; sys.exit(3)", 3, ""),
         ("import sys; sys.exit('badly')", 1, "badly\n"),
-        ("import atexit; atexit.register(print, 'last'); 1 / 0", 1, "ZeroDivisionError: division by zero\nlast\n"),
+        ("import atexit; atexit.register(print, 'last'); print('first')", 0, "first\nlast\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
         ("import os; os.kill(os.getpid(), 11)", -signal.SIGSEGV, ""),
     ],
 )
