@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import multiprocessing
 import os
 import runpy
@@ -17,8 +18,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 # What the SDK and the handler import of others. A missing name costs time, no more.
 SLOW = (
@@ -37,8 +39,7 @@ class Forked:
 
     def __init__(self, command: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], stdout: IO[bytes]) -> None:
         self._command = command
-        installed = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
-        given = (str(stdout.name), [*command[1:]], str(cwd or Path.cwd()), dict(env), installed)
+        given = (str(stdout.name), [*command[1:]], str(cwd or Path.cwd()), dict(env), installed())
         self._process = FORK.Process(target=become, args=given)
         self._process.start()
         self.pid = self._process.pid or 0
@@ -58,6 +59,13 @@ class Forked:
 
     def terminate(self) -> None:
         self._process.terminate()
+
+
+@cache
+def installed() -> Any:
+    """Python's own search path, without what the tests and their libraries have added to it."""
+    command = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"]
+    return json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONPATH": ""}))
 
 
 def become(log: str, argv: list[str], cwd: str, environ: dict[str, str], installed: list[str]) -> None:
