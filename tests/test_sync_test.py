@@ -487,13 +487,14 @@ BROKEN = {
     'errors_to_come=["INVALID_INPUT: temperature", null]': "4 parameter validation: the operation sing gave 'no error'",
     'output={"seed": 1}': "1 generate speech from text: the reply has no sample_rate; ",
 }
+UNDECODABLE = "2 save the audio: output.aac does not decode: "
 BROKEN_AAC = {  # which libsndfile can't read
     'claims={"duration": 1.3}': "2 save the audio: +0.279 s off the duration in the reply",
     'claims={"duration": 1.6}': "2 save the audio: -0.021 s off the duration in the reply",
     'claims={"sample_rate": 44100}': "2 save the audio: 24000 Hz, not 44100",
-    'claims={"audio": "//FYQAF//PwBGA=="}': "2 save the audio: output.aac does not decode",
-    'claims={"audio": ""}': "2 save the audio: output.aac does not decode",
-    'claims={"audio": "MQowMDowMDowMCwwMDAgLS0+IDAwOjAwOjAxLDAwMApIaQoK"}': "2 save the audio: output.aac does not decode",
+    'claims={"audio": "//FYQAF//PwBGA=="}': UNDECODABLE,
+    'claims={"audio": ""}': UNDECODABLE,
+    'claims={"audio": "MQowMDowMDowMCwwMDAgLS0+IDAwOjAwOjAxLDAwMApIaQoK"}': UNDECODABLE,
     "really=wav": "2 save the audio: the file is wav pcm_s16le",
     "channels=2": "2 save the audio: 2 channels",
     "level=0": "2 save the audio: it is silent",
