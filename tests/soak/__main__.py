@@ -1,8 +1,8 @@
-"""`make soak`: workers in the SDK's real loop under hundreds of jobs, of which some are cancelled, some are nonsense,
-some meet a fault, and some are read slowly; posts and uploads fail now and then. Its last line is one JSON document,
-and its status is 1 where a job did not end exactly once, with the right outcome and bytes, or a worker grew.
+"""`make soak`: workers in the SDK's real loop under hundreds of jobs, some of them cancelled, invalid, failing or read
+slowly; now and then a post or an upload fails. The last line is one JSON document. The status is 1 if a job did not end
+exactly once with the right outcome and bytes, or if a worker's memory, files or threads grew.
 
-It stands with the tests because the platform it needs, a fake one, does; benches import no tests. It measures no speed.
+It is among the tests because it needs the fake platform. It measures no speed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 from endpoints import chatterbox_env
 from s3_server import NAME, SECRET, Answer, Failing, failing
+from soak.load import AT_ONCE, LoadedWorker, alone, drive, loaded_worker
 from soak.plan import distinct, drawn
-from soak.side import AT_ONCE, Side, alone, drive, side
-from soak.verdict import faults_of_job, faults_of_reference, faults_of_worker, heard, logged_outcomes
+from soak.table import show
+from soak.verdict import logged_outcomes, problems_of_job, problems_of_reference, problems_of_worker, result_of
 
 from bench.machine import machine
-from bench.soak import show
 
 Json = dict[str, Any]
 
@@ -36,23 +36,23 @@ STREAMS = {"espeak": False, "chatterbox": True}
 
 
 def soak(engines: Sequence[str], jobs: int, warm_jobs: int, seed: int, folder: Path, real: bool = True) -> Json:
-    """The document. `jobs` are shared out among the workers; with `warm_jobs` of them done, each counts as warm."""
+    """The document. `jobs` are divided among the workers; after `warm_jobs` of them a worker counts as warm."""
     began_s = time.monotonic()
     # Uploads fail one at a time, and are tried four times each.
     answers = ([Answer()] * (UPLOADS_FAIL_EVERY - 1) + [Answer(500, "InternalError")]) * jobs
     with ExitStack() as stack:
         s3 = stack.enter_context(failing([*answers, Answer()]))
         envs = {name: _env(name, folder, s3) for name in engines}
-        sides = {name: stack.enter_context(side(name, folder, env, real)) for name, env in envs.items()}
+        workers = {name: stack.enter_context(loaded_worker(name, folder, env, real)) for name, env in envs.items()}
         asks = {name: drawn(name, jobs // len(engines), seed) for name in engines}
-        for one in sides.values():
-            one.own.wait_until_ready()
-        found = Found(sides, s3)
-        found.ask_alone()
-        drive(sides, {name: mine[:warm_jobs] for name, mine in asks.items()}, LIMIT_S)
-        found.is_warm()
-        drive(sides, {name: mine[warm_jobs:] for name, mine in asks.items()}, LIMIT_S)
-        workers = {name: found.of(one) for name, one in sides.items()}
+        for worker in workers.values():
+            worker.own.wait_until_ready()
+        report = Report(workers, s3)
+        report.run_references()
+        drive(workers, {name: mine[:warm_jobs] for name, mine in asks.items()}, LIMIT_S)
+        report.keep_warm_resources()
+        drive(workers, {name: mine[warm_jobs:] for name, mine in asks.items()}, LIMIT_S)
+        documents = {name: report.of(worker) for name, worker in workers.items()}
     return {
         "bench": "soak",
         **machine(),
@@ -60,56 +60,53 @@ def soak(engines: Sequence[str], jobs: int, warm_jobs: int, seed: int, folder: P
         "jobs": sum(map(len, asks.values())),
         "at_once": AT_ONCE,
         "took_s": round(time.monotonic() - began_s, 1),
-        "workers": workers,
-        "uploads": found.uploads,
-        "violations": found.violations,
+        "workers": documents,
+        "uploads": report.uploads,
+        "violations": report.violations,
     }
 
 
-class Found:
-    """What came of it, and what is wrong with that."""
+class Report:
+    """Collects results, and violations in words."""
 
-    def __init__(self, sides: Mapping[str, Side], s3: Failing) -> None:
-        self._sides, self._s3 = sides, s3
-        self._alone: dict[str, dict[str, bytes]] = {}
+    def __init__(self, workers: Mapping[str, LoadedWorker], s3: Failing) -> None:
+        self._workers, self._s3 = workers, s3
+        self._references: dict[str, dict[str, bytes]] = {}  # per worker: the file of each distinct request
         self._warm: dict[str, Json] = {}
         self.violations: list[str] = []
 
-    def ask_alone(self) -> None:
-        for name, one in self._sides.items():
-            flights = alone(one, distinct(name))
-            for flight in flights:
-                if flight.job.status != "COMPLETED":
-                    raise SystemExit(f"{name} can't do {flight.ask.request} at all: {flight.job.error}")
-            files = {flight.ask.request: heard(flight.job, self._uploads()) for flight in flights}
-            for request, file in files.items():
-                self._accuse(f"{name} alone {request}", faults_of_reference(file))
-            self._alone[name] = {request: file.file for request, file in files.items()}
+    def run_references(self) -> None:
+        """Run each distinct request alone; its file is what the same request must give under load."""
+        for name, worker in self._workers.items():
+            files: dict[str, bytes] = {}
+            for each in alone(worker, distinct(name)):
+                if each.job.status != "COMPLETED":
+                    raise SystemExit(f"{name} fails at {each.ask.request} alone: {each.job.error}")
+                result = result_of(each.job, self._uploads())
+                self._report(f"{name} alone {each.ask.request}", problems_of_reference(result))
+                files[each.ask.request] = result.file
+            self._references[name] = files
 
-    def is_warm(self) -> None:
-        self._warm = {name: one.held_when_idle() for name, one in self._sides.items()}
+    def keep_warm_resources(self) -> None:
+        self._warm = {name: worker.resources_when_idle() for name, worker in self._workers.items()}
 
-    def of(self, one: Side) -> Json:
-        """One worker's part of the document; it is ended."""
-        end, fake = one.held_when_idle(), one.own.fake
-        self._accuse(one.name, faults_of_worker(self._warm[one.name], end, fake.pings[-1].job_ids))
-        status = one.own.worker.terminate(30)
-        self._accuse(one.name, [f"left with status {status}"] if status else [])
-        logged, uploads, files = logged_outcomes(one.own.worker.log_text()), self._uploads(), self._alone[one.name]
-        self._accuse(one.name, [f"ran {job_id}, which nobody sent" for job_id in logged.keys() - fake.jobs.keys()])
-        bad: set[str] = set()
-        for flight in one.landed:
-            job = flight.job
-            faults = list(faults_of_job(flight.ask, job, logged.get(job.id, []), files, uploads))
-            self._accuse(f"{one.name} {job.id}, {flight.ask}", faults)
-            bad |= {job.id} if faults else set()
-        good = {flight.job.id for flight in one.landed if flight.job.status == "COMPLETED"} - bad
-        return _told(one, self._warm[one.name], end) | {
-            "distinct_requests": len(files),
-            "identical": len(good),
-            "posts_failed": fake.posts_failed,
-            "exit_status": status,
-        }
+    def of(self, worker: LoadedWorker) -> Json:
+        """One worker's part of the document; terminates the worker."""
+        name, fake, warm = worker.name, worker.own.fake, self._warm[worker.name]
+        end = worker.resources_when_idle()
+        self._report(name, problems_of_worker(warm, end, fake.pings[-1].job_ids))
+        status = worker.own.worker.terminate(30)
+        self._report(name, [f"left with status {status}"] if status else [])
+        logged, files, uploads = logged_outcomes(worker.own.worker.log_text()), self._references[name], self._uploads()
+        self._report(name, [f"ran {job_id}, which was never submitted" for job_id in logged.keys() - fake.jobs.keys()])
+        identical = 0
+        for each in worker.ended:
+            job = each.job
+            problems = list(problems_of_job(each.ask, job, logged.get(job.id, []), files, uploads))
+            self._report(f"{name} {job.id}, {each.ask}", problems)
+            identical += job.status == "COMPLETED" and not problems
+        counts = {"distinct_requests": len(files), "identical": identical, "posts_failed": fake.posts_failed}
+        return _job_counts(worker) | {"warm": warm, "end": end} | counts | {"exit_status": status}
 
     @property
     def uploads(self) -> Json:
@@ -119,23 +116,18 @@ class Found:
     def _uploads(self) -> dict[str, bytes]:
         return {path.split("?")[0]: body for path, _, body in self._s3.put}
 
-    def _accuse(self, whom: str, faults: Iterable[str]) -> None:
-        self.violations += [f"{whom}: {fault}" for fault in faults]
+    def _report(self, subject: str, problems: Iterable[str]) -> None:
+        self.violations += [f"{subject}: {problem}" for problem in problems]
 
 
-def _told(one: Side, warm: Json, end: Json) -> Json:
-    kinds = Counter(flight.ask.kind for flight in one.landed)
-    outcomes = Counter(
-        flight.job.status if flight.job.status != "FAILED" else str(flight.job.error).split(":")[0]
-        for flight in one.landed
-    )
+def _job_counts(worker: LoadedWorker) -> Json:
+    jobs = [each.job for each in worker.ended]
+    outcomes = Counter(job.status if job.status != "FAILED" else str(job.error).split(":")[0] for job in jobs)
     return {
-        "jobs": len(one.landed),
-        "kinds": dict(sorted(kinds.items())),
-        "read_slowly": sum(flight.ask.post_s > 0 and bool(flight.job.events) for flight in one.landed),
+        "jobs": len(jobs),
+        "kinds": dict(sorted(Counter(each.ask.kind for each in worker.ended).items())),
+        "read_slowly": sum(each.ask.post_s > 0 and bool(each.job.events) for each in worker.ended),
         "outcomes": dict(sorted(outcomes.items())),
-        "warm": warm,
-        "end": end,
     }
 
 

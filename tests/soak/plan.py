@@ -1,4 +1,4 @@
-"""What the soak asks for: every job, drawn from one seed. It knows no platform, and not how a job went."""
+"""The jobs of the soak, drawn from one seed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ Json = dict[str, Any]
 Kind = Literal["good", "cancelled", "bad", "fault", "memory"]
 
 SHARES: dict[Kind, float] = {"cancelled": 0.10, "bad": 0.05, "fault": 0.02, "memory": 0.01}
-SLOW_SHARE, SLOW_POST_S = 0.1, 0.15  # of the jobs: those of whose stream every event is taken so late
-CANCEL_SPAN = 1.3  # times what a job takes: some cancels come too late
+SLOW_SHARE, SLOW_POST_S = 0.1, 0.15  # jobs with a slow reader, and how late it takes each event
+CANCEL_SPAN = 1.3  # of the usual time of a job: some cancels come too late
 
 SHORT = "Good morning. The kettle is on."
-MIDDLE = "The ferry leaves at nine, weather permitting. Whoever is late waits for the next one, and that is tomorrow."
+MIDDLE = (
+    "The ferry leaves at nine, weather permitting. Passengers who are late wait for the next one, which is tomorrow."
+)
 LONG = "This sentence is one of several in a text that goes on for a while. " * 6
 FAULT_WORDS = {"fault": "Breakdown, breakdown.", "memory": "Shortage, shortage."}
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One job. `cancel_at`: as a share of what such a job takes; `post_s`: how late each of its events is taken."""
+    """One job. `cancel_at`: share of the usual time of a job; `post_s`: how late each of its events is taken."""
 
     kind: Kind
     input: Json
@@ -36,7 +38,7 @@ class Ask:
 
     @property
     def request(self) -> str:
-        """Asks with the same one must give the same bytes."""
+        """Jobs with the same request must give the same bytes."""
         return json.dumps(self.input, sort_keys=True)
 
 
@@ -90,7 +92,7 @@ def distinct(engine: str) -> list[Ask]:
 
 
 def drawn(engine: str, jobs: int, seed: int) -> list[Ask]:
-    """The jobs of one worker, in the order of asking."""
+    """The jobs of one worker, in order."""
     rng = random.Random(f"{engine} {seed}")
     asks = [replace(rng.choice(distinct(engine)), post_s=_post_s(rng)) for _ in range(jobs)]
     for at, kind in _places(jobs, rng).items():
@@ -103,7 +105,7 @@ def _post_s(rng: random.Random) -> float:
 
 
 def _places(jobs: int, rng: random.Random) -> dict[int, Kind]:
-    """Which job is what. Faults of the engine are far apart: three in a row would rightly have the worker replaced."""
+    """The kinds of the jobs that are not good. Engine failures are far apart: three in a row replace the worker."""
     counts = {kind: round(share * jobs) for kind, share in SHARES.items()}
     places: dict[int, Kind] = dict.fromkeys(_apart(jobs, counts["fault"], rng), "fault")
     for kind in ("cancelled", "bad", "memory"):

@@ -1,9 +1,9 @@
-"""The real handler.py in the SDK's real loop, with a probe inside, and an engine that fails where a text tells it to.
+"""The real handler.py in the SDK's real loop, with a probe inside, and an engine that fails at certain texts.
 
-The probe writes a line of figures twice a second to the file that SOAK_PROBE names: how long the event loop stood
-still at most (how long without what its thread waited for a processor; how much it computed in one go), memory, open
-files, threads, children. Where a file of that name, but ending in `.tidy`, lies, it first has all garbage collected and
-given back to the system, and removes the file: what is held then is held by somebody. It knows no job.
+The probe writes a line of figures twice a second to the file that SOAK_PROBE names: the longest stall of the event loop
+(also without the wait for a processor, and the longest computation), memory, open files, threads and children. If a
+file of that name with the suffix `.tidy` exists, the probe first collects garbage, returns memory to the system and
+removes the file.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from service import app
 from tts.engine import Conditioning, Engine, SamplingParams, SpeechChunk
 from validation.errors import OutOfMemory
 
-FAULTS: dict[str, Callable[[], Exception]] = {
-    "Breakdown": lambda: RuntimeError("the soak asked for a fault"),
+FAILURES: dict[str, Callable[[], Exception]] = {
+    "Breakdown": lambda: RuntimeError("the soak asked for a failure"),
     "Shortage": lambda: OutOfMemory("the soak asked for a lack of memory"),
 }
 TICK_S, WRITE_EVERY_S = 0.005, 0.5
 
 
-class Faulty:
-    """An engine whose segments fail after their first chunk, if their text names a fault."""
+class Failing:
+    """An engine whose segments fail after their first chunk if their text contains one of FAILURES."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -45,16 +45,16 @@ class Faulty:
         return getattr(self._engine, name)
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
-        fault = next((made for word, made in FAULTS.items() if word in text), None)
+        failure = next((made for word, made in FAILURES.items() if word in text), None)
         with closing(self._engine.stream(text, voice, params)) as chunks:  # type: ignore[type-var]
             for chunk in chunks:
                 yield chunk
-                if fault:
-                    raise fault()
+                if failure:
+                    raise failure()
 
 
 class Probe:
-    """A ticker on the loop, and a thread that writes down what it saw."""
+    """A ticker on the loop, and a thread that writes the figures."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -82,18 +82,18 @@ class Probe:
     def _write(self) -> None:
         with self._path.open("w", buffering=1) as lines:
             while True:
-                if (wish := self._path.with_suffix(".tidy")).exists():
+                if (request := self._path.with_suffix(".tidy")).exists():
                     self._tidy()
-                    wish.unlink()
+                    request.unlink()
                 print(json.dumps(self._stalls() | resources()), file=lines)
                 time.sleep(WRITE_EVERY_S)
 
     def _stalls(self) -> dict[str, float]:
-        told = {"stall_ms": self._stall_s, "kept_ms": self._kept_s, "own_ms": self._own_s}
-        return {name: round(value_s * 1e3, 1) for name, value_s in told.items()}
+        longest_s = {"stall_ms": self._stall_s, "kept_ms": self._kept_s, "own_ms": self._own_s}
+        return {name: round(value_s * 1e3, 1) for name, value_s in longest_s.items()}
 
     def _tidy(self) -> None:
-        """This does hold the loop up, so it is not watched meanwhile."""
+        """This stalls the loop, which is not measured meanwhile."""
         self._tidying = True
         gc.collect()
         with suppress(AttributeError):  # glibc's
@@ -108,7 +108,7 @@ def processor_denied_s() -> float:
 
 
 def resources() -> dict[str, float]:
-    """What this process holds, as /proc tells it."""
+    """The resources of this process, by /proc."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "at_s": round(time.monotonic(), 3),
@@ -122,13 +122,13 @@ def resources() -> dict[str, float]:
 def children() -> list[int]:
     found: list[int] = []
     for task in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # a thread that has ended meanwhile
+        with suppress(OSError):  # the thread has ended
             found += map(int, task.read_text().split())
     return found
 
 
 def probed(start: Callable[[dict[str, Any]], None], probe: Probe) -> Callable[[dict[str, Any]], None]:
-    """The SDK's `start`; its loop asks for the concurrency when it runs, and that begins the probe."""
+    """The SDK's `start`; its running loop asks for the concurrency, which starts the probe."""
 
     def starts(config: dict[str, Any]) -> None:
         concurrency = config["concurrency_modifier"]
@@ -142,11 +142,11 @@ def probed(start: Callable[[dict[str, Any]], None], probe: Probe) -> Callable[[d
     return starts
 
 
-def faulty(make: Callable[[Any], Engine]) -> Callable[[Any], Engine]:
-    return lambda settings: Faulty(make(settings))  # type: ignore[return-value]
+def failing(make: Callable[[Any], Engine]) -> Callable[[Any], Engine]:
+    return lambda settings: Failing(make(settings))  # type: ignore[return-value]
 
 
 if __name__ == "__main__":
-    app.ENGINES.update({name: faulty(make) for name, make in app.ENGINES.items()})
+    app.ENGINES.update({name: failing(make) for name, make in app.ENGINES.items()})
     runpod.serverless.start = probed(runpod.serverless.start, Probe(Path(os.environ["SOAK_PROBE"])))
     sys.exit(handler.main())

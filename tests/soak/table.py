@@ -1,4 +1,4 @@
-"""What a soak found, as a table; `make soak` (`tests/soak`) makes it. It does not know how a job is judged."""
+"""The document of a soak as a table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def show(document: dict[str, Any]) -> None:
     print(f"{document['took_s']:.0f} s")
     for name, worker in document["workers"].items():
         print(f"\n{name}")
-        for row, said in rows(worker).items():
-            print(f"  {row:28} {said}")
+        for row, text in rows(worker).items():
+            print(f"  {row:28} {text}")
     print(f"\nuploads: {document['uploads']['files']}, and {document['uploads']['failed']} refused ones, tried again")
     print(f"violations: {len(document['violations'])}")
     for violation in document["violations"]:
