@@ -1,7 +1,7 @@
-"""How soon a caller hears something by either door, on eSpeak and loopback; the last line is one JSON document.
+"""`make doors`: the time to the first sound and to the whole reply through the HTTP server and through the queue.
 
-`make doors`. The queue door stands behind the fake RunPod, which lies among the tests, and so does this. It judges
-nothing: a real platform adds its own network and queue.
+eSpeak on loopback; a real platform adds its network and queue. The last line is one JSON document. This file is among
+the tests because it needs the fake RunPod.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POLL_S = 0.02
 
 
 def timed(run: Callable[[], Callable[[], object] | None], times: int) -> dict[str, float]:
-    """`run` gives what is still to be done before the next, which is not timed."""
+    """`run` may return work to do before the next run, which is not timed. The first run is not counted."""
     taken_ms = []
     for _ in range(1 + times):
         started = time.perf_counter()
@@ -37,12 +37,11 @@ def timed(run: Callable[[], Callable[[], object] | None], times: int) -> dict[st
         taken_ms.append(1000 * (time.perf_counter() - started))
         if rest:
             rest()
-    del taken_ms[0]
-    return {"median_ms": round(statistics.median(taken_ms), 1), "least_ms": round(min(taken_ms), 1)}
+    return {"median_ms": round(statistics.median(taken_ms[1:]), 1), "least_ms": round(min(taken_ms[1:]), 1)}
 
 
 def first_byte(session: requests.Session, url: str) -> None:
-    """Of the sound, which follows a WAV's header."""
+    """Of the samples, which follow the WAV header."""
     with session.post(f"{url}/tts", json=ASKED, headers={"Accept": "audio/wav"}, stream=True) as answer:
         assert len(answer.raw.read(46)) == 46
 
@@ -68,7 +67,7 @@ def runsync(worker: Endpoint) -> None:
     assert worker.http("POST", "runsync", {"input": ASKED})["output"]["duration"] > 1
 
 
-def http_door(folder: Path, times: int) -> dict[str, Any]:
+def http_server(folder: Path, times: int) -> dict[str, Any]:
     port = free_port()
     url, session = f"http://127.0.0.1:{port}", requests.Session()
     env = ENV | {"BIND_HOST": "127.0.0.1", "PORT": str(port)}
@@ -87,7 +86,7 @@ def http_door(folder: Path, times: int) -> dict[str, Any]:
         }
 
 
-def queue_door(folder: Path, times: int) -> dict[str, Any]:
+def queue(folder: Path, times: int) -> dict[str, Any]:
     with endpoint(folder / "stream.log", ENV | {"STREAMING": "true"}, real=True) as streamed:
         streamed.wait_until_ready()
         first = timed(lambda: first_event(streamed), times)
@@ -98,12 +97,12 @@ def queue_door(folder: Path, times: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time both doors.")
+    parser = argparse.ArgumentParser(description="Time the HTTP server and the queue.")
     parser.add_argument("--times", type=int, default=40)
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = http_door(Path(folder), options.times) | queue_door(Path(folder), options.times)
+        rows = http_server(Path(folder), options.times) | queue(Path(folder), options.times)
     document = {"bench": "doors", **machine(), "engine": "espeak", "times": options.times, "rows": rows}
     if options.output:
         options.output.write_text(json.dumps(document, indent=1) + "\n")

@@ -1,7 +1,4 @@
-"""handler.py as a deployed worker: its process behind a fake RunPod, and both clients, raw HTTP and sync_test.
-
-It does not know what a job means.
-"""
+"""handler.py as a deployed worker: its process behind a fake RunPod, and two clients, HTTP and sync_test.py."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class Asked:
 
 
 def ask(*argv: str, environ: Mapping[str, str] | None = None) -> Asked:
-    """Run sync_test.py with these arguments. How fast this machine is just now is not what is asked here."""
+    """Run sync_test.py with these arguments, whatever the speed of this machine."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         status = sync_test.main([*argv, "--max-rtf", "1000"], environ or {})
     return Asked(status, out.getvalue(), err.getvalue())
@@ -55,7 +52,7 @@ class Endpoint:
     worker: WorkerProcess
 
     def wait_until_ready(self) -> None:
-        """Until the worker asks for its first job: all is imported, loaded and warm."""
+        """Until the worker asks for its first job, so everything is imported, loaded and warm."""
 
         def ready() -> bool:
             return bool(self.fake.batch_sizes) or self.worker.process.poll() is not None
@@ -68,7 +65,7 @@ class Endpoint:
         return self.fake.wait(self.fake.submit(job_input), timeout_s=60)
 
     def stream(self, job_input: Any) -> tuple[Job, list[Json]]:
-        """The job at its end, and what a client read of it through /stream while it ran."""
+        """The job at its end, and the events that a client read through /stream meanwhile."""
         job_id, read = self.http("POST", "run", {"input": job_input})["id"], []
         while True:
             answer = self.http("GET", f"stream/{job_id}")
@@ -78,19 +75,24 @@ class Endpoint:
             time.sleep(0.02)
 
     def http(self, method: str, path: str, body: Json | None = None) -> Json:
-        """One call of the production API."""
-        headers = {"Authorization": f"Bearer {self.fake.api_key}"}
-        url = f"{self.fake.base_url}/{self.fake.endpoint}/{path}"
-        answer: Json = requests.request(method, url, headers=headers, json=body, timeout=30).json()
+        """The JSON of one call of the production API."""
+        answer: Json = self.call(method, path, body).json()
         return answer
 
+    def call(
+        self, method: str, path: str, body: Json | None = None, key: str = "", name: str = ""
+    ) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key or self.fake.api_key}"}
+        url = f"{self.fake.base_url}/{name or self.fake.endpoint}/{path}"
+        return requests.request(method, url, headers=headers, json=body, timeout=30)
+
     def ask(self, *argv: str) -> Asked:
-        """What sync_test.py says of this endpoint."""
+        """Run sync_test.py against this endpoint."""
         environ = {"RUNPOD_API_KEY": self.fake.api_key, "RUNPOD_ENDPOINT_ID": self.fake.endpoint}
         return ask("--api-base", self.fake.base_url, *argv, environ=environ)
 
     def assert_every_job_ended_once(self) -> None:
-        """One job-done each, none for the cancelled; and nothing that was posted was refused."""
+        """One job-done for each job but the cancelled ones, and no post was refused."""
         for job in self.fake.jobs.values():
             assert (len(job.posted), job.refused) == (job.status != "CANCELLED", []), job
 

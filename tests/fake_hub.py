@@ -1,5 +1,4 @@
-"""A hub on loopback with one repository: what huggingface_hub asks for when it downloads a revision, and the ways
-in which that goes wrong. It does not know what is in the files."""
+"""A Hugging Face hub on loopback with one repository, and the ways in which a download from it can fail."""
 
 from __future__ import annotations
 
@@ -18,16 +17,12 @@ API = re.compile(r"/api/models/(?P<repository>[\w.-]+/[\w.-]+)/(?P<what>revision
 
 
 class FakeHub:
-    """files: name → content. `cut`: the connection breaks halfway, and the server is down for that file from then on;
-    `altered`: the same length, other bytes; `gone`: 404; `stalled`: nothing more comes after half of it."""
+    """`files`: name → content. The other sets name files. `cut`: the connection breaks halfway, then answers are 500;
+    `altered`: the same length, other bytes; `gone`: 404; `stalled`: nothing is sent after the first half."""
 
     def __init__(self, repository: str, commit: str, files: Mapping[str, bytes]) -> None:
         self.repository, self.commit, self.files = repository, commit, dict(files)
-        self.cut: set[str] = set()
-        self.altered: set[str] = set()
-        self.gone: set[str] = set()
-        self.down: set[str] = set()
-        self.stalled: set[str] = set()
+        self.cut, self.altered, self.gone, self.down, self.stalled = (set[str]() for _ in range(5))
         self.stalling, self.ended = threading.Event(), threading.Event()
         self.asked: list[str] = []
         self.url = ""
@@ -57,8 +52,7 @@ def served(hub: FakeHub) -> Iterator[FakeHub]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
-            pass
+        def log_message(self, *_: object) -> None: ...
 
         def do_HEAD(self) -> None:
             self._answer(body=False)
@@ -78,14 +72,14 @@ def served(hub: FakeHub) -> Iterator[FakeHub]:
 
         def _api(self, what: str) -> None:
             if what == "tree":
-                told: Any = [
+                answer: Any = [
                     {"type": "file", "path": name, "oid": hub.facts(name)["blobId"], "size": len(content)}
                     for name, content in hub.files.items()
                 ]
             else:
                 siblings = [{"rfilename": name, **hub.facts(name)} for name in hub.files]
-                told = {"_id": "1", "id": hub.repository, "sha": hub.commit, "siblings": siblings}
-            self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+                answer = {"_id": "1", "id": hub.repository, "sha": hub.commit, "siblings": siblings}
+            self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def _file(self, name: str, body: bool) -> None:
             if name in hub.down:

@@ -1,8 +1,8 @@
-"""A small RunPod on loopback: the queue's two sides, to watch the SDK's real job loop from outside.
+"""A small RunPod on loopback: both sides of its queue, so that tests run the SDK's real job loop.
 
 The worker's side (job-take, job-stop, job-done, job-stream, ping) is what `runpod.serverless.start` talks to;
-the client's side (/run, /runsync, /status, /stream, /cancel) is the production API. It does not know what a
-job means: inputs and outputs are JSON that passes through, and every post is kept with the time it came.
+the client's side (/run, /runsync, /status, /stream, /cancel) is the production API. Inputs and outputs are JSON
+that passes through; every post is kept with the time of its arrival.
 
     with FakeRunPod() as fake, worker_process([sys.executable, "handler.py"], log, fake.worker_env()):
         job = fake.wait(fake.submit({"text": "Hello."}))
@@ -32,15 +32,15 @@ from forked import Forked
 Json = dict[str, Any]
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
-CLIENT_DOORS = frozenset({"run", "runsync", "status", "stream", "cancel"})
+CLIENT_ROUTES = frozenset({"run", "runsync", "status", "stream", "cancel"})
 STREAM_EVENT_LIMIT_BYTES = 1_000_000
-RESULT_LIMIT_BYTES = {"run": 10_000_000, "runsync": 20_000_000}  # by the door the job came in by
+RESULT_LIMIT_BYTES = {"run": 10_000_000, "runsync": 20_000_000}  # by the route of the job
 TICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One body that the worker sent, and when it had arrived whole (`time.monotonic()`)."""
+    """One body that the worker sent; `at_s` is its complete arrival (`time.monotonic()`)."""
 
     at_s: float
     body: Json
@@ -58,21 +58,21 @@ class Job:
 
     id: str
     input: Any
-    door: str = "run"
+    route: str = "run"
     execution_timeout_s: float | None = None
     status: str = "IN_QUEUE"
     output: Any = None
     error: Any = None
     events: list[Post] = field(default_factory=list)
     posted: list[Post] = field(default_factory=list)
-    refused: list[Post] = field(default_factory=list)  # over a limit: answered 400, delivered to nobody
+    refused: list[Post] = field(default_factory=list)  # over a limit: answered 400 and not delivered
     submitted_s: float = field(default_factory=time.monotonic)
     taken_s: float | None = None
     done_s: float | None = None
     stop_sent_s: float | None = None
     events_read: int = 0
-    takes: int = 0  # how often it was handed out: again when its worker was lost
-    post_s: float = 0.0  # how long its worker waits for the answer to an event
+    takes: int = 0  # more than one after a worker was lost
+    post_s: float = 0.0  # how long the answer to an event takes
 
     @property
     def is_final(self) -> bool:
@@ -105,19 +105,16 @@ class FakeRunPod:
         self,
         *,
         poll_s: float = 1.0,  # production holds polls for up to 90 s, and SIGTERM waits for them
-        max_runsync_wait_s: float = 90.0,
         enforce_limits: bool = False,
-        api_key: str = "fake-key",
-        endpoint: str = "fake-endpoint",
     ) -> None:
-        self.poll_s, self.max_runsync_wait_s, self.enforce_limits = poll_s, max_runsync_wait_s, enforce_limits
-        self.api_key, self.endpoint, self.pod_id = api_key, endpoint, "fake-pod"
+        self.poll_s, self.max_runsync_wait_s, self.enforce_limits = poll_s, 90.0, enforce_limits
+        self.api_key, self.endpoint, self.pod_id = "fake-key", "fake-endpoint", "fake-pod"
         self.jobs: dict[str, Job] = {}
         self.pings: list[Ping] = []
         self.batch_sizes: list[int] = []  # what each job-take asked for
-        self.stream_post_s = 0.0  # how long a worker waits for the answer to an event, whosever it is
+        self.stream_post_s = 0.0  # how long the answer to any event takes
         self.posts_seen = self.posts_failed = 0
-        self.fail_post_every = 0  # each so-manieth post of a worker is answered 500 and not kept; 0: none
+        self.fail_post_every = 0  # every n-th post of a worker is answered 500 and not kept; 0: none
         self._queue: deque[Job] = deque()
         self._stops: deque[Job] = deque()
         self._loop = asyncio.new_event_loop()
@@ -135,7 +132,7 @@ class FakeRunPod:
         self._thread.join()
         self._loop.close()
 
-    # For tests.
+    # --- for tests
 
     @property
     def base_url(self) -> str:
@@ -169,14 +166,14 @@ class FakeRunPod:
         return self._enqueue(job).id
 
     def cancel(self, job_id: str) -> None:
-        """The SDK loses a stop that comes before the handler has started, some 0.1 s after the take."""
+        """The SDK loses a stop that arrives before the handler has started, about 0.1 s after the take."""
         self._stop(self.jobs[job_id], "CANCELLED")
 
     def time_out(self, job_id: str) -> None:
         self._stop(self.jobs[job_id], "TIMED_OUT")
 
     def lose_worker(self) -> list[str]:
-        """As when its pings have stopped: what it had under way goes back to the head of the queue; the ids."""
+        """Put the running jobs back at the head of the queue, as after pings have stopped; their ids."""
         lost = [job for job in self.jobs.values() if job.status == "IN_PROGRESS"]
         for job in lost:
             job.status = "IN_QUEUE"
@@ -184,12 +181,12 @@ class FakeRunPod:
         return [job.id for job in lost]
 
     def wait(self, job_id: str, timeout_s: float = 10.0) -> Job:
-        """The job once its status is final; TimeoutError, with the status it has, when that takes longer."""
+        """The job once its status is final. Raises: TimeoutError, with its status."""
         job = self.jobs[job_id]
         wait_until(lambda: job.is_final, timeout_s, lambda: f"job {job_id} is {job.status}")
         return job
 
-    # The life of a job.
+    # --- the states of a job
 
     def _enqueue(self, job: Job) -> Job:
         self.jobs[job.id] = job
@@ -204,44 +201,23 @@ class FakeRunPod:
         return job
 
     def _stop(self, job: Job, status: str) -> None:
-        """Cancel or time out: a queued job is forgotten, a running one goes to job-stop."""
+        """Cancel or time out: a queued job leaves the queue, a running one goes to job-stop."""
         if job.status == "IN_QUEUE":
             self._queue.remove(job)
         elif job.status == "IN_PROGRESS":
             self._stops.append(job)
         job.settle(status)
 
-    def _complete(self, job: Job, post: Post) -> None:
-        job.posted.append(post)
-        if not job.is_final:
-            job.output, job.error = post.output, post.body.get("error")
-            job.settle("FAILED" if job.error is not None else "COMPLETED")
-
-    def _fail_now_and_then(self) -> None:
-        self.posts_seen += 1
-        if self.fail_post_every and self.posts_seen % self.fail_post_every == 0:
-            self.posts_failed += 1
-            raise web.HTTPInternalServerError
-
-    def _too_large(self, post: Post, limit_bytes: int) -> bool:
-        return self.enforce_limits and post.size_bytes > limit_bytes
-
-    # The worker's side.
+    # --- the worker's side
 
     async def _job_take(self, request: web.Request) -> web.Response:
-        self.batch_sizes.append(1)
-        if not await self._until(lambda: bool(self._queue), self.poll_s):
-            return web.Response(status=204)
-        job = self._take()
-        return web.json_response({"id": job.id, "input": job.input})
-
-    async def _job_take_batch(self, request: web.Request) -> web.Response:
-        wanted = int(request.query["batch_size"])
+        wanted = int(request.query.get("batch_size", 1))
         self.batch_sizes.append(wanted)
         if not await self._until(lambda: bool(self._queue), self.poll_s):
             return web.Response(status=204)
-        taken = [self._take() for _ in range(min(wanted, len(self._queue)))]
-        return web.json_response([{"id": job.id, "input": job.input} for job in taken])
+        jobs = [self._take() for _ in range(min(wanted, len(self._queue)))]
+        taken = [{"id": job.id, "input": job.input} for job in jobs]
+        return web.json_response(taken if "batch_size" in request.query else taken[0])
 
     async def _job_stop(self, request: web.Request) -> web.Response:
         if not await self._until(lambda: bool(self._stops), self.poll_s):
@@ -252,31 +228,44 @@ class FakeRunPod:
         return web.json_response({"jobsToStop": [job.id for job in stopped]})
 
     async def _job_done(self, request: web.Request) -> web.Response:
-        job, post = self._job(request), await _post(request)
-        self._fail_now_and_then()
-        if self._too_large(post, RESULT_LIMIT_BYTES[job.door]):
-            job.refused.append(post)
+        job = self._job(request)
+        post = await self._accepted(request, job, RESULT_LIMIT_BYTES[job.route])
+        if post is None:
             job.settle("COMPLETED")  # as production: the caller sees COMPLETED and no output
             raise web.HTTPBadRequest
-        self._complete(job, post)
+        job.posted.append(post)
+        if not job.is_final:
+            job.output, job.error = post.output, post.body.get("error")
+            job.settle("FAILED" if job.error is not None else "COMPLETED")
         return web.json_response({})
 
     async def _job_stream(self, request: web.Request) -> web.Response:
-        job, post = self._job(request), await _post(request)
-        self._fail_now_and_then()
-        if self._too_large(post, STREAM_EVENT_LIMIT_BYTES):
-            job.refused.append(post)
+        job = self._job(request)
+        post = await self._accepted(request, job, STREAM_EVENT_LIMIT_BYTES)
+        if post is None:
             raise web.HTTPBadRequest
         job.events.append(post)
         await asyncio.sleep(max(self.stream_post_s, job.post_s))
         return web.json_response({})
+
+    async def _accepted(self, request: web.Request, job: Job, limit_bytes: int) -> Post | None:
+        """The post, or None where it is too large; some posts are answered 500 if the test asks for that."""
+        post = await _post(request)
+        self.posts_seen += 1
+        if self.fail_post_every and self.posts_seen % self.fail_post_every == 0:
+            self.posts_failed += 1
+            raise web.HTTPInternalServerError
+        if self.enforce_limits and post.size_bytes > limit_bytes:
+            job.refused.append(post)
+            return None
+        return post
 
     async def _ping(self, request: web.Request) -> web.Response:
         ids = request.query.get("job_id", "")
         self.pings.append(Ping(time.monotonic(), tuple(ids.split(",")) if ids else ()))
         return web.json_response({})
 
-    # The client's side.
+    # --- the client's side
 
     async def _run(self, request: web.Request) -> web.Response:
         return web.json_response((await self._submitted(request, "run")).view())
@@ -301,17 +290,17 @@ class FakeRunPod:
         self._stop(job, "CANCELLED")
         return web.json_response(job.view())
 
-    async def _submitted(self, request: web.Request, door: str) -> Job:
+    async def _submitted(self, request: web.Request, route: str) -> Job:
         with suppress(ValueError):
             body = json.loads(await request.read())
             if isinstance(body, dict) and "input" in body:
                 timeout_ms = body.get("policy", {}).get("executionTimeout")
                 timeout_s = timeout_ms / 1000 if timeout_ms else None
-                prefix = "sync-" if door == "runsync" else ""
-                return self._enqueue(Job(f"{prefix}{uuid.uuid4()}-u1", body["input"], door, timeout_s))
+                prefix = "sync-" if route == "runsync" else ""
+                return self._enqueue(Job(f"{prefix}{uuid.uuid4()}-u1", body["input"], route, timeout_s))
         raise web.HTTPBadRequest(text='{"error": "the body must be a JSON object with input"}')
 
-    # The server.
+    # --- the server
 
     def _job(self, request: web.Request) -> Job:
         job = self.jobs.get(request.match_info["job_id"])
@@ -323,8 +312,8 @@ class FakeRunPod:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        _, _, endpoint, door, *_ = request.path.split("/", 4) + [""] * 3
-        if door in CLIENT_DOORS and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+        _, _, endpoint, route, *_ = request.path.split("/", 4) + [""] * 3
+        if route in CLIENT_ROUTES and request.headers.get("Authorization") != f"Bearer {self.api_key}":
             raise web.HTTPUnauthorized
         if endpoint != self.endpoint:
             raise web.HTTPNotFound(text='{"error": "endpoint not found"}')
@@ -334,7 +323,7 @@ class FakeRunPod:
         root = "/v2/{endpoint}"
         return [
             web.get(f"{root}/job-take/{{pod}}", self._job_take),
-            web.get(f"{root}/job-take-batch/{{pod}}", self._job_take_batch),
+            web.get(f"{root}/job-take-batch/{{pod}}", self._job_take),
             web.get(f"{root}/job-stop/{{pod}}", self._job_stop),
             web.post(f"{root}/job-done/{{pod}}/{{job_id}}", self._job_done),
             web.post(f"{root}/job-stream/{{pod}}/{{job_id}}", self._job_stream),
@@ -349,7 +338,7 @@ class FakeRunPod:
     async def _start(self) -> None:
         app = web.Application(middlewares=[self._guard], client_max_size=64_000_000)
         app.add_routes(self._routes())
-        # Cancelled on disconnect: a job must not be handed to the open poll of a worker that died.
+        # Cancelled on disconnect: the open poll of a dead worker must take no job.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -367,7 +356,7 @@ class FakeRunPod:
 def wait_until(
     ready: Callable[[], bool], timeout_s: float = 10.0, state: Callable[[], str] = lambda: "still waiting"
 ) -> None:
-    """Until `ready()`; else TimeoutError with what `state()` says."""
+    """Wait for `ready()`. Raises: TimeoutError, with `state()`."""
     deadline_s = time.monotonic() + timeout_s
     while not ready():
         if time.monotonic() > deadline_s:
@@ -395,7 +384,7 @@ def _no_constant(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WorkerProcess:
-    """A child process and its log, a file: the SDK's ping child would hold a pipe open."""
+    """A child process and its log: a file, as the SDK's ping process would hold a pipe open."""
 
     process: subprocess.Popen[bytes] | Forked
     log: Path

@@ -264,6 +264,9 @@ def refused(service: Service, raw: object, *, joined: bool = True) -> dict[str, 
     return last.error.to_reply()
 
 
+both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
+
+
 # --- an environment ---------------------------------------------------------------------------------------
 
 

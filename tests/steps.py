@@ -1,12 +1,13 @@
-"""What a piece of work costs, counted instead of timed: lines of Python run, whatever the machine is busy with.
+"""The cost of a call, counted in lines of Python instead of timed, so that a busy machine does not change it.
 
-What C does in one call is not counted: it takes nanoseconds a byte.
+Work inside one C call is not counted: it takes nanoseconds per byte.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -14,7 +15,7 @@ from validation.errors import WorkerError
 
 
 def lines_run(work: Callable[[], Any]) -> int:
-    """How many lines it takes in this thread, refused or not."""
+    """The lines that `work` runs in this thread, even if it raises WorkerError."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -25,9 +26,8 @@ def lines_run(work: Callable[[], Any]) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        work()
-    except WorkerError:
-        pass
+        with suppress(WorkerError):
+            work()
     finally:
         sys.settrace(before)
     return count

@@ -1,4 +1,4 @@
-"""Small inputs that would take much: time, memory, or a decoder that nobody needs. None does."""
+"""Small inputs built to cost much time or memory, or to reach a decoder that is not needed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a process's pea
 
 
 def cost(code: str, data: bytes = b"") -> dict[str, Any]:
-    """What a process says of itself; the gauge of the fuzzer measures."""
+    """The figures that a process prints about itself, measured with the fuzzer's gauge."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, input=data, capture_output=True, check=True, cwd=ROOT, env=environ, timeout=60)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 BOMBS = """
@@ -64,7 +64,7 @@ bombs = {
 marks = "[pause" + " " * 3_000_000, "[pause:" + "1 " * 1_500_000, "[" + "a " * 1_500_000, "[laugh" + "\\n" * 3_000_000
 with (gauge := Gauge()).over("marks that never close, where a text may be long"):
     assert [list(parts(text)) for text in marks] == [[text] for text in marks]
-told = {"marks": {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": 0}}
+costs = {"marks": {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": 0}}
 for name, given in bombs.items():
     gauge, size = Gauge(), 0
     with gauge.over(name):
@@ -72,8 +72,8 @@ for name, given in bombs.items():
             parse(given, OFFER)
         except WorkerError as error:
             size = len(json.dumps(error.to_reply()))
-    told[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": size}
-print(json.dumps(told))
+    costs[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": size}
+print(json.dumps(costs))
 """
 
 
@@ -97,7 +97,7 @@ from validation.errors import ReferenceAudioError
 for data in formats().values():
     decode_here(data, 30.0)
 signal.signal(signal.SIGPROF, signal.SIG_IGN)
-told = {}
+costs = {}
 for name in CRUMBS.keys() - {"flac of tags"}:
     data, gauge = crumbs(name, 4_000_000), Gauge()
     with gauge.over(name):
@@ -105,8 +105,8 @@ for name in CRUMBS.keys() - {"flac of tags"}:
             decode_here(data, 90.0)
         except ReferenceAudioError:
             pass
-    told[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes}
-print(json.dumps(told))
+    costs[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes}
+print(json.dumps(costs))
 """
 
 
@@ -121,7 +121,7 @@ def test_packets_are_bounded_and_not_only_bytes_and_seconds() -> None:
 
 @cache
 def film_bomb() -> bytes:
-    """120 KB: two seconds of sound, and a picture of 35 million points."""
+    """120 KB: two seconds of sound, and pictures of 35 million points."""
     return film("libx264", 8192, 4320, preset="ultrafast")
 
 

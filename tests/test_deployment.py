@@ -1,4 +1,4 @@
-"""What deploys the worker agrees with what it deploys."""
+"""The Dockerfile agrees with the code that it packs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-WEIGHTS = (ROOT / "tts/chatterbox/weights/find.py").read_text()  # read, not imported: it needs torch
+WEIGHTS = (ROOT / "tts/chatterbox/weights/find.py").read_text()  # not imported, because it needs torch
 
 
 def test_the_image_bakes_into_the_place_that_is_looked_in():
@@ -31,7 +31,7 @@ def test_what_is_copied_for_the_baking_is_enough_for_it(tmp_path):
     command = [sys.executable, "-I", "scripts/fetch-weights", "--help"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
     shutil.rmtree(tmp_path / "validation")
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 1  # so it is there that it looks
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 1  # so those files are used
 
 
 def test_the_image_and_make_use_the_same_uv():
@@ -52,7 +52,7 @@ def test_python_is_exec_ed_so_that_it_gets_the_signals():
     assert 'CMD ["python", "start.py"]' in DOCKERFILE
 
 
-def test_every_door_and_what_chooses_it_is_in_the_image():
+def test_every_entry_point_is_in_the_image():
     files = re.search(r"^COPY (.*settings\.py.*) \./$", DOCKERFILE, re.M)
     assert files
     copied = set(files[1].split())
@@ -61,7 +61,7 @@ def test_every_door_and_what_chooses_it_is_in_the_image():
 
 
 def test_what_a_start_or_a_first_clone_would_compile_is_compiled_in_the_image():
-    """Seconds of every worker's, since an image's file system forgets."""
+    """It would cost every worker seconds, because files written at run time are lost."""
     steps = DOCKERFILE.split("\nRUN ")
     after_code = DOCKERFILE[DOCKERFILE.index("COPY web ./web") :]
     assert "NUMBA_CPU_NAME=generic" in steps[0]  # else the cache is for the builder's processor alone
@@ -73,7 +73,7 @@ def test_what_a_start_or_a_first_clone_would_compile_is_compiled_in_the_image():
 
 
 def test_no_process_of_the_image_is_roots_and_what_it_must_write_it_may():
-    """Numba fails where it can't write, and with it every clone: it has a place that anyone may write to."""
+    """Numba needs a directory that it may write to, or every clone fails."""
     *_, last = DOCKERFILE.split("\nFROM ")
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.M) == ["10001:10001"]
     assert last.index("\nUSER 10001:10001") > last.index("\nRUN python -m compileall -q ./*.py")

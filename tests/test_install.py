@@ -1,4 +1,4 @@
-"""scripts/install.py says what uv is about to download, and says nothing where nothing is missing."""
+"""scripts/install.py announces the size of a download, and nothing if nothing is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 
 
 def planned(environment: Path, cache: Path, *options: str) -> str:
-    """What uv itself prints before it would install."""
+    """The output of uv's dry run."""
     command = [ROOT / INSTALL["UV"], "--cache-dir", cache, *INSTALL["FROM_THE_LOCK"], "--dry-run", *options]
     environ = os.environ | {"UV_PROJECT_ENVIRONMENT": str(environment), "UV_PYTHON_DOWNLOADS": "never"}
     return subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True).stderr

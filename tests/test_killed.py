@@ -1,6 +1,6 @@
-"""A worker that is told to end, or is killed, with fifty jobs before it: none is lost, none doubled, no file is torn.
+"""SIGTERM and SIGKILL with fifty jobs waiting: no job is lost or done twice, no file is torn.
 
-The platform is the fake one; what it hands out again after a kill, and when, is its own affair.
+The platform is the fake one; when it hands out a job again after a kill is the real platform's decision.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ from tts.voices.library import Library
 
 pytestmark = pytest.mark.slow
 
-# The real handler.py around an engine that takes its time.
-SLOW_WORKER = """
+# The real handler.py around an engine whose calls take time.
+WORKER = """
 import sys, time
 import handler
 from fakes import FakeEngine
 from service import app
 
-app.ENGINES["espeak"] = lambda settings: FakeEngine(before_chunk=lambda k: time.sleep(0.02))
+def load(voice):
+    print("loading", flush=True)
+    time.sleep(20)
+
+app.ENGINES["espeak"] = lambda settings: FakeEngine({})
 {}
 sys.exit(handler.main())
 """
-PATIENT = "from service import drain; drain.SETTLED_S = 3.0"  # stays so long when it is idle
+SLOW, LOADING = "before_chunk=lambda k: time.sleep(0.02)", "before_condition=load"
+PATIENT = "from service import drain; drain.SETTLED_S = 3.0"  # how long it stays when idle
 JOBS = 50
 ENV = {
     "TTS_ENGINE": "espeak",
@@ -45,8 +50,25 @@ ENV = {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
 }
-LIMIT_S = 20.0  # within which every worker here must have left
+LIMIT_S = 20.0  # for the exit of every worker here
+ENDLESS = {"text": "On and on it goes. " * 200, "chunk_size": 1, "output_format": "opus"}
 AROUND_PID_1 = ("unshare", "--pid", "--fork", "--kill-child", "--")
+
+
+def script(folder: Path, engine: str = SLOW, setup: str = "") -> str:
+    path = folder / "worker.py"
+    path.write_text(WORKER.format(engine, setup))
+    return str(path)
+
+
+@contextmanager
+def started(folder: Path, engine: str = SLOW, setup: str = "", **env: str) -> Iterator[Endpoint]:
+    """A worker of this engine with SHUTDOWN_TIMEOUT_S=20 unless `env` has another."""
+    environ = ENV | {"SHUTDOWN_TIMEOUT_S": str(LIMIT_S)} | env
+    with endpoint(folder / "log", environ, sys.executable, script(folder, engine, setup)) as own:
+        if engine == SLOW:
+            own.wait_until_ready()
+        yield own
 
 
 def asked(index: int) -> dict[str, Any]:
@@ -54,7 +76,7 @@ def asked(index: int) -> dict[str, Any]:
 
 
 def is_under_way(fake: FakeRunPod, at_least_posted: int) -> bool:
-    """Some are done, some are not, and most wait."""
+    """Some jobs are done, some are running, and most wait."""
     states = [job.status for job in fake.jobs.values()]
     return sum(state == "COMPLETED" for state in states) >= at_least_posted and "IN_PROGRESS" in states
 
@@ -68,7 +90,7 @@ def file_of(job: Job) -> bytes:
 
 
 def assert_ended_in_order(own: Endpoint) -> None:
-    """What was taken was posted, once; what was not is still for others; and that is most."""
+    """Every taken job was posted once; the others, which are most, are still in the queue."""
     fake = own.fake
     taken = [job for job in fake.jobs.values() if job.takes]
     assert [(job.status, len(job.posted)) for job in taken] == [("COMPLETED", 1)] * len(taken)
@@ -84,11 +106,7 @@ def assert_ended_in_order(own: Endpoint) -> None:
 
 @pytest.mark.parametrize("streaming", ["false", "true"])
 def test_sigterm_in_the_middle_posts_what_was_taken_and_begins_nothing(tmp_path: Path, streaming: str) -> None:
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER.format(""))
-    env = ENV | {"STREAMING": streaming, "SHUTDOWN_TIMEOUT_S": str(LIMIT_S)}
-    with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
-        own.wait_until_ready()
+    with started(tmp_path, STREAMING=streaming) as own:
         for index in range(JOBS):
             own.fake.submit(asked(index))
         wait_until(lambda: is_under_way(own.fake, 9), LIMIT_S, own.worker.log_text)
@@ -99,13 +117,9 @@ def test_sigterm_in_the_middle_posts_what_was_taken_and_begins_nothing(tmp_path:
         assert_ended_in_order(own)
 
 
-def test_jobs_that_take_longer_than_they_may_are_left_to_others(tmp_path: Path) -> None:
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER.format(""))
-    env = ENV | {"SHUTDOWN_TIMEOUT_S": "0.5"}
-    with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
-        own.wait_until_ready()
-        job_id = own.fake.submit({"text": "On and on it goes. " * 200, "chunk_size": 1, "output_format": "opus"})
+def test_a_job_over_the_shutdown_limit_is_left_to_other_workers(tmp_path: Path) -> None:
+    with started(tmp_path, SHUTDOWN_TIMEOUT_S="0.5") as own:
+        job_id = own.fake.submit(ENDLESS)
         own.wait_for_log("Started.", job_id)
         began_s = time.monotonic()
         assert own.worker.terminate(LIMIT_S) == 0
@@ -113,9 +127,8 @@ def test_jobs_that_take_longer_than_they_may_are_left_to_others(tmp_path: Path) 
         assert own.fake.lose_worker() == [job_id]
 
 
-def told_to_end_while_it_polls(own: Endpoint) -> None:
-    """Its poll stays open; after 0.1 s the SDK has looked for a job for the last time."""
-    own.wait_until_ready()
+def terminate_while_it_polls(own: Endpoint) -> None:
+    """Its poll stays open; after 0.1 s the SDK starts no other."""
     own.fake.poll_s, polls = LIMIT_S, len(own.fake.batch_sizes)
     wait_until(lambda: len(own.fake.batch_sizes) > polls)
     os.kill(own.worker.process.pid, signal.SIGTERM)
@@ -123,11 +136,9 @@ def told_to_end_while_it_polls(own: Endpoint) -> None:
 
 
 def test_a_job_that_is_handed_out_after_the_signal_has_no_longer_than_the_others(tmp_path: Path) -> None:
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER.format(PATIENT))
-    with endpoint(tmp_path / "log", ENV | {"SHUTDOWN_TIMEOUT_S": "3"}, sys.executable, str(script)) as own:
-        told_to_end_while_it_polls(own)
-        job_id = own.fake.submit({"text": "On and on it goes. " * 200, "chunk_size": 1, "output_format": "opus"})
+    with started(tmp_path, setup=PATIENT, SHUTDOWN_TIMEOUT_S="3") as own:
+        terminate_while_it_polls(own)
+        job_id = own.fake.submit(ENDLESS)
         own.wait_for_log("Started.", job_id)
         assert own.worker.process.wait(LIMIT_S) == 0
         assert own.fake.lose_worker() == [job_id]
@@ -135,12 +146,9 @@ def test_a_job_that_is_handed_out_after_the_signal_has_no_longer_than_the_others
 
 @pytest.mark.parametrize("streaming", ["false", "true"])
 def test_a_job_that_is_handed_out_after_the_signal_is_run(tmp_path: Path, streaming: str) -> None:
-    """The SDK takes what its open poll brings, and never runs it."""
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER.format(PATIENT))
-    env = ENV | {"STREAMING": streaming, "SHUTDOWN_TIMEOUT_S": str(LIMIT_S)}
-    with endpoint(tmp_path / "log", env, sys.executable, str(script)) as own:
-        told_to_end_while_it_polls(own)
+    """The SDK takes the job of its open poll, and would never run it."""
+    with started(tmp_path, setup=PATIENT, STREAMING=streaming) as own:
+        terminate_while_it_polls(own)
         ids = [own.fake.submit(asked(index)) for index in range(3)]
         assert own.worker.process.wait(LIMIT_S) == 0
         taken = [own.fake.jobs[job_id] for job_id in ids if own.fake.jobs[job_id].takes]
@@ -151,15 +159,16 @@ def test_a_job_that_is_handed_out_after_the_signal_is_run(tmp_path: Path, stream
 
 def test_two_jobs_of_one_id_are_both_answered_before_the_worker_leaves(tmp_path: Path) -> None:
     """The SDK counts jobs by id: when the first was answered, it counted none."""
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW_WORKER.format(""))
-    with endpoint(tmp_path / "log", ENV, sys.executable, str(script)) as own:
-        own.wait_until_ready()
+    with started(tmp_path) as own:
         job_id = own.fake.submit(asked(0))
         own.fake.submit({"text": "It goes on for a while. " * 15, "chunk_size": 5}, job_id=job_id)
         wait_until(lambda: own.worker.log_text().count("Started.") == 2, LIMIT_S, own.worker.log_text)
         assert own.worker.terminate(LIMIT_S) == 0
         assert len(own.fake.jobs[job_id].posted) == 2
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
@@ -173,12 +182,12 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux alone")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT])
 def test_no_child_outlives_its_worker(tmp_path: Path, number: int) -> None:
-    """The one that pings told the platform for ever that the worker was alive."""
+    """The process that pings went on reporting a dead worker as alive."""
     with endpoint(tmp_path / "log", ENV) as own:
         own.wait_until_ready()
         pid = own.worker.process.pid
         wait_until(lambda: bool(own.fake.pings))
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = children_of(pid)
         assert children
         os.kill(pid, number)
         own.worker.process.wait(LIMIT_S)
@@ -186,7 +195,7 @@ def test_no_child_outlives_its_worker(tmp_path: Path, number: int) -> None:
 
 
 def container_command() -> list[str]:
-    """The Dockerfile's, with this Python; a shell form would be no list, and the shell would get the signal."""
+    """The Dockerfile's CMD, with this Python. Its shell form would not be a list; the shell would get the signal."""
     *_, line = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("CMD")]
     program, *arguments = json.loads(line.removeprefix("CMD"))
     assert program == "python"
@@ -198,7 +207,7 @@ def can_be_pid_1() -> bool:
 
 
 def entries() -> dict[str, tuple[str, ...]]:
-    """The ways in which a container's entry may run handler.py."""
+    """How a container may run handler.py."""
     command = container_command()
     return {
         "the-container's": tuple(command),
@@ -209,13 +218,12 @@ def entries() -> dict[str, tuple[str, ...]]:
 
 def innermost(pid: int) -> int:
     """The process inside `unshare`."""
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(told[0])
+    return children_of(pid)[0]
 
 
 @pytest.fixture(scope="module")
 def entered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endpoint]]:
-    """A worker for each of the entries; all start at once."""
+    """A worker for each of the commands; all start at once."""
     folder = tmp_path_factory.mktemp("entered")
     with ExitStack() as stack:
         possible = {name: argv for name, argv in entries().items() if name != "pid-1" or can_be_pid_1()}
@@ -247,22 +255,20 @@ def test_the_containers_entry_gets_the_signal(entered: dict[str, Endpoint], name
 
 @contextmanager
 def slow_worker(fake: FakeRunPod, folder: Path, number: int, env: Mapping[str, str]) -> Iterator[WorkerProcess]:
-    """One worker of an endpoint that outlives it."""
-    script = folder / "slow.py"
-    script.write_text(SLOW_WORKER.format(""))
+    """One of several workers of an endpoint."""
     environ = {**fake.worker_env(), **ENV, **env}
-    with worker_process([sys.executable, str(script)], folder / f"log-{number}", environ, cwd=ROOT) as worker:
+    with worker_process([sys.executable, script(folder)], folder / f"log-{number}", environ, cwd=ROOT) as worker:
         yield worker
 
 
 def kill(worker: WorkerProcess) -> None:
-    """With the child that pings for it, as a container's end does."""
+    """Kill it together with its ping process, as the end of a container does."""
     os.killpg(worker.process.pid, signal.SIGKILL)
     assert worker.process.wait(LIMIT_S) == -signal.SIGKILL
 
 
 def wait_for_another_file(directory: Path) -> None:
-    """Looked for so often that its writer is still at it."""
+    """Wait with so short a poll that the file is still being written."""
     before, deadline_s = set(os.listdir(directory)), time.monotonic() + 2 * LIMIT_S
     while set(os.listdir(directory)) <= before:
         assert time.monotonic() < deadline_s
@@ -270,7 +276,7 @@ def wait_for_another_file(directory: Path) -> None:
 
 
 def noise(seed: int, seconds: float = 6.0) -> bytes:
-    """A recording that no codec makes small: a third of a megabyte to write."""
+    """A recording that no codec compresses: 0.3 MB to write."""
     rng = np.random.default_rng(seed)
     return recording_of(0.2 * rng.standard_normal(round(seconds * 24_000)).clip(-3, 3) / 3, 24_000)
 
@@ -281,7 +287,7 @@ def added(index: int) -> dict[str, Any]:
 
 
 def assert_whole(directory: Path) -> None:
-    """Each file that has a voice's name is one, to its last sample; all else are drafts, which nobody looks at."""
+    """Each file with a voice's name is complete; all others are drafts, which are never read."""
     voices = {path.stem: path for path in directory.iterdir() if not path.name.startswith(".")}
     assert list(Library(directory, ("en",)).voices()) == sorted(voices)
     for path in voices.values():
@@ -291,10 +297,10 @@ def assert_whole(directory: Path) -> None:
 
 
 def test_what_a_killed_worker_had_taken_is_done_by_the_next_and_no_voice_is_torn(tmp_path: Path) -> None:
-    """Killed twice, each time as soon as its directory has another file in it, so often in the middle of writing it."""
+    """Killed twice, each time when a new file appears in its directory, so often while it writes that file."""
     voices = tmp_path / "voices"
     voices.mkdir()
-    # Eight at once, as the SDK fetches a second late whenever it has its hands full.
+    # Eight at once, as the SDK fetches jobs a second late when it is busy.
     env = {"VOICES_DIR": str(voices), "ALLOW_VOICE_WRITES": "true", "MAX_CONCURRENCY": "8"}
     lost: list[str] = []
     with FakeRunPod(poll_s=0.3, enforce_limits=True) as fake:
@@ -325,7 +331,7 @@ def done(fake: FakeRunPod) -> int:
 
 
 @pytest.mark.chatterbox
-def test_no_voice_made_ready_is_torn_when_its_worker_is_killed(checkpoint: Path, tmp_path: Path) -> None:
+def test_no_conditioned_voice_is_torn_when_its_worker_is_killed(checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.torch import load
 
     kept = tmp_path / "kept"
@@ -348,26 +354,9 @@ def test_no_voice_made_ready_is_torn_when_its_worker_is_killed(checkpoint: Path,
             assert load((kept / name).read_bytes())
 
 
-LOADING_WORKER = """
-import sys, time
-import handler
-from fakes import FakeEngine
-from service import app
-
-def load(voice):
-    print("loading", flush=True)
-    time.sleep(20)
-
-app.ENGINES["espeak"] = lambda settings: FakeEngine(before_condition=load)
-sys.exit(handler.main())
-"""
-
-
 def test_a_worker_that_still_loads_ends_at_once(tmp_path: Path) -> None:
-    """As the container's first process it would not have heard of it at all: there a signal has no default."""
-    script = tmp_path / "loading.py"
-    script.write_text(LOADING_WORKER)
-    with endpoint(tmp_path / "log", ENV, sys.executable, str(script)) as own:
+    """As the container's first process it ignored the signal: there a signal has no default action."""
+    with started(tmp_path, LOADING) as own:
         wait_until(lambda: "loading" in own.worker.log_text(), 30)
         assert own.worker.terminate() == 0
         assert own.fake.batch_sizes == []

@@ -1,4 +1,4 @@
-"""What the image installs is free of the GPL and the AGPL, and THIRD_PARTY.md says under what licence each of it is."""
+"""No package of the image is under the GPL or AGPL, and THIRD_PARTY.md lists the licence of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""handler.py in the SDK's two local modes: `--test_input` speaks once and ends, `--rp_serve_api` serves."""
+"""handler.py in the SDK's two local modes: `--test_input` runs one job, `--rp_serve_api` serves."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.slow
 ESPEAK = {"TTS_ENGINE": "espeak"}
 SPEAK = '--test_input={"input": {"text": "Hello there.", "output_format": "opus"}}'
 
-# The environment, the arguments, and for what can't be run: the exit status and the one line that says why.
+# Environment and arguments; of what can't be run also the exit status and the line that says why.
 GOOD: dict[str, tuple[dict[str, str], Sequence[str]]] = {
     "espeak": (ESPEAK, [SPEAK]),
-    "streaming": (ESPEAK | {"STREAMING": "true"}, [SPEAK]),  # speaks like any other: this mode can't stream
+    "streaming": (ESPEAK | {"STREAMING": "true"}, [SPEAK]),  # which this mode ignores
     "test_input.json": (ESPEAK, []),
 }
 BAD: dict[str, tuple[dict[str, str], Sequence[str], int, str]] = {
@@ -102,8 +102,7 @@ def test_a_test_input_is_spoken_by_chatterbox(chatterbox: Chatterbox) -> None:
 
 
 def assert_spoke(run: WorkerProcess) -> dict[str, Any]:
-    """It ended well, and its log has the reply. The SDK cuts the middle out of a long line; what is left of
-    the audio is its first 1.5 KB."""
+    """It succeeded, and its log has the reply. The SDK shortens long lines in the middle, to 1.5 KB of the audio."""
     assert run.process.wait(60) == 0, run.log_text()
     result = re.search(r"Job result: {'output': {'audio': '([\w+/]+)\n.*\n.*', ('format': .*)}}\n", run.log_text())
     assert result, run.log_text()
@@ -151,7 +150,7 @@ def test_the_local_servers_refusal_is_one_sentence(servers: dict[str, str], tmp_
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Both are forked; what test_readme runs is a real one."""
+    """Both are forked; test_readme starts a real one."""
     folder = tmp_path_factory.mktemp("servers")
     with (
         local_server(folder / "joined.log", ESPEAK) as joined,
@@ -162,7 +161,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Chatterbox:
-    """The small checkpoint both ways, side by side. The server has answered once: loading is slower than speech."""
+    """The small checkpoint in both modes. The server has answered once, so that its model is loaded."""
 
     run: WorkerProcess
     url: str

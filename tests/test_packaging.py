@@ -1,4 +1,4 @@
-"""What is written twice is the same twice: dependencies, versions, the example job."""
+"""Places that repeat one another agree: dependencies, versions, the example job."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_requirements_are_the_projects_dependencies_and_chatterbox() -> None:
 
 @pytest.mark.parametrize("package", sorted(LEFT_TO_THE_LOCK))
 def test_what_upstream_manages_is_never_pinned(package: str) -> None:
-    """The first README's own rule: a second opinion about torch is how such images stop starting."""
+    """A second pin of torch beside the lock's is how such images stop starting."""
     pinned = {line for line in requirements() if re.split(r"[^\w.-]", line)[0].lower() == package}
     assert pinned <= {package}
 

@@ -1,4 +1,4 @@
-"""What docs/SECURITY.md promises and no other test holds: code in data, names and links in the library, secrets."""
+"""Promises of docs/SECURITY.md that have no other test: code in data, names and links in the library, secrets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from fakes import as_base64, fake_service, recording, refused, spoken
 
 from service.bucket import bucket_of_settings
+from service.telemetry import JobClock
 from settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -24,13 +25,8 @@ ROOT = Path(__file__).parents[1]
 OURS = ("validation", "audio", "tts", "service", "web", "scripts", "bench")
 FORBIDDEN_MODULES = {"marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "jsonpickle"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput"}
-FORBIDDEN_CALLS |= {
-    "pickle.load",
-    "pickle.loads",
-    "pickle.Unpickler",
-    "torch.jit.load",
-    "torch.package.PackageImporter",
-}
+FORBIDDEN_CALLS |= {"pickle.load", "pickle.loads", "pickle.Unpickler"}
+FORBIDDEN_CALLS |= {"torch.jit.load", "torch.package.PackageImporter"}
 
 
 def sources() -> list[Path]:
@@ -84,21 +80,7 @@ def test_a_planted_danger_is_found(source: str) -> None:
 # --- files ------------------------------------------------------------------------------------------------------
 
 NAMES = [
-    "../x",
-    "..",
-    ".",
-    "/etc/x",
-    "a/b",
-    "a\\b",
-    ".hidden",
-    "-x",
-    "a\0b",
-    "\uff41",
-    "x" * 65,
-    "a\n",
-    "é",
-    "",
-    "a.wav",
+    *("../x", "..", ".", "/etc/x", "a/b", "a\\b", ".hidden", "-x", "a\0b", "\uff41", "x" * 65, "a\n", "é", "", "a.wav"),
 ]
 
 
@@ -130,7 +112,7 @@ def test_nothing_is_written_or_deleted_through_a_link(tmp_path: Path, suffix: st
 
 
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
-    """A pipe would be waited for, a device read for ever."""
+    """Opening a pipe would block, and a device has no end."""
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
@@ -168,21 +150,15 @@ def test_no_secret_is_in_what_the_worker_says_of_itself(caplog: pytest.LogCaptur
     values = {name: getattr(settings, name) for name in SECRET_SETTINGS}
     assert all("5EC2E7" in str(value) for value in values.values())
     service = fake_service(**values, bucket_endpoint_url=settings.bucket_endpoint_url)
-    told = [repr(settings), repr(bucket_of_settings(settings)), json.dumps(spoken(service, {"operation": "info"})[1])]
-    told += [json.dumps(refused(service, {"text": "Hello.", "BUCKET_SECRET_ACCESS_KEY": 1})), caplog.text]
-    assert not [text for text in told if "5EC2E7" in text]
+    shown = [repr(settings), repr(bucket_of_settings(settings)), json.dumps(spoken(service, {"operation": "info"})[1])]
+    shown += [json.dumps(refused(service, {"text": "Hello.", "BUCKET_SECRET_ACCESS_KEY": 1})), caplog.text]
+    assert not [text for text in shown if "5EC2E7" in text]
 
 
 def test_a_jobs_own_keys_are_in_no_refusal_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    from service.telemetry import JobClock
-
-    config = {
-        "accessId": "5EC2E7",
-        "accessSecret": "5EC2E7 x",
-        "bucketName": "5EC2E7/",
-        "endpointUrl": "ftp://5EC2E7@h",
-    }
+    config = {"accessId": "5EC2E7", "accessSecret": "5EC2E7 x", "bucketName": "5EC2E7/"}
+    config |= {"endpointUrl": "ftp://5EC2E7@h"}
     events = list(fake_service().run("job-1", {"text": "Hello."}, joined=True, clock=JobClock(), s3_config=config))
     assert "s3Config.accessSecret" in str(events)
     assert "5EC2E7" not in str(events) + caplog.text

@@ -1,4 +1,4 @@
-"""docs/SECURITY.md keeps its word: each promise names tests, and each test it names is there."""
+"""Each promise of docs/SECURITY.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROMISES, _, NOT_DEFENDED = DOC.partition("## Not defended")
 
 
 def bullets(text: str) -> list[str]:
-    """Each with the lines that go on with it."""
+    """Each bullet with its continuation lines."""
     return re.findall(r"^- .*(?:\n  .*)*", text, re.M)
 
 
@@ -38,12 +38,12 @@ def test_every_promise_names_a_test(promise: str) -> None:
 
 
 def test_what_looks_like_a_test_is_one() -> None:
-    """A name that the pattern above does not find would never be looked for."""
+    """Or NAMED would miss it, and its absence."""
     assert len(re.findall(r"::", PROMISES)) - PROMISES.count("path::name") == len(NAMED.findall(PROMISES))
     assert len(bullets(PROMISES)) > 30
 
 
-def test_what_is_not_defended_is_told() -> None:
+def test_what_is_not_defended_is_listed() -> None:
     assert len(bullets(NOT_DEFENDED)) >= 5
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,11 @@ import soundfile
 from endpoints import local_server
 from fake_runpod import FakeRunPod, Job, Json, wait_until, worker_process
 from fakes import FakeEngine, raising_at
+from http_server import open_server
+from loopback import Handler, served
 
 import sync_test
 from scripts.speak import free_port
-from http_server import open_server
 from validation.errors import OutOfMemory
 
 pytestmark = pytest.mark.slow
@@ -206,19 +206,6 @@ def local(script: Path) -> Iterator[str]:
         yield url
 
 
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
-
-
-@contextmanager
-def served(handler: type[Handler]) -> Iterator[str]:
-    """The address of a server on loopback."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 def last_job(fake: FakeRunPod) -> Job:
     return list(fake.jobs.values())[-1]
 
@@ -309,11 +296,10 @@ def test_what_was_uploaded_is_fetched_without_the_endpoints_key(
     class Bucket(Handler):
         def do_GET(self) -> None:
             asked.append(self.headers["Authorization"])
-            body = (tmp_path / "spoken.wav").read_bytes() if self.path == "/clip.wav?signature=1" else b""
-            self.send_response(200 if body else 403)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            if self.path == "/clip.wav?signature=1":
+                self.answer(200, (tmp_path / "spoken.wav").read_bytes())
+            else:
+                self.answer(403)
 
     soundfile.write(tmp_path / "spoken.wav", [0.1, -0.1] * 18_000, 24_000, subtype="PCM_16")
     size = (tmp_path / "spoken.wav").stat().st_size
@@ -360,13 +346,13 @@ def test_a_slow_job_is_followed_through_status(
     ran = client("--param", "sleep_s=1.2", "--no-checks", at=joined)
     assert ran.status == 0
     assert re.search(r"(IN_PROGRESS\n.* s  ){2,4}COMPLETED\n", ran.out)
-    assert last_job(joined).door == "runsync"
+    assert last_job(joined).route == "runsync"
 
 
 def test_a_stream_is_written_as_it_grows(client: Client, streaming: FakeRunPod, tmp_path: Path) -> None:
     ran = client("--stream", "--no-checks", "--param", "pause_s=0.15", at=streaming)
     job = last_job(streaming)
-    assert (ran.status, ran.err, job.door) == (0, "", "run"), ran.out
+    assert (ran.status, ran.err, job.route) == (0, "", "run"), ran.out
     chunks_s = [float(at) for at in re.findall(r"([\d.]+) s  chunk \d: \d+ bytes", ran.out)]
     sent_s = [event.at_s - job.submitted_s for event in job.events[:4]]
     assert chunks_s == pytest.approx(sent_s, abs=0.13)
@@ -434,8 +420,7 @@ def test_a_job_that_fails_at_the_workers_server_is_one_sentence(client: Client, 
 def test_a_stream_that_breaks_off_is_no_success(client: Client) -> None:
     class HalfWorker(Handler):
         def do_GET(self) -> None:
-            self.send_response(204)
-            self.end_headers()
+            self.answer(204)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,4 +1,4 @@
-"""The composition root: what is put together, how a job can end, and what the log says of it."""
+"""How a job can end, what the log says of it, and how a service is built and warmed up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, events_of, fake_service, raising_at, recording, refused, spoken
+from fakes import FakeEngine, both_ways, events_of, fake_service, raising_at, recording, refused, spoken
 
-from service import __version__
 from service.app import ENGINES, build
 from service.events import EndEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry
@@ -19,7 +18,6 @@ from settings import Settings, SettingsError
 from validation.errors import GpuFault, ModelUnavailable
 
 SECRET = "Platypus"
-both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
 
 
 @pytest.fixture
@@ -34,8 +32,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return read
 
 
-def untraceable(reply: dict[str, Any]) -> bool:
-    """Whether it is free of paths, tracebacks and Python."""
+def shows_no_internals(reply: dict[str, Any]) -> bool:
+    """Whether it has no path, traceback or Python in it."""
     return not re.search(r"/|\.py|Traceback|Error\b|line \d", json.dumps(reply))
 
 
@@ -48,19 +46,19 @@ def test_a_fault_nobody_foresaw_is_internal_and_says_nothing(joined: bool, caplo
     service = fake_service(engine)
     reply = refused(service, {"text": "Hello there.", "chunk_size": 5}, joined=joined)
     assert (reply["error_code"], reply["retryable"], reply["details"]) == ("INTERNAL", True, [])
-    assert untraceable(reply)
+    assert shows_no_internals(reply)
     assert "is torn" in caplog.text
     assert "Traceback" in caplog.text
     assert "job job-1 hit a fault of ours" in caplog.text
     assert spoken(service, {"text": "Hello there."}, joined=joined)[1]["finish_reason"] == "stop"
 
 
-def test_a_foreseen_fault_keeps_its_cause_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    fault = GpuFault("the GPU failed")
-    fault.__cause__ = OSError("/dev/nvidia0 is gone")
-    reply = refused(fake_service(FakeEngine(before_chunk=raising_at(1, fault))), {"text": "Hi."})
+def test_the_cause_of_an_error_is_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+    error = GpuFault("the GPU failed")
+    error.__cause__ = OSError("/dev/nvidia0 is gone")
+    reply = refused(fake_service(FakeEngine(before_chunk=raising_at(1, error))), {"text": "Hi."})
     assert reply["error"] == "GPU_FAULT: the GPU failed"
-    assert untraceable(reply)
+    assert shows_no_internals(reply)
     assert "/dev/nvidia0 is gone" in caplog.text
 
 
@@ -71,11 +69,6 @@ def test_a_foreseen_fault_keeps_its_cause_for_the_log(caplog: pytest.LogCaptureF
 def test_every_job_ends_with_exactly_one_end_or_error(raw: object, joined: bool) -> None:
     events = events_of(fake_service(), raw, joined=joined)
     assert [isinstance(event, EndEvent | ErrorEvent) for event in events] == [False] * (len(events) - 1) + [True]
-
-
-def test_each_reply_tells_the_version() -> None:
-    for raw in ({"text": "Hi."}, {"operation": "voices"}, {"operation": "info"}):
-        assert spoken(fake_service(), raw)[1]["worker_version"] == __version__
 
 
 # --- the log --------------------------------------------------------------------------------------------------
@@ -109,7 +102,7 @@ def test_every_job_has_its_line(raw: object, operation: str, outcome: str, lines
     assert (line["operation"], line["outcome"]) == (operation, outcome)
 
 
-def test_a_job_that_was_walked_away_from_is_cancelled(lines: Any) -> None:
+def test_a_job_that_is_closed_early_is_cancelled(lines: Any) -> None:
     service = fake_service()
     events = service.run("job-9", {"text": "Hello there."}, joined=True, clock=JobClock())
     next(events)
@@ -118,7 +111,7 @@ def test_a_job_that_was_walked_away_from_is_cancelled(lines: Any) -> None:
 
 
 def test_a_job_that_was_stopped_is_cancelled_and_says_nothing(lines: Any) -> None:
-    """Nor is its voice made ready any more, which takes a while."""
+    """Nor is its voice conditioned, which takes a while."""
     clock, engine = JobClock(), FakeEngine()
     clock.stop()
     assert list(fake_service(engine).run("job-9", {"text": "Hello there."}, joined=True, clock=clock)) == []

@@ -1,4 +1,4 @@
-"""Operations: which one runs, what `voices` and `info` tell, and that they load nothing."""
+"""Operations: which one runs, what `info` replies, and that neither `voices` nor `info` loads the model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, fake_service, recording, refused, reply_of, spoken
+from fakes import FakeEngine, both_ways, fake_service, recording, refused, reply_of, spoken
 
 from audio.encode import ENCODERS
 from service import __version__
 from service.operations import OPERATIONS
 from validation.faults import MAX_UNKNOWN_FIELDS
 from validation.fields import SAMPLE_RATES_HZ
-
-both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
-
 
 # --- dispatch -----------------------------------------------------------------------------------------------
 
@@ -26,7 +23,7 @@ def test_the_operations_are_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("named", [{}, {"operation": None}, {"operation": "tts"}])
-def test_tts_is_what_is_meant_where_none_is_named(named: dict[str, Any]) -> None:
+def test_tts_is_the_default_operation(named: dict[str, Any]) -> None:
     assert spoken(fake_service(), {"text": "Hi."} | named)[1]["operation"] == "tts"
 
 
@@ -83,10 +80,11 @@ def test_null_is_absent_everywhere(operation: str) -> None:
 
 
 @both_ways
-def test_info_tells_what_the_contract_says(joined: bool) -> None:
-    reply = reply_of(fake_service(max_text_chars=99, job_timeout_s=7.0), {"operation": "info"}, joined=joined)
+def test_info_has_the_fields_of_the_contract(joined: bool) -> None:
+    service = fake_service(max_text_chars=99, job_timeout_s=7.0)
+    reply = reply_of(service, {"operation": "info"}, joined=joined)
     assert (reply["engine"], reply["model"], reply["device"], reply["dtype"]) == ("fake", "tones", "cpu", "float32")
-    assert reply["versions"]["worker"] == __version__
+    assert reply["versions"]["worker"] == reply["worker_version"] == __version__
     assert {"numpy", "av", "soundfile", "pydantic", "runpod"} < set(reply["versions"])
     assert (reply["limits"]["max_text_chars"], reply["limits"]["job_timeout_s"]) == (99, 7.0)
     assert reply["formats"] == list(ENCODERS)
@@ -115,7 +113,7 @@ def test_neither_voices_nor_info_touches_the_engine(operation: str) -> None:
     assert reply.get("loaded", False) is False
 
 
-# --- tts, and what this endpoint offers -----------------------------------------------------------------------
+# --- tts, and the limits of this endpoint -----------------------------------------------------------------------
 
 
 @both_ways
@@ -143,7 +141,7 @@ def test_the_limits_are_the_settings() -> None:
     assert "at most 1000 are taken" in refused(service, {"text": "Hi", "reference_audio": "A" * 2000})["error"]
 
 
-def test_a_default_voice_that_went_away_is_told_and_none_speaks_in_its_place(tmp_path: Path) -> None:
+def test_a_removed_default_voice_is_an_error_and_is_not_replaced_by_another(tmp_path: Path) -> None:
     """It was a KeyError, so an INTERNAL without a hint."""
     (tmp_path / "anna.wav").write_bytes(recording(500))
     service = fake_service(voices_dir=tmp_path, default_voice="anna")

@@ -1,4 +1,4 @@
-"""One request from text to bytes: the stream and the joined reply, its claims, its limits."""
+"""One request from text to bytes: the stream, the joined reply, what it claims, and its limits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from fakes import (
     FakeEngine,
     as_base64,
+    both_ways,
     decoded,
     events_of,
     fake_service,
@@ -35,21 +36,14 @@ from validation.fields import SAMPLE_RATES_HZ, TtsFields
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
 LONG = " ".join(f"This is sentence number {n} of a rather long text." for n in range(40))
 FORMATS = tuple(ENCODERS)
-HEADER_BYTES = {
-    "pcm_s16le": 0,
-    "aac": 0,
-    "mulaw": 58,
-    "alaw": 58,
-    "flac": 42,
-}  # 44 of the others, and MP3 is another matter
+HEADER_BYTES = {"pcm_s16le": 0, "aac": 0, "mulaw": 58, "alaw": 58, "flac": 42}  # of the others 44, but for MP3
 each_format = pytest.mark.parametrize("output_format", FORMATS)
-both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
 
 REPLY_KEYS = {
     *("format", "mime_type", "bytes", "sample_rate", "duration", "operation", "text", "voice", "voice_mode", "seed"),
     *("parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model", "worker_version"),
     *("delivery", "warnings"),
-}  # and `audio`, which the door adds
+}  # and `audio`, which the handler adds
 NO_PARAMETERS = {"operation", "text", "reference_audio", "reference_audio_url", "cfg"}
 METRICS = {
     *("latency_to_first_chunk", "total_generation_time", "total_audio_duration", "rtf", "chunk_count"),
@@ -128,7 +122,7 @@ def test_a_stream_is_the_joined_reply_but_for_the_header(output_format: str, dec
     raw = asked(output_format=output_format, decode_mode=decode_mode, sample_rate=rate_hz)
     (joined, reply), (streamed, end) = (spoken(fake_service(), raw, joined=flag) for flag in (True, False))
     if output_format == "mp3":
-        assert joined.endswith(streamed)  # it begins with a frame that tells the length
+        assert joined.endswith(streamed)  # it begins with a frame that holds the length
     else:
         head = HEADER_BYTES.get(output_format, 44)
         assert joined[head:] == streamed[head:]
@@ -159,13 +153,6 @@ def test_a_joined_file_is_what_the_reply_claims(output_format: str, rate_hz: int
     assert reply["bytes"] == len(file)
 
 
-@pytest.mark.parametrize("rate_hz", [22_050, 44_100])
-def test_opus_codes_at_48_khz_what_it_cannot_carry_and_says_so(rate_hz: int) -> None:
-    _, reply = spoken(fake_service(), asked(output_format="opus", sample_rate=rate_hz))
-    assert (reply["sample_rate"], reply["parameters"]["sample_rate"]) == (48_000, 48_000)
-    assert reply["warnings"] == [f"opus can't carry {rate_hz} Hz: coded at 48000 Hz"]
-
-
 def test_a_reply_has_every_key_of_the_contract_and_no_other() -> None:
     _, reply = spoken(fake_service(), asked())
     assert set(reply) == REPLY_KEYS
@@ -186,19 +173,13 @@ def test_parameters_are_the_values_that_were_used() -> None:
     given = {"exaggeration": 0.7, "cfg": 0.3, "temperature": 1.1, "top_p": 0.9, "min_p": 0.1}
     given |= {"repetition_penalty": 1.5, "chunk_size": 10, "context_window": 20}
     _, reply = spoken(fake_service(engine), asked(**given))
-    told, used = reply["parameters"], engine.heard[0]
-    assert told["decode_mode"] == used.decode_mode == "window"  # because chunks were named
+    reported, used = reply["parameters"], engine.heard[0]
+    assert reported["decode_mode"] == used.decode_mode == "window"  # because chunks were named
     for name in ("exaggeration", "temperature", "top_p", "min_p", "repetition_penalty"):
-        assert told[name] == getattr(used, name) == given[name]
-    assert told["cfg_weight"] == used.cfg_weight == 0.3
-    assert (told["chunk_size"], used.chunk_size_tokens) == (10, 10)
-    assert (told["context_window"], used.context_window_tokens) == (20, 20)
-
-
-def test_decode_mode_is_full_joined_and_window_streamed() -> None:
-    for joined, mode in ((True, "full"), (False, "window")):
-        _, reply = spoken(fake_service(), asked(), joined=joined)
-        assert reply["parameters"]["decode_mode"] == mode
+        assert reported[name] == getattr(used, name) == given[name]
+    assert reported["cfg_weight"] == used.cfg_weight == 0.3
+    assert (reported["chunk_size"], used.chunk_size_tokens) == (10, 10)
+    assert (reported["context_window"], used.context_window_tokens) == (20, 20)
 
 
 def test_metrics_are_sane() -> None:
@@ -229,7 +210,7 @@ def test_the_first_chunk_is_the_first_that_has_bytes() -> None:
     assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.02 * chunks
 
 
-def test_segments_tell_what_is_said_when() -> None:
+def test_segments_have_the_text_and_its_times() -> None:
     file, reply = spoken(fake_service(), asked())
     segments = reply["segments"]
     assert " ".join(segment["text"] for segment in segments) == TEXT
@@ -248,7 +229,7 @@ def _middle(samples: Samples, segment: dict[str, Any], rate_hz: int) -> Samples:
 
 
 @pytest.mark.parametrize("text", ["Unsplittable", "Hello there, my friend, how are you all today?"])
-def test_a_segment_cut_off_by_the_token_limit_is_told(text: str) -> None:
+def test_a_segment_cut_off_by_the_token_limit_is_a_warning(text: str) -> None:
     _, reply = spoken(fake_service(FakeEngine(finish_reason="length")), asked(text=text))
     assert reply["finish_reason"] == "length"
     assert " ".join(segment["text"] for segment in reply["segments"]) == text
@@ -259,7 +240,7 @@ def test_a_segment_cut_off_by_the_token_limit_is_told(text: str) -> None:
     assert reply["metrics"]["retries"] > 0
 
 
-def test_a_segment_that_is_mended_leaves_no_trace_but_the_count() -> None:
+def test_a_successful_retry_shows_only_in_the_count() -> None:
     def wrong(text: str, params: SamplingParams) -> Misspoken | None:
         return Misspoken("loop", "it loops", 1.0) if params.seed == 17 else None
 
@@ -270,7 +251,7 @@ def test_a_segment_that_is_mended_leaves_no_trace_but_the_count() -> None:
 # --- how the text is read ---------------------------------------------------------------------------------------
 
 
-def test_what_is_said_instead_is_told() -> None:
+def test_the_spoken_text_is_in_the_reply() -> None:
     engine = FakeEngine()
     _, reply = spoken(
         fake_service(engine), asked(text="SQL costs $5 [laugh] more than that.", pronunciations={"sql": "sequel"})
@@ -282,7 +263,7 @@ def test_what_is_said_instead_is_told() -> None:
     assert reply["parameters"]["pronunciations"] == {"sql": "sequel"}
 
 
-def test_the_text_is_left_alone_where_that_is_asked_for() -> None:
+def test_normalize_text_false_leaves_the_text_alone() -> None:
     engine = FakeEngine()
     _, reply = spoken(fake_service(engine), asked(text="SQL costs $5 more than that.", normalize_text=False))
     assert engine.texts == ["SQL costs $5 more than that."]
@@ -347,20 +328,33 @@ def test_a_higher_bit_rate_is_a_larger_file() -> None:
     assert sizes[2] == pytest.approx(2 * sizes[1], rel=0.1)
 
 
-def test_no_watermark_is_told() -> None:
+@pytest.mark.parametrize(
+    ("engine", "given", "warnings"),
+    [
+        ({"unused_fields": ("temperature", "top_p")}, {}, []),
+        (
+            {"unused_fields": ("temperature", "top_p")},
+            {"temperature": 0.8},
+            ["fake has no use for temperature: it spoke without"],
+        ),
+        ({}, {"text": "Hi.", "fade_duration": 0.5}, ["a fade of 0.5 s was shortened to half of a short segment"]),
+        *(
+            ({}, {"output_format": "opus", "sample_rate": hz}, [f"opus can't carry {hz} Hz: coded at 48000 Hz"])
+            for hz in (22_050, 44_100)
+        ),
+    ],
+)
+def test_what_could_not_be_done_as_asked_is_a_warning(
+    engine: dict[str, Any], given: dict[str, Any], warnings: list[str]
+) -> None:
+    _, reply = spoken(fake_service(FakeEngine(**engine)), asked(**given))
+    assert reply["warnings"] == warnings
+    rate_hz = 48_000 if "sample_rate" in given else 24_000
+    assert reply["sample_rate"] == reply["parameters"]["sample_rate"] == rate_hz
+
+
+def test_an_engine_without_a_watermark_is_reported() -> None:
     assert spoken(fake_service(FakeEngine(watermarked=False)), asked())[1]["watermarked"] is False
-
-
-def test_a_field_the_engine_has_no_use_for_is_told() -> None:
-    engine = FakeEngine(unused_fields=("temperature", "top_p"))
-    assert spoken(fake_service(engine), asked())[1]["warnings"] == []
-    _, reply = spoken(fake_service(engine), asked(temperature=0.8))
-    assert reply["warnings"] == ["fake has no use for temperature: it spoke without"]
-
-
-def test_a_fade_longer_than_a_short_clip_allows_is_told() -> None:
-    _, reply = spoken(fake_service(), asked(text="Hi.", fade_duration=0.5))
-    assert reply["warnings"] == ["a fade of 0.5 s was shortened to half of a short segment"]
 
 
 def test_speech_of_no_sound_at_all_is_an_empty_file() -> None:
@@ -393,7 +387,7 @@ def test_a_lossy_file_keeps_its_level(output_format: str) -> None:
     assert rms_dbfs(decoded(file)[0]) == pytest.approx(-20.0, abs=0.5)
 
 
-def test_a_level_that_the_peak_forbids_is_told_with_the_shortfall() -> None:
+def test_a_level_that_the_peak_forbids_is_a_warning_with_the_shortfall() -> None:
     file, reply = spoken(fake_service(FakeEngine(shape=clicks)), asked(audio_normalization="rms"))
     samples, _ = decoded(file)
     assert peak_dbfs(samples) == pytest.approx(-1.0, abs=0.1)
@@ -414,7 +408,7 @@ def test_a_stream_refuses_to_normalise(how: str) -> None:
     assert engine.asked == 0
 
 
-# --- seeds, voices: nothing of one request in another ---------------------------------------------------------
+# --- seeds and voices: no state is kept between requests ---------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
@@ -424,7 +418,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     assert first != other
 
 
-def test_without_a_seed_one_is_drawn_and_told() -> None:
+def test_without_a_seed_one_is_drawn_and_reported() -> None:
     service = fake_service()
     file, reply = spoken(service, {"text": TEXT})
     assert spoken(service, {"text": TEXT, "seed": reply["seed"]})[0] == file
@@ -443,7 +437,7 @@ def test_each_segment_has_a_seed_of_its_own_that_fits_32_bits() -> None:
         assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_request_hears_nothing_of_the_one_before() -> None:
+def test_no_request_depends_on_the_one_before() -> None:
     clip = as_base64(recording(720))
     alone = spoken(fake_service(), asked())[0]
     service = fake_service()
@@ -451,17 +445,6 @@ def test_a_request_hears_nothing_of_the_one_before() -> None:
     assert (pitch_hz(*decoded(file)), reply["voice"], reply["voice_mode"]) == (720, "clone", "clone")
     assert pitch_hz(*decoded(spoken(service, asked(voice="hans"))[0])) == 450
     assert spoken(service, asked())[0] == alone
-
-
-def test_two_requests_that_take_turns_hear_nothing_of_each_other() -> None:
-    service, raws = fake_service(), (asked(voice="hans", chunk_size=5), asked(seed=4, chunk_size=9))
-    alone = [spoken(fake_service(), raw)[0] for raw in raws]
-    runs = [service.run("job", raw, joined=False, clock=JobClock()) for raw in raws]
-    files = [b"", b""]
-    for turn in itertools.zip_longest(*runs):
-        for n, event in enumerate(turn):
-            files[n] += event.data if isinstance(event, AudioEvent) else b""
-    assert [file[44:] for file in files] == [file[44:] for file in alone]
 
 
 # --- references -----------------------------------------------------------------------------------------------
@@ -486,12 +469,6 @@ def test_a_reference_is_accepted_with_a_warning_where_something_is_odd(clip: byt
     assert pitch_hz(*decoded(file)) == 700
     assert len(reply["warnings"]) == (0 if warns is None else 1)
     assert warns is None or warns in reply["warnings"][0]
-
-
-def test_our_own_streamed_wav_is_a_fine_reference() -> None:
-    streamed, _ = spoken(fake_service(), asked(voice="hans", text=LONG), joined=False)
-    file, _ = spoken(fake_service(), asked(reference_audio=as_base64(streamed)))
-    assert pitch_hz(*decoded(file)) == 450
 
 
 def test_the_reference_is_cut_where_the_request_says() -> None:
@@ -546,29 +523,29 @@ def test_a_job_that_is_stopped_ends_within_a_chunk_although_it_has_given_nothing
     assert len(engine.closed_in) == 1
 
 
-def test_an_engine_that_is_still_thinking_counts_no_chunks_and_can_be_stopped() -> None:
-    class Thoughtful(FakeEngine):
+def test_a_heartbeat_is_no_chunk_and_a_job_can_be_stopped_at_it() -> None:
+    class WithHeartbeat(FakeEngine):
         def stream(self, text, voice, params):
             yield SpeechChunk(np.empty(0, np.float32), 3, False)
             yield from super().stream(text, voice, params)
 
-    *_, end = events_of(fake_service(Thoughtful()), asked(text="Hi.", decode_mode="full"))
+    *_, end = events_of(fake_service(WithHeartbeat()), asked(text="Hi.", decode_mode="full"))
     assert isinstance(end, EndEvent)
     assert end.reply["metrics"]["chunk_count"] == 1
     clock = JobClock()
     clock.stop()
-    engine = Thoughtful()
+    engine = WithHeartbeat()
     assert list(fake_service(engine).run("job", asked(), joined=True, clock=clock)) == []
     assert engine.asked == 0
 
 
-def test_the_wait_for_a_turn_is_not_the_jobs_time() -> None:
+def test_the_wait_in_the_queue_does_not_count_for_the_time_limit() -> None:
     clock = JobClock()
     time.sleep(0.15)
     *_, end = fake_service(job_timeout_s=0.1).run("job", asked(text="Hi."), joined=True, clock=clock)
     assert isinstance(end, EndEvent)
     assert end.reply["metrics"]["queue_wait"] >= 0.15
-    assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.15  # which runs from the door
+    assert end.reply["metrics"]["latency_to_first_chunk"] >= 0.15  # it includes the queue
 
 
 @pytest.mark.slow
@@ -588,7 +565,7 @@ def test_generation_stops_when_the_reply_grows_too_large(output_format: str, joi
 
 
 @pytest.mark.parametrize("how", ["peak", "rms"])
-def test_a_clip_that_waits_for_its_level_is_given_up_as_early(how: str) -> None:
+def test_a_clip_whose_level_needs_all_of_it_is_refused_as_early(how: str) -> None:
     """PCM's size is certain before it is encoded; it was counted only when the whole text had been spoken."""
     engine = FakeEngine(tokens_per_char=30)
     service = fake_service(engine, max_output_bytes=200_000)
@@ -660,7 +637,7 @@ def test_whatever_is_not_refused_fits(output_format: str, text: str, joined: boo
     spoken(fake_service(engine, max_output_bytes=enough), raw, joined=joined)
 
 
-def test_a_stream_that_nobody_aggregates_may_be_as_long_as_it_likes() -> None:
+def test_a_stream_that_is_not_aggregated_has_no_size_limit() -> None:
     limits = {"max_output_bytes": 60_000}
     assert refused(fake_service(**limits), asked(), joined=False)["error_code"] == "OUTPUT_TOO_LARGE"
     _, reply = spoken(fake_service(**limits, stream_aggregate=False), asked(), joined=False)
@@ -680,14 +657,14 @@ def test_an_error_of_the_engine_comes_after_what_was_already_said(joined: bool) 
     assert len(pieces) == 2
 
 
-def test_samples_that_are_no_numbers_are_our_fault_and_no_silence() -> None:
+def test_nan_samples_are_an_internal_error_and_no_silence() -> None:
     engine = FakeEngine(shape=lambda clip: clip * np.float32(np.nan))
     for output_format in FORMATS:
         assert refused(fake_service(engine), asked(output_format=output_format))["error_code"] == "INTERNAL"
 
 
 @both_ways
-@pytest.mark.parametrize("taken", [1, 3])
+@pytest.mark.parametrize("taken", [0, 1, 3])
 def test_closing_a_job_closes_the_engine_at_once(joined: bool, taken: int) -> None:
     engine = FakeEngine()
     events = fake_service(engine).run("job", asked(text=LONG, chunk_size=10), joined=joined, clock=JobClock())
@@ -696,12 +673,6 @@ def test_closing_a_job_closes_the_engine_at_once(joined: bool, taken: int) -> No
     before = engine.asked
     events.close()
     assert (engine.asked, len(engine.closed_in)) == (before, len(engine.heard))
-
-
-def test_the_engine_is_not_asked_for_a_chunk_nobody_took() -> None:
-    engine = FakeEngine()
-    fake_service(engine).run("job", asked(), joined=True, clock=JobClock()).close()
-    assert engine.asked == 0
 
 
 # --- print_metrics ----------------------------------------------------------------------------------------------

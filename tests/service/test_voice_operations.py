@@ -1,26 +1,19 @@
-"""The voice library as jobs see it: listed, added, spoken with, deleted; and everything it refuses."""
+"""The voice library through jobs: voices are listed, added, spoken with and deleted, or refused."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, as_base64, fake_service, pitch_hz, recording, refused, reply_of, spoken
+from fakes import FakeEngine, as_base64, both_ways, fake_service, pitch_hz, recording, refused, reply_of, spoken
+from loopback import Handler, served
 
 from audio.decode import decode_reference
 from service import __version__
 from service.app import Service
-from service.telemetry import Telemetry
-from service.worker import Worker
-from settings import Settings
-from tts.voices.store import VoiceStore
-
-both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
 
 
 @pytest.fixture
@@ -40,9 +33,9 @@ def addition(tone_hz: float = 500.0, **given: Any) -> dict[str, Any]:
 
 
 def spoken_pitch_hz(service: Service, voice: str) -> float:
-    file, _ = spoken(service, {"text": "Hello there, whoever you are.", "voice": voice})
-    heard = decode_reference(file, 30.0)
-    return pitch_hz(heard.samples, heard.sample_rate)
+    file, _ = spoken(service, {"text": "Hello there, how are you?", "voice": voice})
+    decoded = decode_reference(file, 30.0)
+    return pitch_hz(decoded.samples, decoded.sample_rate)
 
 
 # --- voices -------------------------------------------------------------------------------------------------
@@ -119,7 +112,7 @@ def test_a_voice_is_replaced_only_where_that_is_asked_for(library: Path) -> None
     assert spoken_pitch_hz(service, "anna") == 700
 
 
-def test_what_was_done_to_a_recording_is_told(library: Path) -> None:
+def test_a_change_to_a_recording_is_a_warning(library: Path) -> None:
     reply = reply_of(service_of(library), addition(max_reference_duration_sec=2))
     assert reply["voice"]["reference_duration"] == 2.0
     assert any("cut to its first 2 s" in warning for warning in reply["warnings"])
@@ -178,9 +171,7 @@ def test_an_endpoint_that_may_not_says_which_setting_is_missing(library: Path, r
 
 def test_a_full_library_names_its_setting(library: Path) -> None:
     (library / "bert.wav").write_bytes(recording(500))
-    engine, settings = FakeEngine(), Settings(voices_dir=library, allow_voice_writes=True, max_library_voices=1)
-    store = VoiceStore(engine, library, "", 8, settings.max_library_voices)
-    error = refused(Service(Worker(settings, engine, store, Telemetry())), addition())
+    error = refused(service_of(library, max_library_voices=1), addition())
     assert (error["error_code"], "MAX_LIBRARY_VOICES" in error["error"]) == ("UNSUPPORTED", True)
 
 
@@ -189,24 +180,12 @@ def test_a_full_library_names_its_setting(library: Path) -> None:
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    class Page(BaseHTTPRequestHandler):
+    class Page(Handler):
         def do_GET(self) -> None:
-            data = recording(620) if self.path == "/voice.wav" else b""
-            self.send_response(200 if data else 404)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(200, recording(620)) if self.path == "/voice.wav" else self.answer(404)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Page) as url:
+        yield url
 
 
 def test_a_recording_is_fetched(library: Path, web: str) -> None:
