@@ -23,8 +23,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.document import tell
-from bench.machine import machine
+from bench.document import machine, report
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {
@@ -196,7 +195,7 @@ def main() -> None:
         "files": "disk" if options.drop else "as found",
     }
     document |= {"starts": len(starts), **summary(starts)}
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.document import attempt, tell
-from bench.machine import machine
+from bench.document import attempt, machine, report, show_failures
 from tts.chatterbox.runtime.device import compute_exactly
 
 NODES = 1000
@@ -110,8 +109,7 @@ for _name, _dtype in FORMATS.items():
 def show(document: dict[str, Any]) -> None:
     for name, value in document["found"].items():
         print(f"{name:32} {value}")
-    for name, error in document["failed"].items():
-        print(f"{name:32} failed: {error.strip().splitlines()[-1][:120]}")
+    show_failures(document, 32)
 
 
 def main() -> None:
@@ -122,7 +120,7 @@ def main() -> None:
     document: dict[str, Any] = {"bench": "facts", **machine(), "torch": torch.__version__}
     for name, find in FACTS.items():
         attempt(document, name, find, options.output)
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -1,69 +1,56 @@
-"""What a listener of one stream gets, and what it costs the host: first chunk, real-time factor, gaps and waits.
+"""One stream as its listener hears it: first chunk, real-time factor, gaps, and how often the host waits for the GPU.
 
     python -m bench.goals CHECKPOINT --variants "float16" "float32" "float32 plain"
 
 One process. A variant is a number format of the flow, with `plain` without CUDA graphs; each is loaded, and speaks in
-every mode with recordings of 4 and 10 seconds. The last line is one JSON document, kept after each figure.
+every mode with recordings of 4 and 10 seconds. The last line is one JSON document, written after each figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
-from bench.document import attempt, tell
-from bench.machine import machine
-from bench.prompts import BUCKETS, PROMPTS_S, prompted
+from bench.document import attempt, machine, report, show_failures
 from bench.race import largest_gap_s, stall_s
-from bench.turns import TEXT, Run
+from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 
 
-def speak(speaker: Speaker, voice: ChatterboxVoice, mode: DecodeMode, seed: int, waits: Callable[[], int]) -> Any:
-    """One run, and how often the host had waited for the device after each of its chunks."""
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, mode)
-    started, arrivals, waited, tokens = time.perf_counter(), [], [], 0
-    for chunk in speaker.stream(TEXT, voice, params):
-        tokens += chunk.speech_tokens or 0
-        if len(chunk.samples):
-            arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
-            waited.append(waits())
-    total_s = time.perf_counter() - started
-    return Run(arrivals, total_s, sum(sound_s for _, sound_s in arrivals), tokens), waited
-
-
 def measure(speaker: Speaker, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
     voice = prompted(speaker.built_in, prompt_s)
-    with counted_waits(speaker.device) as waits:  # the first run also warms up
-        _, waited = speak(speaker, voice, mode, 0, waits)
-    done = [speak(speaker, voice, mode, seed, lambda: 0)[0] for seed in range(1, 1 + runs)]
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 0, 25, 50, mode)
+    waited = [0]
+    with counted_waits(speaker.device) as waits:  # this run also warms up
+        generate(speaker, voice, params, lambda: waited.append(waits()))
+    done = [generate(speaker, voice, replace(params, seed=seed))[0] for seed in range(1, 1 + runs)]
     return {
         "first_chunk_s": round(statistics.median(run.arrivals[0][0] for run in done), 4),
         "rtf": round(statistics.median(run.total_s / run.audio_s for run in done), 4),
         "largest_gap_s": round(max(map(largest_gap_s, done)), 4),
         "stall_s": round(max(map(stall_s, done)), 4),
-        "waits": [later - before for before, later in zip([0, *waited], waited, strict=False)],
+        "waits": [later - before for before, later in pairwise(waited)],
     }
 
 
 @contextmanager
 def counted_waits(device: torch.device) -> Iterator[Callable[[], int]]:
-    """How many calls have made the host wait for the GPU since, as torch reports them; none on a CPU.
+    """Counts the calls that make the host wait for the GPU, as torch reports them; always 0 on a CPU.
 
-    torch does not report waiting for an event, which is how tokens are waited for.
+    torch does not report waiting for an event, which is how tokens are awaited.
     """
     if device.type != "cuda":
         yield lambda: 0
@@ -83,12 +70,11 @@ def show(document: dict[str, Any]) -> None:
     for name, found in document["found"].items():
         if "rtf" in found:
             print(f"{name:34}" + "".join(f"{found[column]:15.4f}" for column in columns) + f"   {found['waits']}")
-    for name, error in document["failed"].items():
-        print(f"{name:34} failed: {error.strip().splitlines()[-1][:120]}")
+    show_failures(document, 34)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Speak alone, in each way.")
+    parser = argparse.ArgumentParser(description="Time one stream in each mode.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runs", type=int, default=2)
@@ -113,7 +99,7 @@ def main() -> None:
             for prompt_s in options.prompts:
                 find = partial(measure, loaded[0], mode, prompt_s, options.runs)
                 attempt(document, f"{variant}, {mode}, {prompt_s} s", find, options.output)
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

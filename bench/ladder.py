@@ -1,13 +1,12 @@
-"""`python -m bench.ladder`: from upstream to this engine in single steps, one ratio per step; the last line is JSON.
+"""`make ladder`: from upstream to this engine in single steps, one ratio per step; the last line is one JSON document.
 
-A rung is the rung before with one thing changed. Each is raced against the one before it, in turn (A B, B A), in
-child processes of which only two are alive at a time. The last rungs are this engine itself.
+A rung is the rung before with one change. It is raced against the rung before (A B, B A), in child processes of which
+only two are alive at a time. The last rungs are this engine itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine
+from bench.contenders.turns import Contender, Run
+from bench.document import keep, machine, report
 from bench.race import ROOT, checkpoint, enter, race, ratio
-from bench.turns import Contender, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,11 @@ class Rung:
     on: tuple[str, ...] = ("cpu", "cuda")  # where it changes anything
 
 
-UPSTREAM, ENGINE = "bench.contender_ladder", "bench.contender_ours"
+UPSTREAM, ENGINE = "bench.contenders.ladder", "bench.contenders.ours"
 ENGINE_ALIKE = "--mode full --dtype bfloat16 --flow-dtype bfloat16"
 
 RUNGS = (
-    Rung("upstream, float32", "bench.contender_upstream", ""),
+    Rung("upstream, float32", "bench.contenders.upstream", ""),
     Rung("our T3", UPSTREAM, "--ours t3"),
     Rung("our flow", UPSTREAM, "--ours t3 flow"),
     Rung("our vocoder", UPSTREAM, "--ours t3 flow vocoder"),
@@ -51,7 +50,7 @@ def command(rung: Rung, path: Path, device: str) -> list[str]:
 
 
 def step(before: list[Run], after: list[Run]) -> dict[str, Any]:
-    """What the change did, by how much less is taken than before."""
+    """The times before and after the change, and their ratios."""
     first = [[run.arrivals[0][0] for run in runs] for runs in (before, after)]
     total = [[run.total_s for run in runs] for runs in (before, after)]
     return {
@@ -64,7 +63,7 @@ def step(before: list[Run], after: list[Run]) -> dict[str, Any]:
 
 
 def climb(path: Path, device: str, rounds: int) -> Iterator[dict[str, Any]]:
-    """Every rung that starts, against the last one that did."""
+    """Every rung that starts, against the last rung that started."""
     below: Contender | None = None
     try:
         for rung in (rung for rung in RUNGS if device in rung.on):
@@ -118,10 +117,8 @@ def main() -> None:
     }
     for rung in climb(checkpoint(options.scratch, options.tokens), options.device, options.rounds):
         document["rungs"].append(rung)
-        if options.output:  # after each: it takes a while, and may be cut off
-            options.output.write_text(json.dumps(document, indent=1) + "\n")
-    show(document)
-    print(json.dumps(document))
+        keep(document, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

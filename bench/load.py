@@ -1,4 +1,4 @@
-"""Many callers of one engine: how soon each hears something, and how much sound comes out in all.
+"""Many callers of one engine: the time to each one's first sound, and the sound per second of all together.
 
     python -m bench.load CHECKPOINT --clients 1 2 4 8 --arrivals 0.5
 
@@ -20,10 +20,8 @@ from typing import Any, get_args
 
 import torch
 
-from bench.document import keep, tell
-from bench.machine import machine
-from bench.prompts import BUCKETS, PROMPTS_S, prompted
-from bench.turns import TEXT
+from bench.document import keep, machine, report
+from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
@@ -32,8 +30,8 @@ from validation.fields import DecodeMode
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One request: when it was asked for, first heard and done, on one clock; seconds of sound."""
+class Request:
+    """When it was submitted, had its first sound and was done, on one clock; seconds of sound."""
 
     asked_s: float
     first_s: float
@@ -50,61 +48,58 @@ class Caller:
     mode: DecodeMode
 
 
-def speak(caller: Caller, seed: int, asked_s: float) -> Heard:
+def speak(caller: Caller, seed: int, asked_s: float) -> Request:
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, caller.mode)
-    first_s, samples = 0.0, 0
-    for chunk in caller.speaker.stream(TEXT, caller.voice, params):
-        if len(chunk.samples) and not samples:
-            first_s = time.perf_counter()
-        samples += len(chunk.samples)
-    return Heard(asked_s, first_s, time.perf_counter(), samples / 24_000)
+    started_s = time.perf_counter()
+    run, _ = generate(caller.speaker, caller.voice, params)
+    return Request(asked_s, started_s + run.arrivals[0][0], started_s + run.total_s, run.audio_s)
 
 
 def at_once(jobs: Sequence[Callable[[], None]]) -> None:
-    """Raises: what the first job that failed raised."""
+    """Raises the error of the first job that failed."""
     with ThreadPoolExecutor(len(jobs)) as pool:
         for running in [pool.submit(job) for job in jobs]:
             running.result()
 
 
-def closed_loop(caller: Caller, clients: int, each: int) -> list[Heard]:
-    """So many clients, each asking again as soon as it was answered."""
-    heard: list[Heard] = []
+def closed_loop(caller: Caller, clients: int, each: int) -> list[Request]:
+    """Clients that each submit the next request as soon as the last is answered."""
+    done: list[Request] = []
 
     def client(number: int) -> None:
         for turn in range(each):
-            heard.append(speak(caller, number * each + turn, time.perf_counter()))
+            done.append(speak(caller, number * each + turn, time.perf_counter()))
 
     at_once([lambda n=number: client(n) for number in range(clients)])  # type: ignore[misc]
-    return heard
+    return done
 
 
-def open_loop(caller: Caller, per_s: float, requests: int) -> list[Heard]:
+def open_loop(caller: Caller, per_s: float, requests: int) -> list[Request]:
     """Requests that arrive whether or not the ones before are answered."""
-    heard: list[Heard] = []
+    done: list[Request] = []
     rng, at_s = random.Random(0), 0.0
     started_s = time.perf_counter()
 
     def request(seed: int, due_s: float) -> None:
         time.sleep(max(0.0, due_s - time.perf_counter()))
-        heard.append(speak(caller, seed, due_s))
+        done.append(speak(caller, seed, due_s))
 
     jobs: list[Callable[[], None]] = []
     for seed in range(requests):
         at_s += rng.expovariate(per_s)
         jobs.append(lambda seed=seed, due_s=started_s + at_s: request(seed, due_s))  # type: ignore[misc]
     at_once(jobs)
-    return heard
+    return done
 
 
-def summary(heard: list[Heard]) -> dict[str, float]:
-    firsts = sorted(one.first_s - one.asked_s for one in heard)
-    span_s = max(one.done_s for one in heard) - min(one.asked_s for one in heard)
+def summary(done: list[Request]) -> dict[str, float]:
+    firsts = sorted(one.first_s - one.asked_s for one in done)
+    span_s = max(one.done_s for one in done) - min(one.asked_s for one in done)
     return {
-        "requests": len(heard),
+        "requests": len(done),
         "first_median_s": round(statistics.median(firsts), 4),
         "first_p95_s": round(firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))], 4),
-        "sound_s_per_s": round(sum(one.sound_s for one in heard) / span_s, 3),
+        "sound_s_per_s": round(sum(one.sound_s for one in done) / span_s, 3),
     }
 
 
@@ -140,7 +135,7 @@ def main() -> None:
         count = max(8, options.each * 8)
         found[f"{per_s:g} a second"] = summary(open_loop(caller, per_s, count))
         keep(document, options.output)
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.document import keep, tell
-from bench.machine import machine
-from bench.prompts import BUCKETS, PROMPTS_S, prompted
-from bench.turns import TEXT
+from bench.contenders.turns import TEXT
+from bench.document import keep, machine, report
+from bench.speech import BUCKETS, PROMPTS_S, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
@@ -199,7 +198,7 @@ def main() -> None:
                     first = list(range(FIRST + LOOKAHEAD_TOKENS))
                     document["longest_kernels"][f"first chunk, {label}"] = longest_kernels(partial(stream.push, first))
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    tell(document | {"peak_memory_bytes": peak}, show, options.output)
+    report(document | {"peak_memory_bytes": peak}, show, options.output)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Which chunk size speaks soonest on this machine without ever running dry.
+"""The chunk size with the earliest first sound, of those that never leave the listener without sound on this machine.
 
     python -m bench.plans CHECKPOINT
 
-A listener starts with the first chunk. While the next one is made, what was sent and not yet heard must last: a plan
-keeps up where no chunk takes more than MARGIN of it. A checkpoint that speaks for some seconds is needed
+A listener starts with the first chunk, and plays on while the next one is made. A plan is good enough if no chunk takes
+more than MARGIN of the sound that is left to play. It needs a checkpoint that speaks for some seconds
 (`python -m bench.checkpoint.seeded DIR --speech-tokens 200`). The last line is one JSON document.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any
 
 import torch
 
-from bench.document import tell
-from bench.machine import machine
-from bench.turns import TEXT
+from bench.document import machine, report
+from bench.speech import generate
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.stream import STREAMS
@@ -34,41 +32,31 @@ Arrivals = Sequence[tuple[float, float]]  # per chunk: seconds since the start, 
 
 
 def strain(arrivals: Arrivals) -> float:
-    """The worst chunk's time over the sound that was there to bridge it; over 1.0 the listener hears a gap."""
-    (first_s, _), heard_s, worst = arrivals[0], 0.0, 0.0
+    """The worst ratio of a chunk's time to the sound that is left to play; over 1.0 the listener hears a gap."""
+    (first_s, _), played_s, worst = arrivals[0], 0.0, 0.0
     for (before_s, sound_s), (after_s, _) in pairwise(arrivals):
-        heard_s += sound_s
-        left_s = heard_s - (before_s - first_s)
+        played_s += sound_s
+        left_s = played_s - (before_s - first_s)
         worst = max(worst, (after_s - before_s) / left_s) if left_s > 0 else float("inf")
     return worst
 
 
 def best(plans: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The plan that is first heard soonest of those that keep up; None where none does."""
+    """The good plan with the earliest first sound; None if there is none."""
     fitting = [plan for plan in plans if plan["strain"] is not None and plan["strain"] <= MARGIN]
     return min(fitting, key=lambda plan: plan["first_chunk_s"], default=None)
 
 
-def listen(speaker: Speaker, params: SamplingParams) -> tuple[Arrivals, float]:
-    """One run's arrivals, and how long it took in all."""
-    started, arrivals = time.perf_counter(), []
-    for chunk in speaker.stream(TEXT, speaker.built_in, params):
-        if len(chunk.samples):
-            arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
-    return arrivals, time.perf_counter() - started
-
-
 def measure(speaker: Speaker, mode: DecodeMode, chunk_tokens: int, runs: int) -> dict[str, Any]:
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, chunk_tokens, 50, mode)
-    listen(speaker, params)
-    heard = [listen(speaker, params) for _ in range(runs)]
-    worst = statistics.median(strain(arrivals) for arrivals, _ in heard)
+    runs_done = [generate(speaker, speaker.built_in, params)[0] for _ in range(1 + runs)][1:]  # the first warms up
+    worst = statistics.median(strain(run.arrivals) for run in runs_done)
     return {
         "mode": mode,
         "chunk_size": chunk_tokens,
-        "first_chunk_s": round(statistics.median(arrivals[0][0] for arrivals, _ in heard), 4),
-        "rtf": round(statistics.median(total_s / sum(s for _, s in arrivals) for arrivals, total_s in heard), 4),
-        "strain": round(worst, 3) if worst < float("inf") else None,  # JSON knows no infinity
+        "first_chunk_s": round(statistics.median(run.arrivals[0][0] for run in runs_done), 4),
+        "rtf": round(statistics.median(run.total_s / run.audio_s for run in runs_done), 4),
+        "strain": round(worst, 3) if worst < float("inf") else None,  # JSON has no infinity
     }
 
 
@@ -105,7 +93,7 @@ def main() -> None:
         "plans": plans,
         "best": best(plans),
     }
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""`make race`: this engine against the peer, side by side, in turn, in one call; the last line is one JSON document.
+"""`make race`: this engine against the peer on one machine; the last line is one JSON document.
 
-Every contender is a child process that loads the same full-size checkpoint of random weights, warms up once (told,
-not counted), and then speaks the same number of forced tokens whenever it is its turn: A B C, C B A, … Medians with
-their spread, ratios with a bootstrap interval over the rounds. It knows how long things took, not what was said.
+Every contender is a child process that loads the same full-size checkpoint of random weights and warms up once, which
+does not count. Then they take turns, A B C, C B A, …, each speaking the same number of forced tokens. The document has
+medians with their range, and ratios with a bootstrap interval over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import subprocess
@@ -20,9 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.document import tell
-from bench.machine import machine
-from bench.turns import Contender, Run
+from bench.contenders.turns import Contender, Run
+from bench.document import keep, machine, report
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ROOT / ".bench" / "peer" / "bin" / "python"
@@ -53,7 +51,7 @@ def largest_gap_s(run: Run) -> float:
 
 
 def stall_s(run: Run) -> float:
-    """How long a player that starts with the first chunk would have fallen silent altogether."""
+    """The total silence of a player that starts with the first chunk."""
     plays_until = run.arrivals[0][0]
     silent = 0.0
     for at, sound in run.arrivals:
@@ -63,13 +61,13 @@ def stall_s(run: Run) -> float:
 
 
 def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list[str]]:
-    """The contenders by name; the first is what the others are measured against."""
-    ours = [sys.executable, "-m", "bench.contender_ours", str(checkpoint), "--device", device]
-    peer = [str(peer_python), "bench/contender_peer.py", str(checkpoint), "--device", device]
+    """The command of each contender."""
+    ours = [sys.executable, "-m", "bench.contenders.ours", str(checkpoint), "--device", device]
+    peer = [str(peer_python), "bench/contenders/peer.py", str(checkpoint), "--device", device]
     return {
         "peer as shipped": peer,
         "peer tuned": [*peer, "--tuned"],
-        "upstream": [sys.executable, "-m", "bench.contender_upstream", str(checkpoint), "--device", device],
+        "upstream": [sys.executable, "-m", "bench.contenders.upstream", str(checkpoint), "--device", device],
         "ours window": [*ours, "--mode", "window"],
         "ours block": [*ours, "--mode", "block"],
         "ours full": [*ours, "--mode", "full"],
@@ -79,7 +77,7 @@ def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list
 def race(contenders: Sequence[Contender], rounds: int, failed: dict[str, str]) -> Iterator[dict[str, list[Run]]]:
     """Each contender once per round, every second round in reverse order; after each round all runs so far.
 
-    One that breaks down is noted in `failed` and leaves the race with all its runs.
+    A contender that fails is added to `failed` and removed with all its runs.
     """
     runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
@@ -101,7 +99,7 @@ def race(contenders: Sequence[Contender], rounds: int, failed: dict[str, str]) -
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """How many times less we take: of medians, with a 95 % bootstrap interval over the rounds."""
+    """Their median over ours, with a 95 % bootstrap interval over the rounds."""
     rng = random.Random(0)
 
     def once() -> float:
@@ -137,7 +135,7 @@ def ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
 
 
 def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int = 4) -> Path:
-    """A seeded checkpoint, written once; with a built-in voice of `prompt_s` seconds, beside the usual one."""
+    """A seeded checkpoint, written if it is not there; another directory for a voice of other than 4 seconds."""
     path = directory / f"{size}-{tokens}"
     write = [sys.executable, "-m", "bench.checkpoint.seeded"]
     if not (path / "conds.pt").exists():
@@ -178,7 +176,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Race this engine against the peer.")
     parser.add_argument("--tokens", type=int, default=75)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--size", default="full", help="of the checkpoint; full, but to try this bench out")
+    parser.add_argument("--size", default="full", help="of the checkpoint; a smaller one only to try this bench")
     parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of the built-in voice's recording")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", nargs="*", help="contenders by name")
@@ -204,12 +202,11 @@ def main() -> int:
         for runs in race(contenders, options.rounds, document["failed"]):
             document["rounds"] += 1
             document |= {"figures": summary(runs), "ratios": ratios(runs)}
-            if options.output:  # after each: a time limit may end this
-                options.output.write_text(json.dumps(document, indent=1) + "\n")
+            keep(document, options.output)
     finally:
         for contender in contenders:
             contender.close()
-    tell(document, show, options.output)
+    report(document, show, options.output)
     return 1 if document["failed"] else 0
 
 

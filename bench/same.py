@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from bench.document import tell
-from bench.machine import machine
+from bench.document import machine, report
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = Path(__file__).with_name("same_side.py")
@@ -171,7 +170,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="keep the document here")
     options = parser.parse_args()
     document = compared(options.commit)
-    tell(document, show, options.output)
+    report(document, show, options.output)
     return 1 if document["differences"] else 0
 
 

@@ -24,10 +24,9 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from audio.pcm import Samples
-from bench.document import tell
-from bench.machine import machine
+from bench.contenders.turns import Contender, Run
+from bench.document import machine, report
 from bench.race import PEER, ROOT, checkpoint, commands
-from bench.turns import Contender, Run
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN
 
 GOAL = 1.2
@@ -220,7 +219,7 @@ def main() -> None:
         "samples_per_token": {name: sorted({len(s) / r.tokens for r, s in runs}) for name, runs in said.items()},
         "seams": {name: figures(clips) for name, clips in rows(said).items() if any(inside(*clip) for clip in clips)},
     }
-    tell(document, show, options.output)
+    report(document, show, options.output)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from audio.reference import Reference
-from bench.machine import machine
+from bench.document import machine
 from service.app import Service
 from service.events import AudioEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from bench.document import attempt, tell
-from bench.machine import machine
-from bench.turns import TEXT
+from bench.contenders.turns import TEXT
+from bench.document import attempt, machine, report, show_failures
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
@@ -96,8 +95,7 @@ PARTS: dict[str, Callable[[Speaker], dict[str, Any]]] = {
 def show(document: dict[str, Any]) -> None:
     for name, value in document["found"].items():
         print(f"{name:16} {value}")
-    for name, error in document["failed"].items():
-        print(f"{name:16} failed: {error.strip().splitlines()[-1][:140]}")
+    show_failures(document, 16)
 
 
 def main() -> int:
@@ -118,7 +116,7 @@ def main() -> int:
         with torch.inference_mode():
             for name, part in PARTS.items():
                 attempt(document, name, partial(part, loaded[0]), options.output)
-    tell(document, show, options.output)
+    report(document, show, options.output)
     return 1 if document["failed"] else 0
 
 

@@ -20,7 +20,7 @@ import requests
 from endpoints import Endpoint, endpoint
 from fake_runpod import wait_until, worker_process
 
-from bench.machine import machine
+from bench.document import machine
 from scripts.speak import free_port
 
 ASKED = {"text": "Hello there, this is a sentence of the kind that people want to hear.", "seed": 7}

@@ -13,8 +13,8 @@ import pytest
 
 from audio.encode import ENCODERS
 from audio.pcm import Samples
-from bench import quality
-from bench.quality_checks import (
+from bench.quality import __main__ as quality
+from bench.quality.checks import (
     CHUNK_TOKENS,
     LONG_CHARS,
     PAUSES_MS,
@@ -27,8 +27,8 @@ from bench.quality_checks import (
     told_at_length,
     wrong_silences,
 )
-from bench.quality_copies import LOSSY_FRAME_DB, OFFSET_ADDED, RATIO, SPEECH_SHARE, copy_rows, is_speech
-from bench.quality_figures import (
+from bench.quality.copies import LOSSY_FRAME_DB, OFFSET_ADDED, RATIO, SPEECH_SHARE, copy_rows, is_speech
+from bench.quality.figures import (
     SEAM_FIGURES,
     SeamFigure,
     at_full_scale,
@@ -47,8 +47,8 @@ from bench.quality_figures import (
     worst_jump,
     worst_seam,
 )
-from bench.quality_replies import Heard, Studio, decoded
-from bench.quality_rows import Row, Scene
+from bench.quality.replies import Heard, Studio, decoded
+from bench.quality.rows import Row, Scene
 from settings import Settings
 
 RATE = 24_000

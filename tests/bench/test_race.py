@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from bench.contenders.turns import Contender, Run
 from bench.race import race, ratios, summary
-from bench.turns import Contender, Run
 
 
 class Runner:

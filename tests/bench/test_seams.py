@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.contenders.turns import Run
 from bench.seams import FIGURES, chunk_edges, figures, interior
-from bench.turns import Run
 
 RATE = 24_000
 EDGES = [24_000 + 960 * k for k in (0, 25, 50, 75)]

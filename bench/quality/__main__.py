@@ -19,11 +19,11 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine
-from bench.quality_checks import CHECKS
-from bench.quality_copies import is_speech
-from bench.quality_replies import Studio
-from bench.quality_rows import Found, Row, Scene
+from bench.document import machine
+from bench.quality.checks import CHECKS
+from bench.quality.copies import is_speech
+from bench.quality.replies import Studio
+from bench.quality.rows import Found, Row, Scene
 from settings import Settings
 
 MARKS = "marks"
@@ -42,7 +42,7 @@ def watermarks(scene: Scene, settings: Settings) -> Found:
     elif not scene.is_speech:
         yield "PerTh: what this engine says is no speech, and hiss carries the mark less well"
     else:
-        from bench.quality_marks import marks
+        from bench.quality.marks import marks
 
         yield from marks(scene, settings)
 

@@ -1,7 +1,7 @@
-"""The other side of the race: chatterbox-streaming 0.1.2, in an environment of its own. Driven by `bench.race`.
+"""A contender of `bench.race`: chatterbox-streaming 0.1.2, in an environment of its own.
 
-It runs the peer's own `generate_stream`, on the same checkpoint. `--tuned` takes out what costs it most and what
-nobody would keep: the attention hook, whose analyzer it never asks, and the eager attention that the hook forces.
+It runs the peer's own `generate_stream` on the same checkpoint. `--tuned` removes what costs it most: the attention
+hook, whose analyzer it never uses, and the eager attention that the hook forces.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
     def run() -> Run:
         started, arrivals, pieces = time.perf_counter(), [], []
         for audio, _ in tts.generate_stream(TEXT, chunk_size=25, context_window=50, print_metrics=False):
-            arrivals.append((time.perf_counter() - started, audio.crossfade[-1] / 24_000))
+            arrivals.append((time.perf_counter() - started, audio.shape[-1] / 24_000))
             pieces.append(audio[0].numpy())
         total_s, samples = time.perf_counter() - started, np.concatenate(pieces)
         if options.save:

@@ -1,4 +1,4 @@
-"""A third side of the race: upstream's own `generate`, which does not stream. Driven by `bench.race`."""
+"""A contender of `bench.race`: upstream's own `generate`, which does not stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import transformers
 from chatterbox.tts import ChatterboxTTS
 
-from bench.turns import TEXT, Run, serve
+from bench.contenders.turns import TEXT, Run, serve
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:

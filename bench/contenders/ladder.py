@@ -1,6 +1,6 @@
-"""Upstream's own `generate` with some of its parts replaced by ours: a rung of the ladder. Driven by `bench.ladder`.
+"""A contender of `bench.ladder`: upstream's own `generate`, with some of its parts replaced by ours.
 
-Each part of ours stands in for one method of upstream's, so what is left of upstream is upstream's, untouched.
+Each of our parts replaces one method of upstream's; the rest of upstream is unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from chatterbox.tts import ChatterboxTTS
 from torch import Tensor
 
-from bench.turns import TEXT, Run, serve
+from bench.contenders.turns import TEXT, Run, serve
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN
@@ -39,7 +39,7 @@ def replace_t3(tts: ChatterboxTTS, speaker: Speaker) -> None:
         return torch.tensor([tokens], device=speaker.device)
 
     tts.t3.inference = inference
-    tts.t3.tfmr = None  # two gigabytes that nobody uses any more
+    tts.t3.tfmr = None  # two gigabytes that are no longer used
 
 
 def replace_flow(tts: ChatterboxTTS, speaker: Speaker) -> None:

@@ -1,6 +1,6 @@
-"""Two or more child processes that take turns: the protocol of the race, one JSON line each way.
+"""The protocol between the race and its contenders, which are child processes: one JSON line each way per run.
 
-Standard library only, because the other side runs it in an environment of its own. It does not know who runs.
+Standard library only, because the peer runs it in its own environment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 TEXT = "The race is on, and this is the sentence that both sides speak."
-LAST_WORDS = 2000  # characters that a child which ended is quoted with
+QUOTED_CHARS = 2000  # of the errors of a child that has ended
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,22 @@ class Run:
 
 
 def serve(prepare: Callable[[], tuple[Callable[[], Run], dict[str, Any]]]) -> None:
-    """In a child: get ready, announce the facts, then do one run for each line that comes in."""
+    """In a child: prepare, send the facts, then do one run for each line received."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the libraries print goes to stderr
+    os.dup2(2, 1)  # what libraries print goes to stderr
     run, facts = prepare()
-    _say(out, facts)
+    _send(out, facts)
     for _ in sys.stdin:
-        _say(out, asdict(run()))
+        _send(out, asdict(run()))
 
 
-def _say(out: TextIO, document: dict[str, Any]) -> None:
+def _send(out: TextIO, document: dict[str, Any]) -> None:
     out.write(json.dumps(document) + "\n")
     out.flush()
 
 
 class Contender:
-    """In the parent: one child, started and waiting for its turn."""
+    """In the parent: one child, started and ready to run."""
 
     def __init__(self, name: str, command: list[str], cwd: str) -> None:
         self.name = name
@@ -53,15 +53,15 @@ class Contender:
         self._child = subprocess.Popen(
             command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
-        self.facts = self._hear()
+        self.facts = self._receive()
 
     def run(self) -> Run:
-        """Its turn. Raises: RuntimeError, with its last words, where it ended instead."""
+        """Raises: RuntimeError, with the child's last errors, if it has ended."""
         assert self._child.stdin
-        with suppress(BrokenPipeError):  # it ended already, and what it said last is still to be heard
+        with suppress(BrokenPipeError):  # it has ended; `_receive` reports why
             self._child.stdin.write("go\n")
             self._child.stdin.flush()
-        return Run(**self._hear())
+        return Run(**self._receive())
 
     def close(self) -> None:
         """May be called again."""
@@ -69,12 +69,12 @@ class Contender:
         self._child.wait()
         self._errors.close()
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         assert self._child.stdout
         line = self._child.stdout.readline()
         if not line:
             status = self._child.wait()
             self._errors.seek(0)
-            raise RuntimeError(f"{self.name} ended with status {status}: {self._errors.read()[-LAST_WORDS:]}")
+            raise RuntimeError(f"{self.name} ended with status {status}: {self._errors.read()[-QUOTED_CHARS:]}")
         document: dict[str, Any] = json.loads(line)
         return document

@@ -22,8 +22,8 @@ from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from audio.resample import Resampler
-from bench.quality_replies import Heard, Studio
-from bench.quality_rows import Found, Row, Scene, hz, least, most
+from bench.quality.replies import Heard, Studio
+from bench.quality.rows import Found, Row, Scene, hz, least, most
 from settings import Settings
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
 from tts.chatterbox.watermark import Watermarker

@@ -1,9 +1,8 @@
-"""One side of the race: this project's engine, without service and encoder. Driven by `bench.race`."""
+"""A contender of `bench.race`: this project's engine, without service and encoder."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from bench.turns import TEXT, Run, serve
+from bench.contenders.turns import Run, serve
+from bench.speech import generate
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.engine import SamplingParams
@@ -28,18 +28,11 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
     params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
     seeds = count(1)
 
-    def run() -> Run:
-        spoken = replace(params, seed=next(seeds))
-        started, arrivals, pieces, tokens = time.perf_counter(), [], [], 0
-        for chunk in speaker.stream(TEXT, speaker.built_in, spoken):
-            tokens += chunk.speech_tokens or 0
-            if len(chunk.samples):
-                arrivals.append((time.perf_counter() - started, len(chunk.samples) / 24_000))
-                pieces.append(chunk.samples)
-        total_s, samples = time.perf_counter() - started, np.concatenate(pieces)
+    def once() -> Run:
+        run, samples = generate(speaker, speaker.built_in, replace(params, seed=next(seeds)))
         if options.save:
             np.save(options.save, samples)
-        return Run(arrivals, total_s, len(samples) / 24_000, tokens)
+        return run
 
     facts = {
         "torch": torch.__version__,
@@ -47,7 +40,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
         "dtype": str(speaker.dtype),
         "flow_dtype": str(speaker.flow.dtype),
     }
-    return run, facts
+    return once, facts
 
 
 def main() -> None:

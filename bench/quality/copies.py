@@ -12,9 +12,9 @@ from audio.encode import ENCODERS
 from audio.libav_encode import AAC_FRAME_SAMPLES
 from audio.pcm import Samples
 from audio.resample import QUALITY
-from bench import quality_figures as figures
-from bench.quality_replies import Studio
-from bench.quality_rows import Found, Scene, hz, least, most
+from bench.quality import figures
+from bench.quality.replies import Studio
+from bench.quality.rows import Found, Scene, hz, least, most
 
 LINEAR, G711 = ("wav", "flac", "pcm_s16le"), ("mulaw", "alaw")
 SENTENCE = "The quick brown fox jumps over the lazy dog, while seven wizards watch in silence. "

@@ -18,10 +18,10 @@ from audio.libav_encode import MP3_DELAY_SAMPLES
 from audio.limiter import CEILING_DBTP, true_peak_dbtp
 from audio.loudness import integrated_lufs
 from audio.pcm import Samples, peak_dbfs, rms_dbfs
-from bench import quality_figures as figures
-from bench.quality_copies import LINEAR, RATIO, SENTENCE, formats, resampled
-from bench.quality_replies import Heard
-from bench.quality_rows import Found, Scene, hz, most
+from bench.quality import figures
+from bench.quality.copies import LINEAR, RATIO, SENTENCE, formats, resampled
+from bench.quality.replies import Heard
+from bench.quality.rows import Found, Scene, hz, most
 
 PARAGRAPH = (
     "She sells sea shells by the sea shore. Nobody heard the old clock strike twelve. Did you leave the door open? "

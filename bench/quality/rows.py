@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bench.quality_replies import Studio
+from bench.quality.replies import Studio
 from validation.fields import SAMPLE_RATES_HZ
 
 
