@@ -1,10 +1,9 @@
-"""`make bench-cold`: from a fresh process to its first sound, stage by stage; the last line is one JSON document.
+"""`make bench-cold`: from a new process to its first sound, stage by stage; the last line is one JSON document.
 
     python -m bench.cold [CHECKPOINT] [--times 3] [--drop]
 
-Every start is a process of its own. `--drop` asks the system to forget the checkpoint's files before each, so that they
-come from the disk. Without a checkpoint a small one of random weights is written first. It knows what each stage takes,
-not why.
+Every start is its own process. `--drop` removes the checkpoint's files from the system's cache before each, so that
+they are read from the disk. Without CHECKPOINT a small one of random weights is written first.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Laps:
 
 
 def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
-    """The way of a worker to its first sound. started: when the process was asked for, seconds since the epoch."""
+    """A worker's stages up to its first sound. started: of the process, in seconds since the epoch."""
     lap = Laps(started)
     lap("interpreter")
     from tts.chatterbox import model as engine
@@ -98,15 +97,13 @@ def _clone(speaker: Any, lap: Laps) -> None:
 
 
 def memory() -> dict[str, int]:
-    """What is the process's own, and what it shares with the files it has mapped, in bytes; nothing beyond Linux."""
+    """The process's own memory and its mapped files, in bytes; empty if this is not Linux."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return {}
-    told = {
-        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssFile"))
-    }
-    return {"own_bytes": told["RssAnon"], "mapped_bytes": told["RssFile"]}
+    rss = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")}
+    return {"own_bytes": rss["RssAnon"], "mapped_bytes": rss["RssFile"]}
 
 
 # --- some starts: the parent ------------------------------------------------------------------------------
@@ -125,7 +122,7 @@ def measure(checkpoint: Path, device: str, times: int, drop: bool) -> list[dict[
 
 
 def forget(path: Path) -> None:
-    """Drop what the system keeps of a file in memory; it is read from the disk the next time."""
+    """Remove a file from the system's cache, so that it is read from the disk the next time."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -157,17 +154,13 @@ def show(document: dict[str, Any]) -> None:
 
 @contextmanager
 def some_checkpoint(given: Path | None) -> Iterator[Path]:
-    """The one that was given, or a small one for as long as it is needed."""
+    """The given one, or a temporary small one."""
     if given:
         yield given
         return
     with tempfile.TemporaryDirectory() as made:
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "bench.checkpoint.seeded", made],
-            cwd=ROOT,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = [sys.executable, "-W", "ignore", "-m", "bench.checkpoint.seeded", made]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         yield Path(made)
 
 
@@ -185,16 +178,9 @@ def main() -> None:
         return
     with some_checkpoint(options.checkpoint) as checkpoint:
         starts = measure(checkpoint.resolve(), options.device, options.times, options.drop)
-    told = {key: starts[0][key] for key in ("device", "dtype")}
-    weights = "given" if options.checkpoint else "small"
-    document = {
-        "bench": "cold",
-        **machine(),
-        **told,
-        "checkpoint": weights,
-        "files": "disk" if options.drop else "as found",
-    }
-    document |= {"starts": len(starts), **summary(starts)}
+    document = {"bench": "cold", **machine(), **{key: starts[0][key] for key in ("device", "dtype")}}
+    document |= {"checkpoint": "given" if options.checkpoint else "small"}
+    document |= {"files": "disk" if options.drop else "as found", "starts": len(starts), **summary(starts)}
     report(document, show, options.output)
 
 

@@ -1,8 +1,8 @@
-"""What a GPU can do, before the model is asked: the constants that predictions are made of.
+"""Constants of a GPU, without the model: the time of a kernel, bandwidth, products, attention.
 
     python -m bench.facts
 
-Each fact on its own: one that can't be had is named, and the next one is tried. The last line is one JSON document.
+A fact that can't be measured is reported, and the next one is tried. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.document import attempt, machine, report, show_failures
 from tts.chatterbox.runtime.device import compute_exactly
 
 NODES = 1000
-ROWS, WIDTH = 4096, 256  # a product of the estimator's is so wide
+ROWS, WIDTH = 4096, 256  # of the estimator's products
 COPY_BYTES = 2**28
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -78,7 +78,7 @@ def copy_tb_s() -> float:
 
 
 def attention(dtype: torch.dtype, masked: bool) -> dict[str, float]:
-    """Milliseconds by backend, for 8 heads, 2 rows and 700 frames: those that can do it."""
+    """Milliseconds per backend that supports it, for 8 heads, 2 rows and 700 frames."""
     q, k, v = (torch.randn(2, 8, 700, 64, device="cuda", dtype=dtype) for _ in range(3))
     mask = torch.zeros(700, device="cuda", dtype=dtype).expand(700, -1) if masked else None
     found = {}
@@ -87,7 +87,7 @@ def attention(dtype: torch.dtype, masked: bool) -> dict[str, float]:
             with sdpa_kernel(backend):
                 run = partial(F.scaled_dot_product_attention, q, k, v, attn_mask=mask)
                 found[backend.name] = round(median_s(run) * 1000, 4)
-        except RuntimeError:  # this backend has no kernel for it, which is the answer
+        except RuntimeError:  # this backend has no kernel for it
             continue
     return found
 

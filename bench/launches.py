@@ -1,9 +1,9 @@
-"""How many kernels the parts of one chunk cost: operations that a GPU would run, views left out.
+"""The number of kernels per part of one chunk: operations that a GPU would run, without views.
 
     python -m bench.launches CHECKPOINT
 
-Ours are counted on pretended CUDA tensors, so that what CUDA fuses counts as one; nothing is computed. Upstream looks
-at values on its way, so it is counted on the processor. The last line is one JSON document.
+Ours are counted on fake CUDA tensors, so that what CUDA fuses counts as one; nothing is computed. Upstream reads values
+on the host, so it is counted on the processor. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -30,21 +30,12 @@ from tts.chatterbox.vocoder.stream import Hift
 from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
 
-# As upstream and we use them these move no memory: attention leaves its heads where a view can join them.
-VIEWS: tuple[str, ...] = (
-    "view",
-    "_unsafe_view",
-    "slice",
-    "select",
-    "permute",
-    "transpose",
-    "t",
-    "numpy_T",
-    "expand",
-    "expand_as",
-)
-VIEWS += ("unsqueeze", "squeeze", "split", "unbind", "chunk", "as_strided", "detach", "_reshape_alias", "flatten")
-VIEWS += ("unflatten", "reshape", "empty", "new_empty", "empty_like", "lift_fresh", "contiguous", "alias", "swapaxes")
+# As upstream and we use these, they move no memory.
+VIEWS = {
+    *("view", "_unsafe_view", "slice", "select", "permute", "transpose", "t", "numpy_T", "expand", "expand_as"),
+    *("unsqueeze", "squeeze", "split", "unbind", "chunk", "as_strided", "detach", "_reshape_alias", "flatten"),
+    *("unflatten", "reshape", "empty", "new_empty", "empty_like", "lift_fresh", "contiguous", "alias", "swapaxes"),
+}
 FRAMES = 83  # of a chunk in the vocoder: 50 new, 16 before, 17 after
 LOOKS = ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero")  # the host waits for a value
 
@@ -72,16 +63,16 @@ def count(run: Callable[[], object]) -> dict[str, int]:
 
 
 def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
-    """A T3 step with sampling, and a solution of the flow, on pretended CUDA tensors."""
+    """A T3 step with sampling, a solution of the flow and a chunk of the vocoder, on fake CUDA tensors."""
     cuda = torch.device("cuda")
     state = weights.read_tensors(directory, weights.T3_WEIGHTS)
     s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
-        def pretend(tensor: torch.Tensor) -> torch.Tensor:
+        def fake(tensor: torch.Tensor) -> torch.Tensor:
             return mode.from_tensor(tensor).to(cuda)
 
-        t3 = T3({name: pretend(tensor) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        t3 = T3({name: fake(tensor) for name, tensor in state.items()}, cuda, torch.bfloat16)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
         cache = t3.new_cache(2, 10 * GRAPH_REACH)
 
@@ -95,7 +86,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
             for own in (module._parameters, module._buffers):
                 for name, tensor in own.items():
                     if tensor is not None:
-                        own[name] = torch.nn.Parameter(pretend(tensor.data), requires_grad=False)
+                        own[name] = torch.nn.Parameter(fake(tensor.data), requires_grad=False)
         flow = Flow(s3gen.flow, cuda, graphs=GraphPool(torch.device("cpu"), "flow"))
         ids, count_of = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.full((2,), tokens, device=cuda)
         cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
@@ -117,7 +108,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
 
 
 def upstreams(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
-    """The same of upstream's own objects, on the processor."""
+    """The same for upstream's own objects, on the processor."""
     from chatterbox.tts import ChatterboxTTS
 
     tts = ChatterboxTTS.from_local(directory, "cpu")

@@ -1,11 +1,11 @@
-"""What each part of a chunk takes, and how near the token model is to the memory's speed.
+"""The time of each part of a chunk, and how near the token model is to the speed of memory.
 
     python -m bench.parts CHECKPOINT
 
-Medians; the device is waited for around each call. The floor of a T3 step is the time in which its weights can be read
-once, at the bandwidth of a large copy measured in the same run. The flow is timed in each format and with each prompt.
-Beside a figure stands what a cost model predicted, where there is such a prediction; a part that is off by more than
-half is worth a look. The last line is one JSON document.
+Medians of synchronised calls. The floor of a T3 step is the time of reading its weights once, at the bandwidth of a
+large copy in the same run. The flow is timed in each format and with each length of recording. Where a cost model
+predicted a figure it is printed beside; one that is off by more than half needs a look. The last line is one JSON
+document.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from tts.chatterbox.weights import networks
 
 FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
 STEADY = 3  # chunks after which every shape was seen
-STEPS = 8  # of T3 between two waits: what one wait takes must not be counted as a step's
+STEPS = 8  # of T3 between two synchronisations, whose time must not count as that of one step
 LONGEST_KERNELS = 10
 COPY_BYTES = 2**28
-# By a cost model, ± 30 %, before any GPU had run this: kernels counted, 2.0 and 2.2 µs each, and the rest by bandwidth.
+# By a cost model, ± 30 %, made before any run on a GPU: 2.0 or 2.2 µs per kernel, and the rest by bandwidth.
 PREDICTED_S = {
     "4090": {
         "T3, a step": 0.00245,
@@ -101,7 +101,7 @@ class Watch:
 
 
 def measure(speaker: Speaker, watch: Watch) -> None:
-    """Everything but the flow."""
+    """Times everything but the flow."""
     device, t3 = speaker.device, speaker.t3
     prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
     text = text_tokens(speaker.tokenizer, TEXT).to(device)
@@ -143,14 +143,14 @@ def tape() -> NoiseTape:
 
 
 def flow_in(checkpoint: Path, speaker: Speaker, dtype: torch.dtype) -> Flow:
-    """The flow in a format, with graphs of the lengths that are timed here: a process of its own would load twice."""
+    """The flow in another format, with graphs of the lengths that are timed."""
     s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), speaker.device)
     pool = GraphPool(speaker.device, "flow")
     return Flow(s3gen.flow, speaker.device, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 
 
 def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:
-    """Milliseconds and calls of the kernels that took longest, by name."""
+    """Name, milliseconds and calls of the kernels with the longest time."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         run()
         torch.cuda.synchronize()

@@ -1,10 +1,10 @@
-"""Compare every reply of this checkout with the replies of an earlier commit: audio bytes, JSON fields, errors.
+"""`make same`: compare this checkout's replies with those of an earlier commit: audio bytes, JSON fields, errors.
 
     python -m bench.same COMMIT
 
-Both run on the same machine and environment, through `handler` and `stream_handler`, on eSpeak and on a checkpoint of
-random weights. For a change of structure, which must not change a reply; a change of behaviour shows which it changed.
-The exit status is 1 where a reply differs; the last line is JSON.
+Both run in the same environment, through `handler` and `stream_handler`, on eSpeak and on a checkpoint of random
+weights. A change of structure must change no reply; for a change of behaviour this lists the replies that changed.
+The exit status is 1 if a reply differs; the last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _recording() -> str:
 
 
 def engines(checkpoint: Path) -> dict[str, dict[str, str]]:
-    """The environment of each worker. The third one's segments run into the token limit and are spoken again."""
+    """The environment of each worker. The third one's segments reach the token limit and are retried."""
     chatterbox = {"TTS_ENGINE": "chatterbox", "MODEL_PATH": str(checkpoint), "DEVICE": "cpu", "DTYPE": "float32"}
     return {
         "espeak": {"TTS_ENGINE": "espeak"},
@@ -96,7 +96,7 @@ def engines(checkpoint: Path) -> dict[str, dict[str, str]]:
 
 
 def replies(root: Path, environment: dict[str, str], jobs: list[dict[str, Any]]) -> list[Any]:
-    """What the code under `root` replies to each job: its events, with audio as sums and lengths."""
+    """The replies of the code under `root` to each job: its events, with audio as checksums and lengths."""
     run = subprocess.run(
         [sys.executable, "-P", SIDE],
         input=json.dumps(jobs),
@@ -119,7 +119,7 @@ def checkout(commit: str, into: Path) -> Path:
 
 
 def differences(name: str, before: Any, after: Any) -> Iterator[str]:
-    """Where two JSON values differ, a line for each."""
+    """A line per difference of two JSON values."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted({*before, *after}):
             yield from differences(f"{name}.{key}", before.get(key), after.get(key))

@@ -1,12 +1,11 @@
-"""`python -m bench.seams`: how sound behaves where chunks meet, against how it behaves elsewhere in the same clip.
+"""`make seams`: the sound where chunks meet against the rest of the same clip; the last line is one JSON document.
 
-Each figure is taken at every edge and at many interior points of the same phase inside a speech token, and told as
-a ratio of geometric means, beside what as many interior points, picked at random, would have given. Ours streamed,
-ours in one piece with edges where the stream has them (the control), and the peer, all on one checkpoint of random
-weights. The last line is one JSON document. The figures know samples and edges, not who made them.
+Each figure is measured at every edge and at many interior points of the same phase inside a speech token. Its result
+is a ratio of geometric means, beside the range of ratios that random interior points give. Measured are our stream,
+our reply in one piece with the stream's edges (the control), and the peer, on one checkpoint of random weights.
 
-Random weights hiss, and what is no hiss is locked to the frame grid: a cut between two clips at a frame's edge is
-a seam that no figure would find there. Level, spectrum, slips, gaps and steps they find.
+Random weights hiss, and whatever is no hiss is aligned to the frame grid: no figure would find a cut between two clips
+at a frame's edge. They do find level, spectrum, slips, gaps and steps.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ BANDS = 24  # of 500 Hz: a single bin of a noisy spectrum says nothing
 DRAWS = 2000
 CHUNK_TOKENS = 25  # what every contender streams with
 
-Clip = tuple[Samples, Sequence[int]]  # one run and where its edges are, in samples
+Clip = tuple[Samples, Sequence[int]]  # one run and its edges, in samples
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing that is measured at a point. `two_sided`: too little is a seam as well as too much."""
+    """A value at a point. `two_sided`: too small is a seam as well as too large."""
 
     name: str
     at: Callable[[Samples, int], float]
@@ -60,21 +59,21 @@ def steepest(samples: Samples, at: int, order: int) -> float:
 
 
 def unpredicted(samples: Samples, at: int) -> float:
-    """By how much (rms) the 1.3 ms that follow miss what a linear predictor, fitted to the 50 ms before, expects.
+    """The error (rms) of predicting the next 1.3 ms with a linear predictor that is fitted to the 50 ms before.
 
-    It hears what differences can't where the sound is hiss: a slip by one sample, a gap of 1 ms.
+    It finds in hiss what differences can't: a slip by one sample, a gap of 1 ms.
     """
     order = PREDICTED_FROM
     rows = sliding_window_view(samples[at - PREDICTOR_FIT : at + order].astype(np.float64), order + 1)
-    before, after = rows[:-order], rows[-order:]  # each row: what is known, and the sample to predict
+    before, after = rows[:-order], rows[-order:]  # each row: known samples, and the one to predict
     taps = np.linalg.lstsq(before[:, :-1], before[:, -1], rcond=None)[0]
     return float(np.sqrt(np.mean((after[:, -1] - after[:, :-1] @ taps) ** 2)))
 
 
 def level(samples: Samples, at: int, duration_s: float) -> float:
-    """Root mean square of what follows."""
-    heard = samples[at : at + round(duration_s * SAMPLE_RATE_HZ)]
-    return float(np.sqrt(np.mean(np.square(heard, dtype=np.float64))))
+    """The rms of the samples that follow."""
+    after = samples[at : at + round(duration_s * SAMPLE_RATE_HZ)]
+    return float(np.sqrt(np.mean(np.square(after, dtype=np.float64))))
 
 
 def spectral_distance_db(samples: Samples, at: int) -> float:
@@ -144,14 +143,14 @@ def chunk_edges(run: Run) -> list[int]:
 
 
 def window_edges(tokens: int) -> list[int]:
-    """Where our flow's windows meet; the vocoder and the watermark hold back, so chunks meet elsewhere."""
+    """Where our flow's windows meet. Chunks meet elsewhere, as the vocoder and the watermark hold back samples."""
     from tts.chatterbox.segment import FIRST_CHUNK_TOKENS
 
     return [at * SAMPLES_PER_TOKEN for at in range(FIRST_CHUNK_TOKENS, tokens, CHUNK_TOKENS)]
 
 
 def listen(name: str, command: list[str], runs: int) -> tuple[dict[str, Any], list[tuple[Run, Samples]]]:
-    """What one contender is, and what it says in so many runs."""
+    """A contender's facts and runs."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "samples.npy")
         contender = Contender(name, [*command, "--save", str(path)], str(ROOT))
@@ -162,7 +161,7 @@ def listen(name: str, command: list[str], runs: int) -> tuple[dict[str, Any], li
 
 
 def rows(said: dict[str, list[tuple[Run, Samples]]]) -> dict[str, list[Clip]]:
-    """What is measured: name → clips with their edges."""
+    """Name → clips with their edges."""
     found: dict[str, list[Clip]] = {}
     for name, runs in said.items():
         if not name.startswith("ours"):
@@ -171,7 +170,7 @@ def rows(said: dict[str, list[tuple[Run, Samples]]]) -> dict[str, list[Clip]]:
         at_windows = [window_edges(run.tokens) for run, _ in window]
         at_chunks = [chunk_edges(run) for run, _ in window]
         for name in (name for name in said if name.startswith("ours")):  # the same seeds, so the same tokens
-            samples = [heard for _, heard in said[name]]
+            samples = [own for _, own in said[name]]
             own = [chunk_edges(run) or other for (run, _), other in zip(said[name], at_chunks, strict=True)]
             found[f"{name}, where windows meet"] = list(zip(samples, at_windows, strict=True))
             found[f"{name}, where chunks meet"] = list(zip(samples, own, strict=True))

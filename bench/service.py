@@ -1,7 +1,7 @@
-"""`make bench`: what the service costs around the engine, per second of audio; the last line is one JSON document.
+"""`make bench`: the cost of the service around the engine, per second of audio; the last line is one JSON document.
 
-An engine that does nothing but hand out prepared noise speaks through the whole path, base64 included; the time
-it takes itself is taken off. Medians of several runs; hardware and versions stand beside them.
+An engine that returns prepared noise speaks through the whole path, base64 included; its own time is subtracted.
+Medians of several runs, with hardware and versions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NoVoice:
 
 
 class NoiseEngine:
-    """Hands out prepared chunks and measures the time that takes."""
+    """Returns prepared chunks and measures its own time."""
 
     spec = EngineSpec("noise", "noise", RATE_HZ, (EngineVoice("noise", "en"),), "noise", (), ("full", "window"), False)
 
@@ -67,7 +67,7 @@ class NoiseEngine:
 
 
 def overhead_ms(audio_format: str, sample_rate: int) -> float:
-    """Milliseconds per second of audio that one job spends outside the engine, median of RUNS."""
+    """Milliseconds outside the engine per second of audio of one job, median of RUNS."""
     settings = Settings(max_output_bytes=100_000_000, log_level="ERROR")
     engine = NoiseEngine()
     service = Service(Worker(settings, engine, VoiceStore(engine, None, "", 2), Telemetry()))
@@ -85,7 +85,7 @@ def overhead_ms(audio_format: str, sample_rate: int) -> float:
 
 
 def import_s() -> float:
-    """Seconds `import handler` takes in a new interpreter, median of RUNS, the interpreter's own start left out."""
+    """Seconds of `import handler` in a new interpreter, without the interpreter's start, median of RUNS."""
     code = "import time; t = time.perf_counter(); import handler; print(time.perf_counter() - t)"
     runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True) for _ in range(RUNS)]
     return statistics.median(float(run.stdout) for run in runs)

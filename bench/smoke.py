@@ -1,9 +1,9 @@
-"""Does each part of the model run on this device, and does its CUDA graph say what the plain lines say?
+"""Whether each part of the model runs on this device, and whether its CUDA graph equals the plain code.
 
     python -m bench.smoke CHECKPOINT --device cuda
 
-One part at a time: a part that fails is named with its traceback, and the next one is tried. On a CPU the "graphs" are
-the plain lines. The last line is one JSON document; the status is 1 where a part failed.
+A part that fails is reported with its traceback, and the next one is tried. On a CPU the "graphs" are the plain code.
+The last line is one JSON document; the status is 1 if a part failed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARAMS = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
 
 
 def difference(replayed: torch.Tensor, plain: torch.Tensor) -> float:
-    """The largest, of the largest size."""
+    """The largest difference over the largest value."""
     return float(((replayed - plain).abs().max() / plain.abs().max()).item())
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.tables FILE…`: kept documents of the benches as tables. It measures nothing."""
+"""`python -m bench.tables FILE…`: kept documents of the benches as tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-BENCHES = {"race", "seams", "ladder", "cold", "load", "parts", "plans", "quality", "soak", "facts", "smoke", "goals"}
+MODULES = {name: f"bench.{name}" for name in "race seams ladder cold load parts plans soak facts smoke goals".split()}
+MODULES["quality"] = "bench.quality.__main__"
 
 
 def main() -> None:
@@ -17,8 +18,8 @@ def main() -> None:
             continue
         document = json.loads(Path(name).read_text())
         print(f"\n{name}")
-        if (bench := document["bench"]) in BENCHES:  # imported only then: each needs other packages
-            import_module(f"bench.{bench}").show(document)
+        if module := MODULES.get(document["bench"]):  # imported here, as each needs other packages
+            import_module(module).show(document)
         else:
             print(json.dumps(document, indent=1))
 

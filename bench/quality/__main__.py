@@ -1,9 +1,9 @@
-"""`make quality`: the sound, checked without listening; the last line is one JSON document.
+"""`make quality`: figures of the sound, with limits; the last line is one JSON document.
 
-Requests run through the real service, joined and streamed, in every format and at every rate, and what a decoder makes
-of them is held against what the engine itself gave: seams, clicks, offset, clipping, level, silence, noise, loudness,
-pitch, watermark. Each figure is a row with its limit; the exit status is 1 where a row falls short. It does not know
-whether the speech is any good: that takes ears.
+Requests run through the real service, joined and streamed, in every format and at every rate, and the decoded replies
+are compared with the engine's own samples: seams, clicks, offset, clipping, level, silence, noise, loudness, pitch,
+watermark. Each figure is a row with its limit; the exit status is 1 if a row misses it. Whether the speech is any good
+takes ears.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def watermarks(scene: Scene, settings: Settings) -> Found:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """`value` is null where there was nothing to measure."""
+    """`value` is null if there was nothing to measure."""
     value = None if math.isnan(row.value) else round(row.value, 5)
     limit = {"at_least" if row.is_least else "at_most": round(row.limit, 5)}
     return {"group": row.group, "name": row.name, "case": row.case, "value": value, **limit, "ok": row.ok}
@@ -57,12 +57,12 @@ def as_json(row: Row) -> dict[str, Any]:
 def written(document: Mapping[str, Any]) -> str:
     """A line for each row."""
     rows = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in document["rows"])
-    head = [f' "{name}": {json.dumps(told, ensure_ascii=False)}' for name, told in document.items() if name != "rows"]
+    head = [f' "{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in document.items() if name != "rows"]
     return "{\n" + ",\n".join([*head, f' "rows": [\n{rows}\n ]']) + "\n}\n"
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Of each kind the row nearest to its limit, and the worst of those that fall short."""
+    """Per kind the row nearest to its limit, or the worst of those that miss it."""
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in document["rows"]:
         kinds.setdefault((row["group"], row["name"]), []).append(row)
@@ -71,7 +71,8 @@ def show(document: Mapping[str, Any]) -> None:
         short = [row for row in rows if not row["ok"]]
         for number, row in enumerate(sorted(rows, key=margin)[: max(1, min(len(short), SHOWN))]):
             count = " " * 4 if number else f"{len(rows):4}"
-            print(f"{group:52} {name:32} {count} {said(row)}  {row['case']}{'' if row['ok'] else '   FALLS SHORT'}")
+            note = "" if row["ok"] else "   FALLS SHORT"
+            print(f"{group:52} {name:32} {count} {value_and_limit(row)}  {row['case']}{note}")
         if len(short) > SHOWN:
             print(f"{'':52} {name:32}      and {len(short) - SHOWN} more")
     for line in document["left_out"]:
@@ -80,14 +81,14 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 def margin(row: Mapping[str, Any]) -> float:
-    """What is left to the limit; less than nothing where the row falls short."""
+    """The distance to the limit; negative if the row misses it."""
     if row["value"] is None:
         return -math.inf
     gap = row["value"] - row["at_least"] if "at_least" in row else row["at_most"] - row["value"]
     return float(gap)
 
 
-def said(row: Mapping[str, Any]) -> str:
+def value_and_limit(row: Mapping[str, Any]) -> str:
     value = "none" if row["value"] is None else f"{row['value']:.5g}"
     limit = f"≥ {row['at_least']:.5g}" if "at_least" in row else f"≤ {row['at_most']:.5g}"
     return f"{value:>11} {limit:>12}"
@@ -118,7 +119,7 @@ def measured(settings: Settings, quick: bool, only: Sequence[str]) -> dict[str, 
 
 
 def progress(items: Found) -> Iterator[Row | str]:
-    """Each kind of figure is named on stderr when its first row is there: the whole takes minutes."""
+    """Print each kind of figure on stderr with its first row, as the whole takes minutes."""
     last = ""
     for item in items:
         if isinstance(item, Row) and item.group != last:

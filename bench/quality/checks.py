@@ -1,6 +1,6 @@
-"""What is asked of the sound: each check speaks through the real service and gives rows of figures and limits.
+"""The checks: each speaks through the real service and yields rows of figures and limits.
 
-It does not know how a figure is computed, and nothing of watermarks, which need torch.
+Those of the watermark are in `marks.py`, which needs torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from audio.loudness import integrated_lufs
 from audio.pcm import Samples, peak_dbfs, rms_dbfs
 from bench.quality import figures
 from bench.quality.copies import LINEAR, RATIO, SENTENCE, formats, resampled
-from bench.quality.replies import Heard
+from bench.quality.replies import DecodedReply
 from bench.quality.rows import Found, Scene, hz, most
 
 PARAGRAPH = (
@@ -42,12 +42,12 @@ PITCH_SHARE, LENGTH_SAMPLES = 0.01, 2
 
 
 def both_ways(scene: Scene) -> Found:
-    """The same samples, whichever way they came."""
+    """Joined and streamed replies have the same samples."""
     for name in ENCODERS:
         for rate_hz in scene.rates_hz:
             asked: dict[str, Any] = {"text": SENTENCE, "output_format": name, "sample_rate": rate_hz}
             joined, streamed = (
-                scene.studio.hear(joined=way, decode_mode="window", chunk_size=CHUNK_TOKENS, **asked)
+                scene.studio.speak(joined=way, decode_mode="window", chunk_size=CHUNK_TOKENS, **asked)
                 for way in (True, False)
             )
             different = samples_apart(name, joined.samples, streamed.samples)
@@ -55,7 +55,7 @@ def both_ways(scene: Scene) -> Found:
 
 
 def samples_apart(name: str, joined: Samples, streamed: Samples) -> int:
-    """An MP3 stream can't say what its decoder should drop: the codec's delay before, the last frame's rest after."""
+    """An MP3 stream can't state what to drop: the codec's delay at the start, the padding at the end."""
     start = MP3_DELAY_SAMPLES if name == "mp3" else 0
     same = streamed[start : start + len(joined)] if name == "mp3" else streamed
     length = min(len(joined), len(same))
@@ -66,7 +66,7 @@ def samples_apart(name: str, joined: Samples, streamed: Samples) -> int:
 
 
 def silences(scene: Scene) -> Found:
-    """Exact zeros, as many as asked for, between the times that the reply tells."""
+    """Pauses are exact zeros of the requested length, between the times in the reply."""
     said = ("The first of four sentences ends here.", "And this is the second one of them.")
     text = f"{said[0]}[pause:750ms] {said[1]} Then there comes a third sentence.\n\nAfter a blank line comes the last."
     fields = {name: length_ms for name, length_ms in PAUSES_MS.items() if name.endswith("_ms")}
@@ -74,20 +74,20 @@ def silences(scene: Scene) -> Found:
         for rate_hz in scene.rates_hz:
             for joined in (True, False):
                 asked: dict[str, Any] = {"output_format": name, "sample_rate": rate_hz, **fields}
-                heard = scene.studio.hear(joined=joined, text=text, **asked)
+                clip = scene.studio.speak(joined=joined, text=text, **asked)
                 way = "joined" if joined else "streamed"
-                for mark, wrong in zip(PAUSES_MS, wrong_silences(heard), strict=True):
+                for mark, wrong in zip(PAUSES_MS, wrong_silences(clip), strict=True):
                     yield most(f"{mark}, samples wrong", f"{name}, {way}", hz(rate_hz), wrong, 0)
 
 
-def wrong_silences(heard: Heard) -> list[int]:
-    """Of each pause: samples that are no zeros, and by how many it is too long or too short."""
-    gaps = [(before[1], after[0]) for before, after in pairwise(heard.spans)]
+def wrong_silences(clip: DecodedReply) -> list[int]:
+    """Per pause: the samples that are not zero, plus the error of its length."""
+    gaps = [(before[1], after[0]) for before, after in pairwise(clip.spans)]
     if len(gaps) != len(PAUSES_MS):
-        return [len(heard.samples)] * len(PAUSES_MS)
-    wanted = [round(length_ms * heard.rate_hz / 1000) for length_ms in PAUSES_MS.values()]
+        return [len(clip.samples)] * len(PAUSES_MS)
+    wanted = [round(length_ms * clip.rate_hz / 1000) for length_ms in PAUSES_MS.values()]
     return [
-        figures.not_silent(heard.samples, gap) + abs(gap[1] - gap[0] - samples)
+        figures.not_silent(clip.samples, gap) + abs(gap[1] - gap[0] - samples)
         for gap, samples in zip(gaps, wanted, strict=True)
     ]
 
@@ -96,37 +96,37 @@ def wrong_silences(heard: Heard) -> list[int]:
 
 
 def long_text(scene: Scene) -> Found:
-    """Joined as Opus under the cap that callers meet, streamed as Opus and as WAV: one duration, times in order, and
-    nothing to hear where segments or chunks meet."""
-    text = told_at_length(QUICK_LONG_CHARS if scene.quick else LONG_CHARS)
+    """Joined as Opus with the usual size limit, streamed as Opus and as WAV: one duration, times in order, and no seam
+    where segments or chunks meet."""
+    text = text_of_length(QUICK_LONG_CHARS if scene.quick else LONG_CHARS)
     asked: dict[str, Any] = {"text": text, "decode_mode": "window", "chunk_size": CHUNK_TOKENS}
-    joined = scene.studio.hear(joined=True, roomy=False, output_format="opus", **asked)
-    streamed = scene.studio.hear(joined=False, output_format="opus", **asked)
-    wav = scene.studio.hear(joined=False, **asked)
+    joined = scene.studio.speak(joined=True, roomy=False, output_format="opus", **asked)
+    streamed = scene.studio.speak(joined=False, output_format="opus", **asked)
+    wav = scene.studio.speak(joined=False, **asked)
     raw, own_hz, case = scene.studio.raw(), scene.studio.rate_hz, f"{len(text)} characters"
     for name, other in (("opus joined", joined), ("opus streamed", streamed)):
-        apart = abs(len(other.samples) - len(wav.samples)) + abs(other.told_samples - wav.told_samples)
+        apart = abs(len(other.samples) - len(wav.samples)) + abs(other.reported_samples - wav.reported_samples)
         yield most("duration, samples from the streamed WAV's", name, case, apart, 0)
-    for name, heard in (("opus joined", joined), ("opus streamed", streamed), ("wav streamed", wav)):
-        yield most("duration, samples from what is told", name, case, abs(len(heard.samples) - heard.told_samples), 0)
-        yield most("segment times out of order or of the clip", name, case, disorder(heard), 0)
+    for name, clip in (("opus joined", joined), ("opus streamed", streamed), ("wav streamed", wav)):
+        yield most("duration, samples from what is told", name, case, abs(len(clip.samples) - clip.reported_samples), 0)
+        yield most("segment times out of order or of the clip", name, case, disorder(clip), 0)
     yield from seam_rows(wav, case)
     meant = resampled(raw, own_hz, wav.rate_hz)
     ratio = figures.worst_jump(wav.samples, wav.rate_hz) / figures.worst_jump(meant, wav.rate_hz)
     yield most("clicks: worst step over the engine's", "wav streamed", case, ratio, RATIO)
 
 
-def told_at_length(chars: int) -> str:
+def text_of_length(chars: int) -> str:
     return (PARAGRAPH * (chars // len(PARAGRAPH) + 1))[: chars - 1].rstrip().ljust(chars - 1, "e") + "."
 
 
-def seam_rows(heard: Heard, case: str) -> Found:
-    joins = joins_of(heard.spans)
-    for name, edges in (("where segments join", joins), ("where chunks meet", list(heard.edges))):
-        for figure, told in figures.SEAM_FIGURES.items():
-            ratio = figures.seam_ratio(heard.samples, heard.rate_hz, edges, figure)
-            yield most(f"seams: {told}, edge over interior", name, f"{len(edges)} edges, {case}", ratio, RATIO)
-    worst = figures.worst_seam(heard.samples, heard.rate_hz, joins)
+def seam_rows(clip: DecodedReply, case: str) -> Found:
+    joins = joins_of(clip.spans)
+    for name, edges in (("where segments join", joins), ("where chunks meet", list(clip.edges))):
+        for figure, label in figures.SEAM_FIGURES.items():
+            ratio = figures.seam_ratio(clip.samples, clip.rate_hz, edges, figure)
+            yield most(f"seams: {label}, edge over interior", name, f"{len(edges)} edges, {case}", ratio, RATIO)
+    worst = figures.worst_seam(clip.samples, clip.rate_hz, joins)
     yield most(
         "seams: worst step, over the worst elsewhere", "where segments join", f"{len(joins)} edges", worst, RATIO
     )
@@ -138,12 +138,12 @@ def joins_of(spans: list[tuple[int, int]]) -> list[int]:
     return sorted({*(at for span in spans for at in span), *middles})
 
 
-def disorder(heard: Heard) -> int:
-    """Segments that end before they begin, or begin or end before the one before them, or lie outside the clip."""
-    spans = heard.spans
+def disorder(clip: DecodedReply) -> int:
+    """The number of segments that end before they begin, are out of order, or are outside the clip."""
+    spans = clip.spans
     backwards = sum(start > end for start, end in spans)
     crossed = sum(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(spans))
-    outside = sum(start < 0 or end > len(heard.samples) for start, end in spans)
+    outside = sum(start < 0 or end > len(clip.samples) for start, end in spans)
     return backwards + crossed + outside
 
 
@@ -152,8 +152,8 @@ def disorder(heard: Heard) -> int:
 
 def drift(scene: Scene) -> Found:
     for how in (None, "lufs"):
-        heard = scene.studio.hear(text=SENTENCE * 8, audio_normalization=how, sentence_pause_ms=100)
-        value = figures.drift_db(heard.samples, heard.spans)
+        clip = scene.studio.speak(text=SENTENCE * 8, audio_normalization=how, sentence_pause_ms=100)
+        value = figures.drift_db(clip.samples, clip.spans)
         yield most(
             "level drift between segments, dB", "one sentence, eight times", how or "as it is", value, SAME_SENTENCE_DB
         )
@@ -164,16 +164,16 @@ def levels(scene: Scene) -> Found:
     text = SENTENCE * 2
     for rate_hz in scene.rates_hz:
         for joined, limit in ((True, TOLERANCE_LU), (False, LUFS_STREAMED_LU)):
-            heard = scene.studio.hear(joined=joined, text=text, sample_rate=rate_hz, audio_normalization="lufs")
+            clip = scene.studio.speak(joined=joined, text=text, sample_rate=rate_hz, audio_normalization="lufs")
             way = "joined" if joined else "streamed"
-            error_lu = abs(integrated_lufs(heard.samples, heard.rate_hz) - TARGET_LUFS)
+            error_lu = abs(integrated_lufs(clip.samples, clip.rate_hz) - TARGET_LUFS)
             yield most("lufs, LU from the target", way, hz(rate_hz), error_lu, limit)
-            peak_dbtp = true_peak_dbtp(heard.samples, heard.rate_hz)
+            peak_dbtp = true_peak_dbtp(clip.samples, clip.rate_hz)
             yield most("lufs, true peak in dBTP", way, hz(rate_hz), peak_dbtp, CEILING_DBTP + PEAK_SLACK_DB)
-        peak = scene.studio.hear(text=text, sample_rate=rate_hz, audio_normalization="peak")
+        peak = scene.studio.speak(text=text, sample_rate=rate_hz, audio_normalization="peak")
         error_db = abs(peak_dbfs(peak.samples) - PEAK_TARGET_DBFS)
         yield most("peak and rms, dB from the target", "peak", hz(rate_hz), error_db, TARGET_DB)
-        rms = scene.studio.hear(text=text, sample_rate=rate_hz, audio_normalization="rms")
+        rms = scene.studio.speak(text=text, sample_rate=rate_hz, audio_normalization="rms")
         held = any(warning.startswith("rms:") for warning in rms.reply["warnings"])  # by its peak
         to_peak_db, to_rms_db = peak_dbfs(rms.samples) - PEAK_TARGET_DBFS, rms_dbfs(rms.samples) - RMS_TARGET_DBFS
         error_db = abs(to_peak_db if held else to_rms_db)
@@ -181,13 +181,13 @@ def levels(scene: Scene) -> Found:
 
 
 def paces(scene: Scene) -> Found:
-    """Told in a monotone, whose pitch no choice of frames changes."""
-    plain = scene.studio.hear(text=SENTENCE, exaggeration=0.0)
+    """With exaggeration 0, so that the choice of frames does not change the pitch."""
+    plain = scene.studio.speak(text=SENTENCE, exaggeration=0.0)
     pitch_hz = figures.pitch_hz(plain.samples, plain.rate_hz)
     if math.isnan(pitch_hz):
         yield "pitch at other speeds: this engine's sound has none"
     for speed in scene.speeds:
-        paced, case = scene.studio.hear(text=SENTENCE, exaggeration=0.0, speed=speed), f"speed {speed:g}"
+        paced, case = scene.studio.speak(text=SENTENCE, exaggeration=0.0, speed=speed), f"speed {speed:g}"
         if not math.isnan(pitch_hz):
             share = abs(figures.pitch_hz(paced.samples, paced.rate_hz) / pitch_hz - 1)
             yield most("speed: pitch, share it moved by", "wav", case, share, PITCH_SHARE)

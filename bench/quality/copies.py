@@ -1,7 +1,4 @@
-"""Every format at every rate, decoded, against what the engine said: noise, level, offset, clipping, clicks.
-
-It knows one plain sentence at the plain speed, and nothing of what else can be asked for.
-"""
+"""One sentence in every format at every rate, against the engine's samples: noise, level, offset, clipping, clicks."""
 
 from __future__ import annotations
 
@@ -40,21 +37,21 @@ def formats(scene: Scene) -> Found:
         yield "opus, mp3 and aac against what the engine said: it is no speech, which they are made for"
     for name in ENCODERS if scene.is_speech else (*LINEAR, *G711):
         for rate_hz in scene.rates_hz:
-            heard = scene.studio.hear(text=SENTENCE, output_format=name, sample_rate=rate_hz, fade_duration=0.0)
-            meant = resampled(said, own_hz, heard.rate_hz)
-            yield from copy_rows(name, hz(rate_hz), heard.samples, meant, heard.rate_hz)
+            clip = scene.studio.speak(text=SENTENCE, output_format=name, sample_rate=rate_hz, fade_duration=0.0)
+            meant = resampled(said, own_hz, clip.rate_hz)
+            yield from copy_rows(name, hz(rate_hz), clip.samples, meant, clip.rate_hz)
 
 
 def low_bit_rates(scene: Scene, said: Samples, own_hz: int) -> Found:
     for kbps in (6, 12, 64):
-        heard = scene.studio.hear(text=SENTENCE, output_format="opus", bitrate_kbps=kbps, fade_duration=0.0)
+        clip = scene.studio.speak(text=SENTENCE, output_format="opus", bitrate_kbps=kbps, fade_duration=0.0)
         limit_db = LOW_OPUS_LEVEL_DB if kbps < LOW_OPUS_KBPS else LEVEL_DB
-        error_db = figures.level_error_db(heard.samples, resampled(said, own_hz, heard.rate_hz))
+        error_db = figures.level_error_db(clip.samples, resampled(said, own_hz, clip.rate_hz))
         yield most("level kept, dB", "opus by bit rate", f"{kbps} kbit/s", error_db, limit_db)
 
 
 def resampled(samples: Samples, in_hz: int, out_hz: int) -> Samples:
-    """In one piece, by the filter that the service streams through."""
+    """In one piece, with the service's filter."""
     return np.asarray(soxr.resample(samples, in_hz, out_hz, QUALITY), dtype=np.float32)
 
 
@@ -63,38 +60,37 @@ def is_speech(studio: Studio) -> bool:
 
 
 def plainly_said(studio: Studio) -> tuple[Samples, int]:
-    """The sentence as the engine gave it, what is trimmed off its edges left out; and the engine's rate.
+    """The engine's samples of the sentence without its trimmed edges, and the engine's rate.
 
-    At that rate the service resamples nothing, so the trimmed clip is found in it exactly; an engine whose rate can't
-    be asked for does not exist here.
+    At that rate the service does not resample, so the trimmed clip is found in them exactly.
     """
-    heard = studio.hear(text=SENTENCE, sample_rate=studio.rate_hz, fade_duration=0.0)
+    clip = studio.speak(text=SENTENCE, sample_rate=studio.rate_hz, fade_duration=0.0)
     raw = studio.raw()
-    start = figures.placed(heard.samples, raw)
-    return raw[start : start + len(heard.samples)], studio.rate_hz
+    start = figures.placed(clip.samples, raw)
+    return raw[start : start + len(clip.samples)], studio.rate_hz
 
 
-def copy_rows(name: str, case: str, heard: Samples, meant: Samples, rate_hz: int) -> Found:
-    """How good a copy is. What fades at the ends (100 ms) is left out of the comparison."""
+def copy_rows(name: str, case: str, actual: Samples, meant: Samples, rate_hz: int) -> Found:
+    """The figures of a copy. The faded ends (100 ms) are not compared."""
     padding = -len(meant) % AAC_FRAME_SAMPLES if name == "aac" else 0  # of the last frame
-    surplus = abs(len(heard) - len(meant) - padding)
+    surplus = abs(len(actual) - len(meant) - padding)
     yield most("length, samples too many or too few", name, case, surplus, 0)
-    heard = heard[: len(meant)]
+    actual = actual[: len(meant)]
     end = round(0.1 * rate_hz)
-    was, should = heard[end:-end], meant[end:-end]
+    was, should = actual[end:-end], meant[end:-end]
     snr_db, frame_db = limits_of(name, should)
     yield least("round trip, SNR in dB", name, case, figures.snr_db(was, should), snr_db)
     yield most("worst 20 ms, dB off", name, case, figures.worst_frame_db(was, should, rate_hz), frame_db)
     yield most("level kept, dB", name, case, figures.level_error_db(was, should), LEVEL_DB)
     yield most("offset", f"{name}, added", case, figures.offset(was) - figures.offset(should), OFFSET_ADDED)
-    clipped = figures.at_full_scale(heard) - figures.at_full_scale(meant)
+    clipped = figures.at_full_scale(actual) - figures.at_full_scale(meant)
     yield most("samples at full scale, added", name, case, clipped, 0)
-    ratio = figures.worst_jump(heard, rate_hz) / figures.worst_jump(meant, rate_hz)
+    ratio = figures.worst_jump(actual, rate_hz) / figures.worst_jump(meant, rate_hz)
     yield most("clicks: worst step over the engine's", name, case, ratio, RATIO)
 
 
 def limits_of(name: str, meant: Samples) -> tuple[float, float]:
-    """The least SNR and the most that a frame may be off, in dB."""
+    """The least SNR and the largest error of a frame, in dB."""
     if name in LINEAR:
         return figures.sixteen_bits_db(meant) - ROUNDING_DB, LEVEL_DB
     return (G711_SNR_DB, G711_FRAME_DB) if name in G711 else (LOSSY_SNR_DB, LOSSY_FRAME_DB)

@@ -1,7 +1,4 @@
-"""What a clip's samples tell about how it sounds: steps, seams, offset, level, silence, noise, pitch.
-
-Each figure is one function of samples. It does not know who spoke, nor which format the sound came through.
-"""
+"""Figures of a clip's samples: steps, seams, offset, level, silence, noise, pitch."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ FAINT = 4 * STEP  # -78 dBFS: no step that 16 bits make by rounding counts
 AROUND_S, NEAR_S = 0.01, 0.001  # a step's neighbourhood, less what is nearest to it
 PREDICTED_FROM, PREDICTOR_FIT_S, PREDICTED_S = 16, 0.03, 0.001
 INTERIOR_POINTS, CLEAR_S, ENDS_S = 2000, 0.06, 0.1
-MOST_DB = 120.0  # an exact copy has no noise at all, which JSON can't say
+MOST_DB = 120.0  # of an exact copy, as JSON has no infinity
 FRAME_S = 0.02
 LOUD_DB = 25.0  # frames so much below the loudest one are not compared
 LOW_HZ = 4000.0
@@ -36,10 +33,10 @@ SEAM_FIGURES: dict[SeamFigure, str] = {1: "first difference", 2: "second differe
 
 
 def jumps(samples: Samples, rate_hz: int, order: int = 2) -> Float64:
-    """How unlike its neighbourhood each step of the sound is: a difference over the rms of those around it. (N,)
+    """Each difference of the sound over the rms of those around it. (N,)
 
-    Around it: 10 ms to either side but for the nearest 1 ms. Speech has pulses and bursts of its own, so a figure
-    means something only next to another one of the same speech.
+    Around it: 10 ms on either side without the nearest 1 ms. Speech has pulses of its own, so a figure has a meaning
+    only beside one of the same speech.
     """
     steps = np.zeros(len(samples))
     steps[order:] = np.abs(np.diff(samples.astype(np.float64), order))
@@ -50,7 +47,7 @@ def jumps(samples: Samples, rate_hz: int, order: int = 2) -> Float64:
 
 
 def _sums(values: Float64, reach: int) -> Float64:
-    """Of each value and `reach` more to either side, as far as there are any."""
+    """The sum of each value and its neighbours up to `reach` away."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     at = np.arange(len(values))
     return np.asarray(total[np.minimum(at + reach + 1, len(values))] - total[np.maximum(at - reach, 0)])
@@ -66,7 +63,7 @@ def steepest(samples: Samples) -> float:
 
 
 def surprise(samples: Samples, rate_hz: int, at: int) -> float:
-    """How much worse 1 ms is predicted than the 30 ms before it, whose linear predictor is taken. (rms over rms)"""
+    """The error of predicting 1 ms over that of the 30 ms before it, to which the linear predictor is fitted."""
     order, after = PREDICTED_FROM, max(8, round(PREDICTED_S * rate_hz))
     piece = samples[at - round(PREDICTOR_FIT_S * rate_hz) : at + after].astype(np.float64)
     rows = sliding_window_view(piece, order + 1)
@@ -76,10 +73,10 @@ def surprise(samples: Samples, rate_hz: int, at: int) -> float:
 
 
 def seam_ratio(samples: Samples, rate_hz: int, edges: Sequence[int], figure: SeamFigure) -> float:
-    """A figure at the edges over what it is elsewhere: the ratio of geometric means. 1.0 where there is no edge.
+    """A figure at the edges over the same elsewhere: the ratio of geometric means. 1.0 if there is no edge.
 
-    For a step of order 1 or 2 the largest `jumps` within 1 ms counts. Below 1, which is like its neighbours, it
-    counts as 1: where nothing sounds there is no seam either.
+    For a step of order 1 or 2 the largest of `jumps` within 1 ms counts. Values below 1 count as 1,
+    as silence has no seam.
     """
     inside, others = _points(len(samples), rate_hz, edges)
     if not inside or not others:
@@ -99,7 +96,7 @@ def worst_seam(samples: Samples, rate_hz: int, edges: Sequence[int]) -> float:
 
 
 def _points(length: int, rate_hz: int, edges: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Those of the edges that are not at the clip's ends, and as good as all else."""
+    """The edges that are not at the clip's ends, and points elsewhere."""
     ends = round(ENDS_S * rate_hz)
     return [at for at in edges if ends <= at <= length - ends], interior(length, rate_hz, edges)
 
@@ -112,7 +109,7 @@ def _figure(samples: Samples, rate_hz: int, figure: SeamFigure) -> Callable[[int
 
 
 def interior(length: int, rate_hz: int, edges: Sequence[int]) -> list[int]:
-    """Points drawn evenly from what is 60 ms away from every edge and 100 ms from the ends; the same ones each time."""
+    """Random points, always the same, 60 ms away from every edge and 100 ms from the ends."""
     ends, clear = round(ENDS_S * rate_hz), round(CLEAR_S * rate_hz)
     if length <= 2 * ends:
         return []
@@ -127,7 +124,7 @@ def interior(length: int, rate_hz: int, edges: Sequence[int]) -> list[int]:
 
 
 def offset(samples: Samples) -> float:
-    """The mean: what a clip without a constant in it has near zero."""
+    """The absolute mean, which is near 0 for a clip without an offset."""
     return abs(float(np.mean(samples, dtype=np.float64))) if len(samples) else 0.0
 
 
@@ -137,33 +134,33 @@ def at_full_scale(samples: Samples) -> int:
 
 
 def low_share(samples: Samples, rate_hz: int) -> float:
-    """How much of the power lies below 4 kHz: of speech nearly all, of the hiss of random weights little."""
+    """The share of the power below 4 kHz: nearly all of speech, little of the hiss of random weights."""
     power = np.square(np.abs(np.fft.rfft(samples.astype(np.float64))))
     return float(power[: round(LOW_HZ * len(samples) / rate_hz)].sum() / max(power.sum(), 1e-30))
 
 
 def drift_db(samples: Samples, spans: Sequence[Span]) -> float:
-    """Between the loudest and the softest of the spans."""
+    """The difference between the loudest and the softest span."""
     levels = [rms_dbfs(samples[start:end]) for start, end in spans]
     return max(levels) - min(levels)
 
 
-def level_error_db(heard: Samples, meant: Samples) -> float:
-    return abs(rms_dbfs(heard) - rms_dbfs(meant))
+def level_error_db(actual: Samples, meant: Samples) -> float:
+    return abs(rms_dbfs(actual) - rms_dbfs(meant))
 
 
 def not_silent(samples: Samples, span: Span) -> int:
-    """Samples of the span that are not zero, or that the clip does not have."""
+    """The samples of the span that are not zero or are beyond the clip."""
     start, end = span
     piece = samples[start:end]
     return int(np.count_nonzero(piece)) + (end - start) - len(piece)
 
 
-# --- against what was meant ---------------------------------------------------------------------------------
+# --- a copy against its original ---------------------------------------------------------------------------------
 
 
 def placed(part: Samples, whole: Samples) -> int:
-    """Where in `whole` the part begins, by the peak of their correlation. Raises ValueError where it is longer."""
+    """Where in `whole` the part begins, by the peak of their correlation. Raises: ValueError, if it is longer."""
     if len(part) > len(whole):
         raise ValueError("the part is longer than the whole")
     size = 1 << (len(whole) + len(part)).bit_length()
@@ -171,24 +168,24 @@ def placed(part: Samples, whole: Samples) -> int:
     return int(np.argmax(np.fft.irfft(spectrum, size)[: len(whole) - len(part) + 1]))
 
 
-def snr_db(heard: Samples, meant: Samples) -> float:
-    """What was meant over what came of it less that, as far as both go; 120 for an exact copy."""
-    length = min(len(heard), len(meant))
+def snr_db(actual: Samples, meant: Samples) -> float:
+    """Of the common length; 120 for an exact copy."""
+    length = min(len(actual), len(meant))
     signal = np.square(meant[:length], dtype=np.float64).sum()
-    noise = np.square(heard[:length].astype(np.float64) - meant[:length]).sum()
+    noise = np.square(actual[:length].astype(np.float64) - meant[:length]).sum()
     return min(MOST_DB, 10.0 * math.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 
 def sixteen_bits_db(meant: Samples) -> float:
-    """The best SNR that 16 bits can have: rounding is noise of a step over the square root of 12."""
+    """The best SNR of 16 bits: rounding is noise of a step over the square root of 12."""
     return rms_dbfs(meant) - 20.0 * math.log10(STEP / math.sqrt(12.0))
 
 
-def worst_frame_db(heard: Samples, meant: Samples, rate_hz: int) -> float:
-    """By how much the level of one 20 ms is off, at worst; only frames within 25 dB of the loudest count."""
+def worst_frame_db(actual: Samples, meant: Samples, rate_hz: int) -> float:
+    """The largest error in level of a 20 ms frame; only frames within 25 dB of the loudest count."""
     size = round(FRAME_S * rate_hz)
-    count = min(len(heard), len(meant)) // size
-    was, should = (_powers(samples, size, count) for samples in (heard, meant))
+    count = min(len(actual), len(meant)) // size
+    was, should = (_powers(samples, size, count) for samples in (actual, meant))
     loud = should > should.max(initial=0.0) * 10.0 ** (-LOUD_DB / 10.0)
     off = 10.0 * np.log10((was[loud] + STEP**2) / (should[loud] + STEP**2))
     return float(np.abs(off).max(initial=0.0))
@@ -202,9 +199,9 @@ def _powers(samples: Samples, size: int, count: int) -> Float64:
 
 
 def pitch_hz(samples: Samples, rate_hz: int) -> float:
-    """The median over voiced frames of 40 ms, by autocorrelation; NaN where less than ten are voiced.
+    """The median over voiced frames of 40 ms, by autocorrelation; NaN if fewer than ten are voiced.
 
-    Voiced is a frame that is at least 0.8 like itself one period later.
+    A frame is voiced if its correlation with itself one period later is at least 0.8.
     """
     size, hop = round(0.04 * rate_hz), round(0.01 * rate_hz)
     found = [_period(samples[at : at + 2 * size], size, rate_hz) for at in range(0, len(samples) - 2 * size, hop)]
@@ -213,7 +210,7 @@ def pitch_hz(samples: Samples, rate_hz: int) -> float:
 
 
 def _period(piece: Samples, size: int, rate_hz: int) -> float | None:
-    """In samples, between samples too (a parabola through the peak and its neighbours)."""
+    """In samples, with a fraction (by a parabola through the peak and its neighbours)."""
     shortest, longest = round(rate_hz / HIGHEST_HZ), round(rate_hz / LOWEST_HZ)
     frame = piece.astype(np.float64)
     lags = np.correlate(frame[: size + longest + 1], frame[:size], "valid")  # (longest + 2,)

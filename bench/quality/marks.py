@@ -1,7 +1,6 @@
-"""Whether PerTh's mark outlives formats, rates and speeds, by PerTh's own detector. Needs torch.
+"""Whether PerTh's watermark survives formats, rates and speeds, by PerTh's own detector. Needs torch.
 
-eSpeak's speech is marked here, real speech instead of the noise that random weights give; an engine that marks its
-own is left to. It does not know how the mark is made, nor why a format loses it.
+eSpeak's speech is marked here, as random weights give only noise; Chatterbox marks its own.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from audio.resample import Resampler
-from bench.quality.replies import Heard, Studio
+from bench.quality.replies import DecodedReply, Studio
 from bench.quality.rows import Found, Row, Scene, hz, least, most
 from settings import Settings
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
@@ -39,11 +38,11 @@ SPEECHES = {
 
 @dataclass(slots=True)
 class MarkedEngine:
-    """Another engine's speech at 24 kHz, marked line by line, as Chatterbox's is."""
+    """Another engine's speech at 24 kHz, marked segment by segment, as Chatterbox's is."""
 
     inner: Engine
     watermarker: Watermarker
-    _lines: dict[tuple[str, str], Samples] = field(default_factory=dict)  # by voice and text: marking takes its time
+    _lines: dict[tuple[str, str], Samples] = field(default_factory=dict)  # by voice and text, as marking is slow
 
     @property
     def spec(self) -> EngineSpec:
@@ -69,7 +68,7 @@ class MarkedEngine:
 
 @cache
 def detector() -> Any:
-    """PerTh's own, with all it says on the way."""
+    """PerTh's own, without its output."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         from perth import PerthImplicitWatermarker
@@ -77,57 +76,57 @@ def detector() -> Any:
         return PerthImplicitWatermarker()
 
 
-def score(heard: Heard) -> float:
-    """1 is sure, 0 is none."""
-    found = detector().get_watermark(heard.samples, sample_rate=heard.rate_hz, round=False)
+def score(clip: DecodedReply) -> float:
+    """From 0, no mark, to 1, certainly marked."""
+    found = detector().get_watermark(clip.samples, sample_rate=clip.rate_hz, round=False)
     return float(np.mean(found))
 
 
 def studios(settings: Settings) -> tuple[Studio, Studio]:
-    """One that marks, and a control that does not."""
+    """With and without a watermark."""
     plain = Studio(replace(settings, watermark=False))
     if settings.tts_engine == "chatterbox":
         return Studio(settings), plain
-    with redirect_stdout(StringIO()):  # PerTh says that it is there
+    with redirect_stdout(StringIO()):  # PerTh prints a line
         watermarker = Watermarker(torch.device("cpu"))
     return Studio(settings, MarkedEngine(plain.tap.inner, watermarker)), plain
 
 
 def marks(scene: Scene, settings: Settings) -> Found:
-    """What the reply calls marked must be found again; what it does not may be lost. The control never is found."""
+    """A mark that the reply promises must be found; the control must have none."""
     marking, plain = studios(settings)
     torch.set_num_threads(1)
     for number, (voice, text) in enumerate(speeches(marking, scene.quick)):
         spoken: dict[str, Any] = {"text": text, "voice": voice}
         for (name, rate_hz), speed in product(coded(scene), (1.0, LOSING_SPEED, *scene.speeds)):
             asked = spoken | {"output_format": name, "sample_rate": rate_hz, "speed": speed}
-            yield mark_row(marking.hear(**asked), name, voice)
+            yield mark_row(marking.speak(**asked), name, voice)
             if not number and not scene.quick and (kbps := least_kbps(name, rate_hz)):
-                yield mark_row(marking.hear(**asked, bitrate_kbps=kbps), f"{name} at its least", voice)
+                yield mark_row(marking.speak(**asked, bitrate_kbps=kbps), f"{name} at its least", voice)
         for name in ENCODERS:
-            control = plain.hear(**spoken, output_format=name)
+            control = plain.speak(**spoken, output_format=name)
             yield most("PerTh, the unmarked control", name, voice, score(control), UNMARKED)
             yield most("PerTh, marks the control is told to have", name, voice, control.reply["watermarked"], 0)
 
 
 def coded(scene: Scene) -> list[tuple[str, int]]:
-    """Every format at every rate that it codes at: Opus has 48 kHz for three of those that can be asked for."""
+    """Every format at every rate that it encodes: Opus encodes three of the requested rates at 48 kHz."""
     return [
         (name, rate_hz) for name, own in ENCODERS.items() for rate_hz in sorted({*map(own.coded_rate, scene.rates_hz)})
     ]
 
 
 def least_kbps(name: str, rate_hz: int) -> int | None:
-    """The lowest bit rate that is said to keep the mark at the plain speed."""
+    """The lowest bit rate that is said to keep the mark at speed 1."""
     bit_rates = ENCODERS[name].bit_rates
     return bit_rates.marked_from_kbps[rate_hz] if bit_rates else None
 
 
-def mark_row(heard: Heard, name: str, voice: str) -> Row:
-    asked, promised = heard.reply["parameters"], bool(heard.reply["watermarked"])
+def mark_row(clip: DecodedReply, name: str, voice: str) -> Row:
+    asked, promised = clip.reply["parameters"], bool(clip.reply["watermarked"])
     kbps = f", {asked['bitrate_kbps']} kbit/s" if asked["bitrate_kbps"] else ""
     how = f"{name}, speed {asked['speed']:g}" + ("" if promised else ", not promised")
-    return least("PerTh, marked", how, f"{hz(heard.rate_hz)}{kbps}, {voice}", score(heard), MARKED * promised)
+    return least("PerTh, marked", how, f"{hz(clip.rate_hz)}{kbps}, {voice}", score(clip), MARKED * promised)
 
 
 def speeches(studio: Studio, quick: bool) -> list[tuple[str, str]]:

@@ -1,7 +1,4 @@
-"""Requests spoken by the real service, and what a listener's decoder makes of the replies.
-
-It does not know what is asked of the sound.
-"""
+"""Requests to the real service, and their replies decoded."""
 
 from __future__ import annotations
 
@@ -30,8 +27,8 @@ ROOMY_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A reply, decoded. `edges`: where its events meet, in samples; `spans`: where its segments lie."""
+class DecodedReply:
+    """`edges`: the joins of its events, in samples; `spans`: its segments, in samples."""
 
     samples: Samples
     rate_hz: int
@@ -44,8 +41,8 @@ class Heard:
         return [(self._samples(part["start"]), self._samples(part["end"])) for part in self.reply["segments"]]
 
     @property
-    def told_samples(self) -> int:
-        """The duration that the reply tells."""
+    def reported_samples(self) -> int:
+        """The duration in the reply."""
         return self._samples(self.reply["duration"])
 
     def _samples(self, time_s: float) -> int:
@@ -54,7 +51,7 @@ class Heard:
 
 @dataclass(slots=True)
 class Tap:
-    """An engine, and every line it spoke as it spoke it."""
+    """An engine that keeps the samples of every segment."""
 
     inner: Engine
     lines: list[list[Samples]] = field(default_factory=list)
@@ -93,11 +90,11 @@ class Studio:
         return self.tap.spec.sample_rate_hz
 
     def raw(self) -> Samples:
-        """What the engine itself gave for the last reply, line after line."""
+        """The engine's own samples for the last reply."""
         return np.concatenate([EMPTY, *(piece for line in self.tap.lines for piece in line)])
 
-    def hear(self, *, joined: bool = True, roomy: bool = True, **asked: Any) -> Heard:
-        """Speak and decode. Without `roomy` the reply has the size limit that callers meet.
+    def speak(self, *, joined: bool = True, roomy: bool = True, **asked: Any) -> DecodedReply:
+        """Speak and decode. `roomy` lifts the size limit of replies.
 
         Raises the error that the service would reply.
         """
@@ -115,21 +112,21 @@ class Studio:
         file = b"".join(pieces)
         file = seal(file) if joined and seal else file
         samples, rate_hz = decoded(file, str(reply["format"]), int(reply["sample_rate"]))
-        return Heard(samples, rate_hz, reply, file, tuple(edges[1:]))
+        return DecodedReply(samples, rate_hz, reply, file, tuple(edges[1:]))
 
     @staticmethod
     def _roomy(settings: Settings) -> Settings:
         return replace(settings, max_output_bytes=ROOMY_BYTES, stream_aggregate=False)
 
 
-def decoded(file: bytes, audio_format: str, told_hz: int) -> tuple[Samples, int]:
-    """Samples and rate: headerless PCM as told, Opus by libsndfile, the others by FFmpeg's libraries.
+def decoded(file: bytes, audio_format: str, raw_hz: int) -> tuple[Samples, int]:
+    """Samples and rate: raw PCM at `raw_hz`, Opus by libsndfile, the others by FFmpeg's libraries.
 
-    FFmpeg always makes 48 kHz of Opus; libsndfile stumbles over a FLAC that tells no length. AAC's delay, which its
-    file can't tell, is left out.
+    FFmpeg always decodes Opus at 48 kHz; libsndfile can't read a FLAC without a length. The delay of AAC is removed, as
+    its file does not state it.
     """
     if audio_format == "pcm_s16le":
-        return _to_float(np.frombuffer(file, "<i2")), told_hz
+        return _to_float(np.frombuffer(file, "<i2")), raw_hz
     if audio_format == "opus":
         samples, rate_hz = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
         return _mono(samples.T), rate_hz
@@ -140,7 +137,7 @@ def decoded(file: bytes, audio_format: str, told_hz: int) -> tuple[Samples, int]
 
 
 def _mono(samples: np.ndarray[Any, Any]) -> Samples:
-    """(1, N) of either kind. Raises ValueError where there are more channels."""
+    """(1, N), int16 or float. Raises: ValueError, if there are more channels."""
     (channel,) = samples
     return _to_float(channel) if channel.dtype == np.int16 else channel
 

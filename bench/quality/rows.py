@@ -1,4 +1,4 @@
-"""The rows of the quality table, and the scene they are measured in. It does not know what is measured."""
+"""The rows of the quality table, and the scene that they are measured in."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Who speaks, and how much of everything is tried."""
+    """The service, and how many rates and speeds are measured."""
 
     studio: Studio
     quick: bool
-    is_speech: bool  # and no hiss of random weights, which no codec is made to keep
+    is_speech: bool  # not the hiss of random weights, for which no codec is made
 
     @property
     def rates_hz(self) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ class Scene:
         return (0.5, 2.0) if self.quick else (0.5, 0.8, 1.25, 2.0)
 
 
-Found: TypeAlias = Iterator[Row | str]  # a string says what was left out, and why
+Found: TypeAlias = Iterator[Row | str]  # a string says what is left out, and why
 
 
 def most(group: str, name: str, case: object, value: float, limit: float) -> Row:

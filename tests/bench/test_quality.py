@@ -24,7 +24,7 @@ from bench.quality.checks import (
     joins_of,
     samples_apart,
     silences,
-    told_at_length,
+    text_of_length,
     wrong_silences,
 )
 from bench.quality.copies import LOSSY_FRAME_DB, OFFSET_ADDED, RATIO, SPEECH_SHARE, copy_rows, is_speech
@@ -47,7 +47,7 @@ from bench.quality.figures import (
     worst_jump,
     worst_seam,
 )
-from bench.quality.replies import Heard, Studio, decoded
+from bench.quality.replies import DecodedReply, Studio, decoded
 from bench.quality.rows import Row, Scene
 from settings import Settings
 
@@ -191,9 +191,9 @@ def test_silence_is_zeros_and_all_of_them():
 # --- a copy -------------------------------------------------------------------------------------------------
 
 
-def short(name: str, heard: Samples, meant: Samples, rate_hz: int = RATE) -> set[str]:
+def short(name: str, actual: Samples, meant: Samples, rate_hz: int = RATE) -> set[str]:
     """The figures of a copy that fall short."""
-    return {row.group for row in copy_rows(name, "", heard, meant, rate_hz) if isinstance(row, Row) and not row.ok}
+    return {row.group for row in copy_rows(name, "", actual, meant, rate_hz) if isinstance(row, Row) and not row.ok}
 
 
 def copied(name: str, rate_hz: int = RATE) -> Samples:
@@ -299,7 +299,7 @@ def studio() -> Studio:
     return Studio(Settings(tts_engine="espeak"))
 
 
-def paused(scale: float = 1.0, spans: list[tuple[float, float]] | None = None) -> Heard:
+def paused(scale: float = 1.0, spans: list[tuple[float, float]] | None = None) -> DecodedReply:
     """Four seconds with the three pauses in them; `spans` in seconds is what the reply tells."""
     samples, at, told = voice(), 0.5, [(0.0, 0.5)]
     for length_ms in PAUSES_MS.values():
@@ -308,7 +308,7 @@ def paused(scale: float = 1.0, spans: list[tuple[float, float]] | None = None) -
         told.append((at, at + 0.5))
         at += 0.5
     segments = [{"text": "", "start": start, "end": end} for start, end in spans or told]
-    return Heard(samples, RATE, {"sample_rate": RATE, "segments": segments}, b"", ())
+    return DecodedReply(samples, RATE, {"sample_rate": RATE, "segments": segments}, b"", ())
 
 
 def test_a_pause_is_as_long_as_it_was_asked_for():
@@ -330,26 +330,26 @@ def test_the_pauses_of_the_real_service_are_exact(studio):
 
 
 def test_a_long_text_is_as_long_as_it_says():
-    assert len(told_at_length(LONG_CHARS)) == LONG_CHARS
-    assert len(told_at_length(1200)) == 1200
+    assert len(text_of_length(LONG_CHARS)) == LONG_CHARS
+    assert len(text_of_length(1200)) == 1200
 
 
 def test_segments_that_cross_or_leave_the_clip_are_counted():
-    heard = paused()
-    assert disorder(heard) == 0
+    clip = paused()
+    assert disorder(clip) == 0
     assert disorder(paused(spans=[(0.0, 1.0), (0.9, 2.0), (1.9, 3.0)])) == 0  # a crossfade belongs to both
     assert disorder(paused(spans=[(0.0, 1.0), (2.0, 1.5)])) == 1
     assert disorder(paused(spans=[(1.0, 2.0), (0.0, 3.0)])) == 1
-    assert disorder(replace(heard, samples=heard.samples[: 3 * RATE])) == 1
+    assert disorder(replace(clip, samples=clip.samples[: 3 * RATE])) == 1
 
 
 def test_a_reply_tells_its_edges_its_spans_and_its_length(studio):
-    heard = studio.hear(joined=False, text="A short sentence, long enough for chunks.", chunk_size=CHUNK_TOKENS)
-    assert len(heard.samples) == heard.told_samples
-    assert len(heard.edges) > 3
-    assert sorted(set(heard.edges)) == list(heard.edges)
-    assert heard.spans == [(0, len(heard.samples))]
-    assert len(studio.raw()) * RATE / studio.rate_hz >= len(heard.samples) - 1
+    clip = studio.speak(joined=False, text="A short sentence, long enough for chunks.", chunk_size=CHUNK_TOKENS)
+    assert len(clip.samples) == clip.reported_samples
+    assert len(clip.edges) > 3
+    assert sorted(set(clip.edges)) == list(clip.edges)
+    assert clip.spans == [(0, len(clip.samples))]
+    assert len(studio.raw()) * RATE / studio.rate_hz >= len(clip.samples) - 1
     assert len(studio.tap.lines) == 1
 
 
