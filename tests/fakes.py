@@ -25,6 +25,7 @@ import soundfile
 from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from service.app import Service
+from service.bucket import Bucket
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
@@ -230,11 +231,13 @@ def decoded(data: bytes, raw_hz: int | None = None) -> tuple[Samples, int]:
 # --- a service --------------------------------------------------------------------------------------------
 
 
-def fake_service(engine: FakeEngine | None = None, voices_dir: Path | None = None, **settings: Any) -> Service:
+def fake_service(
+    engine: FakeEngine | None = None, voices_dir: Path | None = None, bucket: Bucket | None = None, **settings: Any
+) -> Service:
     """The real service around a fake engine; no environment is read."""
     engine, chosen = engine or FakeEngine(), Settings(voices_dir=voices_dir, **settings)
     store = VoiceStore(engine, voices_dir, chosen.default_voice, chosen.voice_cache_size, chosen.max_library_voices)
-    return Service(Worker(chosen, engine, store, Telemetry()))
+    return Service(Worker(chosen, engine, store, Telemetry(), bucket))
 
 
 def events_of(service: Service, raw: object, *, joined: bool = True) -> list[Event]:

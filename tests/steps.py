@@ -1,13 +1,11 @@
-"""The cost of a call, counted in lines of Python instead of timed, so that a busy machine does not change it.
-
-Work inside one C call is not counted: it takes nanoseconds per byte.
-"""
+"""Costs that a busy machine does not change: lines of Python that were run, and the wait for a processor."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +13,7 @@ from validation.errors import WorkerError
 
 
 def lines_run(work: Callable[[], Any]) -> int:
-    """The lines that `work` runs in this thread, even if it raises WorkerError."""
+    """The lines that `work` runs in this thread, even if it raises WorkerError; C code is not counted."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -31,3 +29,11 @@ def lines_run(work: Callable[[], Any]) -> int:
     finally:
         sys.settrace(before)
     return count
+
+
+def processor_denied_s() -> float:
+    """The time that this thread has waited for a processor, by Linux (its sched-stats.rst); 0 elsewhere."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0

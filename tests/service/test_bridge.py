@@ -1,11 +1,11 @@
-"""The bridge: the first item never waits for the second, the run-ahead is bounded, every exit closes."""
+"""The bridge: the first item never waits for the second, the run-ahead is bounded, every exit closes the source."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from queue import SimpleQueue
@@ -50,7 +50,7 @@ class Source:
 
 
 class OneThread(Executor):
-    """A pool of one that nobody waits for at the end: a broken bridge must turn tests red, not hang them."""
+    """A pool of one thread that is not joined: a broken bridge must fail tests, not hang them."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
@@ -86,6 +86,20 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(within_reason())
 
 
+async def cancelled(task: asyncio.Task[Any], times: int = 1) -> None:
+    """Cancel the task and wait for its end."""
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0.01 if times > 1 else 0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def drain(items: AsyncGenerator[Any]) -> None:
+    async for _ in items:
+        pass
+
+
 async def settled(source: Source) -> int:
     """How many items were begun, once it has not gone on for a while."""
     before = -1
@@ -95,21 +109,15 @@ async def settled(source: Source) -> int:
     return source.begun
 
 
-def test_all_items_arrive_in_order(thread: Executor) -> None:
-    source = Source(100)
+@pytest.mark.parametrize("count", [0, 100])
+def test_all_items_arrive_in_order(thread: Executor, count: int) -> None:
+    source = Source(count)
 
     async def main() -> list[int]:
         return [item async for item in bridge(source.items(), thread)]
 
-    assert run(main()) == list(range(100))
+    assert run(main()) == list(range(count))
     assert source.closed.is_set()
-
-
-def test_nothing_is_a_fine_stream(thread: Executor) -> None:
-    async def main() -> list[int]:
-        return [item async for item in bridge(Source(0).items(), thread)]
-
-    assert run(main()) == []
 
 
 def test_the_work_is_done_in_one_thread_that_is_not_the_loops(thread: Executor) -> None:
@@ -201,15 +209,12 @@ def test_cancelling_while_an_item_is_made_waits_for_that_item_only(thread: Execu
 
     async def consume() -> None:
         async with aclosing(bridge(source.items(), thread)) as items:
-            async for _ in items:
-                pass
+            await drain(items)
 
     async def main() -> None:
         task = asyncio.create_task(consume())
         await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task)
         assert source.closed.is_set()
 
     run(main())
@@ -217,40 +222,30 @@ def test_cancelling_while_an_item_is_made_waits_for_that_item_only(thread: Execu
     assert not source.closed_during_a_step
 
 
-def test_a_long_step_can_be_told_to_end(thread: Executor) -> None:
-    told = threading.Event()
+def test_a_long_step_can_be_stopped(thread: Executor) -> None:
+    stopped = threading.Event()
 
     def long_step() -> Generator[int]:
-        yield told.wait(HANG_S)
+        yield stopped.wait(HANG_S)
 
     async def main() -> None:
-        task = asyncio.create_task(anext(bridge(long_step(), thread, on_stop=told.set)))
+        task = asyncio.create_task(anext(bridge(long_step(), thread, on_stop=stopped.set)))
         await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task)
 
     started = time.monotonic()
     run(main())
-    assert told.is_set()
+    assert stopped.is_set()
     assert time.monotonic() - started < HANG_S / 2
 
 
 def test_a_second_cancel_still_lets_the_thread_end(thread: Executor) -> None:
     source = Source(10_000, pause_s=0.1)
 
-    async def consume() -> None:
-        async for _ in bridge(source.items(), thread):
-            pass
-
     async def main() -> None:
-        task = asyncio.create_task(consume())
+        task = asyncio.create_task(drain(bridge(source.items(), thread)))
         await asyncio.sleep(0.03)
-        for _ in range(2):
-            task.cancel()
-            await asyncio.sleep(0.01)
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task, times=2)
 
     run(main())
     assert source.closed.wait(HANG_S)
@@ -258,20 +253,14 @@ def test_a_second_cancel_still_lets_the_thread_end(thread: Executor) -> None:
 
 
 def test_work_cancelled_before_it_began_never_begins(thread: Executor) -> None:
-    """It used to wait for its turn, and then to make its first item for nobody: seconds of a GPU."""
+    """It once waited for its turn and then made its first item for a caller that had left: seconds of a GPU."""
     waiting, release = Source(3), threading.Event()
     thread.submit(release.wait, HANG_S)
 
-    async def consume() -> None:
-        async for _ in bridge(waiting.items(), thread):
-            pass
-
     async def main() -> None:
-        task = asyncio.create_task(consume())
+        task = asyncio.create_task(drain(bridge(waiting.items(), thread)))
         await asyncio.sleep(0.02)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task)
         assert not release.is_set()
         release.set()
 
@@ -297,9 +286,7 @@ def test_a_task_cancelled_between_two_items_ends_the_work_even_if_the_stream_is_
     async def main() -> None:
         task = asyncio.create_task(consume())
         assert await settled(source) == 1
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task)
         while not source.closed.is_set():
             await asyncio.sleep(0.01)
         await items.aclose()

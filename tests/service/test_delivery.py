@@ -1,4 +1,4 @@
-"""How a file reaches its caller: in the reply, by a bucket, or not at all, and then with a reason."""
+"""How a file reaches its caller: in the reply or by a bucket; or the reason why not."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import requests
+from fake_runpod import wait_until
 from fakes import FakeEngine, events_of, fake_service, refused, spoken
 from s3_server import NAME, SECRET, Answer, Moto, failing, moto
 
@@ -29,10 +30,7 @@ from service.app import Service
 from service.bucket import Bucket
 from service.delivery import EXTENSIONS, PLATFORM_BYTES
 from service.events import AudioEvent, EndEvent
-from service.telemetry import JobClock, Telemetry
-from service.worker import Worker
-from settings import Settings
-from tts.voices.store import VoiceStore
+from service.telemetry import JobClock
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +39,7 @@ TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm 
 SMALL = {"max_output_bytes": 60_000}  # half a second of WAV
 ROOT = Path(__file__).resolve().parents[2]
 UPLOADED = {"audio_url", "audio_url_expires_at", "sha256"}
-BROKEN = Bucket("http://127.0.0.1:9", NAME, "us-east-1", "anna", SECRET)  # nobody listens there
+BROKEN = Bucket("http://127.0.0.1:9", NAME, "us-east-1", "anna", SECRET)  # no server
 
 
 def asked(**given: Any) -> dict[str, Any]:
@@ -49,9 +47,7 @@ def asked(**given: Any) -> dict[str, Any]:
 
 
 def service(bucket: Bucket | None, engine: FakeEngine | None = None, **settings: Any) -> Service:
-    engine, chosen = engine or FakeEngine(), Settings(**settings)
-    store = VoiceStore(engine, None, chosen.default_voice, chosen.voice_cache_size)
-    return Service(Worker(chosen, engine, store, Telemetry(), bucket))
+    return fake_service(engine, bucket=bucket, **settings)
 
 
 def fetched(reply: dict[str, Any]) -> bytes:
@@ -64,7 +60,7 @@ def fetched(reply: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("output_format", ENCODERS)
-def test_a_reply_that_is_too_large_tells_where_its_audio_is(moto: Moto, output_format: str) -> None:
+def test_a_reply_that_is_too_large_has_the_address_of_its_audio(moto: Moto, output_format: str) -> None:
     raw = asked(output_format=output_format, text=" ".join([TEXT] * 4))
     file, inline = spoken(fake_service(), raw)
     nothing, reply = spoken(service(moto.bucket(prefix="clips"), max_output_bytes=30_000), raw)
@@ -254,7 +250,7 @@ def test_a_job_that_is_stopped_while_it_uploads_ends(moto: Moto, caplog: pytest.
     caplog.set_level("INFO")
     clock = JobClock()
     with failing([Answer(silent=True)]) as server:
-        stopping = threading.Thread(target=lambda: (when(lambda: bool(server.put)), clock.stop()))
+        stopping = threading.Thread(target=lambda: (wait_until(lambda: bool(server.put)), clock.stop()))
         stopping.start()
         running = service(server.bucket(), **SMALL).run("job", asked(delivery="url"), joined=True, clock=clock)
         assert list(running) == []
@@ -262,14 +258,7 @@ def test_a_job_that_is_stopped_while_it_uploads_ends(moto: Moto, caplog: pytest.
     assert '"outcome": "CANCELLED"' in caplog.text
 
 
-def when(happened: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + 5
-    while not happened():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
-
-
-# --- through the door -------------------------------------------------------------------------------------
+# --- through the handler -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -282,7 +271,7 @@ def answer(**job: Any) -> dict[str, Any]:
     return json.loads(json.dumps(reply, allow_nan=False))  # type: ignore[no-any-return]
 
 
-def test_the_door_delivers_to_the_bucket_of_the_settings(
+def test_the_handler_delivers_to_the_bucket_of_the_settings(
     moto: Moto, open_small_worker: Callable[..., FakeEngine]
 ) -> None:
     open_small_worker(
@@ -297,7 +286,7 @@ def test_the_door_delivers_to_the_bucket_of_the_settings(
     assert moto.secret_access_key not in json.dumps([reply, answer(input={"operation": "info"})])
 
 
-def test_the_door_delivers_to_the_jobs_own_bucket_first(
+def test_the_handler_delivers_to_the_jobs_own_bucket_first(
     moto: Moto, open_small_worker: Callable[..., FakeEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

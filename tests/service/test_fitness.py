@@ -1,7 +1,8 @@
-"""What a worker finds out about itself before its first job."""
+"""The checks of a worker before its first job."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,14 +13,21 @@ from service.fitness import CHECKS
 from validation.errors import GpuFault, InternalError, ModelUnavailable, WorkerError
 
 
-def fault(engine: FakeEngine | None = None) -> WorkerError:
+def defect(engine: FakeEngine | None = None) -> WorkerError:
     with pytest.raises(WorkerError) as caught:
         fake_service(engine).warm_up()
     return caught.value
 
 
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(_: object) -> None:
+        raise error
+
+    return fail
+
+
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_fit_worker_says_what_it_looked_at(streaming: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fit_worker_logs_its_checks(streaming: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     engine = FakeEngine()
     fake_service(engine, streaming=streaming).warm_up()
@@ -29,30 +37,19 @@ def test_a_fit_worker_says_what_it_looked_at(streaming: bool, caplog: pytest.Log
     assert (engine.conditioned, len(engine.heard)) == (["default"], 1)
 
 
-def test_a_model_that_is_not_there_is_found_out() -> None:
-    def fail(voice: str) -> None:
-        raise ModelUnavailable("MODEL_PATH lacks all")
-
-    assert isinstance(fault(FakeEngine(before_condition=fail)), ModelUnavailable)
-
-
-def test_a_gpu_that_fails_is_found_out() -> None:
-    def fail(k: int) -> None:
-        raise GpuFault("the GPU failed")
-
-    assert isinstance(fault(FakeEngine(before_chunk=fail)), GpuFault)
+def test_a_missing_model_a_failed_gpu_and_a_silent_model_are_found() -> None:
+    missing = FakeEngine(before_condition=raising(ModelUnavailable("MODEL_PATH lacks all")))
+    assert isinstance(defect(missing), ModelUnavailable)
+    assert isinstance(defect(FakeEngine(before_chunk=raising(GpuFault("the GPU failed")))), GpuFault)
+    for silence in (lambda clip: clip * 1e-4, lambda clip: clip[:0]):
+        assert "nothing can be heard" in str(defect(FakeEngine(shape=silence)))
 
 
-def test_a_model_that_is_mute_is_found_out() -> None:
-    assert "nothing can be heard" in str(fault(FakeEngine(shape=lambda clip: clip * 1e-4)))
-    assert "nothing can be heard" in str(fault(FakeEngine(shape=lambda clip: clip[:0])))
-
-
-def test_an_encoder_that_is_missing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_encoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise LookupError("no such codec")
 
     monkeypatch.setitem(ENCODERS, "opus", replace(ENCODERS["opus"], make=missing))
-    error = fault()
+    error = defect()
     assert isinstance(error, InternalError)
     assert "the encoder of opus does not work here" in str(error)

@@ -1,4 +1,4 @@
-"""The log: lines for people, and JSON that RunPod's filter reads; each knows its job."""
+"""The log: plain lines, and JSON for RunPod's filter, each with its job's id."""
 
 from __future__ import annotations
 
@@ -48,21 +48,19 @@ def test_a_line_for_runpod_is_one_json_object_even_with_a_traceback() -> None:
         except ValueError:
             log.exception("it failed")
     (line,) = lines()
-    told = json.loads(line)
-    assert (told["requestId"], told["level"], told["logger"]) == ("job-7", "ERROR", "service.test")
-    assert told["message"].startswith("it failed\nTraceback")
+    entry = json.loads(line)
+    assert (entry["requestId"], entry["level"], entry["logger"]) == ("job-7", "ERROR", "service.test")
+    assert entry["message"].startswith("it failed\nTraceback")
 
 
 def test_a_jobs_own_line_has_its_facts_beside_runpods_keys() -> None:
     with written(JsonLines()) as lines:
         events_of(fake_service(), {"text": "Hello there, how are you?"})
-    jobs = [told for line in lines() if (told := json.loads(line)).get("event") == "job"]
-    assert [(told["requestId"], told["message"], told["outcome"]) for told in jobs] == [
-        ("job-1", "job ended", "COMPLETED")
-    ]
-    assert jobs[0]["rtf"] > 0
-    chunks = [told for line in lines() if (told := json.loads(line))["message"].startswith("chunk 0")]
-    assert [told["requestId"] for told in chunks] == ["job-1"]
+    entries = [json.loads(line) for line in lines()]
+    (job,) = [entry for entry in entries if entry.get("event") == "job"]
+    assert (job["requestId"], job["message"], job["outcome"]) == ("job-1", "job ended", "COMPLETED")
+    assert job["rtf"] > 0
+    assert [entry["requestId"] for entry in entries if entry["message"].startswith("chunk 0")] == ["job-1"]
 
 
 @pytest.mark.parametrize("formatter", [JsonLines(), PlainLines()], ids=["json", "plain"])

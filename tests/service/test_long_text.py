@@ -1,4 +1,4 @@
-"""Long text through the real engines, joined and streamed: all of it said, in order, at the time that is told."""
+"""Long text through the real engines, joined and streamed: all of it spoken, in order, at the reported times."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_espeak_says_it_all() -> None:
 
 @pytest.mark.chatterbox
 def test_chatterbox_says_it_all(checkpoint: Path) -> None:
-    """On random weights: what it says is noise, of 2.4 s a line. 5,000 characters pass, too, in 80 s."""
+    """On random weights, which give 2.4 s of noise per segment. 5,000 characters pass as well, in 80 s."""
     service = build(Settings(model_path=checkpoint, device="cpu", dtype="float32", flow_dtype="float32"))
     check(lambda streams: service, text_of(1000), sample_rate=24_000)

@@ -1,4 +1,4 @@
-"""The event loop that all jobs share is never kept waiting: not by an engine at work, not by large replies."""
+"""Neither a busy engine nor a large reply blocks the event loop that all jobs share."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakeEngine
+from steps import processor_denied_s
 
 import handler
 
 pytestmark = pytest.mark.slow
 
 MOST_WORK_S = 0.050  # of the loop's own thread, at a time
-MOST_STALL_S = 0.5  # whatever the other threads do: what a `/ping` may wait
+MOST_STALL_S = 0.5  # whatever other threads do: what `/ping` may wait
 TICK_S = 0.002
-SCHEDSTAT = Path("/proc/thread-self/schedstat")
 TRIES = 5  # other programs share the machine: the best counts
 JOBS = 4
 LARGE = "This is a long text that is spoken, and spoken on. " * 60  # 125 s: 6 MB of WAV
@@ -50,9 +49,8 @@ async def streamed(number: int, asked: dict[str, Any]) -> None:
 
 
 async def longest_s(work: Callable[[int, dict[str, Any]], Any], asked: dict[str, Any]) -> tuple[float, float]:
-    """While the jobs ran side by side, the longest time for which the loop's thread computed without coming round, and
-    for which it did not come round at all; but for what it was ready to run and had no processor, which is the
-    machine's affair. The second includes waits for Python's lock, which last longer where processors are few."""
+    """With the jobs running side by side: the longest computation of the loop's thread, and its longest stall without
+    the wait for a processor. A stall includes waits for Python's lock, which are longer on fewer processors."""
     work_s = stall_s = 0.0
 
     async def tick() -> None:
@@ -65,18 +63,9 @@ async def longest_s(work: Callable[[int, dict[str, Any]], Any], asked: dict[str,
 
     ticker = asyncio.create_task(tick())
     await asyncio.gather(*(work(number, asked) for number in range(JOBS)))
-    await asyncio.sleep(2 * TICK_S)  # so that it sees the last stall, too
+    await asyncio.sleep(2 * TICK_S)  # for the last stall
     ticker.cancel()
     return work_s, stall_s
-
-
-def processor_denied_s() -> float:
-    """How long this thread has waited in the scheduler's queue so far, where the system tells (Linux,
-    Documentation/scheduler/sched-stats.rst)."""
-    try:
-        return int(SCHEDSTAT.read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 @pytest.mark.parametrize(
@@ -88,17 +77,17 @@ def processor_denied_s() -> float:
     ],
     ids=["large-replies", "many-chunks", "every-stage"],
 )
-@pytest.mark.parametrize("door", [joined, streamed])
-def test_the_loop_is_never_kept_waiting(
-    open_worker: Callable[..., FakeEngine], door: Callable[..., Any], asked: dict[str, Any]
+@pytest.mark.parametrize("mode", [joined, streamed])
+def test_the_loop_is_never_blocked(
+    open_worker: Callable[..., FakeEngine], mode: Callable[..., Any], asked: dict[str, Any]
 ) -> None:
     found: list[tuple[float, float]] = []
     for _ in range(TRIES):
         open_worker(BusyEngine(), MAX_CONCURRENCY=str(JOBS), MAX_OUTPUT_BYTES="19000000")
-        found.append(asyncio.run(longest_s(door, asked)))
+        found.append(asyncio.run(longest_s(mode, asked)))
         if is_free(*found[-1]):
             return
-    pytest.fail(f"seconds of work and of standing still: {found}")
+    pytest.fail(f"seconds of work and of stall: {found}")
 
 
 def is_free(work_s: float, stall_s: float) -> bool:
@@ -112,7 +101,7 @@ def compute(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("blocking", [partial(time.sleep, 0.6), partial(compute, 0.06)], ids=["waits", "computes"])
-def test_a_loop_that_is_kept_waiting_is_noticed(blocking: Callable[[], None]) -> None:
+def test_a_blocked_loop_is_noticed(blocking: Callable[[], None]) -> None:
     async def job(number: int, asked: dict[str, Any]) -> None:
         await asyncio.sleep(0.01)
         blocking()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import runpod.serverless
+from steps import processor_denied_s
 
 import handler
 from service import app
@@ -100,11 +101,6 @@ class Probe:
             ctypes.CDLL(None).malloc_trim(0)
         time.sleep(4 * TICK_S)
         self._tidying = False
-
-
-def processor_denied_s() -> float:
-    """How long this thread has waited in the scheduler's queue so far (Documentation/scheduler/sched-stats.rst)."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def resources() -> dict[str, float]:

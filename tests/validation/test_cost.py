@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from steps import lines_run
 
 from tests.fuzz.asking import OFFER
-from tests.steps import lines_run
 from validation.errors import InvalidInput, printable
 from validation.request import parse
 from validation.rules import chosen_voice

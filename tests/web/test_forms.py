@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from http_server import HttpServer
+from steps import lines_run
 
-from tests.steps import lines_run
 from validation.errors import WorkerError
 from web.forms import MAX_FORM_FIELDS, MULTIPART, URLENCODED, form_fields
 
