@@ -6,6 +6,7 @@
     python sync_test.py --list-voices                    # or --add-voice NAME --clone FILE, --delete-voice NAME
 
 This file can be copied alone: it uses RunPod's HTTP API or the worker's own, and imports nothing of the worker.
+Read it from top to bottom: the request, the connection, saving the audio, the four checks, the program.
 Exit status: 0 success, 1 the job or a check failed, 2 the endpoint could not be asked.
 """
 
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 try:
@@ -186,10 +187,13 @@ def json_or_text(text: str | bytes) -> Any:
 
 
 @dataclass(slots=True)
-class Progress:
-    """The time since a job was sent, its deadline, and the lines that are printed meanwhile."""
+class Connection:
+    """An endpoint's address and session; a job's deadline, and the lines that are printed until it ends."""
 
+    url: str
+    session: requests.Session
     timeout_s: float
+    protocol: Literal["runpod", "sdk", "worker"] = "runpod"  # the production API, the SDK's local server, the worker's
     quiet: bool = False
     started_s: float = field(default_factory=time.monotonic)
     status: str = "no answer yet"
@@ -218,146 +222,126 @@ class Progress:
             self.say(status)
             self.status, self.shown_s = status, self.elapsed_s()
 
-
-def send(session: requests.Session, method: str, base: str, path: str, progress: Progress, **how: Any) -> Any:
-    """The `requests.Response` to one HTTP request. Raises: Trouble."""
-    try:
-        return session.request(method, f"{base}/{path}", timeout=progress.remaining_s(), **how)
-    except requests.Timeout as exc:
-        raise progress.timed_out() from exc
-    except requests.RequestException as exc:
-        raise Trouble(f"Could not reach {base} ({type(exc).__name__}).") from exc
-
-
-def unexpected(answer: requests.Response) -> Trouble:
-    """For an address that is neither of the two."""
-    return Trouble(f"{answer.url} answered {answer.status_code}: {answer.text[:200]!r}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """RunPod's queue: the production API, polled with GET, or the SDK's local server, polled with POST.
-
-    `ask` yields a job's events as they come, the last without audio, or one reply. Raises: Trouble, JobFailed.
-    """
-
-    url: str
-    poll_method: str
-    session: requests.Session
-
-    def ask(self, job_input: Json, progress: Progress, *, stream: bool = False) -> Iterator[Json]:
-        yield from (self._streamed if stream else self._joined)(job_input, progress)
-
-    def _joined(self, job_input: Json, progress: Progress) -> Iterator[Json]:
-        """By /runsync; a job that outlasts it is polled by /status."""
-        job = self._call(f"runsync?wait={RUNSYNC_WAIT_MS}", progress, job_input)
-        while job["status"] not in FINAL:
-            time.sleep(STATUS_POLL_S)
-            job = self._call(f"status/{job.get('id')}", progress)
-        yield from output_of(job)
-
-    def _streamed(self, job_input: Json, progress: Progress) -> Iterator[Json]:
-        """By /run, then /stream until the job has ended and all events are read."""
-        job_id, ended = self._call("run", progress, job_input).get("id"), False
-        while True:
-            answer = self._call(f"stream/{job_id}", progress)
-            events = [checked_event(item.get("output")) for item in answer.get("stream") or []]
-            yield from events
-            ended = ended or any(event.get("type") == "end" for event in events)
-            if answer["status"] in FINAL and (ended or not events):
-                break
-            time.sleep(STREAM_POLL_S)
-        if answer["status"] != "COMPLETED":
-            output_of(answer if "error" in answer else self._call(f"status/{job_id}", progress))
-        if not ended:
-            raise JobFailed("its stream has no end event; was the endpoint started with STREAMING=true?")
-
-    def _call(self, path: str, progress: Progress, job_input: Json | None = None) -> Json:
-        """Submit `job_input`, or poll a job if there is none; the job's state."""
-        method, body = (self.poll_method, None) if job_input is None else ("POST", {"input": job_input})
-        answer = send(self.session, method, self.url, path, progress, json=body)
-        if answer.status_code == 401:
-            raise Trouble(f"{KEY_REFUSED}RUNPOD_API_KEY.")
-        if answer.status_code == 404 and self.poll_method == "GET":
-            raise Trouble("The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.")
-        job = json_or_text(answer.content)
-        if not (answer.ok and isinstance(job, dict) and "status" in job):
-            raise unexpected(answer)
-        progress.show(job["status"])
-        return job
-
-
-@dataclass(frozen=True, slots=True)
-class Http:
-    """The worker's own HTTP server: `make serve`, or a load-balancing endpoint. `ask` is as Queue's."""
-
-    url: str
-    session: requests.Session
-
-    def ask(self, job_input: Json, progress: Progress, *, stream: bool = False) -> Iterator[Json]:
-        headers = {"Accept": EVENT_STREAM if stream else "application/json"}
-        while True:
-            how = {"json": job_input, "headers": headers, "stream": True}
-            answer = send(self.session, "POST", self.url, "tts", progress, **how)
-            wait_s = answer.headers.get("Retry-After", "")
-            if not wait_s.isdecimal():
-                break
-            progress.show(error_text(json_or_text(answer.content)))  # the model is loading, or the worker is busy
-            time.sleep(min(int(wait_s), progress.remaining_s()))
-        with answer:
-            if answer.ok and answer.headers.get("Content-Type", "").startswith(EVENT_STREAM):
-                yield from self._events(answer, progress)
-            else:
-                yield self._reply(answer)
-
-    def _reply(self, answer: requests.Response) -> Json:
-        if answer.status_code == 401:
-            raise Trouble(f"{KEY_REFUSED}--key, or RUNPOD_API_KEY where it is RunPod's address.")
-        reply = json_or_text(answer.content)
-        if isinstance(reply, dict) and (answer.ok or "error_code" in reply):
-            return checked_event(reply)
-        raise unexpected(answer)
-
-    def _events(self, answer: requests.Response, progress: Progress) -> Iterator[Json]:
-        """Server-sent events: `audio`, and last `end` or `error`."""
-        name = ""
+    def send(self, method: str, path: str, **how: Any) -> requests.Response:
         try:
-            for line in answer.iter_lines(chunk_size=65_536):
-                progress.remaining_s()
-                key, _, value = line.partition(b": ")
-                if key == b"event":
-                    name = value.decode()
-                elif key == b"data":
-                    yield checked_event({"type": name} | json.loads(value))
+            return self.session.request(method, f"{self.url}/{path}", timeout=self.remaining_s(), **how)
+        except requests.Timeout as exc:
+            raise self.timed_out() from exc
         except requests.RequestException as exc:
-            raise JobFailed(f"its stream broke off ({type(exc).__name__})") from exc
-        if name != "end":
-            raise JobFailed("its stream broke off")
+            raise Trouble(f"Could not reach {self.url} ({type(exc).__name__}).") from exc
 
 
-Endpoint: TypeAlias = Queue | Http
-
-
-def endpoint_of(options: argparse.Namespace, session: requests.Session, progress: Progress) -> Endpoint:
-    """Raises: Trouble."""
+def connect(options: argparse.Namespace, session: requests.Session) -> Connection:
+    """Find out what is at the address. Raises: Trouble."""
     base = (options.url or f"{options.api_base.rstrip('/')}/{options.endpoint}").rstrip("/")
     host = urlsplit(base).hostname or ""
     is_runpods = not options.url or host.endswith(".runpod.ai")
     if key := options.key or (options.runpod_key if is_runpods else None):
         session.headers["Authorization"] = f"Bearer {key}"
-    if not options.url:
-        if not (key and options.endpoint):
-            raise Trouble("Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
-        return Queue(base, "GET", session)
-    if host.endswith(".api.runpod.ai"):  # a load-balancing endpoint, which may have no worker yet
-        return Http(base, session)
-    answer = send(session, "GET", base, "ping", progress)
-    state = json_or_text(answer.content)  # the worker's: 204 while it loads, then its state; the SDK's server has none
-    is_workers_own = answer.status_code == 204 or (isinstance(state, dict) and {"status", "reason"} <= state.keys())
-    return Http(base, session) if is_workers_own else Queue(base, "POST", session)
+    to = Connection(base, session, options.timeout)
+    if not (options.url or (key and options.endpoint)):
+        raise Trouble("Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
+    if options.url and host.endswith(".api.runpod.ai"):  # a load-balancing endpoint, which may have no worker yet
+        to.protocol = "worker"
+    elif (
+        options.url
+    ):  # a worker's server answers /ping, with 204 while it loads, then with its state; the SDK's doesn't
+        answer = to.send("GET", "ping")
+        state = json_or_text(answer.content)
+        is_workers = answer.status_code == 204 or (isinstance(state, dict) and {"status", "reason"} <= state.keys())
+        to.protocol = "worker" if is_workers else "sdk"
+    return to
 
 
-# --- the answer: events, replies and errors -------------------------------------------------------------------
+def ask(to: Connection, job_input: Json, stream: bool = False) -> Iterator[Json]:
+    """A job's events as they come, the last without audio, or one reply. Raises: Trouble, JobFailed."""
+    if to.protocol == "worker":
+        return ask_worker(to, job_input, stream)
+    return ask_queue_for_stream(to, job_input) if stream else ask_queue(to, job_input)
+
+
+def ask_queue(to: Connection, job_input: Json) -> Iterator[Json]:
+    """By /runsync; a job that outlasts it is polled by /status."""
+    job = call_queue(to, f"runsync?wait={RUNSYNC_WAIT_MS}", job_input)
+    while job["status"] not in FINAL:
+        time.sleep(STATUS_POLL_S)
+        job = call_queue(to, f"status/{job.get('id')}")
+    yield from output_of(job)
+
+
+def ask_queue_for_stream(to: Connection, job_input: Json) -> Iterator[Json]:
+    """By /run, then /stream until the job has ended and all events are read."""
+    job_id, ended = call_queue(to, "run", job_input).get("id"), False
+    while True:
+        answer = call_queue(to, f"stream/{job_id}")
+        events = [checked_event(item.get("output")) for item in answer.get("stream") or []]
+        yield from events
+        ended = ended or any(event.get("type") == "end" for event in events)
+        if answer["status"] in FINAL and (ended or not events):
+            break
+        time.sleep(STREAM_POLL_S)
+    if answer["status"] != "COMPLETED":
+        output_of(answer if "error" in answer else call_queue(to, f"status/{job_id}"))
+    if not ended:
+        raise JobFailed("its stream has no end event; was the endpoint started with STREAMING=true?")
+
+
+def call_queue(to: Connection, path: str, job_input: Json | None = None) -> Json:
+    """Submit `job_input`, or poll a job if there is none: with GET, at the SDK's server with POST. The job's state."""
+    method = "POST" if job_input is not None or to.protocol == "sdk" else "GET"
+    answer = to.send(method, path, json=None if job_input is None else {"input": job_input})
+    if answer.status_code == 401:
+        raise Trouble(f"{KEY_REFUSED}RUNPOD_API_KEY.")
+    if answer.status_code == 404 and to.protocol == "runpod":
+        raise Trouble("The endpoint or the job is not known there (404): check RUNPOD_ENDPOINT_ID.")
+    job = json_or_text(answer.content)
+    if not (answer.ok and isinstance(job, dict) and "status" in job):
+        raise unexpected(answer)
+    to.show(job["status"])
+    return job
+
+
+def ask_worker(to: Connection, job_input: Json, stream: bool) -> Iterator[Json]:
+    """By /tts, again after a while if the worker asks for that: its model is loading, or it is busy."""
+    headers = {"Accept": EVENT_STREAM if stream else "application/json"}
+    while True:
+        answer = to.send("POST", "tts", json=job_input, headers=headers, stream=True)
+        wait_s = answer.headers.get("Retry-After", "")
+        if not wait_s.isdecimal():
+            break
+        to.show(error_text(json_or_text(answer.content)))
+        time.sleep(min(int(wait_s), to.remaining_s()))
+    with answer:
+        if answer.ok and answer.headers.get("Content-Type", "").startswith(EVENT_STREAM):
+            yield from server_sent_events(to, answer)
+            return
+        if answer.status_code == 401:
+            raise Trouble(f"{KEY_REFUSED}--key, or RUNPOD_API_KEY where it is RunPod's address.")
+        reply = json_or_text(answer.content)
+        if not (isinstance(reply, dict) and (answer.ok or "error_code" in reply)):
+            raise unexpected(answer)
+        yield checked_event(reply)
+
+
+def server_sent_events(to: Connection, answer: requests.Response) -> Iterator[Json]:
+    """`audio` events, and last `end` or `error`."""
+    name = ""
+    try:
+        for line in answer.iter_lines(chunk_size=65_536):
+            to.remaining_s()
+            key, _, value = line.partition(b": ")
+            if key == b"event":
+                name = value.decode()
+            elif key == b"data":
+                yield checked_event({"type": name} | json.loads(value))
+    except requests.RequestException as exc:
+        raise JobFailed(f"its stream broke off ({type(exc).__name__})") from exc
+    if name != "end":
+        raise JobFailed("its stream broke off")
+
+
+def unexpected(answer: requests.Response) -> Trouble:
+    return Trouble(f"{answer.url} answered {answer.status_code}: {answer.text[:200]!r}.")
 
 
 def output_of(job: Json) -> list[Json]:
@@ -413,33 +397,33 @@ class Spoken:
     total_s: float
 
 
-def speak(endpoint: Endpoint, job_input: Json, options: argparse.Namespace, path: Path, progress: Progress) -> Spoken:
+def speak(to: Connection, job_input: Json, options: argparse.Namespace, path: Path) -> Spoken:
     """Run the job and save its audio; with --stream the file grows as the events come."""
     reply: Json = {}
     audio_bytes, chunks, first_bytes_s = 0, 0, math.nan
-    for reply in endpoint.ask(job_input, progress, stream=options.stream):
+    for reply in ask(to, job_input, options.stream):
         if "audio_url" in reply:  # the worker has uploaded it to a bucket
-            audio_bytes = download(endpoint.session, reply["audio_url"], path, progress)
+            audio_bytes = download(to, reply["audio_url"], path)
         elif "audio" in reply:
             count = save(path, reply.pop("audio"), "ab" if chunks else "wb")
-            progress.say(f"chunk {chunks}: {count} bytes")
+            to.say(f"chunk {chunks}: {count} bytes")
             audio_bytes, chunks = audio_bytes + count, chunks + 1
         if audio_bytes and math.isnan(first_bytes_s):
-            first_bytes_s = progress.elapsed_s()
+            first_bytes_s = to.elapsed_s()
     if options.stream and audio_bytes and options.format == "flac":
         write_flac_length(path, reply)
-    return Spoken(reply, path, audio_bytes, chunks, first_bytes_s, progress.elapsed_s())
+    return Spoken(reply, path, audio_bytes, chunks, first_bytes_s, to.elapsed_s())
 
 
-def download(session: requests.Session, url: str, path: Path, progress: Progress) -> int:
+def download(to: Connection, url: str, path: Path) -> int:
     """Save what a presigned address leads to, without sending the endpoint's key to that server."""
     try:
-        answer = session.get(url, headers={"Authorization": None}, timeout=progress.remaining_s())
+        answer = to.session.get(url, headers={"Authorization": None}, timeout=to.remaining_s())
     except requests.RequestException as exc:
         raise JobFailed(f"the audio it uploaded can't be fetched ({type(exc).__name__})") from exc
     if not answer.ok:
         raise JobFailed(f"the audio it uploaded can't be fetched ({answer.status_code})")
-    progress.say(f"fetched {len(answer.content)} bytes from the bucket")
+    to.say(f"fetched {len(answer.content)} bytes from the bucket")
     return path.write_bytes(answer.content)
 
 
@@ -463,13 +447,13 @@ def write_flac_length(path: Path, reply: Json) -> None:
 # --- the four checks: each returns what is wrong, in words ----------------------------------------------------
 
 
-def check_reply(spoken: Spoken, endpoint: Endpoint, options: argparse.Namespace) -> list[str]:
+def check_reply(spoken: Spoken, to: Connection, options: argparse.Namespace) -> list[str]:
     names = ("sample_rate", "text", "parameters", "duration", "bytes", "format", "metrics")
     missing = [f"the reply has no {name}" for name in names if name not in spoken.reply]
     return missing if spoken.audio_bytes else [*missing, "there is no audio"]
 
 
-def check_file(spoken: Spoken, endpoint: Endpoint, options: argparse.Namespace) -> list[str]:
+def check_file(spoken: Spoken, to: Connection, options: argparse.Namespace) -> list[str]:
     """Decode the file and compare it with what the request asked for and the reply claims."""
     reply, name = spoken.reply, options.format
     try:
@@ -518,7 +502,7 @@ def decode_aac(path: Path, name: str, reply: Json) -> Decoded:
     return container, np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T, frames[0].sample_rate
 
 
-def check_performance(spoken: Spoken, endpoint: Endpoint, options: argparse.Namespace) -> list[str]:
+def check_performance(spoken: Spoken, to: Connection, options: argparse.Namespace) -> list[str]:
     metrics = spoken.reply.get("metrics", {})
     values = {name: metrics.get(name) for name in ("latency_to_first_chunk", "rtf", "chunk_count")}
     good = {name for name, value in values.items() if type(value) in (int, float) and 0 < value < math.inf}
@@ -527,7 +511,7 @@ def check_performance(spoken: Spoken, endpoint: Endpoint, options: argparse.Name
     return [f"RTF {values['rtf']} is over {options.max_rtf:g}"] if values["rtf"] >= options.max_rtf else []
 
 
-def check_validation(spoken: Spoken, endpoint: Endpoint, options: argparse.Namespace) -> list[str]:
+def check_validation(spoken: Spoken, to: Connection, options: argparse.Namespace) -> list[str]:
     """Two jobs that the endpoint must refuse."""
     wrong = []
     for shown, fields, code in (
@@ -536,7 +520,8 @@ def check_validation(spoken: Spoken, endpoint: Endpoint, options: argparse.Names
     ):
         error = "no error"
         try:
-            list(endpoint.ask({"text": "Hello.", **fields}, Progress(PROBE_TIMEOUT_S, quiet=True)))
+            probe = Connection(to.url, to.session, PROBE_TIMEOUT_S, to.protocol, quiet=True)
+            list(ask(probe, {"text": "Hello.", **fields}))
         except JobFailed as exc:
             error = exc.error
         if not re.match(code, error):
@@ -544,7 +529,7 @@ def check_validation(spoken: Spoken, endpoint: Endpoint, options: argparse.Names
     return wrong
 
 
-CHECKS: tuple[tuple[str, Callable[[Spoken, Endpoint, argparse.Namespace], list[str]]], ...] = (
+CHECKS: tuple[tuple[str, Callable[[Spoken, Connection, argparse.Namespace], list[str]]], ...] = (
     ("generate speech from text", check_reply),
     ("save the audio", check_file),
     ("streaming performance", check_performance),
@@ -552,13 +537,13 @@ CHECKS: tuple[tuple[str, Callable[[Spoken, Endpoint, argparse.Namespace], list[s
 )
 
 
-def passes_checks(spoken: Spoken, endpoint: Endpoint, options: argparse.Namespace) -> bool:
+def passes_checks(spoken: Spoken, to: Connection, options: argparse.Namespace) -> bool:
     """Run the checks and print their verdicts; --no-checks skips the last two."""
     passes = True
     for number, (name, check) in enumerate(CHECKS, start=1):
         if options.no_checks and number > 2:
             print(f"SKIP  {number} {name}")
-        elif wrong := check(spoken, endpoint, options):
+        elif wrong := check(spoken, to, options):
             print(f"FAIL  {number} {name}: {'; '.join(wrong)}")
             passes = False
         else:
@@ -606,14 +591,14 @@ def run(options: argparse.Namespace) -> int:
     if MISSING:
         raise Trouble(f"{MISSING}: pip install requests soundfile.")
     with requests.Session() as session:
-        progress, job_input = Progress(options.timeout), request_input(options)
-        endpoint = endpoint_of(options, session, progress)
+        job_input = request_input(options)
+        to = connect(options, session)
         if job_input["operation"] != "tts":
-            print_library(joined(endpoint.ask(job_input, progress, stream=options.stream)))
+            print_library(joined(ask(to, job_input, options.stream)))
             return 0
-        spoken = speak(endpoint, job_input, options, path, progress)
+        spoken = speak(to, job_input, options, path)
         print_table(spoken)
-        return 0 if passes_checks(spoken, endpoint, options) else 1
+        return 0 if passes_checks(spoken, to, options) else 1
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
