@@ -42,7 +42,7 @@ app.ENGINES["espeak"] = lambda settings: FakeEngine({})
 sys.exit(handler.main())
 """
 SLOW, LOADING = "before_chunk=lambda k: time.sleep(0.02)", "before_condition=load"
-PATIENT = "from service import drain; drain.SETTLED_S = 3.0"  # how long it stays when idle
+PATIENT = "from service import drain; drain.SETTLED_S = 2.0"  # how long it stays when idle
 JOBS = 50
 ENV = {
     "TTS_ENGINE": "espeak",

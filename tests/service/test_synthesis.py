@@ -381,12 +381,6 @@ def test_peak_and_rms_are_where_the_contract_says(rate_hz: int) -> None:
         assert reply["warnings"] == []
 
 
-@pytest.mark.parametrize("output_format", ["opus", "mp3", "aac"])
-def test_a_lossy_file_keeps_its_level(output_format: str) -> None:
-    file, _ = spoken(fake_service(), asked(audio_normalization="rms", output_format=output_format))
-    assert rms_dbfs(decoded(file)[0]) == pytest.approx(-20.0, abs=0.5)
-
-
 def test_a_level_that_the_peak_forbids_is_a_warning_with_the_shortfall() -> None:
     file, reply = spoken(fake_service(FakeEngine(shape=clicks)), asked(audio_normalization="rms"))
     samples, _ = decoded(file)
@@ -602,7 +596,7 @@ LETTERS_32 = " ".join(["Hello there, my dear old friend."] * 150)  # a segment e
         ({"output_format": "flac", "sample_rate": 48_000}, True, 320 * 24_000),
         ({"speed": 2.0}, True, 160 * 48_000),
         ({"sentence_pause_ms": 1000}, True, (320 + 149) * 48_000),
-        ({"sentence_pause_ms": 5000, "output_format": "opus"}, True, 320 * 9400),  # in which silence takes nothing
+        ({"sentence_pause_ms": 2000, "output_format": "opus"}, True, 320 * 9400),  # in which silence takes nothing
         ({"text": "[pause:10s]" + ("字" * 93 + "。") * 10}, True, (10 + 2800 / 15) * 48_000),  # a syllable each
     ],
 )
@@ -621,7 +615,7 @@ def test_a_text_that_is_far_too_long_is_refused_before_it_is_spoken(
 @pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
-@pytest.mark.parametrize("text", ["字。" * 100, "\N{GRINNING FACE}x. " * 100])
+@pytest.mark.parametrize("text", ["字。" * 40, "\N{GRINNING FACE}x. " * 40], ids=["chinese", "emoji"])
 def test_whatever_is_not_refused_fits(output_format: str, text: str, joined: bool) -> None:
     """Base64 was counted, but the text was not: it is in the reply twice, 12 bytes for an escaped emoji."""
     raw = asked(text=text, output_format=output_format, sample_rate=16_000)
