@@ -27,7 +27,7 @@ run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; write
 	@$(INSTALL) --inexact --no-dev --group espeak
 	@$(PY) scripts/speak.py --text="$$TEXT"
 
-serve: .uv/ready  ## the HTTP door on PORT of this machine alone, on the eSpeak engine
+serve: .uv/ready  ## the HTTP server on PORT of this machine alone, on the eSpeak engine
 	@$(INSTALL) --inexact --no-dev --group espeak
 	@exec env TTS_ENGINE=espeak BIND_HOST=127.0.0.1 PORT=$(PORT) $(PY) server.py
 
@@ -89,23 +89,23 @@ ladder: sync  ## from upstream to this engine, one ratio per change; minutes; th
 wheelhouse: sync  ## what a GPU machine without a network lacks, for scripts/gpu
 	$(PY) scripts/wheelhouse
 
-bench: sync  ## what the service costs outside the engine; the last line is JSON
+bench: sync  ## the cost of the service around the engine; the last line is JSON
 	$(PY) -m bench.service
 
 bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
 	$(PY) -m bench.cold $(COLD)
 
-quality: sync  ## the sound, checked without listening; the last line is JSON
+quality: sync  ## figures of the sound against their limits; the last line is JSON
 	$(PY) -m bench.quality $(QUALITY)
 
-doors: sync  ## how soon something is heard by either door; the last line is JSON
+doors: sync  ## the time to the first sound by HTTP and by the queue; the last line is JSON
 	PYTHONPATH=.:tests PYTHONWARNINGS=ignore $(PY) -m doors $(DOORS)
 
 same: sync  ## every reply against those of an earlier commit: COMMIT=…; the last line is JSON
 	$(PY) -m bench.same $(COMMIT)
 
 soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
-	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m soak $(SOAK)
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m tests.soak $(SOAK)
 
 format: sync  ## put the code into its style
 	.venv/bin/ruff check --fix .

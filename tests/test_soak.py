@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from fake_runpod import Job, Post
 from fakes import recording
-from soak.__main__ import soak
-from soak.plan import SHARES, Ask, drawn
-from soak.verdict import Result, logged_outcomes, problems_of_job, problems_of_reference, problems_of_worker
+
+from tests.soak.__main__ import soak
+from tests.soak.plan import SHARES, Ask, drawn
+from tests.soak.verdict import Result, logged_outcomes, problems_of_job, problems_of_reference, problems_of_worker
 
 pytestmark = pytest.mark.slow
 

@@ -20,12 +20,12 @@ from typing import Any
 
 from endpoints import chatterbox_env
 from s3_server import NAME, SECRET, Answer, Failing, failing
-from soak.load import AT_ONCE, LoadedWorker, alone, drive, loaded_worker
-from soak.plan import distinct, drawn
-from soak.verdict import logged_outcomes, problems_of_job, problems_of_reference, problems_of_worker, result_of
 
 from bench.document import machine
 from bench.soak import show
+from tests.soak.load import AT_ONCE, LoadedWorker, alone, drive, loaded_worker
+from tests.soak.plan import distinct, drawn
+from tests.soak.verdict import logged_outcomes, problems_of_job, problems_of_reference, problems_of_worker, result_of
 
 Json = dict[str, Any]
 

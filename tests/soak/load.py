@@ -13,7 +13,8 @@ from typing import Any
 
 from endpoints import ROOT, Endpoint, endpoint
 from fake_runpod import Job, wait_until
-from soak.plan import Ask
+
+from tests.soak.plan import Ask
 
 WORKER = Path(__file__).with_name("worker.py")
 FAIL_POST_EVERY = 25

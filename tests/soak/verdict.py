@@ -16,7 +16,8 @@ import soundfile
 from endpoints import sound_of
 from fake_runpod import Job
 from fakes import decoded
-from soak.plan import Ask
+
+from tests.soak.plan import Ask
 
 Json = dict[str, Any]
 
