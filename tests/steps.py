@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,12 +23,14 @@ def lines_run(work: Callable[[], Any]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # its callbacks and finalizers are lines, too
     sys.settrace(trace)
     try:
         with suppress(WorkerError):
             work()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
