@@ -27,11 +27,11 @@ A text grows by at most 24 characters for each of its own, and 64 more; the time
 
 from __future__ import annotations
 
-from tts.normalize.bounds import speak_bounds
+from tts.normalize.comparisons import speak_comparisons
 from tts.normalize.english import speak_english
 from tts.normalize.foreign import speak_numbers
+from tts.normalize.html_tags import plain
 from tts.normalize.markup import unwrap
-from tts.normalize.tags import plain
 from tts.normalize.typography import clean
 
 MAX_PASSES = 6  # the second finds what the first uncovered, as the letters of MP3; the last finds nothing to do
@@ -59,5 +59,5 @@ def _subtags(language: str) -> tuple[str, str]:
 
 
 def _pass(text: str, primary: str, region: str) -> str:
-    text = speak_bounds(unwrap(clean(plain(text), primary), primary), primary)
+    text = speak_comparisons(unwrap(clean(plain(text), primary), primary), primary)
     return speak_english(text, region) if primary == "en" else speak_numbers(text, primary, region)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import Variety
-from tts.normalize.english_scan import MARK, Grammar, Shape, left
+from tts.normalize.english.numbers import Variety
+from tts.normalize.english.scan import MARK, Grammar, Shape, text_before
 
 VARIETY = Variety()
 
@@ -37,7 +37,7 @@ def test_a_shape_sees_the_text_before_its_match_as_it_was_written() -> None:
     before: list[str] = []
 
     def note(match: re.Match[str], variety: Variety) -> str:
-        before.append(left(match))
+        before.append(text_before(match))
         return "n"
 
     assert say("1a22", Shape(re.compile("[0-9]+"), note)) == "nan"

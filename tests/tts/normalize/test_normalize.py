@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tts.normalize.foreign_tables import LANGUAGES
+from tts.normalize.foreign.languages import LANGUAGES
 from tts.normalize.normalizer import normalize
 
 ROOT = Path(__file__).parents[3]

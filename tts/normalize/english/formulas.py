@@ -1,16 +1,18 @@
-"""Formulas in English: LaTeX between its marks, and algebra as it is typed (y = 2x - 3).
+"""Formulas in English: LaTeX between its marks, algebra as it is typed (y = 2x - 3), and chemistry (CO₂, 2 H2SO4).
 
 LaTeX becomes the algebra it stands for, with words for its commands. An expression of algebra is one shape, so that
-its signs are operators and its letters variables, which they are not in the text around it.
+its signs are operators and its letters variables, which they are not in the text around it. Chemical formulas are
+spelled; what is written like a product as well (B2B, U2) is one only if it is known, or has a subscript.
 """
 
 from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import DENOMINATORS, Variety, fraction, number
-from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
-from tts.normalize.english_units import UNIT
+from tts.normalize.english.numbers import DENOMINATORS, Variety, below_hundred, fraction, number
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.english.units import UNIT
+from tts.normalize.tables import table, words
 
 # Between dollars only what is no price: it closes before a space or a mark, and has a sign of LaTeX or one letter.
 LATEX = re.compile(
@@ -21,24 +23,19 @@ LATEX = re.compile(
     r"(?![\w$])"
 )
 PROSE = re.compile(r"[a-z]{4,} [a-z]{2,}|(?<!\\)\b(?:and|or|then|the|for|of)\b|[0-9] (?:[a-z]{2,}|\d)")
-COMMANDS = dict(
-    row.replace("_", " ").split("=", 1)
-    for row in r"""
-    leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ sim=≈ equiv=_is_equivalent_to_ times=×  cdot=× div=÷ pm=± to=→
-    rightarrow=→
-    Rightarrow=_implies_ infty=_infinity_ partial=_partial_ nabla=_nabla_ in=_in_ notin=_not_in_ subset=_subset_of_
-    cup=_union_ cap=_intersection_ forall=_for_all_ exists=_there_exists_ int=_integral_ sum=_sum_ prod=_product_
-    lim=_limit_
-    log=_log_ ln=_natural_log_of_ sin=_sine_ cos=_cosine_ tan=_tangent_ exp=_exp_ max=_max_ min=_min_ ldots=...
-    cdots=...
-    dots=... degree=° circ=° prime=' land=_and_ lor=_or_ neg=_not_ mid=_given_ lt=< gt=> quad=_ qquad=_
-    """.split()
-)
-GREEK = frozenset(
-    """
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
-    """.split()
-)
+COMMANDS = table("""
+leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ sim=≈ equiv=_is_equivalent_to_ times=×  cdot=× div=÷ pm=± to=→
+rightarrow=→
+Rightarrow=_implies_ infty=_infinity_ partial=_partial_ nabla=_nabla_ in=_in_ notin=_not_in_ subset=_subset_of_
+cup=_union_ cap=_intersection_ forall=_for_all_ exists=_there_exists_ int=_integral_ sum=_sum_ prod=_product_
+lim=_limit_
+log=_log_ ln=_natural_log_of_ sin=_sine_ cos=_cosine_ tan=_tangent_ exp=_exp_ max=_max_ min=_min_ ldots=...
+cdots=...
+dots=... degree=° circ=° prime=' land=_and_ lor=_or_ neg=_not_ mid=_given_ lt=< gt=> quad=_ qquad=_
+""")
+GREEK = words("""
+alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
+""")
 GROUP = r"\{((?:[^{}]|\{[^{}]{0,80}\}){0,160})\}"
 SHORT_FRACTION = re.compile(r"\\[dt]?frac ?([0-9])([0-9])")
 FRACTION = re.compile(rf"\\[dt]?frac ?{GROUP} ?{GROUP}")
@@ -72,9 +69,7 @@ COMPARISONS = dict(
 )
 OPERATORS = COMPARISONS | dict(zip("+*×/-−–", "plus times times over minus minus minus".split(), strict=True))
 OPERATORS |= {"^": "to the power of", "²": "squared", "³": "cubed", "!": "factorial"}
-WORDS = frozenset(
-    "an as at be by do go he if in is it me my no of on or so to up us we am ok hi oh km kg cm mm".split()
-)
+WORDS = words("an as at be by do go he if in is it me my no of on or so to up us we am ok hi oh km kg cm mm")
 VARIABLE = re.compile(r"(?<![A-Za-z])(?:[0-9.]*[b-hj-z]|[b-zB-HJ-Z]|mc|[a-z]{2}(?= ?\^))(?![A-Za-z'])|[a-z]\(")
 POWER = re.compile("[\\^²³]")
 ASSIGNED = re.compile(r"[\w)!] ?=")
@@ -126,7 +121,7 @@ def _root(match: re.Match[str]) -> str:
 
 def _expression(match: re.Match[str], variety: Variety) -> str | None:
     written = match["all"]
-    if not _is_algebra(written) or FOLLOWS_NAME.search(left(match)):
+    if not _is_algebra(written) or FOLLOWS_NAME.search(text_before(match)):
         return None
     written = FUNCTION.sub(r"\g<name> of \g<of> ", written)
     words = " ".join(_said(token, variety) for token in TOKEN.finditer(written))
@@ -156,4 +151,56 @@ def _said(token: re.Match[str], variety: Variety) -> str:
     return OPERATORS.get(token[0], token[0])
 
 
-ALGEBRA = (Shape(EXPRESSION, _expression, DIGIT + LETTER + MARK),)
+# Chemistry.
+ELEMENTS = words("""
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
+Ag Cd Sn Sb Te I Xe Cs Ba La Ce W Pt Au Hg Pb Bi Rn Ra Th U Pu
+""")
+KNOWN = words("""
+H2 O2 N2 O3 Cl2 F2 Br2 I2 CO2 SO2 SO3 NO2 NO3 N2O N2O4 CH4 NH3 NH4 H2O H2O2 H2S HNO3 HCO3 CO3 SO4 PO4 CCl4 CHCl3 SF6
+TiO2 SiO2 UO2 UF6 MgCl2 CaCl2 FeCl3 VO2 PH3 BF3 CS2 KNO3 LiPF6 D2O
+""")
+SYMBOL = "[A-Z][a-z]?[0-9₀-₉]{0,3}"
+ANIONS = words("O S F N Cl Br I H C P Se Te")
+CHEMICAL = re.compile(
+    rf"(?<![\w.&/-])(?P<count>[0-9]{{0,2}})(?P<formula>(?:{SYMBOL}|\((?:{SYMBOL}){{1,5}}\)[0-9₀-₉]){{1,8}})"
+    r"(?P<charge>[²³]?[+⁺⁻]|-(?!\w))?(?!\w|-[A-Z0-9]|\.\w)"
+)
+PART = re.compile(r"(?P<element>[A-Z][a-z]?|\)|\()(?P<figures>[0-9]*)")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+CHARGES = {"²": "two", "³": "three", "+": "plus", "⁺": "plus", "-": "minus", "⁻": "minus"}
+
+
+def _chemical(match: re.Match[str], variety: Variety) -> str | None:
+    plain = match["formula"].translate(SUBSCRIPTS)
+    parts = [(part["element"], part["figures"]) for part in PART.finditer(plain)]
+    charge = match["charge"] or ""
+    is_ion = charge[-1:] in ("⁺", "⁻") or (charge == "+" and len(parts) == 1 and len(plain) == 3)
+    is_certain = plain != match["formula"] or is_ion
+    if not _is_chemical(plain, parts, is_certain=is_certain) or (charge == "-" and not KNOWN & {plain}):
+        return None
+    words = [below_hundred(int(match["count"]))] if match["count"] else []
+    for element, figures in parts:
+        words += [*element.upper().strip("()"), *([below_hundred(int(figures))] if figures else [])]
+    return " ".join([*words, *(CHARGES[sign] for sign in charge)])
+
+
+def _is_chemical(plain: str, parts: list[tuple[str, str]], *, is_certain: bool) -> bool:
+    figures = [bool(figures) for _, figures in parts]
+    if any(len(each) > 2 or each.startswith("0") for _, each in parts):
+        return False
+    if not all(element in ELEMENTS or element in "()" for element, _ in parts):
+        return False
+    if is_certain or plain in KNOWN or "(" in plain:
+        return is_certain or any(figures)
+    has_small = any(len(element) > 1 for element, _ in parts)
+    if len(parts) == 2 and has_small:  # MoS2, FeCl3
+        return figures[1] and parts[1][0] in ANIONS and parts[1][1] != "1"
+    is_long = any(figures) and len(parts) - figures.index(True) > 2  # CH3COOH
+    return (len(parts) > 1 and sum(figures) > 1) or (has_small and any(figures) and len(parts) > 2) or is_long
+
+
+FORMULAS = (
+    Shape(EXPRESSION, _expression, DIGIT + LETTER + MARK),
+    Shape(CHEMICAL, _chemical, DIGIT + LETTER + MARK),
+)

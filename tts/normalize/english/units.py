@@ -10,19 +10,20 @@ import unicodedata
 from itertools import pairwise
 from math import gcd
 
-from tts.normalize.english_nouns import is_before_noun
-from tts.normalize.english_numbers import (
+from tts.normalize.english.nouns import is_before_noun
+from tts.normalize.english.numbers import (
     DENOMINATORS,
     MAGNITUDES,
+    NUMBER,
+    START,
     Variety,
     cardinal,
     fraction,
-    is_one,
     number,
     ordinal,
 )
-from tts.normalize.english_patterns import NUMBER, START, stop_after
-from tts.normalize.english_scan import DIGIT, MARK, Shape, left
+from tts.normalize.english.scan import DIGIT, MARK, Shape, stop_after, text_before
+from tts.normalize.tables import words
 
 # Short names = singular, = plural where that is not the first noun with an s.
 TABLE = """
@@ -67,7 +68,7 @@ UNITS = {short: names for row in TABLE.split() for short, names in _names(row).i
 UNITS |= {short.replace("µ", "μ"): names for short, names in UNITS.items() if "µ" in short}  # micro sign, Greek mu
 # The last words of what is said: of 5 mg/kg, kilogram.
 UNIT_WORDS = frozenset(word.rpartition(" ")[2] for names in UNITS.values() for word in names) | UNITS.keys()
-UNIT_WORDS |= frozenset("dollar dollars cent cents euro euros pound pounds pence penny rupee rupees".split())
+UNIT_WORDS |= words("dollar dollars cent cents euro euros pound pounds pence penny rupee rupees")
 SIGNS = frozenset("°º%‰℃℉″′")  # may be glued to what follows
 BY_LENGTH = sorted(UNITS, key=len, reverse=True)
 UNIT = "(?:" + "|".join(re.escape(short) + ("" if short[-1] in SIGNS else r"(?!\w|'s\b)") for short in BY_LENGTH) + ")"
@@ -91,8 +92,8 @@ PER_POWER = re.compile(rf"10(?:\^(?P<power>[0-9]{{1,2}})|(?P<raised>[⁰¹²³�
 MAGNITUDE = re.compile(
     rf"{START}{NO_LETTER}(?P<value>{NUMBER})(?P<letter>k|K|M|mn|bn|B|tn)(?P<plus>\+)?(?!\w| [A-Z][a-z])"
 )
-SCREENS = frozenset("2 4 5 6 8".split())
-DISTANCES = frozenset("5 10 15 20 25 50".split())
+SCREENS = words("2 4 5 6 8")
+DISTANCES = words("5 10 15 20 25 50")
 RUN = re.compile(r"\b(?i:ran|runs?|running|runner|race|marathon|jog\w*|parkrun|couch|fun|charity|PB|PR|minutes)\b")
 COUNTED = re.compile(
     r" (?:tokens|users|views|followers|subscribers|likes|people|words|lines|requests|downloads|steps)\b"
@@ -182,7 +183,7 @@ def _measure(match: re.Match[str], variety: Variety) -> str | None:
     is_attribute = match["gap"] == "-" or is_inches_of or is_before_noun(match)
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
-    words += [_unit(match["unit"], variety, is_singular=is_one(match["value"]) or is_attribute)]
+    words += [_unit(match["unit"], variety, is_singular=match["value"] == "1" or is_attribute)]
     words += ["per", _unit(match["per"], variety, is_singular=True)] if match["per"] else []
     following = match.string[match.end() : match.end() + 1]
     return " ".join(words) + (" " if following.isalnum() else "")
@@ -195,7 +196,7 @@ def _per_power(match: re.Match[str], variety: Variety) -> str:
 
 
 def _per_measure(match: re.Match[str], variety: Variety) -> str | None:
-    before = LAST_UNIT.search(left(match))
+    before = LAST_UNIT.search(text_before(match))
     if before is None:
         return None
     is_same = (
@@ -210,11 +211,11 @@ def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
 
 
 def _degrees(match: re.Match[str], variety: Variety) -> str | None:
-    around = left(match) + " " + match.string[match.end() : match.end() + 40].partition("\n")[0]
+    around = text_before(match) + " " + match.string[match.end() : match.end() + 40].partition("\n")[0]
     is_oven = match["value"].isdigit() and len(match["value"]) == 3 and match["value"][2] in "05"
     if not (
         match["minus"] or match["upper"] or HEAT.search(around) or (is_oven and int(match["value"]) <= 550)
-    ) or SEAT.search(left(match)):
+    ) or SEAT.search(text_before(match)):
         return None
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
@@ -226,7 +227,11 @@ def _magnitude(match: re.Match[str], variety: Variety) -> str | None:
     value, letter = match["value"], match["letter"]
     if len(value) > 4 and value.isdigit() and letter in "kKM":
         return None  # 13900K is a processor
-    if letter in "kK" and value in DISTANCES and RUN.search(left(match) + match.string[match.end() : match.end() + 20]):
+    if (
+        letter in "kK"
+        and value in DISTANCES
+        and RUN.search(text_before(match) + match.string[match.end() : match.end() + 20])
+    ):
         return f"{number(value, variety)} K"
     # 4K is a screen, 2700K a light, 7B a flat or a model.
     is_name = (letter == "K" and (value in SCREENS or len(value) == 4)) or (letter == "B" and value.isdigit())

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from tts.normalize.foreign_german import ordinals as german_ordinals
-from tts.normalize.foreign_tables import LANGUAGES, POINT_REGIONS, Language
+from tts.normalize.foreign.german import ordinals as german_ordinals
+from tts.normalize.foreign.languages import LANGUAGES, POINT_REGIONS, Language
 from tts.normalize.sentences import mark_beginnings, raise_beginnings
 
 MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit

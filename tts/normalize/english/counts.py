@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import Variety, number
-from tts.normalize.english_patterns import NUMBER, START
-from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalize.english.numbers import NUMBER, START, Variety, number
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 
 AS_MUCH = (
     r"(?i:as|the|more|less|faster|better|higher|larger|bigger|lower|cheaper|longer|stronger|slower|smaller|optical|digital"
@@ -47,14 +46,14 @@ STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
 
 
 def _wickets(match: re.Match[str], variety: Variety) -> str | None:
-    around = left(match) + " " + match.string[match.end() : match.end() + 60]
+    around = text_before(match) + " " + match.string[match.end() : match.end() + 60]
     if int(match["runs"]) <= int(match["wickets"]) or not CRICKET.search(around):
         return None
     return f"{number(match['runs'], variety)} for {number(match['wickets'], variety)}"
 
 
 def _step_of(match: re.Match[str], variety: Variety) -> str | None:
-    if STEP.search(left(match)) is None or int(match["step"]) > int(match["last"]):
+    if STEP.search(text_before(match)) is None or int(match["step"]) > int(match["last"]):
         return None
     return f"{number(match['step'], variety)} of {number(match['last'], variety)}"
 

@@ -1,8 +1,8 @@
-"""One scan over a text, from left to right: what is written at each place is classified, then put into words.
+"""One scan from left to right: each place is classified by the first shape that matches, and put into words.
 
-A shape is a pattern and what says its matches. At each place where one may begin, the shapes are tried in order, the
-most specific first, and the first with words for what it matched wins. What it matched is not looked at again: no
-rule sees the words or the remains of another's, and both sides of a match can be looked at as they were written.
+A shape is a pattern and a function that words its matches. Where one may begin, the shapes are tried in order, the
+most specific first; the first that returns words wins. Matched text is not scanned again: no rule sees the words that
+another produced, and both sides of a match can be inspected as they were written.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tts.normalize.english_numbers import Variety
+from tts.normalize.english.numbers import Variety
 
 # A number, a word, any mark; a space only before what joins two numbers. Not the inside of a word or a number.
 PLACE = re.compile(r"(?<![0-9])[0-9]|(?<![^\W\d_])[^\W\d_]|[^\w\s]|(?<=\w|[%°″′\"]) (?=[-–—−~x×/])")
-LEFT_CHARS = 60  # that a rule may look at
-
+LOOKBEHIND_CHARS = 60
+# What ends a sentence although it ended an abbreviation: the end of the line, or a capital after a space.
+SENTENCE_ENDS = re.compile(r"""["')\]]*(?:[ \t]*(?:\n|\Z)|[ \t]+["'(]*[A-Z])""")
 
 DIGIT, LETTER, MARK = "0", "a", "-"  # what a match begins with
 
@@ -28,7 +29,7 @@ class Shape:
     pattern: re.Pattern[str]
     say: Callable[[re.Match[str], Variety], str | None]
     begins: str = DIGIT  # one or more of the three
-    follows: bool = False  # only directly after a match of another shape: what joins two of them
+    follows: bool = False  # only directly after another match: what joins two of them
 
 
 class Grammar:
@@ -43,7 +44,7 @@ class Grammar:
         }
 
     def say(self, text: str, variety: Variety) -> str:
-        """The text with every shape said. Linear, because every pattern's reach is bounded."""
+        """The text with every shape in words. Linear, because the reach of every pattern is bounded."""
         said: list[str] = []
         end = 0
         for place in PLACE.finditer(text):
@@ -65,6 +66,20 @@ def _kind(char: str) -> str:
     return LETTER if char.isalpha() else MARK
 
 
-def left(match: re.Match[str]) -> str:
-    """What stands before a match, as far as a rule may look."""
-    return match.string[max(0, match.start() - LEFT_CHARS) : match.start()]
+def text_before(match: re.Match[str]) -> str:
+    """The last LOOKBEHIND_CHARS characters before a match."""
+    return match.string[max(0, match.start() - LOOKBEHIND_CHARS) : match.start()]
+
+
+def text_after(match: re.Match[str], chars: int) -> str:
+    return match.string[match.end() : match.end() + chars]
+
+
+def spaced(match: re.Match[str], said: str) -> str:
+    """The words for a match, with a space where a letter or digit touches it."""
+    return (" " if text_before(match)[-1:].isalnum() else "") + said + (" " if text_after(match, 1).isalnum() else "")
+
+
+def stop_after(match: re.Match[str]) -> str:
+    """The full stop to keep where a matched abbreviation ended in one, and the sentence with it."""
+    return "." if match[0].endswith(".") and SENTENCE_ENDS.match(match.string, match.end()) else ""

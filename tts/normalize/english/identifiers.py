@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import SMALL, Variety, below_hundred, cardinal, year
-from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalize.english.numbers import SMALL, Variety, below_hundred, cardinal, year
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.tables import words
 
 HEX = "[0-9A-Fa-f]"
 ALONE, END = r"(?<![\w:.@/-])", r"(?![\w:@-]|\.\w)"
@@ -40,11 +41,9 @@ DOCUMENT = re.compile(r"(?<![\w./-])#? ?(?P<name>[A-Z]{2,5})(?P<groups>(?:-[0-9]
 FLIGHT = re.compile(
     r"(?<![\w-])(?P<line>[A-Z]{2}|[A-Z][0-9]|[0-9][A-Z]) ?(?P<number>[1-9][0-9]{2,3})(?![\w%]|[.,:-][0-9])"
 )
-AIRLINES = frozenset(
-    """
-    AA UA DL BA AF LH KL EK QR SQ IB LX OS SK AY AC WN B6 AS FR U2 EY TK CX JL NH QF VS EI TP AZ SN BR KE OZ NZ W6
-    """.split()
-)
+AIRLINES = words("""
+AA UA DL BA AF LH KL EK QR SQ IB LX OS SK AY AC WN B6 AS FR U2 EY TK CX JL NH QF VS EI TP AZ SN BR KE OZ NZ W6
+""")
 FLYING = re.compile(
     r"\b(?i:flights?|flying|fly|boarding|departs?|airport|terminal|gate|[A-Z]{3}) |[→✈]|\b[A-Z]{3} [0-9]"
 )
@@ -106,7 +105,9 @@ def _key(match: re.Match[str], variety: Variety) -> str | None:
 
 def _plane(match: re.Match[str], variety: Variety) -> str | None:
     variant = match["variant"]
-    if not re.search(r"\bBoeing \Z", left(match)) and (not variant or re.search(r"\b[a-z]+s \Z", left(match))):
+    if not re.search(r"\bBoeing \Z", text_before(match)) and (
+        not variant or re.search(r"\b[a-z]+s \Z", text_before(match))
+    ):
         return None
     series = int(match["series"])
     words = ["seven", below_hundred(series) if series > 9 else f"oh {SMALL[series]}"]
@@ -115,7 +116,7 @@ def _plane(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _model_dash(match: re.Match[str], variety: Variety) -> str | None:
-    before = left(match)
+    before = text_before(match)
     if MODEL.search(before) is None or QUARTER.search(before):
         return None
     is_made = re.search(rf"\b(?:{MAKERS}) \S*\Z", before) is not None
@@ -123,7 +124,7 @@ def _model_dash(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _flight(match: re.Match[str], variety: Variety) -> str | None:
-    line, before = match["line"], left(match)
+    line, before = match["line"], text_before(match)
     if not re.search(r"\b[Ff]lights? \Z", before) and not (line in AIRLINES and FLYING.search(before)):
         return None
     return f"{spelled(line)} {year(int(match['number']), variety)}"
@@ -143,7 +144,7 @@ IDENTIFIERS = (
     Shape(HEXADECIMAL, lambda m, v: f"zero X {spelled(m['digits'])}"),
     Shape(COLOUR, lambda m, v: f"number {spelled(m['digits'])}" if re.search("[A-Fa-f]", m[0]) else None, MARK),
     Shape(IBAN, _grouped, LETTER),
-    Shape(EDITION, lambda m, v: f", {year(int(m['year']), v)}" if STANDARD.search(left(m)) else None, MARK),
+    Shape(EDITION, lambda m, v: f", {year(int(m['year']), v)}" if STANDARD.search(text_before(m)) else None, MARK),
     Shape(DOCUMENT, _document, LETTER + MARK),
     Shape(FLIGHT, _flight, DIGIT + LETTER),
     Shape(KEY, _key, DIGIT + LETTER),

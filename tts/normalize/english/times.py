@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import Variety, below_hundred
-from tts.normalize.english_patterns import MONTHS, stop_after
-from tts.normalize.english_scan import LETTER, Shape, left
-from tts.normalize.english_years import two_digits
+from tts.normalize.english.numbers import Variety, below_hundred, two_digits
+from tts.normalize.english.scan import LETTER, Shape, stop_after, text_before
+from tts.normalize.tables import MONTHS
 
 HALF = r"[ \t]?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b)"
 CLOCK = re.compile(
@@ -69,7 +68,7 @@ def _clock(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _military(match: re.Match[str], variety: Variety) -> str | None:
-    before, written = left(match), match["time"]
+    before, written = text_before(match), match["time"]
     if match["bare"] is not None:  # at 0748
         is_time = written[0] == "0" and not match["since"] and before.lower().endswith(" at ")
         return _four(written) if is_time else None
@@ -90,7 +89,7 @@ def _four(written: str) -> str:
 def _length(match: re.Match[str], variety: Variety) -> str | None:
     if not (match["hours"] or int(match["minutes"]) > 24):
         return None
-    before = left(match).rpartition(". ")[2]
+    before = text_before(match).rpartition(". ")[2]
     if (
         int(match["minutes"]) > 59
         or NOT_LASTING.search(before)

@@ -10,6 +10,8 @@ import html
 import re
 from collections.abc import Iterator
 
+from tts.normalize.tables import words
+
 MAX_ESCAPED = 4  # times a text was escaped: each round takes one away
 
 # A backslash and a letter, where a template put JSON into a text. A path or a formula has them too: C:\\new, \\times.
@@ -52,11 +54,11 @@ SPOKEN_OF = re.compile(r"([\"'`])</?(?P<name>[A-Za-z][\w:-]{0,40})[^<>\n]{0,100}
 ALT = re.compile(rf"\s(?:alt|alias)\s?=\s?(?P<value>{VALUE})", re.IGNORECASE)
 
 # Names that no one writes as a word between brackets. Every other needs a closing tag, or attributes.
-NAMES = frozenset(
-    "a abbr b bdi bdo blockquote br col colgroup dd del dfn div dl dt em fieldset figcaption h1 h2 h3 h4 h5 h6 hr html"
-    " i iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub sup svg tbody td textarea"
-    " tfoot th thead tr tt u ul var wbr".split()
-)
+NAMES = words("""
+a abbr b bdi bdo blockquote br col colgroup dd del dfn div dl dt em fieldset figcaption h1 h2 h3 h4 h5 h6 hr html
+i iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub sup svg tbody td textarea
+tfoot th thead tr tt u ul var wbr
+""")
 UNSPOKEN = frozenset(("script", "style"))
 LINE, PARAGRAPH, ITEM, HEADING, RULE = (
     "\ue002\ue003\ue004\ue005\ue006"  # private characters, until all breaks are known

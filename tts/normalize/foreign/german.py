@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tts.normalize.tables import words
+
 # Of the text before the number: the words in a row whose last decides, and numbers joined to this one.
 BEFORE = re.compile(
     r"(?:(?P<earlier>[^\W\d_]+) )?\b(?P<word>[^\W\d_]+) "
@@ -19,13 +21,11 @@ ORDINAL = re.compile(
     r"(?<![\w.,/])(?<![^ .]-)(?P<value>[1-9][0-9]{0,2}(?:\.[0-9]{3}){0,3})\."
     r"(?=(?: (?:und|oder|bis|bzw\.) [1-9][0-9]{0,2}\.){0,3} (?P<noun>[^\W\d_]{2,40}))"
 )
-CONTRACTED = frozenset("am vom zum zur im beim".split())
-PREPOSITIONS = frozenset(
-    """
-    in an auf aus bei mit nach seit von zu vor unter über neben hinter zwischen während wegen trotz statt ab ende anfang
-    mitte zufolge gegenüber
-    """.split()
-)
+CONTRACTED = words("am vom zum zur im beim")
+PREPOSITIONS = words("""
+in an auf aus bei mit nach seit von zu vor unter über neben hinter zwischen während wegen trotz statt ab ende anfang
+mitte zufolge gegenüber
+""")
 POSSESSIVES = "[mds]ein|kein|ein|ihr|unser|euer|eur|unsr"
 STRONG = re.compile(f"(?:{POSSESSIVES}|als)")
 OBLIQUE = re.compile(rf"(?:{POSSESSIVES})e[mnrs]|(?:dies|jen|jed|welch|all)e[mn]|de[mns]")
@@ -41,13 +41,11 @@ FEMININE = re.compile(
     r"(?:(?<!nam)(?<!jung)(?<!kund)(?<!zeug)(?<!kolleg)(?<!gedank)e|ung|heit|keit|ion|tät|schaft|ik|ur|ei|frau"
     r"|hand|stadt|nacht|zeit|wahl|bahn|tochter|mutter)\Z"
 )
-STARTERS = frozenset(
-    """
-    Der Die Das Ein Eine Er Sie Es Wir Ich Ihr Du Und Aber Oder Dann Danach Da Dort Hier Heute Morgen Gestern Doch Denn
-    Wenn Weil Als In Im Am An Auf Mit Nach Bei Von Vor Zu Für Nun Jetzt Man Was Wer Wie Wo Warum Alle Auch Noch Nur So
-    Sein Seine Mein Meine Dieser Diese Dieses Den Dem Damit Deshalb Trotzdem Leider Zum Zur Vielleicht Ist Hat Kann
-    """.split()
-)
+STARTERS = words("""
+Der Die Das Ein Eine Er Sie Es Wir Ich Ihr Du Und Aber Oder Dann Danach Da Dort Hier Heute Morgen Gestern Doch Denn
+Wenn Weil Als In Im Am An Auf Mit Nach Bei Von Vor Zu Für Nun Jetzt Man Was Wer Wie Wo Warum Alle Auch Noch Nur So
+Sein Seine Mein Meine Dieser Diese Dieses Den Dem Damit Deshalb Trotzdem Leider Zum Zur Vielleicht Ist Hat Kann
+""")
 
 
 def ordinals(text: str, ordinal: Callable[[int], str]) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_codes import is_dialled
-from tts.normalize.english_math import COMPARISONS
-from tts.normalize.english_numbers import SMALL, TENS, Variety, number
-from tts.normalize.english_patterns import NUMBER, START
-from tts.normalize.english_scan import DIGIT, MARK, Shape, left
-from tts.normalize.english_units import UNIT_WORDS, UNITS
+from tts.normalize.english.codes import is_dialled
+from tts.normalize.english.formulas import COMPARISONS
+from tts.normalize.english.numbers import NUMBER, SMALL, START, TENS, Variety, number
+from tts.normalize.english.scan import DIGIT, MARK, Shape, text_before
+from tts.normalize.english.units import UNIT_WORDS, UNITS
+from tts.normalize.tables import words
 from tts.normalize.typography import DROPPED, close_gaps
 
 LINE_DASH = re.compile(r"^([ \t]*)[—–―][ \t]*", re.MULTILINE)
@@ -51,13 +51,11 @@ PER_SIGN = re.compile(
 COUNTED = re.compile(r"(?:[0-9]|\bper|\bone) \Z")  # 3 eggs/person, per user/month
 TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "kilogram", "gallon"}
 # What something may be counted or paid per: numbers, units, money, and these.
-RATED = frozenset(
-    """
-    price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
-    thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit
-    req tok msg ops
-    """.split()
-) | {*SMALL, *TENS[2:]}
+RATED = words("""
+price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
+thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit
+req tok msg ops
+""") | {*SMALL, *TENS[2:]}
 PRICE = re.compile(
     rf"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence))/(?=[a-z])(?!(?:{'|'.join([*SMALL, *TENS[2:]])})\b)"
 )
@@ -87,7 +85,7 @@ COMPARED = COMPARISONS | dict(
     ",&& and,@ at,π pi,µ micro,‰ per mille,% percent,° degrees".split(",")
 )
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(COMPARED, key=len, reverse=True)))
-ONLY_BETWEEN = frozenset("< > = <= >= == != -> =>".split())
+ONLY_BETWEEN = words("< > = <= >= == != -> =>")
 SECTIONS = re.compile(r"(?P<sign>§{1,2}|¶) ?")
 NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[A-F]-|[0-9₀-₉⁰¹²³⁴-⁹]\)?")
 LEFT_OUT = re.compile(r"[*_~^`\\|<>#=¦¬¨´¸ˆ˜†‡•‖∙·¯{}$ªº¤+@]+")
@@ -113,7 +111,7 @@ def canonical_numbers(text: str) -> str:
 
 def _joined(match: re.Match[str]) -> str:
     is_short = match[0].count(" ") == 1 and not match[0].endswith(" 000")
-    is_other = (is_short and NUMBERED_THING.search(left(match))) or is_dialled(left(match))
+    is_other = (is_short and NUMBERED_THING.search(text_before(match))) or is_dialled(text_before(match))
     return match[0] if is_other else match[0].replace(" ", "")
 
 
@@ -175,7 +173,7 @@ def _per(match: re.Match[str]) -> str:
     """Only where the left side is a quantity: 50 requests/second, but day/night and client/user."""
     last = match["left"].rpartition("-")[2].lower()
     units = [PER[unit.strip()] for unit in match["units"].split("/")[1:]]
-    is_counted = COUNTED.search(left(match)) is not None
+    is_counted = COUNTED.search(text_before(match)) is not None
     is_many = last.endswith("s") and not last.endswith("ss") and (is_counted or units[0] in TIMES_OF)
     is_quantity = last in RATED or (last in UNIT_WORDS and last not in PER.values()) or last[:1].isdigit()
     if is_quantity or is_many or (is_counted and last in PER.values()):
@@ -213,7 +211,7 @@ def _plain(match: re.Match[str], variety: Variety) -> str:
 POWERS_OF_TEN = (
     Shape(SCIENTIFIC, _scientific, DIGIT + MARK),
     Shape(CARET, lambda m, v: " to the power of " + ("minus " if m["minus"] else ""), MARK),
-    Shape(ABOUT, lambda m, v: "is about " if m[0][0] == "≈" and IS_ABOUT.search(left(m)) else "about ", MARK),
+    Shape(ABOUT, lambda m, v: "is about " if m[0][0] == "≈" and IS_ABOUT.search(text_before(m)) else "about ", MARK),
 )
 BETWEEN = (
     Shape(EQUATION, lambda m, v: " minus ", MARK),

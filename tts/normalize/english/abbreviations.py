@@ -1,4 +1,4 @@
-"""Abbreviations that are read out.
+"""Abbreviations that are read out: titles, streets, states, references, a doctor's notes.
 
 A full stop that also ended the sentence stays; what is no more than an initial (U.S., J. R.) is left alone.
 """
@@ -7,16 +7,8 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_patterns import MONTHS, stop_after
-
-
-def table(rows: str) -> dict[str, str]:
-    return dict(row.replace("_", " ").split("=") for row in rows.split())
-
-
-def any_of(shorts: dict[str, str]) -> str:
-    return f"(?P<short>{'|'.join(map(re.escape, sorted(shorts, key=len, reverse=True)))})"
-
+from tts.normalize.english.scan import stop_after
+from tts.normalize.tables import MONTHS, WEEKDAYS, any_of, table, words
 
 TITLES = table("""
 Mr=Mister Mrs=Missus Ms=Ms Messrs=Messieurs Prof=Professor Rev=Reverend Hon=Honorable Gen=General Col=Colonel
@@ -31,9 +23,6 @@ Esq=Esquire et_al=and_others etc=et_cetera Etc=Et_cetera govt=government Govt=Go
 Univ=University Sept=September
 """)
 WORDS |= {name[:3]: name for name in MONTHS if name != "May"}
-WEEKDAYS = table("""
-Mon=Monday Tue=Tuesday Tues=Tuesday Wed=Wednesday Thu=Thursday Thurs=Thursday Fri=Friday Sat=Saturday Sun=Sunday
-""")
 # With these the sentence goes on.
 LINKS = table("""
 avg=average Avg=Average acct=account Acct=Account
@@ -57,7 +46,7 @@ BEFORE_NUMBER |= {short.capitalize(): long.capitalize() for short, long in BEFOR
 # After a number they are units, or end a sentence: wait 5 min. 3 came.
 UNITS_TOO = "min|sec|secs|p|c|l|pt|pts|ch|v|wk|n|q|ln"
 # Words too, which end a sentence after an article: open the app. 5 people are in it.
-WORDS_TOO = frozenset("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob".split())
+WORDS_TOO = words("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob")
 # Without a full stop: no words, and no units.
 BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
 SLASHED = table("""
@@ -67,24 +56,24 @@ s/he=she_or_he n/a=N_A i/o=I_O
 a/b=A_B a/c=A_C
 """)
 
-TITLE = re.compile(rf"\b{any_of(TITLES)}\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
+TITLE = re.compile(rf"\b(?P<short>{any_of(TITLES)})\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
 BARE_TITLE = re.compile(
     r"(?<![0-9] )\b(?P<short>Mr|Mrs|Dr|Prof|Sgt|Capt|Lt|Cpl|Cmdr|Rev|Maj|Gen(?! Alpha)|Gov|Col|Adm|Mt|Ft)"
     r" (?=[A-Z][a-z])"
 )
-WORD = re.compile(rf"(?<![\w.-]){any_of(WORDS)}\.(?!\w)")
-LINK = re.compile(rf"(?<![\w.-]){any_of(LINKS)}\.?(?![\w.'])")
+WORD = re.compile(rf"(?<![\w.-])(?P<short>{any_of(WORDS)})\.(?!\w)")
+LINK = re.compile(rf"(?<![\w.-])(?P<short>{any_of(LINKS)})\.?(?![\w.'])")
 WEEKDAY = re.compile(
-    rf"(?<!he )\b{any_of(WEEKDAYS)}(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?"
+    rf"(?<!he )\b(?P<short>{any_of(WEEKDAYS)})(?:\.(?!\w)(?P<date> (?=[A-Z][a-z]+ [0-9]))?"
     rf"|(?=,? (?:[0-9]|(?:{'|'.join([*(name[:3] for name in MONTHS), *MONTHS, 'Sept'])}) [0-9])))"
 )
 COMPANY = re.compile(r"(?<=[a-z&] )Co\.(?!\w)(?P<letter> [A-HJ-Z]\b)?")
 VERSUS = re.compile(r"(?<=\w )v\.(?= [A-Z])")
-SLASHED_WORD = re.compile(rf"(?<![\w/]){any_of(SLASHED)}(?![\w/])", re.IGNORECASE)
+SLASHED_WORD = re.compile(rf"(?<![\w/])(?P<short>{any_of(SLASHED)})(?![\w/])", re.IGNORECASE)
 WITH = re.compile(r"(?<![\w/])w/ ?(?=[\w$\"(])")
 DOCTORATE = re.compile(r"\bPh\.? ?D\b\.?(?P<s>s\b)?")
 NUMBERED = re.compile(
-    rf"(?<![\w.])(?!(?<=[0-9] )(?:{UNITS_TOO})\b){any_of(BEFORE_NUMBER)}\. ?"
+    rf"(?<![\w.])(?!(?<=[0-9] )(?:{UNITS_TOO})\b)(?P<short>{any_of(BEFORE_NUMBER)})\. ?"
     r"(?=[0-9]|(?:[IVXL]{2,7}|[ivx]{2,7})\b(?!'))"
 )
 OWNED = re.compile(
@@ -113,14 +102,53 @@ PLACE = re.compile(
 BARE_STREET = re.compile(
     rf"(?P<name>\b[A-Z][a-z]{{1,30}} )?\b(?P<short>St|{'|'.join(STREETS)})\b(?![.'])(?P<next> [A-Z][a-z])?"
 )
-NO_STREET = frozenset(
-    """
-    In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call When If
-    As But Both Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So
-    Hello Hi Thanks Thank
-    """.split()
+NO_STREET = words("""
+In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call When If
+As But Both Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So
+Hello Hi Thanks Thank
+""")
+STARTERS = words("e hey t hen here his hat fter hile ur y er is ou ow")  # of He, They, It, Then …
+
+STATES = table("""
+Ala=Alabama Ariz=Arizona Ark=Arkansas Calif=California Colo=Colorado Conn=Connecticut Del=Delaware Fla=Florida
+Ga=Georgia Ill=Illinois Ind=Indiana Kan=Kansas Ky=Kentucky La=Louisiana Md=Maryland Mass=Massachusetts Mich=Michigan
+Minn=Minnesota Miss=Mississippi Mo=Missouri Mont=Montana Neb=Nebraska Nev=Nevada N.H=New_Hampshire N.J=New_Jersey
+N.M=New_Mexico N.Y=New_York N.C=North_Carolina N.D=North_Dakota Okla=Oklahoma Ore=Oregon Pa=Pennsylvania
+R.I=Rhode_Island S.C=South_Carolina S.D=South_Dakota Tenn=Tennessee Tex=Texas Vt=Vermont Va=Virginia Wash=Washington
+W.Va=West_Virginia Wis=Wisconsin Wyo=Wyoming
+""")
+# After a town and a comma, or a party: no girl (Yes, Miss.) and no father (Oh, Pa.).
+NO_TOWN = "Yes|No|Oh|Well|Hello|Hi|Hey|Please|Sorry|Thanks|Okay|So|Now|And|But|Dear|Come"
+STATE = re.compile(
+    rf"(?P<before>\([DRI]-|\b(?!(?:{NO_TOWN})\b)[A-Z][a-z]{{1,20}}, )"
+    rf"(?P<state>{'|'.join(map(re.escape, STATES))})\.(?!\w)"
 )
-STARTERS = frozenset("e hey t hen here his hat fter hile ur y er is ou ow".split())  # of He, They, It, Then …
+
+# Of a doctor's note, and of basketball; twelve points, but 12 pts with sepsis are patients.
+PATIENT = re.compile(
+    r"\b(?:Pts?\.(?= [a-z])|Pts?(?= (?:is|are|was|were|has|had|have|denie[sd]|report(?:s|ed)|present(?:s|ed)?|state[sd]"
+    r"|complains|weighs|seen|stable|advised|tolerated|admitted|discharged|will|to)\b)"
+    r"|(?<=[Tt]he )pts?\b(?:\.(?= [a-z]))?(?!\.? ?[0-9]| of\b)|[Pp]t(?='s\b)"
+    r"|(?<=[0-9] )pts(?= (?:with|w/|were|received|who|had|have|underwent|died|enrolled)\b))"
+)
+COUNTED = table("""
+pts=points pt=point rebs=rebounds reb=rebounds asts=assists ast=assists stl=steals stls=steals blk=blocks blks=blocks
+ea=each
+""")
+AFTER_NUMBER = re.compile(rf"(?<=[0-9])[ /](?P<short>{any_of(COUNTED)})\b(?P<stop>\.(?=\)| [a-z=])|(?![\w/]|\.[\w]))")
+DOSES = table("""
+b.i.d=twice_a_day t.i.d=three_times_a_day q.i.d=four_times_a_day q.d=once_a_day p.r.n=as_needed p.o=by_mouth
+""")
+OFTEN = {"b": "twice", "t": "three times", "q": "four times", "qd": "once"}
+BARE_DOSE = re.compile(
+    r"(?<=[0-9] )(?P<unit>(?:mc?g|g|m[Ll]|units?|tabs?|caps?|puffs?)(?: [A-Za-z-]{2,20})?(?: (?:PO|po|IM|SC))?) "
+    r"(?:(?P<often>[bBtTqQ])(?:id|ID)|(?:qd|QD))\b"
+)
+AGED = re.compile(r"(?<=[0-9])(?:-?yo|[ -]?y\.o\.| yo(?= (?:[MF]|(?:fe)?male|man|woman|boy|girl)\b))(?!\w)")  # 45yo M
+FOR_DAYS = re.compile(r"(?<=[A-Za-z] )[x×] ?(?=[0-9]{1,3} ?(?:days?|d|weeks?|wks?|months?|mos?)\b)")
+DOSE = re.compile(rf"(?<![\w.])(?P<short>{any_of(DOSES)})\.(?!\w| box)")
+EVERY = re.compile(r"\b[qQ] ?(?P<hours>[0-9]{1,2}(?:-[0-9]{1,2})?) ?(?P<unit>h|hr|hrs|d|wk|min)\b\.?")
+EVERY_UNITS = {"h": "hours", "hr": "hours", "hrs": "hours", "d": "days", "wk": "weeks", "min": "minutes"}
 
 
 def abbreviations(text: str) -> str:
@@ -182,3 +210,27 @@ def _place(match: re.Match[str]) -> str:
     if after_name and (is_numbered or starts_sentence):
         return f"{before}{road}" + (". " if starts_sentence else " ")
     return before + person
+
+
+def states(text: str) -> str:
+    """Miami, Fla. and (D-Calif.)."""
+    return STATE.sub(_state, text)
+
+
+def _state(match: re.Match[str]) -> str:
+    stop = "" if match["before"][0] == "(" else stop_after(match)
+    return match["before"] + STATES[match["state"]] + stop
+
+
+def notes(text: str) -> str:
+    """Pt. denies pain; 5 mg q6h; 31 pts; $5 ea."""
+    text = AFTER_NUMBER.sub(lambda m: " " + COUNTED[m["short"]], PATIENT.sub(_patient, text))
+    text = DOSE.sub(lambda m: DOSES[m["short"]] + stop_after(m), text)
+    text = AGED.sub(" year old", FOR_DAYS.sub("for ", text))
+    text = BARE_DOSE.sub(lambda m: f"{m['unit']} {OFTEN[(m['often'] or 'qd').lower()]} a day", text)
+    return EVERY.sub(lambda m: f"every {m['hours']} {EVERY_UNITS[m['unit']]}", text)
+
+
+def _patient(match: re.Match[str]) -> str:
+    word = "patients" if "s" in match[0] else "patient"
+    return word.capitalize() if match[0][0] == "P" else word

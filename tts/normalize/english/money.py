@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_nouns import is_before_noun
-from tts.normalize.english_numbers import MAGNITUDES, Variety, cardinal, is_one, number
-from tts.normalize.english_patterns import NUMBER, START
-from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalize.english.nouns import is_before_noun
+from tts.normalize.english.numbers import MAGNITUDES, NUMBER, START, Variety, cardinal, number
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.tables import words
 
 # The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
 TABLE = """
@@ -81,7 +81,7 @@ CURRENCIES = {
     for unit in units.split()
 }
 CURRENCIES["US $"] = CURRENCIES["US$"]
-RUPEES = frozenset("₹ ₨ INR Rs Re PKR NPR LKR BDT ৳".split())
+RUPEES = words("₹ ₨ INR Rs Re PKR NPR LKR BDT ৳")
 
 SIGNS = "".join(unit for unit in CURRENCIES if len(unit) == 1 and unit != "$")
 LETTERED = "|".join(unit[:-1] for unit in CURRENCIES if unit[:-1].isalpha() and unit.endswith("$"))
@@ -117,7 +117,7 @@ WITHOUT_CHANGE = re.compile(
 )
 CENTS = re.compile(rf"{START}(?P<amount>{NUMBER}) ?¢")
 PENCE = re.compile(rf"{START}(?P<amount>[1-9][0-9]{{0,3}})p\b")
-SCREEN_LINES = frozenset("144 240 360 480 540 576 720 1080 1440 2160 4320".split())
+SCREEN_LINES = words("144 240 360 480 540 576 720 1080 1440 2160 4320")
 BRITISH = re.compile(r"£|\b[Ss]hares?\b|\bpence\b| per share|\b[0-9]{1,3}p\b")
 LONE_SIGN = re.compile(rf"(?<!\w)[{SIGNS}](?!\w)")
 
@@ -164,7 +164,7 @@ def _with_cents(amount: str, names: list[str], variety: Variety, *, is_attribute
 
 
 def _count(amount: str, one: str, many: str, variety: Variety) -> str:
-    return f"{number(amount or '0', variety)} {one if is_one(amount) else many}"
+    return f"{number(amount or '0', variety)} {one if amount == '1' else many}"
 
 
 def _apart(match: re.Match[str], spoken: str) -> str:
@@ -177,7 +177,7 @@ def _apart(match: re.Match[str], spoken: str) -> str:
 def _is_pence(match: re.Match[str], variety: Variety) -> bool:
     if match["amount"] in SCREEN_LINES:
         return False
-    around = left(match) + match.string[match.end() : match.end() + 12]
+    around = text_before(match) + match.string[match.end() : match.end() + 12]
     return variety.is_day_first or BRITISH.search(around) is not None
 
 
@@ -185,7 +185,7 @@ MONEY = (
     Shape(BEFORE, _sum, LETTER + MARK),
     Shape(AFTER, _sum, DIGIT + MARK),
     Shape(DASHED, lambda m, v: _count(m["amount"], "rupee", "rupees", v)),
-    Shape(PER_NUMBER, lambda m, v: " per " if IS_SUM.search(left(m)) else None, MARK, follows=True),
+    Shape(PER_NUMBER, lambda m, v: " per " if IS_SUM.search(text_before(m)) else None, MARK, follows=True),
     Shape(FOR_MONEY, lambda m, v: " for ", MARK),
     Shape(CENTS, lambda m, v: _count(m["amount"], "cent", "cents", v), DIGIT + MARK),
     Shape(PENCE, lambda m, v: _count(m["amount"], "penny", "pence", v) if _is_pence(m, v) else None),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import Variety, cardinal, ordinal
+from tts.normalize.english.numbers import Variety, cardinal, ordinal
+from tts.normalize.tables import words
 
 NAMES = (
     "Henry|Louis|Charles|Elizabeth|George|Edward|William|Richard|James|Paul|Benedict|Pius|Leo|Gregory|Innocent|Clement"
@@ -33,7 +34,7 @@ NUMBERED_ROMAN = re.compile(
 HEADING = re.compile(
     r"^(?P<space>[ \t]*)(?P<roman>[IVX]|[IVXLC]{2,9})(?:(?P<stop>\.?)[ \t]*$|(?=[.:)] [A-Z]))", re.MULTILINE
 )
-NO_HEADINGS = frozenset("XL CV CC CLI CI XXX".split())
+NO_HEADINGS = words("XL CV CC CLI CI XXX")
 NUMERAL = re.compile(r"\b(?:[IVXLC]+|[ivxl]+)\b")
 CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
 ROMAN_DIGITS = (("C", 100), ("XC", 90), ("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4), ("I", 1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tts.normalize.tables import words
+
 SIGN = re.compile("[<>≤≥]")
 BOUND = re.compile(r"(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])")
 # The end of a sentence, and no abbreviation's: 95%. <1% had it.
@@ -29,15 +31,13 @@ WORDS = {
 
 # A heart ends a sentence after words of love, or stands after one; anywhere else <3 is a bound, as of a measure.
 HEART = re.compile(r"(?:(?P<before>(?<!\S)\S{1,20}) |\A *)<3(?= *(?:[.,!?)\n]|\Z))|(?<=\bI )<3 (?=[A-Za-z])")
-LOVED = frozenset(
-    """
-    it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy
-    cute sweet proud excited amazing lovely awesome adorable beautiful friends family babe ily xoxo forever always
-    """.split()
-)
+LOVED = words("""
+it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy
+cute sweet proud excited amazing lovely awesome adorable beautiful friends family babe ily xoxo forever always
+""")
 
 
-def speak_bounds(text: str, language: str) -> str:
+def speak_comparisons(text: str, language: str) -> str:
     """`language` is a primary subtag; one without words here keeps its signs."""
     words = WORDS.get(language)
     if words is None or not SIGN.search(text):

@@ -1,4 +1,4 @@
-"""Digits that count nothing in English: telephone and card numbers, passcodes, versions, parts of acts.
+"""Digits that count nothing in English: telephone and card numbers, passcodes, versions, house numbers, postcodes.
 
 Such digits are read one by one, with a comma, which is a pause, between their groups.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english_numbers import MAX_DIGITS, Variety, digits, number
-from tts.normalize.english_patterns import START
-from tts.normalize.english_scan import DIGIT, LETTER, MARK, Shape, left
+from tts.normalize.english.identifiers import spelled
+from tts.normalize.english.numbers import MAX_DIGITS, START, Variety, below_hundred, digits, number, two_digits, year
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 
 LONG_RUN = re.compile(rf"(?<![0-9])(?<![0-9][.,])[0-9]{{{MAX_DIGITS + 1},}}")
 BEGIN = r"(?<![\w.,$£€/-])"
@@ -85,6 +85,23 @@ NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
 PARTS = re.compile(
     r"\b(?P<number>[0-9]{1,4})(?P<parts>(?:\([a-rt-z]\)|\([0-9]{1,2}\)(?=\([a-z0-9]{1,3}\)))(?:\([0-9a-z]{1,3}\)){0,3})|\b401k\b"
 )
+ROADS = (
+    "Street|Avenue|Boulevard|Road|Highway|Parkway|Square|Drive|Lane|Court|Place|Terrace|Crescent|Way|Close|Circle|Mews"
+)
+# 221B Baker Street: figures in pairs.
+HOUSE = re.compile(
+    r"(?<![\w.,$£€/#-])(?P<number>[1-9][0-9]{2,3})(?P<letter>[A-Z])?(?=(?: [NSEW]\.?)?(?: [A-Z][a-z'-]{1,20}){1,3}?"
+    rf" (?:{ROADS})\b(?! (?!was\b|has\b)[a-z]{{3,12}}s\b))"
+)
+UK_POSTCODE = re.compile(
+    r"(?<![\w-])(?P<outward>[A-PR-UWYZ][A-HK-Y]?[0-9][0-9A-HJKMNP-Y]?) "
+    r"(?P<inward>[0-9](?![GTP]B|PS|HD|(?<=1)ST|(?<=2)ND|(?<=3)RD|TH\b [a-z])"
+    r"[ABD-HJLNP-UW-Z]{2})(?![\w-])"
+)
+CANADIAN_POSTCODE = re.compile(
+    r"(?<![\w-])(?P<outward>[A-CEGHJ-NPR-TVXY][0-9][A-Z])[ -]?(?P<inward>[0-9][A-Z][0-9])(?![\w-])"
+)
+ZIP_CODE = re.compile(r"(?<![\w.,$£€/-])(?P<outward>[0-9]{5})-(?P<inward>[0-9]{4})(?![\w%]|[.,:-][0-9])")
 
 
 def _long_run(match: re.Match[str], variety: Variety) -> str:
@@ -113,7 +130,7 @@ def is_dialled(before: str) -> bool:
 
 def _dialled(match: re.Match[str], variety: Variety) -> str | None:
     count = sum(char.isdigit() for char in match[0])
-    return _groups(match, variety) if MIN_DIALLED <= count <= MAX_DIALLED and is_dialled(left(match)) else None
+    return _groups(match, variety) if MIN_DIALLED <= count <= MAX_DIALLED and is_dialled(text_before(match)) else None
 
 
 def _keyed(match: re.Match[str], variety: Variety) -> str | None:
@@ -125,7 +142,7 @@ def _keyed(match: re.Match[str], variety: Variety) -> str | None:
 
 def _version_of_two(match: re.Match[str], variety: Variety) -> str | None:
     """Three point ten, twenty-two point oh four, eighteen point x."""
-    before, minor = left(match), match["minor"]
+    before, minor = text_before(match), match["minor"]
     if not PROGRAM_BEFORE.search(before):
         if not LINKED.search(before):
             return None
@@ -156,7 +173,7 @@ def _extension(match: re.Match[str], variety: Variety) -> str:
 
 
 def _extension_x(match: re.Match[str], variety: Variety) -> str | None:
-    return f" {_extension(match, variety)}" if PHONE_BEFORE.search(left(match)) else None
+    return f" {_extension(match, variety)}" if PHONE_BEFORE.search(text_before(match)) else None
 
 
 def _version(match: re.Match[str], variety: Variety) -> str | None:
@@ -167,7 +184,22 @@ def _version(match: re.Match[str], variety: Variety) -> str | None:
     return lead + " dot ".join(number(part, variety) for part in parts)
 
 
+def _house(match: re.Match[str], variety: Variety) -> str:
+    """Sixteen hundred, two twenty-one B, ten oh five."""
+    hundreds, rest = match["number"][:-2], match["number"][-2:]
+    said = year(int(match["number"]), variety) if rest == "00" else f"{below_hundred(int(hundreds))} {two_digits(rest)}"
+    return f"{said} {match['letter']}" if match["letter"] else said
+
+
+def _postcode(match: re.Match[str], variety: Variety) -> str:
+    return f"{spelled(match['outward'])}, {spelled(match['inward'])}"
+
+
 CODES = (
+    Shape(HOUSE, _house),
+    Shape(UK_POSTCODE, _postcode, LETTER),
+    Shape(CANADIAN_POSTCODE, _postcode, LETTER),
+    Shape(ZIP_CODE, _postcode, DIGIT),
     Shape(LONG_RUN, _long_run),
     Shape(KEYED, _keyed, LETTER + MARK),
     Shape(CODE_RANGE, _code_range, LETTER),
@@ -180,7 +212,7 @@ CODES = (
     Shape(DIALLED, _dialled, DIGIT + MARK),
     Shape(PHONE, _groups, DIGIT + MARK),
     Shape(CARD, _groups),
-    Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(left(m)) else _groups(m, v)),
+    Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(text_before(m)) else _groups(m, v)),
     Shape(CHAIN, _groups),
     Shape(VERSION_OF_TWO, _version_of_two),
     Shape(VERSION, _version, DIGIT + LETTER),

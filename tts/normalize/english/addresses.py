@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from tts.normalize.tables import words
+
 # Of a host without www. Words are none of them (in, it, me): a sentence may go on without a space after its stop.
 BARE_TLD = r"(?:com|org|net|gov|edu|mil|io|dev|ai|app|info|biz|xyz|uk|de|fr|eu|ca|tv)"
 NEEDED = re.compile(r"[@#]|\.\w|://")
@@ -26,14 +28,12 @@ TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
 UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word
 MAX_PARTS = 4
 
-ENDINGS = frozenset(
-    """
-    pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls
-    xlsx ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx
-    bin tar gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
-    """.split()
-)
-WORDS = frozenset("zip doc bin tar gif bat log app wav".split())  # endings of three letters that are said
+ENDINGS = words("""
+pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls
+xlsx ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx
+bin tar gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
+""")
+WORDS = words("zip doc bin tar gif bat log app wav")  # endings of three letters that are said
 FILE = re.compile(
     rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.(?P<ending>{'|'.join(sorted(ENDINGS))})"
     rf"(?![\w-]|\.\w)"

@@ -1,11 +1,19 @@
-"""Numbers in English words. It knows numbers as they are, not what a text counts with them."""
+"""Numbers in English: the patterns that match them as they are written, and their words.
+
+Digits are [0-9], because \\d takes those of every script. Every pattern that begins with digits looks back, so
+that it is tried once per number and a long run of digits takes linear time.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from tts.normalize.english_patterns import INDIAN as INDIAN_GROUPS
+START = r"(?<![0-9])(?<![0-9][.,])"
+INDIAN = r"[0-9]{1,2}(?:,[0-9]{2}){1,5},[0-9]{3}"  # 12,34,567
+WHOLE = rf"(?:[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,4}}(?![0-9]|,[0-9]{{3}})|{INDIAN}(?![0-9]|,[0-9])|[0-9]{{1,15}}(?![0-9]))"
+NUMBER = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+DASH = "[-–—−~]"
 
 SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -20,15 +28,11 @@ IRREGULAR |= {"twelve": "twelfth"}
 DENOMINATORS = frozenset({*range(2, 21), 24, 32, 50, 64, 100, 1000})
 
 
-INDIAN = re.compile(INDIAN_GROUPS)
-
-
 @dataclass(frozen=True, slots=True)
 class Variety:
-    """Which English: whether 03/05 is the third of May, and whether 101 has an “and”."""
+    """Which English. Outside America 03/05 is the third of May, 101 has an “and”, and a liter is a litre."""
 
     is_day_first: bool = False
-    says_and: bool = False
 
 
 def cardinal(value: int, variety: Variety) -> str:
@@ -38,7 +42,7 @@ def cardinal(value: int, variety: Variety) -> str:
         value, group = divmod(value, 1000)
         if group:
             groups.append(_below_thousand(group, variety) + scale)
-        if scale == "" and variety.says_and and 0 < group < 100 and value:
+        if scale == "" and variety.is_day_first and 0 < group < 100 and value:
             groups[0] = f"and {groups[0]}"
     return " ".join(reversed(groups)) or SMALL[0]
 
@@ -47,7 +51,7 @@ def _below_thousand(value: int, variety: Variety) -> str:
     hundreds, rest = divmod(value, 100)
     if not hundreds:
         return below_hundred(rest)
-    link = " and " if variety.says_and else " "
+    link = " and " if variety.is_day_first else " "
     return f"{SMALL[hundreds]} hundred" + (link + below_hundred(rest) if rest else "")
 
 
@@ -92,10 +96,21 @@ def year(value: int, variety: Variety) -> str:
     return f"{below_hundred(century)} " + (below_hundred(rest) if rest > 9 else f"oh {SMALL[rest]}")
 
 
+def said_year(written: str, variety: Variety) -> str:
+    """Of one to four digits: nineteen oh five, seventy-nine."""
+    value = int(written)
+    return year(value, variety) if 1000 < value < 2100 else cardinal(value, variety)
+
+
+def two_digits(written: str) -> str:
+    """Of a year or a minute: ninety-nine, oh five."""
+    return below_hundred(int(written)) if written[0] != "0" else f"oh {digits(written[1])}"
+
+
 def number(written: str, variety: Variety) -> str:
     """A number as written, without a sign: "1,234.5", "1,50,000", ".5", "007"; any length."""
     whole, _, fraction = written.partition(".")
-    is_indian = INDIAN.fullmatch(whole) is not None
+    is_indian = re.fullmatch(INDIAN, whole) is not None
     whole = whole.replace(",", "")
     head = [_in_lakhs(int(whole), variety) if is_indian else _whole(whole, variety)] if whole else []
     return " ".join([*head, "point", digits(fraction)] if fraction else head)
@@ -106,7 +121,7 @@ def _in_lakhs(value: int, variety: Variety) -> str:
     lakhs, rest = divmod(rest, 100_000)
     words = [f"{cardinal(crores, variety)} crore"] if crores else []
     words += [f"{cardinal(lakhs, variety)} lakh"] if lakhs else []
-    words += ["and"] if words and variety.says_and and 0 < rest < 100 else []
+    words += ["and"] if words and variety.is_day_first and 0 < rest < 100 else []
     words += [cardinal(rest, variety)] if rest else []
     return " ".join(words) or SMALL[0]
 
@@ -115,11 +130,6 @@ def _whole(written: str, variety: Variety) -> str:
     if len(written) > MAX_DIGITS or (len(written) > 1 and written[0] == "0"):
         return digits(written)
     return cardinal(int(written), variety)
-
-
-def is_one(written: str) -> bool:
-    """Whether the noun after it is singular."""
-    return written == "1"
 
 
 def fraction(numerator: int, denominator: int, variety: Variety) -> str:

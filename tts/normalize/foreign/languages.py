@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tts.normalize.tables import words
+
 Names = dict[str, tuple[str, str]]  # sign → with “one”, plural
 
 
@@ -200,4 +202,4 @@ LANGUAGES = {
     "tr": Language("tr", "virgül", minus="eksi"),
 }
 # Where Spanish and German write 1,234.5 or 1'234.5.
-POINT_REGIONS = {"es": frozenset("MX US GT HN NI PA PE DO PR SV".split()), "de": frozenset({"CH", "LI"})}
+POINT_REGIONS = {"es": words("MX US GT HN NI PA PE DO PR SV"), "de": frozenset({"CH", "LI"})}
