@@ -1,7 +1,4 @@
-"""The clip's outline: fades at its edges, crossfades at its seams. A stage.
-
-It does not know what a segment says; it is told only where one ends.
-"""
+"""Segments joined into one clip: fades at its edges, crossfades between segments."""
 
 from __future__ import annotations
 
@@ -10,30 +7,28 @@ import numpy as np
 from audio.pcm import EMPTY, Samples
 
 
-class Seams:
-    """Raised-cosine fades at the clip's two edges, and an equal-gain crossfade where segments join.
+class Crossfade:
+    """A stage: raised-cosine fades at the clip's two edges, and an equal-gain crossfade where segments join.
 
-    `join()` ends a segment, and the next push begins the next one. Equal gain (the two weights add up to 1)
-    keeps the level where the neighbours are alike, as the quiet ends of two sentences are.
+    `join()` ends a segment; the next push begins another. Equal gain (the two weights add up to 1) keeps the level
+    where both sides are alike, as the quiet ends of two sentences are.
 
-    A fade takes at most half of the shorter side, so two fades never meet; `warnings` says if that happened.
-    A crossfade overlaps the segments, so a clip is shorter than its segments' sum. With `fade_s` 0 segments
-    are just laid end to end.
+    A fade takes at most half of the shorter side, so that two fades never meet; `warnings` says if that happened.
+    A crossfade overlaps the segments, so a clip is shorter than their sum. With `fade_s` 0 they are concatenated.
     """
 
     def __init__(self, fade_s: float, sample_rate: int) -> None:
         self._fade_s, self._fade = fade_s, round(fade_s * sample_rate)
-        # A segment's first 2 fades wait until it is known to be long enough for a whole one; its last fade
-        # waits for the next segment.
+        # A segment's first 2 fades are held until it is long enough for a whole one, its last until the next segment.
         self.hold_back_s = 2 * self._fade / sample_rate
         self.warnings: list[str] = []
         self._spans: list[tuple[int, int]] = []
-        self._released = 0  # samples given out so far
-        self._held = EMPTY  # what follows them
-        self._tail = 0  # how many of the held ones, at their end, the next segment may overlap
-        self._head = EMPTY  # a new segment's beginning, while it is too short to be blended in
-        self._length = 0  # of the current segment, in samples pushed
-        self._start: int | None = None  # of the current segment in the output, once it is blended in
+        self._released = 0  # samples returned so far
+        self._held = EMPTY  # the samples after those
+        self._tail = 0  # held samples that the next segment may overlap
+        self._head = EMPTY  # the beginning of a segment that is too short to be blended in yet
+        self._length = 0  # samples of the current segment
+        self._start: int | None = None  # its first sample in the output, once it is blended in
 
     def push(self, samples: Samples) -> Samples:
         self._length += len(samples)
@@ -47,7 +42,7 @@ class Seams:
         return self._release(self._fade)
 
     def join(self) -> None:
-        """The current segment has ended. What this sets free leaves with the next push or flush."""
+        """End the current segment. The samples that this releases come with the next push or flush."""
         if self._length and self._start is None:
             self._blend()
         end = self._released + len(self._held)
@@ -59,21 +54,21 @@ class Seams:
     def flush(self) -> Samples:
         if self._length:
             self.join()
-        self._held[len(self._held) - self._tail :] *= _rise(self._tail)[::-1]
+        self._held[len(self._held) - self._tail :] *= raised_cosine(self._tail)[::-1]
         return self._release(0)
 
     def segment_spans(self) -> list[tuple[int, int]]:
-        """Start and end in output samples of each segment, one per join, an empty segment's too; valid after
-        flush. What was pushed after the last join counts as a segment. A crossfade belongs to both sides."""
+        """Start and end of each segment in output samples, one per join, also of an empty segment; valid after flush.
+        What was pushed after the last join is a segment too. A crossfade belongs to both of its segments."""
         return list(self._spans)
 
     def _blend(self) -> None:
-        """Append the head to what is held, over the end of the segment before it, or out of silence."""
+        """Append the head to the held samples, crossfaded with their end, or faded in at the clip's start."""
         is_first = not self._released and not len(self._held)
         overlap = min(self._fade if is_first else self._tail, len(self._head) // 2)
         if overlap < self._fade and not self.warnings:
             self.warnings.append(f"a fade of {self._fade_s:g} s was shortened to half of a short segment")
-        rise = _rise(overlap)
+        rise = raised_cosine(overlap)
         self._head[:overlap] *= rise
         if not is_first:
             seam = len(self._held) - overlap
@@ -90,6 +85,6 @@ class Seams:
         return out
 
 
-def _rise(length: int) -> Samples:
-    """A raised cosine from 0 to 1; it and its mirror image add up to 1."""
+def raised_cosine(length: int) -> Samples:
+    """(length,) from 0 to 1; it and its mirror image add up to 1."""
     return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))).astype(np.float32)

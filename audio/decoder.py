@@ -1,6 +1,6 @@
 """The bytes of a recording → one channel of samples at its own rate, in this process.
 
-The bytes are untrusted and the libraries that read them are C: `decode` runs this in a process of its own.
+The bytes are untrusted and the libraries that read them are C: `decoder_process` runs this in a process of its own.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.pcm import Samples
-from audio.sources import NO_SOUND, Block, Planes, Source, opened
+from audio.sources import NO_SOUND, Block, Planes, opened
 from validation.errors import ReferenceAudioError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
 MAX_CHANNELS = 8
-CANCELLED = 0.1  # of the power that unrelated channels have when averaged
+CANCELLED = 0.1  # of the power of the mean of uncorrelated channels
 
 Sums: TypeAlias = npt.NDArray[np.float64]  # (2, C + 1): of values and of squares, of each channel and of the mean
 
 
 @dataclass(slots=True)
 class Downmix:
-    """Channels → one: their mean; or, once it turns out that they cancel each other, the loudest of them.
+    """Channels → one: their mean, or, if they turn out to cancel each other, the loudest of them.
 
-    A microphone wired the wrong way round gives the same voice with opposite signs, and a mean of nothing.
+    A microphone with reversed polarity records the same voice with opposite signs: the mean is silence.
     """
 
     channel: int | None = None  # None: the mean
@@ -49,12 +49,12 @@ class Downmix:
         sums = np.array([[row.sum(dtype=np.float64) for row in rows], [float(np.dot(row, row)) for row in rows]])
         if self._sums is None:
             self._sums = np.zeros_like(sums)
-        if self._sums.shape == sums.shape:  # else the file changes its channels midway: the first count decides
+        if self._sums.shape == sums.shape:  # else the number of channels changes: the first one decides
             self._sums += sums
             self._seen += len(rows[0])
 
-    def instead(self) -> Downmix | None:
-        """The loudest channel, if the mean has lost the sound; an offset is no sound."""
+    def if_cancelled(self) -> Downmix | None:
+        """Of the loudest channel, if the channels cancel each other; offsets are ignored."""
         if self._sums is None or not self._seen:
             return None
         sums, squares = self._sums
@@ -65,8 +65,7 @@ class Downmix:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The beginning of a recording; `whole`: all of it. `duration_s` is the one in the header if not, where there is
-    one."""
+    """The beginning of a recording; `whole`: all of it. Else `duration_s` is the header's, if there is one."""
 
     samples: Samples
     rate_hz: int
@@ -78,7 +77,7 @@ def decode_here(data: bytes, max_duration_s: float) -> Decoded:
     """The first `max_duration_s` seconds. Raises ReferenceAudioError."""
     downmix = Downmix()
     decoded = _decode(data, max_duration_s, downmix)
-    if (louder := downmix.instead()) is None:
+    if (louder := downmix.if_cancelled()) is None:
         return decoded
     del decoded  # both would be 138 MB at the most
     return _decode(data, max_duration_s, louder)
@@ -86,25 +85,21 @@ def decode_here(data: bytes, max_duration_s: float) -> Decoded:
 
 def _decode(data: bytes, max_duration_s: float, downmix: Downmix) -> Decoded:
     with opened(data) as source:
-        return _read(source, max_duration_s, downmix)
-
-
-def _read(source: Source, max_duration_s: float, downmix: Downmix) -> Decoded:
-    first = next(source.blocks, None)
-    if first is None:
-        raise ReferenceAudioError(NO_SOUND)
-    rate_hz = first.rate_hz
-    _refuse_shape(first, rate_hz)
-    limit = round(max_duration_s * rate_hz)
-    samples, whole = _fill(itertools.chain([first], source.blocks), rate_hz, limit, downmix)
+        first = next(source.blocks, None)
+        if first is None:
+            raise ReferenceAudioError(NO_SOUND)
+        rate_hz = first.rate_hz
+        _refuse_shape(first, rate_hz)
+        limit = round(max_duration_s * rate_hz)
+        samples, whole = _fill(itertools.chain([first], source.blocks), rate_hz, limit, downmix)
     decoded_s = len(samples) / rate_hz
     _within_full_scale(samples)
     return Decoded(samples, rate_hz, decoded_s if whole else max(decoded_s, source.stated_s), whole)
 
 
 def _fill(blocks: Iterable[Block], rate_hz: int, limit: int, downmix: Downmix) -> tuple[Samples, bool]:
-    """At most `limit` samples, and whether that is all."""
-    samples = np.empty(limit, dtype=np.float32)  # pages that are never written to cost nothing
+    """At most `limit` samples, and whether those are all."""
+    samples = np.empty(limit, dtype=np.float32)  # pages that are never written take no memory
     filled = 0
     with np.errstate(over="ignore", invalid="ignore"):  # checked in `_within_full_scale`
         for block in blocks:
@@ -119,8 +114,7 @@ def _fill(blocks: Iterable[Block], rate_hz: int, limit: int, downmix: Downmix) -
 
 
 def _within_full_scale(samples: Samples) -> None:
-    """A float file may go past 1.0: a little when it is loud, a lot when 16-bit values were written as
-    floats. It is turned down, not clipped."""
+    """Scale down, in place, samples beyond 1.0: a loud float file has a few, one of 16-bit integers many."""
     peak = max(np.max(samples, initial=1.0), -np.min(samples, initial=-1.0))  # NaN if there is one
     if not np.isfinite(peak):
         raise ReferenceAudioError(

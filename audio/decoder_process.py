@@ -1,8 +1,8 @@
-"""Recordings decoded in processes of their own, which can be ended: `python -m audio.decoder_process`.
+"""Recordings decoded in child processes that can be killed: `python -m audio.decoder_process`.
 
 A file of 500 KB can keep libav busy for 20 s before its first packet (it compares each of 40,000 tags with all the
-others), and nothing but the end of the process interrupts that. The process also has no environment, may open no file
-and no socket, and has bounded memory and processor time. It handles one recording at a time and is kept for the next.
+others), and only the end of the process interrupts that. The process has no environment, can't open files or sockets,
+and has bounded memory and processor time. It decodes one recording at a time and is kept for the next.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_CPU_S = 10.0  # of one recording
 MAX_MEMORY_BYTES = 180 << 20  # of one recording, beside its bytes: 90 s at 192 kHz as float32 are 69 MB
 POLL_S = 0.05
 EXIT_S = 5.0
-IDLE_S = 300.0  # a process that has had nothing to do for so long ends
+IDLE_S = 300.0  # after which an idle process ends
 MAX_IDLE = 2
 MAX_ANSWER_BYTES = 10_000
 PIECE_BYTES = 1 << 20  # of samples, in one message
@@ -45,7 +45,7 @@ TOO_LARGE = "the reference audio takes too much memory to decode: save it again 
 BROKEN = "the reference audio can't be read: its decoder broke down; save it again as 16-bit wav"
 
 
-# --- the worker's side ------------------------------------------------------------------------------------
+# --- the worker's side ---
 
 
 class DecoderProcess:
@@ -84,7 +84,7 @@ class DecoderProcess:
         return Decoded(samples, **answer)
 
     def status(self) -> int:
-        """Of a process that closed its end of the line: it is over, or will be at once."""
+        """The exit status of a process that closed its end of the pipe."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_S)
         return self.end()
@@ -104,12 +104,12 @@ _idle: list[DecoderProcess] = []
 def decode_apart(data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
     """`decode_here` in a child process. Raises: ReferenceAudioError, what `check` raises."""
     while True:
-        process = _taken()
+        process = _idle_or_new()
         try:
             return process.decode(data, max_duration_s, check)
         except (EOFError, OSError) as exc:
             if status := process.status():
-                raise _error(status) from exc  # 0: it was idle for too long, just then
+                raise _error(status) from exc  # 0: it had just ended after IDLE_S
         finally:
             if process.is_ready and len(_idle) < MAX_IDLE:
                 _idle.append(process)
@@ -117,18 +117,12 @@ def decode_apart(data: bytes, max_duration_s: float, check: Callable[[], None]) 
                 process.end()
 
 
-def _taken() -> DecoderProcess:
-    while True:
-        try:
-            process = _idle.pop()
-        except IndexError:
-            return _started()
-        if not process.has_ended():
-            return process
-        process.end()
-
-
-def _started() -> DecoderProcess:
+def _idle_or_new() -> DecoderProcess:
+    with suppress(IndexError):  # other threads take from the list too
+        while process := _idle.pop():
+            if not process.has_ended():
+                return process
+            process.end()
     try:
         return DecoderProcess()
     except OSError as exc:  # callers take an OSError for a file that can't be read
@@ -150,15 +144,15 @@ def _end_idle() -> None:
         _idle.pop().end()
 
 
-# --- the child's side -------------------------------------------------------------------------------------
+# --- the child's side ---
 
 
 def main() -> None:
     line = Connection(sys.stdin.fileno())
     own_bytes = _data_bytes()
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a worker's may be ignored, which a child inherits
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # an ignored signal is inherited
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # those that are open: it can open no more
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # as many as are open: it can open no more
     while line.poll(IDLE_S):
         try:
             limits, data = json.loads(line.recv_bytes()), line.recv_bytes()
@@ -172,7 +166,7 @@ def main() -> None:
 
 
 def _data_bytes() -> int:
-    """What counts against RLIMIT_DATA by now; the limit means nothing on macOS."""
+    """What already counts against RLIMIT_DATA; macOS ignores the limit."""
     if sys.platform != "linux":
         return 0
     found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())

@@ -1,7 +1,4 @@
-"""A limiter that looks ahead, and the true peak it goes by: what a converter makes of samples between them.
-
-It does not know why the sound is as loud as it is.
-"""
+"""A look-ahead limiter on the true peak: the highest level between samples, as a converter would reconstruct it."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from audio.frames import Frames
-from audio.pcm import EMPTY, Samples, from_dbfs
+from audio.pcm import Samples, from_dbfs
+from audio.stages import Frames
 
 CEILING_DBTP = -1.0
-MARGIN_DB = 0.005  # the gain moves between samples, too; 0.0002 dB have been seen
-LOOK_AHEAD_S = 0.005  # in which the gain falls, smoothly
-RELEASE_S = 0.06  # in which it regains 63 % of what it fell
+MARGIN_DB = 0.005  # for the gain's change between samples: 0.0002 dB were measured
+LOOK_AHEAD_S = 0.005  # the gain falls within this
+RELEASE_S = 0.06  # time constant of its recovery
 FRAME_S = 0.02
-LEAST_REDUCTION = 1e-5  # -100 dB; below it the gain is 1 again
+LEAST_REDUCTION = 1e-5  # -100 dB; below it the gain is exactly 1
 OVERSAMPLED_HZ = 192_000  # ITU-R BS.1770-4, annex 2: 4 times at 48 kHz
 HALF_TAPS = 16  # samples on each side of what lies between two
 KAISER_BETA = 8.0
@@ -31,9 +28,9 @@ Float64: TypeAlias = npt.NDArray[np.float64]
 class Limiter:
     """No true peak above `ceiling_dbtp`, by a gain that is exactly 1 where nothing comes near it.
 
-    For each sample the gain that its true peak needs; of those the lowest within the look-ahead; that,
-    recovering exponentially; and its mean, weighted by a raised cosine as long as the look-ahead, so that the gain
-    has arrived when the peak does. Exactly as many samples come out as went in.
+    The gain that each sample's true peak needs, its minimum over the look-ahead, recovering exponentially, then
+    averaged with a raised cosine as long as the look-ahead, so that the gain is reached when the peak arrives.
+    Exactly as many samples come out as went in.
     """
 
     def __init__(self, sample_rate_hz: int, ceiling_dbtp: float = CEILING_DBTP) -> None:
@@ -44,9 +41,9 @@ class Limiter:
         self._decay = math.exp(-1.0 / (RELEASE_S * sample_rate_hz))
         self._decays = self._decay ** np.arange(1, self._frames.size + 1)
         self._interpolator = _interpolator(sample_rate_hz)
-        # No sum of products with the taps exceeds this many times the largest sample.
+        # Upper bound of an interpolated sample, in multiples of the largest sample.
         self._most_between = max(1.0, float(np.max(np.sum(np.abs(self._interpolator), axis=0))))
-        # What the next frame needs of those before it: samples, reductions, and reductions with their release.
+        # State carried from frame to frame: samples, reductions, and reductions after the release.
         self._samples = np.zeros(2 * HALF_TAPS, dtype=np.float32)
         self._between = 0.0
         self._reductions = np.zeros(self._look_ahead)
@@ -58,19 +55,11 @@ class Limiter:
 
     def push(self, samples: Samples) -> Samples:
         self._in_samples += len(samples)
-        return np.concatenate([EMPTY, *(self._limit(frame) for frame in self._frames.push(samples))])
+        return self._frames.map(self._limit, samples)
 
     def flush(self) -> Samples:
         """The rest, pushed out by silence."""
-        missing = self._in_samples - max(0, self._out_samples)
-        frame = np.zeros(self._frames.size, dtype=np.float32)
-        rest = self._frames.flush()
-        frame[: len(rest)] = rest
-        out = [EMPTY]
-        while sum(map(len, out)) < missing:
-            out.append(self._limit(frame))
-            frame = np.zeros_like(frame)
-        return np.concatenate(out)[:missing]
+        return self._frames.map_rest(self._limit, self._in_samples - max(0, self._out_samples))
 
     def _limit(self, frame: Samples) -> Samples:
         waiting = np.concatenate([self._waiting, frame])
@@ -81,7 +70,7 @@ class Limiter:
         return limited[skipped:]
 
     def _reduction(self, frame: Samples) -> Float64:
-        """1 - gain for as many samples as came in, but those of look-ahead and half the taps before."""
+        """1 - gain of as many samples as came in, delayed by the look-ahead and half the taps."""
         needed = np.concatenate([self._reductions, 1.0 - self._ceiling / np.maximum(self._peaks(frame), self._ceiling)])
         self._reductions = needed[len(frame) :]
         released = np.concatenate([self._released, self._release(_sliding_max(needed, self._look_ahead + 1))])
@@ -104,7 +93,7 @@ class Limiter:
         return peaks
 
     def _release(self, reductions: Float64) -> Float64:
-        """r[i] = max(reductions[i], r[i-1] * decay), without a loop: the running maximum of what doesn't decay."""
+        """r[i] = max(reductions[i], r[i-1] * decay), as a running maximum of reductions divided by their decay."""
         level = np.maximum.accumulate(np.maximum(reductions / self._decays, self._released[-1]))
         released = level * self._decays
         return np.where(released < LEAST_REDUCTION, 0.0, released)
@@ -124,7 +113,7 @@ def true_peak_dbtp(samples: Samples, sample_rate_hz: int) -> float:
 
 
 def _peaks_after(samples: Samples, interpolator: Float64) -> tuple[Float64, Float64]:
-    """For all samples but HALF_TAPS at each end: their magnitude, and the largest before the next sample."""
+    """For all samples but HALF_TAPS at each end: the magnitude at them, and the largest up to the next sample."""
     count = len(samples) - 2 * HALF_TAPS
     wide = samples.astype(np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(wide, 2 * HALF_TAPS)[1 : count + 1]
@@ -134,21 +123,21 @@ def _peaks_after(samples: Samples, interpolator: Float64) -> tuple[Float64, Floa
 
 @cache
 def _interpolator(sample_rate_hz: int) -> Float64:
-    """(2 * HALF_TAPS, places): a Kaiser-windowed sinc for each place between the two samples in the middle.
+    """(2 * HALF_TAPS, places): a Kaiser-windowed sinc for each place between the two middle samples.
 
-    The middle itself is one of them, for there most peaks are highest: the factor is even.
+    The factor is even, so that the midpoint is a place: most peaks are highest there.
     """
     factor = 2 * math.ceil(OVERSAMPLED_HZ / sample_rate_hz / 2)
     places = np.arange(1, factor) / factor
     distance = np.arange(-HALF_TAPS + 1, HALF_TAPS + 1)[:, None] - places[None]
     window = np.i0(KAISER_BETA * np.sqrt(1.0 - (distance / HALF_TAPS) ** 2)) / np.i0(KAISER_BETA)
     taps = np.sinc(distance) * window
-    normalized: Float64 = taps / np.sum(taps, axis=0)
-    return normalized
+    taps /= np.sum(taps, axis=0)
+    return taps
 
 
 def _sliding_max(values: Float64, width: int) -> Float64:
-    """The maximum of each `width` values in a row, in log2(width) steps."""
+    """The maximum of each window of `width` values, in log2(width) steps."""
     covered, highest = 1, values
     while 2 * covered <= width:
         highest = np.maximum(highest[:-covered], highest[covered:])

@@ -1,7 +1,7 @@
-"""How loud a listener finds a clip: its gated loudness after ITU-R BS.1770-4, for one channel.
+"""The perceived loudness of one channel: gated, K-weighted, after ITU-R BS.1770-4.
 
-Numpy alone computes it: the packages that could (pyloudnorm, through scipy) keep no state between pieces, and take
-most of a second to import. This module does not know what the loudness should be.
+Computed by numpy alone, because pyloudnorm keeps no state between pieces, and its scipy takes most of a second to
+import.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from audio.frames import Frames
 from audio.pcm import Samples
+from audio.stages import Frames
 
 HOP_S, HOPS_PER_BLOCK = 0.1, 4  # blocks of 400 ms, overlapping by three quarters
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
-OFFSET_LU = -0.691  # so that a full-scale sine of 997 Hz has -3.01 LUFS
+OFFSET_LU = -0.691  # of the standard: a full-scale sine of 997 Hz has -3.01 LUFS
 
 Float64: TypeAlias = npt.NDArray[np.float64]
 
 
 class LoudnessMeter:
-    """The gated loudness of all sound so far. It takes hops of exactly `hop_samples`."""
+    """The gated loudness of all hops so far, each of exactly `hop_samples`."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self.hop_samples = round(HOP_S * sample_rate_hz)
@@ -42,8 +42,8 @@ class LoudnessMeter:
             self._add_block(sum(self._hops) / HOPS_PER_BLOCK)
 
     def close(self, rest: Samples) -> None:
-        """The clip ends with `rest`, less than a hop. It counts only in a clip shorter than one block, which is
-        measured as a block of its own length; elsewhere the standard leaves such a rest out."""
+        """End the clip with `rest`, shorter than a hop. The standard ignores it, except here: a clip shorter than one
+        block is measured as a block of its own length."""
         if self._block_count:
             return
         padded = np.zeros(self.hop_samples)
@@ -59,7 +59,7 @@ class LoudnessMeter:
         if not len(audible):
             return -math.inf
         gate = float(np.mean(audible)) * _power(RELATIVE_GATE_LU + OFFSET_LU)
-        return _lufs(float(np.mean(audible[audible > gate])))
+        return OFFSET_LU + 10.0 * math.log10(float(np.mean(audible[audible > gate])))
 
     def _add_block(self, power: float) -> None:
         if self._block_count == len(self._blocks):
@@ -69,7 +69,7 @@ class LoudnessMeter:
 
 
 def integrated_lufs(clip: Samples, sample_rate_hz: int) -> float:
-    """A whole clip's; -inf for silence."""
+    """The loudness of a whole clip; -inf for silence."""
     meter = LoudnessMeter(sample_rate_hz)
     hops = Frames(meter.hop_samples)
     for hop in hops.push(clip):
@@ -80,9 +80,9 @@ def integrated_lufs(clip: Samples, sample_rate_hz: int) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Weighting:
-    """The K-weighting of one rate as a linear system that takes a row of samples at a time, for numpy to multiply.
+    """The K-weighting at one rate as a linear system over rows of L samples, so that numpy multiplies matrices.
 
-    With a row u and the state s before it: y = u @ direct + s @ free, and the next s = s @ kept + u @ driven.
+    For a row u and the state s before it: y = u @ direct + s @ free; the next state is s @ kept + u @ driven.
     """
 
     direct: Float64  # (L, L)
@@ -91,7 +91,7 @@ class _Weighting:
     driven: Float64  # (L, 4)
 
     def filtered(self, samples: Float64, state: Float64) -> tuple[Float64, Float64]:
-        """Exactly a hop of samples, filtered; and the state after them."""
+        """A hop of samples, filtered, and the state after them."""
         rows = samples.reshape(-1, len(self.direct))
         states = np.empty((len(rows), len(state)))
         for i, drive in enumerate(rows @ self.driven):
@@ -102,7 +102,7 @@ class _Weighting:
 
 @cache
 def _weighting(sample_rate_hz: int, hop_samples: int) -> _Weighting:
-    """Rows of about the square root of a hop."""
+    """Rows as long as the divisor of a hop that is nearest to its square root."""
     length = min((n for n in range(1, hop_samples + 1) if hop_samples % n == 0), key=lambda n: abs(n * n - hop_samples))
     transition, into, out, through = _k_weighting(sample_rate_hz)
     powers = [np.linalg.matrix_power(transition, n) for n in range(length + 1)]
@@ -119,14 +119,13 @@ def _weighting(sample_rate_hz: int, hop_samples: int) -> _Weighting:
 
 
 def _k_weighting(sample_rate_hz: int) -> tuple[Float64, Float64, Float64, float]:
-    """State-space matrices A, B, C, D of the head's shelf (+4 dB above 1.7 kHz) and then a high pass (38 Hz).
+    """State-space matrices A, B, C, D of a shelf (+4 dB above 1.7 kHz) followed by a high pass (38 Hz).
 
-    BS.1770-4 tabulates both at 48 kHz; these are the analogue filters whose bilinear transforms have those
-    coefficients, transformed at the rate that is wanted.
+    BS.1770-4 tabulates both at 48 kHz; these are the bilinear transforms, at any rate, of the analogue filters that
+    give those coefficients.
     """
-    shelf, high_pass = _shelf(sample_rate_hz), _high_pass(sample_rate_hz)
-    (b0, b1, b2), (a1, a2) = shelf
-    (d0, d1, d2), (c1, c2) = high_pass
+    (b0, b1, b2), (a1, a2) = _shelf(sample_rate_hz)
+    (d0, d1, d2), (c1, c2) = _high_pass(sample_rate_hz)
     first, second = np.array([[-a1, 1.0], [-a2, 0.0]]), np.array([[-c1, 1.0], [-c2, 0.0]])
     into_first, into_second = np.array([b1 - a1 * b0, b2 - a2 * b0]), np.array([d1 - c1 * d0, d2 - c2 * d0])
     transition = np.block([[first, np.zeros((2, 2))], [np.outer(into_second, [1.0, 0.0]), second]])
@@ -152,7 +151,3 @@ def _high_pass(sample_rate_hz: int) -> tuple[tuple[float, float, float], tuple[f
 
 def _power(level_lufs: float) -> float:
     return float(10.0 ** ((level_lufs - OFFSET_LU) / 10.0))
-
-
-def _lufs(power: float) -> float:
-    return OFFSET_LU + 10.0 * math.log10(power) if power > 0.0 else -math.inf

@@ -1,11 +1,9 @@
-"""A recording's samples → the voice in them: no offset, no silence at the ends, one level; or a plain refusal.
+"""A recording's samples → the voice in them: no offset, no silence at the ends, one level; or a refusal.
 
-It does not know what file they came from, nor what is made of them.
-
-Sound is told from silence by levels of short frames, each without its own mean, so that an offset is no sound.
-A frame is sound if it is within RANGE_DB of the loud ones and stands out of the recording's own noise: out of the
-quietest stretch in it. No voice is quieter than that, but a voice without a pause has no such stretch, nor has a
-tone; so the loudest NOISE_RANGE_DB are sound whatever else there is.
+Sound is separated from silence by the levels of short frames, each without its mean, so that an offset is no sound.
+A frame is sound if it is within RANGE_DB of the loudest ones and ABOVE_NOISE_DB above the recording's noise, which is
+measured in its quietest stretch. A voice without a pause, or a tone, has no such stretch: so what is within
+NOISE_RANGE_DB of the loudest is always sound.
 """
 
 from __future__ import annotations
@@ -22,23 +20,23 @@ MIN_SOUND_S = 1.0
 SILENCE_DBFS = -60.0
 
 FRAME_S = 0.01
-BLOCK_FRAMES = 500  # so much is widened to double precision at a time
-LOUD_S = 0.3  # a knock is shorter
-QUIET_S = 0.2  # a stretch of nothing but noise
-DIGITAL_SILENCE_DBFS = -90.0  # no room is so quiet: such a stretch was put in and says nothing of the noise
+BLOCK_FRAMES = 500  # converted to double precision at a time
+LOUD_S = 0.3  # longer than a knock
+QUIET_S = 0.2  # of noise alone
+DIGITAL_SILENCE_DBFS = -90.0  # no room is so quiet: such a stretch was inserted, and is no measure of the noise
 RANGE_DB, NOISE_RANGE_DB = 40.0, 15.0
 ABOVE_NOISE_DB = 6.0
-CLICK_FRAMES = 4  # sound as short as this is none
-PAUSE_FRAMES = 50  # a pause as short as this is part of speech
-PAD_S = 0.05  # left at both ends: a word begins before it is loud
+CLICK_FRAMES = 4  # the longest sound that is ignored
+PAUSE_FRAMES = 50  # the longest pause that is part of speech
+PAD_S = 0.05  # kept at both ends: a word begins before it is loud
 
-# The nominal level of active speech in ITU-T P.56 and P.800, and within 1 dB of the −27 LUFS that upstream's Turbo
-# turns its references to. The original takes any level, and hears it: its voice encoder's mel is power, not log.
+# The nominal level of active speech in ITU-T P.56 and P.800, within 1 dB of the −27 LUFS to which upstream's Turbo
+# normalises references. The original model does not, and its voice encoder depends on the level: its mel is power.
 SPEECH_DBFS = -26.0
 
 MAX_CLIPPED = 0.05
 FLAT_SAMPLES = 3
-COARSE = 8.0  # times as often as the level below it; a sine in 8 bits is at its top 2.4 times as often, in µ-law 4.4
+COARSE = 8.0  # samples at the top per sample one level below; an unclipped sine has 2.4 in 8 bits, 4.4 in µ-law
 
 Frames = npt.NDArray[np.float64]  # one number per frame
 Mask = npt.NDArray[np.bool_]
@@ -46,18 +44,17 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Where a recording's sound begins and ends, in samples; how much there is, short pauses included; how loud it is
-    without any pause."""
+    """The sound in a recording, in samples."""
 
     begin: int
     end: int
-    length: int
-    rms: float
+    length: int  # without long pauses
+    rms: float  # without any pause
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """`sound_s` counts neither ends nor pauses; `truncated`: there was sound beyond the limit."""
+    """`sound_s` is without ends and long pauses; `truncated`: there was sound beyond the limit."""
 
     samples: Samples
     sound_s: float
@@ -65,7 +62,7 @@ class Cleaned:
 
 
 def clean(samples: Samples, rate_hz: int, limit: int) -> Cleaned:
-    """At most `limit` samples from where the sound begins, evened to SPEECH_DBFS while it is sound.
+    """At most `limit` samples from where the sound begins, its active level brought to SPEECH_DBFS.
 
     Raises ReferenceAudioError: too short, silent, clipped.
     """
@@ -79,7 +76,7 @@ def clean(samples: Samples, rate_hz: int, limit: int) -> Cleaned:
     _refuse_too_little(sound, rate_hz, min(MIN_SOUND_S, limit / rate_hz / 2) if truncated else MIN_SOUND_S)
     trimmed = _trimmed(kept, sound, rate_hz)
     _refuse_clipped(trimmed, sound)
-    return Cleaned(_evened(trimmed, sound.rms), sound.length / rate_hz, truncated)
+    return Cleaned(_levelled(trimmed, sound.rms), sound.length / rate_hz, truncated)
 
 
 def find_sound(samples: Samples, rate_hz: int) -> Sound:
@@ -115,9 +112,9 @@ def _variance(framed: npt.NDArray[np.float32]) -> Frames:
 
 
 def _threshold_dbfs(power: Frames, loud_dbfs: float) -> float:
-    heard = np.where(power > from_dbfs(DIGITAL_SILENCE_DBFS) ** 2, power, np.inf)
+    audible = np.where(power > from_dbfs(DIGITAL_SILENCE_DBFS) ** 2, power, np.inf)
     stretch = round(QUIET_S / FRAME_S)
-    quietest = float(np.min(np.convolve(heard, np.full(stretch, 1.0 / stretch), "valid"), initial=np.inf))
+    quietest = float(np.min(np.convolve(audible, np.full(stretch, 1.0 / stretch), "valid"), initial=np.inf))
     noise_dbfs = 10.0 * np.log10(quietest) if np.isfinite(quietest) else -np.inf
     return float(np.clip(noise_dbfs + ABOVE_NOISE_DB, loud_dbfs - RANGE_DB, loud_dbfs - NOISE_RANGE_DB))
 
@@ -138,27 +135,24 @@ def _without_pauses(active: Mask) -> Mask:
 
 
 def _runs(mask: Mask) -> npt.NDArray[np.intp]:
-    """(R, 2): where each run of True begins, and where it has ended."""
+    """(R, 2): begin and end of each run of True."""
     edges = np.diff(mask.astype(np.int8), prepend=np.int8(0), append=np.int8(0))
     return np.stack((np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)), axis=1)
 
 
 def _trimmed(samples: Samples, sound: Sound, rate_hz: int) -> Samples:
-    """With a little left at both ends, and not shorter than a recording may be."""
+    """With PAD_S at both ends, and at least MIN_SOUND_S long."""
     pad = round(PAD_S * rate_hz)
     begin = max(0, sound.begin - pad)
     return samples[begin : max(sound.end + pad, begin + round(MIN_SOUND_S * rate_hz))]
 
 
-def _evened(samples: Samples, rms: float) -> Samples:
-    """No offset, and one level. Turned down, never clipped, where a peak would pass full scale."""
+def _levelled(samples: Samples, rms: float) -> Samples:
+    """Without offset, active level SPEECH_DBFS, or less where a peak would pass full scale."""
     centred = samples - np.float32(samples.mean(dtype=np.float64))
     peak = max(float(centred.max()), -float(centred.min()))
     centred *= np.float32(min(from_dbfs(SPEECH_DBFS) / rms, 1.0 / peak))
-    return centred.clip(-1.0, 1.0, out=centred)  # what rounding put above 1
-
-
-# --- what is refused --------------------------------------------------------------------------------------
+    return centred.clip(-1.0, 1.0, out=centred)  # rounding errors
 
 
 def _refuse_too_little(sound: Sound, rate_hz: int, needed_s: float) -> None:
@@ -182,11 +176,11 @@ def _refuse_clipped(samples: Samples, sound: Sound) -> None:
 
 
 def clipped_samples(samples: Samples) -> int:
-    """How many samples lie flat on the recording's own ceiling or floor, wherever those are.
+    """How many samples are at the recording's own ceiling or floor, at whatever level.
 
-    There is a ceiling if FLAT_SAMPLES in a row lie on it; then all on it count, for high tones touch it but briefly.
-    A sound that is merely loud is at its peak for one sample. One of few levels (8 bits, µ-law, very quiet) lies
-    flat there too, but about as often on the level below; a clipped one passes that level without a stop.
+    It is clipped if FLAT_SAMPLES in a row have its highest value; then all with that value count, because high tones
+    reach it only briefly. A recording with few levels (8 bits, µ-law, very quiet) is flat at the top too, but has about
+    as many samples one level below; a clipped one has few there.
     """
     middle = (float(samples.max()) + float(samples.min())) / 2
     return _flat_on_top(samples, middle) + _flat_on_top(-samples, -middle)

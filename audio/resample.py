@@ -1,4 +1,4 @@
-"""A streaming resampler: soxr as a stage. It does not know why a rate is wanted."""
+"""A streaming resampler: soxr as a stage."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import soxr
 
 from audio.pcm import EMPTY, Samples
 
-# HQ is 20 bits deep, below what 16-bit PCM can show; VHQ would double the lag from 24 kHz down to 16 kHz.
+# 20 bits of precision are enough for 16-bit PCM; VHQ would double the lag from 24 kHz down to 16 kHz.
 QUALITY = "HQ"
 
-# soxr works in blocks. Measured one sample at a time over 70 pairs of rates, in samples of the lower rate:
-# at most 927 for ratios up to 3, at most 1,404 beyond, where it needs another filter stage.
+# The lag of soxr, which works in blocks, in samples of the lower rate: over 70 pairs of rates at most 927 were measured
+# for ratios up to 3, and 1,404 beyond, where it needs another filter stage.
 LAG_SAMPLES, FAR_LAG_SAMPLES, FAR_RATIO = 930, 1450, 3.0
 
 
@@ -38,7 +38,7 @@ class Resampler:
         if self._soxr is None:
             return EMPTY
         tail: Samples = self._soxr.resample_chunk(EMPTY, last=True)
-        # soxr rounds halves up and round() to even, so it may give one sample more, never one less.
+        # soxr rounds halves up, round() to even: it may return one sample more, never one less.
         return tail[: round(self._in_samples * self._out_hz / self._in_hz) - self._out_samples]
 
 

@@ -1,7 +1,7 @@
-"""The container of a recording → blocks of samples, by libsndfile (WAV and its kin) or libav (everything else).
+"""The container of a recording → blocks of samples, by libsndfile (WAV, AIFF, CAF, AU, RF64, W64) or libav (the rest).
 
-WAV, AIFF, CAF, AU, RF64 and W64 go to libsndfile because libav takes the valid bits of a sample for the width of its
-container: 16 valid bits in 32 come out as noise. What neither reads is refused by name where its first bytes tell it.
+libav confuses the valid bits of a sample with the width of its container: 16 valid bits in 32 become noise. What
+neither library reads is refused, by name where its first bytes identify it.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from validation.errors import ReferenceAudioError
 BLOCK_SAMPLES = 1 << 16
 MAX_DAMAGED_PACKETS = 100
 MAX_LIBAV_BLOCK_BYTES = 64 << 20
-PACKETS_PER_S = 500  # the shortest in use are Opus's of 2.5 ms; each costs some 30 µs, however little it holds
+PACKETS_PER_S = 500  # the shortest in use, Opus's, have 2.5 ms; each takes some 30 µs, whatever its size
 SPARE_PACKETS = 1_000  # before the first sample
 FORMATS = "wav, flac, ogg, opus, mp3, m4a, aac, webm, aiff, caf or au"
 UNREADABLE = f"the reference audio can't be read: send a whole {FORMATS}"
 NO_SOUND = "the reference audio holds no sound: send a recording of a voice"
 CRUMBLED = "the reference audio is cut into packets of less than 2 ms: save it again as wav, flac or mp3"
 
-# What recordings are made with. libav has 500 decoders more, and a file names the one that is to read it: a film's
-# pictures would be decoded before its sound is found, a codec of 1998 by code that nobody has looked at since.
+# The codecs that recordings are made with. A file chooses its decoder, and libav has 500 more: a film's pictures would
+# be decoded before its sound is found, a codec of 1998 by code without maintenance.
 DECODERS = (
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
     *("flac", "alac", "vorbis", "opus", "libopus", "aac", "mp1float", "mp2float", "mp2", "mp3float", "mp3"),
 )
 
-# A playlist (HLS, DASH, concat) is a "recording" that makes libav open files and URLs. No such demuxer is on
-# the list, which libav checks before it lets one read anything; and those that are may open nothing further.
-# `probesize` bounds what libav keeps of a stream whose parameters never become known: 270 bytes per packet of one byte.
+# A playlist (HLS, DASH, concat) makes libav open files and URLs. The whitelist has no such demuxer, and is checked
+# before one reads anything; the demuxers on it may open nothing further. `probesize` bounds what libav keeps of a
+# stream whose parameters it can't find: 270 bytes per packet of one byte.
 LIBAV_OPTIONS = {
     "format_whitelist": "wav,caf,flac,ogg,mp3,aac,mov,matroska",
     "protocol_whitelist": "none",
@@ -52,8 +52,8 @@ LIBAV_OPTIONS = {
     "max_streams": "64",
 }
 
-# A 20 KB m4a can claim 100 million packets, and libav believes it: 36 bytes each, before the first is read.
-# PyAV has no door to libav's own limit on one allocation; its modules are linked with it, so they find it.
+# A 20 KB m4a can claim 100 million packets, for which libav allocates 36 bytes each before it reads the first. PyAV
+# has no function for libav's limit on one allocation, but its modules are linked with libav: the symbol is found.
 ctypes.CDLL(av.buffer.__file__).av_max_alloc(ctypes.c_size_t(MAX_LIBAV_BLOCK_BYTES))
 
 # "fmt " of WAV or W64: codec, channels, rate, bytes per second, bytes per frame, bits per sample.
@@ -73,7 +73,7 @@ MPEG_IN_CAF = re.compile(rb"caff.{4}desc.{8}.{8}(aac |opus|\.mp[123])", re.DOTAL
 LPCM_IN_MOV = re.compile(rb"lpcm.{8}\x00\x02.{30}(.{20})", re.DOTALL)
 EBML = b"\x1aE\xdf\xa3"
 
-# First bytes of what is sent by mistake, or is a recording of a kind that isn't read here.
+# First bytes of unsupported recordings, and of what is sent by mistake.
 NAMES: tuple[tuple[bytes, str], ...] = (
     (rb"#!AMR", "an AMR recording"),
     (rb"\x02?#!SILK", "a SILK recording"),
@@ -111,7 +111,7 @@ Planes: TypeAlias = npt.NDArray[Any]  # (C, N)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Successive samples, in fractions of full scale."""
+    """Consecutive samples, full scale is 1."""
 
     planes: Planes
     rate_hz: int
@@ -119,14 +119,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A recording that was opened. `stated_s` is the duration in its header, 0 where there is none."""
+    """An open recording. `stated_s` is the duration in its header, or 0."""
 
     stated_s: float
     blocks: Iterator[Block]
 
 
 def opened(data: bytes) -> AbstractContextManager[Source]:
-    """Raises ReferenceAudioError, then and while blocks are read."""
+    """A context manager. Raises ReferenceAudioError, also while blocks are read."""
     data = _without_id3(data)
     kind = next((kind for kind, magic in LIBSNDFILE.items() if magic.match(data)), None)
     if kind is None or MPEG_IN_CAF.match(data):
@@ -140,7 +140,7 @@ def opened(data: bytes) -> AbstractContextManager[Source]:
 
 
 def _without_id3(data: bytes) -> bytes:
-    """ID3v2 tags stand before files of any kind, and hold pictures, not sound. Their size has 7 bits a byte."""
+    """Without ID3v2 tags, which may precede files of any kind. Their size has 7 bits a byte."""
     at = 0
     while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
         size = 0
@@ -151,8 +151,7 @@ def _without_id3(data: bytes) -> bytes:
 
 
 def _check_wav(data: bytes) -> int | None:
-    """The codec. Refuses PCM whose header leaves open how wide a sample is: whichever width is right, the other is
-    noise."""
+    """The codec. Refuses PCM whose header contradicts itself on the width of a sample: the wrong one gives noise."""
     if (found := WAV_FORMAT.search(data, 12, BLOCK_SAMPLES)) is None:
         return None
     codec, channels, _, _, frame_bytes, bits = struct.unpack("<>"[data[:4] == b"RIFX"] + "HHIIHH", found[1])
@@ -167,7 +166,7 @@ def _check_wav(data: bytes) -> int | None:
 
 
 def _with_size(data: bytes) -> bytes:
-    """A WAV whose writer never came back to fill in how much sound there is: all that follows."""
+    """A streamed WAV, whose size of the data is still 0: all that follows is data."""
     at = data.find(b"data\0\0\0\0", 12, BLOCK_SAMPLES)
     return data if at < 0 else data[: at + 4] + b"\xff" * 4 + data[at + 8 :]
 
@@ -180,9 +179,6 @@ def _refusal(data: bytes) -> ReferenceAudioError:
 
 def _unreadable(what: str) -> ReferenceAudioError:
     return ReferenceAudioError(UNREADABLE.replace("can't", f"{what} which can't", 1))
-
-
-# --- libsndfile -------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -199,9 +195,6 @@ def _read_blocks(file: soundfile.SoundFile) -> Iterator[Block]:
         yield Block(samples.T, file.samplerate)
 
 
-# --- libav ------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def _by_libav(data: bytes) -> Iterator[Source]:
     try:
@@ -212,12 +205,12 @@ def _by_libav(data: bytes) -> Iterator[Source]:
 
 
 def _frames(container: av.container.InputContainer, data: bytes) -> Iterator[Block]:
-    """What can be decoded, in order. A damaged packet is passed over, as every player does: a foreign tag
-    looks like one, and so does a file's end when it was cut off."""
+    """What can be decoded, in order. Damaged packets are skipped, as players do: unknown tags and the end of a
+    truncated file look like them."""
     stream = container.streams.best("audio")
     if not isinstance(stream, av.AudioStream):
         raise ReferenceAudioError(NO_SOUND)
-    # None where no decoder knows it; PyAV's stubs don't tell, and decoding would crash. PyAV asks no whitelist.
+    # None without a decoder, against PyAV's stubs: decoding would crash. PyAV ignores the whitelist.
     if stream.codec_context is None:
         raise _unreadable("is in a coding")
     if stream.codec_context.name not in DECODERS:
@@ -226,7 +219,7 @@ def _frames(container: av.container.InputContainer, data: bytes) -> Iterator[Blo
         raise _unreadable("has samples narrower than their place in the file,")
     damaged = 0
     decoded_s = 0.0
-    for number, packet in enumerate(container.demux()):  # all streams: a packet passed over costs as much
+    for number, packet in enumerate(container.demux()):  # of all streams: a skipped packet takes as long
         if number > SPARE_PACKETS + PACKETS_PER_S * decoded_s:
             raise ReferenceAudioError(CRUMBLED)
         if packet.stream_index != stream.index:
@@ -253,8 +246,8 @@ def _planes(frame: av.AudioFrame) -> Planes:
 
 
 def _has_narrow_samples(data: bytes) -> bool:
-    """PCM in MOV whose entry `lpcm` has fewer bits than its bytes hold, and all PCM of ACM in Matroska, where the same
-    is hard to tell: libav takes the valid bits for the width."""
+    """Whether libav may misread the width: PCM in MOV whose entry `lpcm` has fewer bits than its bytes hold, and all
+    PCM of ACM in Matroska, where that is hard to find out."""
     for found in LPCM_IN_MOV.finditer(data):
         channels, _, bits, _, frame_bytes = struct.unpack(">5I", found[1])
         if frame_bytes != channels * -(-bits // 8):

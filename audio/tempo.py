@@ -1,20 +1,20 @@
 """Speech faster or slower, its pitch kept: FFmpeg's `atempo` as a stage.
 
 `atempo` lays windows of 43–85 ms over one another where they are most alike (WSOLA, Verhelst and Roelands 1993,
-doi:10.1109/ICASSP.1993.319366). Its output depends, rarely, on the frames it is fed, so it always gets the
-same. This module does not know why a tempo is wanted.
+doi:10.1109/ICASSP.1993.319366). Its output depends, rarely, on the size of the frames it is fed, so that is fixed.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 
 import av
 import numpy as np
 from av.filter import Graph
 
-from audio.frames import Frames
 from audio.pcm import EMPTY, Samples
+from audio.stages import Frames
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 FRAME_S = 0.01
@@ -23,10 +23,9 @@ FRAME_S = 0.01
 class Tempo:
     """`speed` 2.0 makes a clip half as long; 1.0 leaves it untouched.
 
-    The whole clip's length becomes exactly round(n / speed). Sounds begin up to 1.5 windows earlier than a clock
-    would have them (65 ms at half speed, 20 ms at 1.1), for windows shift to where they match. So a clip that is
-    loud to its last sample loses up to 20 ms there, or up to 35 ms of silence follow it. Raises ValueError for
-    a speed out of range.
+    The whole clip's length becomes exactly round(n / speed). Sounds begin up to 1.5 windows early (65 ms at half
+    speed, 20 ms at 1.1), because windows shift to where they match. So a clip that is loud to its last sample loses
+    up to 20 ms there, or up to 35 ms of silence follow it. Raises ValueError for a speed out of range.
     """
 
     def __init__(self, speed: float, sample_rate_hz: int) -> None:
@@ -42,28 +41,22 @@ class Tempo:
         if self._graph is None:
             return samples
         self._in_samples += len(samples)
-        return np.concatenate([EMPTY, *(self._stretch(frame, self._graph) for frame in self._frames.push(samples))])
+        return self._frames.map(self._stretch, samples)
 
     def flush(self) -> Samples:
-        """The rest. Silence is fed until all sound has come out: flushed, `atempo` drops a clip below its window."""
+        """The rest, pushed out by silence: flushed, `atempo` drops a clip shorter than its window."""
         if self._graph is None:
             return EMPTY
         missing = round(self._in_samples / self._speed) - self._out_samples
-        frame = np.zeros(self._frames.size, dtype=np.float32)
-        rest = self._frames.flush()
-        frame[: len(rest)] = rest
-        out = [EMPTY]
-        while sum(map(len, out)) < missing:
-            out.append(self._stretch(frame, self._graph))
-            frame = np.zeros_like(frame)
-        return np.concatenate(out)[:missing]
+        return self._frames.map_rest(self._stretch, missing)
 
-    def _stretch(self, samples: Samples, graph: Graph) -> Samples:
+    def _stretch(self, samples: Samples) -> Samples:
+        assert self._graph
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = self._rate_hz, self._fed_samples, Fraction(1, self._rate_hz)
         self._fed_samples += len(samples)
-        graph.push(frame)
-        stretched = np.concatenate([EMPTY, *_pull_all(graph)])
+        self._graph.push(frame)
+        stretched = np.concatenate([EMPTY, *_pull_all(self._graph)])
         self._out_samples += len(stretched)
         return stretched
 
@@ -83,19 +76,14 @@ def _graph(speed: float, sample_rate_hz: int) -> Graph:
 
 def _pull_all(graph: Graph) -> list[Samples]:
     pulled: list[Samples] = []
-    while True:
-        try:
+    with suppress(av.BlockingIOError):  # it needs more input first
+        while True:
             pulled.append(graph.pull().to_ndarray()[0])
-        except av.BlockingIOError:  # it needs more input first
-            return pulled
+    return pulled
 
 
 def _lag_s(speed: float, sample_rate_hz: int) -> float:
-    """A bound: measured over rates, speeds and kinds of sound, at most 95 % of it is used."""
-    window_s = _window_samples(sample_rate_hz) / sample_rate_hz
+    """An upper bound, fitted: over rates, speeds and kinds of sound, at most 95 % of it was measured."""
+    window_samples = 1 << (sample_rate_hz // 24 - 1).bit_length()  # as in `atempo`: the power of two from 1/24 s up
+    window_s = window_samples / sample_rate_hz
     return (1.25 * window_s + FRAME_S) / speed + 0.6 * window_s
-
-
-def _window_samples(sample_rate_hz: int) -> int:
-    """As `atempo` chooses it: the power of two that is not below 1/24 s."""
-    return 1 << (sample_rate_hz // 24 - 1).bit_length()

@@ -1,7 +1,4 @@
-"""A segment's edges made even: long silence before its speech, and long quiet, breath or noise after it, are cut.
-
-What is quiet is told by level alone, frame by frame: this module does not know what is said, or what a breath is.
-"""
+"""A segment's edges trimmed by level: long silence before its speech, long quiet, breath or noise after it."""
 
 from __future__ import annotations
 
@@ -9,27 +6,28 @@ import math
 
 import numpy as np
 
-from audio.frames import Frames
+from audio.crossfade import raised_cosine
 from audio.pcm import EMPTY, Samples
+from audio.stages import Frames
 
 FRAME_S = 0.01
-LOUDEST_FRAMES = 3  # a level is the segment's loudest when it lasts 30 ms: a click's is not
-BELOW_LOUDEST_DB = 36.0  # breaths between sentences lie lower, the end of a word's last sound does not
-FLOOR_DBFS, CEILING_DBFS = -60.0, -40.0  # what lies below is always quiet, what lies above never
+LOUDEST_FRAMES = 3  # the loudest level must last for 30 ms, which a click does not
+BELOW_LOUDEST_DB = 36.0  # breaths between sentences are softer, the ends of words are not
+FLOOR_DBFS, CEILING_DBFS = -60.0, -40.0  # below the floor is always quiet, above the ceiling never
 MAX_CUT_S = 1.5
 FADE_S = 0.005
 
 
-class Edges:
-    """One text segment, its pauses untouched.
+class EdgeTrimmer:
+    """A stage for one segment; pauses inside it stay.
 
-    Before its first loud frame at most `lead_s` stay, after its last one at most `tail_s`. No more than
-    `max_cut_s` is cut at either end: a longer quiet is presumably meant, and keeps the rest. Where something
-    was cut, 5 ms fade. A segment without any loud frame passes as it is.
+    At most `lead_s` stay before the first loud frame, at most `tail_s` after the last one. No more than `max_cut_s` is
+    cut at either end: the rest of a longer quiet is presumably intended. Each cut is faded over 5 ms. A segment
+    without a loud frame passes unchanged.
 
-    A frame (10 ms) is quiet if its standard deviation, so a constant offset does not count, is 36 dB below
-    the loudest 30 ms so far; the threshold never leaves -60 … -40 dBFS. Only quiet sound is held back, loud
-    sound just until its frame is full. NaN counts as loud, so that it is not cut but refused further on.
+    A frame (10 ms) is quiet if its standard deviation, which ignores a constant offset, is 36 dB below the loudest
+    30 ms so far; the threshold stays within -60 … -40 dBFS. Quiet sound is held back, loud sound only until its frame
+    is full. NaN counts as loud: the encoder refuses it later.
     """
 
     def __init__(
@@ -42,14 +40,14 @@ class Edges:
         self._max_cut = round(max_cut_s * sample_rate_hz)
         self._frames = Frames(round(FRAME_S * sample_rate_hz))
         self._quiet = _Quietness()
-        self._held = EMPTY  # quiet sound that may have to go, and what must stay after it or fades before it
+        self._held = EMPTY  # quiet sound that may be cut, with the lead or fade beside it
         self._has_spoken = False
         self._quiet_samples = 0  # since the last loud frame
-        # Before the first loud frame wait the fade, the cut and the lead; nothing waits for longer.
+        # Most is held before the first loud frame: the fade, the cut and the lead.
         self.hold_back_s = (self._fade + self._max_cut + self._lead + self._frames.size) / sample_rate_hz
 
     def push(self, samples: Samples) -> Samples:
-        return np.concatenate([EMPTY, *(self._take(frame) for frame in self._frames.push(samples))])
+        return self._frames.map(self._take, samples)
 
     def flush(self) -> Samples:
         out = self._take(self._frames.flush())
@@ -67,22 +65,19 @@ class Edges:
         return np.concatenate([held, frame])
 
     def _hold(self, frame: Samples) -> Samples:
-        """Hold a quiet frame. What is certain to stay leaves: a tail's beginning, and all beyond the longest cut."""
+        """Hold a quiet frame; return what certainly stays: the tail's beginning, and all beyond the longest cut."""
         self._held = np.concatenate([self._held, frame])
         self._quiet_samples += len(frame)
         longest = self._fade + self._max_cut + (0 if self._has_spoken else self._lead)
         free = len(self._held) - longest
         if self._has_spoken:
-            held_before = self._quiet_samples - len(self._held)  # of this quiet, what has already left
-            free = max(free, min(self._tail - self._fade - held_before, len(self._held)))
-        return self._release(max(0, free))
-
-    def _release(self, count: int) -> Samples:
-        out, self._held = self._held[:count], self._held[count:]
+            released = self._quiet_samples - len(self._held)  # of this quiet
+            free = max(free, min(self._tail - self._fade - released, len(self._held)))
+        out, self._held = self._held[: max(0, free)], self._held[max(0, free) :]
         return out
 
     def _without_lead(self, silence: Samples) -> Samples:
-        """The silence before speech, shortened: its end stays, and its beginning if it is too long to cut whole."""
+        """The silence before speech, shortened: `lead_s` at its end stay, and what exceeds the longest cut."""
         cut = min(max(0, len(silence) - self._lead), self._max_cut)
         self.cut_lead_samples = cut
         if not cut:
@@ -92,15 +87,14 @@ class Edges:
         return np.concatenate([self._faded(before[::-1])[::-1], self._faded(after)])
 
     def _faded(self, samples: Samples) -> Samples:
-        """Faded in by a raised cosine, over as much of it as there is."""
-        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(self._fade) + 0.5) / self._fade)
+        """Faded in over 5 ms, or as much as there is of them."""
         faded = samples.copy()
-        faded[: self._fade] *= rise[: len(samples)].astype(np.float32)
+        faded[: self._fade] *= raised_cosine(self._fade)[: len(samples)]
         return faded
 
 
 class _Quietness:
-    """Whether a frame is quiet, by the loudest of those before it."""
+    """Whether a frame is quiet, relative to the loudest so far."""
 
     def __init__(self) -> None:
         self._recent = [0.0] * LOUDEST_FRAMES
@@ -113,9 +107,7 @@ class _Quietness:
         with np.errstate(invalid="ignore"):  # inf - inf: not quiet either
             power = float(np.var(frame, dtype=np.float64))
         self._recent = [*self._recent[1:], power]
-        mean = sum(self._recent) / LOUDEST_FRAMES
-        if mean > self._loudest:
-            self._loudest = mean
+        self._loudest = max(self._loudest, sum(self._recent) / LOUDEST_FRAMES)  # unchanged by NaN
         return power < self._threshold()
 
     def _threshold(self) -> float:

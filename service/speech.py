@@ -14,12 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from audio.crossfade import Seams
+from audio.crossfade import Crossfade
 from audio.pcm import Samples
 from audio.resample import Resampler
 from audio.stages import Chain
 from audio.tempo import Tempo
-from audio.trim import Edges
+from audio.trim import EdgeTrimmer
 from tts.engine import Conditioning, Engine, Misspoken, SamplingParams, SpeechChunk
 from tts.text.graphemes import spoken_chars
 from tts.text.script import Script
@@ -106,7 +106,7 @@ class Speech:
     peak: float = 0.0  # of what the engine gave
     cut: bool = False  # a line ran into the token limit
     retries: int = 0
-    _seams: Seams = field(init=False)
+    _seams: Crossfade = field(init=False)
     _take: Chain = field(init=False)
     _take_start: int = 0
     _take_texts: list[str] = field(default_factory=list)
@@ -234,11 +234,11 @@ class Speech:
             lead_s = TRIMMED_EDGE_S
         if trim and index == len(self.script.lines) - 1:
             tail_s = TRIMMED_EDGE_S
-        return Chain([Edges(hz, lead_s, tail_s), Tempo(self.outline.speed, hz)])
+        return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.outline.speed, hz)])
 
     def _begin_take(self) -> None:
         hz = self.engine.spec.sample_rate_hz
-        self._seams = Seams(self.outline.fade_s, hz)
+        self._seams = Crossfade(self.outline.fade_s, hz)
         self._take = Chain([self._seams, Resampler(hz, self.outline.rate_hz)])
         self._take_start, self._take_texts = self.given, []
 

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import handler
-from audio.decode import decode_reference
+from audio.reference import decode_reference
 from tts.voices.recording import About, pack
 from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ

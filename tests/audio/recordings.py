@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import decode_reference
 from audio.decoder import Decoded
 from audio.encode import ENCODERS
+from audio.reference import decode_reference
 from validation.errors import ReferenceAudioError
 
 TONE_HZ = 440

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.crossfade import Seams
+from audio.crossfade import Crossfade
 from audio.pcm import EMPTY, Samples
 
 RATE_HZ = 1_000
@@ -21,7 +21,7 @@ def level(value: float, length: int) -> Samples:
     return np.full(length, value, dtype=np.float32)
 
 
-def speak(seams: Seams, segments: list[Samples]) -> Samples:
+def speak(seams: Crossfade, segments: list[Samples]) -> Samples:
     out = []
     for segment in segments:
         out.append(seams.push(segment))
@@ -62,7 +62,7 @@ def test_seams_are_the_slow_reference(lengths: list[int], seed: int) -> None:
     """Segments of any length, empty ones too: the samples and the spans."""
     rng = np.random.default_rng(seed)
     segments = [rng.uniform(-1, 1, length).astype(np.float32) for length in lengths]
-    seams = Seams(FADE_S, RATE_HZ)
+    seams = Crossfade(FADE_S, RATE_HZ)
     canvas, spans = reference(segments)
     assert np.allclose(speak(seams, segments), canvas, atol=1e-6)
     assert seams.segment_spans() == spans
@@ -70,7 +70,7 @@ def test_seams_are_the_slow_reference(lengths: list[int], seed: int) -> None:
 
 def test_the_last_segment_needs_no_join() -> None:
     segments = [level(0.5, 100), level(-0.5, 70)]
-    told, untold = Seams(FADE_S, RATE_HZ), Seams(FADE_S, RATE_HZ)
+    told, untold = Crossfade(FADE_S, RATE_HZ), Crossfade(FADE_S, RATE_HZ)
     expected = speak(told, segments)
     first = untold.push(segments[0])
     untold.join()
@@ -81,19 +81,19 @@ def test_the_last_segment_needs_no_join() -> None:
 
 def test_no_click_where_segments_join_or_the_clip_begins_and_ends() -> None:
     """A bare join of these would step by 1.0; a raised cosine steps by at most pi / 2 of a fade's share."""
-    out = speak(Seams(FADE_S, RATE_HZ), [level(0.5, 200), level(-0.5, 200), level(0.5, 200)])
+    out = speak(Crossfade(FADE_S, RATE_HZ), [level(0.5, 200), level(-0.5, 200), level(0.5, 200)])
     steps = np.abs(np.diff(np.concatenate([EMPTY, level(0.0, 1), out, level(0.0, 1)])))
     assert np.max(steps) <= np.pi / 2 / FADE + 1e-6
 
 
 def test_no_dip_where_alike_segments_join() -> None:
-    out = speak(Seams(FADE_S, RATE_HZ), [level(0.5, 200), level(0.5, 200)])
+    out = speak(Crossfade(FADE_S, RATE_HZ), [level(0.5, 200), level(0.5, 200)])
     assert np.allclose(out[FADE:-FADE], 0.5, atol=1e-6)
 
 
 def test_no_fade_is_plain_concatenation() -> None:
     segments = [level(0.5, 7), EMPTY, level(-0.5, 1), level(0.25, 9)]
-    seams = Seams(0.0, RATE_HZ)
+    seams = Crossfade(0.0, RATE_HZ)
     assert np.array_equal(speak(seams, segments), np.concatenate(segments))
     assert seams.segment_spans() == [(0, 7), (7, 7), (7, 8), (8, 17)]
     assert not seams.warnings
@@ -112,14 +112,14 @@ def test_no_fade_is_plain_concatenation() -> None:
     ],
 )
 def test_a_shortened_fade_is_told_once(lengths: list[int], shortened: bool) -> None:
-    seams = Seams(FADE_S, RATE_HZ)
+    seams = Crossfade(FADE_S, RATE_HZ)
     speak(seams, [level(0.5, length) for length in lengths])
     assert len(seams.warnings) == int(shortened)
     assert all("0.02 s" in warning for warning in seams.warnings)
 
 
 def test_only_empty_segments_make_an_empty_clip() -> None:
-    seams = Seams(FADE_S, RATE_HZ)
+    seams = Crossfade(FADE_S, RATE_HZ)
     assert not len(speak(seams, [EMPTY, EMPTY]))
     assert seams.segment_spans() == [(0, 0), (0, 0)]
 
@@ -127,5 +127,5 @@ def test_only_empty_segments_make_an_empty_clip() -> None:
 def test_what_was_pushed_is_left_as_it_was() -> None:
     """The engine may still need it as context."""
     segment = level(0.5, 100)
-    speak(Seams(FADE_S, RATE_HZ), [segment, segment])
+    speak(Crossfade(FADE_S, RATE_HZ), [segment, segment])
     assert np.array_equal(segment, level(0.5, 100))

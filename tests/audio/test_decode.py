@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from audio.decode import decode, decode_reference
 from audio.decoder import decode_here
+from audio.reference import decode, decode_reference
 from audio.sources import MAX_DAMAGED_PACKETS
 from tests.audio.recordings import (
     FORMATS,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.decode import decode_reference
 from audio.decoder import decode_here
+from audio.reference import decode_reference
 from audio.sources import LIBAV_OPTIONS
 from tests.audio.recordings import FORMATS, by_libsndfile, check_tone, formats, refusal, tone
 from validation.errors import ReferenceAudioError

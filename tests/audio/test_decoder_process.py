@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from audio import decoder_process
-from audio.decode import decode
 from audio.decoder import decode_here
+from audio.reference import decode
 from tests.audio.recordings import by_libsndfile, check_tone, formats, refusal, tone
 from tests.fuzz.crumbs import CRUMBS, endless
 from tests.fuzz.damage import corpus
@@ -151,7 +151,7 @@ def test_one_is_kept_for_the_next_recording_and_few_for_many(monkeypatch: pytest
 LEAVES = """
 import os
 from audio import decoder_process
-from audio.decode import decode
+from audio.reference import decode
 from tests.audio.recordings import formats
 decode(formats()["flac"], 30.0)
 print(decoder_process._idle[0]._process.pid, flush=True)

@@ -16,9 +16,8 @@ import numpy.typing as npt
 import pytest
 import soxr
 
-from audio.decode import decode_reference
 from audio.pcm import Samples, from_dbfs
-from audio.reference import Reference
+from audio.reference import Reference, decode_reference
 from audio.reference_cleaning import SPEECH_DBFS
 from tests.audio.recordings import Audio, by_libav, by_libsndfile, film_without_sound, refusal, voice, with_cover
 

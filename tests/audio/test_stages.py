@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio.crossfade import Seams
+from audio.crossfade import Crossfade
 from audio.encode import ENCODERS
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS
 from audio.libav_encode import AAC_DELAY_SAMPLES, MP3_DELAY_SAMPLES
@@ -25,7 +25,7 @@ from audio.pcm import EMPTY, Samples
 from audio.resample import Resampler
 from audio.stages import Chain, Stage
 from audio.tempo import Tempo
-from audio.trim import Edges
+from audio.trim import EdgeTrimmer
 
 CLIP_S = 0.5
 FADE_S = 0.02
@@ -58,8 +58,8 @@ class Case:
         return self.due_s(pushed) if self.due_s else pushed / self.in_hz
 
 
-class JoinedSeams(Seams):
-    """Seams that are told of their joins by the sample count, so that one test can cut the input anywhere."""
+class JoinedSeams(Crossfade):
+    """Crossfade that are told of their joins by the sample count, so that one test can cut the input anywhere."""
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__(FADE_S, sample_rate)
@@ -171,7 +171,7 @@ def stage_cases() -> Iterator[Case]:
         due = partial(seams_due_s, rate_hz)
         yield Case(f"seams-{rate_hz}", rate_hz, seams, partial(samples_s, rate_hz), due)
         yield Case(f"chain-{rate_hz}", rate_hz, chain, partial(samples_s, CHAIN_HZ), due)
-    yield Case("no-fade", 24_000, partial(Seams, 0.0, 24_000), partial(samples_s, 24_000))
+    yield Case("no-fade", 24_000, partial(Crossfade, 0.0, 24_000), partial(samples_s, 24_000))
     for name, normalizer in NORMALIZERS.items():
         yield Case(name, 24_000, partial(normalizer, 24_000), None)
     yield from level_and_tempo_cases()
@@ -181,7 +181,7 @@ def level_and_tempo_cases() -> Iterator[Case]:
     for rate_hz in (8_000, 22_050, 48_000):
         heard = partial(samples_s, rate_hz)
         yield Case(f"limiter-{rate_hz}", rate_hz, partial(Limiter, rate_hz, -12.0), heard)
-        yield Case(f"edges-{rate_hz}", rate_hz, partial(Edges, rate_hz, 0.01, 0.02, max_cut_s=0.06), heard)
+        yield Case(f"edges-{rate_hz}", rate_hz, partial(EdgeTrimmer, rate_hz, 0.01, 0.02, max_cut_s=0.06), heard)
         for name, normalizer in STREAMED_NORMALIZERS.items():
             yield Case(f"streamed-{name}-{rate_hz}", rate_hz, partial(normalizer, rate_hz), heard)
         for speed in (0.5, 0.9, 1.0, 1.25, 2.0):

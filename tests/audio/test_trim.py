@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio.pcm import EMPTY, Samples, from_dbfs
-from audio.trim import CEILING_DBFS, FADE_S, FRAME_S, MAX_CUT_S, Edges
+from audio.trim import CEILING_DBFS, FADE_S, FRAME_S, MAX_CUT_S, EdgeTrimmer
 from tests.audio.spoken import at_level, spoken, through
 
 RATE_HZ = 24_000
@@ -34,7 +34,7 @@ def silence(duration_s: float) -> Samples:
 
 
 def trimmed(*parts: Samples) -> tuple[Samples, int, int]:
-    edges = Edges(RATE_HZ)
+    edges = EdgeTrimmer(RATE_HZ)
     out = through(edges, np.concatenate(parts), 777)
     assert len(out) + edges.cut_lead_samples + edges.cut_tail_samples == sum(map(len, parts))
     return out, edges.cut_lead_samples, edges.cut_tail_samples
@@ -111,7 +111,7 @@ def test_cut_ends_do_not_click() -> None:
 
 
 def test_loud_sound_passes_within_a_frame_and_the_tail_begins_at_once() -> None:
-    edges, heard, pushed = Edges(RATE_HZ), 0, 0
+    edges, heard, pushed = EdgeTrimmer(RATE_HZ), 0, 0
     clip = np.concatenate([speech(1.0), silence(0.1), speech(0.5)])
     for start in range(0, len(clip), 100):
         heard, pushed = heard + len(edges.push(clip[start : start + 100])), pushed + len(clip[start : start + 100])
@@ -120,7 +120,7 @@ def test_loud_sound_passes_within_a_frame_and_the_tail_begins_at_once() -> None:
 
 
 def test_nothing_is_given_before_speech_or_the_longest_cut() -> None:
-    edges = Edges(RATE_HZ)
+    edges = EdgeTrimmer(RATE_HZ)
     assert not len(edges.push(silence(MAX_CUT_S + 0.05)))
     assert len(edges.push(silence(0.5)))
 
@@ -149,7 +149,7 @@ def test_real_speech_is_left_whole(voice: str, level_dbfs: float) -> None:
 def test_one_piece_of_the_input_comes_out(parts: list[tuple[int, float]], max_cut_s: float, cuts: list[int]) -> None:
     """However it is pushed: the cut stages agree, and but for fades and a middle of silence it is the input."""
     clip = np.concatenate([EMPTY, *(noise(length / RATE_HZ, level_dbfs) for length, level_dbfs in parts)])
-    whole, pieces = Edges(RATE_HZ, max_cut_s=max_cut_s), Edges(RATE_HZ, max_cut_s=max_cut_s)
+    whole, pieces = EdgeTrimmer(RATE_HZ, max_cut_s=max_cut_s), EdgeTrimmer(RATE_HZ, max_cut_s=max_cut_s)
     out = np.concatenate([whole.push(clip), whole.flush()])
     again = [pieces.push(piece) for piece in np.split(clip, sorted(min(cut, len(clip)) for cut in cuts))]
     assert np.concatenate([*again, pieces.flush()]).tobytes() == out.tobytes()
@@ -180,4 +180,4 @@ def test_the_input_is_left_as_it_was() -> None:
 
 def test_single_samples() -> None:
     clip = np.concatenate([silence(0.1), speech(0.05), silence(0.3)])
-    assert np.array_equal(through(Edges(RATE_HZ), clip, 1), through(Edges(RATE_HZ), clip, len(clip)))
+    assert np.array_equal(through(EdgeTrimmer(RATE_HZ), clip, 1), through(EdgeTrimmer(RATE_HZ), clip, len(clip)))

@@ -13,8 +13,8 @@ from collections import Counter
 
 import numpy as np
 
-from audio.decode import MAX_LEAD_S
 from audio.decoder import decode_here
+from audio.reference import MAX_LEAD_S
 from audio.reference_cleaning import clean
 from tests.fuzz.damage import corpus, damaged
 from tests.fuzz.gauge import Gauge

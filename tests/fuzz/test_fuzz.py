@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from audio.decode import MAX_LEAD_S
 from audio.decoder import MAX_RATE_HZ
+from audio.reference import MAX_LEAD_S
 from audio.sources import MAX_LIBAV_BLOCK_BYTES
 from tests.fuzz.decoding import SECONDS
 from tests.fuzz.gauge import MAX_S

@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeEngine, as_base64, both_ways, fake_service, pitch_hz, recording, refused, reply_of, spoken
 from loopback import Handler, served
 
-from audio.decode import decode_reference
+from audio.reference import decode_reference
 from service import __version__
 from service.app import Service
 

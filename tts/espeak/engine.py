@@ -187,77 +187,18 @@ class _Child:
 
 # BCP-47 tag → eSpeak NG's voice file; the voice's name is the tag in lower case. Left out: those whose
 # dictionary the package lacks (fo), and those that can't read their own script (ja, th, my, hak).
-VOICE_FILES = {
-    "en-US": "gmw/en-US",
-    "en-GB": "gmw/en",
-    "en-GB-scotland": "gmw/en-GB-scotland",
-    "af": "gmw/af",
-    "ar": "sem/ar",
-    "az": "trk/az",
-    "be": "zle/be",
-    "bg": "zls/bg",
-    "bn": "inc/bn",
-    "bs": "zls/bs",
-    "ca": "roa/ca",
-    "cs": "zlw/cs",
-    "cy": "cel/cy",
-    "da": "gmq/da",
-    "de": "gmw/de",
-    "el": "grk/el",
-    "eo": "art/eo",
-    "es": "roa/es",
-    "es-419": "roa/es-419",
-    "et": "urj/et",
-    "eu": "eu",
-    "fa": "ira/fa",
-    "fi": "urj/fi",
-    "fr": "roa/fr",
-    "fr-BE": "roa/fr-BE",
-    "fr-CH": "roa/fr-CH",
-    "ga": "cel/ga",
-    "gu": "inc/gu",
-    "hi": "inc/hi",
-    "hr": "zls/hr",
-    "hu": "urj/hu",
-    "hy": "ine/hy",
-    "id": "poz/id",
-    "is": "gmq/is",
-    "it": "roa/it",
-    "ka": "ccs/ka",
-    "kk": "trk/kk",
-    "kn": "dra/kn",
-    "ko": "ko",
-    "la": "itc/la",
-    "lt": "bat/lt",
-    "lv": "bat/lv",
-    "mk": "zls/mk",
-    "ml": "dra/ml",
-    "mr": "inc/mr",
-    "ms": "poz/ms",
-    "nb": "gmq/nb",
-    "ne": "inc/ne",
-    "nl": "gmw/nl",
-    "pa": "inc/pa",
-    "pl": "zlw/pl",
-    "pt": "roa/pt",
-    "pt-BR": "roa/pt-BR",
-    "ro": "roa/ro",
-    "ru": "zle/ru",
-    "sk": "zlw/sk",
-    "sl": "zls/sl",
-    "sq": "ine/sq",
-    "sr": "zls/sr",
-    "sv": "gmq/sv",
-    "sw": "bnt/sw",
-    "ta": "dra/ta",
-    "te": "dra/te",
-    "tr": "trk/tr",
-    "uk": "zle/uk",
-    "ur": "inc/ur",
-    "vi": "aav/vi",
-    "yue": "sit/yue",
-    "zh": "sit/cmn",
-}
+VOICE_FILES = dict(
+    row.split("=")
+    for row in """
+    en-US=gmw/en-US en-GB=gmw/en en-GB-scotland=gmw/en-GB-scotland af=gmw/af ar=sem/ar az=trk/az be=zle/be bg=zls/bg
+    bn=inc/bn bs=zls/bs ca=roa/ca cs=zlw/cs cy=cel/cy da=gmq/da de=gmw/de el=grk/el eo=art/eo es=roa/es
+    es-419=roa/es-419 et=urj/et eu=eu fa=ira/fa fi=urj/fi fr=roa/fr fr-BE=roa/fr-BE fr-CH=roa/fr-CH ga=cel/ga gu=inc/gu
+    hi=inc/hi hr=zls/hr hu=urj/hu hy=ine/hy id=poz/id is=gmq/is it=roa/it ka=ccs/ka kk=trk/kk kn=dra/kn ko=ko la=itc/la
+    lt=bat/lt lv=bat/lv mk=zls/mk ml=dra/ml mr=inc/mr ms=poz/ms nb=gmq/nb ne=inc/ne nl=gmw/nl pa=inc/pa pl=zlw/pl
+    pt=roa/pt pt-BR=roa/pt-BR ro=roa/ro ru=zle/ru sk=zlw/sk sl=zls/sl sq=ine/sq sr=zls/sr sv=gmq/sv sw=bnt/sw ta=dra/ta
+    te=dra/te tr=trk/tr uk=zle/uk ur=inc/ur vi=aav/vi yue=sit/yue zh=sit/cmn
+    """.split()
+)
 IDENTIFIERS = {language.lower(): identifier for language, identifier in VOICE_FILES.items()}
 
 SPEC = EngineSpec(

@@ -1,7 +1,7 @@
-"""Files of a directory that others write to as well: written whole or not at all, read within bounds.
+"""Files in a directory with other writers: written atomically, read within bounds.
 
-A file is written under another name, which nobody looks at, synced, and given its own name in one step. What is read is
-looked at after it was opened, as a name may lead to a pipe or a device a moment after it led to a file.
+A file is written under a temporary name, synced, and renamed. A file to read is checked after it was opened, because
+its name may lead to a pipe or a device a moment later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeAlias
 
 DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part")
 CLAIM = re.compile(r"\.(.+)\.claim")
-ABANDONED_S = 3600.0  # a draft is written in seconds; an hour leaves room for the clock of a network volume
+ABANDONED_S = 3600.0  # a draft takes seconds; an hour allows for the clock of a network volume
 NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 NOT_TO_BE_OPENED = {errno.ELOOP, errno.ENXIO}  # a link that is not followed, a socket
 NO_FILE = "it is no regular file"
@@ -29,19 +29,16 @@ Link: TypeAlias = Callable[[Path, Path], None]
 
 
 class UnfitFile(OSError):
-    """What has the name is no regular file, or a larger one than is read."""
+    """No regular file, or too large."""
 
 
 class Busy(OSError):
-    """Another process is giving a file this very name."""
+    """Another process is writing a file of this name."""
 
 
 @contextmanager
 def opened(path: Path, max_bytes: int, *, follow_links: bool = True) -> Iterator[BinaryIO]:
-    """A regular file of at most `max_bytes`, open for reading; nothing else is waited for or read.
-
-    Raises: UnfitFile; OSError.
-    """
+    """A regular file of at most `max_bytes`, open for reading, without blocking. Raises: UnfitFile; OSError."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     try:
         descriptor = os.open(path, flags)
@@ -59,17 +56,17 @@ def opened(path: Path, max_bytes: int, *, follow_links: bool = True) -> Iterator
 
 
 def read(path: Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
-    """What is in a regular file of at most `max_bytes`. Raises: UnfitFile; OSError."""
+    """The content of a regular file of at most `max_bytes`. Raises: UnfitFile; OSError."""
     with opened(path, max_bytes, follow_links=follow_links) as file:
         size = os.fstat(file.fileno()).st_size
-        return file.read(size) or b""  # None: a file of the kernel's own that would be waited for
+        return file.read(size) or b""  # None: a file of /proc that would block
 
 
 def publish(path: Path, data: bytes, *, replace: bool, link: Link = os.link) -> None:
-    """Write the file whole. Raises: FileExistsError if it is there and may not be replaced; Busy; OSError.
+    """Write a file atomically. Raises: FileExistsError if it exists and `replace` is false; Busy; OSError.
 
-    A hard link is what a file system refuses to make over an existing name. Where it makes none at all, the name is
-    claimed with a file of its own meanwhile.
+    Without `replace` the draft is hard-linked to its name, which fails if that exists. Where the file system has no
+    hard links, a second file claims the name meanwhile.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
@@ -79,7 +76,7 @@ def publish(path: Path, data: bytes, *, replace: bool, link: Link = os.link) -> 
         else:
             _name(draft, path, link)
     finally:
-        draft.unlink(missing_ok=True)  # there still after a link or a fault
+        draft.unlink(missing_ok=True)  # left by a link or an error
     sync_directory(path.parent)
 
 
@@ -115,7 +112,7 @@ def _name_claimed(draft: Path, path: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """So that a name survives a power cut. Some network volumes can't, which is no reason to fail: it is there."""
+    """Make new names survive a power cut. Some network volumes can't, which is ignored: the file exists."""
     with contextlib.suppress(OSError):
         file = os.open(directory, os.O_RDONLY)
         try:
@@ -125,10 +122,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what processes that were killed while writing left behind. Raises: OSError."""
+    """Remove the drafts and claims of killed processes. Raises: OSError."""
     with os.scandir(directory) as entries:
         left = [entry.name for entry in entries if DRAFT.fullmatch(entry.name) or CLAIM.fullmatch(entry.name)]
     for name in left:
-        with contextlib.suppress(OSError):  # gone by now, or a directory of such a name
+        with contextlib.suppress(OSError):  # gone, or a directory
             if time.time() - (directory / name).lstat().st_mtime > ABANDONED_S:
                 (directory / name).unlink()

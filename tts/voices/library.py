@@ -1,7 +1,6 @@
-"""The voice library: a directory of recordings that anyone may add to or take from, also while it is looked at.
+"""The voice library: a directory of recordings, to which anyone may add or from which delete at any time.
 
-Several workers share one on a network volume: nothing is trusted that was seen a second ago, and every change is one
-step. It does not know what becomes of a recording.
+Several workers share one on a network volume: cached listings expire after a second, and every change is atomic.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ log = logging.getLogger(__name__)
 
 RECORDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff", ".caf", ".au"}
 SIDECAR = ".json"
-RESCAN_S = 1.0  # a file that is written over in place does not change its directory
-MAX_TAG_CHARS = 40  # of a language that is none, in the log
-SETTLED_NS = 100_000_000  # a directory's time moves in ticks: a change just after a look may leave it as it was
+RESCAN_S = 1.0  # overwriting a file does not change its directory's mtime
+MAX_TAG_CHARS = 40  # of an invalid language, in the log
+SETTLED_NS = 100_000_000  # an mtime is coarse: a change just after the scan may leave it unchanged
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What came of looking at one version of a file; None: it can't be a voice."""
+class Examined:
+    """The result of examining one version of a file; `found` None: it can't be a voice."""
 
     version: Version
     found: Recording | None
@@ -45,16 +44,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The directory as it was, and what came of each recording in it."""
+    """The directory at one time, and the result for each recording in it."""
 
     voices: Mapping[str, Recording]
-    looked_at: Mapping[Path, Look]
-    directory_ns: int | None  # time of the directory's last change; None: too young to tell whether there was another
+    examined: Mapping[Path, Examined]
+    directory_ns: int | None  # the directory's mtime; None: too recent to rely on
     at_s: float
 
 
 class Library:
-    """The voices in one directory. `languages` are those that can be spoken; the first is a voice's that tells none."""
+    """The voices in one directory. `languages` can be spoken; the first is the default of a voice without one."""
 
     def __init__(
         self, directory: Path, languages: tuple[str, ...], max_voices: int = 1000, link: Link = os.link
@@ -62,16 +61,16 @@ class Library:
         self.directory, self._languages, self._max_voices, self._link = directory, languages, max_voices, link
         self._listing: Listing | None = None
         self._readable = True
-        self._looking = threading.Lock()
+        self._scanning = threading.Lock()
 
-    # --- looking ----------------------------------------------------------------------------------------------
+    # --- reading ---
 
     def voices(self) -> Mapping[str, Recording]:
-        """Each voice by name, in alphabetical order. What was added or removed is noticed at once, what was written
-        over in place within a second; neither costs more than a look at the directory while nothing changes."""
-        with self._looking:
+        """Each voice by name, in alphabetical order. Added and removed files are noticed at once, overwritten ones
+        within a second; while nothing changes, a call costs one stat of the directory."""
+        with self._scanning:
             if self._listing is None or not self._is_current(self._listing):
-                self._listing = self._look(self._listing)
+                self._listing = self._scan(self._listing)
             return self._listing.voices
 
     def find(self, name: str) -> Recording | None:
@@ -90,7 +89,7 @@ class Library:
         except OSError:
             return False
 
-    def _look(self, before: Listing | None) -> Listing:
+    def _scan(self, before: Listing | None) -> Listing:
         try:
             changed_ns, names = self.directory.stat().st_mtime_ns, _names(self.directory)
         except OSError as exc:
@@ -100,47 +99,47 @@ class Library:
             return Listing({}, {}, None, time.monotonic())
         self._readable = True
         is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
-        known = before.looked_at if before else {}
-        looked_at: dict[Path, Look] = {}
+        known = before.examined if before else {}
+        examined: dict[Path, Examined] = {}
         for name in sorted(names, key=_rank):
-            if _is_recording(name) and (look := self._look_at(self.directory / name, names, known)):
-                looked_at[self.directory / name] = look
-        voices = {path.stem: look.found for path, look in looked_at.items() if look.found}
-        return Listing(dict(sorted(voices.items())), looked_at, changed_ns if is_settled else None, time.monotonic())
+            if _is_recording(name) and (look := self._examine(self.directory / name, names, known)):
+                examined[self.directory / name] = look
+        voices = {path.stem: look.found for path, look in examined.items() if look.found}
+        return Listing(dict(sorted(voices.items())), examined, changed_ns if is_settled else None, time.monotonic())
 
-    def _look_at(self, path: Path, names: Collection[str], known: Mapping[Path, Look]) -> Look | None:
-        """None for a file that is gone by now; each version of a file is examined once."""
+    def _examine(self, path: Path, names: Collection[str], known: Mapping[Path, Examined]) -> Examined | None:
+        """None for a file that is gone; each version of a file is examined once."""
         sidecar = path.with_suffix(SIDECAR) if path.stem + SIDECAR in names else None
         version = _version(path, sidecar)
         if version is None or ((look := known.get(path)) and look.version == version):
             return look if version else None
-        return Look(version, self._spoken(examine(path, version, sidecar)))
+        return Examined(version, self._spoken(examine(path, version, sidecar)))
 
     def _spoken(self, found: Recording | None) -> Recording | None:
-        """The voice with its language settled; None if that is not one of the engine's."""
+        """The voice with its language filled in; None if the engine does not speak that."""
         if found is None:
             return None
         language = found.about.language or self._languages[0]
         is_tag = LANGUAGE_TAG.fullmatch(language)
         if not (is_tag and any(speaks(language, spoken) for spoken in self._languages)):
-            told = "the recording %s is left out: its language, %r, is not spoken here"
-            log.warning(told, found.path.name, language[:MAX_TAG_CHARS])
+            message = "the recording %s is left out: its language, %r, is not spoken here"
+            log.warning(message, found.path.name, language[:MAX_TAG_CHARS])
             return None
         return dataclasses.replace(found, about=About(language, found.about.description))
 
     def _forget(self) -> None:
-        """The next look is a new one, whatever the directory's time says."""
-        with self._looking:
+        """Scan again at the next call, whatever the directory's mtime."""
+        with self._scanning:
             if self._listing:
                 self._listing = dataclasses.replace(self._listing, directory_ns=None)
 
-    # --- changing ---------------------------------------------------------------------------------------------
+    # --- changing ---
 
     def add(self, name: str, reference: Reference, about: About, *, replace: bool) -> bool:
-        """Keep a recording as the voice of that name, which must be a plain one; whether one was replaced.
+        """Store a recording, atomically, as the voice `name`, which must be a valid one; whether it replaced one.
 
-        It is there for every worker in one step, or not at all. Raises: InvalidInput if the name is taken,
-        Unsupported where the library is full or may not be written, InternalError.
+        Raises: InvalidInput if the name is taken, Unsupported where the library is full or may not be written,
+        InternalError.
         """
         data = pack(reference, about)
         try:
@@ -166,7 +165,7 @@ class Library:
             raise Unsupported(f"the library holds {self._max_voices} voices (MAX_LIBRARY_VOICES): delete one first")
 
     def delete(self, name: str) -> None:
-        """Remove a voice with all that is kept under its name. Raises: UnknownVoice, Unsupported, InternalError."""
+        """Delete all files of a voice. Raises: UnknownVoice, Unsupported, InternalError."""
         try:
             files = self._files_of(name)
             if not any(_is_recording(file.name) for file in files):
@@ -180,8 +179,8 @@ class Library:
             self._forget()
 
     def _files_of(self, name: str) -> list[Path]:
-        """The one that is the voice comes after those that would be in its stead; its sidecar is last, so that no voice
-        is ever without. Raises: OSError."""
+        """In the order of deletion: shadowed recordings, the voice, then its sidecar, so that no voice is ever without
+        one. Raises: OSError."""
         names = [file for file in _names(self.directory) if Path(file).stem == name]
         return [self.directory / file for file in sorted(names, key=_rank)]
 
@@ -199,7 +198,7 @@ def _names(directory: Path) -> frozenset[str]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """A link that leads to itself is none, and no reason to see nothing at all."""
+    """False for a link to itself, which must not hide the other files."""
     try:
         return entry.is_file()
     except OSError:
@@ -211,19 +210,19 @@ def _is_recording(name: str) -> bool:
 
 
 def _rank(name: str) -> tuple[bool, bool, str]:
-    """Of two recordings of one name, the last is the voice: one that was added here, if there is one."""
+    """Of two recordings of one name, the last is the voice: one that was added by `add`, if there is one."""
     return not _is_recording(name), name.endswith(SUFFIX), name
 
 
 def _version(path: Path, sidecar: Path | None) -> Version | None:
-    """None if the recording is gone, or no file now. A sidecar that is gone is none."""
+    """None if the recording is gone, or no regular file; a sidecar that is gone is ignored."""
     try:
-        told = path.stat()
+        found = path.stat()
     except OSError:
         return None
-    if not stat.S_ISREG(told.st_mode):
+    if not stat.S_ISREG(found.st_mode):
         return None
-    own = (told.st_mtime_ns, told.st_size, told.st_ino)
+    own = (found.st_mtime_ns, found.st_size, found.st_ino)
     return own + (_version(sidecar, None) or ()) if sidecar else own
 
 
@@ -239,7 +238,7 @@ def unknown(name: str, known: Iterable[str]) -> UnknownVoice:
 
 
 def _not_written(name: str, exc: OSError) -> WorkerError:
-    """What the caller is told of a file system's refusal: no path of ours."""
+    """The client's error for one of the file system, without our paths."""
     if isinstance(exc, FileExistsError):
         return _taken(name)
     if isinstance(exc, Busy):

@@ -1,7 +1,7 @@
-"""One recording of the voice library as a file: what kind of voice is in it, and how a new one is written.
+"""One recording of the voice library as a file: which voice is in it, and how a new one is written.
 
-A file that `pack` made holds the voice whole, language and description in its own tags. One that a person put there
-may have a sidecar beside it. It does not know the directory, nor which languages are spoken.
+A file written by `pack` holds the whole voice, with language and description in its tags. One that a person put there
+may have a sidecar with them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 import av
 import numpy as np
 
-from audio.decode import decode, decode_reference
 from audio.pcm import clipped
-from audio.reference import Reference
+from audio.reference import Reference, decode, decode_reference
 from audio.sources import LIBAV_OPTIONS
 from tts.voices.files import opened, read
 from validation.errors import WorkerError, printable
@@ -28,19 +27,19 @@ from validation.voices import description_faults
 log = logging.getLogger(__name__)
 
 SUFFIX = ".flac"  # of the files that are written here
-PLACED_REFERENCE_S = 30.0  # of a recording that a person put there; what a clone hears of one, too
-PACKED_REFERENCE_S = 61.0  # more than any that was packed
+PLACED_REFERENCE_S = 30.0  # used of a recording that a person put there, as of a clone's
+PACKED_REFERENCE_S = 61.0  # more than any packed one has
 MAX_FILE_BYTES = 100_000_000
 MAX_SIDECAR_BYTES = 64_000
-HEAD_BYTES = 64_000  # of a FLAC, in which `pack` writes some 10,000; libav takes quadratic time for tags
+HEAD_BYTES = 64_000  # read for the tags, of which `pack` writes some 10,000; libav takes quadratic time for them
 FORMAT_TAG, FORMAT = "voice_format", "1"
 
-Version: TypeAlias = tuple[int, ...]  # time of the last change in ns, size, inode; of the file, then of its sidecar
+Version: TypeAlias = tuple[int, ...]  # mtime in ns, size, inode; of the file, then of its sidecar
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told of a voice. `language` None is the engine's own."""
+    """A voice's metadata. `language` None is the engine's own."""
 
     language: str | None = None
     description: str = ""
@@ -48,7 +47,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file that can be a voice, as it was when it was looked at. `is_packed`: `pack` made it."""
+    """A file that can be a voice, as it was when examined. `is_packed`: `pack` wrote it."""
 
     path: Path
     version: Version
@@ -56,18 +55,18 @@ class Recording:
     about: About
     is_packed: bool
 
-    def heard(self, data: bytes) -> Reference:
-        """What of the file's bytes is the voice. Raises: ReferenceAudioError if they are no longer what they were."""
+    def reference(self, data: bytes) -> Reference:
+        """The voice in the file's bytes. Raises: ReferenceAudioError if these have changed and hold none."""
         if not self.is_packed:
             return decode_reference(data, PLACED_REFERENCE_S)
-        whole = decode(data, PACKED_REFERENCE_S)  # it was cleaned and cut before: a voice once taken stays one
+        whole = decode(data, PACKED_REFERENCE_S)  # cleaned and cut when it was added
         return Reference(whole.samples, whole.rate_hz, whole.duration_s, not whole.whole)
 
 
 def examine(path: Path, version: Version, sidecar: Path | None) -> Recording | None:
-    """What is in the file; None, and a line in the log, where it is no voice, but for one that is gone."""
+    """The recording; None if it can't be a voice, which is logged, or is gone."""
     name = path.name
-    if printable(path.stem) != path.stem:  # bytes that are no UTF-8: such a name can't be sent
+    if printable(path.stem) != path.stem:  # not UTF-8: clients can't send such a name
         log.warning("the recording %a can't be a voice: its name is no text", name)
         return None
     if version[1] > MAX_FILE_BYTES:
@@ -87,7 +86,7 @@ def examine(path: Path, version: Version, sidecar: Path | None) -> Recording | N
 
 
 def _packed(path: Path, version: Version) -> Recording | None:
-    """Of a file that `pack` made, which is a voice for certain, the head is enough: a thousand are listed at once."""
+    """A file that `pack` wrote, by its head alone: it is certainly a voice, and there may be a thousand to list."""
     try:
         with opened(path, MAX_FILE_BYTES) as file:
             head = io.BytesIO(file.read(HEAD_BYTES) or b"")
@@ -114,11 +113,11 @@ def _read_sidecar(path: Path) -> About:
         return About()
 
 
-def _about(told: Any) -> About:
-    """Checked as what `voice_add` is sent. Raises: ValueError."""
-    if not isinstance(told, dict):
+def _about(fields: Any) -> About:
+    """Checked as the fields of `voice_add` are. Raises: ValueError."""
+    if not isinstance(fields, dict):
         raise ValueError("it is no JSON object")
-    language, description = told.get("language"), told.get("description", "")
+    language, description = fields.get("language"), fields.get("description", "")
     if not (language is None or isinstance(language, str)):
         raise ValueError("its language is no string")
     if not isinstance(description, str):
@@ -129,9 +128,9 @@ def _about(told: Any) -> About:
 
 
 def pack(reference: Reference, about: About) -> bytes:
-    """A whole voice as one file: mono FLAC of 24 bits at the reference's own rate, with what is told of it in its tags.
+    """A voice as one file: mono FLAC at the reference's own rate, with its metadata in tags.
 
-    24 bits because 16 would leave a quiet recording few of them.
+    24 bits, because 16 would be too few for a quiet recording.
     """
     file = io.BytesIO()
     with av.open(file, "w", "flac") as container:
@@ -145,7 +144,7 @@ def pack(reference: Reference, about: About) -> bytes:
 
 
 def _frame(reference: Reference) -> av.AudioFrame:
-    """The encoder takes 24 bits as the upper ones of 32."""
+    """The encoder expects 24 bits in the upper ones of 32."""
     levels = np.rint(clipped(reference.samples).astype(np.float64) * 2**23).clip(max=2**23 - 1)
     frame = av.AudioFrame.from_ndarray(levels.astype(np.int32)[np.newaxis] << 8, "s32", "mono")
     frame.sample_rate, frame.time_base, frame.pts = reference.sample_rate, Fraction(1, reference.sample_rate), 0

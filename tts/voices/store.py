@@ -1,7 +1,4 @@
-"""Names and recordings → voices made ready, each computed once and kept in a bounded memory.
-
-It does not know what a voice is made of: that is the engine's; nor how the library's directory is kept.
-"""
+"""Names and recordings → voices conditioned by the engine, each computed once and kept in a bounded cache."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from audio.decode import decode_reference, go_on
-from audio.reference import Reference
+from audio.reference import Reference, decode_reference, no_check
 from tts.engine import Conditioning, Engine, EngineVoice
 from tts.voices.files import read
 from tts.voices.library import Library
@@ -59,8 +55,8 @@ class LruCache(Generic[Key, Value]):
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A voice that can speak, and what its recording's sender is to be told of it."""
+class ConditionedVoice:
+    """A voice that can speak, and warnings about its recording."""
 
     conditioning: Conditioning
     warnings: tuple[str, ...] = ()
@@ -81,11 +77,11 @@ class VoiceStore:
     def __init__(
         self, engine: Engine, directory: Path | None, default_voice: str, cache_size: int, max_voices: int = 1000
     ) -> None:
-        """`default_voice` "" means the engine's own; `cache_size` are kept ready, `max_voices` in the library."""
+        """`default_voice` "" means the engine's own; `cache_size` voices are kept conditioned."""
         self._engine = engine
-        self._ready: LruCache[Hashable, Ready] = LruCache(cache_size)
-        self._contents: LruCache[Recording, Hashable] = LruCache(cache_size)  # a file's key in `_ready`
-        self._making = threading.Lock()  # one voice at a time, so none is made twice
+        self._conditioned: LruCache[Hashable, ConditionedVoice] = LruCache(cache_size)
+        self._contents: LruCache[Recording, Hashable] = LruCache(cache_size)  # a recording's key in the cache
+        self._conditioning = threading.Lock()  # one voice at a time, so that none is computed twice
         self._asked = self._made = 0
         self._library = None
         self.default_voice = default_voice or engine.spec.default_voice
@@ -94,7 +90,7 @@ class VoiceStore:
         elif directory is not None:
             log.warning("VOICES_DIR is set, but %s can't speak with a recording's voice", engine.spec.name)
 
-    # --- what there is ----------------------------------------------------------------------------------------
+    # --- the voices ---
 
     def catalogue(self) -> dict[str, EngineVoice]:
         """Every predefined voice by name: the engine's own, then the library's, in alphabetical order."""
@@ -111,9 +107,9 @@ class VoiceStore:
         about: About,
         *,
         replace: bool,
-        check: Callable[[], None] = go_on,
+        check: Callable[[], None] = no_check,
     ) -> Added:
-        """Keep the voice of a recording in the library, for every worker that shares it. No model is loaded.
+        """Add the voice of a recording to the library, for every worker that shares it. No model is loaded.
 
         Raises: ReferenceAudioError, InvalidInput (the name is taken), Unsupported, InternalError, what `check` raises.
         """
@@ -121,8 +117,8 @@ class VoiceStore:
         reference = decode_reference(recording, max_duration_s, check)
         replaced = library.add(name, reference, about, replace=replace)
         duration_s = round(len(reference.samples) / reference.sample_rate, 3)
-        told = EngineVoice(name, about.language or "", duration_s, about.description, "library")
-        return Added(told, replaced, reference.warnings)
+        voice = EngineVoice(name, about.language or "", duration_s, about.description, "library")
+        return Added(voice, replaced, reference.warnings)
 
     def delete(self, name: str) -> None:
         """Remove a voice from the library. Raises: UnknownVoice, Unsupported, InternalError."""
@@ -133,64 +129,64 @@ class VoiceStore:
             raise Unsupported("this endpoint has no voice library")
         return self._library
 
-    # --- making ready -----------------------------------------------------------------------------------------
+    # --- conditioning ---
 
     def cached(self) -> dict[str, int]:
-        """How many voices are kept ready, of how many at most; how often one was asked for, and had to be made."""
-        return self._ready.info() | {"asked": self._asked, "made": self._made}
+        """How many voices are cached, of how many; how many were requested, and how many computed."""
+        return self._conditioned.info() | {"asked": self._asked, "made": self._made}
 
     def get(
-        self, voice: str, recording: bytes | None, max_duration_s: float, check: Callable[[], None] = go_on
+        self, voice: str, recording: bytes | None, max_duration_s: float, check: Callable[[], None] = no_check
     ) -> tuple[Conditioning, list[str]]:
         """A predefined voice by name, or (`recording`) a clone; with warnings about the recording.
 
         Raises: UnknownVoice, ReferenceAudioError, what `check` raises, and whatever the engine raises.
         """
-        self._asked += 1  # two at the same moment may count as one: it is only told
+        self._asked += 1  # without a lock: two at the same moment may count as one
         if recording is not None:
-            ready = self._clone(recording, max_duration_s, check)
-            return ready.conditioning, list(ready.warnings)
+            conditioned = self._clone(recording, max_duration_s, check)
+            return conditioned.conditioning, list(conditioned.warnings)
         if found := self._library.find(voice) if self._library else None:
             return self._recorded(voice, found).conditioning, []
         if voice not in {own.name for own in self._engine.spec.voices}:
             raise UnknownVoice(f"{voice!r} is not a voice here")
-        return self._remember(("own", voice), lambda: Ready(self._engine.condition(voice, None))).conditioning, []
+        return self._remember(("own", voice), lambda: self._condition(voice, None)).conditioning, []
 
-    def _clone(self, recording: bytes, max_duration_s: float, check: Callable[[], None]) -> Ready:
-        """One that is ready is known by its bytes: it is not even decoded again."""
+    def _clone(self, recording: bytes, max_duration_s: float, check: Callable[[], None]) -> ConditionedVoice:
+        """Cached by the recording's bytes, so that it is not decoded again."""
         key = _content_key(recording, max_duration_s)
-        if ready := self._ready.get(key):
-            return ready
+        if conditioned := self._conditioned.get(key):
+            return conditioned
         reference = decode_reference(recording, max_duration_s, check)
         check()
-        return self._remember(key, lambda: self._hear("clone", reference))
+        return self._remember(key, lambda: self._condition("clone", reference))
 
-    def _recorded(self, voice: str, found: Recording) -> Ready:
-        """By what is in the file: the same recording under two names, or as a clone, is one voice."""
+    def _recorded(self, voice: str, found: Recording) -> ConditionedVoice:
+        """Cached by the file's content: the same recording under two names, or as a clone, is one voice."""
         key = self._contents.get(found)
-        if ready := self._ready.get(key) if key else None:
-            return ready
+        if conditioned := self._conditioned.get(key) if key else None:
+            return conditioned
         try:
             data = read(found.path, MAX_FILE_BYTES)
             key = ("packed", _digest(data)) if found.is_packed else _content_key(data, PLACED_REFERENCE_S)
-            ready = self._remember(key, lambda: self._hear(voice, found.heard(data)))
+            conditioned = self._remember(key, lambda: self._condition(voice, found.reference(data)))
         except (OSError, ReferenceAudioError) as exc:
             raise UnknownVoice(f"the recording of voice {voice!r} can't be read") from exc
         self._contents.put(found, key)
-        return ready
+        return conditioned
 
-    def _hear(self, voice: str, reference: Reference) -> Ready:
-        return Ready(self._engine.condition(voice, reference), reference.warnings)
+    def _condition(self, voice: str, reference: Reference | None) -> ConditionedVoice:
+        return ConditionedVoice(self._engine.condition(voice, reference), reference.warnings if reference else ())
 
-    def _remember(self, key: Hashable, make: Callable[[], Ready]) -> Ready:
-        if ready := self._ready.get(key):
-            return ready
-        with self._making:
-            if not (ready := self._ready.get(key)):
-                ready = make()
+    def _remember(self, key: Hashable, make: Callable[[], ConditionedVoice]) -> ConditionedVoice:
+        if conditioned := self._conditioned.get(key):
+            return conditioned
+        with self._conditioning:
+            if not (conditioned := self._conditioned.get(key)):
+                conditioned = make()
                 self._made += 1
-            self._ready.put(key, ready)
-            return ready
+            self._conditioned.put(key, conditioned)
+            return conditioned
 
 
 def _as_engine_voice(name: str, found: Recording) -> EngineVoice:

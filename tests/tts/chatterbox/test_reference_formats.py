@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from audio.decode import decode_reference
+from audio.reference import decode_reference
 from tests.audio.recordings import by_libav, by_libsndfile, voice
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 

@@ -28,8 +28,7 @@ import soundfile
 from fakes import FakeEngine, recording
 
 from audio import decoder_process
-from audio.decode import decode
-from audio.reference import Reference
+from audio.reference import Reference, decode
 from tests.fuzz.crumbs import endless
 from tts.voices.files import ABANDONED_S, Busy, Link, UnfitFile, publish, read
 from tts.voices.library import Library, _version
@@ -82,7 +81,7 @@ def test_a_voice_is_one_file_with_the_same_sound(tmp_path: Path, rate_hz: int) -
     found = library_of(tmp_path).voices()["anna"]
     assert found.about == About("en-US", "wärm, “close”")
     assert found.duration_s == 1.5
-    heard = found.heard(found.path.read_bytes())
+    heard = found.reference(found.path.read_bytes())
     assert heard.sample_rate == rate_hz
     assert np.abs(heard.samples - reference.samples).max() <= 2.0**-23
     assert soundfile.info(tmp_path / "anna.flac").subtype == "PCM_24"
@@ -101,7 +100,7 @@ def test_a_minute_is_not_cut(tmp_path: Path) -> None:
     library = library_of(tmp_path)
     library.add("long", tone(300.0, 60.0), About("en"), replace=False)
     found = library.voices()["long"]
-    assert len(found.heard(found.path.read_bytes()).samples) == 60 * RATE_HZ
+    assert len(found.reference(found.path.read_bytes()).samples) == 60 * RATE_HZ
 
 
 # --- what is noticed ----------------------------------------------------------------------------------------

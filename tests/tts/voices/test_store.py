@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, FakeVoice, recording
 
-from audio.decode import decode_reference
-from audio.reference import Reference
+from audio.reference import Reference, decode_reference
 from tts.engine import Conditioning, EngineVoice
 from tts.voices.recording import About, pack
 from tts.voices.store import VoiceStore

@@ -9,7 +9,7 @@ import re
 
 from tts.normalize.english.identifiers import spelled
 from tts.normalize.english.numbers import MAX_DIGITS, START, Variety, below_hundred, digits, number, two_digits, year
-from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, spaced, text_before
 
 LONG_RUN = re.compile(rf"(?<![0-9])(?<![0-9][.,])[0-9]{{{MAX_DIGITS + 1},}}")
 BEGIN = r"(?<![\w.,$£€/-])"
@@ -104,12 +104,6 @@ CANADIAN_POSTCODE = re.compile(
 ZIP_CODE = re.compile(r"(?<![\w.,$£€/-])(?P<outward>[0-9]{5})-(?P<inward>[0-9]{4})(?![\w%]|[.,:-][0-9])")
 
 
-def _long_run(match: re.Match[str], variety: Variety) -> str:
-    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    after = match.string[match.end() : match.end() + 1]
-    return (" " if before.isalnum() else "") + digits(match[0]) + (" " if after.isalnum() else "")
-
-
 def _parts(match: re.Match[str], variety: Variety) -> str:
     """Four oh one k: a nought in the middle of three digits is an “oh”."""
     written, parts = match["number"] or "401", match["parts"] or "k"
@@ -200,7 +194,7 @@ CODES = (
     Shape(UK_POSTCODE, _postcode, LETTER),
     Shape(CANADIAN_POSTCODE, _postcode, LETTER),
     Shape(ZIP_CODE, _postcode, DIGIT),
-    Shape(LONG_RUN, _long_run),
+    Shape(LONG_RUN, lambda m, v: spaced(m, digits(m[0]))),
     Shape(KEYED, _keyed, LETTER + MARK),
     Shape(CODE_RANGE, _code_range, LETTER),
     Shape(LETTERED_RANGE, lambda m, v: f"{_lettered(m['first'], v)} to {_lettered(m['second'], v)}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tts.normalize.english.numbers import NUMBER, START, Variety, number
-from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_after, text_before
 
 AS_MUCH = (
     r"(?i:as|the|more|less|faster|better|higher|larger|bigger|lower|cheaper|longer|stronger|slower|smaller|optical|digital"
@@ -46,7 +46,7 @@ STARS = re.compile(r"(?<![\w.,$£€])(?P<count>[1-5])\*(?= [a-z])")
 
 
 def _wickets(match: re.Match[str], variety: Variety) -> str | None:
-    around = text_before(match) + " " + match.string[match.end() : match.end() + 60]
+    around = text_before(match) + " " + text_after(match, 60)
     if int(match["runs"]) <= int(match["wickets"]) or not CRICKET.search(around):
         return None
     return f"{number(match['runs'], variety)} for {number(match['wickets'], variety)}"

@@ -138,30 +138,32 @@ def _name(match: re.Match[str]) -> str:
     return SHORT_MONTHS.get(match["month"], match["month"])
 
 
-def _is_day(written: str) -> bool:
-    return 1 <= int(written) <= 31
+def _year_after(written: str | None, variety: Variety) -> str:
+    """The year of a date, after a comma; "" without one. 70 is 1970, 69 is 2069."""
+    if not written:
+        return ""
+    if len(written) == 2:
+        written = ("20" if int(written) < 70 else "19") + written
+    return f", {said_year(written, variety)}"
 
 
-def _spoken(day: int, month: str, year_words: str, variety: Variety, the: str = "") -> str:
-    tail = f", {year_words}" if year_words else ""
-    if variety.is_day_first:
-        return f"{the or 'the '}{ordinal(day, variety)} of {month}{tail}"
-    return f"{month} {ordinal(day, variety)}{tail}"
+def _date(day: int, month: int, year: str, variety: Variety, the: str = "the ") -> str | None:
+    """March fifth, 2024, or the fifth of March, 2024; None where there is no such day."""
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    name, nth, tail = MONTHS[month - 1], ordinal(day, variety), _year_after(year, variety)
+    return f"{the}{nth} of {name}{tail}" if variety.is_day_first else f"{name} {nth}{tail}"
 
 
 def _iso(match: re.Match[str], variety: Variety) -> str | None:
-    month, day = int(match["month"]), int(match["day"])
-    if not (1 <= month <= 12 and 1 <= day <= 31):
-        return None
-    spoken = _spoken(day, MONTHS[month - 1], said_year(match["year"], variety), variety)
-    return f"{spoken}, " if match[0].endswith("T") else spoken
+    said = _date(int(match["day"]), int(match["month"]), match["year"], variety)
+    return f"{said}, " if said and match[0].endswith("T") else said
 
 
 def _basic_stamp(match: re.Match[str], variety: Variety) -> str:
-    spoken = _spoken(int(match["day"]), MONTHS[int(match["month"]) - 1], said_year(match["year"], variety), variety)
-    return f"{spoken}, {hour_and_minute(int(match['hour']), match['minute'], False)}" + (
-        ", U T C" if match["zulu"] else ""
-    )
+    said = _date(int(match["day"]), int(match["month"]), match["year"], variety)
+    zulu = ", U T C" if match["zulu"] else ""
+    return f"{said}, {hour_and_minute(int(match['hour']), match['minute'], has_half=False)}{zulu}"
 
 
 def _numeric(match: re.Match[str], variety: Variety) -> str | None:
@@ -171,48 +173,36 @@ def _numeric(match: re.Match[str], variety: Variety) -> str | None:
     day, month = (first, second) if day_first else (second, first)
     if month > 12:
         day, month = month, day
-    if not (1 <= month <= 12 and 1 <= day <= 31):
-        return None
     before = match["before"] or ""
     the = before if before.lower() == "the " else ""
-    return before.removeprefix(the) + _spoken(
-        day, MONTHS[month - 1], _fullsaid_year(match["year"], variety), variety, the
-    )
-
-
-def _fullsaid_year(written: str, variety: Variety) -> str:
-    if not written:
-        return ""
-    if len(written) == 2:
-        written = ("20" if int(written) < 70 else "19") + written
-    return said_year(written, variety)
+    said = _date(day, month, match["year"], variety, the or "the ")
+    return said and before.removeprefix(the) + said
 
 
 def _day_month(match: re.Match[str], variety: Variety) -> str | None:
     """5 March: the fifth of March. What says “of” has the article it needs."""
-    if not _is_day(match["day"]) or not _is_day(match["since"] or "1"):
+    days = [int(day) for day in (match["since"], match["day"]) if day]
+    if not all(1 <= day <= 31 for day in days):
         return None
     the = match["the"] or ("" if match["of"] else "the ")
-    tail = f", {said_year(match['year'], variety)}" if match["year"] else ""
-    since = f"{ordinal(int(match['since']), variety)} to the " if match["since"] else ""
-    return f"{the}{since}{ordinal(int(match['day']), variety)} of {_name(match)}{tail}"
+    nth = " to the ".join(ordinal(day, variety) for day in days)
+    return f"{the}{nth} of {_name(match)}{_year_after(match['year'], variety)}"
 
 
 def _month_day(match: re.Match[str], variety: Variety) -> str | None:
-    if not _is_day(match["day"]) or not _is_day(match["until"] or "1"):
+    days = [int(day) for day in (match["day"], match["until"]) if day]
+    if not all(1 <= day <= 31 for day in days):
         return None
-    until = f" to {ordinal(int(match['until']), variety)}" if match["until"] else ""
-    tail = f", {said_year(match['year'], variety)}" if match["year"] else ""
-    return f"{_name(match)} {ordinal(int(match['day']), variety)}{until}{tail}"
+    nth = " to ".join(ordinal(day, variety) for day in days)
+    return f"{_name(match)} {nth}{_year_after(match['year'], variety)}"
 
 
 def _year_month(match: re.Match[str], variety: Variety) -> str | None:
     """2020-12, but not 2011-12 or 2005-08, which are years."""
-    if int(match["month"]) > int(match["year"][2:]) and match["year"] >= "2000":
+    year, month = int(match["year"]), int(match["month"])
+    if (month > year % 100 and year >= 2000) or month == (year + 1) % 100:
         return None
-    if int(match["month"]) == (int(match["year"]) + 1) % 100:
-        return None
-    return f"{MONTHS[int(match['month']) - 1]} {said_year(match['year'], variety)}"
+    return f"{MONTHS[month - 1]} {said_year(match['year'], variety)}"
 
 
 def _with_s(match: re.Match[str], variety: Variety) -> str | None:

@@ -6,7 +6,7 @@ import re
 
 from tts.normalize.english.nouns import is_before_noun
 from tts.normalize.english.numbers import MAGNITUDES, NUMBER, START, Variety, cardinal, number
-from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
+from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, spaced, text_after, text_before
 from tts.normalize.tables import words
 
 # The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
@@ -146,7 +146,7 @@ def _sum(match: re.Match[str], variety: Variety) -> str | None:
     else:
         spoken = _with_cents(amount, CURRENCIES[unit], variety, is_attribute=is_attribute)
     is_minus = match["minus"] or match.groupdict().get("minus_after")
-    return _apart(match, ("minus " if is_minus else "") + spoken)
+    return spaced(match, ("minus " if is_minus else "") + spoken)
 
 
 def _with_cents(amount: str, names: list[str], variety: Variety, *, is_attribute: bool) -> str:
@@ -167,17 +167,10 @@ def _count(amount: str, one: str, many: str, variety: Variety) -> str:
     return f"{number(amount or '0', variety)} {one if amount == '1' else many}"
 
 
-def _apart(match: re.Match[str], spoken: str) -> str:
-    """With a space where the next thing is glued on."""
-    following = match.string[match.end() : match.end() + 1]
-    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    return (" " if before.isalnum() else "") + spoken + (" " if following.isalnum() else "")
-
-
 def _is_pence(match: re.Match[str], variety: Variety) -> bool:
     if match["amount"] in SCREEN_LINES:
         return False
-    around = text_before(match) + match.string[match.end() : match.end() + 12]
+    around = text_before(match) + text_after(match, 12)
     return variety.is_day_first or BRITISH.search(around) is not None
 
 

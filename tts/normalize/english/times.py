@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tts.normalize.english.numbers import Variety, below_hundred, two_digits
-from tts.normalize.english.scan import LETTER, Shape, stop_after, text_before
+from tts.normalize.english.scan import LETTER, Shape, stop_after, text_after, text_before
 from tts.normalize.tables import MONTHS
 
 HALF = r"[ \t]?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b)"
@@ -56,7 +56,7 @@ def _clock(match: re.Match[str], variety: Variety) -> str | None:
     half = match["half"] or match["half_alone"]
     if hour > 24 or (half and not 1 <= hour <= 12):
         return None
-    words = [hour_and_minute(hour, minute, bool(half))]
+    words = [hour_and_minute(hour, minute, has_half=bool(half))]
     is_stamp = match["zulu"] or match["offset"]
     if match["second"] and not (is_stamp and match["second"] == "00"):
         words.append(f"and {below_hundred(int(match['second']))} seconds")
@@ -93,7 +93,7 @@ def _length(match: re.Match[str], variety: Variety) -> str | None:
     if (
         int(match["minutes"]) > 59
         or NOT_LASTING.search(before)
-        or not LASTING.search(before + " " + match.string[match.end() : match.end() + 30])
+        or not LASTING.search(before + " " + text_after(match, 30))
     ):
         return None
     named = [(match["hours"] or "0", "hour"), (match["minutes"], "minute"), (match["seconds"], "second")]
@@ -116,15 +116,12 @@ def _offset(written: str) -> str:
     return f"{sign} {below_hundred(int(hours))}" + (f" {below_hundred(int(minutes))}" if int(minutes) else "")
 
 
-def hour_and_minute(hour: int, minute: str | None, has_half: bool) -> str:
+def hour_and_minute(hour: int, minute: str | None, *, has_half: bool) -> str:
+    """`has_half`: a.m. or p.m. follows."""
     if minute is None or (minute == "00" and has_half):
         return below_hundred(hour)
-    if minute == "00":
-        return _full_hour(hour)
-    return f"{below_hundred(hour)} {two_digits(minute)}"
-
-
-def _full_hour(hour: int) -> str:
+    if minute != "00":
+        return f"{below_hundred(hour)} {two_digits(minute)}"
     if hour in (0, 24):
         return "midnight"
     return f"{below_hundred(hour)} o'clock" if hour <= 12 else f"{below_hundred(hour)} hundred"

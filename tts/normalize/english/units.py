@@ -22,7 +22,7 @@ from tts.normalize.english.numbers import (
     number,
     ordinal,
 )
-from tts.normalize.english.scan import DIGIT, MARK, Shape, stop_after, text_before
+from tts.normalize.english.scan import DIGIT, MARK, Shape, stop_after, text_after, text_before
 from tts.normalize.tables import words
 
 # Short names = singular, = plural where that is not the first noun with an s.
@@ -185,7 +185,7 @@ def _measure(match: re.Match[str], variety: Variety) -> str | None:
     words += [number(match["value"], variety)]
     words += [_unit(match["unit"], variety, is_singular=match["value"] == "1" or is_attribute)]
     words += ["per", _unit(match["per"], variety, is_singular=True)] if match["per"] else []
-    following = match.string[match.end() : match.end() + 1]
+    following = text_after(match, 1)
     return " ".join(words) + (" " if following.isalnum() else "")
 
 
@@ -211,7 +211,7 @@ def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
 
 
 def _degrees(match: re.Match[str], variety: Variety) -> str | None:
-    around = text_before(match) + " " + match.string[match.end() : match.end() + 40].partition("\n")[0]
+    around = text_before(match) + " " + text_after(match, 40).partition("\n")[0]
     is_oven = match["value"].isdigit() and len(match["value"]) == 3 and match["value"][2] in "05"
     if not (
         match["minus"] or match["upper"] or HEAT.search(around) or (is_oven and int(match["value"]) <= 550)
@@ -227,11 +227,7 @@ def _magnitude(match: re.Match[str], variety: Variety) -> str | None:
     value, letter = match["value"], match["letter"]
     if len(value) > 4 and value.isdigit() and letter in "kKM":
         return None  # 13900K is a processor
-    if (
-        letter in "kK"
-        and value in DISTANCES
-        and RUN.search(text_before(match) + match.string[match.end() : match.end() + 20])
-    ):
+    if letter in "kK" and value in DISTANCES and RUN.search(text_before(match) + text_after(match, 20)):
         return f"{number(value, variety)} K"
     # 4K is a screen, 2700K a light, 7B a flat or a model.
     is_name = (letter == "K" and (value in SCREENS or len(value) == 4)) or (letter == "B" and value.isdigit())

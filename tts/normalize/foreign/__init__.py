@@ -193,7 +193,7 @@ class Speaker:
 
     def dates(self, text: str, patterns: Patterns) -> str:
         language = self.language
-        if language.date:
+        if language.months:
             text = NUMERIC_DATE.sub(self._date, text)
         if language.code == "de":
             text = patterns.ordinal_date.sub(

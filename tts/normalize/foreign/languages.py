@@ -28,99 +28,86 @@ class Language:
     of: str = ""  # between a round number of millions and what is counted
     numero: str = ""  # said for n° before a number
     months: tuple[str, ...] = ()
-    date: str = ""  # of {day}, {month}, {year}
+    date: str = "{day} {month} {year}"
     first: str = ""  # said of the first of a month
     units: Names = field(default_factory=dict)
 
 
-def _units(row: str) -> Names:
-    """ "km=ein Kilometer/Kilometer; …", where the slash stands between the two names."""
-    pairs = (entry.split("=") for entry in row.split("; "))
-    units = {sign: (one, many) for sign, names in pairs for one, many in [names.split("|")]}
+def _units(rows: str) -> Names:
+    """ "km,KM=ein Kilometer; h=eine Stunde|Stunden": without a plural, it is the name without its article."""
+    units: Names = {}
+    for signs, names in (row.split("=") for row in " ".join(rows.split()).split("; ")):
+        one, _, many = names.partition("|")
+        units |= dict.fromkeys(signs.split(","), (one, many or one.partition(" ")[2]))
     one, many = units["°C"]
     units["°F"] = (re.sub("[Cc]elsius", "Fahrenheit", one), re.sub("[Cc]elsius", "Fahrenheit", many))
     return units | {"° C": (one, many)}
 
 
 SPACES = " '"  # a thin space has become a plain one
-DE = _units(
-    "%=ein Prozent|Prozent; €=ein Euro|Euro; EUR=ein Euro|Euro; $=ein Dollar|Dollar; £=ein Pfund|Pfund; ¥=ein Yen|Yen"
-    "; CHF=ein Franken|Franken; km=ein Kilometer|Kilometer; m=ein Meter|Meter; cm=ein Zentimeter|Zentimeter"
-    "; mm=ein Millimeter|Millimeter; kg=ein Kilogramm|Kilogramm; g=ein Gramm|Gramm; mg=ein Milligramm|Milligramm"
-    "; l=ein Liter|Liter; ml=ein Milliliter|Milliliter; km/h=ein Kilometer pro Stunde|Kilometer pro Stunde"
-    "; °C=ein Grad Celsius|Grad Celsius; °=ein Grad|Grad; h=eine Stunde|Stunden; min=eine Minute|Minuten"
-    "; s=eine Sekunde|Sekunden; GB=ein Gigabyte|Gigabyte; MB=ein Megabyte|Megabyte; m²=ein Quadratmeter|Quadratmeter"
-    "; kWh=eine Kilowattstunde|Kilowattstunden; W=ein Watt|Watt; GHz=ein Gigahertz|Gigahertz"
-)
-ES = _units(
-    "%=uno por ciento|por ciento; €=un euro|euros; EUR=un euro|euros; $=un dólar|dólares; ¥=un yen|yenes"
-    "; km=un kilómetro|kilómetros; m=un metro|metros; cm=un centímetro|centímetros; mm=un milímetro|milímetros"
-    "; kg=un kilogramo|kilogramos; g=un gramo|gramos; mg=un miligramo|miligramos; l=un litro|litros"
-    "; ml=un mililitro|mililitros; km/h=un kilómetro por hora|kilómetros por hora; °C=un grado Celsius|grados Celsius"
-    "; °=un grado|grados; min=un minuto|minutos; s=un segundo|segundos; GB=un gigabyte|gigabytes"
-    "; MB=un megabyte|megabytes; m²=un metro cuadrado|metros cuadrados; kWh=un kilovatio hora|kilovatios hora"
-    "; W=un vatio|vatios"
-)
-FR = _units(
-    "%=un pour cent|pour cent; €=un euro|euros; EUR=un euro|euros; $=un dollar|dollars; ¥=un yen|yens"
-    "; CHF=un franc suisse|francs suisses; km=un kilomètre|kilomètres; m=un mètre|mètres; cm=un centimètre|centimètres"
-    "; mm=un millimètre|millimètres; kg=un kilogramme|kilogrammes; g=un gramme|grammes; mg=un milligramme|milligrammes"
-    "; l=un litre|litres; ml=un millilitre|millilitres; km/h=un kilomètre par heure|kilomètres par heure"
-    "; °C=un degré Celsius|degrés Celsius; °=un degré|degrés; Go=un gigaoctet|gigaoctets; Mo=un mégaoctet|mégaoctets"
-    "; m²=un mètre carré|mètres carrés; kWh=un kilowattheure|kilowattheures; W=un watt|watts"
-)
-IT = _units(
-    "%=uno per cento|per cento; €=un euro|euro; EUR=un euro|euro; $=un dollaro|dollari; ¥=uno yen|yen"
-    "; km=un chilometro|chilometri; m=un metro|metri; cm=un centimetro|centimetri; mm=un millimetro|millimetri"
-    "; kg=un chilogrammo|chilogrammi; g=un grammo|grammi; mg=un milligrammo|milligrammi; l=un litro|litri"
-    "; ml=un millilitro|millilitri; km/h=un chilometro all'ora|chilometri all'ora; °C=un grado Celsius|gradi Celsius"
-    "; °=un grado|gradi; h=un'ora|ore; min=un minuto|minuti; s=un secondo|secondi; GB=un gigabyte|gigabyte"
-    "; MB=un megabyte|megabyte; m²=un metro quadrato|metri quadrati; W=un watt|watt"
-)
-PT = _units(
-    "%=um por cento|por cento; €=um euro|euros; EUR=um euro|euros; $=um dólar|dólares; R$=um real|reais"
-    "; km=um quilômetro|quilômetros; m=um metro|metros; cm=um centímetro|centímetros; mm=um milímetro|milímetros"
-    "; kg=um quilograma|quilogramas; g=um grama|gramas; mg=um miligrama|miligramas; l=um litro|litros"
-    "; ml=um mililitro|mililitros; km/h=um quilômetro por hora|quilômetros por hora; °C=um grau Celsius|graus Celsius"
-    "; °=um grau|graus; min=um minuto|minutos; s=um segundo|segundos; GB=um gigabyte|gigabytes"
-    "; MB=um megabyte|megabytes; m²=um metro quadrado|metros quadrados; W=um watt|watts"
-)
-NL = _units(
-    "%=één procent|procent; €=één euro|euro; EUR=één euro|euro; $=één dollar|dollar; £=één pond|pond"
-    "; km=één kilometer|kilometer; m=één meter|meter; cm=één centimeter|centimeter; mm=één millimeter|millimeter"
-    "; kg=één kilogram|kilogram; g=één gram|gram; mg=één milligram|milligram; l=één liter|liter"
-    "; ml=één milliliter|milliliter; km/h=één kilometer per uur|kilometer per uur; °C=één graad Celsius|graden Celsius"
-    "; °=één graad|graden; min=één minuut|minuten; s=één seconde|seconden; GB=één gigabyte|gigabyte"
-    "; MB=één megabyte|megabyte; m²=één vierkante meter|vierkante meter; W=één watt|watt"
-)
-SV = _units(
-    "%=en procent|procent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krona|kronor; SEK=en krona"
-    "|kronor"
-    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
-    "; g=ett gram|gram; kg=ett kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
-    "; km/h=en kilometer i timmen|kilometer i timmen; °C=en grad Celsius|grader Celsius; °=en grad|grader"
-    "; min=en minut|minuter; s=en sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
-)
-DA = _units(
-    "%=en procent|procent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krone|kroner; DKK=en krone"
-    "|kroner"
-    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
-    "; g=et gram|gram; kg=et kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
-    "; km/t=en kilometer i timen|kilometer i timen; °C=en grad celsius|grader celsius; °=en grad|grader"
-    "; min=et minut|minutter; s=et sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
-)
-NO = _units(
-    "%=en prosent|prosent; €=en euro|euro; EUR=en euro|euro; $=en dollar|dollar; kr=en krone|kroner; NOK=en krone"
-    "|kroner"
-    "; km=en kilometer|kilometer; m=en meter|meter; cm=en centimeter|centimeter; mm=en millimeter|millimeter"
-    "; g=ett gram|gram; kg=ett kilogram|kilogram; l=en liter|liter; ml=en milliliter|milliliter"
-    "; km/t=en kilometer i timen|kilometer i timen; °C=en grad celsius|grader celsius; °=en grad|grader"
-    "; min=ett minutt|minutter; s=ett sekund|sekunder; GB=en gigabyte|gigabyte; MB=en megabyte|megabyte"
-)
-
-
-def _months(names: str) -> tuple[str, ...]:
-    return tuple(names.split())
+DE = _units("""
+%=ein Prozent; €,EUR=ein Euro; $=ein Dollar; £=ein Pfund; ¥=ein Yen; CHF=ein Franken; km=ein Kilometer; m=ein Meter;
+cm=ein Zentimeter; mm=ein Millimeter; kg=ein Kilogramm; g=ein Gramm; mg=ein Milligramm; l=ein Liter; ml=ein Milliliter;
+km/h=ein Kilometer pro Stunde; °C=ein Grad Celsius; °=ein Grad; h=eine Stunde|Stunden; min=eine Minute|Minuten;
+s=eine Sekunde|Sekunden; GB=ein Gigabyte; MB=ein Megabyte; m²=ein Quadratmeter; kWh=eine Kilowattstunde|Kilowattstunden;
+W=ein Watt; GHz=ein Gigahertz
+""")
+ES = _units("""
+%=uno por ciento; €,EUR=un euro|euros; $=un dólar|dólares; ¥=un yen|yenes; km=un kilómetro|kilómetros;
+m=un metro|metros; cm=un centímetro|centímetros; mm=un milímetro|milímetros; kg=un kilogramo|kilogramos;
+g=un gramo|gramos; mg=un miligramo|miligramos; l=un litro|litros; ml=un mililitro|mililitros;
+km/h=un kilómetro por hora|kilómetros por hora; °C=un grado Celsius|grados Celsius; °=un grado|grados;
+min=un minuto|minutos; s=un segundo|segundos; GB=un gigabyte|gigabytes; MB=un megabyte|megabytes;
+m²=un metro cuadrado|metros cuadrados; kWh=un kilovatio hora|kilovatios hora; W=un vatio|vatios
+""")
+FR = _units("""
+%=un pour cent; €,EUR=un euro|euros; $=un dollar|dollars; ¥=un yen|yens; CHF=un franc suisse|francs suisses;
+km=un kilomètre|kilomètres; m=un mètre|mètres; cm=un centimètre|centimètres; mm=un millimètre|millimètres;
+kg=un kilogramme|kilogrammes; g=un gramme|grammes; mg=un milligramme|milligrammes; l=un litre|litres;
+ml=un millilitre|millilitres; km/h=un kilomètre par heure|kilomètres par heure; °C=un degré Celsius|degrés Celsius;
+°=un degré|degrés; Go=un gigaoctet|gigaoctets; Mo=un mégaoctet|mégaoctets; m²=un mètre carré|mètres carrés;
+kWh=un kilowattheure|kilowattheures; W=un watt|watts
+""")
+IT = _units("""
+%=uno per cento; €,EUR=un euro; $=un dollaro|dollari; ¥=uno yen; km=un chilometro|chilometri; m=un metro|metri;
+cm=un centimetro|centimetri; mm=un millimetro|millimetri; kg=un chilogrammo|chilogrammi; g=un grammo|grammi;
+mg=un milligrammo|milligrammi; l=un litro|litri; ml=un millilitro|millilitri;
+km/h=un chilometro all'ora|chilometri all'ora; °C=un grado Celsius|gradi Celsius; °=un grado|gradi; h=un'ora|ore;
+min=un minuto|minuti; s=un secondo|secondi; GB=un gigabyte; MB=un megabyte; m²=un metro quadrato|metri quadrati;
+W=un watt
+""")
+PT = _units("""
+%=um por cento; €,EUR=um euro|euros; $=um dólar|dólares; R$=um real|reais; km=um quilômetro|quilômetros;
+m=um metro|metros; cm=um centímetro|centímetros; mm=um milímetro|milímetros; kg=um quilograma|quilogramas;
+g=um grama|gramas; mg=um miligrama|miligramas; l=um litro|litros; ml=um mililitro|mililitros;
+km/h=um quilômetro por hora|quilômetros por hora; °C=um grau Celsius|graus Celsius; °=um grau|graus;
+min=um minuto|minutos; s=um segundo|segundos; GB=um gigabyte|gigabytes; MB=um megabyte|megabytes;
+m²=um metro quadrado|metros quadrados; W=um watt|watts
+""")
+NL = _units("""
+%=één procent; €,EUR=één euro; $=één dollar; £=één pond; km=één kilometer; m=één meter; cm=één centimeter;
+mm=één millimeter; kg=één kilogram; g=één gram; mg=één milligram; l=één liter; ml=één milliliter;
+km/h=één kilometer per uur; °C=één graad Celsius|graden Celsius; °=één graad|graden; min=één minuut|minuten;
+s=één seconde|seconden; GB=één gigabyte; MB=één megabyte; m²=één vierkante meter; W=één watt
+""")
+SV = _units("""
+%=en procent; €,EUR=en euro; $=en dollar; kr,SEK=en krona|kronor; km=en kilometer; m=en meter; cm=en centimeter;
+mm=en millimeter; g=ett gram; kg=ett kilogram; l=en liter; ml=en milliliter; km/h=en kilometer i timmen;
+°C=en grad Celsius|grader Celsius; °=en grad|grader; min=en minut|minuter; s=en sekund|sekunder; GB=en gigabyte;
+MB=en megabyte
+""")
+DA = _units("""
+%=en procent; €,EUR=en euro; $=en dollar; kr,DKK=en krone|kroner; km=en kilometer; m=en meter; cm=en centimeter;
+mm=en millimeter; g=et gram; kg=et kilogram; l=en liter; ml=en milliliter; km/t=en kilometer i timen;
+°C=en grad celsius|grader celsius; °=en grad|grader; min=et minut|minutter; s=et sekund|sekunder; GB=en gigabyte;
+MB=en megabyte
+""")
+NO = _units("""
+%=en prosent; €,EUR=en euro; $=en dollar; kr,NOK=en krone|kroner; km=en kilometer; m=en meter; cm=en centimeter;
+mm=en millimeter; g=ett gram; kg=ett kilogram; l=en liter; ml=en milliliter; km/t=en kilometer i timen;
+°C=en grad celsius|grader celsius; °=en grad|grader; min=ett minutt|minutter; s=ett sekund|sekunder; GB=en gigabyte;
+MB=en megabyte
+""")
 
 
 NORWEGIAN = Language("no", "komma", group=SPACES, to="til", hundred=" hundre og ", cents=" og ", units=NO)
@@ -130,9 +117,8 @@ LANGUAGES = {
         numero="Nummer",
         to="bis",
         hundred="hundert",
-        date="{day} {month} {year}",
         units=DE,
-        months=_months("Januar Februar März April Mai Juni Juli August September Oktober November Dezember"),
+        months=tuple("Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()),
     ),
     "es": Language(
         *("es", "coma"),
@@ -143,7 +129,9 @@ LANGUAGES = {
         cents=" con ",
         date="{day} de {month} de {year}",
         units=ES,
-        months=_months("enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"),
+        months=tuple(
+            "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split()
+        ),
     ),
     "fr": Language(
         *("fr", "virgule"),
@@ -152,10 +140,9 @@ LANGUAGES = {
         group=SPACES,
         minus="moins",
         to="à",
-        date="{day} {month} {year}",
         first="premier",
         units=FR,
-        months=_months("janvier février mars avril mai juin juillet août septembre octobre novembre décembre"),
+        months=tuple("janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()),
     ),
     "it": Language(
         *("it", "virgola"),
@@ -164,10 +151,11 @@ LANGUAGES = {
         minus="meno",
         to="a",
         cents=" e ",
-        date="{day} {month} {year}",
         first="primo",
         units=IT,
-        months=_months("gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre"),
+        months=tuple(
+            "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split()
+        ),
     ),
     "pt": Language(
         *("pt_BR", "vírgula"),
@@ -178,7 +166,9 @@ LANGUAGES = {
         cents=" e ",
         date="{day} de {month} de {year}",
         first="primeiro",
-        months=_months("janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro"),
+        months=tuple(
+            "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro".split()
+        ),
         units=PT,
     ),
     "nl": Language(
@@ -187,9 +177,8 @@ LANGUAGES = {
         minus="min",
         to="tot",
         hundred="honderd",
-        date="{day} {month} {year}",
         units=NL,
-        months=_months("januari februari maart april mei juni juli augustus september oktober november december"),
+        months=tuple("januari februari maart april mei juni juli augustus september oktober november december".split()),
     ),
     "sv": Language("sv", "komma", group=SPACES, to="till", hundred="hundra", cents=" och ", units=SV),
     "da": Language("da", "komma", to="til", hundred=" hundrede og ", cents=" og ", units=DA),
