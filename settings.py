@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Origins: TypeAlias = tuple[str, ...]
-LIKE = 0.8  # of difflib's ratio: STREAM is like STREAMING, MODEL_NAME is not like MODEL_PATH (0.7), nor NODE like MODE
+# A ratio of difflib: STREAM and STREAMING are similar; MODEL_NAME and MODEL_PATH (0.7), NODE and MODE are not.
+SIMILAR = 0.8
 
 
 class SettingsError(ValueError):
@@ -130,15 +131,15 @@ class Settings:
     )
     log_level: str = setting("INFO", "least severe log level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
-    # No settings: told by the platform.
-    on_runpod: bool = field(default=False, metadata={"about": None})  # its queue calls
-    in_pod: bool = field(default=False, metadata={"about": None})  # on one of its machines, whoever calls
+    # Not settings, but facts about the platform.
+    on_runpod: bool = field(default=False, metadata={"about": None})  # RunPod's queue sends the jobs
+    in_pod: bool = field(default=False, metadata={"about": None})  # on one of RunPod's machines
     misspelled: tuple[str, ...] = field(default=(), metadata={"about": None})  # a sentence for each
 
     @classmethod
     def of_this_process(cls) -> Settings:
-        """The settings in force here. Raises SettingsError."""
-        # At DEBUG, its default, RunPod's SDK logs every reply whole. It reads this when it is imported.
+        """The settings of this process's environment. Raises SettingsError."""
+        # RunPod's SDK reads this when it is imported. At DEBUG, its default, it logs whole replies.
         os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
         settings, is_called = cls.from_env(os.environ), "RUNPOD_WEBHOOK_GET_JOB" in os.environ
         mode = settings.mode if settings.mode != "auto" else "queue" if is_called else "http"
@@ -168,11 +169,11 @@ class Settings:
 
 
 def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each variable whose name is nearly that of a setting. Values are left out: they may be secret."""
+    """A sentence for each variable whose name resembles that of a setting, without its value, which may be secret."""
     known = [item.name.upper() for item in Settings.public_fields()]
     for name in sorted(environ.keys() - known):
         alike = [one for one in known if one[0] == name[:1].upper()]  # not BUCKET_… for AWS_SECRET_ACCESS_KEY
-        if near := difflib.get_close_matches(name.upper(), alike, n=1, cutoff=LIKE):
+        if near := difflib.get_close_matches(name.upper(), alike, n=1, cutoff=SIMILAR):
             yield f"{name} is not a setting; did you mean {near[0]}?"
 
 
@@ -196,19 +197,11 @@ def _number(kind: type[int] | type[float], text: str) -> float:
 
 
 def _flag(text: str) -> bool:
-    flags = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    if text.lower() not in flags:
-        raise ValueError("must be true or false")
-    return flags[text.lower()]
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("must be true or false")
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -219,7 +212,7 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    """As a browser writes them, https://www.rfc-editor.org/rfc/rfc6454#section-6.2: another way would match nothing."""
+    """As browsers send them (https://www.rfc-editor.org/rfc/rfc6454#section-6.2), to be compared as strings."""
     origins = _list(text)
     if not all(re.fullmatch(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?", origin) for origin in origins):
         raise ValueError("must be a list of origins such as https://example.com, without a path, or *")

@@ -1,7 +1,4 @@
-"""What the image starts: the door that MODE names, in this very process, so that it gets the signals.
-
-It knows no door but by its file.
-"""
+"""The image's entry point: replaces itself with the server that MODE names, so that this gets the signals."""
 
 from __future__ import annotations
 
@@ -12,18 +9,18 @@ from typing import NoReturn
 
 from settings import Settings, SettingsError
 
-DOORS = {"queue": "handler.py", "http": "server.py"}
+SERVERS = {"queue": "handler.py", "http": "server.py"}
 
 
 def main() -> NoReturn:
-    """Replaces this program, or leaves it with status 2 where a setting can't be used."""
+    """Exits with status 2 where a setting can't be used."""
     try:
         mode = Settings.of_this_process().mode
     except SettingsError as error:
         print(f"a setting can't be used: {error}", file=sys.stderr)
         sys.exit(2)
-    door = Path(__file__).with_name(DOORS[mode])
-    os.execv(sys.executable, [sys.executable, str(door), *sys.argv[1:]])
+    server = Path(__file__).with_name(SERVERS[mode])
+    os.execv(sys.executable, [sys.executable, str(server), *sys.argv[1:]])
 
 
 if __name__ == "__main__":

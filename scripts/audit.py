@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""The locked packages against the published vulnerabilities, by pip-audit, which uv runs from a place of its own.
+"""Check the locked packages for published vulnerabilities, by pip-audit, which uv runs in an environment of its own.
 
-Two services know them: PyPI's own pages of each release, and OSV. The first that answers for every package is believed;
-one that knows none of a package is no good news, so it is told, and the exit status is 3. Status 1: something was
-found. It does not know what this project does with a package.
+PyPI is asked, then, if it does not answer for every package, OSV. Exit status 1: vulnerabilities were found; 3: neither
+service knew all packages.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ TIMEOUT_S = 300
 
 
 def export(uv: str, into: Path) -> None:
-    """What the image installs, at the versions of the lock."""
+    """Write the image's requirements, at the versions of uv.lock."""
     command = [uv, "export", "--quiet", "--frozen", "--no-dev", "--extra", "chatterbox"]
     subprocess.run([*command, "--no-hashes", "--no-emit-project", "--output-file", str(into)], cwd=ROOT, check=True)
 
 
 def audit(uv: str, requirements: Path, service: str) -> list[dict[str, Any]] | str:
-    """Each package with what is known of it, or why there is none of that."""
+    """Each package with its vulnerabilities, or why the audit failed."""
     command = [uv, "tool", "run", "--python", sys.executable, PIP_AUDIT, "--no-deps", "--disable-pip"]
     command += ["--progress-spinner", "off", "-s", service, "-f", "json", "-r", str(requirements)]
     try:
@@ -50,13 +49,13 @@ def unknown(packages: list[dict[str, Any]]) -> list[str]:
 
 def findings(packages: list[dict[str, Any]]) -> Iterator[str]:
     for package in packages:
-        for fault in package.get("vulns", ()):
-            mended = ", ".join(fault["fix_versions"]) or "no version yet"
-            yield f"{package['name']} {package['version']}: {fault['id']}, mended in {mended}"
+        for found in package.get("vulns", ()):
+            fixed = ", ".join(found["fix_versions"]) or "no version yet"
+            yield f"{package['name']} {package['version']}: {found['id']}, fixed in {fixed}"
 
 
-def judged(service: str, packages: list[dict[str, Any]] | str) -> int:
-    """Says what a service knew; the exit status."""
+def report(service: str, packages: list[dict[str, Any]] | str) -> int:
+    """Print a service's answer; the exit status."""
     where = f"{service} ({SERVICES[service]})"
     if isinstance(packages, str):
         print(f"NOT AUDITED by {where}: {packages}", file=sys.stderr)
@@ -79,7 +78,7 @@ def main() -> int:
         requirements = Path(folder) / "requirements.txt"
         export(uv, requirements)
         for service in SERVICES:
-            status = judged(service, audit(uv, requirements, service))
+            status = report(service, audit(uv, requirements, service))
             if status != NOT_AUDITED:
                 break
     return status

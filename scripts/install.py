@@ -22,8 +22,8 @@ FROM_THE_LOCK = ["sync", "--frozen", "--python", sys.executable]
 
 
 def download_bytes(package: dict[str, Any]) -> int:
-    """The size of what this machine downloads for a package of uv.lock: of its largest wheel for this system, since
-    those of one system differ by the Python version alone, and by little; or of its source."""
+    """The size of a package's largest wheel for this system, or of its source. The wheels of one system differ only by
+    the Python version, and little in size."""
     system = "macosx" if sys.platform == "darwin" else "manylinux"
     ours = re.compile(rf"-any\.whl$|{system}.*_({platform.machine()}|universal2)\.whl$")
     wheels = [wheel["size"] for wheel in package.get("wheels", ()) if ours.search(wheel["url"])]
@@ -31,7 +31,7 @@ def download_bytes(package: dict[str, Any]) -> int:
 
 
 def announcement(planned: str, lock: dict[str, Any]) -> str | None:
-    """What to say before uv does what `uv sync --dry-run` printed, if it installs anything."""
+    """A line about what `uv sync --dry-run` printed; None if nothing is to be installed."""
     missing = set(re.findall(r"^ \+ ([\w.-]+)==(\S+)$", planned, re.M))
     if not missing:
         return None
@@ -45,7 +45,7 @@ def main() -> None:
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"
     os.chdir(ROOT)
     command = [UV, *FROM_THE_LOCK, *sys.argv[1:]]
-    # If this fails, uv says why below.
+    # If this fails, the run below reports why.
     planned = subprocess.run([*command, "--dry-run"], capture_output=True, text=True).stderr
     if said := announcement(planned, tomllib.loads(Path("uv.lock").read_text())):
         print(f"{said} …", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""`make run`: start a worker on a free loopback port, have sync_test.py speak through it, stop it.
+"""`make run`: start a worker on a free loopback port, speak through it by sync_test.py, stop it.
 
-It goes the way a deployed endpoint goes: RunPod's own SDK serves the handler, the client posts to /runsync.
+As in a deployed endpoint, RunPod's SDK serves the handler, and the client posts to /runsync.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STOP_WITHIN_S = 10.0
 
 
 def free_port() -> int:
-    """One below those that systems hand out, so that none is handed out before the worker listens there."""
+    """One below the ephemeral ports, so that no other process gets it before the worker listens."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
         with socket.socket() as probe, suppress(OSError):

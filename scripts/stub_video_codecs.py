@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Replace x264 and x265 (GPL-2), which PyAV's wheel brings along, with libraries of the same functions that do nothing.
+"""Replace x264 and x265 (GPL-2) in PyAV's wheel by libraries whose functions do nothing.
 
     scripts/stub_video_codecs.py SITE_PACKAGES
 
-FFmpeg, under the LGPL in that wheel, is linked against them and does not load without them. It calls them to encode
-video alone, which the worker never does: each function returns 0, an error of the encoder for FFmpeg. Needs gcc.
+The wheel's FFmpeg (LGPL) is linked against them and does not load without them. It calls them only to encode video,
+which the worker never does: each function returns 0, which FFmpeg takes for an error. Needs gcc.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODECS = ("x264", "x265")
 
 
 def stub(folder: Path, codec: str) -> None:
-    """folder: where the wheel keeps its libraries; each is found by name, one of a kind."""
+    """`folder` has the wheel's libraries, one of each name."""
     (caller,), (library,) = folder.glob("libavcodec-*"), folder.glob(f"lib{codec}-*")
     called = set(re.findall(rb"\0(%s_\w+)(?=\0)" % codec.encode(), caller.read_bytes()))  # the names of its symbols
     source = "".join(f"void *{name.decode()}(void) {{ return 0; }}\n" for name in sorted(called))

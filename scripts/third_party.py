@@ -44,7 +44,7 @@ image has libraries that do nothing in place of these two: `scripts/stub_video_c
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`statements`: each of the metadata's own, the most exact first; none where nothing is stated."""
+    """`statements` of the licence in the metadata, the most exact first."""
 
     name: str
     version: str
@@ -56,7 +56,7 @@ class Package:
 
     @property
     def is_refused(self) -> bool:
-        """Whether a statement leaves no choice but the GPL or AGPL, or there is none."""
+        """Whether a statement allows only the GPL or AGPL, or there is no statement."""
         return not self.statements or any(is_gpl(statement) for statement in self.statements)
 
 
@@ -77,7 +77,7 @@ def stated_in_fields(metadata: importlib.metadata.PackageMetadata) -> list[str]:
 
 
 def image_requirements(uv: str = ".uv/bin/uv") -> list[Requirement]:
-    """What uv.lock has for the image, on this Python and platform."""
+    """The image's packages in uv.lock, for this Python and platform."""
     exported = subprocess.run([uv, "export", "--quiet", "--frozen", *EXPORT], cwd=ROOT, check=True, capture_output=True)
     parsed = [Requirement(line) for line in exported.stdout.decode().splitlines() if line.strip()]
     return [one for one in parsed if one.marker is None or one.marker.evaluate()]

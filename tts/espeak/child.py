@@ -1,8 +1,7 @@
-"""One segment through eSpeak NG's C library, in a process of its own: a JSON request in, raw PCM out.
+"""The program that `tts.espeak.engine` runs for each segment: eSpeak NG's C library, a JSON request in, raw PCM out.
 
-`tts.espeak.engine` runs it as a program and says there why. Stdin: the fields that `speak` reads. Stdout: mono
-int16, native byte order, nothing else. Any fault: a line on stderr and a non-zero exit status. It knows
-nothing of the worker and imports only what starts in milliseconds.
+Stdin: the fields that `speak` reads. Stdout: mono int16, native byte order. On failure: a line on stderr and a non-zero
+exit status. Imports only what loads in milliseconds.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def require(found: object, expected: object, what: str) -> None:
 
 
 def select_voice(library: ctypes.CDLL, identifier: str) -> None:
-    """Set the voice and ask which one it is: after a refused name eSpeak speaks on with another."""
+    """Set the voice and check it: eSpeak NG keeps another one after a name that it rejects."""
     require(library.espeak_SetVoiceByName(identifier.encode()), EE_OK, f"status of voice {identifier!r}")
     current = library.espeak_GetCurrentVoice()
     require(current and current.contents.identifier, identifier.encode(), "voice")
@@ -65,7 +64,7 @@ def write_samples(wave: int | None, count: int, _events: int | None) -> int:
     if wave and count > 0:
         sys.stdout.buffer.write(ctypes.string_at(wave, count * ctypes.sizeof(ctypes.c_int16)))
         sys.stdout.buffer.flush()
-    return 0  # go on
+    return 0  # continue
 
 
 def speak(request: dict[str, Any]) -> None:
@@ -83,5 +82,5 @@ def speak(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody listens any more: end
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end when the reader has closed the pipe
     speak(json.load(sys.stdin.buffer))

@@ -1,9 +1,7 @@
-"""The offline engine: eSpeak NG, real speech with no GPU, no weights and no network.
+"""The offline engine: eSpeak NG, real speech without GPU, weights or network.
 
-Each segment is spoken by a child process of its own (`tts.espeak.child`, about 50 ms), because in one
-process eSpeak NG is neither deterministic nor thread-safe; in a fresh one the same request gives the same
-bytes. The package that carries it is optional and imported only when a voice is asked for. This module
-does not know where one segment of a text ends and the next begins.
+Each segment is spoken by a new child process (`tts.espeak.child`, about 50 ms), because within one process eSpeak NG
+is neither deterministic nor thread-safe. Its package is optional, and imported only when a voice is requested.
 """
 
 from __future__ import annotations
@@ -32,21 +30,21 @@ from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Uns
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE_HZ = 22_050
-TOKENS_PER_S = 25  # the worker's clock for chunk sizes; eSpeak NG itself has no tokens
+TOKENS_PER_S = 25  # the unit of `chunk_size_tokens`; eSpeak NG itself has no tokens
 SAMPLES_PER_TOKEN = SAMPLE_RATE_HZ // TOKENS_PER_S
 BYTES_PER_SAMPLE = np.dtype(np.int16).itemsize
 FULL_RANGE = 100  # of espeakRANGE, whose normal is 50
-STALL_LIMIT_S = 60.0  # how long a child may stay silent before it is given up
+STALL_LIMIT_S = 60.0  # without output, after which a child is given up
 READ_BYTES = 16_384
 CHILD = Path(__file__).with_name("child.py")
 
-# NUL ends the text for eSpeak NG and U+0001 starts an embedded command ("50P" sets the pitch), SSML or not.
+# For eSpeak NG, NUL ends the text and U+0001 starts a command ("50P" sets the pitch), also without SSML.
 UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class EspeakVoice:
-    """The Conditioning of this engine: a voice file, and where the library and its data were found."""
+    """The Conditioning of this engine: a voice file, and the paths of the library and its data."""
 
     voice: str
     identifier: str
@@ -65,7 +63,7 @@ class EspeakEngine:
         return {"device": "cpu", "dtype": "int16", "loaded": True}
 
     def condition(self, voice: str, reference: Reference | None) -> EspeakVoice:
-        """Look one of the predefined voices up. Raises: Unsupported, UnknownVoice, ModelUnavailable."""
+        """Look up a predefined voice. Raises: Unsupported, UnknownVoice, ModelUnavailable."""
         if reference is not None:
             raise Unsupported(
                 "the espeak engine can't clone a voice: leave the reference out and name one of its voices"
@@ -77,9 +75,8 @@ class EspeakEngine:
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         """Speak one segment, in one chunk ("full") or in chunks of exactly `chunk_size_tokens` ("window").
 
-        The child starts with the first `next` and runs ahead of the chunk that is asked for by what the
-        pipe between the two holds (about 2 s of audio), no further; closing the generator kills it.
-        Raises: InternalError when the child fails; Unsupported for another decode mode.
+        The child starts with the first `next` and runs ahead by what the pipe holds (about 2 s of audio); closing the
+        generator kills it. Raises: InternalError when the child fails; Unsupported for another decode mode.
         """
         if not isinstance(voice, EspeakVoice):
             raise TypeError(f"not conditioned by the espeak engine: {voice!r}")
@@ -101,7 +98,7 @@ def _find_library() -> tuple[str, str]:
         import espeakng_loader
 
         return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    except (ImportError, RuntimeError) as exc:  # RuntimeError: the package is there, its data are not
+    except (ImportError, RuntimeError) as exc:  # RuntimeError: the package is installed, its data are missing
         raise ModelUnavailable(
             "the espeak engine needs the package espeakng-loader: install the dependency group `espeak`"
         ) from exc
@@ -131,11 +128,11 @@ def _to_samples(pcm: bytes) -> Samples:
 
 
 class _Child:
-    """One run of the child program. Whoever makes it closes it, however the run ends."""
+    """One run of the child program, to be closed by its creator."""
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._pending = bytearray()
-        self._stderr = stderr  # a file, because a pipe that nobody empties would stop the child
+        self._stderr = stderr  # a file: a full pipe would block the child
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(CHILD)],
             stdin=subprocess.PIPE,
@@ -149,12 +146,12 @@ class _Child:
         self._readable.register(self._stdout, select.POLLIN)
 
     def send(self, request: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError), self._stdin as stdin:  # a child that ended says why as it is read
+        with suppress(BrokenPipeError), self._stdin as stdin:  # `read` reports why the child ended
             stdin.write(json.dumps(request, ensure_ascii=False).encode())
 
     def read(self, size_bytes: int) -> tuple[bytes, bool]:
-        """The next `size_bytes` of PCM, fewer at the end; and whether that was the end, and a good one."""
-        while len(self._pending) <= size_bytes:  # one byte more tells that this is not the end
+        """The next `size_bytes` of PCM, fewer at the end, and whether that was the end. Raises: InternalError."""
+        while len(self._pending) <= size_bytes:  # one byte more shows that this is not the end
             piece = self._read_some()
             self._pending += piece
             if not piece:
@@ -165,7 +162,7 @@ class _Child:
         return pcm, False
 
     def close(self) -> None:
-        """Kill the child if it still runs, reap it, and log what it had to say."""
+        """Kill the child if it is running, reap it, and log its stderr."""
         self._process.kill()
         self._process.wait()
         self._stdout.close()
@@ -185,8 +182,8 @@ class _Child:
             raise InternalError(f"eSpeak NG failed to speak the text (exit status {self._process.returncode})")
 
 
-# BCP-47 tag → eSpeak NG's voice file; the voice's name is the tag in lower case. Left out: those whose
-# dictionary the package lacks (fo), and those that can't read their own script (ja, th, my, hak).
+# BCP-47 tag → eSpeak NG's voice file; the voice's name is the tag in lower case. Not listed: those whose dictionary is
+# not in the package (fo), and those that can't read their own script (ja, th, my, hak).
 VOICE_FILES = dict(
     row.split("=")
     for row in """

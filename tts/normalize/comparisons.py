@@ -1,4 +1,4 @@
-"""< and > before a number: unread, a value turns into its opposite. And <3, where it is a heart."""
+"""< and > before a number in words, since a value without its sign may mean the opposite. And <3 as a heart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tts.normalize.tables import words
 
 SIGN = re.compile("[<>≤≥]")
 BOUND = re.compile(r"(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])")
-# The end of a sentence, and no abbreviation's: 95%. <1% had it.
+# The end of a sentence, not of an abbreviation: 95%. <1% had it.
 AFTER_SENTENCE = re.compile(r"(?:\w[!?]|[%0-9)]\.|[^\W\d_]{2}(?<!prox)(?<!max)(?<!min)(?<!\bca)(?<!\bvs)\.)[\"')]? \Z")
 AFTER_SENTENCE_CHARS = 8
-FORMULA = re.compile(r"\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]]")  # LaTeX has readings of its own
+LATEX = re.compile(r"\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]]")  # read by english.formulas
 WORDS = {
     "en": ("less than", "greater than", "at most", "at least"),
     "de": ("unter", "über", "höchstens", "mindestens"),
@@ -29,7 +29,7 @@ WORDS = {
     "fi": ("alle", "yli", "enintään", "vähintään"),
 }
 
-# A heart ends a sentence after words of love, or stands after one; anywhere else <3 is a bound, as of a measure.
+# A heart is at the end of a sentence, after a word of LOVED or a mark; anywhere else <3 is a comparison.
 HEART = re.compile(r"(?:(?P<before>(?<!\S)\S{1,20}) |\A *)<3(?= *(?:[.,!?)\n]|\Z))|(?<=\bI )<3 (?=[A-Za-z])")
 LOVED = words("""
 it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy
@@ -38,12 +38,12 @@ cute sweet proud excited amazing lovely awesome adorable beautiful friends famil
 
 
 def speak_comparisons(text: str, language: str) -> str:
-    """`language` is a primary subtag; one without words here keeps its signs."""
+    """`language` is a primary subtag; the signs stay in one that is not in WORDS."""
     words = WORDS.get(language)
     if words is None or not SIGN.search(text):
         return text
     text = HEART.sub(_heart, text)
-    formulas = [formula.span() for formula in FORMULA.finditer(text)]
+    formulas = [formula.span() for formula in LATEX.finditer(text)]
     said = dict(zip(("<", ">", "<=", ">=", "≤", "≥"), (*words, *words[2:]), strict=True))
 
     def read(bound: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
-"""HTML, XML and SSML → plain text with Markdown's marks for what they say of its structure: items, headings, cells.
+"""HTML, XML and SSML → plain text with Markdown's marks for its structure: list items, headings, cells.
 
-Three steps, each from left to right: escapes of JSON that a template left in, references (`&amp;`), then tags. A tag
-is what can be one: a name of HTML, attributes, or a closing tag somewhere. Any other word in angle brackets is a word.
+Three steps: JSON escapes that a template left in, references (`&amp;`), then tags. A word in angle brackets is a tag if
+it is a name of HTML, has attributes, or is closed somewhere.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterator
 
 from tts.normalize.tables import words
 
-MAX_ESCAPED = 4  # times a text was escaped: each round takes one away
+MAX_ESCAPED = 4  # times that a text may have been escaped
 
-# A backslash and a letter, where a template put JSON into a text. A path or a formula has them too: C:\\new, \\times.
+# A JSON escape. Paths and formulas look like them: C:\\new, \\times.
 ESCAPE = re.compile(
     r"(?<![`\\])\\{1,2}(?:(?P<line>(?:r\\{1,2})?n|r(?![a-z]))|(?P<tab>t)|u(?P<code>[0-9a-fA-F]{4})|(?P<quote>[\"'/]))"
 )
-FORMULA = re.compile(
+LATEX_COMMAND = re.compile(
     r"n(?:u|eq?|abla|ot(?:in)?|ewline|earrow|eg|ewcommand)(?![A-Za-z])"
     r"|t(?:heta|imes|au|ext\w*|o|op|an|frac|riangle\w*)(?![a-z])"
 )
-# A word with a drive, a server, any other escape, or a file's name at its end; one that is quoted; one spoken of.
+# No JSON escape: a word with a drive, a server, another escape or a file's name; an escape in quotes or in a sentence.
 KEPT = re.compile(
     r"(?<!\S)(?:\S*(?:(?<![A-Za-z])[A-Za-z]:\\|\\(?!u[0-9a-fA-F]{4})[A-Zac-moqsu-z])\S*|\\\\[A-Za-z]\S*|\S+\\\w+\.[a-z]{1,4}(?!\S))"
     r"|(?<=[\"'`(])\\[nrt](?=[\"'`)])|(?<=[\w,] )\\[nrt](?= [a-z])"
@@ -36,7 +36,7 @@ OPENER = re.compile(r"<(?=[A-Za-z/!?])")
 COMMENT, COMMENT_ENDS = "<!--", "-->"
 DATA, DATA_ENDS = "<![CDATA[", "]]>"
 DECLARATION = re.compile(r"<[!?][A-Za-z][^<>]{0,1000}>")
-# An attribute has a value, or is one that needs none; a bare word is none: <I am here>.
+# An attribute has a value, or is one that needs none; other words are not attributes: <I am here>.
 VALUE = r"(?:\"[^\"<>]{0,2000}\"|'[^'<>]{0,2000}'|[^\s\"'<>=`]{1,2000})"
 BARE = (
     "allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|hidden|loop|multiple|muted|nowrap"
@@ -53,7 +53,7 @@ BRACKETED = re.compile(r"<(?P<words>[A-Za-z][^<>\n]{0,300})(?<!\s)>")
 SPOKEN_OF = re.compile(r"([\"'`])</?(?P<name>[A-Za-z][\w:-]{0,40})[^<>\n]{0,100}>\1")  # the "<br>" tag
 ALT = re.compile(rf"\s(?:alt|alias)\s?=\s?(?P<value>{VALUE})", re.IGNORECASE)
 
-# Names that no one writes as a word between brackets. Every other needs a closing tag, or attributes.
+# Names that are always tags. Every other needs a closing tag, or attributes.
 NAMES = words("""
 a abbr b bdi bdo blockquote br col colgroup dd del dfn div dl dt em fieldset figcaption h1 h2 h3 h4 h5 h6 hr html
 i iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub sup svg tbody td textarea
@@ -80,15 +80,15 @@ SUPERSCRIPTS = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺�
 SUBSCRIPTS = str.maketrans("0123456789+-−", "₀₁₂₃₄₅₆₇₈₉₊₋₋")
 SCRIPT_NUMBER = re.compile(r"[+−-]?[0-9]{1,15}")
 NOTE = re.compile(r"\[?(?:[0-9]{1,3}|[a-z*†‡])(?:[,–-] ?[0-9]{1,3})*\]?")
-BASE = re.compile(r"(?:\w ?|[)\]])\Z")  # what is raised or lowered stands right after something
+BASE = re.compile(r"(?:\w ?|[)\]])\Z")  # what a superscript or subscript belongs to
 EXPONENT = re.compile(r"(?!er|re|nd|rd|st|th|me)[a-z]{1,2}(?:[+−-][0-9a-z]{1,3})?|[+−-][a-z0-9]{1,3}")
 TRADE_MARKS = ("TM", "SM", "R", "©", "®", "™", "℠")
 RAISED_AFTER_SPACE = re.compile("(?<=[0-9]) (?=[⁻⁺]?[⁰¹²³⁴-⁹])")
 DOUBLED = re.compile(r"<<(?P<words>[A-Za-z][^<>\n]{0,300})>>")  # typed for « and »
-BEFORE_NOTE = re.compile(r"(?:[a-zA-Z]{4}|[.,;:!?\"')\]»”’])\Z")  # no unit and no name of a variable is as long
+BEFORE_NOTE = re.compile(r"(?:[a-zA-Z]{4}|[.,;:!?\"')\]»”’])\Z")  # units and variables are shorter
 
 
-def plain(text: str) -> str:
+def strip_tags(text: str) -> str:
     """The text without escapes, references and tags."""
     if "\\" in text:
         text = unescaped(text)
@@ -98,14 +98,13 @@ def plain(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    r"""The characters that `\n`, `\r\n`, `\t`, `\"` and `\u2019` stand for, but in paths, formulas and where an escape
-    is spoken of."""
+    r"""`\n`, `\r\n`, `\t`, `\"` and `\u2019` → their characters, except in paths, formulas and text about them."""
     is_kept = bytearray(len(text))
     for kept in KEPT.finditer(text):
         is_kept[kept.start() : kept.end()] = b"\1" * len(kept[0])
 
     def character(escape: re.Match[str]) -> str:
-        if is_kept[escape.start()] or FORMULA.match(text, text.index(escape[0].lstrip("\\"), escape.start())):
+        if is_kept[escape.start()] or LATEX_COMMAND.match(text, text.index(escape[0].lstrip("\\"), escape.start())):
             return escape[0]
         if escape["code"]:
             return chr(int(escape["code"], 16))
@@ -128,7 +127,7 @@ def untagged(text: str) -> str:
 
 
 class _Scan:
-    """One text, read from left to right. What was searched for in vain is not searched for again."""
+    """One text, read from left to right. What was once not found is not searched for again."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -147,7 +146,7 @@ class _Scan:
         yield self.text[at:]
 
     def _read(self, at: int) -> tuple[str, int]:
-        """What is said for that which begins at `at`, and where the text goes on."""
+        """The words for what begins at `at`, and the place after it."""
         text = self.text
         if text.startswith(COMMENT, at) and (end := self._after(COMMENT_ENDS, at)):
             return "", end
@@ -177,7 +176,7 @@ class _Scan:
         return found + len(mark) if found >= 0 else 0
 
     def _is_tag(self, tag: re.Match[str]) -> bool:
-        """A single capital is rather the name of a type, as in List<T>."""
+        """A single capital is no tag, but the name of a type, as in List<T>."""
         name = tag["name"].lower()
         if tag["closes"] or tag["is_empty"] or tag["attributes"] or name in self.closed:
             return True
@@ -193,7 +192,7 @@ def _said(tag: re.Match[str], name: str) -> str:
 
 
 def _raised(match: re.Match[str]) -> str:
-    """Numbers as superscripts or subscripts; a number after a word or a mark is a note's."""
+    """Numbers as superscripts or subscripts; a number after a word or a mark refers to a note, and is dropped."""
     text, is_raised = match["text"].strip(), match["name"].lower() == "sup"
     if (
         is_raised
@@ -212,7 +211,7 @@ def _raised(match: re.Match[str]) -> str:
 
 
 def _compares(match: re.Match[str]) -> bool:
-    """Whether both brackets stand between words or single signs: a<b and c>d."""
+    """Whether both brackets are comparisons, between words or single signs: a<b and c>d."""
     text, start, end = match.string, match.start(), match.end()
     if " " in match["words"] and text[start - 1 : start].isalnum() and text[end : end + 1].isalnum():
         return True

@@ -1,8 +1,8 @@
-"""Lines → prose whose lines are joined, lists and headings whose lines end, and verse as it stands.
+"""Wrapped prose is joined, lines of lists and headings get a full stop, verse stays as it is.
 
-Hard-wrapped prose is told from lists and verse by three things: a line ends where the next word would not have fit,
-the next line goes on in lower case or after a word that ends no sentence ("the", "and"), and sentences end inside
-lines. Where these are missing lines stay lines: two lines read as one sentence are worse than one sentence in two.
+Three signs distinguish wrapped prose from lists and verse: the next word would not have fit into the line; the next
+line begins in lower case, or after a word that ends no sentence ("the", "and"); sentences end inside lines. Without
+them lines are kept, because two lines read as one sentence are worse than one sentence read as two.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from itertools import pairwise
 from tts.normalize.tables import words
 from tts.text.graphemes import WIDE_LETTER
 
-MIN_WIDTH = 30  # characters of the longest line: nobody wraps prose narrower
-MIN_WIDE_WIDTH = 15  # of one in ideographs or kana
-MIN_BROKEN, MIN_LINKING = 8, 12  # characters of a line that ends in half a word, or in one that links
-MIN_VERSE = 25  # characters of a line of verse: shorter ones with a capital are names, of a signature say
-FILLED = 0.75  # of the width: people and models wrap by eye, and not to the character
+MIN_WIDTH = 30  # characters of the longest line of wrapped prose
+MIN_WIDE_WIDTH = 15  # the same in ideographs or kana
+MIN_BROKEN, MIN_LINKING = 8, 12  # characters of a line that ends in a part of a word, or in a word of LINKING
+MIN_VERSE = 25  # characters of a line of verse: shorter ones with a capital are names, as in a signature
+FILLED = 0.75  # of the width: people and models do not wrap to the character
 
 ENDED = re.compile(r"[.!?…:;,‽。，、！？；：।॥؟۔،؛—–-][\"'”’»)\]}」』*_` ]*\Z")
 STOPPED = re.compile(r"[.!?…。！？।؟][\"'”’»)\]}」』*_` ]*\Z")
@@ -44,9 +44,9 @@ of to with for into onto is are was were be been have has had that which who who
 could will would should may might must von zu zum zur für mit ist sind war bei nach dass oder aber du de des au
 aux dans sur pour que qui est del en por con para o e il lo di da do dos das em het een van
 """)
-# Nor these, but in verse: and went about / till day was done.
+# Nor after these, except in verse: and went about / till day was done.
 PLACING = words("in on at by about as not no more most this these those her so when where while im auf")
-# A line that begins with one of them goes on with what is before it, even among lines without a mark.
+# A line that begins with one of these continues the line before it, even among lines without a mark.
 JOINING = words("and or but nor of to in on at by for with that which who because as than from into und oder et ou y")
 SUSPENDING = words("and or und oder bis et ou y")  # pre- and post-war
 # First parts of words that have a hyphen also inside a line, unless an ending follows: short-lived, shortly.
@@ -67,8 +67,8 @@ pp.
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line without its bullet. `starts` says that it begins an item, a heading or a row, so that the line before it
-    has ended; `ends` that it is a heading, a row or a line of code, so that it has ended itself."""
+    """A line without its bullet. `starts`: it begins an item, a heading or a row, so that the line before it has ended.
+    `ends`: it is a heading, a row or a line of code, and ends itself."""
 
     text: str
     starts: bool = False
@@ -82,7 +82,7 @@ class Row:
 def laid_out(rows: list[Row], has_capital_nouns: bool = False) -> str:
     """The text of the rows: wrapped lines joined, a full stop after each heading and each line of a list or table.
 
-    With `has_capital_nouns`, as German has them, a capital at the beginning of a line says nothing.
+    With `has_capital_nouns`, as in German, a capital at the beginning of a line means nothing.
     """
     blocks = list(_blocks(rows))
     is_single = sum(any(not row.is_blank for row in block) for block in blocks) == 1
@@ -95,7 +95,7 @@ def laid_out(rows: list[Row], has_capital_nouns: bool = False) -> str:
 
 
 def continues(line: str, following: str) -> bool:
-    """Whether a line that ends without a mark goes on in the next, as far as the two can tell."""
+    """Whether a line that ends without a mark goes on in the next, judged by these two alone."""
     first = FIRST_WORD.match(following.lstrip())
     if first is None or not line.strip() or STOPPED.search(line):
         return first is not None and line.split(" ")[-1] in UNENDED
@@ -110,7 +110,7 @@ def continues(line: str, following: str) -> bool:
 
 
 def joined(line: str, following: str) -> str:
-    """Two lines as one: with a space, with half a word made whole, or as their script joins them."""
+    """Two lines as one: with a space, a hyphenated word rejoined, or without a space in wide scripts."""
     following = following.lstrip()
     first, broken = FIRST_WORD.match(following), BROKEN.search(line)
     if broken is None or first is None:
@@ -126,7 +126,7 @@ def joined(line: str, following: str) -> str:
 
 
 def _blocks(rows: list[Row]) -> Iterator[list[Row]]:
-    """Lines that no blank one parts, and each blank one alone."""
+    """Runs of lines without a blank one, and each blank one alone."""
     block: list[Row] = []
     for row in rows:
         if row.is_blank:
@@ -164,7 +164,7 @@ def _rejoined(group: list[Row], has_capital_nouns: bool) -> list[Row]:
 
 
 def _are_prose(lines: list[str], has_capital_nouns: bool) -> list[bool]:
-    """For each line but the last, whether it was wrapped and goes on in the next."""
+    """For each line except the last, whether it was wrapped and goes on in the next."""
     width = max(map(len, lines))
     is_filled = [
         len(line) + 1 + len(following.split(maxsplit=1)[0]) > FILLED * width for line, following in pairwise(lines)
@@ -196,7 +196,7 @@ def _is_prose(lines: list[str], is_filled: list[bool], has_capital_nouns: bool) 
 
 
 def _is_wide_prose(lines: list[str], width: int) -> bool:
-    """Of a script without capitals and spaces: lines of one length, some of which end inside a sentence."""
+    """In a script without capitals and spaces: lines of one length, some of which end inside a sentence."""
     is_even = all(len(line) >= width - 2 for line in lines[:-1])
     return (
         width >= MIN_WIDE_WIDTH and is_even and not all(map(ENDED.search, lines)) and any(map(INNER_STOP.search, lines))
@@ -215,7 +215,7 @@ def _may_go_on(line: str, following: str) -> bool:
 
 
 def ends_linking(line: str) -> bool:
-    """Whether a line ends in a word that ends no sentence: "the", "and"."""
+    """Whether a line ends in a word after which no sentence ends: "the", "and"."""
     return _linking_word(line) in LINKING | PLACING
 
 
@@ -226,9 +226,8 @@ def _linking_word(line: str) -> str:
 
 
 def _ended(rows: list[Row], has_capital_nouns: bool) -> list[str]:
-    """A full stop after each line that lacks a mark, but inside a verse or a sentence.
-
-    A paragraph of one line needs none: it is spoken alone.
+    """The lines, with a full stop after each one without a mark, except inside a verse or a sentence, and after a
+    paragraph of one line, which is spoken alone.
     """
     if len(rows) == 1 and not rows[0].starts:
         return [rows[0].text]
@@ -244,7 +243,7 @@ def _ended(rows: list[Row], has_capital_nouns: bool) -> list[str]:
 
 
 class _Block:
-    """What the marks at the ends of lines tell of those that have none."""
+    """What the marks at the ends of some lines show about the lines without one."""
 
     def __init__(self, lines: list[str], has_capital_nouns: bool) -> None:
         ended = sum(ENDED.search(line) is not None for line in lines)

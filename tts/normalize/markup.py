@@ -1,4 +1,4 @@
-"""Markdown and subtitles → the words in them. HTML is `tags`, what becomes of the lines is `lines`."""
+"""Markdown and subtitles → their words. HTML is in `html_tags`, the joining of lines in `lines`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tts.normalize.lines import NUMBERED, Row, ends_linking, laid_out
 
-# Every repeat is bounded or starts at a mark that it eats, so a hostile text takes no longer than another.
+# Every repetition is bounded or begins at a mark that it consumes, so that a hostile text takes linear time too.
 NEEDED = re.compile(r"[*_~`#<>&|\[=\\\n]|\.{5}|^[ \t]*[-+•◦‣⁃∙·●▪■–—]", re.MULTILINE)
 INLINE = re.compile(r"[*_~`|\[=\\]|\.{5}")
 FENCE = re.compile(r"[ \t]{0,8}(?:`{3,}|~{3,})[^`~\n]{0,60}\Z")
@@ -19,10 +19,9 @@ DEFINITION = re.compile(
 )
 NOTE_LABEL = re.compile(r"[ \t]{0,3}\[\^[\w-]{1,40}\]:[ \t]*")
 QUOTE = re.compile(r"[ \t]{0,8}(?:>[ \t]?)+")
-QUANTITY = re.compile(r"[ \t]{0,8}>=?[ \t]?[-−+~$€£¥]?\.?[0-9]")  # more than, and no quotation
-BULLET = re.compile(
-    r"\A([ \t]*)(?:(?:--|[-*+•◦‣⁃∙·●▪■–—])[ \t]+)+(?=\S)(?![0-9.,]+[ \t]*(?:$|[-+*/=]))"
-)  # - 5 + 3 is a sum
+QUANTITY = re.compile(r"[ \t]{0,8}>=?[ \t]?[-−+~$€£¥]?\.?[0-9]")  # more than, not a quotation
+# - 5 + 3 is no list item.
+BULLET = re.compile(r"\A([ \t]*)(?:(?:--|[-*+•◦‣⁃∙·●▪■–—])[ \t]+)+(?=\S)(?![0-9.,]+[ \t]*(?:$|[-+*/=]))")
 HEADING = re.compile(r"\A([ \t]*)#{1,6}[ \t]+(?=\S)")
 HEADING_END = re.compile(r"[ \t]+#{1,6}[ \t]*\Z")
 BOLD_LINE = re.compile(r"[ \t]*(\*\*|__)(?=\S)[^*_\n]{1,150}(?<=\S)\1:?[ \t]*\Z")
@@ -53,8 +52,8 @@ CAPTIONS_HEAD = re.compile(r"\AWEBVTT[^\n]{0,200}\n")
 CAPTION_STYLE = re.compile(r"\{\\[^{}\n]{1,60}\}")
 
 
-def unwrap(text: str, language: str) -> str:
-    """The text without the marks of formatting, its lines as they are to be read. `language` is a primary subtag."""
+def strip_markdown(text: str, language: str) -> str:
+    """The text without marks of formatting, with wrapped lines joined. `language` is a primary subtag."""
     if not NEEDED.search(text):
         return text
     if "-->" in text:
@@ -75,7 +74,7 @@ def without_cues(text: str) -> str:
 
 
 def _rows(lines: list[str]) -> Iterator[Row]:
-    """The lines without what marks them as headings, items, quotations or code."""
+    """The lines without the marks of headings, list items, quotations and code."""
     is_code = False
     for place, line in enumerate(lines):
         before = lines[place - 1] if place else ""
@@ -93,7 +92,7 @@ def _rows(lines: list[str]) -> Iterator[Row]:
 
 
 def _unquoted(line: str, before: str, following: str) -> str:
-    """A line without the marks of a quotation. Alone, > before a number compares."""
+    """A line without the marks of a quotation. In a single line, > before a number is a comparison."""
     quote = QUOTE.match(line)
     if quote is None or not line[quote.end() :]:
         return line[quote.end() :] if quote else line

@@ -1,6 +1,6 @@
-"""Where a sentence begins with a number, its first word needs a capital, or the splitter would read on.
+"""Capitals for sentences that begin with a number: without one, the sentence splitter would miss the boundary.
 
-It does not know what the number becomes: a place is marked before and settled after.
+The place is marked before the number is read, and its first letter capitalised after.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 
 from tts.text.abbreviations import LONGEST, abbreviates
 
-BEGINS = "\ue001"  # of the private characters, which no cleaned text has
+BEGINS = "\ue001"  # a private character, which no cleaned text contains
 AFTER_STOP = re.compile(r"(?<=[^\W_A-Z][.!?])([\"')\]]{0,3}[ \t]\"?)(?=[-−+~#$£€¥.]?[0-9])")
 # home run!1 run; not in an address, nor in 5!1
 UNSPACED = re.compile(r"(?<!\S)(?P<word>[^\s/@:=&]{0,60}[^\W\d_]{2}[!?]{1,3})(?=[$£€]?[0-9])")
-ANSWER = "no."  # where it is no answer, it has become "number" by now
+ANSWER = "no."  # the abbreviation has become "number" before
 MARKED = re.compile(rf"{BEGINS}(?P<letter>[^\W\d_])?")
 
 
@@ -26,7 +26,7 @@ def raise_beginnings(text: str) -> str:
 
 
 def _marked(stop: re.Match[str]) -> str:
-    """After an abbreviation that goes with the number no sentence begins: Op. 27."""
+    """No sentence begins after an abbreviation that belongs to the number: Op. 27."""
     text, at = stop.string, stop.start()
     if text[at - 1] == "." and stop[1].isspace():
         word = text[max(0, at - LONGEST - 1) : at].split()[-1]

@@ -1,7 +1,6 @@
-"""Marks of print and screen → those a model of speech has seen: plain quotes and spaces, no emoji, no wrappings.
+"""Typographic characters → those that a speech model was trained on: plain quotes and spaces, no emoji.
 
-What holds for a script is asked of the language: Chinese and Japanese keep their own punctuation, French its « »,
-Spanish and Russian their dashes. This module does not know what a word or a number means.
+Chinese and Japanese keep their punctuation, French its « », Spanish and Russian their dashes.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-OWN_PUNCTUATION = frozenset({"zh", "ja", "yue"})  # full-width marks, “”, …… and the wide space are theirs
-DROPPED = "\ue000"  # stands where something was left out, until the spaces around it are settled
+OWN_PUNCTUATION = frozenset({"zh", "ja", "yue"})  # full-width marks, “”, …… and the wide space stay
+DROPPED = "\ue000"  # a private character in place of dropped ones, until `close_gaps`
 
 SOFT_BREAK = re.compile("\xad[ \\t]*\\n[ \\t]*")  # a word broken over two lines
 HYPHENS = re.compile("[\u2010-\u2012\ufe63]")
 FRACTION_SLASHES = str.maketrans("⁄∕", "//")
-PLAIN = re.compile(r"[\n\t -~]*")  # nothing here to do
+PLAIN = re.compile(r"[\n\t -~]*")  # needs no cleaning
 LINE_BREAKS = str.maketrans({"\u2028": "\n", "\u2029": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n"})
 # Controls, private use, lone surrogates, soft hyphen, zero-width space, word joiner, byte-order and direction marks.
 # The joiners U+200C and U+200D stay: Persian and Hindi are written with them.
@@ -26,27 +25,26 @@ INVISIBLE = re.compile(
 JOINERS = re.compile("[\u200c\u200d]+")
 SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
 RAISED_LETTERS = "\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d61\u1d78\u1d9b-\u1dbf\u2071\u207f"
-# Letters and digits in fancy dress: raised, lowered, full width, circled, bold, ligatures, Roman numerals and units of
-# one character.
-DRESSED = re.compile(
+# Compatibility characters: raised, lowered, full-width, circled, bold, ligatures, Roman numerals, one-character units.
+COMPATIBLE = re.compile(
     f"[{RAISED_LETTERS}\u1d62-\u1d6a\u2090-\u209c"
     "\u2160-\u217f\u2460-\u2473\u24b6-\u24e9\u3251-\u325f\u3380-\u33df\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
     "\U0001d400-\U0001d7ff\U0001f130-\U0001f149]"
 )
 FULL_WIDTH_MARKS = re.compile("[\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff5e]")
-DINGBAT_DIGITS = re.compile("[\u2776-\u2793]")  # ❶: a number for people, not for NFKC
+DINGBAT_DIGITS = re.compile("[\u2776-\u2793]")  # ❶, which NFKC keeps
 EMOJI = (
     "[\u231a\u231b\u2328\u23cf\u23e9-\u23fa\u25a0-\u25ca\u25cc-\u25ff\u2600-\u2775\u2794-\u27bf\u2b05-\u2b55\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001f0ff\U0001f14a-\U0001faff\ufe0e\ufe0f\u20e3\u200d]"
 )
-# A joiner or a variation selector alone is no emoji; inside a run it is part of one.
+# Joiners and variation selectors are emoji only inside a run.
 EMOJI_RUN = re.compile(f"(?![\u200d\ufe0e\ufe0f]){EMOJI}(?:[ \\t]?{EMOJI})*")
 SELECTORS = re.compile("[\ufe0e\ufe0f\u20e3]+")
 LEGAL = re.compile("[©®™℠℗]+")
 GAP = re.compile(rf"( ?){DROPPED}[{DROPPED} ]*")
 BEFORE_GAP_NOTHING = " \t\n([{"
 AFTER_GAP_NOTHING = " \t\n.,!?;:)]}"
-QUOTES = "\"'"  # nothing stands between one and its words, but a space between a closing one and what follows
+QUOTES = "\"'"  # no space between one and its words, but one after a closing one
 
 # In 2ⁿ and xʸ a letter alone is a power; in 2ⁿᵈ it is part of a word.
 POWER = re.compile(f"(?<=[\\w)])(?<![{RAISED_LETTERS}])[\u207f\u02e3\u02b8\u1d4f\u2071](?![{RAISED_LETTERS}])")
@@ -58,12 +56,12 @@ DOUBLE_QUOTES = re.compile("[“”„‟]")
 
 
 def clean(text: str, language: str) -> str:
-    """The text with marks that are read alike everywhere. `language` is a primary subtag, in lower case."""
+    """The text in plain characters. `language` is a primary subtag, in lower case."""
     if PLAIN.fullmatch(text):
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(LINE_BREAKS)
     text = INVISIBLE.sub("", HYPHENS.sub("-", SOFT_BREAK.sub("", text))).translate(FRACTION_SLASHES)
-    text = DRESSED.sub(_undressed, POWER.sub(lambda match: "^" + _undressed(match), text))
+    text = COMPATIBLE.sub(_nfkc, POWER.sub(lambda match: "^" + _nfkc(match), text))
     text = DINGBAT_DIGITS.sub(lambda mark: f"{unicodedata.numeric(mark[0]):.0f}", text)
     if language not in OWN_PUNCTUATION:
         text = _plain_marks(text)
@@ -72,12 +70,12 @@ def clean(text: str, language: str) -> str:
 
 
 def without_joiners(text: str) -> str:
-    """For the languages in whose script a joiner says nothing."""
+    """For languages whose script has no joiners."""
     return JOINERS.sub("", text)
 
 
 def close_gaps(text: str) -> str:
-    """Settle the spaces where something was dropped: one between words, none before a mark or at an edge."""
+    """Where something was dropped: one space between words, none before a mark or at an edge."""
     return GAP.sub(_closed, text)
 
 
@@ -89,11 +87,11 @@ def _closed(gap: re.Match[str]) -> str:
     return "" if at_edge or is_quoted else " "
 
 
-def _undressed(match: re.Match[str]) -> str:
+def _nfkc(match: re.Match[str]) -> str:
     return unicodedata.normalize("NFKC", match[0])
 
 
 def _plain_marks(text: str) -> str:
-    text = FULL_WIDTH_MARKS.sub(_undressed, SPACES.sub(" ", text))
+    text = FULL_WIDTH_MARKS.sub(_nfkc, SPACES.sub(" ", text))
     text = APOSTROPHE.sub("'", DOUBLE_QUOTES.sub('"', SINGLE_QUOTES.sub("'", text)))
     return text.replace("…", "...")

@@ -1,1 +1,1 @@
-"""Text as a caller sends it → segments that an engine speaks."""
+"""A request's text → segments that an engine speaks."""

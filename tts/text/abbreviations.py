@@ -1,7 +1,6 @@
-"""What a full stop stands behind without ending a sentence: the words, and the numbers, of many languages.
+"""Words and numbers of many languages after which a full stop does not end a sentence.
 
-A word stands here as it is written: "Mar." is a month, "mar" is Spanish for the sea. This module does not
-know the sentence around a word, only the words next to it.
+Case matters: "Mar." is a month, "mar" is Spanish for the sea. Rules use only a word and those next to it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from tts.text.graphemes import WIDE_LETTERS
 
 LONGEST = 24  # characters at the end of a word that can be an abbreviation
 
-# Followed by what they introduce, so no sentence ends after one.
+# Followed by what they introduce: no sentence ends after one.
 INTRODUCERS = frozenset(
     """
     Mr Mrs Ms Mx Messrs dr drs prof Rev Hon Mt Ft Gen Col Maj Capt Cmdr Lt Sgt Cpl Gov Sen Rep Pres
@@ -25,7 +24,7 @@ INTRODUCERS = frozenset(
     """.split()
 )
 
-# May end a sentence too. Taken to do so only before a word that begins one.
+# These may end a sentence, and do so only before a word that begins one.
 ENDERS = frozenset(
     """
     St Sr Jr Ave Blvd Rd Ln Inc Ltd Co Corp Bros dept etc al Ph.D lbs oz ft hrs
@@ -34,7 +33,7 @@ ENDERS = frozenset(
     """.split()
 )
 
-# Abbreviations before a number, and words before any other: "No." is an answer, "No. 5" is none.
+# Abbreviations before a number, words elsewhere: "No." is an answer, "No. 5" is not.
 BEFORE_NUMBER = frozenset(
     """
     No Nos no Ch ch Sec sec Sect sect Art art Eq n fig figs vol vols Op Opp op Bk bk bks Pt pt pts Par para paras Ex Bl
@@ -46,13 +45,13 @@ BEFORE_NUMBER = frozenset(
 )
 NUMBER = re.compile(r"\d|[IVXLC]{2,}\b")
 
-# Without a vowel no word is said: hrsg. and пгт. are short for one.
+# What has no vowel is an abbreviation: hrsg., пгт.
 NO_VOWEL = re.compile("[B-DF-HJ-NP-TV-XZБ-ДЖЗЙ-НП-ТФ-Щ]?[b-df-hj-np-tv-xzб-джзй-нп-тф-щ]{1,4}")
 INITIALS = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")  # J. and U.S. and e.g. without the last point
 STEM = re.compile(rf"[^\s{WIDE_LETTERS}\"'“”‘’„‚«»‹›()\[\]{{}}–—]*$")
 NAMES_WITH_A_MARK = frozenset(["Yahoo!", "Jeopardy!", "Oklahoma!", "Yum!", "Wham!", "Mamma Mia!"])
 
-# With these words a sentence begins, and no name does. Without "I", "A" and "No", which are initials and numbers too.
+# Words that begin sentences, but no names. Without "I", "A" and "No", which are also initials and numbers.
 STARTER_WORDS = (
     "The|This|That|These|Those|It|He|She|We|They|You|There|Here|Then|But|And|However|When|If|What|Why|How|Who|Where|So"
     "|His|Her|Their|Our|My|Its|In|On|At|As|For|From|To|With|After|Before|While|Since|Because|Although|Now|Not|Also|Yet"
@@ -73,7 +72,7 @@ LIST_NUMBER = re.compile(
 
 
 def abbreviates(word: str, following: str) -> bool:
-    """Whether the full stop that ends `word` is an abbreviation's, before the text `following`."""
+    """Whether the full stop at the end of `word`, before the text `following`, belongs to an abbreviation."""
     stem = _stem(word)
     if (
         _is_among(INTRODUCERS, stem)
@@ -86,14 +85,14 @@ def abbreviates(word: str, following: str) -> bool:
 
 
 def is_ordinal(word: str, before: str, following: str) -> bool:
-    """Whether `word` is a number whose full stop means “-th”, as in German; `before` is the word before it."""
+    """Whether `word` is an ordinal written with a full stop, as in German; `before` is the word before it."""
     if ORDINAL.fullmatch(word) is None:
         return False
     return before in ORDINAL_BEFORE or ORDINAL_AFTER.match(following) is not None
 
 
 def is_list_number(word: str) -> bool:
-    """Whether `word` numbers what follows where it is the first of its sentence: 1. II. a. two."""
+    """Whether `word`, as the first of its sentence, is the number of a list item: 1. II. a. two."""
     return LIST_NUMBER.fullmatch(word) is not None
 
 
@@ -112,7 +111,7 @@ def _stem(word: str) -> str:
 
 
 def _is_among(words: frozenset[str], stem: str) -> bool:
-    """As it stands, or at a sentence's beginning, or in capitals."""
+    """As written, capitalised, or in capitals."""
     if stem in words or stem[:1].lower() + stem[1:] in words:
         return True
     return len(stem) > 1 and stem.isupper() and (stem.capitalize() in words or stem.lower() in words)

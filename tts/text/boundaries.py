@@ -1,8 +1,7 @@
 """Where a line of text may be cut, and how well: after a sentence, a clause or a word, and inside which quotes.
 
-A sentence that goes on after its mark (“Why?” he asked) only has a clause there, and where the rules are not
-sure, nothing ends: a sentence missed is one breath too few, one cut after “Dr.” is heard by everybody. This
-module does not know how long a piece may be.
+A sentence that goes on after its mark (“Why?” he asked) has only a clause there. In doubt a sentence does not end: a
+missed end costs one pause, but a cut after “Dr.” is audible.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ CLOSERS = "\"'”“’‘»›)]}」』》〉）】*_`"
 BULLETS = DASHES + "•·⁃"
 EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001faff\U000e0020-\U000e007f\u200d\ufe0f"
 
-# A word with the space after it. The marks named here end one without a space too: those of scripts that
-# have none (though not inside a number: １，０００), the zero-width space, and the dash—as here.
+# A word with the space after it. These marks end one without a space too: those of scripts without spaces (but not
+# inside a number: １，０００), the zero-width space, and the dash—as here.
 UNSPACED = r"[。！？｡।॥؟۔።፧။។‼⁇⁈⁉‽…、､；\u200b]|(?<!\d)—|—(?!\d)|(?<!\d)[，：]|[，：](?!\d)"
 TOKEN = re.compile(rf"\S+?(?:{UNSPACED})(?:{UNSPACED}|[”’»)」』》〉）】])*\s*|\S+\s*")
-# A sentence's end inside a token: works!Then, and end.The before a word that begins sentences.
+# A sentence's end inside a token: works!Then; after a full stop only before a word that begins sentences: end.The
 GLUED = re.compile(rf"(?<=\w\w)(?:[!?]+[\"'”’)\]]*(?=[^\W\d_])|\.(?=(?:{STARTER_WORDS})(?!\S)))")
 ADDRESS = re.compile(r"[/@=\\&#{}<>]|www\.")
 
@@ -43,14 +42,14 @@ FOOTNOTE = re.compile(r"\[\d{1,3}\]")
 DIGITS = re.compile(r"(?:^|\D)\d{1,3}$")
 THREE_DIGITS = re.compile(r"\d{3}(?!\d)")
 NO_ITEM = -9
-REACH = 60  # characters before and after a place that a rule may look at: what keeps time linear
+REACH = 60  # characters before and after a place that a rule may use, so that time is linear
 
 BRACKETS_CLOSED = ")]}）】"
 SPELLED = re.compile(r"(?<![^ ])[A-Z](?: [A-Z])+\.\Z")  # the normaliser's F B I, whose last letter is no initial
 
 
 class Break(IntEnum):
-    """What ends at a place in the text; the higher, the better to cut there."""
+    """What ends at a place in the text, ordered by how good a cut there is."""
 
     WORD = 1
     CLAUSE = 2
@@ -60,7 +59,7 @@ class Break(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A place where a line may be cut: what ends before it, and how many quotes and brackets are open."""
+    """A place where a line may be cut, what ends there, and how many quotes and brackets are open."""
 
     place: int
     rank: Break
@@ -68,16 +67,16 @@ class Boundary:
 
 
 def boundaries(line: str) -> list[Boundary]:
-    """The boundaries of a line in order, the last at its end; spaces stay before them.
+    """The boundaries of a line in order, the last at its end, each after the spaces there.
 
-    Single spaces only, and one at the line's end. None stands inside a word, a number, a URL or a grapheme,
-    before a mark or after an abbreviation that goes with the next word. Time is linear in the line's length.
+    The line has single spaces only, and one at its end. No boundary is inside a word, number, URL or grapheme, before a
+    mark, or after an abbreviation that belongs to the next word. Time is linear in the line's length.
     """
     return list(_Reader(line).read())
 
 
 class _Reader:
-    """One line being read from left to right."""
+    """One line, read from left to right."""
 
     def __init__(self, line: str) -> None:
         self.line = line
@@ -102,7 +101,7 @@ class _Reader:
                 self.outer_start = self.outer_start if self.depths[end] else end
 
     def _rank(self, end: int, token: str) -> Break | None:
-        """What ends before `token`, which begins at `end`; nothing where the two belong together."""
+        """What ends before `token`, which begins at `end`; None where the line can't be cut."""
         if not token:
             return Break.SENTENCE
         word = self.line[max(self.word_start, end - REACH) : end]
@@ -141,7 +140,7 @@ class _Reader:
         return Break.CLAUSE if is_clause else Break.WORD
 
     def _goes_on(self, end: int, mark: str, trailing: str, following: str) -> bool:
-        """Whether the sentence goes on after its mark and what closes after it."""
+        """Whether the sentence goes on after its mark and the closing quotes and brackets after that."""
         closed = FOOTNOTE.sub("", trailing).strip()
         has_space = self.line[end - 1] == " "
         if closed and closed[-1] in BRACKETS_CLOSED:
@@ -155,12 +154,12 @@ class _Reader:
         if is_ellipsis and ELLIPSIS_GOES_ON.match(following):
             return True
         first = following.lstrip(OPENERS + DASHES + " ")[:1]
-        if first == first.title() or mark not in LATIN_MARKS:  # Georgian letters are lower case, and begin sentences
+        if first == first.title() or mark not in LATIN_MARKS:  # Georgian sentences begin in lower case
             return False
         return self.has_capitals or closed != "" or is_ellipsis
 
     def _is_aside(self, closer: int) -> bool:
-        """Whether the bracket closed here was opened inside its sentence: the man (who?) left."""
+        """Whether the bracket closed here was opened inside the sentence: the man (who?) left."""
         opener = self.opener_of.get(closer)
         if opener is None:
             return False
@@ -168,19 +167,19 @@ class _Reader:
         return self.line[start : min(opener, start + REACH)].strip(OPENERS + " ") != ""
 
     def _leads_to_aside(self, end: int) -> bool:
-        """Whether the bracket opened here still belongs to the sentence: “Go.” (Smith 5)."""
+        """Whether the bracket opened here belongs to the sentence before it: “Go.” (Smith 5)."""
         closer = self.closer_of.get(end)
         return closer is not None and self.line[closer + 1] in ".,;:"
 
     def _is_tail(self, end: int, token: str, goes_on: bool) -> bool:
-        """Whether `token` still belongs to what a mark has ended: a dash that leads on, emoji."""
+        """Whether `token` belongs to the sentence that a mark has ended: a dash that continues it, emoji."""
         if ONLY_DASH.fullmatch(token):
             return goes_on
         after = end + len(token)
         return ONLY_EMOJI.fullmatch(token) is not None and not self.line[after : after + 1].islower()
 
     def _numbers_an_item(self, end: int, word: str) -> bool:
-        """Whether `word` begins its sentence, or counts on from one that did: 1. Eggs 2. Milk"""
+        """Whether `word` is the number of a list item: first in its sentence, or the next number: 1. Eggs 2. Milk"""
         number = int(digits) if (digits := word.strip(BULLETS + ".")).isdecimal() else NO_ITEM
         counts_on = number == self.item + 1
         is_item = counts_on or (self._is_first(end, word) and is_list_number(word))

@@ -1,7 +1,4 @@
-"""Where a character begins and what it weighs: graphemes (after Unicode's UAX #29), and how long one takes to say.
-
-This module knows neither words nor sentences.
-"""
+"""Grapheme boundaries (after Unicode's UAX #29), and how long a text takes to say, in characters."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ import re
 import unicodedata
 from itertools import accumulate
 
-# Ideographs, kana and hangul syllables. Speech gives about 15 Latin characters a second, and about 4–5 of these:
-# each weighs 3, so that where 280 Latin characters fit, 93 of these do.
+# Ideographs, kana and hangul syllables. Speech has about 15 Latin characters a second, but 4–5 of these: each counts as
+# 3, so that 93 of them fit where 280 Latin characters do.
 WIDE_LETTERS = "々-〇ぁ-ゖァ-ヺㄅ-ㄯㇰ-ㇿ㐀-䶿一-鿿가-힣豈-﫿ｦ-ﾝ\U00020000-\U0003ffff"
 WIDE_WEIGHT = 3
 WIDE_LETTER = re.compile(f"[{WIDE_LETTERS}]")
 
-# What belongs to the character before it, besides combining marks: conjoining jamo, Thai and Lao am, the
-# joiners, kana voicing, skin tones, the tags of a flag.
+# What extends the character before it, besides combining marks: conjoining jamo, Thai and Lao am, the joiners, kana
+# voicing, skin tones, the tags of a flag.
 EXTENDERS = re.compile("[\u1160-\u11ff\u0e33\u0eb3\u200c\u200d\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
 THAI_LEADING_VOWELS = "เแโใไເແໂໃໄ"  # written before the consonant that they are spoken after
 ZERO_WIDTH_JOINER = "\u200d"
@@ -25,19 +22,19 @@ VIRAMA_CLASS = 9  # joins two consonants
 
 
 def spoken_chars(text: str) -> int:
-    """How long a text takes to say, in Latin characters: its length, with ideographs, kana and hangul for three."""
+    """The length of a text, with ideographs, kana and hangul syllables counted as three: a measure of its duration."""
     return len(text) + (WIDE_WEIGHT - 1) * (0 if text.isascii() else len(WIDE_LETTER.findall(text)))
 
 
 def running_chars(text: str) -> list[int]:
-    """The `spoken_chars` before each place of a text, from 0 to its end: (len(text) + 1,)."""
+    """The cumulative `spoken_chars` at each place of a text: (len(text) + 1,), from 0."""
     if text.isascii():
         return list(range(len(text) + 1))
     return list(accumulate((WIDE_WEIGHT if WIDE_LETTER.match(char) else 1 for char in text), initial=0))
 
 
 def is_inside(text: str, place: int, floor: int = 0) -> bool:
-    """Whether a cut at `place` parts a grapheme of text[floor:], where a grapheme begins at `floor`."""
+    """Whether a cut at `place` would split a grapheme of text[floor:]; a grapheme begins at `floor`."""
     if place >= len(text) or text[place - 1].isspace():
         return False
     before, char = text[place - 1], text[place]

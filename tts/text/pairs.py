@@ -1,7 +1,4 @@
-"""Which quote or bracket of a line closes which, in the ways of many languages: “a”, „a“, »a«, «a», ”a”, 「a」.
-
-This module does not know what stands between them.
-"""
+"""Which quote or bracket of a line closes which, in many languages: “a”, „a“, »a«, «a», ”a”, 「a」."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ MARKS = re.compile(f"[{re.escape(''.join(PAIRS))}]")
 
 
 def pairs(line: str) -> dict[int, int]:
-    """The place of each quote or bracket that closes one, with the place of the one it closes.
+    """The place of each closing quote or bracket → the place of its opening one.
 
-    One that is never closed counts for nothing. Time is linear in the length.
+    Those that are never closed are ignored. Time is linear in the length.
     """
     opener_of: dict[int, int] = {}
     opened: list[tuple[int, str]] = []
@@ -38,7 +35,7 @@ def pairs(line: str) -> dict[int, int]:
 
 
 def _may_open(line: str, at: int) -> bool:
-    """A straight quote opens at the beginning of a word; in it, it is an apostrophe, or inches."""
+    """A straight quote opens only at the beginning of a word; elsewhere it is an apostrophe, or inches."""
     before, after = line[at - 1 : at], line[at + 1 : at + 2]
     return line[at] not in "\"'”" or ((before in OPENERS + DASHES + " " or not before) and not after.isspace())
 

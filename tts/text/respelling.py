@@ -1,4 +1,4 @@
-"""A caller's `pronunciations`, applied to a text: whole words are replaced, whatever their case."""
+"""A request's `pronunciations`, applied to a text: whole words are replaced, case-insensitively."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from tts.text.graphemes import spoken_chars
 from validation.errors import Fault, InvalidInput
 
-TIMES_LONGER, CHARS_LONGER = 2, 1000  # a respelled text may have: a bound on the work that a small request can ask for
+TIMES_LONGER, CHARS_LONGER = 2, 1000  # a respelled text has at most 2 times the characters and 1,000 more
 
 
 class Respelling:
-    """The respellings of one text of `text_chars`, which may come in several pieces: their growth counts together.
+    """The respellings of one text of `text_chars`. It may come in several pieces, which share the limit of growth.
 
-    Of words that overlap the longest wins.
+    Of overlapping words the longest is replaced.
     """
 
     def __init__(self, pronunciations: Mapping[str, str], text_chars: int) -> None:

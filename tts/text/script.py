@@ -1,12 +1,10 @@
-"""A text as it will be spoken: marks taken out, words respelled and normalised, cut into lines with their pauses.
+"""A text as it will be spoken: marks removed, words respelled and normalised, cut into lines with pauses.
 
-    part      of a text: words, a pause or a tag (`validation.markup`)
-    run       the text from one pause to the next
-    segment   as much of a run as an engine is given at once (`tts.text.segments`)
-    line      a segment that says something, and the silence after it
-    take      lines between two silences, joined into one sound (`service.speech`)
-
-It knows no engine, and no sample rate: pauses are in milliseconds.
+part      of a text: words, a pause or a tag (`validation.markup`)
+run       the text from one pause to the next
+segment   as much of a run as an engine is given at once (`tts.text.segments`)
+line      a segment with speech, and the silence after it
+take      lines between two silences, joined into one clip (`service.speech`)
 """
 
 from __future__ import annotations
@@ -21,9 +19,9 @@ from tts.text.respelling import Respelling
 from tts.text.segments import segment
 from validation.markup import Pause, Reasoning, Tag, parts
 
-CLOSING_MARKS = " ,.;:!?…"  # what a space before it goes for
-LETTERS_PER_S = 15  # an ordinary pace, in `spoken_chars`
-REASONING = ""  # among what was left out: no tag's mark
+CLOSING_MARKS = " ,.;:!?…"  # a space before them is removed
+LETTERS_PER_S = 15  # at an average speaking rate, in `spoken_chars`
+REASONING = ""  # the key among the omitted marks: no tag has it
 REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
 
 
@@ -40,7 +38,7 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One segment of speech, and the silence after it; without any it runs into the next line."""
+    """One segment of speech, and the silence after it; without one the next line follows directly."""
 
     text: str
     pause_ms: float
@@ -48,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`lead_ms` of silence, then the lines in order. `spoken` is what they say, with the text's line breaks."""
+    """`lead_ms` of silence, then the lines in order. `spoken` is their text, with its line breaks."""
 
     lead_ms: float
     lines: tuple[Line, ...]
@@ -56,7 +54,7 @@ class Script:
     warnings: tuple[str, ...]
 
     def usual_s(self, speed: float) -> tuple[float, float]:
-        """Estimated seconds of speech, at an ordinary pace, and the seconds of silence, which keep their length."""
+        """Estimated seconds of speech at the average rate times `speed`, and the seconds of silence."""
         letters = sum(spoken_chars(line.text) for line in self.lines)
         silence_ms = self.lead_ms + sum(line.pause_ms for line in self.lines)
         return letters / LETTERS_PER_S / speed, silence_ms / 1000
@@ -64,7 +62,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Text without a mark in it, and the silence asked for after it."""
+    """Text without marks, and the requested silence after it."""
 
     text: str
     pause_ms: float
@@ -94,8 +92,8 @@ def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
 
 
 def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
-    """The text between pauses; pauses in a row add up. No engine here acts on a tag, and reasoning is not meant to be
-    spoken: both are left out and noted."""
+    """The text between pauses; consecutive pauses add up. Tags, which no engine supports, and reasoning are recorded in
+    `left_out`."""
     words, pause_ms, has_paused = "", 0.0, False
     for part in parts(text):
         if isinstance(part, Pause):
@@ -117,7 +115,7 @@ def _read_out(text: str, manner: Manner, respelling: Respelling) -> str:
 
 
 def _lines(text: str, manner: Manner) -> list[Line]:
-    """A segment without a letter or digit ("* * *") is not spoken: asked to say it, a model makes something up."""
+    """A segment without a letter or digit ("* * *") is not spoken: a model would invent something."""
     lines: list[Line] = []
     for found in segment(text):
         if any(map(str.isalnum, found.text)):

@@ -1,8 +1,7 @@
 """Text into segments: pieces short enough for an engine to speak well, cut where a reader would breathe.
 
-A segment is one sentence, or as much of a long one as fits: cut after a clause, else between words, and
-inside a word only where the word alone is too long. This module knows neither engines nor the marks of a
-language: `boundaries` says where a line may be cut.
+A segment is one sentence, or as much of a long one as fits, cut after a clause, else between words, and inside a word
+only if that alone is too long. `boundaries` says where a line may be cut.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ __all__ = ["Break", "Segment", "segment", "spoken_chars"]
 
 PARAGRAPH_SEPARATOR = "\u2029"
 
-# Inside a word without a boundary: no line of Chinese or Japanese begins with these; a Japanese word
-# often ends where kanji or katakana follow hiragana; a compound or an address is parted after these marks.
+# For cuts inside a word: no line of Chinese or Japanese begins or ends with these; a Japanese word often ends where
+# kanji or katakana follow hiragana; compounds and addresses are split after these marks.
 NEVER_FIRST = (
     "。、，．・：；？！゛゜ヽヾゝゞ々ー”’）〕］｝〉》」』】ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ…—,.;:!?)]}%"
 )
@@ -40,13 +39,12 @@ class Segment:
 
 
 def segment(text: str, max_chars: int = 280, min_chars: int = 25) -> list[Segment]:
-    """The segments of a text in order, each of at most `max_chars` spoken characters; none of only space.
+    """The segments of a text in order, each of at most `max_chars`, counted by `spoken_chars`.
 
-    Characters are counted as `spoken_chars` does: an ideograph, a kana or a hangul syllable is three. A
-    single one stays whole where `max_chars` is less than it weighs. Joined, the segments are the text up to
-    white space, which becomes single spaces inside a segment. A fragment shorter than `min_chars` joins the
-    next segment of its paragraph, or else the one before, if the two fit into one. A paragraph ends at a
-    blank line. What one pair of quotes or brackets holds stays in one segment where it fits.
+    One character stays whole even if it counts more. Joined, the segments are the text up to white space, which becomes
+    single spaces. A fragment shorter than `min_chars` joins the next segment of its paragraph, or else the one before,
+    if both fit into one. A paragraph ends at a blank line. The content of one pair of quotes or brackets stays in one
+    segment if it fits.
 
     Raises ValueError for a `max_chars` below 1.
     """
@@ -57,7 +55,7 @@ def segment(text: str, max_chars: int = 280, min_chars: int = 25) -> list[Segmen
 
 
 def _lines(text: str) -> list[tuple[str, Break]]:
-    """The lines that hold something, single-spaced, each with what ends at its end."""
+    """The lines that are not blank, single-spaced, each with what ends at its end."""
     lines: list[tuple[str, Break]] = []
     for raw in text.splitlines(keepends=True):
         line = " ".join(raw.split())
@@ -69,7 +67,7 @@ def _lines(text: str) -> list[tuple[str, Break]]:
 
 
 class _Line:
-    """One line being cut into pieces, each with the space after it."""
+    """One line, cut into pieces, each with the space after it."""
 
     def __init__(self, line: str, ends: Break, max_chars: int, min_chars: int) -> None:
         self.line = line
@@ -88,7 +86,7 @@ class _Line:
                 start = boundary.place
 
     def _sentence(self, start: int, end: int) -> Iterator[Segment]:
-        """A sentence, or where it is too long, its parts of like length."""
+        """A sentence, or parts of it of similar length if it is too long."""
         while (rest_chars := self._chars(start, end)) > self.max_chars:
             part_chars = rest_chars / ceil(rest_chars / self.max_chars)
             cut, ends = self._best_cut(start, end, part_chars)
@@ -99,11 +97,11 @@ class _Line:
         yield Segment(self.line[start:end], self.ends if end == len(self.line) else Break.SENTENCE)
 
     def _chars(self, start: int, end: int) -> int:
-        """The spoken characters of a part, without the space after it."""
+        """The `spoken_chars` of a part, without the space after it."""
         return self.running[end] - self.running[start] - (end > start and self.line[end - 1] == " ")
 
     def _best_cut(self, start: int, end: int, part_chars: float) -> tuple[int, Break]:
-        """The best boundary that fits, of several the one nearest to `part_chars`; without any, inside a word."""
+        """The best boundary that fits, of equal ones the nearest to `part_chars`; else a place inside a word."""
 
         def quality(boundary: Boundary) -> tuple[bool, Break, int, float]:
             part, rest = self._chars(start, boundary.place), self._chars(boundary.place, end)
@@ -119,14 +117,14 @@ class _Line:
         return best.place, best.rank
 
     def _reach(self, start: int) -> int:
-        """The last place where a part that begins at `start` still fits; the space after it does not count."""
+        """The last place where a part from `start` on fits, without the space after it."""
         place = max(start + 1, bisect_right(self.running, self.running[start] + self.max_chars) - 1)
         return place + self.line.startswith(" ", place)
 
     def _cut_inside(self, start: int, reach: int, part_chars: float) -> int:
-        """Where a word is cut that does not fit: between its parts, else between any two graphemes."""
+        """The place to cut a word that does not fit: between its parts, else between any two graphemes."""
         part = bisect_left(self.running, self.running[start] + part_chars)
-        least = start + (reach - start) // 5  # a cut before is no gain
+        least = start + (reach - start) // 5  # an earlier cut gains nothing
 
         def quality(place: int) -> tuple[int, int]:
             return self._seam(place) if place > least else -2, -abs(place - part)

@@ -23,13 +23,13 @@ Esq=Esquire et_al=and_others etc=et_cetera Etc=Et_cetera govt=government Govt=Go
 Univ=University Sept=September
 """)
 WORDS |= {name[:3]: name for name in MONTHS if name != "May"}
-# With these the sentence goes on.
+# A sentence does not end after these.
 LINKS = table("""
 avg=average Avg=Average acct=account Acct=Account
 vs=versus Vs=Versus incl=including inc._VAT=including_VAT approx=approximately Approx=Approximately a.k.a=also_known_as
 aka=also_known_as e.g=for_example E.g=For_example eg=for_example i.e=that_is I.e=That_is ie=that_is
 """)
-# Read as they stand here, and with a capital.
+# In lower case, and with a capital.
 BEFORE_NUMBER = table("""
 nr=number nos=numbers fig=figure figs=figures vol=volume vols=volumes ch=chapter chap=chapter chs=chapters
 chaps=chapters cap=chapter bk=book pp=pages p=page pg=page pgs=pages para=paragraph paras=paragraphs par=paragraph
@@ -47,7 +47,7 @@ BEFORE_NUMBER |= {short.capitalize(): long.capitalize() for short, long in BEFOR
 UNITS_TOO = "min|sec|secs|p|c|l|pt|pts|ch|v|wk|n|q|ln"
 # Words too, which end a sentence after an article: open the app. 5 people are in it.
 WORDS_TOO = words("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob")
-# Without a full stop: no words, and no units.
+# Also without a full stop, since they are neither words nor units.
 BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
 SLASHED = table("""
 w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old f/u=follow-up

@@ -1,7 +1,7 @@
-"""Words in capitals: which are spelled, which are spoken, and which are only loud. It knows none by meaning.
+"""Words in capitals: spelled (FBI), spoken (NASA), or only shouted.
 
-A spelled one becomes letters with spaces between them: F B I. With full stops the splitter of sentences would
-stumble over it. In a line that is shouted only those are spelled that are no word as well.
+A spelled one becomes letters separated by spaces, F B I, because full stops would confuse the sentence splitter. In a
+shouted line only those are spelled that can't be words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PhD=P_H_D PhDs=P_H_D's BSc=B_S_C MSc=M_S_C iOS=i_O_S IoT=I_o_T SaaS=sass CO2=C_O
 NaOH=N_A_O_H HCl=H_C_L KCl=K_C_L NOx=N_O_X SOx=S_O_X SpO2=S_P_O_two pH=P_H CO2e=C_O_two_E TL;DR=T_L_D_R .NET=dot_net
 """)
 VOWELS = frozenset("AEIOUY")
-MAX_UNKNOWN = 5  # letters of an unknown word in capitals without a vowel that is still spelled
+MAX_UNKNOWN = 5  # letters of an unknown word without a vowel that is spelled
 
 NEEDED = re.compile(r"[A-Z]{2}|[A-Z]&|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 TOKEN = re.compile(r"(?<![\w.&])(?P<word>[A-Z]{2,15})(?P<s>s)?(?![\w&]|\.[A-Za-z])|(?<![\w.])(?P<war>WW[12])\b")
@@ -47,7 +47,7 @@ WORD = re.compile(r"[A-Za-z']+")
 
 
 def acronyms(text: str) -> str:
-    """Every line for itself, because some are shouted."""
+    """Line by line, because only some may be shouted."""
     if not NEEDED.search(text):
         return text
     text = AMPERSAND.sub(_spelled_pair, MIXED_TOKEN.sub(lambda m: MIXED[m[0]], text))
@@ -65,7 +65,7 @@ def _line(line: str) -> str:
 
 
 def _is_shouted(line: str) -> bool:
-    """More than half of its words are in capitals; two of these may be plain words, and one can be nothing else."""
+    """Whether more than half of the words are in capitals, and of these two may be words, one certainly."""
     words = [word for word in WORD.findall(line) if len(word) > 1]
     loud = [word for word in words if word.isupper()]
     certain = [word for word in loud if not (word in SPELLED or word in SPOKEN or _is_vowelless(word))]

@@ -1,7 +1,6 @@
-"""E-mail and web addresses, handles, hashtags and file names, as one dictates them. It looks nothing up.
+"""E-mail and web addresses, handles, hashtags and file names, as one dictates them.
 
-Of a web address the scheme, “www”, the query and the fragment are left out, and of the path what is no word: at
-most four parts are read.
+A web address is read without scheme, “www”, query and fragment; of its path at most four parts, and only words.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import re
 
 from tts.normalize.tables import words
 
-# Of a host without www. Words are none of them (in, it, me): a sentence may go on without a space after its stop.
+# Of a host without www. Words (in, it, me) are not among them, since the space after a full stop may be missing.
 BARE_TLD = r"(?:com|org|net|gov|edu|mil|io|dev|ai|app|info|biz|xyz|uk|de|fr|eu|ca|tv)"
 NEEDED = re.compile(r"[@#]|\.\w|://")
 EMAIL = re.compile(r"(?<![\w.+%-])[\w+%-](?:[\w.+%-]{0,62}[\w+%-])?@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
@@ -25,7 +24,7 @@ HASHTAG = re.compile(
     r"(?<![\w#&/])#(?!(?=[A-Fa-f]{0,7}[0-9])(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})\b|[A-Z]{1,5}-[A-Z0-9-]{0,20}[0-9])(?P<name>[A-Za-z_]\w{0,80}|[0-9]{1,15}[A-Za-z]\w{1,60})"
 )
 TRAILING = re.compile(r"[.,;:!?'\")\]}*]{1,2000}\Z")
-UNSPEAKABLE_CHARS = 40  # a longer part of a path is an identifier, not a word
+UNSPEAKABLE_CHARS = 40  # longer parts of a path are identifiers, not words
 MAX_PARTS = 4
 
 ENDINGS = words("""
@@ -43,7 +42,7 @@ MARKS = {".": " dot ", "-": " dash ", "_": " underscore ", "+": " plus ", "%": "
 
 
 def addresses(text: str) -> str:
-    """All of them → words; digits in them stay for the rules of numbers."""
+    """All of them → words; their digits are read later, as numbers."""
     if not NEEDED.search(text):
         return text
     text = EMAIL.sub(lambda m: _spelled(m[0]), text)

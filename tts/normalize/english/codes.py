@@ -64,8 +64,8 @@ LINKED = re.compile(
     r"\b(?i:added|introduced|deprecated|removed|new|fixed|changed|available|supported|broken|in|since|to|on|from|than|and"
     r"|or|with|until|before|after|via)[ (]{1,2}\Z|\d(?:\.\d{1,2})?(?:, | ?[-–] ?)\Z"
 )
-PROGRAM_CHARS = 300  # as far as a name is remembered
-# What is typed in, told by the word before it; the code of a place after its state; numbers of three for help.
+PROGRAM_CHARS = 300  # searched for the name
+# Codes after words such as PIN; the zip code after a state; emergency numbers.
 KEYED = re.compile(
     r"(?P<before>\b(?:PIN|OTP|ISSN|IMEI|(?i:code|password|zip|(?:account|card|order|invoice|booking|confirmation|tracking)"
     r" (?:number|id|ending in)|account|ref|reference)\.?)(?: is)?:? #?|#(?=[0-9]{5}|[0-9]{3,4}-[0-9]{3,})"
@@ -77,9 +77,7 @@ CODE_RANGE = re.compile(
     r"(?<![\w./-])(?P<letter>[A-Z])(?P<low>[0-9]{1,3})(?: ?(?P<dash>[-–—])|(?<=[CTLS][0-9])/(?=[CTLS])) ?"
     r"(?P<other>[A-Z])(?P<high>[0-9]{1,3})(?![\w/-]|\.[0-9])"
 )
-LETTERED_RANGE = re.compile(
-    r"(?<![\w.,-])(?P<first>[0-9]{1,3}[a-hA-H])[-–](?P<second>[0-9]{0,3}[a-hA-H])(?![\w-])"
-)  # 3a–3f
+LETTERED_RANGE = re.compile(r"(?<![\w.,-])(?P<first>[0-9]{1,3}[a-hA-H])[-–](?P<second>[0-9]{0,3}[a-hA-H])(?![\w-])")
 NUMBER_SIGN = re.compile(r"(?<![\w#&])#(?= ?[0-9])")
 # Acts and their parts: 401(k), Rule 12(b)(6).
 PARTS = re.compile(
@@ -105,7 +103,7 @@ ZIP_CODE = re.compile(r"(?<![\w.,$£€/-])(?P<outward>[0-9]{5})-(?P<inward>[0-9
 
 
 def _parts(match: re.Match[str], variety: Variety) -> str:
-    """Four oh one k: a nought in the middle of three digits is an “oh”."""
+    """Four oh one k: a zero in the middle of three digits is “oh”."""
     written, parts = match["number"] or "401", match["parts"] or "k"
     if len(written) == 3 and written[1] == "0" != written[2]:
         written = f"{digits(written[0])} oh {digits(written[2])}"
@@ -118,7 +116,7 @@ def _groups(match: re.Match[str], variety: Variety) -> str:
 
 
 def is_dialled(before: str) -> bool:
-    """Whether the number after this text is dialled: call, fax, my mobile is."""
+    """Whether the number after this text is a telephone number: call, fax, my mobile is."""
     return DIAL.search(before) is not None
 
 

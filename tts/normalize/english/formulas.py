@@ -44,9 +44,7 @@ BOUNDS = re.compile(
     rf"\\(sum|prod|int|lim)(?:\\limits)? ?(?:(?:_ ?)?{GROUP}|_ ?(\w))(?: ?\^ ?(?:{GROUP}|(\\?\w{{1,10}})))?"
 )
 TEXT = re.compile(rf"\\(?:text|mathrm|mathbf|mathbb|mathcal|mathit|operatorname|bar|hat|vec|overline) ?{GROUP}")
-SUBSCRIPT = re.compile(
-    rf"(?:_ ?|(?<=[A-Za-z])(?={{)){GROUP}|_ ?([A-Za-z0-9])"
-)  # Markdown may have taken the _ before {
+SUBSCRIPT = re.compile(rf"(?:_ ?|(?<=[A-Za-z])(?={{)){GROUP}|_ ?([A-Za-z0-9])")  # Markdown removes some _ before {
 RAISED = re.compile(rf"\^ ?{GROUP}")
 COMMAND = re.compile(r"\\([A-Za-z]{1,20})")
 LARGE = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}

@@ -1,4 +1,4 @@
-"""Whether a sum or a measure stands before a noun, where its unit is singular: a five dollar fee, the 10 km run."""
+"""Whether a sum or a measure modifies a noun, so that its unit is singular: a five dollar fee, the 10 km run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ tin tins cans pack packs packet packets bag bags bottle bottles jar jars pouch t
 battery batteries bank drive drives ssd charger chargers cable cables monitor display screen tank laptop motor
 engine run race relay walk hike sprint dash swim orbit radius winds gusts mean yield
 """)
-# What goes on after a sum or a measure, and is no noun.
+# Words after a sum or a measure that are no nouns.
 NO_NOUN = words("""
 of in for to and or more less per from on at by with as is was were are be has had have will would can could may
 might must shall should that which who whom whose he she it they we you an the each every if when than but so
@@ -36,7 +36,7 @@ ENDS_IN_ED = words("seed bed feed speed shed")
 
 
 def is_before_noun(match: re.Match[str]) -> bool:
-    """Of a match of a sum or a measure. Where it is not clear the answer is no."""
+    """Whether the match of a sum or a measure modifies the noun after it; in doubt not."""
     following = FOLLOWING.match(match.string, match.end())
     if following is None:
         return False

@@ -22,7 +22,7 @@ SMALL = (
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 SCALES = ("", " thousand", " million", " billion", " trillion")
 MAGNITUDES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion", "l": "lakh", "c": "crore"}
-MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
+MAX_DIGITS = 15  # a longer number is read digit by digit
 IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 IRREGULAR |= {"twelve": "twelfth"}
 DENOMINATORS = frozenset({*range(2, 21), 24, 32, 50, 64, 100, 1000})
@@ -82,7 +82,7 @@ def _split_last(words: str) -> tuple[str, str, str]:
 
 
 def digits(written: str) -> str:
-    """ "407" → "four zero seven"; what is no ASCII digit is skipped."""
+    """ "407" → "four zero seven"; other characters are skipped."""
     return " ".join(SMALL[int(digit)] for digit in written if digit in "0123456789")
 
 

@@ -85,7 +85,7 @@ def _numbered_roman(match: re.Match[str], variety: Variety) -> str:
 
 
 def _heading(match: re.Match[str], variety: Variety, among: int) -> str:
-    """Before a title it is one of two at least: “IV: saline” alone has none."""
+    """A heading before a title needs a second one in the text: “IV: saline” is none."""
     if match["stop"] is None and among < 2:
         return match[0]
     value = 0 if match["roman"] in NO_HEADINGS else roman(match["roman"])

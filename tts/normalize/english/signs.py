@@ -1,6 +1,6 @@
-"""Signs between words and numbers in English, and the plain numbers that are left.
+"""Signs between words and numbers in English, and the numbers that no shape has read.
 
-What is no sign of speech in the end (* _ ~ ^ ` \\ | < > and their kind) is left out.
+Signs that are not spoken (* _ ~ ^ ` \\ | < > …) are dropped in the end.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SPACED = r"[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}(?![\w]| [0-9])"
 SPACED_THOUSANDS = re.compile(rf"(?<![\w.,+])(?<![0-9] )(?<!\w[-−]){SPACED}(?:[-–]{SPACED})?(?!-)")
 SWISS_THOUSANDS = re.compile(r"(?<![\w.,'])[1-9][0-9]{0,2}(?:'[0-9]{3}){1,4}(?![\w']|[.,][0-9]{3}(?![0-9]))")
 LINKED = re.compile(r"(?<=[0-9])-(of|on|in|to|for|by)-(?=[0-9])")  # 10-of-18
-# Before two groups of digits: the number of something, or the number is part of a name or is dialled.
+# Before two groups of digits, which are then no thousands: Room 101 200.
 NUMBERED_THING = re.compile(
     r"(?:\b(?!(?:The|About|Over|Some|Nearly|Almost|Around|In|Of|With|From|To|By|And|For|At|Up|EUR|USD|GBP|CHF|Rs|RM|R)\b)"
     r"[A-Z]\w*|\b(?:pages?|chapter|section|room|lines?|step|no|route|highway|flight|model|type|size|level|version|phase"
     r"|figure|table|verse|psalm|grade|group|channel|unit|part|lot|item|series|top|call|code|extension)) \Z"
 )
 SCIENTIFIC = re.compile(rf"{START}(?<!\w)(?P<value>{NUMBER})[eE]\+?(?P<power>-?[0-9]{{1,3}})(?!\w)")
-CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?P<minus>-?)(?=[0-9])")  # the rest of a tower waits for POWER
+CARET = re.compile(r"(?<=[\w)])(?<!\^[0-9])\^(?P<minus>-?)(?=[0-9])")  # the rest of a tower is read by POWER
 EVEN = re.compile(r"(?<![\w.,-])(?:50-50|24-7|20-20)(?![\w-]|[.,][0-9])")
 IN_A_NAME = re.compile(r"(?<=[A-Za-z])-(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)-(?=[0-9])")
 RATIO = re.compile(r"(?<=[0-9]):(?=[0-9]{1,15}(?![0-9a-z]))")
@@ -50,7 +50,7 @@ PER_SIGN = re.compile(
 )
 COUNTED = re.compile(r"(?:[0-9]|\bper|\bone) \Z")  # 3 eggs/person, per user/month
 TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "kilogram", "gallon"}
-# What something may be counted or paid per: numbers, units, money, and these.
+# What may be “per” something: numbers, units, money, and these.
 RATED = words("""
 price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
 thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit
@@ -116,7 +116,7 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def operators(text: str) -> str:
-    """Signs that say something: plus, per, at, and."""
+    """Signs that are spoken: plus, per, at, and."""
     if not NEEDED.search(text):
         return text
     text = LIST_NUMBER.sub(r"\1.", text)
@@ -131,12 +131,12 @@ def operators(text: str) -> str:
 
 
 def numbers(text: str, variety: Variety) -> str:
-    """Every number that is left; after it no ASCII digit is."""
+    """Read every number that is left; no ASCII digit remains."""
     return PLAIN.sub(lambda m: _plain(m, variety), text)
 
 
 def leave_out(text: str) -> str:
-    """Drop the signs that nobody says."""
+    """Drop the signs that are not spoken."""
     text = EMOTICON.sub(DROPPED, UNDERSCORE.sub(" ", text))
     return close_gaps(LEFT_OUT.sub(DROPPED, text.replace("–", "-")))
 
@@ -186,7 +186,7 @@ def _either(match: re.Match[str]) -> str:
 
 
 def _sign(match: re.Match[str]) -> str:
-    """Signs that also are brackets or decoration speak only between two words."""
+    """Signs that are also brackets or decoration are spoken only between two words."""
     text, start, end = match.string, match.start(), match.end()
     before, after = text[max(start - 2, 0) : start], text[end : end + 2]
     if match[0] in ONLY_BETWEEN and not (_has_word(before[::-1]) and _has_word(after)):

@@ -160,7 +160,7 @@ def vulgar_fractions(text: str) -> str:
 
 
 def _inches(text: str) -> str:
-    """A straight quote after a digit is inches, unless it closes a quotation that a quote before it opened."""
+    """A straight quote after a digit means inches, unless it closes a quotation."""
     if '"' not in text:
         return text
     return "\n".join(_inches_of_line(line) for line in text.split("\n"))

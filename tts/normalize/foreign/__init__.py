@@ -1,7 +1,7 @@
-"""Numbers in the languages of `foreign_tables`, spoken by num2words. It knows their tables, not their grammar.
+"""Numbers in the languages of `foreign.languages`, worded by num2words, with units, dates and ordinals by tables.
 
-What it can't say rightly it leaves as it is: a number inside a longer code, beside a unit that is not in the table,
-or glued to a letter.
+Numbers that would be read wrongly stay digits: in a longer code, beside a unit that is not in the table, or next to a
+letter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tts.normalize.foreign.german import ordinals as german_ordinals
 from tts.normalize.foreign.languages import LANGUAGES, POINT_REGIONS, Language
 from tts.normalize.sentences import mark_beginnings, raise_beginnings
 
-MAX_DIGITS = 15  # of a number that is named; a longer one is read digit by digit
+MAX_DIGITS = 15  # a longer number is read digit by digit
 CURRENCIES = "€$£¥"
 VOWELS = "aeiouyéèêh"
 LETTER = r"[^\W\d_]"
@@ -43,7 +43,7 @@ SHORT_SCALES = {"M": "millions", "Md": "milliards", "Mds": "milliards"}
 MILLIONS = re.compile(r"(?:million|milliard|millón|millon|milion|miliard|milh|bilh)\w*\Z")
 CLOCK_DE = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?: Uhr\b)?(?![\w:]|[.,][0-9])")
 CLOCK_FR = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]) ?[h:] ?(?P<minute>[0-5][0-9])(?![\w:]|[.,][0-9])")
-# German: how a day ends after these words, and before a month or a century.
+# German: after these words an ordinal ends in -n.
 WEAK = "am|vom|zum|dem|den|im|des|beim"
 NUMERIC_DATE = re.compile(
     r"(?P<before>\b[^\W\d_]{2,4} )?(?<![\w.,/-])(?P<day>[0-3]?[0-9])(?P<sep>[./-])(?P<month>[01]?[0-9])(?P=sep)"

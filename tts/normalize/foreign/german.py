@@ -1,8 +1,7 @@
 """German ordinals written with a full stop: mein 4. Versuch, in der 4. Klasse.
 
-The ending follows the word before the number; after “mein” and its kind it is the gender of the noun, which is
-guessed from its last letters. Without such a word before it a number with a full stop ends a sentence, or numbers
-the items of a list.
+The ending depends on the word before the number, and after “mein” and the like on the gender of the noun, which is
+guessed from its last letters. Without such a word, a number with a full stop ends a sentence, or numbers a list item.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable
 
 from tts.normalize.tables import words
 
-# Of the text before the number: the words in a row whose last decides, and numbers joined to this one.
+# The word before the number, which decides, and the one before that; ordinals between them are skipped.
 BEFORE = re.compile(
     r"(?:(?P<earlier>[^\W\d_]+) )?\b(?P<word>[^\W\d_]+) "
     r"(?:[1-9][0-9]{0,2}\. ?(?:(?:und|oder|bis|bzw\.|-) ?)(?:de[rmns] )?){0,3}\Z"
@@ -60,7 +59,7 @@ def _said(match: re.Match[str], ordinal: Callable[[int], str]) -> str:
 
 
 def _ending(before: re.Match[str], noun: str) -> str | None:
-    """What follows the -e of an ordinal; None where the word before asks for no ordinal."""
+    """What follows the -e of an ordinal; None if the word before it precedes none."""
     word, earlier = before["word"].lower(), before["earlier"] or ""
     if word in CONTRACTED or OBLIQUE.fullmatch(word):
         return "n"

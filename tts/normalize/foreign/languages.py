@@ -1,7 +1,7 @@
-"""What each language other than English calls things: points, percent, money, units, months. It reads no text.
+"""The tables of languages other than English: decimal points, percent, money, units, months.
 
-A unit's first name has its own “one”, because its gender decides it. A noun that other numbers agree with as well
-(Spanish libra, Portuguese hora) is left out rather than said wrongly.
+A unit's singular includes “one”, which depends on its gender. Nouns with which other numbers agree too (Spanish libra,
+Portuguese hora) are left out.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ LANGUAGES = {
     "da": Language("da", "komma", to="til", hundred=" hundrede og ", cents=" og ", units=DA),
     "no": NORWEGIAN,
     "nb": NORWEGIAN,
-    # Their nouns and numerals change with the case, which no table knows: bare numbers only.
+    # Their nouns and numerals depend on the case, which needs a grammar: bare numbers only.
     "pl": Language("pl", "przecinek", group=SPACES),
     "ru": Language("ru", "запятая", group=SPACES, minus="минус"),
     "fi": Language("fi", "pilkku", group=SPACES, minus="miinus"),
