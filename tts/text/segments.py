@@ -15,8 +15,6 @@ from math import ceil
 from tts.text.boundaries import Boundary, Break, boundaries
 from tts.text.graphemes import is_inside, running_chars, spoken_chars
 
-__all__ = ["Break", "Segment", "segment", "spoken_chars"]
-
 PARAGRAPH_SEPARATOR = "\u2029"
 
 # For cuts inside a word: no line of Chinese or Japanese begins or ends with these; a Japanese word often ends where

@@ -9,76 +9,32 @@ from tts.normalize.english.numbers import MAGNITUDES, NUMBER, START, Variety, ca
 from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, spaced, text_after, text_before
 from tts.normalize.tables import words
 
-# The sign and the code of a currency = singular, plural, and the same of its hundredth part where that is named.
+# Signs and codes of a currency = its name + that of its hundredth, each with a | and its plural where that has no s.
 TABLE = """
-$ = dollar, dollars, cent, cents
-US$ USD = U S dollar, U S dollars, cent, cents
-A$ AU$ AUD = Australian dollar, Australian dollars, cent, cents
-C$ CA$ CAD = Canadian dollar, Canadian dollars, cent, cents
-NZ$ NZD = New Zealand dollar, New Zealand dollars, cent, cents
-HK$ HKD = Hong Kong dollar, Hong Kong dollars, cent, cents
-S$ SGD = Singapore dollar, Singapore dollars, cent, cents
-NT$ TWD = Taiwan dollar, Taiwan dollars
-J$ JMD = Jamaican dollar, Jamaican dollars, cent, cents
-TT$ = Trinidad dollar, Trinidad dollars, cent, cents
-BZ$ = Belize dollar, Belize dollars, cent, cents
-EC$ = East Caribbean dollar, East Caribbean dollars, cent, cents
-N$ = Namibian dollar, Namibian dollars, cent, cents
-FJ$ = Fiji dollar, Fiji dollars, cent, cents
-RD$ = Dominican peso, Dominican pesos, centavo, centavos
-£ GBP = pound, pounds, penny, pence
-€ EUR = euro, euros, cent, cents
-¥ JPY = yen, yen
-CN¥ CNY RMB = yuan, yuan
-₹ ₨ INR Rs Re = rupee, rupees, paisa, paise
-PKR = Pakistani rupee, Pakistani rupees, paisa, paise
-LKR = Sri Lankan rupee, Sri Lankan rupees, cent, cents
-NPR = Nepalese rupee, Nepalese rupees, paisa, paise
-৳ BDT = taka, taka
-₩ KRW = won, won
-₽ RUB = ruble, rubles
-₺ = lira, lira
-₪ ILS = shekel, shekels
-₦ NGN = naira, naira
-₵ GH₵ GHS = cedi, cedis
-KSh Ksh KES = Kenyan shilling, Kenyan shillings
-KWD = Kuwaiti dinar, Kuwaiti dinars
-PEN = sol, soles
-฿ THB = baht, baht
-₱ = peso, pesos, centavo, centavos
-₫ VND = dong, dong
-₴ UAH = hryvnia, hryvnias
-₸ KZT = tenge, tenge
-₾ GEL = lari, lari
-₼ AZN = manat, manat
-₡ CRC = colon, colones
-₲ PYG = guarani, guaranies
-₿ BTC = bitcoin, bitcoins
-RM MYR = ringgit, ringgit, sen, sen
-Rp IDR = rupiah, rupiah
-CHF SFr = Swiss franc, Swiss francs
-Fr = franc, francs
-kr Kr = krone, kroner, ore, ore
-SEK = Swedish krona, Swedish kronor
-NOK = Norwegian krone, Norwegian kroner
-DKK = Danish krone, Danish kroner
-zł PLN = zloty, zlotys, grosz, groszy
-Kč CZK = Czech koruna, Czech korunas
-HUF = forint, forints
-AED = dirham, dirhams
-SAR QAR = riyal, riyals
-EGP = Egyptian pound, Egyptian pounds
-R$ BRL = real, reais, centavo, centavos
-MX$ Mex$ MXN = Mexican peso, Mexican pesos, centavo, centavos
-AR$ ARS = Argentine peso, Argentine pesos, centavo, centavos
-CLP$ CLP = Chilean peso, Chilean pesos
-COP$ = Colombian peso, Colombian pesos
-ZAR = rand, rand
+$=dollar+cent US$,USD=U_S_dollar+cent A$,AU$,AUD=Australian_dollar+cent C$,CA$,CAD=Canadian_dollar+cent
+NZ$,NZD=New_Zealand_dollar+cent HK$,HKD=Hong_Kong_dollar+cent S$,SGD=Singapore_dollar+cent NT$,TWD=Taiwan_dollar
+J$,JMD=Jamaican_dollar+cent TT$=Trinidad_dollar+cent BZ$=Belize_dollar+cent EC$=East_Caribbean_dollar+cent
+N$=Namibian_dollar+cent FJ$=Fiji_dollar+cent RD$=Dominican_peso+centavo £,GBP=pound+penny|pence €,EUR=euro+cent
+¥,JPY=yen|yen CN¥,CNY,RMB=yuan|yuan ₹,₨,INR,Rs,Re=rupee+paisa|paise PKR=Pakistani_rupee+paisa|paise
+LKR=Sri_Lankan_rupee+cent NPR=Nepalese_rupee+paisa|paise ৳,BDT=taka|taka ₩,KRW=won|won ₽,RUB=ruble ₺=lira|lira
+₪,ILS=shekel ₦,NGN=naira|naira ₵,GH₵,GHS=cedi KSh,Ksh,KES=Kenyan_shilling KWD=Kuwaiti_dinar PEN=sol|soles
+฿,THB=baht|baht ₱=peso+centavo ₫,VND=dong|dong ₴,UAH=hryvnia ₸,KZT=tenge|tenge ₾,GEL=lari|lari ₼,AZN=manat|manat
+₡,CRC=colon|colones ₲,PYG=guarani|guaranies ₿,BTC=bitcoin RM,MYR=ringgit|ringgit+sen|sen Rp,IDR=rupiah|rupiah
+CHF,SFr=Swiss_franc Fr=franc kr,Kr=krone|kroner+ore|ore SEK=Swedish_krona|Swedish_kronor
+NOK=Norwegian_krone|Norwegian_kroner DKK=Danish_krone|Danish_kroner zł,PLN=zloty+grosz|groszy Kč,CZK=Czech_koruna
+HUF=forint AED=dirham SAR,QAR=riyal EGP=Egyptian_pound R$,BRL=real|reais+centavo MX$,Mex$,MXN=Mexican_peso+centavo
+AR$,ARS=Argentine_peso+centavo CLP$,CLP=Chilean_peso COP$=Colombian_peso ZAR=rand|rand
 """
+
+
+def _names(row: str) -> list[str]:
+    """ "dollar+cent" → dollar, dollars, cent, cents."""
+    pairs = (name.partition("|") for name in row.replace("_", " ").split("+"))
+    return [name for one, _, many in pairs for name in (one, many or f"{one}s")]
+
+
 CURRENCIES = {
-    unit: names.split(", ")
-    for units, names in (row.split(" = ") for row in TABLE.strip().split("\n"))
-    for unit in units.split()
+    unit: _names(names) for units, names in (row.split("=") for row in TABLE.split()) for unit in units.split(",")
 }
 CURRENCIES["US $"] = CURRENCIES["US$"]
 RUPEES = words("₹ ₨ INR Rs Re PKR NPR LKR BDT ৳")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 from tts.normalize.english.numbers import Variety, cardinal, ordinal
 from tts.normalize.tables import words
@@ -37,7 +38,10 @@ HEADING = re.compile(
 NO_HEADINGS = words("XL CV CC CLI CI XXX")
 NUMERAL = re.compile(r"\b(?:[IVXLC]+|[ivxl]+)\b")
 CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
-ROMAN_DIGITS = (("C", 100), ("XC", 90), ("L", 50), ("XL", 40), ("X", 10), ("IX", 9), ("V", 5), ("IV", 4), ("I", 1))
+ONES = "I II III IV V VI VII VIII IX".split()
+TENS = [one.translate(str.maketrans("IVX", "XLC")) for one in ONES]
+NUMERALS = map("".join, product(("", "C", "CC", "CCC"), ("", *TENS), ("", *ONES)))
+VALUES = {numeral: value for value, numeral in enumerate(NUMERALS)}  # up to 399, in the usual form
 
 
 def romans(text: str, variety: Variety) -> str:
@@ -46,41 +50,24 @@ def romans(text: str, variety: Variety) -> str:
         return text
     text = RULER.sub(lambda m: _regnal(m, variety), REGNAL.sub(lambda m: _regnal(m, variety), text))
     text = NUMBERED_ROMAN.sub(lambda m: _numbered_roman(m, variety), text)
-    headings = {m["roman"] for m in HEADING.finditer(text) if roman(m["roman"])} - NO_HEADINGS
+    headings = {m["roman"] for m in HEADING.finditer(text) if VALUES.get(m["roman"], 0)} - NO_HEADINGS
     if any(len(each) > 1 for each in headings):
         text = HEADING.sub(lambda m: _heading(m, variety, among=len(headings)), text)
-    return CENTURY.sub(lambda m: ordinal(value, variety) if (value := roman(m["roman"])) else m[0], text)
-
-
-def roman(written: str) -> int:
-    """The value of a numeral up to 399 in its usual form; 0 for any other."""
-    value, rest = 0, written
-    for sign, worth in ROMAN_DIGITS:
-        while rest.startswith(sign):
-            value, rest = value + worth, rest[len(sign) :]
-    return value if not rest and _as_roman(value) == written else 0
-
-
-def _as_roman(value: int) -> str:
-    written = ""
-    for sign, worth in ROMAN_DIGITS:
-        count, value = divmod(value, worth)
-        written += sign * count
-    return written
+    return CENTURY.sub(lambda m: ordinal(value, variety) if (value := VALUES.get(m["roman"], 0)) else m[0], text)
 
 
 def _regnal(match: re.Match[str], variety: Variety) -> str:
-    value = roman(match["roman"])
+    value = VALUES.get(match["roman"], 0)
     return f"{match['name']} the {ordinal(value, variety).title()}" if value else match[0]
 
 
 def _numbered_roman(match: re.Match[str], variety: Variety) -> str:
-    value = roman(match["roman"] or match["small"].upper())
+    value = VALUES.get(match["roman"] or match["small"].upper(), 0)
     if not value:
         return match[0]
     words, name = cardinal(value, variety), match["name"] or match["small_name"]
     if match["upper"]:
-        words += f" to {cardinal(roman(match['upper'].upper()), variety)}"
+        words += f" to {cardinal(VALUES.get(match['upper'].upper(), 0), variety)}"
     return f"{name} {words.title() if name[0].isupper() else words}"
 
 
@@ -88,5 +75,5 @@ def _heading(match: re.Match[str], variety: Variety, among: int) -> str:
     """A heading before a title needs a second one in the text: “IV: saline” is none."""
     if match["stop"] is None and among < 2:
         return match[0]
-    value = 0 if match["roman"] in NO_HEADINGS else roman(match["roman"])
+    value = 0 if match["roman"] in NO_HEADINGS else VALUES.get(match["roman"], 0)
     return f"{match['space']}{cardinal(value, variety).capitalize()}{match['stop'] or ''}" if value else match[0]

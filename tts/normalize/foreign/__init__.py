@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -52,61 +51,16 @@ NUMERIC_DATE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Patterns:
-    """The shapes of numbers in one language."""
-
-    measure: re.Pattern[str]
-    sign_first: re.Pattern[str]
-    range_: re.Pattern[str]
-    plain: re.Pattern[str]
-    ordinal_date: re.Pattern[str]
-    pointed: re.Pattern[str]
-    scaled: re.Pattern[str]
-
-
 def speak_numbers(text: str, primary: str, region: str) -> str:
     """One pass; the text itself for a language without a table."""
-    language = LANGUAGES.get(primary)
-    if language is None or not re.search("[0-9]", text):
+    if primary not in LANGUAGES or not re.search("[0-9]", text):
         return text
-    is_point = region in POINT_REGIONS.get(primary, ())
-    patterns = _patterns(primary, is_point)
-    speaker = Speaker(language, is_point)
-    text = speaker.dates(mark_beginnings(text), patterns)
-    text = speaker.ordinals_and_times(text)
-    if not is_point:
-        text = patterns.pointed.sub(",", text)
-    text = patterns.scaled.sub(speaker.scaled, text)
-    if language.to:
-        text = patterns.range_.sub(rf"\1 {language.to} ", text)
-    text = patterns.sign_first.sub(speaker.measure, text)
-    text = patterns.measure.sub(speaker.measure, text)
-    return raise_beginnings(patterns.plain.sub(speaker.signed, text))
+    return _speaker(primary, region in POINT_REGIONS.get(primary, ())).speak(text)
 
 
 @cache
-def _patterns(primary: str, is_point: bool) -> Patterns:
-    language = LANGUAGES[primary]
-    group, decimal = (",'", ".") if is_point else (language.group + "'", ",")
-    number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
-    minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
-    value = rf"{minus}(?<![\w.,:/+])(?<![0-9]-)(?P<value>{number})(?![0-9])"
-    signs = sorted(language.units, key=len, reverse=True)
-    names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
-    currencies = _any(re.escape(sign) for sign in signs if sign[-1] in CURRENCIES)
-    no_currency = rf"(?<![{CURRENCIES}])(?<![{CURRENCIES}] )"
-    ordinal = rf"\. +(?![A-ZÄÖÜÅÆØ]){LETTER}"  # 5. und 6.
-    months = _any([*language.months, "Jahrhundert"])
-    return Patterns(
-        measure=re.compile(rf"{value} ?(?P<unit>{names})(?![\w²³/])"),
-        sign_first=re.compile(rf"{minus}(?<!\w)(?P<unit>{currencies}) ?(?P<value>{number})(?![\w/-]|[.,:][0-9])"),
-        range_=re.compile(rf"(?<![\w.,:/+–-])(?!0[0-9])({number}) ?[-–] ?(?=[0-9]+(?![0-9/:–-]|\.[0-9]))"),
-        plain=re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9]|{ordinal})"),
-        ordinal_date=re.compile(rf"(?P<before>\b{LETTER}{{2,4}} )?(?<![\w.,/-])(?P<day>[1-9][0-9]?)\. ?(?={months}\b)"),
-        pointed=re.compile(rf"(?<=[0-9])(?<!\.[0-9])(?<!\.[0-9]{{2}})\.(?=[0-9]{{1,2}} ?{names}(?![\w²³/]))"),
-        scaled=re.compile(rf"{value} ?(?P<scale>{SCALE.get(language.code, '(?!)')}) ?(?P<unit>{currencies}|EUR\b)"),
-    )
+def _speaker(primary: str, is_point: bool) -> Speaker:
+    return Speaker(LANGUAGES[primary], is_point)
 
 
 def _any(shapes: Iterable[str]) -> str:
@@ -114,21 +68,52 @@ def _any(shapes: Iterable[str]) -> str:
     return f"(?:{'|'.join(shapes) or '(?!)'})"
 
 
-@dataclass(frozen=True, slots=True)
 class Speaker:
-    """One language's numbers → words."""
+    """One language's numbers → words. `is_point`: decimals have a point, where others have a comma."""
 
-    language: Language
-    is_point: bool
+    def __init__(self, language: Language, is_point: bool) -> None:
+        self.language, self.is_point = language, is_point
+        group, decimal = (",'", ".") if is_point else (language.group + "'", ",")
+        number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
+        minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
+        value = rf"{minus}(?<![\w.,:/+])(?<![0-9]-)(?P<value>{number})(?![0-9])"
+        signs = sorted(language.units, key=len, reverse=True)
+        names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
+        currencies = _any(re.escape(sign) for sign in signs if sign[-1] in CURRENCIES)
+        no_currency = rf"(?<![{CURRENCIES}])(?<![{CURRENCIES}] )"
+        ordinal = rf"\. +(?![A-ZÄÖÜÅÆØ]){LETTER}"  # 5. und 6.
+        months = _any([*language.months, "Jahrhundert"])
+        self._measure = re.compile(rf"{value} ?(?P<unit>{names})(?![\w²³/])")
+        self._sign_first = re.compile(
+            rf"{minus}(?<!\w)(?P<unit>{currencies}) ?(?P<value>{number})(?![\w/-]|[.,:][0-9])"
+        )
+        self._range = re.compile(rf"(?<![\w.,:/+–-])(?!0[0-9])({number}) ?[-–] ?(?=[0-9]+(?![0-9/:–-]|\.[0-9]))")
+        self._plain = re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9]|{ordinal})")
+        self._ordinal_date = re.compile(
+            rf"(?P<before>\b{LETTER}{{2,4}} )?(?<![\w.,/-])(?P<day>[1-9][0-9]?)\. ?(?={months}\b)"
+        )
+        self._pointed = re.compile(rf"(?<=[0-9])(?<!\.[0-9])(?<!\.[0-9]{{2}})\.(?=[0-9]{{1,2}} ?{names}(?![\w²³/]))")
+        scales = SCALE.get(language.code, "(?!)")
+        self._scaled = re.compile(rf"{value} ?(?P<scale>{scales}) ?(?P<unit>{currencies}|EUR\b)")
+
+    def speak(self, text: str) -> str:
+        text = self.ordinals_and_times(self.dates(mark_beginnings(text)))
+        if not self.is_point:
+            text = self._pointed.sub(",", text)
+        text = self._scaled.sub(self.scaled, text)
+        if self.language.to:
+            text = self._range.sub(rf"\1 {self.language.to} ", text)
+        text = self._measure.sub(self.measure, self._sign_first.sub(self.measure, text))
+        return raise_beginnings(self._plain.sub(self.signed, text))
 
     def cardinal(self, value: int) -> str:
         language = self.language
         if language.hundred and 1100 <= value < 2000:
             head, rest = divmod(value, 100)
-            tail = _library(rest, language.code, "cardinal") if rest else ""
-            return _library(head, language.code, "cardinal") + (
-                language.hundred + tail if tail else language.hundred.removesuffix(" og ")
-            )
+            said = _library(head, language.code, "cardinal")
+            if not rest:
+                return said + language.hundred.removesuffix(" og ")
+            return said + language.hundred + _library(rest, language.code, "cardinal")
         return _library(value, language.code, "cardinal")
 
     def number(self, written: str) -> str:
@@ -155,11 +140,10 @@ class Speaker:
         one, many = self.language.units[match["unit"]]
         minus = f"{self.language.minus} " if match["minus"] else ""
         whole, _, decimals = match["value"].partition("." if self.is_point else ",")
-        if match["unit"][-1] in CURRENCIES and len(decimals) == 2 and whole.strip("0") and not decimals.startswith("0"):
+        is_money = match["unit"][-1] in CURRENCIES
+        if is_money and len(decimals) == 2 and whole.strip("0") and not decimals.startswith("0"):
             return minus + self._counted(whole, one, many) + self.language.cents + self.number(decimals)
-        if match["unit"][-1] in CURRENCIES and decimals == "00":
-            return minus + self._counted(whole, one, many)
-        return minus + self._counted(match["value"], one, many)
+        return minus + self._counted(whole if is_money and decimals == "00" else match["value"], one, many)
 
     def _counted(self, written: str, one: str, many: str) -> str:
         if written == "1":
@@ -172,11 +156,7 @@ class Speaker:
         of = self.language.of
         if not of:
             return f"{words} {many}"
-        return (
-            f"{words} d'{many}"
-            if of == "de" and self.language.code == "fr" and many[0] in VOWELS
-            else f"{words} {of} {many}"
-        )
+        return f"{words} d'{many}" if self.language.code == "fr" and many[0] in VOWELS else f"{words} {of} {many}"
 
     def scaled(self, match: re.Match[str]) -> str:
         """5 millions €, 3 M€."""
@@ -191,12 +171,12 @@ class Speaker:
             return words
         return words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
 
-    def dates(self, text: str, patterns: Patterns) -> str:
+    def dates(self, text: str) -> str:
         language = self.language
         if language.months:
             text = NUMERIC_DATE.sub(self._date, text)
         if language.code == "de":
-            text = patterns.ordinal_date.sub(
+            text = self._ordinal_date.sub(
                 lambda m: f"{m['before'] or ''}{self._day(int(m['day']), m['before'])} ", text
             )
         return text
