@@ -1,9 +1,12 @@
-"""Real speech to test sound stages with: eSpeak NG's, at any rate and level."""
+"""Sound to test stages with: eSpeak NG's speech at any rate and level, tones, silence; and FFmpeg's loudness meter."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 from functools import cache
 
+import imageio_ffmpeg  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 from fakes import PARAMS
 
@@ -36,3 +39,22 @@ def at_level(clip: Samples, level_dbfs: float) -> Samples:
 def through(stage: Stage, clip: Samples, piece: int = 3_000) -> Samples:
     pieces = np.split(clip, range(piece, len(clip), piece))
     return np.concatenate([*(stage.push(samples) for samples in pieces), stage.flush()])
+
+
+def level(value: float, length: int) -> Samples:
+    return np.full(length, value, dtype=np.float32)
+
+
+def sine(frequency_hz: float, rate_hz: int, amplitude: float = 0.5, duration_s: float = 2.0) -> Samples:
+    t = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)
+
+
+def ebur128(clip: Samples, rate_hz: int, label: str) -> float:
+    """The number after `label` in the summary of FFmpeg's loudness meter: Peak in dBTP, I in LUFS."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-f", "f32le", "-ar", str(rate_hz)]
+    command += ["-ac", "1", "-i", "-", "-af", "ebur128=peak=true", "-f", "null", "-"]
+    log = subprocess.run(command, input=clip.tobytes(), capture_output=True, check=True).stderr.decode()
+    found = re.search(rf"{label}:\s+(\S+)", log[log.rindex("Summary") :])
+    assert found
+    return float(found[1])

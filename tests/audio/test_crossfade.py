@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 
 from audio.crossfade import Crossfade
 from audio.pcm import EMPTY, Samples
+from tests.audio.spoken import level
 
 RATE_HZ = 1_000
 FADE_S = 0.02
 FADE = round(FADE_S * RATE_HZ)
-
-
-def level(value: float, length: int) -> Samples:
-    return np.full(length, value, dtype=np.float32)
 
 
 def speak(seams: Crossfade, segments: list[Samples]) -> Samples:
@@ -70,13 +67,13 @@ def test_seams_are_the_slow_reference(lengths: list[int], seed: int) -> None:
 
 def test_the_last_segment_needs_no_join() -> None:
     segments = [level(0.5, 100), level(-0.5, 70)]
-    told, untold = Crossfade(FADE_S, RATE_HZ), Crossfade(FADE_S, RATE_HZ)
-    expected = speak(told, segments)
-    first = untold.push(segments[0])
-    untold.join()
-    out = np.concatenate([first, untold.push(segments[1]), untold.flush()])
+    joined, unjoined = Crossfade(FADE_S, RATE_HZ), Crossfade(FADE_S, RATE_HZ)
+    expected = speak(joined, segments)
+    first = unjoined.push(segments[0])
+    unjoined.join()
+    out = np.concatenate([first, unjoined.push(segments[1]), unjoined.flush()])
     assert np.array_equal(out, expected)
-    assert untold.segment_spans() == told.segment_spans() == [(0, 100), (80, 150)]
+    assert unjoined.segment_spans() == joined.segment_spans() == [(0, 100), (80, 150)]
 
 
 def test_no_click_where_segments_join_or_the_clip_begins_and_ends() -> None:
@@ -111,7 +108,7 @@ def test_no_fade_is_plain_concatenation() -> None:
         ([], False),
     ],
 )
-def test_a_shortened_fade_is_told_once(lengths: list[int], shortened: bool) -> None:
+def test_a_shortened_fade_is_reported_once(lengths: list[int], shortened: bool) -> None:
     seams = Crossfade(FADE_S, RATE_HZ)
     speak(seams, [level(0.5, length) for length in lengths])
     assert len(seams.warnings) == int(shortened)

@@ -21,13 +21,9 @@ from audio.levels import (
 from audio.limiter import true_peak_dbtp
 from audio.loudness import integrated_lufs
 from audio.pcm import EMPTY, Samples, from_dbfs, peak_dbfs, rms_dbfs
-from tests.audio.spoken import SENTENCES, at_level, spoken, through
+from tests.audio.spoken import SENTENCES, at_level, level, spoken, through
 
 RATE_HZ = 22_050
-
-
-def level(value: float, length: int) -> Samples:
-    return np.full(length, value, dtype=np.float32)
 
 
 def voice(crest: float) -> Samples:
@@ -39,10 +35,6 @@ def voice(crest: float) -> Samples:
 
 def error_lu(out: Samples, rate_hz: int = RATE_HZ) -> float:
     return integrated_lufs(out, rate_hz) - TARGET_LUFS
-
-
-def silence(duration_s: float) -> Samples:
-    return np.zeros(round(duration_s * RATE_HZ), dtype=np.float32)
 
 
 # --- peak and RMS ---------------------------------------------------------------------------------
@@ -102,9 +94,11 @@ def test_other_targets() -> None:
 # --- loudness of a whole clip ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
-@pytest.mark.parametrize("level_dbfs", [-45.0, -25.0, -5.0])
-def test_lufs_is_exact(level_dbfs: float, rate_hz: int) -> None:
+@pytest.mark.parametrize(
+    ("rate_hz", "level_dbfs"),
+    [(8_000, -45.0), (8_000, -5.0), (16_000, -25.0), (24_000, -45.0), (24_000, -5.0), (48_000, -25.0)],
+)
+def test_lufs_is_exact(rate_hz: int, level_dbfs: float) -> None:
     stage, clip = LufsNormalizer(rate_hz), at_level(spoken(rate_hz=rate_hz), level_dbfs)
     out = through(stage, clip)
     assert len(out) == len(clip)
@@ -129,7 +123,7 @@ def test_where_the_peaks_allow_it_is_one_gain() -> None:
     assert np.allclose(out[tone != 0] / tone[tone != 0], out[500] / tone[500], rtol=1e-6)
 
 
-def test_the_gain_has_a_bound_and_the_shortfall_is_told() -> None:
+def test_the_gain_has_a_bound_and_the_shortfall_is_reported() -> None:
     hiss = (1e-3 * np.random.default_rng(0).standard_normal(2 * RATE_HZ)).astype(np.float32)
     missing_db = TARGET_LUFS - integrated_lufs(hiss, RATE_HZ) - MAX_GAIN_DB
     assert missing_db > 2.0
@@ -143,8 +137,8 @@ def test_the_gain_has_a_bound_and_the_shortfall_is_told() -> None:
         ]
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_it_never_ends_too_loud_and_tells_when_it_ends_too_soft(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_it_never_ends_too_loud_and_warns_when_it_ends_too_soft(seed: int) -> None:
     """Clicks and bursts of noise, at any level and length."""
     rng = np.random.default_rng(seed)
     clip = rng.standard_normal(round(rng.uniform(0.02, 3.0) * RATE_HZ)) * from_dbfs(rng.uniform(-60, -5))
@@ -173,11 +167,12 @@ UTTERANCES = [(SENTENCES[0], "en-us"), (SENTENCES[1], "de")]
 
 
 @pytest.mark.parametrize(("text", "voice"), UTTERANCES, ids=["en", "de"])
-@pytest.mark.parametrize("level_dbfs", [-45.0, -18.0, -5.0])
-@pytest.mark.parametrize("before_s", [0.0, 0.35, 1.0])
+@pytest.mark.parametrize(
+    ("level_dbfs", "before_s"), [(-45.0, 0.0), (-45.0, 0.35), (-18.0, 1.0), (-5.0, 0.0), (-5.0, 0.35)]
+)
 def test_a_stream_ends_within_1_lu(text: str, voice: str, level_dbfs: float, before_s: float) -> None:
     """More than five seconds, at any level, at once or after silence that a block may share with the first word."""
-    clip = np.concatenate([silence(before_s), at_level(spoken(text, voice), level_dbfs)])
+    clip = np.concatenate([level(0.0, round(before_s * RATE_HZ)), at_level(spoken(text, voice), level_dbfs)])
     assert len(clip) > 5 * RATE_HZ
     out = through(RunningLoudness(RATE_HZ), clip)
     assert len(out) == len(clip)

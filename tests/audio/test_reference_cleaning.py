@@ -34,7 +34,7 @@ def hiss(duration_s: float, level_dbfs: float) -> Samples:
 # --- what does not matter ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     gain_db=st.floats(-25, 8),
     offset=st.floats(-0.3, 0.3),
@@ -182,7 +182,7 @@ def in_mulaw(samples: Samples) -> Samples:
     return (np.sign(samples) * (256**curved - 1) / 255).astype(np.float32)
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 192_000])
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
 @pytest.mark.parametrize("levels", [in_8_bits, in_16_bits, in_mulaw, np.float32])
 @pytest.mark.parametrize("amplitude", [1.0, 0.97, 0.5, 0.1, 0.03])
 def test_a_loud_sound_of_few_levels_is_not_clipped(rate_hz: int, levels, amplitude: float) -> None:
@@ -202,7 +202,7 @@ def test_a_loud_sound_of_few_levels_is_not_clipped(rate_hz: int, levels, amplitu
 @pytest.mark.parametrize("gain", [1.0, 0.3])
 @pytest.mark.parametrize("offset", [0.0, 0.1])
 def test_a_clipped_sound_is_counted_wherever_its_ceiling_is(levels, share: float, gain: float, offset: float) -> None:
-    sound = voice(24_000)
+    sound = voice(24_000, 2.0)
     ceiling = np.quantile(np.abs(sound), 1 - share)
     flat = levels((gain / ceiling * 0.85 * sound.clip(-ceiling, ceiling) + offset).astype(np.float32))
     assert clipped_samples(flat) / len(flat) == pytest.approx(share, rel=0.1)
