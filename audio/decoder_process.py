@@ -94,9 +94,6 @@ class DecoderProcess:
         self._process.kill()
         return self._process.wait()
 
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
 
 _idle: list[DecoderProcess] = []
 
@@ -120,7 +117,7 @@ def decode_apart(data: bytes, max_duration_s: float, check: Callable[[], None]) 
 def _idle_or_new() -> DecoderProcess:
     with suppress(IndexError):  # other threads take from the list too
         while process := _idle.pop():
-            if not process.has_ended():
+            if process._process.poll() is None:
                 return process
             process.end()
     try:

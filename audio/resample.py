@@ -24,7 +24,9 @@ class Resampler:
         self._in_hz, self._out_hz = in_hz, out_hz
         self._in_samples = self._out_samples = 0
         self._soxr = None if in_hz == out_hz else soxr.ResampleStream(in_hz, out_hz, 1, "float32", QUALITY)
-        self.hold_back_s = 0.0 if self._soxr is None else _lag_s(min(in_hz, out_hz), max(in_hz, out_hz))
+        low_hz, high_hz = sorted((in_hz, out_hz))
+        lag_samples = FAR_LAG_SAMPLES if high_hz > FAR_RATIO * low_hz else LAG_SAMPLES
+        self.hold_back_s = 0.0 if self._soxr is None else lag_samples / low_hz
 
     def push(self, samples: Samples) -> Samples:
         if self._soxr is None:
@@ -40,7 +42,3 @@ class Resampler:
         tail: Samples = self._soxr.resample_chunk(EMPTY, last=True)
         # soxr rounds halves up, round() to even: it may return one sample more, never one less.
         return tail[: round(self._in_samples * self._out_hz / self._in_hz) - self._out_samples]
-
-
-def _lag_s(low_hz: int, high_hz: int) -> float:
-    return (FAR_LAG_SAMPLES if high_hz > FAR_RATIO * low_hz else LAG_SAMPLES) / low_hz

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from audio.pcm import INT16_SCALE, Samples
+from audio.pcm import INT16_SCALE
 from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
@@ -120,11 +120,8 @@ def _chunks(child: _Child, chunk_bytes: int) -> Iterator[SpeechChunk]:
     at_end = False
     while not at_end:
         pcm, at_end = child.read(chunk_bytes)
-        yield SpeechChunk(_to_samples(pcm), None, watermarked=False, finish_reason="stop" if at_end else None)
-
-
-def _to_samples(pcm: bytes) -> Samples:
-    return np.frombuffer(pcm, dtype=np.int16).astype(np.float32) / np.float32(INT16_SCALE)  # (N,)
+        samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32) / np.float32(INT16_SCALE)  # (N,)
+        yield SpeechChunk(samples, None, watermarked=False, finish_reason="stop" if at_end else None)
 
 
 class _Child:

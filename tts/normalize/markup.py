@@ -66,11 +66,8 @@ def strip_markdown(text: str, language: str) -> str:
 
 def without_cues(text: str) -> str:
     """Subtitles without numbers and times. A sentence may run over several of them."""
-
-    def line_break(cue: re.Match[str]) -> str:
-        return "\n" if cue.start() else ""
-
-    return CAPTION_STYLE.sub("", CUE.sub(line_break, CAPTIONS_HEAD.sub("", text)))
+    text = CUE.sub(lambda cue: "\n" if cue.start() else "", CAPTIONS_HEAD.sub("", text))
+    return CAPTION_STYLE.sub("", text)
 
 
 def _rows(lines: list[str]) -> Iterator[Row]:

@@ -80,7 +80,8 @@ def abbreviates(word: str, following: str) -> bool:
         or (_is_among(BEFORE_NUMBER, stem) and NUMBER.match(following))
     ):
         return True
-    may_end = _is_among(ENDERS, stem) or stem.endswith(("str", "Str")) or _is_cut_short(stem)
+    may_end = _is_among(ENDERS, stem) or stem.endswith(("str", "Str"))
+    may_end = may_end or INITIALS.fullmatch(stem) is not None or NO_VOWEL.fullmatch(stem) is not None
     return may_end and STARTER.match(following) is None
 
 
@@ -99,10 +100,6 @@ def is_list_number(word: str) -> bool:
 def is_name(word: str, following: str) -> bool:
     """Whether the mark at the end of `word` is part of a name: Yahoo!"""
     return word in NAMES_WITH_A_MARK and STARTER.match(following) is None
-
-
-def _is_cut_short(stem: str) -> bool:
-    return INITIALS.fullmatch(stem) is not None or NO_VOWEL.fullmatch(stem) is not None
 
 
 def _stem(word: str) -> str:

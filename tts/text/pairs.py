@@ -23,7 +23,7 @@ def pairs(line: str) -> dict[int, int]:
     awaited: Counter[str] = Counter()
     for match in MARKS.finditer(line):
         at, mark = match.start(), match.group()
-        if awaited[mark] and _may_close(line, at):
+        if awaited[mark] and (mark not in "\"'’" or not line[at + 1 : at + 2].isalnum()):
             closers = ""
             while mark not in closers:  # one that stays open is forgotten
                 opener_of[at], closers = opened.pop()
@@ -38,10 +38,6 @@ def _may_open(line: str, at: int) -> bool:
     """A straight quote opens only at the beginning of a word; elsewhere it is an apostrophe, or inches."""
     before, after = line[at - 1 : at], line[at + 1 : at + 2]
     return line[at] not in "\"'”" or ((before in OPENERS + DASHES + " " or not before) and not after.isspace())
-
-
-def _may_close(line: str, at: int) -> bool:
-    return line[at] not in "\"'’" or not line[at + 1 : at + 2].isalnum()
 
 
 def depths(length: int, opener_of: dict[int, int]) -> list[int]:

@@ -16,6 +16,7 @@ Maj=Major Capt=Captain Lt=Lieutenant Sgt=Sergeant Cpl=Corporal Gov=Governor Sen=
 Pres=President Cmdr=Commander Adm=Admiral Fr=Father Dr=Doctor Ft=Fort Mt=Mount
 """)
 STREETS = table("Ave=Avenue Blvd=Boulevard Rd=Road Hwy=Highway Pkwy=Parkway Sq=Square")
+ROADS = STREETS | {"St": "Street", "Dr": "Drive"}
 # A sentence may end with these.
 WORDS = STREETS | table("""
 dept=department Dept=Department Inc=Incorporated Ltd=Limited Corp=Corporation Bros=Brothers Jr=Junior Sr=Senior
@@ -157,11 +158,13 @@ def abbreviations(text: str) -> str:
     text = BARE_NO.sub("Number ", COMPOUND.sub(r"\g<unit>", text))
     text = DATED.sub(lambda m: DATED_WORDS[m["short"]] + " ", text)
     text = NUMBERED.sub(_numbered, text)
-    text = LETTERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
-    text = BARE_NUMBERED.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
-    text = BARE_STREET.sub(_bare_street, ADDRESS.sub(_address, text))
+    for pattern in (LETTERED, BARE_NUMBERED):
+        text = pattern.sub(lambda m: BEFORE_NUMBER[m["short"]] + " ", text)
+    text = ADDRESS.sub(lambda m: f"{m['place']} {ROADS[m['short']]}", text)
+    text = BARE_STREET.sub(_bare_street, text)
     text = PLACE.sub(_place, text)
-    text = BARE_TITLE.sub(_title, TITLE.sub(_title, text))
+    for pattern in (TITLE, BARE_TITLE):
+        text = pattern.sub(lambda m: TITLES[m["short"]] + " ", text)
     text = DOCTORATE.sub(lambda m: "P H D" + ("'s" if m["s"] else stop_after(m)), text)
     text = WITH.sub("with ", SLASHED_WORD.sub(lambda m: _slashed(m[0]), text))
     text = COMPANY.sub(lambda m: "Company" + (m["letter"] or stop_after(m)), VERSUS.sub("versus", text))
@@ -187,15 +190,7 @@ def _bare_street(match: re.Match[str]) -> str:
     after_name = name != "" and name.strip() not in NO_STREET
     if short == "St" and following:
         return f"{name}Saint{following}"
-    return f"{name}{({'St': 'Street'} | STREETS)[short]}{following}" if after_name else match[0]
-
-
-def _address(match: re.Match[str]) -> str:
-    return f"{match['place']} {({'St': 'Street', 'Dr': 'Drive'} | STREETS)[match['short']]}"
-
-
-def _title(match: re.Match[str]) -> str:
-    return TITLES[match["short"]] + " "
+    return f"{name}{ROADS[short]}{following}" if after_name else match[0]
 
 
 def _place(match: re.Match[str]) -> str:

@@ -50,18 +50,14 @@ def acronyms(text: str) -> str:
     """Line by line, because only some may be shouted."""
     if not NEEDED.search(text):
         return text
-    text = AMPERSAND.sub(_spelled_pair, MIXED_TOKEN.sub(lambda m: MIXED[m[0]], text))
-    return "".join(_line(line) for line in text.splitlines(keepends=True))
-
-
-def _spelled_pair(match: re.Match[str]) -> str:
-    return f"{' '.join(match['first'])} and {' '.join(match['second'])}"
+    text = MIXED_TOKEN.sub(lambda m: MIXED[m[0]], text)
+    text = AMPERSAND.sub(lambda m: f"{' '.join(m['first'])} and {' '.join(m['second'])}", text)
+    return "".join(map(_line, text.splitlines(keepends=True)))
 
 
 def _line(line: str) -> str:
     is_shouted = _is_shouted(line)
-    line = SLASH.sub(" ", line)
-    return TOKEN.sub(lambda m: _said(m, is_shouted), line)
+    return TOKEN.sub(lambda m: _said(m, is_shouted), SLASH.sub(" ", line))
 
 
 def _is_shouted(line: str) -> bool:

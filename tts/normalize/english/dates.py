@@ -127,11 +127,7 @@ SHORT_YEAR = re.compile(r"(?<![\w'\"])'(?P<year>[0-9]{2})\b(?!['\"%]|[.,:][0-9])
 
 def named_ranges(text: str) -> str:
     """Mon-Fri, Jan–Mar; the only thing of a calendar without a digit."""
-    return LATER_DAY.sub(" to ", NAME_RANGE.sub(_names, text))
-
-
-def _names(match: re.Match[str]) -> str:
-    return f"{LONG.get(match[1], match[1])} to {LONG.get(match[2], match[2])}"
+    return LATER_DAY.sub(" to ", NAME_RANGE.sub(lambda m: f"{LONG.get(m[1], m[1])} to {LONG.get(m[2], m[2])}", text))
 
 
 def _name(match: re.Match[str]) -> str:
@@ -237,14 +233,6 @@ def _ages(match: re.Match[str], variety: Variety) -> str | None:
     return f"{cardinal(first, variety)} to {plural(cardinal(last, variety))}"
 
 
-def _in_context(match: re.Match[str], variety: Variety) -> str | None:
-    return said_year(match["year"], variety) if CONTEXT.search(text_before(match)) else None
-
-
-def _of_a_year(match: re.Match[str], variety: Variety) -> str | None:
-    return said_year(match["year"], variety) if ONE_THING.search(text_before(match)) else None
-
-
 def _years(match: re.Match[str], variety: Variety) -> str:
     second = said_year(match["second"], variety) if match["second"] else two_digits(match["short"])
     return said_year(match["first"], variety) + (match["link"] or " to ") + second
@@ -269,7 +257,7 @@ YEARS_AND_DECADES = (
     Shape(AGES, _ages),
     Shape(SHORT_YEAR, lambda m, v: two_digits(m["year"]), MARK),
     Shape(YEARS, _years),
-    Shape(YEAR_IN_CONTEXT, _in_context),
-    Shape(OF_A_YEAR, _of_a_year),
+    Shape(YEAR_IN_CONTEXT, lambda m, v: said_year(m["year"], v) if CONTEXT.search(text_before(m)) else None),
+    Shape(OF_A_YEAR, lambda m, v: said_year(m["year"], v) if ONE_THING.search(text_before(m)) else None),
     Shape(YEAR_ALONE, lambda m, v: said_year(m[0], v)),
 )

@@ -87,6 +87,7 @@ COMPARED = COMPARISONS | dict(
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(COMPARED, key=len, reverse=True)))
 ONLY_BETWEEN = words("< > = <= >= == != -> =>")
 SECTIONS = re.compile(r"(?P<sign>§{1,2}|¶) ?")
+SIGNED = {"§": "section ", "§§": "sections ", "¶": "paragraph "}
 NEEDED = re.compile(r"[^\w\s.,;:!?'\"()-]|-[.0-9]|[A-F]-|[0-9₀-₉⁰¹²³⁴-⁹]\)?")
 LEFT_OUT = re.compile(r"[*_~^`\\|<>#=¦¬¨´¸ˆ˜†‡•‖∙·¯{}$ªº¤+@]+")
 UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
@@ -121,7 +122,7 @@ def operators(text: str) -> str:
         return text
     text = LIST_NUMBER.sub(r"\1.", text)
     text = PLUS_PLUS.sub(" plus plus", CSHARP.sub(r"\g<letter> sharp", text))
-    text = SECTIONS.sub(lambda m: _section(m["sign"]), text)
+    text = SECTIONS.sub(lambda m: SIGNED[m["sign"]], text)
     text = _powers(text)
     text = _slashes(text)
     text = TIMES.sub(" times ", SIGN.sub(_sign, text))
@@ -145,14 +146,6 @@ def _scientific(match: re.Match[str], variety: Variety) -> str:
     power = match["power"].lstrip("-")
     minus = "minus " if match["power"] != power else ""
     return f"{number(match['value'], variety)} times ten to the power of {minus}{number(power, variety)}"
-
-
-def _to(match: re.Match[str], variety: Variety) -> str:
-    return " to minus " if match["minus"] else " to "
-
-
-def _section(sign: str) -> str:
-    return {"§": "section ", "§§": "sections "}.get(sign, "paragraph ")
 
 
 def _powers(text: str) -> str:
@@ -218,8 +211,8 @@ BETWEEN = (
     Shape(VARIABLE_MINUS, lambda m, v: " minus ", MARK),
     Shape(EVEN, lambda m, v: m[0].replace("-", " ")),
     Shape(IN_A_NAME, lambda m, v: f" {m['number']} ", MARK),
-    Shape(RANGE, _to, MARK),
-    Shape(TO, _to, MARK, follows=True),
+    Shape(RANGE, lambda m, v: " to minus " if m["minus"] else " to ", MARK),
+    Shape(TO, lambda m, v: " to minus " if m["minus"] else " to ", MARK, follows=True),
     Shape(RATIO, lambda m, v: " to ", MARK),
     Shape(LETTER_NUMBER, lambda m, v: " ", MARK),
 )

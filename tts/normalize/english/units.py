@@ -127,7 +127,6 @@ HEAT = re.compile(
 SEAT = re.compile(r"\b(?i:seats?|row|gate|flat|room|size|unit|apartment|apt|suite|grade|class|section) \Z")
 SCALES = {"C": ("degree Celsius", "degrees Celsius"), "F": ("degree Fahrenheit", "degrees Fahrenheit")}
 NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[A-Za-z]")
-INCH_AFTER = re.compile(r"[0-9]\Z")
 IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # only named
 VULGAR_FRACTION = re.compile(r"(?:(?P<whole>[0-9]{1,15}) ?)?(?P<sign>[¼-¾⅐-⅞])")
 FRACTION = re.compile(
@@ -156,22 +155,22 @@ def _kitchen(match: re.Match[str]) -> str:
 
 def vulgar_fractions(text: str) -> str:
     """½ → 1/2, as a fraction is read."""
-    return VULGAR_FRACTION.sub(_vulgar, text)
+    return VULGAR_FRACTION.sub(
+        lambda m: f"{m['whole'] or ''} ".lstrip() + unicodedata.normalize("NFKC", m["sign"]).replace("⁄", "/"), text
+    )
 
 
 def _inches(text: str) -> str:
     """A straight quote after a digit means inches, unless it closes a quotation."""
-    if '"' not in text:
-        return text
-    return "\n".join(_inches_of_line(line) for line in text.split("\n"))
+    return "\n".join(map(_inches_of_line, text.split("\n"))) if '"' in text else text
 
 
 def _inches_of_line(line: str) -> str:
     is_open, pieces = False, line.split('"')
     said = [pieces[0]]
     for before, piece in pairwise(pieces):
-        is_inch = not is_open and INCH_AFTER.search(before[-1:]) is not None
-        is_open = is_open if is_inch else not is_open
+        is_inch = not is_open and re.search(r"[0-9]\Z", before) is not None
+        is_open ^= not is_inch
         said.append(("″" if is_inch else '"') + piece)
     return "".join(said)
 
@@ -185,8 +184,7 @@ def _measure(match: re.Match[str], variety: Variety) -> str | None:
     words += [number(match["value"], variety)]
     words += [_unit(match["unit"], variety, is_singular=match["value"] == "1" or is_attribute)]
     words += ["per", _unit(match["per"], variety, is_singular=True)] if match["per"] else []
-    following = text_after(match, 1)
-    return " ".join(words) + (" " if following.isalnum() else "")
+    return " ".join(words) + (" " if text_after(match, 1).isalnum() else "")
 
 
 def _per_power(match: re.Match[str], variety: Variety) -> str:
@@ -199,10 +197,8 @@ def _per_measure(match: re.Match[str], variety: Variety) -> str | None:
     before = LAST_UNIT.search(text_before(match))
     if before is None:
         return None
-    is_same = (
-        any(before["unit"] in units and match["unit"] in units for units in SAME) or before["unit"] == match["unit"]
-    )
-    return " or " if is_same else " per "
+    pair = {before["unit"], match["unit"]}
+    return " or " if len(pair) == 1 or any(pair <= units for units in SAME) else " per "
 
 
 def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
@@ -212,10 +208,9 @@ def _unit(short: str, variety: Variety, *, is_singular: bool) -> str:
 
 def _degrees(match: re.Match[str], variety: Variety) -> str | None:
     around = text_before(match) + " " + text_after(match, 40).partition("\n")[0]
-    is_oven = match["value"].isdigit() and len(match["value"]) == 3 and match["value"][2] in "05"
-    if not (
-        match["minus"] or match["upper"] or HEAT.search(around) or (is_oven and int(match["value"]) <= 550)
-    ) or SEAT.search(text_before(match)):
+    is_oven = re.fullmatch("[0-4][0-9][05]|5[0-4][05]|550", match["value"])
+    is_heat = match["minus"] or match["upper"] or is_oven or HEAT.search(around)
+    if not is_heat or SEAT.search(text_before(match)):
         return None
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
@@ -234,11 +229,6 @@ def _magnitude(match: re.Match[str], variety: Variety) -> str | None:
     is_name = is_name and not (letter == "K" and COUNTED.match(match.string, match.end()))
     name = letter if is_name else MAGNITUDES[letter[0].lower()]
     return f"{number(value, variety)} {name}" + (" plus" if match["plus"] else "")
-
-
-def _vulgar(match: re.Match[str]) -> str:
-    parts = unicodedata.normalize("NFKC", match["sign"]).replace("⁄", "/")
-    return f"{match['whole']} {parts}" if match["whole"] else parts
 
 
 def _fraction(match: re.Match[str], variety: Variety) -> str:
