@@ -32,8 +32,8 @@ def chunk(name: bytes, body: bytes, order: str = "<") -> bytes:
 
 
 def wav(fmt: bytes, body: bytes, fact: int | None = None, between: bytes = b"") -> bytes:
-    told = chunk(b"fact", struct.pack("<I", fact)) if fact is not None else b""
-    chunks = b"WAVE" + between + chunk(b"fmt ", fmt) + told + chunk(b"data", body)
+    facts = chunk(b"fact", struct.pack("<I", fact)) if fact is not None else b""
+    chunks = b"WAVE" + between + chunk(b"fmt ", fmt) + facts + chunk(b"data", body)
     return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
 
 
@@ -71,16 +71,16 @@ def aiff(body: bytes, channels: int, rate_hz: int, bits: int, frames: int, codin
     """`body` is big-endian. `coding` makes it an AIFF-C."""
     exponent = math.floor(math.log2(rate_hz))
     rate = struct.pack(">HQ", 16_383 + exponent, int(rate_hz * 2.0 ** (63 - exponent)))
-    told = struct.pack(">hIh", channels, frames, bits) + rate + (coding + b"\0\0" if coding else b"")
-    chunks = (b"AIFC" if coding else b"AIFF") + chunk(b"COMM", told, ">") + chunk(b"SSND", bytes(8) + body, ">")
+    described = struct.pack(">hIh", channels, frames, bits) + rate + (coding + b"\0\0" if coding else b"")
+    chunks = (b"AIFC" if coding else b"AIFF") + chunk(b"COMM", described, ">") + chunk(b"SSND", bytes(8) + body, ">")
     return b"FORM" + struct.pack(">I", len(chunks)) + chunks
 
 
 def caf(body: bytes, channels: int, rate_hz: int, valid_bits: int, stored_bits: int) -> bytes:
     """`body` is little-endian."""
-    told = struct.pack(">d4sIIIII", rate_hz, b"lpcm", 2, channels * stored_bits // 8, 1, channels, valid_bits)
+    described = struct.pack(">d4sIIIII", rate_hz, b"lpcm", 2, channels * stored_bits // 8, 1, channels, valid_bits)
     data = b"data" + struct.pack(">q", len(body) + 4) + bytes(4) + body
-    return b"caff\0\1\0\0desc" + struct.pack(">q", len(told)) + told + data
+    return b"caff\0\1\0\0desc" + struct.pack(">q", len(described)) + described + data
 
 
 def caf_of_packets(coding: bytes, recording: bytes, packet_samples: int) -> bytes:
@@ -95,8 +95,8 @@ def caf_of_packets(coding: bytes, recording: bytes, packet_samples: int) -> byte
         b"pakt": struct.pack(">qqii", len(packets), len(packets) * packet_samples, 0, 0) + sizes,
         b"data": bytes(4) + b"".join(packets),
     }
-    told = (name + struct.pack(">q", len(body)) + body for name, body in chunks.items() if body)
-    return b"caff\0\1\0\0" + b"".join(told)
+    described = (name + struct.pack(">q", len(body)) + body for name, body in chunks.items() if body)
+    return b"caff\0\1\0\0" + b"".join(described)
 
 
 def esds(extradata: bytes) -> bytes:
@@ -152,8 +152,8 @@ def entry_lpcm(channels: int, rate_hz: int, valid_bits: int, stored_bits: int) -
     """A sound description of version 2."""
     head = bytes(6) + struct.pack(">HHHIHHHHI", 1, 2, 0, 0, 3, 16, 0xFFFE, 0, 65_536)
     frame_bytes = channels * stored_bits // 8
-    told = struct.pack(">IdIIIIII", 72, rate_hz, channels, 0x7F000000, valid_bits, 4, frame_bytes, 1)
-    return box(b"lpcm", head + told)
+    described = struct.pack(">IdIIIIII", 72, rate_hz, channels, 0x7F000000, valid_bits, 4, frame_bytes, 1)
+    return box(b"lpcm", head + described)
 
 
 def entry(name: bytes, rate_hz: int, bits: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The process that decodes: what ends it, what it may not do, and that the next recording finds one."""
+"""The decoder process: what ends it, what it may not do, and that the next recording gets a new one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_format_comes_through_as_it_was_decoded() -> None:
 
 @linux_only
 def test_what_check_raises_ends_it_at_once() -> None:
-    """40,000 tags keep libav busy for 19 s in one call: a look at the clock between packets would not help."""
+    """40,000 tags keep libav busy for 19 s in one call, so that checks between packets would not help."""
     data, before = endless(), children()
     began_s = time.monotonic()
     with pytest.raises(Unwanted):
@@ -162,8 +162,8 @@ os._exit(0)
 @linux_only
 def test_it_ends_with_the_worker_however_that_ends() -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    told = subprocess.run([sys.executable, "-c", LEAVES], cwd=ROOT, capture_output=True, env={"PYTHONPATH": path})
-    pid, due_s = int(told.stdout), time.monotonic() + SOON_S
+    done = subprocess.run([sys.executable, "-c", LEAVES], cwd=ROOT, capture_output=True, env={"PYTHONPATH": path})
+    pid, due_s = int(done.stdout), time.monotonic() + SOON_S
     while Path(f"/proc/{pid}/cmdline").exists() and b"decoder" in Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < due_s
         time.sleep(0.05)

@@ -17,7 +17,7 @@ DURATION_S = 1.0
 
 @cache
 def sounds(rate_hz: int) -> dict[str, Samples]:
-    """All begin and end softly: at a bare edge, what lies between the samples is anyone's guess."""
+    """All begin and end softly, because interpolation at an abrupt edge is undefined."""
     t = np.arange(round(DURATION_S * rate_hz)) / rate_hz
     rng = np.random.default_rng(0)
     clips = {

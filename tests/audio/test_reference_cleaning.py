@@ -1,4 +1,4 @@
-"""What is sound, what is silence, what is clipped: on samples made for the purpose, at the edges of each rule."""
+"""Sound, silence and clipping, on synthetic samples near the limits of each rule."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_is_clean_stays_as_it_is() -> None:
     assert np.allclose(cleaned(once), once, atol=1e-5)
 
 
-def test_cleaning_writes_to_nothing_it_was_given() -> None:
+def test_the_input_is_not_modified() -> None:
     given_samples = VOICE.copy()
     given_samples.setflags(write=False)
     cleaned(given_samples)
@@ -157,7 +157,7 @@ def test_a_cut_that_falls_into_a_pause_is_trimmed_too() -> None:
 
 
 def test_a_second_is_the_least_that_is_left_of_a_cut() -> None:
-    """Networks want a second, though of a recording cut to one only half must be sound."""
+    """The networks need a second, but only half of a recording cut to one second must be sound."""
     half = np.concatenate((tone(RATE, 0.7), silence(2.0), tone(RATE, 2.0)))
     result = clean(half, RATE, RATE)
     assert len(result.samples) == RATE
@@ -186,7 +186,7 @@ def in_mulaw(samples: Samples) -> Samples:
 @pytest.mark.parametrize("levels", [in_8_bits, in_16_bits, in_mulaw, np.float32])
 @pytest.mark.parametrize("amplitude", [1.0, 0.97, 0.5, 0.1, 0.03])
 def test_a_loud_sound_of_few_levels_is_not_clipped(rate_hz: int, levels, amplitude: float) -> None:
-    """A sine's top lies on one level of 8 bits for a seventh of the time."""
+    """In 8 bits a sine has its highest value for a seventh of the time."""
     for sound in (tone(rate_hz, 1.0, amplitude), amplitude / 0.45 * voice(rate_hz, 1.0)):
         assert clipped_samples(levels(sound)) / rate_hz < 0.01
 

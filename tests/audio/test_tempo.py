@@ -51,8 +51,8 @@ def test_the_length_is_exact(length: int, speed: float, rate_hz: int) -> None:
 def test_a_tone_keeps_its_pitch_and_its_level_and_has_no_click(speed: float, rate_hz: int) -> None:
     tone = sine(200.0, rate_hz)
     out = through(Tempo(speed, rate_hz), tone)
-    heard_hz = np.argmax(spectrum(out)) * rate_hz / (1 << 19)
-    assert heard_hz == pytest.approx(200.0, rel=0.005)
+    out_hz = np.argmax(spectrum(out)) * rate_hz / (1 << 19)
+    assert out_hz == pytest.approx(200.0, rel=0.005)
     inner = out[rate_hz // 20 : -rate_hz // 20]
     assert np.max(np.abs(np.diff(inner))) <= 1.02 * np.max(np.abs(np.diff(tone)))
     period = rate_hz // 100
@@ -109,14 +109,14 @@ def test_a_clip_below_a_window_is_not_lost(speed: float, length: int) -> None:
 
 @pytest.mark.parametrize(("speed", "rate_hz"), PAIRS)
 def test_it_never_lags_by_more_than_it_says(speed: float, rate_hz: int) -> None:
-    """Over kinds of sound that windows match in differently; the law's own test has one clip."""
+    """For sounds in which windows match differently; the test of the law has one clip."""
     noise = np.random.default_rng(1).uniform(-0.5, 0.5, rate_hz).astype(np.float32)
     pulses = (np.arange(rate_hz) % (rate_hz // 13) == 0).astype(np.float32)
     for clip in (noise, pulses, np.zeros_like(noise), sine(77.0, rate_hz, duration_s=1.0), voiced(rate_hz, 1.0)):
-        tempo, heard, worst = Tempo(speed, rate_hz), 0, 0.0
+        tempo, returned, worst = Tempo(speed, rate_hz), 0, 0.0
         for end in range(101, len(clip), 101):
-            heard += len(tempo.push(clip[end - 101 : end]))
-            worst = max(worst, end / speed - heard)
+            returned += len(tempo.push(clip[end - 101 : end]))
+            worst = max(worst, end / speed - returned)
         assert 0.4 * tempo.hold_back_s <= worst / rate_hz <= tempo.hold_back_s
 
 

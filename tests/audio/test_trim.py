@@ -1,4 +1,4 @@
-"""A segment's edges: what is cut, what stays, and that it sounds clean."""
+"""Trimmed edges of segments: what is cut, what stays, and that cuts do not click."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_breath_after_the_last_word_is_cut(below_db: float) -> None:
 
 
 def test_what_may_be_a_word_is_kept() -> None:
-    """A last fricative, 25 dB below the vowels; and pauses, as long as they like."""
+    """A final fricative, 25 dB below the vowels, and pauses of any length."""
     parts = [speech(0.5), silence(3.0), noise(0.4, -60.0), speech(0.5), noise(0.2, -45.0)]
     out, cut_lead, cut_tail = trimmed(*parts)
     assert cut_lead == cut_tail == 0
@@ -72,7 +72,7 @@ def test_short_edges_are_left_as_they_are(lead_s: float, tail_s: float) -> None:
     assert np.array_equal(out, np.concatenate(parts))
 
 
-def test_of_a_quiet_that_is_meant_only_the_most_is_cut() -> None:
+def test_no_more_than_the_longest_cut_is_cut() -> None:
     out, cut_lead, cut_tail = trimmed(noise(4.0, -70.0), speech(0.5), noise(3.0, -70.0))
     assert cut_lead == cut_tail == MAX_CUT_S * RATE_HZ
     assert len(out) == 4.5 * RATE_HZ
@@ -98,7 +98,7 @@ def test_a_constant_offset_is_no_sound() -> None:
 
 
 def test_cut_ends_do_not_click() -> None:
-    """A hum below the threshold, cut anywhere, would step; both ends start and end at nothing instead."""
+    """A hum below the threshold would step where it is cut; instead it is faded."""
     hum = (0.006 * np.sin(2 * np.pi * 90 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.float32)
     out, _, cut_tail = trimmed(speech(0.5, -6.0), hum)
     assert cut_tail
@@ -111,15 +111,18 @@ def test_cut_ends_do_not_click() -> None:
 
 
 def test_loud_sound_passes_within_a_frame_and_the_tail_begins_at_once() -> None:
-    edges, heard, pushed = EdgeTrimmer(RATE_HZ), 0, 0
+    edges, returned, pushed = EdgeTrimmer(RATE_HZ), 0, 0
     clip = np.concatenate([speech(1.0), silence(0.1), speech(0.5)])
     for start in range(0, len(clip), 100):
-        heard, pushed = heard + len(edges.push(clip[start : start + 100])), pushed + len(clip[start : start + 100])
-        assert pushed - heard < FRAME
+        returned, pushed = (
+            returned + len(edges.push(clip[start : start + 100])),
+            pushed + len(clip[start : start + 100]),
+        )
+        assert pushed - returned < FRAME
     assert len(edges.push(silence(2.0))) >= TAIL - FADE - FRAME
 
 
-def test_nothing_is_given_before_speech_or_the_longest_cut() -> None:
+def test_nothing_is_returned_before_speech_or_the_longest_cut() -> None:
     edges = EdgeTrimmer(RATE_HZ)
     assert not len(edges.push(silence(MAX_CUT_S + 0.05)))
     assert len(edges.push(silence(0.5)))
@@ -147,7 +150,7 @@ def test_real_speech_is_left_whole(voice: str, level_dbfs: float) -> None:
     cuts=st.lists(st.integers(0, 30_000), max_size=8),
 )
 def test_one_piece_of_the_input_comes_out(parts: list[tuple[int, float]], max_cut_s: float, cuts: list[int]) -> None:
-    """However it is pushed: the cut stages agree, and but for fades and a middle of silence it is the input."""
+    """However the input is pushed: the results agree, and the loud part is the input unchanged."""
     clip = np.concatenate([EMPTY, *(noise(length / RATE_HZ, level_dbfs) for length, level_dbfs in parts)])
     whole, pieces = EdgeTrimmer(RATE_HZ, max_cut_s=max_cut_s), EdgeTrimmer(RATE_HZ, max_cut_s=max_cut_s)
     out = np.concatenate([whole.push(clip), whole.flush()])
@@ -164,7 +167,7 @@ def test_one_piece_of_the_input_comes_out(parts: list[tuple[int, float]], max_cu
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e-42, 3e38])
 def test_hostile_samples_pass(value: float) -> None:
-    """What is no number is refused by the encoder, so it must arrive there, even amid silence."""
+    """NaN and inf are refused by the encoder, so they must not be cut, even within silence."""
     clip = np.concatenate([speech(0.2), silence(0.6)])
     clip[-100] = value
     out, _, _ = trimmed(clip)

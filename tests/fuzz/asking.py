@@ -1,7 +1,5 @@
-"""A process that answers inputs nobody should send: `python -m tests.fuzz.asking COUNT`. Says what as many of each
-kind cost, as JSON, a line per kind. An input that ends in anything but a reply is shrunk by Hypothesis and shown.
-
-It does not know what is too much.
+"""A process that answers invalid inputs: `python -m tests.fuzz.asking COUNT`. Prints the cost of so many inputs of each
+kind, as a line of JSON. An input that ends in anything but a reply is shrunk by Hypothesis and shown.
 """
 
 from __future__ import annotations
@@ -140,7 +138,7 @@ def _cost(count: int, target: str) -> dict[str, Any]:
 
     ask({"text": "Hello."} if target != "markup" else "a")  # what is imported at the first use is no input's cost
     each()
-    return gauge.told() | {"kind": target, "ends": ends}
+    return gauge.report() | {"kind": target, "ends": ends}
 
 
 def _too_slow(*_: object) -> None:

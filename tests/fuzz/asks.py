@@ -1,5 +1,4 @@
-"""Inputs as callers should not send them, for Hypothesis: right names with wrong values, wrong names, values without
-end. It does not know what becomes of them."""
+"""Invalid inputs for Hypothesis: right names with wrong values, wrong names, values without end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Recordings made wrong: real files of every format, and one seeded change after another. The same number gives the
-same bytes on every machine that encodes alike. It does not know what reads them."""
+same bytes on every machine that encodes alike."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def damaged(number: int) -> tuple[str, bytes]:
     """A file of that number, and how it came to be."""
     dice = random.Random(number)
     name = dice.choice(sorted(corpus()))
-    data, told = corpus()[name], [name]
+    data, steps = corpus()[name], [name]
     for _ in range(dice.choice((1, 1, 2, 3, 6))):
         change = dice.choice(CHANGES)
         data = change(data, dice)[:MAX_BYTES]
-        told.append(change.__name__)
-    return f"{number}: {' '.join(told)}", data
+        steps.append(change.__name__)
+    return f"{number}: {' '.join(steps)}", data
 
 
 def flip_bits(data: bytes, dice: random.Random) -> bytes:
@@ -114,7 +114,7 @@ def repeat(data: bytes, dice: random.Random) -> bytes:
 
 
 def swap_chunks(data: bytes, dice: random.Random) -> bytes:
-    """What lies between three of the names, in the other order."""
+    """The two parts between three of the names, swapped."""
     a, b, c = sorted(_at_mark(data, dice) for _ in range(3))
     return data[:a] + data[b:c] + data[a:b] + data[c:]
 

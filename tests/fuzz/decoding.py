@@ -1,7 +1,5 @@
-"""A process that reads damaged recordings, so that a crash of libav is one of a child's: `python -m
-tests.fuzz.decoding FIRST LAST`. Says each file's name before it is read, and last what they cost, as JSON.
-
-It does not know what is too much.
+"""A process that reads damaged recordings, so that libav crashes only a child: `python -m tests.fuzz.decoding FIRST
+LAST`. Prints each file's name before it is read, and finally the costs as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from tests.fuzz.gauge import Gauge
 from validation.errors import ReferenceAudioError
 
 SECONDS = 60.0  # the most that a request may ask for
-LAST_RESORT_BYTES = 4 << 30  # of addresses: so that a fault ends this process and not the machine
+LAST_RESORT_BYTES = 4 << 30  # of addresses, so that this process ends before the machine's memory does
 
 
 def main(first: int, last: int) -> None:
@@ -35,7 +33,7 @@ def main(first: int, last: int) -> None:
         with gauge.over(name):
             end = _end_of(data)
         ends[end] += 1
-    print(json.dumps(gauge.told() | {"kind": "recordings", "ends": ends}))
+    print(json.dumps(gauge.report() | {"kind": "recordings", "ends": ends}))
 
 
 def _end_of(data: bytes) -> str:

@@ -1,6 +1,6 @@
-"""What one input costs: processor seconds, and memory at its peak. It does not know what is done with an input.
+"""The cost of one input: processor seconds, and peak memory.
 
-The peak is the kernel's own, set back before each input: it counts what libav takes as well as what Python does.
+The peak is the kernel's, reset before each input, so that it includes libav's memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(slots=True)
 class Gauge:
-    """The worst of many inputs, each with its name. Linux only."""
+    """The costliest of many inputs, with their names. Linux only."""
 
     worst_s: float = 0.0
     slowest: str = ""
@@ -29,7 +29,7 @@ class Gauge:
 
     @contextmanager
     def over(self, name: str) -> Iterator[None]:
-        """One input. SIGPROF comes after MAX_S; who does not handle it ends there."""
+        """Measure one input. SIGPROF arrives after MAX_S, and ends a process that does not handle it."""
         RESET.write_text("5")
         before_bytes, began_s = _memory("VmRSS"), time.process_time()
         signal.setitimer(signal.ITIMER_PROF, MAX_S)
@@ -39,7 +39,7 @@ class Gauge:
             signal.setitimer(signal.ITIMER_PROF, 0.0)
             self._note(name, time.process_time() - began_s, _memory("VmHWM") - before_bytes)
 
-    def told(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         return {
             "worst_s": round(self.worst_s, 4),
             "slowest": self.slowest,

@@ -43,7 +43,7 @@ def child(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def costs_of_recordings(first: int, last: int) -> Iterator[dict[str, Any]]:
-    """Of so many files; a file that ends the process is told, and the next process goes on after it."""
+    """Of so many files; a file that ends the process is reported, and the next process continues after it."""
     while first < last:
         done = child("tests.fuzz.decoding", str(first), str(last))
         *_, said = done.stdout.splitlines() or [""]

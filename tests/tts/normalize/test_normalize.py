@@ -218,7 +218,7 @@ HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " 
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.slow
 def test_no_repeat_takes_long(language: str) -> None:
-    """A short text tells: what takes seconds here and is quadratic takes minutes of 100,000 characters."""
+    """Short texts are enough: quadratic time, of seconds here, would be minutes for 100,000 characters."""
     normalize("warm 1", language)
     slowest = max((seconds(unit, 10_000, language), unit) for unit in HOSTILE)
     assert slowest[0] < 2.0, slowest  # the slowest is linear and takes 0.2 s on an idle core

@@ -57,8 +57,8 @@ def library_of(directory: Path, **options: Any) -> Library:
     return Library(directory, ("en",), **options)
 
 
-def add(library: Library, name: str, pitch_hz: float = 500.0, *, replace: bool = False, told: str = "") -> bool:
-    return library.add(name, tone(pitch_hz), About("en", told), replace=replace)
+def add(library: Library, name: str, pitch_hz: float = 500.0, *, replace: bool = False, about: str = "") -> bool:
+    return library.add(name, tone(pitch_hz), About("en", about), replace=replace)
 
 
 def names(directory: Path) -> list[str]:
@@ -81,9 +81,9 @@ def test_a_voice_is_one_file_with_the_same_sound(tmp_path: Path, rate_hz: int) -
     found = library_of(tmp_path).voices()["anna"]
     assert found.about == About("en-US", "wärm, “close”")
     assert found.duration_s == 1.5
-    heard = found.reference(found.path.read_bytes())
-    assert heard.sample_rate == rate_hz
-    assert np.abs(heard.samples - reference.samples).max() <= 2.0**-23
+    kept = found.reference(found.path.read_bytes())
+    assert kept.sample_rate == rate_hz
+    assert np.abs(kept.samples - reference.samples).max() <= 2.0**-23
     assert soundfile.info(tmp_path / "anna.flac").subtype == "PCM_24"
 
 
@@ -311,7 +311,7 @@ def test_a_language_that_is_not_spoken_leaves_the_voice_out(tmp_path: Path, capl
 def test_a_voice_that_was_added_has_no_use_for_a_sidecar(tmp_path: Path) -> None:
     """Or it would have the old one's language between two steps of a replacement."""
     (tmp_path / "anna.json").write_text(json.dumps({"language": "en-GB", "description": "another"}))
-    add(library_of(tmp_path), "anna", told="mine")
+    add(library_of(tmp_path), "anna", about="mine")
     assert library_of(tmp_path).voices()["anna"].about == About("en", "mine")
 
 
@@ -464,7 +464,7 @@ def test_no_name_reaches_out_of_the_directory(tmp_path: Path, name: str) -> None
 
 
 def sound_of(number: int) -> Reference:
-    """A voice that tells by its length and its sound which it is."""
+    """A voice whose length and pitch identify it."""
     return tone(200.0 + number, 1.0 + number / 100)
 
 
@@ -534,9 +534,9 @@ def test_processes_that_write_and_are_killed_tear_nothing(tmp_path: Path) -> Non
         assert process.stdout.readline() == "begun\n"
     time.sleep(STRESS_S / 2)
     processes[0].send_signal(signal.SIGKILL)
-    told = [process.communicate(timeout=30) for process in processes]
-    assert [process.returncode for process in processes] == [-signal.SIGKILL] + [0] * (STRESS_PROCESSES - 1), told
-    for out, _ in told[1:]:
+    outputs = [process.communicate(timeout=30) for process in processes]
+    assert [process.returncode for process in processes] == [-signal.SIGKILL] + [0] * (STRESS_PROCESSES - 1), outputs
+    for out, _ in outputs[1:]:
         counts = json.loads(out)
         assert counts["read"] > 5, counts
         assert counts["add"] > 0, counts

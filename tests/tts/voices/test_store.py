@@ -157,9 +157,9 @@ def test_a_recording_speaks_with_its_own_voice(library: Path) -> None:
 def test_a_recording_that_is_ready_is_not_read_again(library: Path) -> None:
     """It was decoded for every request, and only then looked for in memory."""
     store, path = store_of(FakeEngine(), library), library / "anna.wav"
-    voice, told = get(store, "anna"), path.stat()
-    path.write_bytes(bytes(told.st_size))  # who reads this fails
-    os.utime(path, ns=(told.st_mtime_ns, told.st_mtime_ns))
+    voice, before = get(store, "anna"), path.stat()
+    path.write_bytes(bytes(before.st_size))  # can't be decoded
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
     assert get(store, "anna") is voice
     assert store.catalogue()["anna"].reference_duration_s == 6.5
 
@@ -399,7 +399,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells how much memory a process has")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="has the memory of a process")
 @pytest.mark.parametrize(("kind", "count"), [("clones", 200), ("library", 1000)])
 @pytest.mark.slow
 def test_a_thousand_voices_take_the_memory_of_those_that_are_kept(tmp_path: Path, kind: str, count: int) -> None:

@@ -200,12 +200,7 @@ CODES = (
     Shape(NUMBER_SIGN, lambda m, v: "number ", MARK),
     Shape(PARTS, _parts),
     Shape(EXTENSION, _extension, LETTER),
-    Shape(
-        EXTENSION_X,
-        lambda m, v: " " + _extension(m, v) if PHONE_BEFORE.search(text_before(m)) else None,
-        LETTER + MARK,
-        follows=True,
-    ),
+    Shape(EXTENSION_X, _extension_x, LETTER + MARK, follows=True),
     Shape(DIALLED, _dialled, DIGIT + MARK),
     Shape(PHONE, _groups, DIGIT + MARK),
     Shape(CARD, _groups),
