@@ -112,9 +112,7 @@ class Settings:
     port: int = setting(80, "port of the HTTP server", least=1, most=65_535)
     port_health: int | None = setting(None, "port for its `/ping` alone (empty: `PORT`)", least=1, most=65_535)
     api_keys: tuple[str, ...] | None = setting(
-        None,
-        "keys, one of which an HTTP request must send, separated by commas (empty: none is needed)",
-        secret=True,
+        None, "keys, one of which an HTTP request must send, separated by commas (empty: none is needed)", secret=True
     )
     cors_origins: Origins | None = setting(
         None, "other sites whose pages may call the HTTP server, separated by commas; `*` is all"

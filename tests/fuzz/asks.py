@@ -85,10 +85,7 @@ maps = st.dictionaries(texts, st.one_of(texts, numbers), max_size=5)
 crowds = st.tuples(st.sampled_from((300, 5000)), st.one_of(words, numbers)).map(
     lambda of: {f"word {n}": of[1] for n in range(of[0])}
 )
-values = st.one_of(
-    *(st.none(), numbers, texts, maps, crowds, deep()),
-    st.lists(st.one_of(texts, numbers), max_size=4),
-)
+values = st.one_of(*(st.none(), numbers, texts, maps, crowds, deep()), st.lists(st.one_of(texts, numbers), max_size=4))
 names = st.one_of(
     st.sampled_from(NAMES), st.text(characters, max_size=20), st.sampled_from(["openai_route", "Text", ""])
 )

@@ -6,18 +6,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from tests.audio.containers import (
-    block,
-    entry,
-    fmt_extensible,
-    fmt_pcm,
-    laced,
-    matroska,
-    mov,
-    ogg_opus,
-    wav,
-    with_tags,
-)
+from tests.audio.containers import block, entry, fmt_extensible, fmt_pcm, laced, matroska, mov, ogg_opus, wav, with_tags
 from tests.audio.recordings import by_libsndfile, tone
 
 SINE = bytes(128 + round(60 * ((n % 40) / 20 - 1)) for n in range(256))

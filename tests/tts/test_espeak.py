@@ -289,9 +289,7 @@ def test_closing_early_kills_and_reaps_the_child(children: list[subprocess.Popen
 
 
 def test_a_child_that_fails_is_an_internal_error_and_its_words_go_to_the_log(
-    children: list[subprocess.Popen[bytes]],
-    run_instead: Callable[[str], None],
-    caplog: pytest.LogCaptureFixture,
+    children: list[subprocess.Popen[bytes]], run_instead: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     run_instead("import sys; sys.stdout.buffer.write(bytes(100_000)); sys.exit('the reason')")
     chunks = stream(SENTENCE, params=WINDOW)

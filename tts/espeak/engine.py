@@ -131,10 +131,7 @@ class _Child:
         self._pending = bytearray()
         self._stderr = stderr  # a file: a full pipe would block the child
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
+            [sys.executable, "-I", "-S", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -32,8 +32,8 @@ WORDS = {
 # A heart is at the end of a sentence, after a word of LOVED or a mark; anywhere else <3 is a comparison.
 HEART = re.compile(r"(?:(?P<before>(?<!\S)\S{1,20}) |\A *)<3(?= *(?:[.,!?)\n]|\Z))|(?<=\bI )<3 (?=[A-Za-z])")
 LOVED = words("""
-it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy
-cute sweet proud excited amazing lovely awesome adorable beautiful friends family babe ily xoxo forever always
+it me us you u ya her him them this that all everyone guys girls mom dad so much love luv loved thanks thank happy cute
+sweet proud excited amazing lovely awesome adorable beautiful friends family babe ily xoxo forever always
 """)
 
 

@@ -55,9 +55,9 @@ ALT = re.compile(rf"\s(?:alt|alias)\s?=\s?(?P<value>{VALUE})", re.IGNORECASE)
 
 # Names that are always tags. Every other needs a closing tag, or attributes.
 NAMES = words("""
-a abbr b bdi bdo blockquote br col colgroup dd del dfn div dl dt em fieldset figcaption h1 h2 h3 h4 h5 h6 hr html
-i iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub sup svg tbody td textarea
-tfoot th thead tr tt u ul var wbr
+a abbr b bdi bdo blockquote br col colgroup dd del dfn div dl dt em fieldset figcaption h1 h2 h3 h4 h5 h6 hr html i
+iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub sup svg tbody td textarea tfoot th
+thead tr tt u ul var wbr
 """)
 UNSPOKEN = frozenset(("script", "style"))
 LINE, PARAGRAPH, ITEM, HEADING, RULE = (

@@ -35,14 +35,13 @@ LAST_WORD = re.compile(r"(?P<word>[^\W\d_]+)\Z")
 
 # After these no sentence ends, whatever the next word is.
 LEADING = words("""
-the a an and or my your his its our their from than der die das den dem ein eine und le la les un une et el los
-las y
+the a an and or my your his its our their from than der die das den dem ein eine und le la les un une et el los las y
 """)
 # Nor before a word in lower case.
 LINKING = LEADING | words("""
-of to with for into onto is are was were be been have has had that which who whose if because but nor very can
-could will would should may might must von zu zum zur für mit ist sind war bei nach dass oder aber du de des au
-aux dans sur pour que qui est del en por con para o e il lo di da do dos das em het een van
+of to with for into onto is are was were be been have has had that which who whose if because but nor very can could
+will would should may might must von zu zum zur für mit ist sind war bei nach dass oder aber du de des au aux dans sur
+pour que qui est del en por con para o e il lo di da do dos das em het een van
 """)
 # Nor after these, except in verse: and went about / till day was done.
 PLACING = words("in on at by about as not no more most this these those her so when where while im auf")
@@ -51,17 +50,16 @@ JOINING = words("and or but nor of to in on at by for with that which who becaus
 SUSPENDING = words("and or und oder bis et ou y")  # pre- and post-war
 # First parts of words that have a hyphen also inside a line, unless an ending follows: short-lived, shortly.
 HYPHENATED = words("""
-well self half high low long short old new full first second third one two three four five six seven eight nine
-twenty thirty forty fifty sixty seventy eighty ninety cross great open hard hand wide free fast slow left right
-user real time state then year day month week near above follow check vice brother mother father sister
+well self half high low long short old new full first second third one two three four five six seven eight nine twenty
+thirty forty fifty sixty seventy eighty ninety cross great open hard hand wide free fast slow left right user real time
+state then year day month week near above follow check vice brother mother father sister
 """)
 ENDING = re.compile(
     r"(?:ly|ings?|ers?|e[dn]s?|est|ness|hood|ments?|it(?:y|ies)|i[sz](?:e[ds]?|ing|ation)|ish|dom|teen|ty|ends?|ful|less|able|s)\b"
 )
 # A title or a reference at a line's end goes on in the next line.
 UNENDED = words("""
-Dr. Mr. Mrs. Ms. Prof. St. Rev. Gen. Col. Capt. Lt. Sgt. Sen. Gov. Rep. Mt. Ft. vs. No. Fig. e.g. i.e. cf.
-pp.
+Dr. Mr. Mrs. Ms. Prof. St. Rev. Gen. Col. Capt. Lt. Sgt. Sen. Gov. Rep. Mt. Ft. vs. No. Fig. e.g. i.e. cf. pp.
 """)
 
 

@@ -14,22 +14,20 @@ LONGEST = 24  # characters at the end of a word that can be an abbreviation
 # Followed by what they introduce: no sentence ends after one.
 INTRODUCERS = frozenset(
     """
-    Mr Mrs Ms Mx Messrs dr drs prof Rev Hon Mt Ft Gen Col Maj Capt Cmdr Lt Sgt Cpl Gov Sen Rep Pres
-    vs cf viz N° n° approx e.g i.e Fig Figs Vol Vols pp Eq Eqs ext
-    Hr Hrn Fr bzw ca evtl ggf inkl exkl zzgl vgl sog bspw geb Dipl ing med phil jur kath ev Abb Kap Bd Nr
-    z.B z.b d.h u.a     MM Mme Mlle Mmes Mgr env av éd chap
-    Sra Srta Dra Ud Uds Dña Lic Arq Avda Av pág págs núm ej Exmo Profa EE
-    sig sigg dott avv dhr mevr bijv nr blz t.ex bl.a fr.o.m kl Sn np mgr inż ul
-    г ул им проф акад просп обл см тыс рис стр т.е напр вул див стор вид год napr डॉ प्रो
+    Mr Mrs Ms Mx Messrs dr drs prof Rev Hon Mt Ft Gen Col Maj Capt Cmdr Lt Sgt Cpl Gov Sen Rep Pres vs cf viz N° n°
+    approx e.g i.e Fig Figs Vol Vols pp Eq Eqs ext Hr Hrn Fr bzw ca evtl ggf inkl exkl zzgl vgl sog bspw geb Dipl ing
+    med phil jur kath ev Abb Kap Bd Nr z.B z.b d.h u.a MM Mme Mlle Mmes Mgr env av éd chap Sra Srta Dra Ud Uds Dña Lic
+    Arq Avda Av pág págs núm ej Exmo Profa EE sig sigg dott avv dhr mevr bijv nr blz t.ex bl.a fr.o.m kl Sn np mgr inż
+    ul г ул им проф акад просп обл см тыс рис стр т.е напр вул див стор вид год napr डॉ प्रो
     """.split()
 )
 
 # These may end a sentence, and do so only before a word that begins one.
 ENDERS = frozenset(
     """
-    St Sr Jr Ave Blvd Rd Ln Inc Ltd Co Corp Bros dept etc al Ph.D lbs oz ft hrs
-    Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thurs Fri Sat Sun
-    usw Str Jh Mio Mrd Tel Okt Dez Mwst MwSt ecc enz itd itp tzw hod okt UU m.fl m.in osv руб др гг млн млрд
+    St Sr Jr Ave Blvd Rd Ln Inc Ltd Co Corp Bros dept etc al Ph.D lbs oz ft hrs Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct
+    Nov Dec Mon Tue Tues Wed Thu Thurs Fri Sat Sun usw Str Jh Mio Mrd Tel Okt Dez Mwst MwSt ecc enz itd itp tzw hod okt
+    UU m.fl m.in osv руб др гг млн млрд
     """.split()
 )
 
@@ -39,8 +37,8 @@ BEFORE_NUMBER = frozenset(
     No Nos no Ch ch Sec sec Sect sect Art art Eq n fig figs vol vols Op Opp op Bk bk bks Pt pt pts Par para paras Ex Bl
     Pl pls Tab Tbl Ser ser App Apdx Apt apt Ste Rm rm Bldg Flr Fl fl Rt Rte rte Hwy Tel tel Ph ph Fax Mob Ext p pg pgs
     ll vv ver Ep ep eps Cl cl Reg reg Regs Sch Amend Stat Ref ref Refs refs Cat Inv inv Ord Cap Div Gr Grp Lvl lvl Num
-    num Nbr nbr iss Q q Ques Thm Lem Prop Cor Def Alg Expt avg circa c Hob Deut Josh Judg Chr Neh Prov Eccl Isa Jer
-    Ezek Hos Mic Hab Zech Matt Eph Thess Heb Jas Rom Ps Pss Jn Mk Lk Exod Lev Kgs
+    num Nbr nbr iss Q q Ques Thm Lem Prop Cor Def Alg Expt avg circa c Hob Deut Josh Judg Chr Neh Prov Eccl Isa Jer Ezek
+    Hos Mic Hab Zech Matt Eph Thess Heb Jas Rom Ps Pss Jn Mk Lk Exod Lev Kgs
     """.split()
 )
 NUMBER = re.compile(r"\d|[IVXLC]{2,}\b")

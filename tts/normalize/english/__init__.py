@@ -23,14 +23,7 @@ from tts.normalize.english.romans import romans
 from tts.normalize.english.scan import Grammar
 from tts.normalize.english.signs import BETWEEN, POWERS_OF_TEN, canonical_numbers, dashes, leave_out, numbers, operators
 from tts.normalize.english.times import TIMES
-from tts.normalize.english.units import (
-    CONCENTRATIONS,
-    FRACTIONS,
-    MEASURES,
-    ORDINALS,
-    canonical_units,
-    vulgar_fractions,
-)
+from tts.normalize.english.units import CONCENTRATIONS, FRACTIONS, MEASURES, ORDINALS, canonical_units, vulgar_fractions
 from tts.normalize.sentences import mark_beginnings, raise_beginnings
 from tts.normalize.tables import words
 from tts.normalize.typography import without_joiners

@@ -11,9 +11,9 @@ from tts.normalize.english.scan import stop_after
 from tts.normalize.tables import MONTHS, WEEKDAYS, any_of, table, words
 
 TITLES = table("""
-Mr=Mister Mrs=Missus Ms=Ms Messrs=Messieurs Prof=Professor Rev=Reverend Hon=Honorable Gen=General Col=Colonel
-Maj=Major Capt=Captain Lt=Lieutenant Sgt=Sergeant Cpl=Corporal Gov=Governor Sen=Senator Rep=Representative
-Pres=President Cmdr=Commander Adm=Admiral Fr=Father Dr=Doctor Ft=Fort Mt=Mount
+Mr=Mister Mrs=Missus Ms=Ms Messrs=Messieurs Prof=Professor Rev=Reverend Hon=Honorable Gen=General Col=Colonel Maj=Major
+Capt=Captain Lt=Lieutenant Sgt=Sergeant Cpl=Corporal Gov=Governor Sen=Senator Rep=Representative Pres=President
+Cmdr=Commander Adm=Admiral Fr=Father Dr=Doctor Ft=Fort Mt=Mount
 """)
 STREETS = table("Ave=Avenue Blvd=Boulevard Rd=Road Hwy=Highway Pkwy=Parkway Sq=Square")
 ROADS = STREETS | {"St": "Street", "Dr": "Drive"}
@@ -26,9 +26,9 @@ Univ=University Sept=September
 WORDS |= {name[:3]: name for name in MONTHS if name != "May"}
 # A sentence does not end after these.
 LINKS = table("""
-avg=average Avg=Average acct=account Acct=Account
-vs=versus Vs=Versus incl=including inc._VAT=including_VAT approx=approximately Approx=Approximately a.k.a=also_known_as
-aka=also_known_as e.g=for_example E.g=For_example eg=for_example i.e=that_is I.e=That_is ie=that_is
+avg=average Avg=Average acct=account Acct=Account vs=versus Vs=Versus incl=including inc._VAT=including_VAT
+approx=approximately Approx=Approximately a.k.a=also_known_as aka=also_known_as e.g=for_example E.g=For_example
+eg=for_example i.e=that_is I.e=That_is ie=that_is
 """)
 # In lower case, and with a capital.
 BEFORE_NUMBER = table("""
@@ -40,8 +40,8 @@ pl=plate eq=equation eqs=equations thm=theorem prob=problem op=opus opp=opuses m
 lvl=level cat=category q=question fn=footnote n=note iss=issue vers=version ver=version ln=line apt=apartment
 bldg=building rm=room fl=floor ste=suite rte=route hwy=highway dist=district div=division pt=part pts=parts ep=episode
 eps=episodes ser=series l=line ll=lines v=verse vv=verses fol=folio col=column pos=position tel=telephone mob=mobile
-ph=phone ext=extension ca=circa c=circa max=maximum min=minimum avg=average rev=revision gen=generation
-prop=proposition ex=example exs=examples mag=magnitude est=estimated
+ph=phone ext=extension ca=circa c=circa max=maximum min=minimum avg=average rev=revision gen=generation prop=proposition
+ex=example exs=examples mag=magnitude est=estimated
 """) | {"No": "Number", "K": "K", "Rs": "Rs", "Re": "Re", "Fr": "Fr", "SFr": "SFr", "Rp": "Rp", "kr": "kr"}
 BEFORE_NUMBER |= {short.capitalize(): long.capitalize() for short, long in BEFORE_NUMBER.items() if len(short) > 1}
 # After a number they are units, or end a sentence: wait 5 min. 3 came.
@@ -51,10 +51,9 @@ WORDS_TOO = words("rev gen art app tab ex prop mag sec col div reg cap mod par p
 # Also without a full stop, since they are neither words nor units.
 BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
 SLASHED = table("""
-w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old f/u=follow-up
-h/o=history_of s/p=status_post y/y=year_over_year m/m=month_over_month q/q=quarter_over_quarter
-s/he=she_or_he n/a=N_A i/o=I_O
-a/b=A_B a/c=A_C
+w/o=without w/c=week_commencing w/e=week_ending b/c=because c/o=care_of y/o=year_old f/u=follow-up h/o=history_of
+s/p=status_post y/y=year_over_year m/m=month_over_month q/q=quarter_over_quarter s/he=she_or_he n/a=N_A i/o=I_O a/b=A_B
+a/c=A_C
 """)
 
 TITLE = re.compile(rf"\b(?P<short>{any_of(TITLES)})\. ?(?=[A-Z]|and (?:Mrs|Ms|Dr)\b)")
@@ -104,9 +103,9 @@ BARE_STREET = re.compile(
     rf"(?P<name>\b[A-Z][a-z]{{1,30}} )?\b(?P<short>St|{'|'.join(STREETS)})\b(?![.'])(?P<next> [A-Z][a-z])?"
 )
 NO_STREET = words("""
-In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call When If
-As But Both Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So
-Hello Hi Thanks Thank
+In The At On Near From To Of And Visit Around For With By Into Via Is Was Meet Ask Dear Saint Like See Call When If As
+But Both Then After Before Since Until That This Our My His Her Their Your Here There While Though Not Or So Hello Hi
+Thanks Thank
 """)
 STARTERS = words("e hey t hen here his hat fter hile ur y er is ou ow")  # of He, They, It, Then …
 

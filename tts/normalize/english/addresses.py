@@ -28,9 +28,9 @@ UNSPEAKABLE_CHARS = 40  # longer parts of a path are identifiers, not words
 MAX_PARTS = 4
 
 ENDINGS = words("""
-pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls
-xlsx ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx
-bin tar gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
+pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov flac m4a sh cpp rs rb php sql xls xlsx
+ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx bin tar
+gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
 """)
 WORDS = words("zip doc bin tar gif bat log app wav")  # endings of three letters that are said
 FILE = re.compile(

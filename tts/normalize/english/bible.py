@@ -13,11 +13,10 @@ SHORT = table("""
 Gen=Genesis Gn=Genesis Ex=Exodus Exod=Exodus Lev=Leviticus Lv=Leviticus Num=Numbers Deut=Deuteronomy Dt=Deuteronomy
 Josh=Joshua Judg=Judges Jdg=Judges Sam=Samuel Kgs=Kings Chr=Chronicles Chron=Chronicles Neh=Nehemiah Esth=Esther
 Ps=Psalm Psa=Psalm Pss=Psalms Prov=Proverbs Pr=Proverbs Eccl=Ecclesiastes Isa=Isaiah Jer=Jeremiah Lam=Lamentations
-Ezek=Ezekiel Dan=Daniel Hos=Hosea Mic=Micah Hab=Habakkuk Zeph=Zephaniah Hag=Haggai Zech=Zechariah Mal=Malachi
-Mt=Matthew Matt=Matthew Mk=Mark Lk=Luke Jn=John Rom=Romans Cor=Corinthians Gal=Galatians Eph=Ephesians
-Phil=Philippians Col=Colossians Thess=Thessalonians Tim=Timothy Tit=Titus Philem=Philemon Heb=Hebrews Jas=James
-Pet=Peter Rev=Revelation Obad=Obadiah Nah=Nahum Macc=Maccabees Sir=Sirach Eccles=Ecclesiastes
-Phlm=Philemon
+Ezek=Ezekiel Dan=Daniel Hos=Hosea Mic=Micah Hab=Habakkuk Zeph=Zephaniah Hag=Haggai Zech=Zechariah Mal=Malachi Mt=Matthew
+Matt=Matthew Mk=Mark Lk=Luke Jn=John Rom=Romans Cor=Corinthians Gal=Galatians Eph=Ephesians Phil=Philippians
+Col=Colossians Thess=Thessalonians Tim=Timothy Tit=Titus Philem=Philemon Heb=Hebrews Jas=James Pet=Peter Rev=Revelation
+Obad=Obadiah Nah=Nahum Macc=Maccabees Sir=Sirach Eccles=Ecclesiastes Phlm=Philemon
 """)
 BOOKS = (
     "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|Samuel|Kings|Chronicles|Ezra|Nehemiah|Esther|Job|Psalms?"

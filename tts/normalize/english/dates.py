@@ -8,18 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english.numbers import (
-    DASH,
-    START,
-    Variety,
-    cardinal,
-    number,
-    ordinal,
-    plural,
-    said_year,
-    two_digits,
-    year,
-)
+from tts.normalize.english.numbers import DASH, START, Variety, cardinal, number, ordinal, plural, said_year, two_digits
 from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 from tts.normalize.english.times import hour_and_minute
 from tts.normalize.english.units import UNIT
@@ -208,7 +197,7 @@ def _with_s(match: re.Match[str], variety: Variety) -> str | None:
     before = text_before(match)[: chain.start()] if chain else text_before(match)
     value = int(written.replace(",", ""))
     if re.fullmatch("(?:1[1-9]|20)[0-9]0", written):
-        return plural(year(value, variety))
+        return plural(said_year(written, variety))
     words = plural(number(written, variety))
     if text.startswith(" of ", end) and written.strip("0,") == "1" and value > 1:
         return words.removeprefix("one ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english.numbers import DENOMINATORS, Variety, below_hundred, fraction, number
+from tts.normalize.english.numbers import Variety, below_hundred, fraction, is_fraction, number
 from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 from tts.normalize.english.units import UNIT
 from tts.normalize.tables import table, words
@@ -24,14 +24,11 @@ LATEX = re.compile(
 )
 PROSE = re.compile(r"[a-z]{4,} [a-z]{2,}|(?<!\\)\b(?:and|or|then|the|for|of)\b|[0-9] (?:[a-z]{2,}|\d)")
 COMMANDS = table("""
-leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ sim=≈ equiv=_is_equivalent_to_ times=×  cdot=× div=÷ pm=± to=→
-rightarrow=→
+leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ sim=≈ equiv=_is_equivalent_to_ times=× cdot=× div=÷ pm=± to=→ rightarrow=→
 Rightarrow=_implies_ infty=_infinity_ partial=_partial_ nabla=_nabla_ in=_in_ notin=_not_in_ subset=_subset_of_
 cup=_union_ cap=_intersection_ forall=_for_all_ exists=_there_exists_ int=_integral_ sum=_sum_ prod=_product_
-lim=_limit_
-log=_log_ ln=_natural_log_of_ sin=_sine_ cos=_cosine_ tan=_tangent_ exp=_exp_ max=_max_ min=_min_ ldots=...
-cdots=...
-dots=... degree=° circ=° prime=' land=_and_ lor=_or_ neg=_not_ mid=_given_ lt=< gt=> quad=_ qquad=_
+lim=_limit_ log=_log_ ln=_natural_log_of_ sin=_sine_ cos=_cosine_ tan=_tangent_ exp=_exp_ max=_max_ min=_min_ ldots=...
+cdots=... dots=... degree=° circ=° prime=' land=_and_ lor=_or_ neg=_not_ mid=_given_ lt=< gt=> quad=_ qquad=_
 """)
 GREEK = words("""
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
@@ -138,12 +135,9 @@ def _is_algebra(written: str) -> bool:
 def _said(token: re.Match[str], variety: Variety) -> str:
     if token["over"]:
         over, under = int(token["over"]), int(token["under"])
-        is_part = 0 < over < under and under in DENOMINATORS
-        return (
-            fraction(over, under, variety)
-            if is_part
-            else f"{number(token['over'], variety)} over {number(token['under'], variety)}"
-        )
+        if is_fraction(over, under):
+            return fraction(over, under, variety)
+        return f"{number(token['over'], variety)} over {number(token['under'], variety)}"
     if token["number"]:
         return number(token["number"], variety)
     return OPERATORS.get(token[0], token[0])
@@ -151,8 +145,8 @@ def _said(token: re.Match[str], variety: Variety) -> str:
 
 # Chemistry.
 ELEMENTS = words("""
-H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo
-Ag Cd Sn Sb Te I Xe Cs Ba La Ce W Pt Au Hg Pb Bi Rn Ra Th U Pu
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Ag Cd
+Sn Sb Te I Xe Cs Ba La Ce W Pt Au Hg Pb Bi Rn Ra Th U Pu
 """)
 KNOWN = words("""
 H2 O2 N2 O3 Cl2 F2 Br2 I2 CO2 SO2 SO3 NO2 NO3 N2O N2O4 CH4 NH3 NH4 H2O H2O2 H2S HNO3 HCO3 CO3 SO4 PO4 CCl4 CHCl3 SF6
@@ -198,7 +192,4 @@ def _is_chemical(plain: str, parts: list[tuple[str, str]], *, is_certain: bool) 
     return (len(parts) > 1 and sum(figures) > 1) or (has_small and any(figures) and len(parts) > 2) or is_long
 
 
-FORMULAS = (
-    Shape(EXPRESSION, _expression, DIGIT + LETTER + MARK),
-    Shape(CHEMICAL, _chemical, DIGIT + LETTER + MARK),
-)
+FORMULAS = (Shape(EXPRESSION, _expression, DIGIT + LETTER + MARK), Shape(CHEMICAL, _chemical, DIGIT + LETTER + MARK))

@@ -14,23 +14,22 @@ DETERMINED = re.compile(
 FOLLOWING = re.compile(r"(?P<gap>[ -])(?P<word>[A-Za-z][A-Za-z]{0,20})\b(?: (?P<next>[a-z]{2,20})\b)?")
 # Nouns that need no determiner: $5 billion deal announced.
 NOUNS = words("""
-bill note coin deal fine loan fee tax ticket budget settlement investment project fund grant prize contract
-acquisition merger lawsuit bonus reward donation voucher coupon discount deficit surplus
-tin tins cans pack packs packet packets bag bags bottle bottles jar jars pouch tub carton steak steaks
-battery batteries bank drive drives ssd charger chargers cable cables monitor display screen tank laptop motor
-engine run race relay walk hike sprint dash swim orbit radius winds gusts mean yield
+bill note coin deal fine loan fee tax ticket budget settlement investment project fund grant prize contract acquisition
+merger lawsuit bonus reward donation voucher coupon discount deficit surplus tin tins cans pack packs packet packets bag
+bags bottle bottles jar jars pouch tub carton steak steaks battery batteries bank drive drives ssd charger chargers
+cable cables monitor display screen tank laptop motor engine run race relay walk hike sprint dash swim orbit radius
+winds gusts mean yield
 """)
 # Words after a sum or a measure that are no nouns.
 NO_NOUN = words("""
-of in for to and or more less per from on at by with as is was were are be has had have will would can could may
-might must shall should that which who whom whose he she it they we you an the each every if when than but so
-because off into onto over under up down out about around between during after before until since here there now
-then today tomorrow yesterday tonight later goes went gets got came comes makes made does did do not only back total
-extra cash apiece left without within through against across above below behind beyond away ago all both plus
-minus their his her its our my your this these those instead too also again still covers buys takes took gave
-gives went seems remains means helps towards toward upon via while where nor yet
-bought spent paid lost won found sold kept sent held brought felt ran began became stood cost costs pays adds ends
-starts feels looks equals
+of in for to and or more less per from on at by with as is was were are be has had have will would can could may might
+must shall should that which who whom whose he she it they we you an the each every if when than but so because off into
+onto over under up down out about around between during after before until since here there now then today tomorrow
+yesterday tonight later goes went gets got came comes makes made does did do not only back total extra cash apiece left
+without within through against across above below behind beyond away ago all both plus minus their his her its our my
+your this these those instead too also again still covers buys takes took gave gives went seems remains means helps
+towards toward upon via while where nor yet bought spent paid lost won found sold kept sent held brought felt ran began
+became stood cost costs pays adds ends starts feels looks equals
 """)
 ENDS_IN_ED = words("seed bed feed speed shed")
 

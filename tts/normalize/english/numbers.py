@@ -132,8 +132,13 @@ def _whole(written: str, variety: Variety) -> str:
     return cardinal(int(written), variety)
 
 
+def is_fraction(over: int, under: int) -> bool:
+    """Whether `fraction` has words for it."""
+    return 0 < over < under and under in DENOMINATORS
+
+
 def fraction(numerator: int, denominator: int, variety: Variety) -> str:
-    """One half, three quarters, two thirds. `denominator` is one of DENOMINATORS."""
+    """One half, three quarters, two thirds. Only where `is_fraction`."""
     names = {2: ("half", "halves"), 4: ("quarter", "quarters")}
     part = ordinal(denominator, variety)
     one, many = names.get(denominator, (part, plural(part)))

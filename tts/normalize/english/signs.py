@@ -53,8 +53,7 @@ TIMES_OF = frozenset((*SHORT.values(), "day", "night")) - {"pound", "ounce", "ki
 # What may be “per” something: numbers, units, money, and these.
 RATED = words("""
 price cost fee rate pay salary income revenue profit spend expense earnings gdp requests messages tokens hundred
-thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit
-req tok msg ops
+thousand million billion trillion lakh crore times percent k once twice bit kbit mbit gbit req tok msg ops
 """) | {*SMALL, *TENS[2:]}
 PRICE = re.compile(
     rf"(?P<money>\b(?:dollars?|cents?|euros?|pounds?|pence))/(?=[a-z])(?!(?:{'|'.join([*SMALL, *TENS[2:]])})\b)"

@@ -11,17 +11,7 @@ from itertools import pairwise
 from math import gcd
 
 from tts.normalize.english.nouns import is_before_noun
-from tts.normalize.english.numbers import (
-    DENOMINATORS,
-    MAGNITUDES,
-    NUMBER,
-    START,
-    Variety,
-    cardinal,
-    fraction,
-    number,
-    ordinal,
-)
+from tts.normalize.english.numbers import MAGNITUDES, NUMBER, START, Variety, fraction, is_fraction, number, ordinal
 from tts.normalize.english.scan import DIGIT, MARK, Shape, stop_after, text_after, text_before
 from tts.normalize.tables import words
 
@@ -41,20 +31,19 @@ lb,lbs,Lb,Lbs,LBS=pound oz,ozs,Oz,OZ=ounce st=stone=stone ns=nanosecond µs=micr
 s,sec,secs,Sec,Secs=second min,mins,Min,Mins=minute h,hr,hrs,Hr,Hrs,HRS=hour wk,wks=week mo,mos,mth,mths=month
 yr,yrs,Yr,Yrs=year W=watt kW=kilowatt MW=megawatt GW=gigawatt mW=milliwatt Wh=watt_hour kWh=kilowatt_hour
 MWh=megawatt_hour GWh=gigawatt_hour TWh=terawatt_hour V=volt mV=millivolt kV=kilovolt mA=milliamp mAh=milliamp_hour
-Ah=amp_hour Ω=ohm cal,cals=calorie kcal,kcals,Kcal=kilocalorie kJ=kilojoule kPa=kilopascal
-psi,PSI=pound_per_square_inch hp,Hp=horsepower=horsepower mmol=millimole IU=international_unit
-ng=nanogram pg/mL=picogram_per_milliliter mEq=milliequivalent µmol,umol=micromole nmol=nanomole pmol=picomole
-U/L=unit_per_liter U/mL=unit_per_milliliter bbl,bbls=barrel
-mmHg=millimeter_of_mercury=millimeters_of_mercury KB,KBs,kB,kb=kilobyte MB,MBs,mb=megabyte GB,GBs,gb=gigabyte
-TB,TBs,tb=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit kbps=kilobit_per_second
-Mbps,mbps,Mbit/s=megabit_per_second Gbps,gbps,Gbit/s=gigabit_per_second pcs=piece doz=dozen=dozen pkg,pkgs=package
-ppl=person=people hPa=hectopascal px=pixel MP=megapixel dpi=dot_per_inch fps=frame_per_second Hz,hz=hertz=hertz
-kHz,KHz,khz=kilohertz=kilohertz MHz,Mhz,mhz,MHZ=megahertz=megahertz GHz,Ghz,ghz,GHZ=gigahertz=gigahertz dB=decibel
-lm=lumen mph,MPH=mile_per_hour kph,KPH,kmh,kmph,Kmph,KMPH,km/hr,KM/H,Km/h=kilometer_per_hour mpg=mile_per_gallon
-rpm=revolution_per_minute bpm=beat_per_minute ppm=part_per_million m/s²=meter_per_second_squared
-°C,°c,ºC,°_C,º_C=degree_Celsius=degrees_Celsius °F,°f,ºF,°_F,º_F=degree_Fahrenheit=degrees_Fahrenheit deg,degs=degree
-deg_C,degC,℃=degree_Celsius=degrees_Celsius deg_F,degF,℉=degree_Fahrenheit=degrees_Fahrenheit °=degree º=degree
-%=percent=percent ‰=per_mille=per_mille
+Ah=amp_hour Ω=ohm cal,cals=calorie kcal,kcals,Kcal=kilocalorie kJ=kilojoule kPa=kilopascal psi,PSI=pound_per_square_inch
+hp,Hp=horsepower=horsepower mmol=millimole IU=international_unit ng=nanogram pg/mL=picogram_per_milliliter
+mEq=milliequivalent µmol,umol=micromole nmol=nanomole pmol=picomole U/L=unit_per_liter U/mL=unit_per_milliliter
+bbl,bbls=barrel mmHg=millimeter_of_mercury=millimeters_of_mercury KB,KBs,kB,kb=kilobyte MB,MBs,mb=megabyte
+GB,GBs,gb=gigabyte TB,TBs,tb=terabyte PB=petabyte MiB=mebibyte GiB=gibibyte Mb=megabit Gb=gigabit
+kbps=kilobit_per_second Mbps,mbps,Mbit/s=megabit_per_second Gbps,gbps,Gbit/s=gigabit_per_second pcs=piece
+doz=dozen=dozen pkg,pkgs=package ppl=person=people hPa=hectopascal px=pixel MP=megapixel dpi=dot_per_inch
+fps=frame_per_second Hz,hz=hertz=hertz kHz,KHz,khz=kilohertz=kilohertz MHz,Mhz,mhz,MHZ=megahertz=megahertz
+GHz,Ghz,ghz,GHZ=gigahertz=gigahertz dB=decibel lm=lumen mph,MPH=mile_per_hour
+kph,KPH,kmh,kmph,Kmph,KMPH,km/hr,KM/H,Km/h=kilometer_per_hour mpg=mile_per_gallon rpm=revolution_per_minute
+bpm=beat_per_minute ppm=part_per_million m/s²=meter_per_second_squared °C,°c,ºC,°_C,º_C=degree_Celsius=degrees_Celsius
+°F,°f,ºF,°_F,º_F=degree_Fahrenheit=degrees_Fahrenheit deg,degs=degree deg_C,degC,℃=degree_Celsius=degrees_Celsius
+deg_F,degF,℉=degree_Fahrenheit=degrees_Fahrenheit °=degree º=degree %=percent=percent ‰=per_mille=per_mille
 """
 
 
@@ -239,7 +228,7 @@ def _fraction(match: re.Match[str], variety: Variety) -> str:
         lead = f"{number(whole, variety)} " if whole else ""
         over = match["over"] if "." in match["over"] else str(int(match["over"]))
         under = int(match["under"])
-        return lead + number(over, variety) + _between(float(over), under) + cardinal(under, variety) + tail
+        return lead + number(over, variety) + _between(float(over), under) + number(str(under), variety) + tail
     words = fraction(int(match["over"]), int(match["under"]), variety)
     lead = f"{number(whole, variety)} and " if whole else ""
     return lead + ("a half" if whole and words == "one half" else words) + tail
@@ -248,7 +237,7 @@ def _fraction(match: re.Match[str], variety: Variety) -> str:
 def _is_part(over: int, under: int) -> bool:
     """Whether it is said as a fraction: no score, as what could be reduced is one, and no idiom."""
     is_score = (under in (10, 100) and over > 1) or gcd(over, under) > 1
-    return not is_score and (over, under) not in IDIOMS and 0 < over < under and under in DENOMINATORS
+    return not is_score and (over, under) not in IDIOMS and is_fraction(over, under)
 
 
 def _between(over: float, under: int) -> str:

@@ -41,9 +41,9 @@ FEMININE = re.compile(
     r"|hand|stadt|nacht|zeit|wahl|bahn|tochter|mutter)\Z"
 )
 STARTERS = words("""
-Der Die Das Ein Eine Er Sie Es Wir Ich Ihr Du Und Aber Oder Dann Danach Da Dort Hier Heute Morgen Gestern Doch Denn
-Wenn Weil Als In Im Am An Auf Mit Nach Bei Von Vor Zu Für Nun Jetzt Man Was Wer Wie Wo Warum Alle Auch Noch Nur So
-Sein Seine Mein Meine Dieser Diese Dieses Den Dem Damit Deshalb Trotzdem Leider Zum Zur Vielleicht Ist Hat Kann
+Der Die Das Ein Eine Er Sie Es Wir Ich Ihr Du Und Aber Oder Dann Danach Da Dort Hier Heute Morgen Gestern Doch Denn Wenn
+Weil Als In Im Am An Auf Mit Nach Bei Von Vor Zu Für Nun Jetzt Man Was Wer Wie Wo Warum Alle Auch Noch Nur So Sein Seine
+Mein Meine Dieser Diese Dieses Den Dem Damit Deshalb Trotzdem Leider Zum Zur Vielleicht Ist Hat Kann
 """)
 
 
