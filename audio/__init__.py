@@ -1,1 +1,1 @@
-"""Samples and bytes: how sound is shaped, resampled, decoded and encoded. Knows no model and no job."""
+"""Samples and bytes: sound is levelled, trimmed, joined, resampled, decoded and encoded."""

@@ -18,7 +18,7 @@ from tts.text.pairs import DASHES, OPENERS, depths, pairs
 
 SENTENCE_MARKS = tuple(".!?…‽‼⁇⁈⁉؟۔।॥།༎։።፧။។。！？｡．")
 NATIVE_MARK = re.compile("[ա-և]:|[α-ωά-ώ];")  # a full stop in Armenian, a question mark in Greek
-LATIN_MARKS = tuple(".!?…‽")  # those that stand inside a sentence too, before a word in lower case
+LATIN_MARKS = tuple(".!?…‽")  # inside a sentence if a word in lower case follows
 CLAUSE_MARKS = tuple(";:,—–،؛፣；：，、､")
 CLOSERS = "\"'”“’‘»›)]}」』》〉）】*_`"
 BULLETS = DASHES + "•·⁃"

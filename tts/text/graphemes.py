@@ -15,7 +15,7 @@ WIDE_LETTER = re.compile(f"[{WIDE_LETTERS}]")
 # What extends the character before it, besides combining marks: conjoining jamo, Thai and Lao am, the joiners, kana
 # voicing, skin tones, the tags of a flag.
 EXTENDERS = re.compile("[\u1160-\u11ff\u0e33\u0eb3\u200c\u200d\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-THAI_LEADING_VOWELS = "เแโใไເແໂໃໄ"  # written before the consonant that they are spoken after
+THAI_LEADING_VOWELS = "เแโใไເແໂໃໄ"  # written before their consonant
 ZERO_WIDTH_JOINER = "\u200d"
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # two of them are one flag
 VIRAMA_CLASS = 9  # joins two consonants

@@ -38,7 +38,7 @@ class Respelling:
 
 
 def _whole_word(word: str) -> str:
-    """No letter or digit may touch the word, unless its script puts none between words."""
+    """No letter or digit may be next to the word, unless its script has no spaces."""
     before = "" if spoken_chars(word[0]) > 1 else r"(?<!\w)"
     after = "" if spoken_chars(word[-1]) > 1 else r"(?!\w)"
     return f"{before}{re.escape(word)}{after}"

@@ -88,7 +88,7 @@ class _Line:
         while (rest_chars := self._chars(start, end)) > self.max_chars:
             part_chars = rest_chars / ceil(rest_chars / self.max_chars)
             cut, ends = self._best_cut(start, end, part_chars)
-            if cut == end:  # one character, which weighs more than fits
+            if cut == end:  # one character that counts more than `max_chars`
                 break
             yield Segment(self.line[start:cut], ends)
             start = cut

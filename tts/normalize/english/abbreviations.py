@@ -46,7 +46,7 @@ ex=example exs=examples mag=magnitude est=estimated
 BEFORE_NUMBER |= {short.capitalize(): long.capitalize() for short, long in BEFORE_NUMBER.items() if len(short) > 1}
 # After a number they are units, or end a sentence: wait 5 min. 3 came.
 UNITS_TOO = "min|sec|secs|p|c|l|pt|pts|ch|v|wk|n|q|ln"
-# Words too, which end a sentence after an article: open the app. 5 people are in it.
+# These are also words, after an article: open the app. 5 people are in it.
 WORDS_TOO = words("rev gen art app tab ex prop mag sec col div reg cap mod par pos cat mob prob")
 # Also without a full stop, since they are neither words nor units.
 BARE = "Nos|Ch|Sec|[Ff]igs?|[Vv]ols?|pp|[Ee]xt|Op|Chap"
@@ -85,11 +85,11 @@ LETTERED = re.compile(r"\b(?P<short>[Aa]pt|[Bb]ldg|[Rr]m|[Ff]ig|[Aa]pp|[Ee]xh|[S
 BARE_NUMBERED = re.compile(rf"(?<![\w.-])(?P<short>{BARE}) (?=[0-9])")
 BARE_NO = re.compile(r"(?<![.!?\n] )(?<!^)\bNo (?=[0-9])|\bNo (?=[0-9]+(?: [A-Z]|[.,:;)]|$))", re.MULTILINE)
 NUMERO = re.compile(r"(?<!\w)(?:(?P<n>[Nn])[°º]|№) ?(?=[0-9])")
-# In small letters it may end a sentence: he said no. 5 people left.
+# In lower case it may be an answer: he said no. 5 people left.
 NO = re.compile(r"(?<![\w.])(?<!said )(?<!say )(?<!says )(?<!or )no\. ?(?=[0-9])")
 COMPOUND = re.compile(r"(?<=[0-9])(?P<unit> ?(?:ft|hrs?|lbs?))\.(?= ?[0-9]{1,2} ?(?:in|mins?|oz)\b)")
 
-# 123 Main St, 42nd St: no saint and no doctor.
+# 123 Main St, 42nd Dr: a street and a drive, not a saint and a doctor.
 ADDRESS = re.compile(
     r"(?P<place>\b(?:[0-9]{1,5}[A-Z]?(?: [NSEW]\.?)?(?: [A-Z][a-z]{1,30}){1,3}|[0-9]{1,3}(?:st|nd|rd|th)))"
     rf" (?P<short>(?:St|Dr)(?! (?!Apt|Suite|Unit)[A-Z][a-z])|{'|'.join(STREETS)})\b(?!\.)"
@@ -117,14 +117,14 @@ N.M=New_Mexico N.Y=New_York N.C=North_Carolina N.D=North_Dakota Okla=Oklahoma Or
 R.I=Rhode_Island S.C=South_Carolina S.D=South_Dakota Tenn=Tennessee Tex=Texas Vt=Vermont Va=Virginia Wash=Washington
 W.Va=West_Virginia Wis=Wisconsin Wyo=Wyoming
 """)
-# After a town and a comma, or a party: no girl (Yes, Miss.) and no father (Oh, Pa.).
+# After a town and a comma, or a party; not a form of address (Yes, Miss. Oh, Pa.).
 NO_TOWN = "Yes|No|Oh|Well|Hello|Hi|Hey|Please|Sorry|Thanks|Okay|So|Now|And|But|Dear|Come"
 STATE = re.compile(
     rf"(?P<before>\([DRI]-|\b(?!(?:{NO_TOWN})\b)[A-Z][a-z]{{1,20}}, )"
     rf"(?P<state>{'|'.join(map(re.escape, STATES))})\.(?!\w)"
 )
 
-# Of a doctor's note, and of basketball; twelve points, but 12 pts with sepsis are patients.
+# In a doctor's note “pt” is a patient, in basketball a point: 12 pts with sepsis, but a score of 12 pts.
 PATIENT = re.compile(
     r"\b(?:Pts?\.(?= [a-z])|Pts?(?= (?:is|are|was|were|has|had|have|denie[sd]|report(?:s|ed)|present(?:s|ed)?|state[sd]"
     r"|complains|weighs|seen|stable|advised|tolerated|admitted|discharged|will|to)\b)"
@@ -152,7 +152,7 @@ EVERY_UNITS = {"h": "hours", "hr": "hours", "hrs": "hours", "d": "days", "wk": "
 
 
 def abbreviations(text: str) -> str:
-    """Titles, streets and saints, firms, Latin, months; where a number must follow, before one only."""
+    """Titles, streets, saints, firms, Latin, months; and those of BEFORE_NUMBER only before a number."""
     text = NUMERO.sub(lambda m: "Number " if m["n"] == "N" else "number ", NO.sub("number ", text))
     text = BARE_NO.sub("Number ", COMPOUND.sub(r"\g<unit>", text))
     text = DATED.sub(lambda m: DATED_WORDS[m["short"]] + " ", text)

@@ -60,7 +60,7 @@ def _line(line: str) -> str:
 
 
 def _is_shouted(line: str) -> bool:
-    """Whether more than half of the words are in capitals, and of these two may be words, one certainly."""
+    """Whether most words are in capitals, of which at least two may be plain words, and one certainly is."""
     words = [word for word in WORD.findall(line) if len(word) > 1]
     loud = [word for word in words if word.isupper()]
     certain = [word for word in loud if not (word in SPELLED or word in SPOKEN or _is_vowelless(word))]

@@ -32,7 +32,7 @@ pdf txt md py js ts jsx tsx html htm css xml csv tsv png svg mp3 mp4 mkv avi mov
 ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp webm srt vtt epub zip doc docx bin tar
 gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
 """)
-WORDS = words("zip doc bin tar gif bat log app wav")  # endings of three letters that are said
+WORDS = words("zip doc bin tar gif bat log app wav")  # short endings that are spoken, not spelled
 FILE = re.compile(
     rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.(?P<ending>{'|'.join(sorted(ENDINGS))})"
     rf"(?![\w-]|\.\w)"
@@ -60,7 +60,7 @@ def _spelled(address: str) -> str:
 
 
 def _link(rest: str) -> str:
-    """What stands after the scheme → host and path in words, and the marks of the sentence that follow it."""
+    """An address without its scheme → host and path in words, then the punctuation after it."""
     end = TRAILING.search(rest)
     after = end[0] if end else ""
     address = rest[: len(rest) - len(after)]
@@ -86,13 +86,13 @@ def _path_words(part: str) -> str:
 
 
 def _ending(ending: str) -> str:
-    """At most three letters are spelled, unless they are a word; so is what has no vowel."""
+    """Spelled if it has at most three letters and is no word, or has no vowel."""
     is_spelled = ending not in WORDS and (len(ending) <= 3 or not set("aeiou") & set(ending))
     return " ".join(ending.upper()) if is_spelled else ending
 
 
 def _words(name: str) -> str:
-    """Of a name in camel case, with underscores, hyphens and dots: its words."""
+    """The words of a name with camel case, underscores, hyphens and dots."""
     return CAMEL.sub(" ", " ".join(re.sub(r"[^\w.]|_", " ", name).replace(".", " dot ").split()))
 
 

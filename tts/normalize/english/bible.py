@@ -8,7 +8,7 @@ from tts.normalize.english.numbers import Variety, cardinal
 from tts.normalize.english.scan import DIGIT, LETTER, Shape
 from tts.normalize.tables import table
 
-# Abbreviations before a chapter; those that are more often something else (Rev., Gen.) need a verse as well.
+# Before a chapter. Most have other meanings too (Rev., Gen.), and need a verse as well.
 SHORT = table("""
 Gen=Genesis Gn=Genesis Ex=Exodus Exod=Exodus Lev=Leviticus Lv=Leviticus Num=Numbers Deut=Deuteronomy Dt=Deuteronomy
 Josh=Joshua Judg=Judges Jdg=Judges Sam=Samuel Kgs=Kings Chr=Chronicles Chron=Chronicles Neh=Nehemiah Esth=Esther

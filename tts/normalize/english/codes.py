@@ -27,7 +27,7 @@ PHONE = re.compile(
     rf"){END}"
 )
 MIN_DIALLED, MAX_DIALLED = 6, 15  # digits of a telephone number
-# After a word that says so, any groups of digits.
+# Any groups of digits after words such as “call”.
 DIALLED = re.compile(
     rf"{BEGIN}(?:\([0-9]{{1,5}}\)[ .-]?)?[0-9]{{1,6}}(?:[ .-][0-9]{{1,6}}){{1,8}}{END}|{BEGIN}[0-9]{{7,12}}{END}"
 )
@@ -46,7 +46,7 @@ CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,5}}(?: [0-9]{{1,3}})
 CODED = re.compile(r"(?<=[A-Z]-)(?P<digits>[0-9]{5,12})(?![\w.,])")  # ABC-12345
 CHAIN = re.compile(rf"{BEGIN}[0-9]{{1,15}}(?:-[0-9]{{1,15}}){{2,8}}{END}")
 VERSION = re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<first>[0-9]{1,15})(?P<rest>(?:\.[0-9]{1,15}){1,6})(?![0-9]|\.[0-9])")
-# Of a program whose name or "added in" stands before it: 3.10 comes after 3.9.
+# A version, after a program's name or “added in”: 3.10 comes after 3.9.
 VERSION_OF_TWO = re.compile(
     rf"{START}(?<!\w)(?P<major>[0-9]{{1,2}})\.(?P<minor>[1-9][0-9]|0[1-9]|x\b)(?![\w/]|[.,][0-9]"
     r"| ?%| ?(?:percent|[mb]illion|thousand|times|each|per|dollars|euros|[GMk]B|k?m|k?g|m?s)\b)"
@@ -86,7 +86,7 @@ PARTS = re.compile(
 ROADS = (
     "Street|Avenue|Boulevard|Road|Highway|Parkway|Square|Drive|Lane|Court|Place|Terrace|Crescent|Way|Close|Circle|Mews"
 )
-# 221B Baker Street: figures in pairs.
+# 221B Baker Street: digits in pairs.
 HOUSE = re.compile(
     r"(?<![\w.,$£€/#-])(?P<number>[1-9][0-9]{2,3})(?P<letter>[A-Z])?(?=(?: [NSEW]\.?)?(?: [A-Z][a-z'-]{1,20}){1,3}?"
     rf" (?:{ROADS})\b(?! (?!was\b|has\b)[a-z]{{3,12}}s\b))"
@@ -128,7 +128,7 @@ def _dialled(match: re.Match[str], variety: Variety) -> str | None:
 def _keyed(match: re.Match[str], variety: Variety) -> str | None:
     groups = match["digits"].split("-")
     if match["before"] == "#" and len(groups) == 2 and 0 < int(groups[1]) - int(groups[0]) < 100:
-        return None  # from one to the other
+        return None  # a range
     return match["before"].replace("#", "number ") + ", ".join(map(digits, groups))
 
 
@@ -146,7 +146,7 @@ def _version_of_two(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _code_range(match: re.Match[str], variety: Variety) -> str | None:
-    """L4–L5, Q1-Q3; a hyphen between two letters joins them only in a spine."""
+    """L4–L5, Q1-Q3; a hyphen between different letters is a range only for vertebrae."""
     first, second = match["letter"], match["other"]
     if first != second and match["dash"] == "-" and {first, second} - set("CTLS"):
         return None

@@ -15,7 +15,7 @@ TIMES_AS_MUCH = re.compile(
     rf"{START}\b(?P<value>{NUMBER})(?:[x×](?=[,.;!?)/]|$|[-–~][0-9]| (?:a|[a-z]{{2,}})\b)| ?[x×](?= {AS_MUCH})"
     r"| [x×](?= (?:a|[a-z]{3,})\b))"
 )
-# 2x T-shirts, 3 x Widget: so many of them; a 3x NBA champion. AA batteries x4.
+# 2x T-shirts and 3 x Widget are counts, a 3x NBA champion is three-time.
 QUANTITY = re.compile(
     rf"{START}(?<!\w)(?P<count>[1-9][0-9]{{0,3}})(?:[x×] (?=[A-Z])"
     rf"| [x×] (?=[A-Z][\w-]|(?:[a-z]{{3,15}} ){{0,2}}[a-z]{{2,15}}s\b))"
@@ -31,7 +31,7 @@ EACH_OF = re.compile(
     r"(?:(?<=[a-z]s )|(?<=[A-Z] )|(?<=\()(?=x ?[0-9]{1,3}\)))x ?(?P<count>[2-9]|(?!86|64|32)[1-9][0-9]{1,2})"
     r"(?=[,.;:)]{0,3}(?:\s|$)(?! ?(?:to|and|=)\b))"
 )
-# In a sum the sign is “times”.
+# In arithmetic × is “times”, in sizes “by”.
 PRODUCT = re.compile(rf"(?<=[0-9]) ?[x×] ?(?={NUMBER}(?: ?=|\^| to the power|[⁰¹²³⁴-⁹]))")
 BETWEEN_NUMBERS = re.compile(r"(?<=[0-9]) ?[x×] ?(?=[0-9])")
 BY = re.compile(r" ?[x×] ?(?=[0-9])")

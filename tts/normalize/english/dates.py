@@ -60,7 +60,7 @@ BEFORE_YEAR = (
     "|autumn|fall|through|between|christmas|q[1-4]|h[12]|established|fiscal|copyright|for|to|built|founded|throughout|post|pre|born|died|dated|vintage|model"
 )
 A_YEAR = r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|[.,:/][0-9]|%|°)"
-COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km: no year
+COUNTED = rf"(?![ -]?{UNIT})"  # in 1200 km
 CONTEXT = re.compile(rf"\b(?:(?i:{BEFORE_YEAR})(?i: the year)?(?::? |-)|[A-Z]\w{{1,30}} |[FC]Y)\Z")
 YEAR_IN_CONTEXT = re.compile(rf"(?P<year>{A_YEAR})(?![\w-]){COUNTED}")
 YEARS = re.compile(
@@ -73,7 +73,7 @@ YEAR_ALONE = re.compile(
     r"(?= (?:was|is|will|has|had|saw|elections?|Olympics|season|model|report|World Cup|Games|film)\b|'s\b)",
     re.MULTILINE,
 )
-# A 2019 study, the 2015 Honda: one thing of a year. A 1500 calorie diet has none.
+# A 2019 study, the 2015 Honda; but a 1500 calorie diet.
 OF_A_YEAR = re.compile(
     rf"(?P<year>{A_YEAR})(?= (?:(?!word|page|line|mile|met[er]|foot|pound|seat|calor|person|year|day)[a-z]{{2,14}} )?"
     r"(?:stud(?:y|ies)|papers?|films?|movie|book|report|survey|elections?|album|novel|song|article|documentary|edition"
@@ -104,7 +104,7 @@ A_PLURAL = re.compile(
 TEMPERATURES = re.compile(
     r"\b(?:[Hh]ighs?|[Ll]ows?|[Tt]emp(?:s|eratures?)|inland|coast\w*|degrees|sunny|cloudy|warm\w*|cool\w*|weather)\b"
 )
-# In his 20s, 30s and 40s: what the first is, they all are.
+# In his 20s, 30s and 40s: all are read like the first.
 CHAIN = re.compile(r"(?:(?<!\w)'?[0-9]{1,4}'?s(?:,? (?:and|or|to) |, |-|–)(?:the )?){1,4}\Z")
 OF_THE_TIME = re.compile(
     r" (?:[A-Z]\w*|music|kids?|movies?|films?|style|fashion|hits?|rock|pop|era|bands?|songs?|shows?|child"
@@ -115,7 +115,7 @@ SHORT_YEAR = re.compile(r"(?<![\w'\"])'(?P<year>[0-9]{2})\b(?!['\"%]|[.,:][0-9])
 
 
 def named_ranges(text: str) -> str:
-    """Mon-Fri, Jan–Mar; the only thing of a calendar without a digit."""
+    """Mon-Fri, Jan–Mar: dates without a digit."""
     return LATER_DAY.sub(" to ", NAME_RANGE.sub(lambda m: f"{LONG.get(m[1], m[1])} to {LONG.get(m[2], m[2])}", text))
 
 
@@ -165,7 +165,7 @@ def _numeric(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _day_month(match: re.Match[str], variety: Variety) -> str | None:
-    """5 March: the fifth of March. What says “of” has the article it needs."""
+    """5 March: the fifth of March. “5th of March” has its article in the text, or none."""
     days = [int(day) for day in (match["since"], match["day"]) if day]
     if not all(1 <= day <= 31 for day in days):
         return None

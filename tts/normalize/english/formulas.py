@@ -14,7 +14,8 @@ from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 from tts.normalize.english.units import UNIT
 from tts.normalize.tables import table, words
 
-# Between dollars only what is no price: it closes before a space or a mark, and has a sign of LaTeX or one letter.
+# Dollars may be prices: between two there must be a sign of LaTeX, one or two letters or a number, without a space
+# beside them.
 LATEX = re.compile(
     r"\$\$(?P<display>[^$]{1,500})\$\$|\\\[(?P<bracket>[^$]{1,500}?)\\\]|\\\((?P<paren>[^$]{1,500}?)\\\)"
     r"|\\begin\{(?P<name>equation|align)\*?\}(?P<block>[^$]{1,500}?)\\end\{(?P=name)\*?\}"
@@ -69,7 +70,7 @@ VARIABLE = re.compile(r"(?<![A-Za-z])(?:[0-9.]*[b-hj-z]|[b-zB-HJ-Z]|mc|[a-z]{2}(
 POWER = re.compile("[\\^²³]")
 ASSIGNED = re.compile(r"[\w)!] ?=")
 FUNCTION = re.compile(r"(?<![A-Za-z0-9])(?P<name>[fghP])\((?P<of>[^()]{1,30})\)")
-FOLLOWS_NAME = re.compile(r"[A-Za-z]{2,} ?= ?\Z")  # of code: timeout = 5
+FOLLOWS_NAME = re.compile(r"[A-Za-z]{2,} ?= ?\Z")  # code: timeout = 5
 
 
 def latex(text: str) -> str:
@@ -124,7 +125,7 @@ def _expression(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _is_algebra(written: str) -> bool:
-    """With an equals sign or a power, and a variable; or a factorial in an equation."""
+    """Whether it has a variable and an equals sign or a power, or is an equation with a factorial."""
     has_letter = VARIABLE.search(written) is not None and not WORDS & set(re.findall("[a-z]+", written))
     is_equation = ASSIGNED.search(written) is not None and re.search("[-−+*×/^!0-9(]", written) is not None
     return (has_letter and (is_equation or POWER.search(written) is not None)) or (

@@ -25,11 +25,11 @@ IPV4 = re.compile(
 PORT = re.compile(r"(?<=\blocalhost):(?=[0-9]{2,5}\b)")
 HEXADECIMAL = re.compile(rf"(?<!\w)0x(?P<digits>{HEX}{{1,64}})(?!\w)", re.IGNORECASE)
 COLOUR = re.compile(rf"(?<!\w)#(?P<digits>{HEX}{{8}}|{HEX}{{6}}|{HEX}{{3}})(?!\w)")
-# Of a commit or a file: letters and digits mixed, in small letters.
+# Of a commit or a file: letters in lower case mixed with digits.
 HASH = re.compile(
     r"(?<![\w./-])(?=[a-f]{0,63}[0-9])(?=[0-9]{0,63}[a-f][a-f0-9]{0,62}[0-9]|[0-9]{3}[0-9]{0,60}[a-f])[0-9a-f]{7,64}(?![\w-])"
 )
-# Of a parcel, a car, a passport: capitals and three digits at least, no word in it.
+# Of a parcel, a car, a passport: capitals and at least three digits, without a word.
 SERIAL = re.compile(
     r"(?<![\w./-])(?=[A-Z]{0,39}[0-9])(?=[0-9]{0,39}[A-Z])(?=(?:[A-Z]{0,39}[0-9]){3})(?![0-9]{0,39}[A-Z]{5})[A-Z0-9]{9,40}(?![\w-])"
 )
@@ -37,7 +37,7 @@ KEY = re.compile(r"(?<![\w./-])(?=[A-Z0-9-]{0,60}?[0-9])[A-Z0-9]{4,8}(?:-[A-Z0-9
 IBAN = re.compile(r"(?<!\w)[A-Z]{2}[0-9]{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?(?!\w| [0-9])")
 # Of an invoice or a ticket: INV-2024-0193.
 DOCUMENT = re.compile(r"(?<![\w./-])#? ?(?P<name>[A-Z]{2,5})(?P<groups>(?:-[0-9]{3,8}){2,3})(?![\w-]|\.[0-9])")
-# Flight BA 2490: figures in pairs.
+# Flight BA 2490: digits in pairs.
 FLIGHT = re.compile(
     r"(?<![\w-])(?P<line>[A-Z]{2}|[A-Z][0-9]|[0-9][A-Z]) ?(?P<number>[1-9][0-9]{2,3})(?![\w%]|[.,:-][0-9])"
 )
@@ -50,7 +50,7 @@ FLYING = re.compile(
 # ISO 9001:2015: the year of a standard.
 EDITION = re.compile(r"(?<=[0-9]):(?P<year>(?:19|20)[0-9]{2})(?![\w]|[.,:-][0-9])")
 STANDARD = re.compile(r"\b(?:ISO|IEC|EN|DIN|BS|ANSI|ASTM|IEEE)[A-Z/ ]{0,8} ?[0-9-]{2,9}\Z")
-# Boeing 747-400: figures of a type are read in pairs, and no “to” stands between two.
+# Boeing 747-400: digits in pairs, without “to” between the numbers.
 PLANE = re.compile(
     r"(?<![\w.,$£€/-])7(?P<series>[0-8]7)(?:-(?P<variant>[1-9]00|[89]|10)(?P<kind>ER|LR|F)?)?(?![\w%-]|[.,:][0-9])"
 )
@@ -76,7 +76,7 @@ def _grouped(match: re.Match[str], variety: Variety) -> str:
 
 
 def _mac(match: re.Match[str], variety: Variety) -> str | None:
-    """Digits alone are no MAC address without colons: 12-34-56-78-90-12."""
+    """Digits with hyphens are no MAC address: 12-34-56-78-90-12."""
     return None if match["mark"] != ":" and not re.search("[A-Fa-f]", match[0]) else _grouped(match, variety)
 
 
@@ -96,7 +96,7 @@ def _ipv4(match: re.Match[str], variety: Variety) -> str:
 
 
 def _key(match: re.Match[str], variety: Variety) -> str | None:
-    """A licence key: the groups are no words and no years."""
+    """A licence key: at least one group has letters and digits, or two are numbers."""
     groups = match[0].split("-")
     is_mixed = any(re.search("[A-Z]", group) and re.search("[0-9]", group) for group in groups)
     digits = sum(group.isdigit() for group in groups)

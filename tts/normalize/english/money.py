@@ -106,7 +106,7 @@ def _sum(match: re.Match[str], variety: Variety) -> str | None:
 
 
 def _with_cents(amount: str, names: list[str], variety: Variety, *, is_attribute: bool) -> str:
-    """Five dollars and fifty cents. What has no two decimals is read as a number: five point five dollars."""
+    """Five dollars and fifty cents. Without two decimals it is read as a number: five point five dollars."""
     one, many, *parts_of_one = names
     many = one if is_attribute else many
     whole, _, decimals = amount.partition(".")

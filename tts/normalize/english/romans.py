@@ -21,17 +21,16 @@ KINDS = (
     "Chapter|Part|Book|Act|Scene|Volume|Section|Article|Phase|Type|Class|Title|Level|Stage|Appendix|Super Bowl"
     "|World War|Grade|Tier|Episode|Season|Round|Canto|Sonnet"
 )
-# Of these “I” is too often the writer: the table I bought.
+# After these “I” is more often the pronoun: the table I bought.
 REFERENCES = "Number|Figure|Table|Plate|Annex|Schedule|Exhibit|Psalm|Opus|Pages?|Equation|Division|Stanza"
-# In small letters before two at least: “the part I like” has no numeral.
+# In lower case only before two letters or more: “the part I like” has no numeral.
 NUMBERED_ROMAN = re.compile(
     rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?i:{KINDS}|{REFERENCES})(?= [IVXLC]{{2}})) "
     rf"(?P<roman>[IVX]|[IVXLC]{{2,9}})\b(?!['.]\w)"
     rf"|\b(?P<small_name>(?i:pages?|scene|act|chapter|canto)) (?P<small>[ivxl]{{2,7}}|(?<=Scene )[ivx])"
     rf"(?:[-–](?P<upper>[ivxl]{{1,7}}))?\b(?!['-]?\w)"
 )
-# A heading, alone in its line or before its title; XL and CV are words of their own, and a single letter needs a
-# second numeral.
+# A heading, alone in its line or before its title. XL and CV are words; a single letter needs a second numeral.
 HEADING = re.compile(
     r"^(?P<space>[ \t]*)(?P<roman>[IVX]|[IVXLC]{2,9})(?:(?P<stop>\.?)[ \t]*$|(?=[.:)] [A-Z]))", re.MULTILINE
 )

@@ -16,7 +16,7 @@ from tts.normalize.english.numbers import Variety
 # A number, a word, any mark; a space only before what joins two numbers. Not the inside of a word or a number.
 PLACE = re.compile(r"(?<![0-9])[0-9]|(?<![^\W\d_])[^\W\d_]|[^\w\s]|(?<=\w|[%°″′\"]) (?=[-–—−~x×/])")
 LOOKBEHIND_CHARS = 60
-# What ends a sentence although it ended an abbreviation: the end of the line, or a capital after a space.
+# After an abbreviation a sentence ends at the end of the line, or before a capital.
 SENTENCE_ENDS = re.compile(r"""["')\]]*(?:[ \t]*(?:\n|\Z)|[ \t]+["'(]*[A-Z])""")
 
 DIGIT, LETTER, MARK = "0", "a", "-"  # what a match begins with

@@ -96,7 +96,7 @@ PLAIN = re.compile(rf"{START}{NUMBER}|(?<![0-9])[0-9]+")
 
 
 def dashes(text: str) -> str:
-    """An em dash, or an en dash between spaces, is a comma; at the start of a line nothing; before a mark a hyphen."""
+    """An em dash, or an en dash between spaces → a comma, at the start of a line nothing, before a mark a hyphen."""
     text = DASH_AT_LINE_END.sub(",", text)
     text = LAST_DASH.sub("-", LINE_DASH.sub(r"\1", text))
     return EM_DASH.sub(", ", text)

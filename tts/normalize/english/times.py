@@ -18,7 +18,7 @@ CLOCK = re.compile(
     r"(?P<offset>(?:\+| \+(?=[0-9]{2}:?[0-9]{2}\b)|(?<=[0-9]:[0-9]{2}:[0-9]{2})(?: (?=.[0-9]{4}\b))?[-−])"
     r"[01][0-9](?::?[0-5][0-9])?(?![0-9:]))?"
 )
-# 0600 hours, 0900-1700 hrs, 0430 GMT. Without a nought in front 1500 hours are many, unless it is at 1500 hours.
+# 0600 hours, 0900-1700 hrs, 0430 GMT. Without a leading zero 1500 hours is a duration, except after “at”.
 FOUR = r"(?:[01][0-9]|2[0-3])[0-5][0-9]"
 MILITARY = re.compile(
     rf"(?<![\w.,:$£€/-])(?:(?P<since>{FOUR}) ?(?:[-–]|to) ?)?(?P<time>{FOUR})(?:"
@@ -30,7 +30,7 @@ AT = re.compile(
     r"|no later than|and|etd|eta):?|@) \Z"
 )
 ON_A_DAY = re.compile(r"[ ,]{1,2}(?:on|today|tomorrow|yesterday|tonight|local|zulu|[A-Z][a-z]{2,5}day)\b")
-# h:mm:ss of a race or a film, and m:ss where no clock can stand.
+# h:mm:ss of a race or a film, and m:ss with too many minutes for a time of day.
 LENGTH = re.compile(
     r"(?<![\w:.,])(?:(?P<hours>[0-9]):)?(?P<minutes>[0-9]{1,2}):(?P<seconds>[0-5][0-9])"
     r"(?![\w:/]|[.,][0-9]| ?[AaPp]\.?[Mm]\b)"
@@ -44,7 +44,7 @@ NOT_LASTING = re.compile(r"\b(?i:at|from|to|until|odds of|ratio of|score of) \Z"
 # 5:12/km, 5'12"/km
 PACE = re.compile(r"(?<![\w:.,'])(?P<minutes>[0-9]{1,2})[:'′](?P<seconds>[0-5][0-9])[\"″]? ?/ ?(?P<unit>km|mi)\b")
 ZONE = re.compile(r"\b(?P<zone>UTC|GMT) ?(?P<offset>[+−-] ?[01]?[0-9](?::?[0-5][0-9])?)(?![0-9:])")
-# A weekday, a month or a zone after “p.m.” goes on with the sentence.
+# A weekday, a month or a zone after “p.m.” continues the sentence.
 GOES_ON = re.compile(
     rf" (?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|{'|'.join(MONTHS)}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern"
     rf"|Pacific)\b"

@@ -55,7 +55,7 @@ def _names(row: str) -> dict[str, tuple[str, str]]:
 
 UNITS = {short: names for row in TABLE.split() for short, names in _names(row).items()}
 UNITS |= {short.replace("µ", "μ"): names for short, names in UNITS.items() if "µ" in short}  # micro sign, Greek mu
-# The last words of what is said: of 5 mg/kg, kilogram.
+# The last words of measures: kilogram of 5 mg/kg.
 UNIT_WORDS = frozenset(word.rpartition(" ")[2] for names in UNITS.values() for word in names) | UNITS.keys()
 UNIT_WORDS |= words("dollar dollars cent cents euro euros pound pounds pence penny rupee rupees")
 SIGNS = frozenset("°º%‰℃℉″′")  # may be glued to what follows
@@ -91,12 +91,12 @@ FEET_INCHES = re.compile(
     r"(?<![\w.,'])(?P<feet>[0-9]{1,2}) ?(?:'|′|ft\.?|-foot-) ?(?P<inches>1[01]|[0-9](?:\.[0-9])?)"
     r"(?: ?(?:\"|″|''|in\b)|(?![\w'.]))"
 )
-INCHES = re.compile(r"(?<=[0-9]) ?(?:in\.(?! ?[0-9])|(?<! )in\b)")  # what has a full stop or no space is no preposition
+INCHES = re.compile(r"(?<=[0-9]) ?(?:in\.(?! ?[0-9])|(?<! )in\b)")  # no preposition with a stop, or without a space
 # Of a recipe: 1 c. sugar, 2 T. butter.
 KITCHEN = re.compile(r"(?<![\w./-])(?P<count>[0-9]{1,2}(?: ?[0-9]?/[0-9])?) (?P<short>[cTt])\.(?= [a-z]{3,})")
 SPOONS = {"c": "cup", "T": "tablespoon", "t": "teaspoon"}
 SAME_DEGREES = re.compile(r"(?<=[0-9])°[CF]?(?=(?: ?[-–] ?| to )[-−]?[0-9.]{1,5} ?°[CF])")
-# 37,5 °C can be no list; thousands have three figures.
+# 37,5 °C: neither a list nor thousands, which have three digits.
 DECIMAL_COMMA = re.compile(
     r"(?<![\w.,])(?P<whole>[0-9]{1,4}),(?P<tenths>[0-9]{1,2})"
     r"(?= ?(?:[kcm]?m[²³]?|[km]?g|m?[lL]|cl|°C|k?Wh?|ha|GB|MHz|GHz)(?![\w'/]))"
@@ -104,7 +104,7 @@ DECIMAL_COMMA = re.compile(
 SQUARE = re.compile(r"(?<=[0-9] )(?P<kind>sq|cu|fl)\. ?(?=(?:ft|m|km|mi|in|yd|cm|oz)\b)")
 HOURS = re.compile(r"(?<=[0-9]) ?h ?(?P<minutes>[0-9]{1,2}) ?m\b")
 MINUTES = re.compile(r"(?<=[0-9]) ?m ?(?P<seconds>[0-9]{1,2}) ?s\b")
-# 190C: a temperature where an oven, a fever or the weather is near, or another temperature.
+# 190C is a temperature near an oven, a fever, the weather, or another temperature.
 DEGREES = re.compile(rf"{VALUE}(?P<upper>-[0-9]{{1,3}})? ?(?P<unit>[CF])(?![\w'+#-])")
 HEAT = re.compile(
     r"\b(?:temp\w*|oven|preheat\w*|(?:re)?heat\w*|bak(?:e|ed|ing)|roast\w*|cook\w*|boil\w*|simmer\w*|fr(?:eez|oz|ie)\w*"
@@ -116,7 +116,7 @@ HEAT = re.compile(
 SEAT = re.compile(r"\b(?i:seats?|row|gate|flat|room|size|unit|apartment|apt|suite|grade|class|section) \Z")
 SCALES = {"C": ("degree Celsius", "degrees Celsius"), "F": ("degree Fahrenheit", "degrees Fahrenheit")}
 NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[A-Za-z]")
-IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # only named
+IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # read as two numbers
 VULGAR_FRACTION = re.compile(r"(?:(?P<whole>[0-9]{1,15}) ?)?(?P<sign>[¼-¾⅐-⅞])")
 FRACTION = re.compile(
     rf"{START}(?<![/\w.])(?<![^0-9]-)(?<!^-)(?:(?P<whole>[0-9]{{1,15}})[ -])?(?P<over>[0-9]{{1,4}}(?:\.[0-9]{{1,2}})?)"
@@ -130,7 +130,7 @@ ORDINAL = re.compile(
 
 
 def canonical_units(text: str) -> str:
-    """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names that the shapes know."""
+    """10 in. wide, 10 sq. ft., 2h 15m, 8": in the short names of UNITS."""
     text = DECIMAL_COMMA.sub(r"\g<whole>.\g<tenths>", SAME_DEGREES.sub("", text))
     text = KITCHEN.sub(_kitchen, text)
     text = SQUARE.sub(r"\g<kind> ", INCHES.sub(lambda m: "″" + stop_after(m), text))
@@ -143,7 +143,7 @@ def _kitchen(match: re.Match[str]) -> str:
 
 
 def vulgar_fractions(text: str) -> str:
-    """½ → 1/2, as a fraction is read."""
+    """½ → 1/2."""
     return VULGAR_FRACTION.sub(
         lambda m: f"{m['whole'] or ''} ".lstrip() + unicodedata.normalize("NFKC", m["sign"]).replace("⁄", "/"), text
     )
@@ -235,7 +235,7 @@ def _fraction(match: re.Match[str], variety: Variety) -> str:
 
 
 def _is_part(over: int, under: int) -> bool:
-    """Whether it is said as a fraction: no score, as what could be reduced is one, and no idiom."""
+    """Whether it is read as a fraction: not an idiom, and not a score, such as one that could be reduced."""
     is_score = (under in (10, 100) and over > 1) or gcd(over, under) > 1
     return not is_score and (over, under) not in IDIOMS and is_fraction(over, under)
 

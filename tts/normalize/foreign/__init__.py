@@ -28,7 +28,7 @@ DEGREE_ORDINAL = re.compile(
     r"(?P<value>[1-9][0-9]?)°(?=(?<![0-9]{2}°)[.,;!?]|(?<![0-9]{2}°)\Z| [a-z])"
     r"(?! (?:de|di|del|da|do|em|en|all|a|por|per|con|com|su[rdl]|nord|norte|este?|ovest|oeste|gradi|grados|graus)\b)"
 )
-# Without one, before what is counted and is no angle.
+# Without an article, before nouns that have no angle.
 DEGREE_COUNT = re.compile(
     r"(?<![\w.,])(?P<value>[1-9][0-9]?)°(?= (?:piano|posto|secolo|capitolo|premio|turno|classificato|trimestre|anno"
     r"|piso|lugar|puesto|siglo|capítulo|año|andar|século|prêmio)\b)"
@@ -64,7 +64,7 @@ def _speaker(primary: str, is_point: bool) -> Speaker:
 
 
 def _any(shapes: Iterable[str]) -> str:
-    """One of them; nothing where there is none."""
+    """A pattern that matches one of them, or nothing if there are none."""
     return f"(?:{'|'.join(shapes) or '(?!)'})"
 
 
