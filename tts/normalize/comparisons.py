@@ -7,11 +7,14 @@ import re
 from tts.normalize.tables import words
 
 SIGN = re.compile("[<>≤≥]")
-BOUND = re.compile(r"(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])")
+# LaTeX is skipped: `english.formulas` reads its signs.
+BOUND = re.compile(
+    r"(?P<latex>\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]])"
+    r"|(?<![<>=!])(?P<sign><=?|(?<!-)>=?|[≤≥]) ?(?=[-−+~]?[$£€¥]?\.?[0-9])"
+)
 # The end of a sentence, not of an abbreviation: 95%. <1% had it.
 AFTER_SENTENCE = re.compile(r"(?:\w[!?]|[%0-9)]\.|[^\W\d_]{2}(?<!prox)(?<!max)(?<!min)(?<!\bca)(?<!\bvs)\.)[\"')]? \Z")
 AFTER_SENTENCE_CHARS = 8
-LATEX = re.compile(r"\$[^$\s0-9][^$\n]{0,200}\$|\\[(\[][^\n\\]{0,200}\\[)\]]")  # read by english.formulas
 WORDS = {
     "en": ("less than", "greater than", "at most", "at least"),
     "de": ("unter", "über", "höchstens", "mindestens"),
@@ -43,17 +46,13 @@ def speak_comparisons(text: str, language: str) -> str:
     if words is None or not SIGN.search(text):
         return text
     text = HEART.sub(_heart, text)
-    formulas = [formula.span() for formula in LATEX.finditer(text)]
     said = dict(zip(("<", ">", "<=", ">=", "≤", "≥"), (*words, *words[2:]), strict=True))
 
     def read(bound: re.Match[str]) -> str:
-        at = bound.start()
-        while formulas and formulas[0][1] <= at:
-            del formulas[0]
-        if formulas and formulas[0][0] < at:
+        if bound["latex"]:
             return bound[0]
+        at, words = bound.start(), said[bound["sign"]]
         before = text[max(0, at - 1) : at]
-        words = said[bound["sign"]]
         if AFTER_SENTENCE.search(text, max(0, at - AFTER_SENTENCE_CHARS), at):
             words = words[0].upper() + words[1:]
         return ("" if not before or before.isspace() or before in "([\"'|" else " ") + words + " "

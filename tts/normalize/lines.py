@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from tts.normalize.tables import words
 from tts.text.graphemes import WIDE_LETTER
@@ -125,17 +125,9 @@ def joined(line: str, following: str) -> str:
 
 def _blocks(rows: list[Row]) -> Iterator[list[Row]]:
     """Runs of lines without a blank one, and each blank one alone."""
-    block: list[Row] = []
-    for row in rows:
-        if row.is_blank:
-            if block:
-                yield block
-            block = []
-            yield [row]
-        else:
-            block.append(row)
-    if block:
-        yield block
+    for is_blank, run in groupby(rows, key=lambda row: row.is_blank):
+        block = list(run)
+        yield from ([row] for row in block) if is_blank else [block]
 
 
 def _groups(block: list[Row]) -> Iterator[list[Row]]:

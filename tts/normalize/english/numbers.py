@@ -63,7 +63,8 @@ def below_hundred(value: int) -> str:
 
 
 def ordinal(value: int, variety: Variety) -> str:
-    head, mark, last = _split_last(cardinal(value, variety))
+    words = cardinal(value, variety)
+    head, mark, last = words.rpartition("-" if words.rfind("-") > words.rfind(" ") else " ")
     if last in IRREGULAR:
         return head + mark + IRREGULAR[last]
     return head + mark + (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
@@ -74,11 +75,6 @@ def plural(words: str) -> str:
     if words.endswith("y"):
         return f"{words[:-1]}ies"
     return words + ("es" if words.endswith("x") else "s")
-
-
-def _split_last(words: str) -> tuple[str, str, str]:
-    mark = "-" if words.rfind("-") > words.rfind(" ") else " "
-    return words.rpartition(mark)
 
 
 def digits(written: str) -> str:

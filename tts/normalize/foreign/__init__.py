@@ -104,17 +104,17 @@ class Speaker:
         if self.language.to:
             text = self._range.sub(rf"\1 {self.language.to} ", text)
         text = self._measure.sub(self.measure, self._sign_first.sub(self.measure, text))
-        return raise_beginnings(self._plain.sub(self.signed, text))
+        return raise_beginnings(self._plain.sub(lambda m: self._minus(m) + self.number(m["value"]), text))
 
     def cardinal(self, value: int) -> str:
-        language = self.language
-        if language.hundred and 1100 <= value < 2000:
-            head, rest = divmod(value, 100)
-            said = _library(head, language.code, "cardinal")
-            if not rest:
-                return said + language.hundred.removesuffix(" og ")
-            return said + language.hundred + _library(rest, language.code, "cardinal")
-        return _library(value, language.code, "cardinal")
+        hundred = self.language.hundred
+        if not (hundred and 1100 <= value < 2000):
+            return self._words(value)
+        head, rest = divmod(value, 100)
+        return self._words(head) + (hundred + self._words(rest) if rest else hundred.removesuffix(" og "))
+
+    def _words(self, value: int, form: str = "cardinal") -> str:
+        return _library(value, self.language.code, form)
 
     def number(self, written: str) -> str:
         """As written in this language, without a sign."""
@@ -123,27 +123,25 @@ class Speaker:
         if len(digits) > MAX_DIGITS or (len(digits) > 1 and digits[0] == "0"):
             words = self._digits(digits)
         elif digits != whole:
-            words = _library(int(digits), self.language.code, "cardinal")
+            words = self._words(int(digits))
         else:
             words = self.cardinal(int(digits))
         return f"{words} {self.language.point} {self._digits(fraction)}" if fraction else words
 
     def _digits(self, digits: str) -> str:
-        return " ".join(_library(int(digit), self.language.code, "cardinal") for digit in digits)
+        return " ".join(self._words(int(digit)) for digit in digits)
 
-    def signed(self, match: re.Match[str]) -> str:
-        minus = f"{self.language.minus} " if match["minus"] else ""
-        return minus + self.number(match["value"])
+    def _minus(self, match: re.Match[str]) -> str:
+        return f"{self.language.minus} " if match["minus"] else ""
 
     def measure(self, match: re.Match[str]) -> str:
         """A number with its unit; money with two decimals in two parts."""
         one, many = self.language.units[match["unit"]]
-        minus = f"{self.language.minus} " if match["minus"] else ""
         whole, _, decimals = match["value"].partition("." if self.is_point else ",")
         is_money = match["unit"][-1] in CURRENCIES
         if is_money and len(decimals) == 2 and whole.strip("0") and not decimals.startswith("0"):
-            return minus + self._counted(whole, one, many) + self.language.cents + self.number(decimals)
-        return minus + self._counted(whole if is_money and decimals == "00" else match["value"], one, many)
+            return self._minus(match) + self._counted(whole, one, many) + self.language.cents + self.number(decimals)
+        return self._minus(match) + self._counted(whole if is_money and decimals == "00" else match["value"], one, many)
 
     def _counted(self, written: str, one: str, many: str) -> str:
         if written == "1":
@@ -153,18 +151,17 @@ class Speaker:
 
     def _of_millions(self, words: str, many: str) -> str:
         """Un million d'euros, due milioni di euro."""
-        of = self.language.of
-        if not of:
-            return f"{words} {many}"
-        return f"{words} d'{many}" if self.language.code == "fr" and many[0] in VOWELS else f"{words} {of} {many}"
+        if self.language.code == "fr" and many[0] in VOWELS:
+            return f"{words} d'{many}"
+        return f"{words} {self.language.of} {many}" if self.language.of else f"{words} {many}"
 
     def scaled(self, match: re.Match[str]) -> str:
         """5 millions €, 3 M€."""
         scale = SHORT_SCALES.get(match["scale"], match["scale"])
         scale = scale.removesuffix("s") if match["value"] == "1" and self.language.code == "fr" else scale
-        minus = f"{self.language.minus} " if match["minus"] else ""
         words = self._before_noun(self.number(match["value"]))
-        return minus + self._of_millions(f"{words} {scale}", self.language.units[match["unit"]][1])
+        many = self.language.units[match["unit"]][1]
+        return self._minus(match) + self._of_millions(f"{words} {scale}", many)
 
     def _before_noun(self, words: str) -> str:
         if self.language.code != "es" or not words.endswith("uno"):
@@ -172,44 +169,37 @@ class Speaker:
         return words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
 
     def dates(self, text: str) -> str:
-        language = self.language
-        if language.months:
+        if self.language.months:
             text = NUMERIC_DATE.sub(self._date, text)
-        if language.code == "de":
-            text = self._ordinal_date.sub(
-                lambda m: f"{m['before'] or ''}{self._day(int(m['day']), m['before'])} ", text
-            )
-        return text
+        if self.language.code != "de":
+            return text
+        return self._ordinal_date.sub(lambda m: f"{m['before'] or ''}{self._day(int(m['day']), m['before'])} ", text)
 
     def _date(self, match: re.Match[str]) -> str:
         day, month = int(match["day"]), int(match["month"])
         if not (1 <= day <= 31 and 1 <= month <= 12):
             return match[0]
-        year, before = self.cardinal(int(match["year"])), match["before"] or ""
-        return before + self.language.date.format(
-            day=self._day(day, before), month=self.language.months[month - 1], year=year
-        )
+        year, name, before = self.cardinal(int(match["year"])), self.language.months[month - 1], match["before"] or ""
+        return before + self.language.date.format(day=self._day(day, before), month=name, year=year)
 
     def _day(self, day: int, before: str | None) -> str:
         if self.language.code != "de":
             return self.language.first if day == 1 and self.language.first else self.cardinal(day)
-        words, word = _library(day, "de", "ordinal"), (before or "").strip().lower()
+        words, word = self._words(day, "ordinal"), (before or "").strip().lower()
         return words + ("n" if re.fullmatch(WEAK, word) else "" if word in ("der", "die", "das") else "r")
 
     def ordinals_and_times(self, text: str) -> str:
-        if self.language.numero:
-            text = NUMERO.sub(
-                lambda m: f"{self.language.numero.title() if m['n'] == 'N' else self.language.numero} ", text
-            )
+        if numero := self.language.numero:
+            text = NUMERO.sub(lambda m: f"{numero.title() if m['n'] == 'N' else numero} ", text)
         match self.language.code:
             case "de":
-                text = german_ordinals(text, lambda value: _library(value, "de", "ordinal"))
+                text = german_ordinals(text, lambda value: self._words(value, "ordinal"))
                 return CLOCK_DE.sub(lambda m: self._clock(m, "ein Uhr", "Uhr"), text)
             case "fr":
                 text = CLOCK_FR.sub(lambda m: self._clock(m, "une heure", "heures"), text)
                 return ORDINAL_FR.sub(self._french_ordinal, text)
             case "nl":
-                return ORDINAL_NL.sub(lambda m: _library(int(m["value"]), "nl", "ordinal"), text)
+                return ORDINAL_NL.sub(lambda m: self._words(int(m["value"]), "ordinal"), text)
             case "es" | "it" | "pt_BR":
                 text = SHORT_ES.sub(r"\g<value>º", text) if self.language.code == "es" else text
                 text = DEGREE_ORDINAL.sub(lambda m: f"{m['article']}{m['value']}º", text)
@@ -231,10 +221,10 @@ class Speaker:
             return {"er": "premier", "re": "première", "ère": "première"}.get(match["mark"], match[0])
         if match["mark"] in ("nd", "nde"):
             return "second" + match["mark"][2:] if value == 2 else match[0]
-        return _library(value, "fr", "ordinal") if match["mark"] in ("e", "ème") else match[0]
+        return self._words(value, "ordinal") if match["mark"] in ("e", "ème") else match[0]
 
     def _romance_ordinal(self, match: re.Match[str]) -> str:
-        words = _library(int(match["value"]), self.language.code, "ordinal")
+        words = self._words(int(match["value"]), "ordinal")
         if match["mark"] == "º":
             return words
         return " ".join(word.removesuffix("o") + "a" if word.endswith("o") else word for word in words.split())
@@ -242,13 +232,6 @@ class Speaker:
 
 @lru_cache(maxsize=1024)
 def _library(value: int, code: str, form: str) -> str:
-    """num2words, imported with the first number that needs it."""
-    words: Any = _num2words()(value, lang=code, to=form)
-    return str(words).replace(",", "")
+    from num2words import num2words  # large, and not needed for English
 
-
-@cache
-def _num2words() -> Any:
-    from num2words import num2words
-
-    return num2words
+    return str(num2words(value, lang=code, to=form)).replace(",", "")
