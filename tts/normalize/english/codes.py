@@ -92,9 +92,8 @@ HOUSE = re.compile(
     rf" (?:{ROADS})\b(?! (?!was\b|has\b)[a-z]{{3,12}}s\b))"
 )
 UK_POSTCODE = re.compile(
-    r"(?<![\w-])(?P<outward>[A-PR-UWYZ][A-HK-Y]?[0-9][0-9A-HJKMNP-Y]?) "
-    r"(?P<inward>[0-9](?![GTP]B|PS|HD|(?<=1)ST|(?<=2)ND|(?<=3)RD|TH\b [a-z])"
-    r"[ABD-HJLNP-UW-Z]{2})(?![\w-])"
+    r"(?<![\w-])(?P<outward>[A-PR-UWYZ][A-HK-Y]?[0-9][0-9A-HJKMNP-Y]?) (?P<inward>[0-9](?![GTP]B|PS|HD|(?<=1)ST"
+    r"|(?<=2)ND|(?<=3)RD|TH\b [a-z])[ABD-HJLNP-UW-Z]{2})(?![\w-])"
 )
 CANADIAN_POSTCODE = re.compile(
     r"(?<![\w-])(?P<outward>[A-CEGHJ-NPR-TVXY][0-9][A-Z])[ -]?(?P<inward>[0-9][A-Z][0-9])(?![\w-])"

@@ -44,9 +44,8 @@ LETTERED = "|".join(unit[:-1] for unit in CURRENCIES if unit[:-1].isalpha() and 
 SIGN = rf"(?:\bUS \$|(?:\b(?:{LETTERED}))?\$|(?:\bCN)?¥|(?:\bGH)₵|[{SIGNS}])"
 CODE = rf"(?:{'|'.join(code for code in CURRENCIES if code.isalpha() and len(code) > 1)})"
 MAGNITUDE = (
-    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|mil(?=\b)|billion|trillion"
-    r"|(?:lakh|lac)(?=s?\b)(?: crore)?|crore))(?i:s)?\b"
-    r"|(?P<letter>[kKmMbBtT]|[mMbBtT]n|L)\b| ?(?P<crore>[Cc]r)\b)?"
+    r"(?:[ -]?(?P<magnitude>(?i:thousand|million|mil(?=\b)|billion|trillion|(?:lakh|lac)(?=s?\b)(?: crore)?"
+    r"|crore))(?i:s)?\b|(?P<letter>[kKmMbBtT]|[mMbBtT]n|L)\b| ?(?P<crore>[Cc]r)\b)?"
 )
 SUM = rf"(?P<amount>{NUMBER})(?: ?[-–—~] ?(?:(?P=unit))?(?P<upper>{NUMBER}))?{MAGNITUDE}"
 BEFORE = re.compile(

@@ -25,10 +25,9 @@ KINDS = (
 REFERENCES = "Number|Figure|Table|Plate|Annex|Schedule|Exhibit|Psalm|Opus|Pages?|Equation|Division|Stanza"
 # In lower case only before two letters or more: “the part I like” has no numeral.
 NUMBERED_ROMAN = re.compile(
-    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?i:{KINDS}|{REFERENCES})(?= [IVXLC]{{2}})) "
-    rf"(?P<roman>[IVX]|[IVXLC]{{2,9}})\b(?!['.]\w)"
-    rf"|\b(?P<small_name>(?i:pages?|scene|act|chapter|canto)) (?P<small>[ivxl]{{2,7}}|(?<=Scene )[ivx])"
-    rf"(?:[-–](?P<upper>[ivxl]{{1,7}}))?\b(?!['-]?\w)"
+    rf"\b(?P<name>{KINDS}|{KINDS.upper()}|(?i:{KINDS}|{REFERENCES})(?= [IVXLC]{{2}})) (?P<roman>[IVX]"
+    rf"|[IVXLC]{{2,9}})\b(?!['.]\w)|\b(?P<small_name>(?i:pages?|scene|act|chapter|canto)) (?P<small>[ivxl]{{2,7}}"
+    rf"|(?<=Scene )[ivx])(?:[-–](?P<upper>[ivxl]{{1,7}}))?\b(?!['-]?\w)"
 )
 # A heading, alone in its line or before its title. XL and CV are words; a single letter needs a second numeral.
 HEADING = re.compile(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from typing import Any
 
 from tts.normalize.foreign.german import ordinals as german_ordinals
 from tts.normalize.foreign.languages import LANGUAGES, POINT_REGIONS, Language
