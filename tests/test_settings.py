@@ -214,11 +214,8 @@ def test_a_bad_key_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("asked", "is_called", "mode"),
     [
-        ("", True, "queue"),
-        ("", False, "http"),
-        ("auto", True, "queue"),
-        ("http", True, "http"),
-        ("queue", False, "queue"),
+        *(("", True, "queue"), ("", False, "http"), ("auto", True, "queue")),
+        *(("http", True, "http"), ("queue", False, "queue")),
     ],
 )
 def test_auto_mode_is_the_queue_where_the_queue_calls(

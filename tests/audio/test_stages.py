@@ -83,7 +83,9 @@ def clip(rate_hz: int) -> Samples:
     t = np.arange(round(CLIP_S * rate_hz)) / rate_hz
     noise = np.random.default_rng(1).standard_normal(len(t))
     sound = 0.4 * np.sin(2 * np.pi * 300 * t) + 0.1 * noise + (t > 0.2) * 0.3 * np.sin(2 * np.pi * 1100 * t)
-    return (sound * (t < 0.4)).astype(np.float32)
+    made = (sound * (t < 0.4)).astype(np.float32)
+    made.flags.writeable = False  # no stage may write to its input, which the engine may still need
+    return made
 
 
 def seams_due_s(rate_hz: int, pushed: int) -> float:

@@ -179,16 +179,9 @@ def test_an_entry_keeps_its_characters_at_any_limit(max_chars: int) -> None:
 @pytest.mark.parametrize(
     ("text", "ends"),
     [
-        ("Hi", [3]),
-        ("Hi\n", [3]),
-        ("Hi\n  ", [3]),
-        ("Hi\n\n", [4]),
-        ("Hi\r\n \t\r\nYou", [4, 3]),
-        ("Hi\u2029You", [4, 3]),
-        ("Hi\n\u2029\nYou\n\n\n", [4, 4]),
-        ("One.\nTwo.", [3, 3]),
-        ("One. Two.", [3, 3]),
-        ("\n\nOne", [3]),
+        *(("Hi", [3]), ("Hi\n", [3]), ("Hi\n  ", [3]), ("Hi\n\n", [4]), ("\n\nOne", [3])),
+        *(("Hi\r\n \t\r\nYou", [4, 3]), ("Hi\u2029You", [4, 3]), ("Hi\n\u2029\nYou\n\n\n", [4, 4])),
+        *(("One.\nTwo.", [3, 3]), ("One. Two.", [3, 3])),
     ],
 )
 def test_a_segment_says_what_ends_with_it(text: str, ends: list[int]) -> None:
