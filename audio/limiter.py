@@ -19,7 +19,7 @@ RELEASE_S = 0.06  # time constant of its recovery
 FRAME_S = 0.02
 LEAST_REDUCTION = 1e-5  # -100 dB; below it the gain is exactly 1
 OVERSAMPLED_HZ = 192_000  # ITU-R BS.1770-4, annex 2: 4 times at 48 kHz
-HALF_TAPS = 16  # samples on each side of what lies between two
+HALF_TAPS = 16  # samples on each side of an interpolated one
 KAISER_BETA = 8.0
 
 Float64: TypeAlias = npt.NDArray[np.float64]

@@ -102,20 +102,20 @@ class Library:
         known = before.examined if before else {}
         examined: dict[Path, Examined] = {}
         for name in sorted(names, key=_rank):
-            if _is_recording(name) and (look := self._examine(self.directory / name, names, known)):
-                examined[self.directory / name] = look
-        voices = {path.stem: look.found for path, look in examined.items() if look.found}
+            if _is_recording(name) and (result := self._examine(self.directory / name, names, known)):
+                examined[self.directory / name] = result
+        voices = {path.stem: result.found for path, result in examined.items() if result.found}
         return Listing(dict(sorted(voices.items())), examined, changed_ns if is_settled else None, time.monotonic())
 
     def _examine(self, path: Path, names: Collection[str], known: Mapping[Path, Examined]) -> Examined | None:
         """None for a file that is gone; each version of a file is examined once."""
         sidecar = path.with_suffix(SIDECAR) if path.stem + SIDECAR in names else None
         version = _version(path, sidecar)
-        if version is None or ((look := known.get(path)) and look.version == version):
-            return look if version else None
-        return Examined(version, self._spoken(examine(path, version, sidecar)))
+        if version is None or ((result := known.get(path)) and result.version == version):
+            return result if version else None
+        return Examined(version, self._with_language(examine(path, version, sidecar)))
 
-    def _spoken(self, found: Recording | None) -> Recording | None:
+    def _with_language(self, found: Recording | None) -> Recording | None:
         """The voice with its language filled in; None if the engine does not speak that."""
         if found is None:
             return None

@@ -54,12 +54,12 @@ def speak_numbers(text: str, primary: str, region: str) -> str:
     """One pass; the text itself for a language without a table."""
     if primary not in LANGUAGES or not re.search("[0-9]", text):
         return text
-    return _speaker(primary, region in POINT_REGIONS.get(primary, ())).speak(text)
+    return _reader(primary, region in POINT_REGIONS.get(primary, ())).read(text)
 
 
 @cache
-def _speaker(primary: str, is_point: bool) -> Speaker:
-    return Speaker(LANGUAGES[primary], is_point)
+def _reader(primary: str, is_point: bool) -> NumberReader:
+    return NumberReader(LANGUAGES[primary], is_point)
 
 
 def _any(shapes: Iterable[str]) -> str:
@@ -67,7 +67,7 @@ def _any(shapes: Iterable[str]) -> str:
     return f"(?:{'|'.join(shapes) or '(?!)'})"
 
 
-class Speaker:
+class NumberReader:
     """One language's numbers → words. `is_point`: decimals have a point, where others have a comma."""
 
     def __init__(self, language: Language, is_point: bool) -> None:
@@ -95,7 +95,7 @@ class Speaker:
         scales = SCALE.get(language.code, "(?!)")
         self._scaled = re.compile(rf"{value} ?(?P<scale>{scales}) ?(?P<unit>{currencies}|EUR\b)")
 
-    def speak(self, text: str) -> str:
+    def read(self, text: str) -> str:
         text = self.ordinals_and_times(self.dates(mark_beginnings(text)))
         if not self.is_point:
             text = self._pointed.sub(",", text)
