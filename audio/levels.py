@@ -32,12 +32,15 @@ class Normalizer(Stage, Protocol):
 
 
 class _WholeClip:
-    """Collects the clip; `flush` returns `_levelled(clip)`, or silence unchanged."""
+    """Collects the clip; `flush` returns `_levelled(clip)`, or silence unchanged. `shortfall_db`, after flush: by how
+    much the target was missed."""
 
     hold_back_s = math.inf
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate_hz: int) -> None:
         self.warnings: list[str] = []
+        self.shortfall_db = 0.0
+        self._rate_hz = sample_rate_hz
         self._pieces: list[Samples] = []
 
     def push(self, samples: Samples) -> Samples:
@@ -53,37 +56,24 @@ class _WholeClip:
 
 
 class PeakNormalizer(_WholeClip):
-    """One gain for the clip, so that its peak is at `target_dbfs`."""
-
-    def __init__(self, target_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        super().__init__()
-        self.target_dbfs = target_dbfs
+    """One gain for the clip, so that its peak is at PEAK_TARGET_DBFS."""
 
     def _levelled(self, clip: Samples) -> Samples:
-        return _amplified(clip, self.target_dbfs - peak_dbfs(clip))
+        return _amplified(clip, PEAK_TARGET_DBFS - peak_dbfs(clip))
 
 
 class RmsNormalizer(_WholeClip):
-    """One gain for the clip, so that its RMS is at `target_dbfs`, or as near as `peak_limit_dbfs` allows.
-
-    The gain is lowered for peaks, because compression would change the voice. `shortfall_db`, after flush: by how much
-    the target was missed.
-    """
-
-    def __init__(self, target_dbfs: float = RMS_TARGET_DBFS, peak_limit_dbfs: float = PEAK_TARGET_DBFS) -> None:
-        super().__init__()
-        self.target_dbfs = target_dbfs
-        self.peak_limit_dbfs = peak_limit_dbfs
-        self.shortfall_db = 0.0
+    """One gain for the clip, so that its RMS is at RMS_TARGET_DBFS, or as near as a peak at PEAK_TARGET_DBFS allows:
+    compression would change the voice."""
 
     def _levelled(self, clip: Samples) -> Samples:
-        wanted_db = self.target_dbfs - rms_dbfs(clip)
-        gain_db = min(wanted_db, self.peak_limit_dbfs - peak_dbfs(clip))
+        wanted_db = RMS_TARGET_DBFS - rms_dbfs(clip)
+        gain_db = min(wanted_db, PEAK_TARGET_DBFS - peak_dbfs(clip))
         self.shortfall_db = wanted_db - gain_db
         if self.shortfall_db > 0.0:
             self.warnings.append(
-                f"rms: a peak limit of {self.peak_limit_dbfs:g} dBFS held the level {self.shortfall_db:.1f} dB "
-                f"below {self.target_dbfs:g} dBFS"
+                f"rms: a peak limit of {PEAK_TARGET_DBFS:g} dBFS held the level {self.shortfall_db:.1f} dB "
+                f"below {RMS_TARGET_DBFS:g} dBFS"
             )
         return _amplified(clip, gain_db)
 
@@ -93,11 +83,6 @@ class LufsNormalizer(_WholeClip):
 
     The limiter lowers the loudness, so the gain is searched for by the secant method.
     """
-
-    def __init__(self, sample_rate_hz: int) -> None:
-        super().__init__()
-        self.shortfall_db = 0.0
-        self._rate_hz = sample_rate_hz
 
     def _levelled(self, clip: Samples) -> Samples:
         loudness_lufs = integrated_lufs(clip, self._rate_hz)
@@ -185,8 +170,8 @@ def _amplified(clip: Samples, gain_db: float) -> Samples:
 
 # Name → stage for a sample rate in Hz: of a whole clip, and of a stream.
 NORMALIZERS: dict[str, Callable[[int], Normalizer]] = {
-    "peak": lambda _: PeakNormalizer(),
-    "rms": lambda _: RmsNormalizer(),
+    "peak": PeakNormalizer,
+    "rms": RmsNormalizer,
     "lufs": LufsNormalizer,
 }
 STREAMED_NORMALIZERS: dict[str, Callable[[int], Normalizer]] = {"lufs": RunningLoudness}
