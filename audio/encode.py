@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from audio.libav_encode import AAC_FRAME_SAMPLES, AacEncoder, FlacEncoder, Mp3Encoder, OpusEncoder
 from audio.pcm import Samples, to_int16
+from validation.fields import OutputFormat
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # in a streamed WAV; libsndfile, FFmpeg, scipy and pydub read on to the end
 LINEAR_TAG, ALAW_TAG, MULAW_TAG = 1, 6, 7  # WAVE_FORMAT_PCM, _ALAW, _MULAW
@@ -211,8 +212,9 @@ class AudioFormat:
     """One row of the table. `sample_rate_hz` is the default; `pcm_bytes_per_sample` is None for compressed formats,
     `bit_rates` for formats without a choice."""
 
-    name: str
+    name: OutputFormat
     mime_type: str
+    extension: str
     make: EncoderFactory
     most_bytes_per_s: Callable[[int, int], int]  # of coded rate, kbit/s
     pcm_bytes_per_sample: int | None = None
@@ -266,7 +268,7 @@ class AudioFormat:
         return asked_kbps or min(self.bit_rates.default_kbps, max(self.bitrates_kbps(coded_rate_hz)))
 
 
-def _wav(name: str, coding: Coding, sample_rate_hz: int, *aliases: str) -> AudioFormat:
+def _wav(name: OutputFormat, coding: Coding, sample_rate_hz: int, *aliases: str) -> AudioFormat:
     def make(sample_rate: int, joined: bool, _: int) -> Encoder:
         return WavEncoder(sample_rate, coding, joined=joined)
 
@@ -274,6 +276,7 @@ def _wav(name: str, coding: Coding, sample_rate_hz: int, *aliases: str) -> Audio
     return AudioFormat(
         name,
         "audio/wav",
+        "wav",
         make,
         lambda hz, _: width * hz,
         width,
@@ -287,6 +290,7 @@ ENCODERS: dict[str, AudioFormat] = {
     "opus": AudioFormat(
         "opus",
         "audio/ogg",
+        "opus",
         lambda hz, _, kbps: OpusEncoder(hz, kbps),
         lambda _, kbps: 1_500 + 125 * (kbps + 5),  # the pages, and what libopus goes beyond on gliding tones
         bit_rates=OPUS,
@@ -296,6 +300,7 @@ ENCODERS: dict[str, AudioFormat] = {
     "mp3": AudioFormat(
         "mp3",
         "audio/mpeg",
+        "mp3",
         lambda hz, joined, kbps: Mp3Encoder(hz, kbps, joined=joined),
         lambda _, kbps: 128 * kbps,
         bit_rates=MP3,
@@ -304,6 +309,7 @@ ENCODERS: dict[str, AudioFormat] = {
     "aac": AudioFormat(
         "aac",
         "audio/aac",
+        "aac",
         lambda hz, _, kbps: AacEncoder(hz, kbps),
         lambda hz, kbps: 125 * kbps + ADTS_FRAME_BYTES * hz // AAC_FRAME_SAMPLES,
         bit_rates=AAC,
@@ -313,15 +319,17 @@ ENCODERS: dict[str, AudioFormat] = {
     "flac": AudioFormat(
         "flac",
         "audio/flac",
+        "flac",
         lambda hz, *_: FlacEncoder(hz),
         lambda hz, _: 500 + 2 * hz,  # of noise, which it can't make smaller
         speech_bytes_per_s=lambda hz: min(hz, 24_000),  # at 8, 24, 48 kHz eSpeak took 1.37, 1.04, 1.25 of it
         shrinks_silence=True,
         aliases=("audio/x-flac",),
     ),
-    "pcm_s16le": AudioFormat("pcm_s16le", "audio/pcm", lambda *_: RawEncoder(LINEAR), lambda hz, _: 2 * hz, 2),
+    "pcm_s16le": AudioFormat("pcm_s16le", "audio/pcm", "pcm", lambda *_: RawEncoder(LINEAR), lambda hz, _: 2 * hz, 2),
     "mulaw": _wav("mulaw", MULAW, 8_000),
     "alaw": _wav("alaw", ALAW, 8_000),
 }
 # MIME type or alias → name of the format; of several formats with one type, the first.
 BY_MIME_TYPE = {mime: own.name for own in reversed(ENCODERS.values()) for mime in (own.mime_type, *own.aliases)}
+BY_EXTENSION = {own.extension: own.name for own in reversed(ENCODERS.values())}  # of several the first

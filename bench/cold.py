@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
 
 
 def _speak(speaker: Any, lap: Laps) -> None:
-    from tts.engine import SamplingParams
+    from validation.request import DEFAULT_SAMPLING
 
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+    params = replace(DEFAULT_SAMPLING, seed=1)
     for stage in ("first_sound", "next_sound"):
         with closing(speaker.stream(TEXT, speaker.built_in, params)) as chunks:
             next(chunk for chunk in chunks if len(chunk.samples))

@@ -26,13 +26,13 @@ from bench.race import largest_gap_s, stall_s
 from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.engine import SamplingParams
 from validation.fields import DecodeMode
+from validation.request import DEFAULT_SAMPLING
 
 
 def measure(speaker: Speaker, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
     voice = prompted(speaker.built_in, prompt_s)
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 0, 25, 50, mode)
+    params = replace(DEFAULT_SAMPLING, seed=0, decode_mode=mode)
     waited = [0]
     with counted_waits(speaker.device) as waits:  # this run also warms up
         generate(speaker, voice, params, lambda: waited.append(waits()))

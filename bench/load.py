@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,8 +25,8 @@ from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.engine import SamplingParams
 from validation.fields import DecodeMode
+from validation.request import DEFAULT_SAMPLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Caller:
 
 
 def speak(caller: Caller, seed: int, asked_s: float) -> Request:
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, seed, 25, 50, caller.mode)
+    params = replace(DEFAULT_SAMPLING, seed=seed, decode_mode=caller.mode)
     started_s = time.perf_counter()
     run, _ = generate(caller.speaker, caller.voice, params)
     return Request(asked_s, started_s + run.arrivals[0][0], started_s + run.total_s, run.audio_s)

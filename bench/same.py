@@ -1,6 +1,6 @@
 """`make same`: compare this checkout's replies with those of an earlier commit: audio bytes, JSON fields, errors.
 
-    python -m bench.same COMMIT
+    python -m bench.same COMMIT [--engine espeak]
 
 Both run in the same environment, through `handler` and `stream_handler`, on eSpeak and on a checkpoint of random
 weights. A change of structure must change no reply; for a change of behaviour this lists the replies that changed.
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from audio.encode import ENCODERS
 from bench.document import machine, report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,6 @@ TEXTS = (
     "Dr. Smith paid $5.50 on 3 May 2024. Was it worth it? Yes! [pause:300ms] And then she left.",
     "First paragraph, short.\n\nSecond paragraph: it goes on for a while, and has a clause or two; then it ends.",
 )
-FORMATS = ("wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw")
 WRONG: tuple[dict[str, Any], ...] = (
     {},
     {"text": ""},
@@ -55,7 +55,7 @@ def cases() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"text {number}", {"text": text}
         for mode in ("full", "window", "block"):
             yield f"text {number} {mode}", {"text": text, "decode_mode": mode}
-    for name in FORMATS:
+    for name in ENCODERS:
         yield f"format {name}", {"text": TEXTS[1], "output_format": name}
     for rate_hz in (8000, 16_000, 22_050, 44_100, 48_000):
         yield f"rate {rate_hz}", {"text": TEXTS[0], "sample_rate": rate_hz}
@@ -121,6 +121,8 @@ def checkout(commit: str, into: Path) -> Path:
 def differences(name: str, before: Any, after: Any) -> Iterator[str]:
     """A line per difference of two JSON values."""
     if isinstance(before, dict) and isinstance(after, dict):
+        if before.keys() == after.keys() and list(before) != list(after):
+            yield f"{name}: keys in another order"
         for key in sorted({*before, *after}):
             yield from differences(f"{name}.{key}", before.get(key), after.get(key))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
@@ -130,18 +132,21 @@ def differences(name: str, before: Any, after: Any) -> Iterator[str]:
         yield f"{name}: {str(before)[:100]} → {str(after)[:100]}"
 
 
-def compared(commit: str) -> dict[str, Any]:
+def compared(commit: str, engine: str | None = None) -> dict[str, Any]:
     found, count = list[str](), 0
     with tempfile.TemporaryDirectory() as directory:
         old = checkout(commit, Path(directory) / "before")
-        checkpoint = _checkpoint(old, Path(directory) / "checkpoint")
-        for engine, environment in engines(checkpoint).items():
-            named = [(name, job) for name, job in cases() if engine != "espeak" or "decode_mode" not in job]
+        where = Path(directory) / "checkpoint"
+        checkpoint = where if engine == "espeak" else _checkpoint(old, where)
+        for own, environment in engines(checkpoint).items():
+            if engine not in (None, environment["TTS_ENGINE"]):
+                continue
+            named = [(name, job) for name, job in cases() if own != "espeak" or "decode_mode" not in job]
             jobs = [job for _, job in named]
             sides = (replies(root, environment, jobs) for root in (old, ROOT))
             for (name, _), before, after in zip(named, *sides, strict=True):
                 count += len(before)
-                found += differences(f"{engine} · {name}", before, after)
+                found += differences(f"{own} · {name}", before, after)
     return {"bench": "same", **machine(), "commit": commit, "replies": count, "differences": found}
 
 
@@ -167,9 +172,10 @@ def show(document: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare all replies with those of an earlier commit.")
     parser.add_argument("commit")
+    parser.add_argument("--engine", choices=("espeak", "chatterbox"), help="compare this one only")
     parser.add_argument("--output", type=Path, help="keep the document here")
     options = parser.parse_args()
-    document = compared(options.commit)
+    document = compared(options.commit, options.engine)
     report(document, show, options.output)
     return 1 if document["differences"] else 0
 

@@ -28,8 +28,9 @@ from service.events import AudioEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from tts.voices.store import VoiceStore
+from validation.options import SamplingParams
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 7

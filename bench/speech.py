@@ -15,7 +15,7 @@ from tts.chatterbox.model import Speaker
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen.flow import MEL_BANDS, FlowPrompt
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.engine import SamplingParams
+from validation.options import SamplingParams
 
 # The flow reads the whole recording for every chunk, so figures depend on its length.
 # Those 6 of the flow's 15 shapes that a bench uses: of first and later windows, and of a whole segment of 146 tokens,

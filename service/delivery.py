@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from audio.encode import ENCODERS, AudioFormat
 from service.base64_audio import base64_bytes
 from service.bucket import Bucket
 from service.events import AudioEvent, EndEvent, Event
@@ -28,14 +29,6 @@ log = logging.getLogger(__name__)
 PLATFORM_BYTES = 10_000_000  # what RunPod takes of any reply; `/runsync` would take twice that
 LATER_KEYS_BYTES = 200  # `audio`, `delivery`, `worker_version`: in the reply, but not when it is measured
 LEAST_UPLOAD_S = 1.0  # even where the job's time is all but over: its work is done
-EXTENSIONS = {
-    "audio/wav": "wav",
-    "audio/ogg": "opus",
-    "audio/mpeg": "mp3",
-    "audio/aac": "aac",
-    "audio/flac": "flac",
-    "audio/pcm": "pcm",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,7 @@ class Delivery:
         joined = b"".join(piece.data for piece in pieces)
         file = end.seal(joined) if end.seal else joined
         try:
-            where = self._uploaded(file, end.reply["mime_type"])
+            where = self._uploaded(file, ENCODERS[end.reply["format"]])
         except DeliveryFailed as error:
             if self.asked == "url" or _reply_bytes(file_bytes, end.reply) > PLATFORM_BYTES:
                 raise
@@ -98,7 +91,7 @@ class Delivery:
             return _with_delivery(end, "inline")
         return _with_delivery(EndEvent(where | end.reply), "url")
 
-    def _uploaded(self, file: bytes, mime_type: str) -> dict[str, Any]:
+    def _uploaded(self, file: bytes, audio_format: AudioFormat) -> dict[str, Any]:
         from service.storage import Bounds, store  # here, because few replies need it
 
         assert self.bucket is not None
@@ -107,9 +100,9 @@ class Delivery:
         try:
             stored = store(
                 self.bucket,
-                _key(self.bucket.prefix, EXTENSIONS[mime_type]),
+                _key(self.bucket.prefix, audio_format.extension),
                 file,
-                mime_type,
+                audio_format.mime_type,
                 url_ttl_s=settings.bucket_url_ttl_s,
                 bounds=Bounds(min(settings.upload_timeout_s, left_s)),
                 check=clock.require_wanted,

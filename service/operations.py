@@ -7,7 +7,6 @@ not known here, only whether its reply leaves in pieces.
 from __future__ import annotations
 
 import resource
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -28,10 +27,9 @@ from service.worker import Clone, Worker
 from tts.engine import Conditioning
 from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
-from validation.fields import SAMPLE_RATES_HZ
+from validation.fields import CLONE, SAMPLE_RATES_HZ
 from validation.request import TtsRequest, parse
-from validation.rules import FormatOffer, Offer
-from validation.voices import CLONE
+from validation.rules import Capabilities, FormatCapabilities
 
 PACKAGES = (
     "runpod",
@@ -48,7 +46,7 @@ PACKAGES = (
 
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 FORMATS = {
-    name: FormatOffer(
+    name: FormatCapabilities(
         sample_rate_hz=own.sample_rate_hz,
         bitrates_kbps={rate_hz: own.bitrates_kbps(own.coded_rate(rate_hz)) for rate_hz in SAMPLE_RATES_HZ},
     )
@@ -58,7 +56,7 @@ FORMATS = {
 
 def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Speak a text."""
-    request = parse(raw, _offer(worker, joined))
+    request = parse(raw, _capabilities(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
     conditioning, warnings = _conditioned(worker, request, clock)
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
@@ -66,10 +64,9 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
     if not joined and worker.bucket and worker.bucket.of_job:
         warnings.append("s3Config is of no use here: this endpoint streams, its events are the delivery")
-    delivery = Delivery(request.delivery, worker.bucket if joined else None, clock, worker.settings)
+    delivery = Delivery(request.output.delivery, worker.bucket if joined else None, clock, worker.settings)
     spoken = Synthesis(
         request=request,
-        seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
         engine=worker.engine,
         conditioning=conditioning,
         clock=clock,
@@ -86,9 +83,9 @@ def clone_of(worker: Worker, raw: Mapping[str, Any], clock: JobClock) -> tuple[C
 
     Raises: WorkerError.
     """
-    request = parse(raw, _offer(worker, joined=False))
+    request = parse(raw, _capabilities(worker, joined=False))
     conditioning, warnings = _conditioned(worker, request, clock)
-    return Clone(conditioning, request.language), warnings
+    return Clone(conditioning, request.reading.language), warnings
 
 
 def _conditioned(worker: Worker, request: TtsRequest, clock: JobClock) -> tuple[Conditioning, list[str]]:
@@ -161,10 +158,10 @@ def _of_a_size(events: Iterator[Event], max_bytes: int) -> Iterator[Event]:
         yield event
 
 
-def _offer(worker: Worker, joined: bool) -> Offer:
+def _capabilities(worker: Worker, joined: bool) -> Capabilities:
     spec, settings = worker.engine.spec, worker.settings
     own = {CLONE: worker.clone.language} if worker.clone else {}
-    return Offer(
+    return Capabilities(
         voices={voice.name: voice.language for voice in worker.voices.catalogue().values()} | own,
         default_voice=worker.voices.default_voice,
         clone_languages=spec.languages if spec.can_clone else None,

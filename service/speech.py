@@ -20,11 +20,12 @@ from audio.resample import Resampler
 from audio.stages import Chain
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
-from tts.engine import Conditioning, Engine, Misspoken, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, Engine, Misspoken, SpeechChunk
 from tts.text.graphemes import spoken_chars
 from tts.text.script import Script
 from tts.text.segments import segment
 from validation.errors import WorkerError
+from validation.options import SamplingParams, SoundOptions
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +33,6 @@ SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' lines shar
 RETRY_STEP, PART_STEP = 0x7F4A7C15, 0xF39CC060  # more digits of it: nor do attempts, nor parts of a line
 EDGE_S, TRIMMED_EDGE_S = (0.05, 0.15), 0.01  # quiet kept before and after a line; at the clip's ends if trimmed
 AHEAD = 4  # steps that the engine goes with the next line each time a chunk of this one has left
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What is done to the sound whatever it says. `rate_hz` is the reply's."""
-
-    rate_hz: int
-    fade_s: float
-    speed: float
-    trim_silence: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,8 @@ class Speech:
     engine: Engine
     conditioning: Conditioning
     params: SamplingParams  # its seed is the request's
-    outline: Outline
+    sound: SoundOptions
+    rate_hz: int  # of the reply
     warnings: list[str] = field(default_factory=list)
     segments: list[Spoken] = field(default_factory=list)
     given: int = 0  # samples so far
@@ -116,7 +108,7 @@ class Speech:
         self._begin_take()
 
     def samples(self) -> Iterator[Samples]:
-        """Pieces of the clip at `outline.rate_hz`; an empty one is a sign of life.
+        """Pieces of the clip at `rate_hz`; an empty one is a sign of life.
 
         Raises: whatever the engine raises, but for Misspoken.
         """
@@ -228,31 +220,31 @@ class Speech:
 
     def _stages_of(self, index: int) -> Chain:
         """A line's own: its edges, its pace."""
-        hz, trim = self.engine.spec.sample_rate_hz, self.outline.trim_silence
+        hz, trim = self.engine.spec.sample_rate_hz, self.sound.trim_silence
         lead_s, tail_s = EDGE_S
         if trim and index == 0:
             lead_s = TRIMMED_EDGE_S
         if trim and index == len(self.script.lines) - 1:
             tail_s = TRIMMED_EDGE_S
-        return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.outline.speed, hz)])
+        return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.sound.speed, hz)])
 
     def _begin_take(self) -> None:
         hz = self.engine.spec.sample_rate_hz
-        self._seams = Crossfade(self.outline.fade_s, hz)
-        self._take = Chain([self._seams, Resampler(hz, self.outline.rate_hz)])
+        self._seams = Crossfade(self.sound.fade_s, hz)
+        self._take = Chain([self._seams, Resampler(hz, self.rate_hz)])
         self._take_start, self._take_texts = self.given, []
 
     def _end_take(self) -> Samples:
         tail = self._give(self._take.flush())
         self.warnings += [warning for warning in self._seams.warnings if warning not in self.warnings]
-        scale, first = self.outline.rate_hz / self.engine.spec.sample_rate_hz, self._take_start
+        scale, first = self.rate_hz / self.engine.spec.sample_rate_hz, self._take_start
         for text, (start, end) in zip(self._take_texts, self._seams.segment_spans(), strict=True):
             self.segments.append(Spoken(text, first + round(start * scale), first + round(end * scale)))
         self._begin_take()
         return tail
 
     def _silence(self, length_ms: float) -> Samples:
-        silence = self._give(np.zeros(round(length_ms * self.outline.rate_hz / 1000), dtype=np.float32))
+        silence = self._give(np.zeros(round(length_ms * self.rate_hz / 1000), dtype=np.float32))
         self._take_start = self.given
         return silence
 

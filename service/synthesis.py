@@ -17,10 +17,10 @@ from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
 from audio.pcm import Samples
 from service.base64_audio import base64_bytes
 from service.events import AudioEvent, EndEvent
-from service.speech import Outline, Speech
+from service.speech import Speech
 from service.telemetry import JobClock
-from tts.engine import Conditioning, Engine, SamplingParams
-from tts.text.script import Manner, Script, write
+from tts.engine import Conditioning, Engine
+from tts.text.script import Script, write
 from validation.errors import OutputTooLarge
 from validation.request import TtsRequest
 
@@ -54,7 +54,6 @@ class Synthesis:
     """
 
     request: TtsRequest
-    seed: int
     engine: Engine
     conditioning: Conditioning
     clock: JobClock
@@ -75,33 +74,33 @@ class Synthesis:
     _events: int = 0
 
     def __post_init__(self) -> None:
-        request = self.request
-        self._format = ENCODERS[request.output_format]
-        self._rate_hz = self._format.coded_rate(request.sample_rate_hz)
-        if self._rate_hz != request.sample_rate_hz:
-            self.warnings.append(
-                f"{request.output_format} can't carry {request.sample_rate_hz} Hz: coded at {self._rate_hz} Hz"
-            )
-        self._script = write(request.text, _manner(request))
+        request, output = self.request, self.request.output
+        self._format = ENCODERS[output.output_format]
+        self._rate_hz = self._format.coded_rate(output.sample_rate_hz)
+        if self._rate_hz != output.sample_rate_hz:
+            asked = f"{output.output_format} can't carry {output.sample_rate_hz} Hz"
+            self.warnings.append(f"{asked}: coded at {self._rate_hz} Hz")
+        self._script = write(request.text, request.reading)
         self.warnings += self._script.warnings
         self._speech = Speech(
             script=self._script,
             engine=self.engine,
             conditioning=self.conditioning,
-            params=_params(request, self.seed),
-            outline=Outline(self._rate_hz, request.fade_duration_s, request.speed, request.trim_silence),
+            params=request.sampling,
+            sound=request.sound,
+            rate_hz=self._rate_hz,
         )
         table = NORMALIZERS if self.joined else STREAMED_NORMALIZERS
-        how = request.audio_normalization
+        how = output.audio_normalization
         self._level = table[how](self._rate_hz) if how else None
         self._other_json_bytes += _json_bytes(request.text) + _json_bytes(self._spoken_text())
-        self._other_json_bytes += _json_bytes(dict(request.pronunciations))
+        self._other_json_bytes += _json_bytes(request.reading.pronunciations)
         self._other_json_bytes += sum(_json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
 
     def events(self) -> Iterator[AudioEvent | EndEvent]:
         """Everything the request gives, as soon as it is there."""
         self._refuse_if_hopeless()
-        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=self.request.bitrate_kbps)
+        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=self.request.output.bitrate_kbps)
         for samples in self._speech.samples():
             self._check()
             if len(levelled := self._levelled(samples)):
@@ -132,7 +131,7 @@ class Synthesis:
             end = first + fresh * (at + len(piece)) // len(data)
             self._count_audio(piece)
             event = self._event(piece, end)
-            if self.request.print_metrics:
+            if self.request.output.print_metrics:
                 log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, event.duration_s, age_s)
             yield event
 
@@ -143,7 +142,7 @@ class Synthesis:
         return AudioEvent(
             index=self._events - 1,
             data=piece,
-            format=self.request.output_format,
+            format=self.request.output.output_format,
             sample_rate_hz=self._rate_hz,
             start_s=start / self._rate_hz,
             duration_s=(end - start) / self._rate_hz,
@@ -166,10 +165,10 @@ class Synthesis:
     def _refuse_if_hopeless(self) -> None:
         """Refuse a text that at an ordinary pace would exceed the limit by half, before anything is spoken."""
         request = self.request
-        speech_s, silence_s = self._script.usual_s(request.speed)
-        file_bytes = self._format.usual_bytes(self._rate_hz, request.bitrate_kbps, speech_s, silence_s)
-        is_chunked = not self.joined and request.decode_mode != "full"
-        events = round(speech_s * TOKENS_PER_S / request.chunk_size) if is_chunked else 0
+        speech_s, silence_s = self._script.usual_s(request.sound.speed)
+        file_bytes = self._format.usual_bytes(self._rate_hz, request.output.bitrate_kbps, speech_s, silence_s)
+        is_chunked = not self.joined and request.sampling.decode_mode != "full"
+        events = round(speech_s * TOKENS_PER_S / request.sampling.chunk_size_tokens) if is_chunked else 0
         audio, budget = base64_bytes(file_bytes) + EVENT_OVERHEAD_BYTES * events, self._audio_budget_bytes()
         limit = base64_bytes(self.limits.max_upload_bytes) if self._is_file_limited else self.limits.max_output_bytes
         if audio > budget + (HOPELESS - 1) * limit:
@@ -202,10 +201,10 @@ class Synthesis:
 
     def _advice(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
-        room = self._audio_budget_bytes()
+        room, asked = self._audio_budget_bytes(), self.request.output
         for name, audio_format in ENCODERS.items():
-            rate_hz = audio_format.coded_rate(self.request.sample_rate_hz)
-            if name != self.request.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
+            rate_hz = audio_format.coded_rate(asked.sample_rate_hz)
+            if name != asked.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
                 return f'ask for output_format "{name}"'
         return "send the text in several requests"
 
@@ -221,10 +220,9 @@ class Synthesis:
         watermarked = self._watermarked()
         self.warnings += speech.warnings
         self.warnings += self._level.warnings if self._level else []
-        voice = request.voice or "clone"
-        parameters = request.parameters() | {"seed": self.seed, "voice": voice, "sample_rate": self._rate_hz}
+        parameters = {**request.parameters, "sample_rate": self._rate_hz}
         return {
-            "format": request.output_format,
+            "format": request.output.output_format,
             "mime_type": self._format.mime_type,
             "bytes": self._sent_bytes,
             "sample_rate": self._rate_hz,
@@ -232,9 +230,9 @@ class Synthesis:
             "operation": "tts",
             "text": request.text,
             **self._spoken_text(),
-            "voice": voice,
-            "voice_mode": request.voice_mode,
-            "seed": self.seed,
+            "voice": parameters["voice"],
+            "voice_mode": parameters["voice_mode"],
+            "seed": request.sampling.seed,
             "parameters": parameters,
             "metrics": self._metrics(duration_s),
             "segments": [
@@ -255,15 +253,15 @@ class Synthesis:
 
     def _watermarked(self) -> bool:
         """Whether the mark is in what was sent, and not only in what the engine gave."""
-        request, speech = self.request, self._speech
+        output, speed, speech = self.request.output, self.request.sound.speed, self._speech
         if not speech.watermarked and speech.peak < SILENCE:
             self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
         if not speech.watermarked:
             return False
-        if not self._format.keeps_watermark(self._rate_hz, request.bitrate_kbps, request.speed):
-            at = f" at {request.bitrate_kbps} kbit/s" if request.bitrate_kbps else ""
-            faster = f" at speed {request.speed:g}" if request.speed != 1.0 else ""
-            self.warnings.append(f"{request.output_format}{at} and {self._rate_hz} Hz{faster} may lose the watermark")
+        if not self._format.keeps_watermark(self._rate_hz, output.bitrate_kbps, speed):
+            at = f" at {output.bitrate_kbps} kbit/s" if output.bitrate_kbps else ""
+            faster = f" at speed {speed:g}" if speed != 1.0 else ""
+            self.warnings.append(f"{output.output_format}{at} and {self._rate_hz} Hz{faster} may lose the watermark")
             return False
         return True
 
@@ -284,31 +282,6 @@ class Synthesis:
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
         }
-
-
-def _manner(request: TtsRequest) -> Manner:
-    return Manner(
-        language=request.language,
-        normalize_text=request.normalize_text,
-        pronunciations=request.pronunciations,
-        sentence_pause_ms=request.sentence_pause_ms,
-        paragraph_pause_ms=request.paragraph_pause_ms,
-    )
-
-
-def _params(request: TtsRequest, seed: int) -> SamplingParams:
-    return SamplingParams(
-        exaggeration=request.exaggeration,
-        cfg_weight=request.cfg_weight,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        seed=seed,
-        chunk_size_tokens=request.chunk_size,
-        context_window_tokens=request.context_window,
-        decode_mode=request.decode_mode,
-    )
 
 
 def _json_bytes(value: object) -> int:

@@ -17,7 +17,7 @@ from tts.engine import EngineVoice
 from tts.voices.recording import About
 from validation.errors import Unsupported
 from validation.faults import refuse_fields
-from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete
+from validation.voices import LibraryCapabilities, parse_voice_add, parse_voice_delete
 
 
 def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
@@ -31,7 +31,7 @@ def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool
 def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Keep a recording as a voice."""
     _refuse_unless_writable(worker)
-    request = parse_voice_add(raw, _offer(worker))
+    request = parse_voice_add(raw, _capabilities(worker))
     check = partial(clock.check, worker.settings.job_timeout_s)
     recording = recording_of(request.reference, request.reference_url, worker.settings, check)
     assert recording is not None  # `parse_voice_add` saw to it
@@ -56,7 +56,7 @@ def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: b
 def voice_delete(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Remove a voice of the library."""
     _refuse_unless_writable(worker)
-    name = parse_voice_delete(raw, _offer(worker))
+    name = parse_voice_delete(raw, _capabilities(worker))
     worker.voices.delete(name)
     yield EndEvent({"operation": "voice_delete", "voice": name, "deleted": True})
 
@@ -71,9 +71,9 @@ def _refuse_unless_writable(worker: Worker) -> None:
         raise Unsupported("this endpoint's voice library can't be changed: ALLOW_VOICE_WRITES is not set")
 
 
-def _offer(worker: Worker) -> LibraryOffer:
+def _capabilities(worker: Worker) -> LibraryCapabilities:
     spec = worker.engine.spec
-    return LibraryOffer(
+    return LibraryCapabilities(
         voices=tuple(worker.voices.catalogue()),
         built_in=tuple(voice.name for voice in spec.voices),
         default_voice=worker.voices.default_voice,

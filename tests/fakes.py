@@ -30,32 +30,15 @@ from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import (
-    Conditioning,
-    EngineSpec,
-    EngineVoice,
-    FinishReason,
-    Misspoken,
-    SamplingParams,
-    SpeechChunk,
-)
+from tts.engine import Conditioning, EngineSpec, EngineVoice, FinishReason, Misspoken, SpeechChunk
 from tts.voices.store import VoiceStore
 from validation.fields import DecodeMode
+from validation.options import SamplingParams
+from validation.request import DEFAULT_SAMPLING
 
 TOKENS_PER_S = 25
 PITCHES_HZ = {"default": 300.0, "hans": 450.0}
-PARAMS = SamplingParams(
-    exaggeration=0.5,
-    cfg_weight=0.5,
-    temperature=0.8,
-    top_p=1.0,
-    min_p=0.05,
-    repetition_penalty=1.2,
-    seed=17,
-    chunk_size_tokens=25,
-    context_window_tokens=50,
-    decode_mode="full",
-)
+PARAMS = replace(DEFAULT_SAMPLING, seed=17, decode_mode="full")
 WINDOW = replace(PARAMS, seed=7, decode_mode="window")
 TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum

@@ -11,7 +11,7 @@ import pytest
 
 from service import __version__
 from validation.request import parse
-from validation.rules import FormatOffer, Offer
+from validation.rules import Capabilities, FormatCapabilities
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -57,17 +57,17 @@ def test_the_worker_and_the_project_have_one_version() -> None:
 
 def test_the_example_job_is_a_job() -> None:
     job = json.loads((ROOT / "test_input.json").read_text())
-    offer = Offer(
+    capabilities = Capabilities(
         voices={"default": "en"},
         default_voice="default",
         clone_languages=("en",),
         decode_modes=("full", "window"),
-        formats={"wav": FormatOffer(24_000, {})},
+        formats={"wav": FormatCapabilities(24_000, {})},
         streamed_normalizations=("lufs",),
         max_text_chars=5000,
         max_reference_bytes=15_000_000,
         streaming=False,
     )
-    request = parse(job["input"], offer)
+    request = parse(job["input"], capabilities)
     assert request.text.startswith("Hello!")
     assert set(job) == {"id", "input"}

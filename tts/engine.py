@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from audio.pcm import Samples
 from audio.reference import Reference
 from validation.fields import DecodeMode
+from validation.options import SamplingParams
 
 FinishReason = Literal["stop", "length"]
 VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording in the voices directory
@@ -24,26 +25,6 @@ class Misspoken(Exception):
     def __init__(self, reason: Literal["length", "loop", "pace"], message: str, excess: float) -> None:
         super().__init__(message)
         self.reason, self.excess = reason, excess
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How one segment is spoken. Ranges are those of the contract; the service has checked them.
-
-    `checked`: no sound leaves before it is certain that what will be said can be the text.
-    """
-
-    exaggeration: float
-    cfg_weight: float
-    temperature: float
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    seed: int
-    chunk_size_tokens: int
-    context_window_tokens: int
-    decode_mode: DecodeMode
-    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

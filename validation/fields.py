@@ -1,7 +1,4 @@
-"""The fields of `tts`: their types, ranges and defaults, as JSON brings them.
-
-It knows nothing of what two fields mean together; that is `validation.rules`.
-"""
+"""The fields of `tts`: their types, ranges and defaults. What fields mean together is in `validation.rules`."""
 
 from __future__ import annotations
 
@@ -13,18 +10,20 @@ from pydantic_core import PydanticCustomError
 from validation.rules import MAX_PRONUNCIATIONS
 
 MAX_SEED = 2**32 - 1
+DEFAULT_CHUNK_TOKENS = 25  # whose plan Chatterbox captures
+CLONE = "clone"  # the name of a voice that has none
 SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
 
 
 def _known_rate(rate_hz: int) -> int:
-    """A Literal would let 24000.0 pass, which is no whole number."""
+    """Checked here because a Literal accepts 24000.0."""
     if rate_hz not in SAMPLE_RATES_HZ:
         raise PydanticCustomError("literal_error", "", {"expected": ", ".join(map(str, SAMPLE_RATES_HZ))})
     return rate_hz
 
 
 def _few(respellings: object) -> object:
-    """A map of a million values is not looked through: that there are too many is told by a rule."""
+    """A map of too many values is not type-checked: `validation.rules` refuses it."""
     return {} if isinstance(respellings, dict) and len(respellings) > MAX_PRONUNCIATIONS else respellings
 
 
@@ -52,7 +51,7 @@ class TtsFields(BaseModel):
     repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0, allow_inf_nan=False)] = 1.2
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     language: str | None = None
-    chunk_size: Annotated[int, Field(ge=1, le=200)] = 25
+    chunk_size: Annotated[int, Field(ge=1, le=200)] = DEFAULT_CHUNK_TOKENS
     context_window: Annotated[int, Field(ge=0, le=500)] = 50
     fade_duration: Annotated[float, Field(ge=0.0, le=0.5, allow_inf_nan=False)] = 0.02
     decode_mode: Literal["auto", "full", "window", "block"] = "auto"

@@ -25,7 +25,7 @@ DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class FormatOffer:
+class FormatCapabilities:
     """A format's own sample rate, and by sample rate the bit rates it can be asked for, in kbit/s (none: it has no
     choice)."""
 
@@ -34,7 +34,7 @@ class FormatOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Capabilities:
     """What this endpoint can do for a request.
 
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording
@@ -45,7 +45,7 @@ class Offer:
     default_voice: str
     clone_languages: tuple[str, ...] | None
     decode_modes: tuple[str, ...]
-    formats: Mapping[str, FormatOffer]
+    formats: Mapping[str, FormatCapabilities]
     streamed_normalizations: tuple[str, ...]
     max_text_chars: int
     max_reference_bytes: int
@@ -85,12 +85,12 @@ def decode_base64(encoded: str) -> bytes | None:
         return None
 
 
-def _text_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     """Its length first: a text that is too long is not looked at any further, here and in every rule below."""
     if not isinstance(text := given.get("text"), str):
         return
-    if len(text := text.strip()) > offer.max_text_chars:
-        message = f"must be at most {offer.max_text_chars} characters (got {len(text)})"
+    if len(text := text.strip()) > capabilities.max_text_chars:
+        message = f"must be at most {capabilities.max_text_chars} characters (got {len(text)})"
         yield InvalidInput, Fault("text", message)
         return
     if "\0" in text:
@@ -101,8 +101,8 @@ def _text_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         yield InvalidInput, Fault("text", "must hold at least one letter or digit")
 
 
-def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    if not isinstance(text := given.get("text"), str) or len(text := text.strip()) > offer.max_text_chars:
+def _pause_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
+    if not isinstance(text := given.get("text"), str) or len(text := text.strip()) > capabilities.max_text_chars:
         return
     pauses = [part for part in parts(text) if isinstance(part, Pause)]
     for pause in pauses:
@@ -122,7 +122,7 @@ def _pause_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
 Checks: TypeAlias = tuple[tuple[str, Callable[[str, str], bool]], ...]  # what an entry holds, and whether it does
 
 
-def _pronunciation_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _pronunciation_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     """All that is wrong with the map, each kind once: 200 entries may all be wrong in the same way. What is in them is
     looked at only where none is too long."""
     if not isinstance(respellings := given.get("pronunciations"), Mapping):
@@ -161,14 +161,14 @@ def _is_no_text(text: str) -> bool:
     return "\0" in text or printable(text) != text
 
 
-def _alias_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _alias_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     if "cfg" in given and "cfg_weight" in given:
         yield InvalidInput, Fault("cfg", "is another name of cfg_weight: send one of them")
 
 
-def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _voice_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     mode, voice, has_reference = given.get("voice_mode"), given.get("voice"), _has_reference(given)
-    is_clone, known = mode == "clone" or has_reference, named(offer.voices)
+    is_clone, known = mode == "clone" or has_reference, named(capabilities.voices)
     if mode == "clone" and not has_reference:
         yield InvalidInput, Fault("reference_audio", "is required when voice_mode is clone (or reference_audio_url)")
     by = next((name for name in ("reference_audio", "reference_audio_url") if name in given), "voice_mode")
@@ -176,12 +176,12 @@ def _voice_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         yield InvalidInput, Fault(by, "needs voice_mode clone (got predefined)")
     if voice is not None and is_clone:
         yield InvalidInput, Fault("voice", "names a predefined voice and can't go with a clone")
-    elif voice is not None and voice not in offer.voices:
+    elif voice is not None and voice not in capabilities.voices:
         yield UnknownVoice, Fault("voice", f"{shown(voice)} is not a voice here; known: {known}")
-    elif voice is None and not is_clone and offer.default_voice not in offer.voices:
-        message = f"is needed: the default, {shown(offer.default_voice)}, is not here; known: {known}"
+    elif voice is None and not is_clone and capabilities.default_voice not in capabilities.voices:
+        message = f"is needed: the default, {shown(capabilities.default_voice)}, is not here; known: {known}"
         yield UnknownVoice, Fault("voice", message)
-    if is_clone and offer.clone_languages is None:
+    if is_clone and capabilities.clone_languages is None:
         message = "asks for a clone, which this worker's engine can't make: name a predefined voice instead"
         yield Unsupported, Fault(by, message)
 
@@ -190,14 +190,14 @@ def _has_reference(given: Mapping[str, Any]) -> bool:
     return "reference_audio" in given or "reference_audio_url" in given
 
 
-class ReferenceOffer(Protocol):
+class ReferenceCapabilities(Protocol):
     """What a recording may be like, whatever it is for."""
 
     @property
     def max_reference_bytes(self) -> int: ...
 
 
-def reference_rule(given: dict[str, Any], offer: ReferenceOffer) -> Iterator[Finding]:
+def reference_rule(given: dict[str, Any], capabilities: ReferenceCapabilities) -> Iterator[Finding]:
     """A recording comes in one of two ways, not too large."""
     if isinstance(url := given.get("reference_audio_url"), str):
         if "reference_audio" in given:
@@ -209,16 +209,16 @@ def reference_rule(given: dict[str, Any], offer: ReferenceOffer) -> Iterator[Fin
     if not isinstance(encoded := given.get("reference_audio"), str):
         return
     size = len(encoded) * 3 // 4
-    if size > offer.max_reference_bytes:
-        message = f"is about {size} bytes; at most {offer.max_reference_bytes} are taken"
+    if size > capabilities.max_reference_bytes:
+        message = f"is about {size} bytes; at most {capabilities.max_reference_bytes} are taken"
         yield ReferenceAudioError, Fault("reference_audio", message)
     elif not (data := decode_base64(encoded)):
         message = "is not base64" if data is None else "is empty"
         yield ReferenceAudioError, Fault("reference_audio", message)
 
 
-def _language_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
-    return language_rule(given.get("language"), sorted(set(_languages(given, offer))), "here")
+def _language_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
+    return language_rule(given.get("language"), sorted(set(_languages(given, capabilities))), "here")
 
 
 def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterator[Finding]:
@@ -231,32 +231,32 @@ def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterat
         yield Unsupported, Fault("language", f"{asked} is not spoken {where}; spoken: {named(languages)}")
 
 
-def _languages(given: Mapping[str, Any], offer: Offer) -> tuple[str, ...]:
+def _languages(given: Mapping[str, Any], capabilities: Capabilities) -> tuple[str, ...]:
     if _has_reference(given) or given.get("voice_mode") == "clone":
-        return offer.clone_languages or ()
+        return capabilities.clone_languages or ()
     voice = given.get("voice")
-    if isinstance(voice, str) and voice in offer.voices:
-        return (offer.voices[voice],)
-    return tuple(offer.voices.values())
+    if isinstance(voice, str) and voice in capabilities.voices:
+        return (capabilities.voices[voice],)
+    return tuple(capabilities.voices.values())
 
 
-def _ability_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _ability_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     mode = given.get("decode_mode", "auto")
-    if mode != "auto" and mode not in offer.decode_modes:
-        known = ", ".join(offer.decode_modes)
+    if mode != "auto" and mode not in capabilities.decode_modes:
+        known = ", ".join(capabilities.decode_modes)
         yield Unsupported, Fault("decode_mode", f"{mode} is not possible with this engine; possible: {known}")
     level = given.get("audio_normalization")
-    if offer.streaming and level is not None and level not in offer.streamed_normalizations:
-        possible = ", ".join(offer.streamed_normalizations)
+    if capabilities.streaming and level is not None and level not in capabilities.streamed_normalizations:
+        possible = ", ".join(capabilities.streamed_normalizations)
         message = f"{level} needs the whole clip, and this endpoint streams: leave it out, or ask for {possible}"
         yield Unsupported, Fault("audio_normalization", message)
 
 
-def _bitrate_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _bitrate_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     name, asked = given.get("output_format", "wav"), given.get("bitrate_kbps")
-    if asked is None or name not in offer.formats:
+    if asked is None or name not in capabilities.formats:
         return
-    own = offer.formats[name]
+    own = capabilities.formats[name]
     rate_hz = given.get("sample_rate", own.sample_rate_hz)
     legal = own.bitrates_kbps.get(rate_hz, ())
     if not legal:
@@ -267,17 +267,17 @@ def _bitrate_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
         yield InvalidInput, Fault("bitrate_kbps", message)
 
 
-def _delivery_rule(given: dict[str, Any], offer: Offer) -> Iterator[Finding]:
+def _delivery_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     if given.get("delivery") != "url":
         return
-    if offer.streaming:
+    if capabilities.streaming:
         yield Unsupported, Fault("delivery", "url is not possible: this endpoint streams, its events are the delivery")
-    elif not offer.uploads:
+    elif not capabilities.uploads:
         message = "url needs a bucket: set up the worker with one (BUCKET_…), or send s3Config beside input"
         yield Unsupported, Fault("delivery", message)
 
 
-RULES: tuple[Callable[[dict[str, Any], Offer], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[dict[str, Any], Capabilities], Iterator[Finding]], ...] = (
     _text_rule,
     _pause_rule,
     _pronunciation_rule,

@@ -16,15 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from validation.errors import Fault, InvalidInput, UnknownVoice, printable
 from validation.faults import Fields, Finding, named, refusal, shown, typed
+from validation.fields import CLONE
 from validation.rules import decode_base64, language_rule, reference_rule
 
 VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_DESCRIPTION_CHARS = 500
-CLONE = "clone"  # what a voice is called that has no name
 
 
 @dataclass(frozen=True, slots=True)
-class LibraryOffer:
+class LibraryCapabilities:
     """What this endpoint's library holds and takes. `voices` are all predefined ones, `built_in` the engine's own;
     `languages` are those that a recording can be spoken in, the first is taken where none is named."""
 
@@ -35,7 +35,7 @@ class LibraryOffer:
     max_reference_bytes: int
 
 
-Rule: TypeAlias = Callable[[dict[str, Any], LibraryOffer], Iterator[Finding]]
+Rule: TypeAlias = Callable[[dict[str, Any], LibraryCapabilities], Iterator[Finding]]
 
 
 class VoiceAddFields(BaseModel):
@@ -75,61 +75,63 @@ class VoiceAdd:
     max_reference_duration_s: float
 
 
-def parse_voice_add(given: Mapping[str, Any], offer: LibraryOffer) -> VoiceAdd:
+def parse_voice_add(given: Mapping[str, Any], capabilities: LibraryCapabilities) -> VoiceAdd:
     """Check the present fields. Raises: InvalidInput, ReferenceAudioError or Unsupported, whichever kind all the
     faults share; InvalidInput where they are mixed."""
     fields = _checked(
-        VoiceAddFields, given, offer, (_new_name_rule, _reference_rule, _language_rule, _description_rule)
+        VoiceAddFields, given, capabilities, (_new_name_rule, _reference_rule, _language_rule, _description_rule)
     )
     return VoiceAdd(
         voice=fields.voice,
         reference=decode_base64(fields.reference_audio) if fields.reference_audio is not None else None,
         reference_url=fields.reference_audio_url,
-        language=fields.language or offer.languages[0],
+        language=fields.language or capabilities.languages[0],
         description=fields.description.strip(),
         replace=fields.replace,
         max_reference_duration_s=fields.max_reference_duration_sec,
     )
 
 
-def parse_voice_delete(given: Mapping[str, Any], offer: LibraryOffer) -> str:
+def parse_voice_delete(given: Mapping[str, Any], capabilities: LibraryCapabilities) -> str:
     """The name of a voice of the library. Raises: InvalidInput, UnknownVoice."""
-    return _checked(VoiceDeleteFields, given, offer, (_old_name_rule,)).voice
+    return _checked(VoiceDeleteFields, given, capabilities, (_old_name_rule,)).voice
 
 
-def _checked(model: type[Fields], given: Mapping[str, Any], offer: LibraryOffer, rules: tuple[Rule, ...]) -> Fields:
+def _checked(
+    model: type[Fields], given: Mapping[str, Any], capabilities: LibraryCapabilities, rules: tuple[Rule, ...]
+) -> Fields:
     """Types first, then the rules, which pass over a field of a wrong type."""
     fields, findings = typed(model, dict(given))
-    findings += [finding for rule in rules for finding in rule(dict(given), offer)]
+    findings += [finding for rule in rules for finding in rule(dict(given), capabilities)]
     if fields is None or findings:
         raise refusal(findings)
     return fields
 
 
-def _new_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+def _new_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
     if not isinstance(name := given.get("voice"), str):
         return
     if not VOICE_NAME.fullmatch(name):
         message = f"must be 1 to 64 of A-Z, a-z, 0-9, _ and -, the first no sign (got {shown(name)})"
         yield InvalidInput, Fault("voice", message)
-    elif name.casefold() in {own.casefold() for own in (*offer.built_in, CLONE)}:
+    elif name.casefold() in {own.casefold() for own in (*capabilities.built_in, CLONE)}:
         yield InvalidInput, Fault("voice", f"{shown(name)} is not free: the engine has a voice of that name")
-    elif name in offer.voices and not given.get("replace"):
+    elif name in capabilities.voices and not given.get("replace"):
         message = f"{shown(name)} is there already: send replace true to put this one in its place"
         yield InvalidInput, Fault("voice", message)
 
 
-def _reference_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+def _reference_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
     if "reference_audio" not in given and "reference_audio_url" not in given:
         yield InvalidInput, Fault("reference_audio", "is required (or reference_audio_url)")
-    yield from reference_rule(given, offer)
+    yield from reference_rule(given, capabilities)
 
 
-def _language_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
-    return language_rule(given.get("language"), offer.languages, "with a recording's voice")
+def _language_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
+    return language_rule(given.get("language"), capabilities.languages, "with a recording's voice")
 
 
-def _description_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+def _description_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
     if isinstance(text := given.get("description"), str):
         yield from ((InvalidInput, Fault("description", message)) for message in description_faults(text))
 
@@ -145,13 +147,13 @@ def description_faults(text: str) -> Iterator[str]:
         yield "holds a control character: it is one line of text"
 
 
-def _old_name_rule(given: dict[str, Any], offer: LibraryOffer) -> Iterator[Finding]:
+def _old_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
     if not isinstance(name := given.get("voice"), str):
         return
-    if name in offer.built_in:
+    if name in capabilities.built_in:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the engine's own and can't be deleted")
-    elif name not in offer.voices:
-        known = named(voice for voice in offer.voices if voice not in offer.built_in)
+    elif name not in capabilities.voices:
+        known = named(voice for voice in capabilities.voices if voice not in capabilities.built_in)
         yield UnknownVoice, Fault("voice", f"{shown(name)} is not a voice of the library; known: {known}")
-    elif name == offer.default_voice:
+    elif name == capabilities.default_voice:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the default voice and can't be deleted")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from audio.encode import ENCODERS
 from validation.fields import TtsFields
 from validation.voices import VoiceAddFields, VoiceDeleteFields
-from web.openai import MODELS, OUR_FORMATS
+from web.openai import FORMATS, MODELS
 from web.refusals import STATUSES
 
 Json = dict[str, Any]
@@ -106,7 +106,7 @@ SPEECH: Json = {
         "model": {"type": "string", "examples": [*MODELS], "description": "One that /v1/models lists."},
         "input": STRING,
         "voice": {"anyOf": [STRING, _object("id", id=STRING) | {"additionalProperties": False}]},
-        "response_format": {"enum": [*OUR_FORMATS, None], "default": "mp3"},
+        "response_format": {"enum": [*FORMATS, None], "default": "mp3"},
         "speed": {"anyOf": [{"type": "number", "minimum": 0.5, "maximum": 2.0}, {"type": "null"}], "default": 1.0},
         "stream_format": {"enum": ["audio", "sse", None], "default": "audio"},
         "instructions": NULLABLE_STRING | {"description": "Not used; X-Ignored-Fields then says so."},

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from audio.encode import BY_EXTENSION
 from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
 from validation.faults import named
 from web.answer import Asked
@@ -20,7 +21,7 @@ from web.refusals import UnsupportedMediaType
 from web.tts_request import media_type, spoken_with
 from web.wires import FileWire, OpenAiEventWire
 
-OUR_FORMATS = {"mp3": "mp3", "opus": "opus", "aac": "aac", "flac": "flac", "wav": "wav", "pcm": "pcm_s16le"}
+FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # OpenAI's names, which are our file extensions
 PCM_HZ = 24_000  # what OpenAI's pcm is: 16 bit, little-endian, mono, without a header
 VOICES = (
     "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()  # OpenAI's own
@@ -119,10 +120,10 @@ def _format(given: Mapping[str, Any]) -> dict[str, Any]:
     if "output_format" in given:
         return {}
     name = given.get("response_format", "mp3")
-    if name in OUR_FORMATS:
+    if name in FORMATS:
         pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
-        return {"output_format": OUR_FORMATS[name]} | pcm
-    raise InvalidInput.of(Fault("response_format", f"must be one of {', '.join(OUR_FORMATS)}"))
+        return {"output_format": BY_EXTENSION[name]} | pcm
+    raise InvalidInput.of(Fault("response_format", f"must be one of {', '.join(FORMATS)}"))
 
 
 def models(model: str, created: int) -> dict[str, dict[str, Any]]:

@@ -16,8 +16,7 @@ from service.worker import Clone
 from tts.text.boundaries import Break
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
 from validation.faults import named, refusal, typed
-from validation.fields import MAX_SEED, TtsFields
-from validation.voices import CLONE
+from validation.fields import CLONE, MAX_SEED, TtsFields
 from web.jobs import Jobs
 from web.refusals import NotReady
 from web.sentences import Sentence

@@ -26,7 +26,8 @@ from bench.quality.rows import Found, Row, Scene, hz, least, most
 from settings import Settings
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
 from tts.chatterbox.watermark import Watermarker
-from tts.engine import Conditioning, Engine, EngineSpec, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, Engine, EngineSpec, SpeechChunk
+from validation.options import SamplingParams
 
 MARKED, UNMARKED = 0.8, 0.2
 LOSING_SPEED = 1.5  # about where the mark begins to be lost

@@ -19,8 +19,9 @@ from service.events import AudioEvent, EndEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import Conditioning, Engine, EngineSpec, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, Engine, EngineSpec, SpeechChunk
 from tts.voices.store import VoiceStore
+from validation.options import SamplingParams
 
 SEED = 17
 ROOMY_BYTES = 100_000_000

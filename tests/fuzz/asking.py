@@ -27,11 +27,11 @@ from tests.fuzz.gauge import Gauge
 from validation.errors import WorkerError
 from validation.markup import parts
 from validation.request import parse
-from validation.rules import Offer
-from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete
+from validation.rules import Capabilities
+from validation.voices import LibraryCapabilities, parse_voice_add, parse_voice_delete
 
 MAX_REPLY_BYTES = 50_000  # of a refusal: it quotes only a little of what was sent
-OFFER = Offer(
+CAPABILITIES = Capabilities(
     voices={"default": "en-US", "hans": "de"},
     default_voice="default",
     clone_languages=("en",),
@@ -42,7 +42,7 @@ OFFER = Offer(
     max_reference_bytes=15_000_000,
     streaming=False,
 )
-LIBRARY = LibraryOffer(("default", "mia"), ("default",), "default", ("en",), 15_000_000)
+LIBRARY = LibraryCapabilities(("default", "mia"), ("default",), "default", ("en",), 15_000_000)
 
 
 class TooSlow(BaseException):
@@ -50,7 +50,7 @@ class TooSlow(BaseException):
 
 
 def ask_tts(given: Any) -> str:
-    return _refused_or(lambda: json.dumps(parse(given, OFFER).parameters(), allow_nan=False))
+    return _refused_or(lambda: json.dumps(parse(given, CAPABILITIES).parameters, allow_nan=False))
 
 
 def ask_voice_add(given: Any) -> str:

@@ -9,8 +9,8 @@ import pytest
 from fakes import FakeEngine, as_base64, fake_service, raising_at, recording, refused, spoken
 
 from service.health import MAX_FAULTS_IN_A_ROW, Health
-from tts.engine import SamplingParams
 from validation.errors import GpuFault, InternalError, OutOfMemory
+from validation.options import SamplingParams
 
 RAW = {"text": "Hello there, how are you?"}
 

@@ -12,10 +12,11 @@ import pytest
 from fakes import WINDOW, FakeEngine, FakeVoice
 
 from audio.pcm import EMPTY, Samples
-from service.speech import Outline, Speech
-from tts.engine import Conditioning, Misspoken, SamplingParams, SpeechChunk
+from service.speech import Speech
+from tts.engine import Conditioning, Misspoken, SpeechChunk
 from tts.text.script import Line, Script
 from validation.errors import InternalError
+from validation.options import SamplingParams, SoundOptions
 
 RATE_HZ = 24_000
 VOICE = FakeVoice("default", 300.0)
@@ -27,10 +28,10 @@ def script(*lines: str | Line, lead_ms: float = 0.0) -> Script:
 
 
 def speech(*lines: str | Line, engine: FakeEngine | None = None, lead_ms: float = 0.0, **changes: Any) -> Speech:
-    outline = {"rate_hz": RATE_HZ, "fade_s": 0.02, "speed": 1.0, "trim_silence": False} | changes
-    mode = outline.pop("decode_mode", "window")
-    params = replace(WINDOW, decode_mode=mode)
-    return Speech(script(*lines, lead_ms=lead_ms), engine or FakeEngine(), VOICE, params, Outline(**outline))
+    params = replace(WINDOW, decode_mode=changes.pop("decode_mode", "window"))
+    rate_hz = changes.pop("rate_hz", RATE_HZ)
+    sound = SoundOptions(**{"fade_s": 0.02, "speed": 1.0, "trim_silence": False} | changes)
+    return Speech(script(*lines, lead_ms=lead_ms), engine or FakeEngine(), VOICE, params, sound, rate_hz)
 
 
 def clip(spoken: Speech) -> Samples:

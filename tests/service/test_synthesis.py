@@ -29,9 +29,10 @@ from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples, peak_dbfs, rms_dbfs
 from service.events import AudioEvent, EndEvent, ErrorEvent
 from service.telemetry import JobClock
-from tts.engine import Misspoken, SamplingParams, SpeechChunk
+from tts.engine import Misspoken, SpeechChunk
 from validation.errors import OutOfMemory
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
+from validation.options import SamplingParams
 
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
 LONG = " ".join(f"This is sentence number {n} of a rather long text." for n in range(40))

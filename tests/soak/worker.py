@@ -26,8 +26,9 @@ from steps import processor_denied_s
 
 import handler
 from service import app
-from tts.engine import Conditioning, Engine, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, Engine, SpeechChunk
 from validation.errors import OutOfMemory
+from validation.options import SamplingParams
 
 FAILURES: dict[str, Callable[[], Exception]] = {
     "Breakdown": lambda: RuntimeError("the soak asked for a failure"),

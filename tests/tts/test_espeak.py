@@ -22,10 +22,11 @@ from fakes import PARAMS
 
 from audio.pcm import Samples, peak_dbfs
 from audio.reference import Reference
-from tts.engine import EngineVoice, SamplingParams, SpeechChunk
+from tts.engine import EngineVoice, SpeechChunk
 from tts.espeak import engine as espeak
 from tts.espeak.engine import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
+from validation.options import SamplingParams
 
 pytestmark = pytest.mark.slow
 

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from steps import lines_run
 
-from tests.fuzz.asking import OFFER
+from tests.fuzz.asking import CAPABILITIES
 from validation.errors import InvalidInput, printable
 from validation.request import parse
 from validation.rules import chosen_voice
-from validation.voices import LibraryOffer, parse_voice_add, parse_voice_delete
+from validation.voices import LibraryCapabilities, parse_voice_add, parse_voice_delete
 
-LIBRARY = LibraryOffer(("default", "anna"), ("default",), "default", ("en",), 1000)
+LIBRARY = LibraryCapabilities(("default", "anna"), ("default",), "default", ("en",), 1000)
 ADD = {"operation": "voice_add", "voice": "bert", "reference_audio": "AAAA"}
 
 
 def spoken(given: dict[str, Any]) -> Callable[[], Any]:
-    return lambda: parse({"text": "Hello."} | given, OFFER)
+    return lambda: parse({"text": "Hello."} | given, CAPABILITIES)
 
 
 LONG: dict[str, Callable[[int], Callable[[], Any]]] = {
@@ -49,7 +49,7 @@ def test_what_is_too_long_costs_no_more_the_longer_it_is(field: str) -> None:
 def test_of_what_is_too_long_nothing_else_is_said() -> None:
     long = "\0" * 100_000
     with pytest.raises(InvalidInput) as caught:
-        parse({"text": long, "pronunciations": {long: long}}, OFFER)
+        parse({"text": long, "pronunciations": {long: long}}, CAPABILITIES)
     said = [fault.message.partition(" (")[0] for fault in caught.value.faults]
     assert said == [
         "must be at most 5000 characters",

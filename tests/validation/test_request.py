@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,20 +13,21 @@ import pytest
 from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
 from validation.faults import MAX_UNKNOWN_FIELDS
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ, TtsFields
+from validation.options import CONTRACT_NAMES
 from validation.request import TtsRequest, parse
-from validation.rules import FormatOffer, Offer, chosen_voice, speaks
+from validation.rules import Capabilities, FormatCapabilities, chosen_voice, speaks
 
-OFFER = Offer(
+CAPABILITIES = Capabilities(
     voices={"default": "en", "hans": "de", "ana": "es-419"},
     default_voice="default",
     clone_languages=("en", "fr"),
     decode_modes=("full", "window"),
     formats={
-        **dict.fromkeys(("wav", "flac", "pcm_s16le"), FormatOffer(24_000, {})),
-        **dict.fromkeys(("mulaw", "alaw"), FormatOffer(8000, {})),
-        "opus": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(6, 257))),
-        "aac": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(16, 129))),
-        "mp3": FormatOffer(24_000, dict.fromkeys(SAMPLE_RATES_HZ, (8, 64, 160)) | {8000: (8, 64)}),
+        **dict.fromkeys(("wav", "flac", "pcm_s16le"), FormatCapabilities(24_000, {})),
+        **dict.fromkeys(("mulaw", "alaw"), FormatCapabilities(8000, {})),
+        "opus": FormatCapabilities(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(6, 257))),
+        "aac": FormatCapabilities(24_000, dict.fromkeys(SAMPLE_RATES_HZ, range(16, 129))),
+        "mp3": FormatCapabilities(24_000, dict.fromkeys(SAMPLE_RATES_HZ, (8, 64, 160)) | {8000: (8, 64)}),
     },
     streamed_normalizations=("lufs",),
     max_text_chars=5000,
@@ -34,24 +35,25 @@ OFFER = Offer(
     streaming=False,
 )
 RECORDING = base64.b64encode(b"a recording").decode()
+NOT_HANDED_ON = {"voice", "voice_mode", "max_reference_duration_sec"}  # what finds the voice
 NAN, INF = float("nan"), float("inf")
 SURROGATE = "\ud800"
 
 
-def parsed(offer: Offer = OFFER, **given: Any) -> TtsRequest:
-    return parse({"text": "Hello."} | given, offer)
+def parsed(capabilities: Capabilities = CAPABILITIES, **given: Any) -> TtsRequest:
+    return parse({"text": "Hello."} | given, capabilities)
 
 
-def refusal(given: object, offer: Offer = OFFER) -> RequestError:
+def refusal(given: object, capabilities: Capabilities = CAPABILITIES) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        parse(given, offer)
+        parse(given, capabilities)
     json.dumps(caught.value.to_reply(), allow_nan=False, ensure_ascii=False).encode()
     return caught.value
 
 
-def fault(offer: Offer = OFFER, **given: Any) -> tuple[type[RequestError], str, str]:
+def fault(capabilities: Capabilities = CAPABILITIES, **given: Any) -> tuple[type[RequestError], str, str]:
     """The kind of the refusal, and the field and message of its only fault."""
-    error = refusal({"text": "Hello."} | given, offer)
+    error = refusal({"text": "Hello."} | given, capabilities)
     (only,) = error.faults
     assert str(error).startswith(f"{error.code}: ")
     return type(error), only.field, only.message
@@ -61,58 +63,51 @@ def fault(offer: Offer = OFFER, **given: Any) -> tuple[type[RequestError], str, 
 
 
 def test_a_bare_text_gets_every_default_of_the_contract() -> None:
-    assert parsed(text="  Hello.\n") == TtsRequest(
-        text="Hello.",
-        exaggeration=0.5,
-        cfg_weight=0.5,
-        temperature=0.8,
-        top_p=1.0,
-        min_p=0.05,
-        repetition_penalty=1.2,
-        seed=None,
-        language="en",
-        chunk_size=25,
-        context_window=50,
-        fade_duration_s=0.02,
-        decode_mode="full",
-        print_metrics=True,
-        voice_mode="predefined",
-        voice="default",
-        reference=None,
-        reference_url=None,
-        max_reference_duration_s=30.0,
-        normalize_text=True,
-        pronunciations={},
-        sentence_pause_ms=0,
-        paragraph_pause_ms=400,
-        speed=1.0,
-        trim_silence=False,
-        output_format="wav",
-        sample_rate_hz=24_000,
-        bitrate_kbps=None,
-        audio_normalization=None,
-        delivery="auto",
-        given=frozenset({"text"}),
-    )
+    request = parsed(text="  Hello.\n")
+    assert (request.text, request.voice, request.given) == ("Hello.", "default", {"text"})
+    assert (request.reference, request.reference_url) == (None, None)
+    assert 0 <= request.sampling.seed <= MAX_SEED
+    assert request.parameters == {
+        "exaggeration": 0.5,
+        "cfg_weight": 0.5,
+        "temperature": 0.8,
+        "top_p": 1.0,
+        "min_p": 0.05,
+        "repetition_penalty": 1.2,
+        "seed": request.sampling.seed,
+        "language": "en",
+        "chunk_size": 25,
+        "context_window": 50,
+        "fade_duration": 0.02,
+        "decode_mode": "full",
+        "print_metrics": True,
+        "voice_mode": "predefined",
+        "voice": "default",
+        "max_reference_duration_sec": 30.0,
+        "normalize_text": True,
+        "pronunciations": {},
+        "sentence_pause_ms": 0,
+        "paragraph_pause_ms": 400,
+        "speed": 1.0,
+        "trim_silence": False,
+        "output_format": "wav",
+        "sample_rate": 24_000,
+        "bitrate_kbps": None,
+        "audio_normalization": None,
+        "delivery": "auto",
+    }
 
 
 def test_null_is_absent() -> None:
     nothing = dict.fromkeys(set(TtsFields.model_fields) - {"text"})
-    assert parsed(**nothing) == parsed()
+    assert parsed(**nothing | {"seed": 1}).parameters == parsed(seed=1).parameters
 
 
-def test_parameters_has_every_field_of_the_contract_but_text_and_recording() -> None:
-    not_parameters = {
-        "operation",
-        "text",
-        "reference_audio",
-        "reference_audio_url",
-        "cfg",
-    }  # cfg is cfg_weight by another name
-    assert set(parsed().parameters()) == set(TtsFields.model_fields) - not_parameters
+def test_a_seed_is_drawn_where_none_is_asked_for() -> None:
+    assert parsed().sampling.seed != parsed().sampling.seed
 
 
-def test_parameters_tells_what_was_asked_for() -> None:
+def test_parameters_and_parts_have_what_was_asked_for() -> None:
     asked = {
         "exaggeration": 0.1,
         "temperature": 1.5,
@@ -141,7 +136,13 @@ def test_parameters_tells_what_was_asked_for() -> None:
         "audio_normalization": "rms",
         "delivery": "inline",
     }
-    assert parsed(**asked, cfg=0.25).parameters() == asked | {"cfg_weight": 0.25}
+    request = parsed(**asked, cfg=0.25)
+    assert request.parameters == asked | {"cfg_weight": 0.25}
+    handed_on = [asdict(part) for part in (request.sampling, request.reading, request.sound, request.output)]
+    assert {CONTRACT_NAMES.get(name, name): value for part in handed_on for name, value in part.items()} == {
+        "checked": False,
+        **{name: value for name, value in request.parameters.items() if name not in NOT_HANDED_ON},
+    }
 
 
 def test_the_request_knows_which_fields_were_given() -> None:
@@ -151,7 +152,6 @@ def test_the_request_knows_which_fields_were_given() -> None:
 def test_a_request_is_frozen() -> None:
     with pytest.raises(AttributeError):
         parsed().text = "other"  # type: ignore[misc]
-    assert len(fields(TtsRequest)) == 31
 
 
 # --- numbers ----------------------------------------------------------------------------------------------
@@ -222,12 +222,12 @@ def test_a_fraction_is_no_whole_number_not_even_a_round_one(name: str, value: fl
 
 
 def test_a_whole_number_is_a_fine_float() -> None:
-    assert parsed(temperature=1).temperature == 1.0
+    assert parsed(temperature=1).sampling.temperature == 1.0
 
 
 @pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
 def test_the_six_rates_are_known(rate_hz: int) -> None:
-    assert parsed(sample_rate=rate_hz).sample_rate_hz == rate_hz
+    assert parsed(sample_rate=rate_hz).output.sample_rate_hz == rate_hz
 
 
 def test_an_unknown_rate_names_the_known_ones() -> None:
@@ -236,8 +236,8 @@ def test_an_unknown_rate_names_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["mulaw", "alaw"])
 def test_telephony_has_the_telephones_rate_unless_another_is_named(name: str) -> None:
-    assert parsed(output_format=name).sample_rate_hz == 8000
-    assert parsed(output_format=name, sample_rate=16_000).sample_rate_hz == 16_000
+    assert parsed(output_format=name).output.sample_rate_hz == 8000
+    assert parsed(output_format=name, sample_rate=16_000).output.sample_rate_hz == 16_000
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_number_too_long_to_print_is_not_printed() -> None:
 @pytest.mark.parametrize(
     ("name", "known", "unknown"),
     [
-        ("output_format", tuple(OFFER.formats), ("WAV", "ogg", "m4a", "pcm", "")),
+        ("output_format", tuple(CAPABILITIES.formats), ("WAV", "ogg", "m4a", "pcm", "")),
         ("audio_normalization", ("peak", "rms", "lufs"), ("Peak", "LUFS", "")),
         ("decode_mode", ("auto", "full", "window"), ("AUTO", "stream", "")),
         ("voice_mode", ("predefined",), ("cloned", "")),
@@ -338,7 +338,7 @@ def test_a_missing_text_is_required() -> None:
 def test_a_text_has_at_most_so_many_characters_after_trimming() -> None:
     assert len(parsed(text=" " + "a" * 5000 + "\n").text) == 5000
     assert fault(text="a" * 5001)[2] == "must be at most 5000 characters (got 5001)"
-    assert fault(text="ab c", offer=replace(OFFER, max_text_chars=3))[2] == "must be at most 3 characters (got 4)"
+    assert fault(replace(CAPABILITIES, max_text_chars=3), text="ab c")[2] == "must be at most 3 characters (got 4)"
 
 
 def test_nul_is_refused() -> None:
@@ -444,7 +444,7 @@ def test_a_request_of_another_operation_is_not_a_tts_request() -> None:
 
 def test_parsing_changes_nothing_of_the_input() -> None:
     raw = {"text": " a ", "seed": None, "voice": "hans"}
-    parse(raw, OFFER)
+    parse(raw, CAPABILITIES)
     assert raw == {"text": " a ", "seed": None, "voice": "hans"}
 
 
@@ -452,9 +452,9 @@ def test_parsing_changes_nothing_of_the_input() -> None:
 
 
 def test_cfg_is_another_name_of_cfg_weight() -> None:
-    assert parsed(cfg=0.3).cfg_weight == 0.3
-    assert parsed(cfg=0.0).cfg_weight == 0.0
-    assert parsed(cfg=0.3, cfg_weight=None).cfg_weight == 0.3
+    assert parsed(cfg=0.3).sampling.cfg_weight == 0.3
+    assert parsed(cfg=0.0).sampling.cfg_weight == 0.0
+    assert parsed(cfg=0.3, cfg_weight=None).sampling.cfg_weight == 0.3
     assert fault(cfg=0.3, cfg_weight=0.3) == (
         *(InvalidInput, "cfg"),
         "is another name of cfg_weight: send one of them",
@@ -470,21 +470,21 @@ def test_an_unknown_voice_lists_the_known_ones(name: str) -> None:
 
 def test_without_its_default_voice_an_endpoint_asks_for_one() -> None:
     """It was a KeyError: the voices directory had vanished, and the default voice with it."""
-    offer = replace(OFFER, default_voice="gone")
-    assert fault(offer) == (
+    capabilities = replace(CAPABILITIES, default_voice="gone")
+    assert fault(capabilities) == (
         UnknownVoice,
         "voice",
         'is needed: the default, "gone", is not here; known: default, hans, ana',
     )
-    assert fault(offer, language="de")[0] is UnknownVoice
-    assert parsed(offer, voice="hans").voice == "hans"
-    assert parsed(offer, reference_audio=RECORDING).voice_mode == "clone"
+    assert fault(capabilities, language="de")[0] is UnknownVoice
+    assert parsed(capabilities, voice="hans").voice == "hans"
+    assert parsed(capabilities, reference_audio=RECORDING).parameters["voice_mode"] == "clone"
 
 
 def test_a_reference_means_clone() -> None:
     for given in ({}, {"voice_mode": "clone"}):
         request = parsed(reference_audio=RECORDING, **given)
-        assert (request.voice_mode, request.voice, request.reference) == ("clone", "", b"a recording")
+        assert (request.parameters["voice_mode"], request.voice, request.reference) == ("clone", "", b"a recording")
 
 
 @pytest.mark.parametrize("encoded", [f"data:audio/wav;base64,{RECORDING}", f"  {RECORDING[:4]}\r\n{RECORDING[4:]}\n"])
@@ -518,10 +518,13 @@ def test_a_predefined_voice_and_a_reference_contradict_each_other() -> None:
 
 
 def test_an_engine_that_cannot_clone_says_so() -> None:
-    offer = replace(OFFER, clone_languages=None)
-    assert fault(offer, reference_audio=RECORDING)[:2] == (Unsupported, "reference_audio")
-    assert fault(offer, reference_audio_url="https://example.com/a.wav")[:2] == (Unsupported, "reference_audio_url")
-    faults = refusal({"text": "a", "voice_mode": "clone"}, offer).faults
+    capabilities = replace(CAPABILITIES, clone_languages=None)
+    assert fault(capabilities, reference_audio=RECORDING)[:2] == (Unsupported, "reference_audio")
+    assert fault(capabilities, reference_audio_url="https://example.com/a.wav")[:2] == (
+        Unsupported,
+        "reference_audio_url",
+    )
+    faults = refusal({"text": "a", "voice_mode": "clone"}, capabilities).faults
     assert {item.field for item in faults} == {"reference_audio", "voice_mode"}
 
 
@@ -568,7 +571,7 @@ def test_a_reference_over_its_bytes_is_refused_before_it_is_decoded() -> None:
 )
 def test_a_language_picks_a_voice_and_a_voice_a_language(given: dict[str, Any], voice: str, language: str) -> None:
     request = parsed(**given)
-    assert (request.voice, request.language) == (voice, language)
+    assert (request.voice, request.reading.language) == (voice, language)
 
 
 @pytest.mark.parametrize(
@@ -613,7 +616,7 @@ def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answe
 )
 def test_the_default_voice_speaks_unless_another_has_the_language(voice: Any, language: Any, chosen: str) -> None:
     """The HTTP door chooses by it before the request was checked: it may hold anything."""
-    assert chosen_voice(voice, language, OFFER.default_voice, OFFER.voices) == chosen
+    assert chosen_voice(voice, language, CAPABILITIES.default_voice, CAPABILITIES.voices) == chosen
     assert chosen_voice(voice, language, "gone", {}) == (voice if isinstance(voice, str) else "gone")
 
 
@@ -631,7 +634,7 @@ def test_of_voices_that_speak_the_language_the_default_one_is_chosen() -> None:
     ],
 )
 def test_auto_is_window_for_a_stream_and_for_who_names_chunks(given: Any, streaming: bool, mode: str) -> None:
-    assert parsed(replace(OFFER, streaming=streaming), **given).decode_mode == mode
+    assert parsed(replace(CAPABILITIES, streaming=streaming), **given).sampling.decode_mode == mode
 
 
 def test_a_decode_mode_the_engine_lacks_is_unsupported() -> None:
@@ -641,28 +644,30 @@ def test_a_decode_mode_the_engine_lacks_is_unsupported() -> None:
 
 
 def test_a_url_needs_a_bucket_and_a_reply_that_leaves_in_one_piece() -> None:
-    assert parsed(replace(OFFER, uploads=True), delivery="url").delivery == "url"
-    for offer, words in (
-        (OFFER, "url needs a bucket: set up the worker with one (BUCKET_…), or send s3Config beside input"),
-        (replace(OFFER, uploads=True, streaming=True), "url is not possible: this endpoint streams"),
-        (replace(OFFER, streaming=True), "url is not possible: this endpoint streams"),
+    assert parsed(replace(CAPABILITIES, uploads=True), delivery="url").output.delivery == "url"
+    for capabilities, words in (
+        (CAPABILITIES, "url needs a bucket: set up the worker with one (BUCKET_…), or send s3Config beside input"),
+        (replace(CAPABILITIES, uploads=True, streaming=True), "url is not possible: this endpoint streams"),
+        (replace(CAPABILITIES, streaming=True), "url is not possible: this endpoint streams"),
     ):
-        kind, field, message = fault(offer, delivery="url")
+        kind, field, message = fault(capabilities, delivery="url")
         assert (kind, field) == (Unsupported, "delivery")
         assert message.startswith(words)
         for how in ("auto", "inline"):
-            assert parsed(offer, delivery=how).delivery == how
+            assert parsed(capabilities, delivery=how).output.delivery == how
 
 
 @pytest.mark.parametrize("how", ["peak", "rms"])
 def test_a_stream_cannot_normalise_and_says_so(how: str) -> None:
-    kind, field, _ = fault(replace(OFFER, streaming=True), audio_normalization=how)
+    kind, field, _ = fault(replace(CAPABILITIES, streaming=True), audio_normalization=how)
     assert (kind, field) == (Unsupported, "audio_normalization")
-    assert parsed(audio_normalization=how).audio_normalization == how
+    assert parsed(audio_normalization=how).output.audio_normalization == how
 
 
 def test_a_stream_can_be_levelled_as_it_goes() -> None:
-    assert parsed(replace(OFFER, streaming=True), audio_normalization="lufs").audio_normalization == "lufs"
+    assert (
+        parsed(replace(CAPABILITIES, streaming=True), audio_normalization="lufs").output.audio_normalization == "lufs"
+    )
 
 
 # --- a recording at an address ----------------------------------------------------------------------------
@@ -670,9 +675,9 @@ def test_a_stream_can_be_levelled_as_it_goes() -> None:
 
 def test_an_address_makes_a_clone_and_is_no_parameter() -> None:
     request = parsed(reference_audio_url="https://example.com/a.wav")
-    assert (request.voice_mode, request.voice, request.reference) == ("clone", "", None)
+    assert (request.parameters["voice_mode"], request.voice, request.reference) == ("clone", "", None)
     assert request.reference_url == "https://example.com/a.wav"
-    assert "example.com" not in json.dumps(request.parameters())  # it may hold a signature
+    assert "example.com" not in json.dumps(request.parameters)  # it may hold a signature
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 
 from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
 from validation.faults import refuse_fields
-from validation.voices import MAX_DESCRIPTION_CHARS, LibraryOffer, VoiceAdd, parse_voice_add, parse_voice_delete
+from validation.voices import MAX_DESCRIPTION_CHARS, LibraryCapabilities, VoiceAdd, parse_voice_add, parse_voice_delete
 
 CLIP = base64.b64encode(b"a recording").decode()
-OFFER = LibraryOffer(
+CAPABILITIES = LibraryCapabilities(
     voices=("default", "hans", "anna", "Björn"),
     built_in=("default", "hans"),
     default_voice="anna",
@@ -23,7 +23,7 @@ OFFER = LibraryOffer(
 
 def add(**given: Any) -> VoiceAdd:
     asked = {"operation": "voice_add", "voice": "carl", "reference_audio": CLIP} | given
-    return parse_voice_add({name: value for name, value in asked.items() if value is not None}, OFFER)
+    return parse_voice_add({name: value for name, value in asked.items() if value is not None}, CAPABILITIES)
 
 
 def refused(error: type[RequestError], **given: Any) -> str:
@@ -140,7 +140,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def delete(name: Any, **more: Any) -> str:
-    return parse_voice_delete({"operation": "voice_delete", "voice": name} | more, OFFER)
+    return parse_voice_delete({"operation": "voice_delete", "voice": name} | more, CAPABILITIES)
 
 
 def test_a_voice_of_the_library_can_be_deleted() -> None:

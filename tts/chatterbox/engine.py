@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
-from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from validation.errors import ModelUnavailable
+from validation.options import SamplingParams
 
 if TYPE_CHECKING:
     from tts.chatterbox.model import Speaker

@@ -33,12 +33,13 @@ from tts.chatterbox.voice.conditioning import ChatterboxVoice, Listeners
 from tts.chatterbox.watermark import Watermarker
 from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
-from tts.engine import Conditioning, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, SpeechChunk
 from validation.errors import InternalError, OutOfMemory
+from validation.fields import DEFAULT_CHUNK_TOKENS
+from validation.options import SamplingParams
 
 log = logging.getLogger(__name__)
 
-DEFAULT_CHUNK_TOKENS = 25  # the contract's; what its plan needs is captured
 GRAPHED = ("token model", "flow", "vocoder")  # the parts of the model that are captured
 
 

@@ -27,8 +27,9 @@ from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.watermark import WatermarkStage, can_carry
-from tts.engine import FinishReason, SamplingParams, SpeechChunk
+from tts.engine import FinishReason, SpeechChunk
 from validation.errors import InternalError
+from validation.options import SamplingParams
 
 if TYPE_CHECKING:
     from tts.chatterbox.model import Speaker

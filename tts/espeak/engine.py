@@ -24,8 +24,9 @@ import numpy as np
 
 from audio.pcm import INT16_SCALE
 from audio.reference import Reference
-from tts.engine import Conditioning, EngineSpec, EngineVoice, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
+from validation.options import SamplingParams
 
 log = logging.getLogger(__name__)
 

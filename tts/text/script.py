@@ -18,22 +18,12 @@ from tts.text.graphemes import spoken_chars
 from tts.text.respelling import Respelling
 from tts.text.segments import segment
 from validation.markup import Pause, Reasoning, Tag, parts
+from validation.options import ReadingOptions
 
 CLOSING_MARKS = " ,.;:!?…"  # a space before them is removed
 LETTERS_PER_S = 15  # at an average speaking rate, in `spoken_chars`
 REASONING = ""  # the key among the omitted marks: no tag has it
 REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a text is to be read. `language` is a BCP-47 tag; `pronunciations` maps words to respellings."""
-
-    language: str
-    normalize_text: bool = True
-    pronunciations: Mapping[str, str] | None = None
-    sentence_pause_ms: float = 0.0
-    paragraph_pause_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +58,15 @@ class _Run:
     pause_ms: float
 
 
-def write(text: str, manner: Manner) -> Script:
+def write(text: str, reading: ReadingOptions) -> Script:
     """The script of a text whose marks were checked by `validation.rules`. Raises: InvalidInput, where its
     `pronunciations` make it too long."""
     left_out: dict[str, None] = {}  # in the order of the text
-    respelling = Respelling(manner.pronunciations or {}, len(text))
-    runs = [replace(run, text=_read_out(run.text, manner, respelling)) for run in _runs(text, left_out)]
+    respelling = Respelling(reading.pronunciations, len(text))
+    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in _runs(text, left_out)]
     lead_ms, lines = 0.0, list[Line]()
     for run in runs:
-        lines += _lines(run.text, manner)
+        lines += _lines(run.text, reading)
         if lines:
             lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
         else:
@@ -109,25 +99,25 @@ def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
     yield _Run(words.strip(), pause_ms)
 
 
-def _read_out(text: str, manner: Manner, respelling: Respelling) -> str:
+def _read_out(text: str, reading: ReadingOptions, respelling: Respelling) -> str:
     text = respelling.of(text)
-    return normalize(text, manner.language) if manner.normalize_text else text
+    return normalize(text, reading.language) if reading.normalize_text else text
 
 
-def _lines(text: str, manner: Manner) -> list[Line]:
+def _lines(text: str, reading: ReadingOptions) -> list[Line]:
     """A segment without a letter or digit ("* * *") is not spoken: a model would invent something."""
     lines: list[Line] = []
     for found in segment(text):
         if any(map(str.isalnum, found.text)):
-            lines.append(Line(found.text, _pause_ms(found.ends, manner)))
+            lines.append(Line(found.text, _pause_ms(found.ends, reading)))
         elif lines:
-            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(found.ends, manner)))
+            lines[-1] = replace(lines[-1], pause_ms=max(lines[-1].pause_ms, _pause_ms(found.ends, reading)))
     if lines:
         lines[-1] = replace(lines[-1], pause_ms=0.0)  # the run's own pause, if any, follows
     return lines
 
 
-def _pause_ms(ends: Break, manner: Manner) -> float:
+def _pause_ms(ends: Break, reading: ReadingOptions) -> float:
     if ends >= Break.PARAGRAPH:
-        return max(manner.paragraph_pause_ms, manner.sentence_pause_ms)
-    return manner.sentence_pause_ms if ends is Break.SENTENCE else 0.0
+        return max(reading.paragraph_pause_ms, reading.sentence_pause_ms)
+    return reading.sentence_pause_ms if ends is Break.SENTENCE else 0.0

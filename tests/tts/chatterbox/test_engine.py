@@ -22,8 +22,9 @@ from tts.chatterbox.segment import start_fade, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.weights import find as weights
-from tts.engine import Misspoken, SamplingParams, SpeechChunk
+from tts.engine import Misspoken, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
+from validation.options import SamplingParams
 
 TEXT = "Hello there, this is a test."
 RATE = 24000

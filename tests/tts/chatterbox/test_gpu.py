@@ -34,7 +34,7 @@ from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.weights import find as weights
 from tts.chatterbox.weights import networks
-from tts.engine import SamplingParams
+from validation.options import SamplingParams
 
 FIRST_CHUNK_WAITS = 6  # text ids, the vocoder's phases, samples to the host, and the watermark's three
 CHUNK_WAITS = 4  # of those, the last four

@@ -26,15 +26,16 @@ NOT_TO_CLONE = """
 
 CHILD = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.model import Speaker
-from tts.engine import SamplingParams
+from validation.request import DEFAULT_SAMPLING
 
 speaker = Speaker.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
-params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+params = replace(DEFAULT_SAMPLING, seed=1)
 chunks = list(speaker.stream("Hello.", speaker.built_in, params))
 to_speak = sorted(sys.modules)
 noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)

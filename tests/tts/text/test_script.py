@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.text.respelling import CHARS_LONGER, TIMES_LONGER, Respelling
-from tts.text.script import Line, Manner, Script, write
+from tts.text.script import Line, Script, write
 from validation.errors import InvalidInput
 from validation.markup import MAX_PAUSE_MS
+from validation.options import ReadingOptions
 
-MANNER = Manner("en", sentence_pause_ms=100.0, paragraph_pause_ms=400.0)
+READING = ReadingOptions("en", sentence_pause_ms=100.0, paragraph_pause_ms=400.0)
 ONE, TWO = "This is the first sentence here.", "And here the second one follows."
 LONG = " ".join(["a clause of some words,"] * 20) + " and that is all."  # one sentence in several lines
 
@@ -23,7 +24,7 @@ def lines(text: str, **changes: object) -> list[tuple[str, float]]:
 
 
 def written(text: str, **changes: object) -> Script:
-    return write(text, replace(MANNER, **changes))
+    return write(text, replace(READING, **changes))
 
 
 # --- pauses -------------------------------------------------------------------------------------------------
