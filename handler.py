@@ -1,8 +1,8 @@
-"""The queue door: RunPod jobs in, a dict or a stream of events out.
+"""The queue endpoint: RunPod jobs in, a dict or a stream of events out.
 
 `handler(job)` answers a job with one dict; `stream_handler(job)` with events as they come. `main()` starts
-RunPod's SDK with the one that `STREAMING` asks for, because the SDK decides by the kind of function. Neither
-knows what a job means: that is `service`. Importing this file loads no model, no torch and no SDK.
+RunPod's SDK with the one that `STREAMING` asks for, because the SDK decides by the kind of function. Importing this
+file loads no model, no torch and no SDK.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
@@ -52,20 +52,17 @@ def _threads() -> ThreadPoolExecutor:
 
 async def handler(job: dict[str, Any]) -> dict[str, Any]:
     """Answer one job: the joined reply with base64 audio, or the error reply. Never raises."""
-    pieces: list[bytes] = []
     answer: dict[str, Any] = {}
-    seal: Callable[[bytes], bytes] | None = None
     async with aclosing(_events(job, joined=True)) as events:
         async for event in events:
             match event:
-                case AudioEvent():
-                    pieces.append(event.data)
                 case EndEvent():
-                    answer, seal = event.reply, event.seal
+                    answer = event.reply
+                    if (file := event.take_file()) is not None:  # megabytes, so not on the event loop
+                        answer = {"audio": await asyncio.to_thread(base64_text, file)} | answer
+                        del file
                 case ErrorEvent():
                     answer = event.error.to_reply()
-    if seal:  # megabytes, so not on the event loop
-        answer = {"audio": await asyncio.to_thread(_sealed, seal, pieces)} | answer
     return _unlogged(answer | ({"refresh_worker": True} if _must_be_replaced() else {}))
 
 
@@ -87,14 +84,14 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
                 case ErrorEvent():
                     failed = event.error
                     yield _unlogged({"type": "error", "detail": failed.to_reply()})
-    if failed:  # what it says of the worker is known once its events have ended
+    if failed:  # whether the worker is still healthy is known once the events have ended
         if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
-            os.kill(os.getpid(), signal.SIGTERM)  # what is under way is posted first
+            os.kill(os.getpid(), signal.SIGTERM)  # running jobs are finished and posted first
         yield _unlogged({"error": str(failed)})
 
 
 class Unlogged(dict[str, Any]):
-    """A reply that the log does not show: with RUNPOD_LOG_LEVEL=DEBUG the SDK logs each, with text and address."""
+    """A reply that is not logged: with RUNPOD_LOG_LEVEL=DEBUG the SDK logs each, with its text and URL."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} fields>"
@@ -106,28 +103,24 @@ def _unlogged(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def _must_be_replaced() -> bool:
-    """Whether the platform is to be asked for a new worker; elsewhere there is nobody to ask."""
+    """Whether RunPod is to be asked for a new worker."""
     return service().settings.on_runpod and service().must_be_replaced
 
 
 def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
-    """The SDK hands out dicts with an id; whatever else comes is refused by the service, as any bad input."""
+    """The SDK passes dicts with an id; the service refuses anything else, as any bad input."""
     given = job if isinstance(job, Mapping) else {}
     clock = JobClock()
     JOBS.note()
     running = service().run(
         _id_of(given), given.get("input"), joined=joined, clock=clock, s3_config=given.get("s3Config")
     )
-    return bridge(running, _threads(), on_stop=clock.stop)
+    return bridge(running, _threads(), one_by_one=2, on_stop=clock.stop)  # the start, and the first audio
 
 
 def _id_of(job: Mapping[str, Any]) -> str:
     job_id = job.get("id")
     return printable(job_id[:MAX_ID_CHARS]) if isinstance(job_id, str) else ""
-
-
-def _sealed(seal: Callable[[bytes], bytes], pieces: list[bytes]) -> str:
-    return base64_text(seal(b"".join(pieces)))
 
 
 def main() -> int:
@@ -140,7 +133,7 @@ def main() -> int:
     configure_logging(settings.log_level, as_json=settings.on_runpod)
     for doubt in settings.misspelled:
         log.warning("%s", doubt)
-    # As the container's first process Python has no default for it: a signal while the model loads would be lost.
+    # PID 1 has no default action for SIGTERM: without this, one that comes while the model loads is ignored.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.warmup and settings.on_runpod:
         try:
@@ -148,7 +141,7 @@ def main() -> int:
         except WorkerError as error:
             log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
             return 1
-        gc.freeze()  # half a million objects that stay: to look through them took 0.26 s, and all threads waited
+        gc.freeze()  # half a million permanent objects, whose collection took 0.26 s and stopped all threads
     return _start(settings)
 
 
@@ -168,7 +161,7 @@ def _start(settings: Settings) -> int:
     )
 
     def concurrency(now: int) -> int:
-        """A constant, as the SDK wants it. It asks when it runs, in the main thread, its signal handlers set."""
+        """A constant. The SDK calls this in the main thread, after its own signal handlers are set."""
         JOBS.watch()
         drain.install()
         return settings.max_concurrency

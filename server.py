@@ -118,7 +118,7 @@ def _server(app: object, budget: InputBudget) -> QuietServer:
         backlog=BACKLOG,
         ws=partial(WebSocketConnection, budget=budget),  # type: ignore[arg-type]
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
-        ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `Conversation` watches who reads
+        ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `TtsWebSocket` watches who reads
         ws_per_message_deflate=False,  # sound gets no smaller, and a little could unfold to very much
         timeout_keep_alive=75,  # longer than what balancers keep a connection for
         timeout_graceful_shutdown=round(CLOSE_WITHIN_S),

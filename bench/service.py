@@ -24,7 +24,7 @@ import numpy as np
 from audio.reference import Reference
 from bench.document import machine
 from service.app import Service
-from service.events import AudioEvent, ErrorEvent
+from service.events import EndEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
@@ -79,8 +79,8 @@ def overhead_ms(audio_format: str, sample_rate: int) -> float:
         for event in service.run("bench", raw, joined=True, clock=JobClock()):
             if isinstance(event, ErrorEvent):
                 raise event.error
-            if isinstance(event, AudioEvent):
-                base64.b64encode(event.data).decode()
+            if isinstance(event, EndEvent) and event.file:
+                base64.b64encode(event.file).decode()
         taken.append(time.perf_counter() - started - engine.own_s)
     return statistics.median(taken[1:]) / CLIP_S * 1000
 

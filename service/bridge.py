@@ -1,7 +1,4 @@
-"""A blocking generator, driven from an event loop: the work happens in a thread, the loop never waits for it.
-
-It does not know what the items are.
-"""
+"""A blocking generator, iterated from an event loop: its work is done in a thread, and the loop never blocks."""
 
 from __future__ import annotations
 
@@ -17,16 +14,20 @@ DONE: Any = object()
 
 
 async def bridge(
-    items: Generator[T], executor: Executor, ahead: int = 8, on_stop: Callable[[], None] = lambda: None
+    items: Generator[T],
+    executor: Executor,
+    *,
+    one_by_one: int = 1,
+    ahead: int = 8,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[T]:
     """Yield what `items` yields.
 
-    The thread waits after its first item until that one was taken *and dealt with* (the consumer asked for
-    the next): a stream's first piece is never behind work on the second. From then on it may run `ahead`
-    items ahead, no further. Whatever ends the iteration (exhaustion, an error, `aclose`, cancellation), the
-    generator is closed in its own thread, and the step in flight is waited for. What still waits for a
-    thread then never begins. `on_stop` is called at that moment, from the loop's thread, so that a long step can be
-    told to end.
+    After each of the first `one_by_one` items the thread waits until the consumer asks for the next: a stream's first
+    piece is never delayed by work on the second. From then on the thread may be `ahead` items ahead, no more. Whatever
+    ends the iteration (exhaustion, an error, `aclose`, cancellation), the generator is closed in its own thread, and
+    the step in flight is awaited. A generator that still waits for a thread then never begins. `on_stop` is called at
+    that moment, from the loop's thread, so that a long step can be ended.
 
     Iterate it in one task: the work ends with that task at the latest. RunPod's SDK cancels a job wherever it
     is, between two items too, and then keeps the forgotten iterator alive until the next job.
@@ -55,12 +56,12 @@ async def bridge(
     if task:
         task.add_done_callback(stop)
     working = executor.submit(work)
-    grant = ahead
+    taken = 0
     try:
         while (item := await ready.get()) is not DONE:
             yield item
-            permits.release(grant)
-            grant = 1
+            taken += 1
+            permits.release(ahead if taken == one_by_one else 1)
     finally:
         stop()
         if task:

@@ -1,6 +1,6 @@
-"""How a finished file reaches its caller: inside the reply, or in a bucket, with an address in the reply.
+"""How a finished file reaches its caller: inside the reply, or in a bucket, with its address in the reply.
 
-It does not know how the file was made. A reply that needs no upload imports nothing for one.
+The upload's modules are imported only by a reply that needs them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from audio.encode import ENCODERS, AudioFormat
 from service.base64_audio import base64_bytes
 from service.bucket import Bucket
-from service.events import AudioEvent, EndEvent, Event
+from service.events import EndEvent
 from service.telemetry import JobClock
 from settings import Settings
 from validation.errors import DeliveryFailed
@@ -28,13 +27,13 @@ log = logging.getLogger(__name__)
 
 PLATFORM_BYTES = 10_000_000  # what RunPod takes of any reply; `/runsync` would take twice that
 LATER_KEYS_BYTES = 200  # `audio`, `delivery`, `worker_version`: in the reply, but not when it is measured
-LEAST_UPLOAD_S = 1.0  # even where the job's time is all but over: its work is done
+LEAST_UPLOAD_S = 1.0  # though the job's time may be nearly over: its work is done
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a job asked for, and what there is to do it with. `bucket` is None where nothing can be uploaded: a
-    stream's events are its delivery, whatever there is."""
+    """What one job asked for. `bucket` is None where nothing can be uploaded: always for a stream, whose events are its
+    delivery."""
 
     asked: Asked
     bucket: Bucket | None
@@ -45,51 +44,26 @@ class Delivery:
     def may_upload(self) -> bool:
         return self.bucket is not None and self.asked != "inline"
 
-    def of(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, or, where the file is uploaded, none but an end that tells where it is.
+    def delivered(self, end: EndEvent) -> EndEvent:
+        """The end of a job, its file inside or uploaded.
 
-        Pieces are passed on while they may still be for the reply, and are kept until that is known.
-
-        Raises: DeliveryFailed, JobStopped, and whatever `events` raises.
+        Raises: DeliveryFailed, JobStopped.
         """
-        pieces: list[AudioEvent] = []
-        passed, size_bytes = 0, 0
-        for event in events:
-            match event:
-                case AudioEvent():
-                    size_bytes += len(event.data)
-                    if not self.may_upload:
-                        yield event
-                        continue
-                    pieces.append(event)
-                    if self.asked == "auto" and self._fits(size_bytes, {}):
-                        yield event
-                        passed += 1
-                case EndEvent():
-                    end = self._end(event, pieces, size_bytes)
-                    if end.reply["delivery"] == "inline":
-                        yield from pieces[passed:]
-                    yield end
-                case _:
-                    yield event
-
-    def _fits(self, file_bytes: int, reply: dict[str, Any]) -> bool:
-        return _reply_bytes(file_bytes, reply) <= self.settings.max_output_bytes
-
-    def _end(self, end: EndEvent, pieces: list[AudioEvent], file_bytes: int) -> EndEvent:
-        if not self.may_upload or (self.asked == "auto" and self._fits(file_bytes, end.reply)):
+        file = end.file
+        if file is None or not self.may_upload or (self.asked == "auto" and self._fits(file, end.reply)):
             return _with_delivery(end, "inline")
-        joined = b"".join(piece.data for piece in pieces)
-        file = end.seal(joined) if end.seal else joined
         try:
             where = self._uploaded(file, ENCODERS[end.reply["format"]])
         except DeliveryFailed as error:
-            if self.asked == "url" or _reply_bytes(file_bytes, end.reply) > PLATFORM_BYTES:
+            if self.asked == "url" or _reply_bytes(file, end.reply) > PLATFORM_BYTES:
                 raise
             log.warning("%s; the reply carries the audio instead", error, exc_info=error.__cause__)
             end.reply["warnings"].append(f"{error.args[0]}; so the audio is in the reply")
             return _with_delivery(end, "inline")
         return _with_delivery(EndEvent(where | end.reply), "url")
+
+    def _fits(self, file: bytes, reply: dict[str, Any]) -> bool:
+        return _reply_bytes(file, reply) <= self.settings.max_output_bytes
 
     def _uploaded(self, file: bytes, audio_format: AudioFormat) -> dict[str, Any]:
         from service.storage import Bounds, store  # here, because few replies need it
@@ -123,12 +97,12 @@ def _with_delivery(end: EndEvent, how: Asked) -> EndEvent:
     return end
 
 
-def _reply_bytes(file_bytes: int, reply: dict[str, Any]) -> int:
+def _reply_bytes(file: bytes, reply: dict[str, Any]) -> int:
     """Of JSON, if the file were in it."""
-    return base64_bytes(file_bytes) + len(json.dumps(reply)) + LATER_KEYS_BYTES
+    return base64_bytes(len(file)) + len(json.dumps(reply)) + LATER_KEYS_BYTES
 
 
 def _key(prefix: str, extension: str) -> str:
-    """A name that nobody guesses, by day: what has expired can then be cleared away by a rule of the bucket."""
+    """A name that can't be guessed, under the day, so that a rule of the bucket can delete what has expired."""
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     return "/".join(filter(None, (prefix, day, f"{uuid.uuid4().hex}.{extension}")))

@@ -1,11 +1,10 @@
-"""What a job gives, in order: pieces of audio, then one end or one error.
+"""The events of one job, in order: Start → Audio* → End, or Error in place of the rest.
 
-A door turns these into its own wire format; nothing here knows of base64, JSON or HTTP.
+Operations that make no sound have an End alone, and so has a job whose reply is joined, after its Start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,10 +12,20 @@ from validation.errors import WorkerError
 
 
 @dataclass(frozen=True, slots=True)
+class StartEvent:
+    """A `tts` job begins: its request is valid, and its voice is conditioned. `voice` is "clone" for a recording."""
+
+    voice: str
+    seed: int
+    format: str
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
 class AudioEvent:
     """A piece of the encoded file, never empty. The pieces joined in order are the file.
 
-    `start_s` and `duration_s` describe the sound pushed into the encoder, not what a decoder gets out of
+    `start_s` and `duration_s` describe the samples pushed into the encoder, not what a decoder gets out of
     these bytes alone.
     """
 
@@ -28,23 +37,24 @@ class AudioEvent:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndEvent:
-    """The last event of a good job: the reply without its audio.
-
-    `seal` writes the final sizes into the header of the joined pieces, which a stream can't use; it is None where the
-    reply has no audio in it.
-    """
+    """The last event of a job that succeeded: the reply without its audio, and the finished file if that is joined."""
 
     reply: dict[str, Any]
-    seal: Callable[[bytes], bytes] | None = None
+    file: bytes | None = None
+
+    def take_file(self) -> bytes | None:
+        """The file, which is not kept here: it may be large, and the reply may be read for minutes."""
+        file, self.file = self.file, None
+        return file
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """The last event of a bad one."""
+    """The last event of a job that failed."""
 
     error: WorkerError
 
 
-Event: TypeAlias = AudioEvent | EndEvent | ErrorEvent
+Event: TypeAlias = StartEvent | AudioEvent | EndEvent | ErrorEvent

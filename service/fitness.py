@@ -10,7 +10,7 @@ import numpy as np
 
 from audio.encode import ENCODERS
 from audio.pcm import INT16_SCALE, from_dbfs
-from service.events import AudioEvent
+from service.events import AudioEvent, EndEvent
 from service.operations import dispatch
 from service.telemetry import JobClock
 from service.worker import Worker
@@ -50,11 +50,13 @@ def check_voice(worker: Worker) -> None:
 
 def check_sound(worker: Worker) -> None:
     """Speak a letter. Raises: ModelUnavailable if the result is silent, and what the engine raises."""
-    sound = b"".join(
-        event.data
-        for event in dispatch(worker, TRIAL, JobClock(), joined=not worker.settings.streaming)
-        if isinstance(event, AudioEvent)
-    )
+    sound = b""
+    for event in dispatch(worker, TRIAL, JobClock(), joined=not worker.settings.streaming):
+        match event:
+            case AudioEvent():
+                sound += event.data
+            case EndEvent():
+                sound += event.file or b""
     peak = np.abs(np.frombuffer(sound, dtype="<i2").astype(np.float64)).max(initial=0.0) / INT16_SCALE
     if peak < from_dbfs(QUIETEST_DBFS):
         raise ModelUnavailable("the model speaks, but nothing can be heard: are these its weights?")

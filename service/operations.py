@@ -75,7 +75,8 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
         cold_start=cold_start,
         warnings=warnings,
     )
-    yield from delivery.of(spoken.events())
+    for event in spoken.events():
+        yield delivery.delivered(event) if isinstance(event, EndEvent) else event
 
 
 def clone_of(worker: Worker, raw: Mapping[str, Any], clock: JobClock) -> tuple[Clone, list[str]]:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio.encode import ENCODERS, AudioFormat
+from audio.encode import ENCODERS, AudioFormat, Encoder
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
 from audio.pcm import Samples
 from service.base64_audio import base64_bytes
-from service.events import AudioEvent, EndEvent
+from service.events import AudioEvent, EndEvent, StartEvent
 from service.speech import Speech
 from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine
@@ -67,7 +67,7 @@ class Synthesis:
     _speech: Speech = field(init=False)
     _level: Normalizer | None = field(init=False)  # may hold all of the clip back
     _pushed_samples: int = 0  # into the encoder
-    _told_samples: int = 0  # of those, described by events already sent
+    _sent_samples: int = 0  # of those, described by events already sent
     _sent_bytes: int = 0
     _audio_json_bytes: int = 0
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
@@ -97,17 +97,27 @@ class Synthesis:
         self._other_json_bytes += _json_bytes(request.reading.pronunciations)
         self._other_json_bytes += sum(_json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
 
-    def events(self) -> Iterator[AudioEvent | EndEvent]:
-        """Everything the request gives, as soon as it is there."""
+    def events(self) -> Iterator[StartEvent | AudioEvent | EndEvent]:
+        """Start, then each piece of audio as soon as there is one, then the end; a joined reply has no pieces."""
         self._refuse_if_hopeless()
-        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=self.request.output.bitrate_kbps)
+        voice, seed = self.request.parameters["voice"], self.request.sampling.seed
+        yield StartEvent(voice, seed, self._format.name, self._rate_hz)
+        bitrate_kbps = self.request.output.bitrate_kbps
+        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=bitrate_kbps)
+        if self.joined:
+            pieces = [event.data for event in self._audio(encoder)]
+            yield EndEvent(self._reply(), _finished(encoder, pieces))
+        else:
+            yield from self._audio(encoder)
+            yield EndEvent(self._reply())
+
+    def _audio(self, encoder: Encoder) -> Iterator[AudioEvent]:
         for samples in self._speech.samples():
             self._check()
             if len(levelled := self._levelled(samples)):
-                yield from self._tell(encoder.push(levelled))
+                yield from self._pieces(encoder.push(levelled))
         tail = encoder.push(self._count(self._level.flush())) if self._level else b""
-        yield from self._tell(tail + encoder.flush())
-        yield EndEvent(self._reply(), encoder.seal)
+        yield from self._pieces(tail + encoder.flush())
 
     def _levelled(self, samples: Samples) -> Samples:
         levelled = self._count(self._level.push(samples) if self._level else samples)
@@ -119,13 +129,13 @@ class Synthesis:
         self._pushed_samples += len(samples)
         return samples
 
-    def _tell(self, data: bytes) -> Iterator[AudioEvent]:
+    def _pieces(self, data: bytes) -> Iterator[AudioEvent]:
         """Bytes as events, each small enough for the platform; none for no bytes."""
         if not data:
             return
         self.clock.mark_first_bytes()
         age_s = self.clock.running_s
-        first, fresh = self._told_samples, self._pushed_samples - self._told_samples
+        first, fresh = self._sent_samples, self._pushed_samples - self._sent_samples
         for at in range(0, len(data), MAX_EVENT_BYTES):
             piece = data[at : at + MAX_EVENT_BYTES]
             end = first + fresh * (at + len(piece)) // len(data)
@@ -136,7 +146,7 @@ class Synthesis:
             yield event
 
     def _event(self, piece: bytes, end: int) -> AudioEvent:
-        start, self._told_samples = self._told_samples, end
+        start, self._sent_samples = self._sent_samples, end
         self._sent_bytes += len(piece)
         self._events += 1
         return AudioEvent(
@@ -282,6 +292,13 @@ class Synthesis:
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
         }
+
+
+def _finished(encoder: Encoder, pieces: list[bytes]) -> bytes:
+    """The file of all pieces, which are not kept meanwhile."""
+    stream = b"".join(pieces)
+    pieces.clear()
+    return encoder.seal(stream)
 
 
 def _json_bytes(value: object) -> int:

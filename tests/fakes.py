@@ -228,11 +228,10 @@ def events_of(service: Service, raw: object, *, joined: bool = True) -> list[Eve
 
 
 def spoken(service: Service, raw: object, *, joined: bool = True) -> tuple[bytes, dict[str, Any]]:
-    """The file (sealed if joined) and the reply without it, of a job that must go well."""
+    """The file and the reply without it, of a job that must go well."""
     *pieces, end = events_of(service, raw, joined=joined)
     assert isinstance(end, EndEvent), end
-    file = b"".join(piece.data for piece in pieces if isinstance(piece, AudioEvent))
-    return (end.seal(file) if joined and end.seal else file), end.reply
+    return end.file or b"".join(piece.data for piece in pieces if isinstance(piece, AudioEvent)), end.reply
 
 
 def reply_of(service: Service, raw: object, *, joined: bool = True) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def named(names: Iterable[str]) -> str:
     return ", ".join(listed[:MAX_NAMES]) + more or "none"
 
 
+def unknown_voice(asked: str, known: Iterable[str], hint: str = "") -> Fault:
+    """`asked` is the name as the message shows it."""
+    return Fault("voice", f"{asked} is not a voice here; known: {named(known)}{hint}")
+
+
 def refuse_fields(given: Mapping[str, Any]) -> None:
     """For an operation that has no fields but `operation`. Raises: InvalidInput."""
     if faults := unknown_fields([name for name in given if name != "operation"], ["operation"]):

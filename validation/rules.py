@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
-from validation.faults import Finding, named, shown
+from validation.faults import Finding, named, shown, unknown_voice
 from validation.markup import MAX_PAUSE_MS, MAX_PAUSES_MS, Pause, parts
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
@@ -177,7 +177,7 @@ def _voice_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[F
     if voice is not None and is_clone:
         yield InvalidInput, Fault("voice", "names a predefined voice and can't go with a clone")
     elif voice is not None and voice not in capabilities.voices:
-        yield UnknownVoice, Fault("voice", f"{shown(voice)} is not a voice here; known: {known}")
+        yield UnknownVoice, unknown_voice(shown(voice), capabilities.voices)
     elif voice is None and not is_clone and capabilities.default_voice not in capabilities.voices:
         message = f"is needed: the default, {shown(capabilities.default_voice)}, is not here; known: {known}"
         yield UnknownVoice, Fault("voice", message)

@@ -1,7 +1,6 @@
-"""One HTTP request for speech from its body to its last byte, or to the moment its client leaves.
+"""One HTTP request for speech, from its body to the last byte of its answer, or until its client leaves.
 
-It does not know which address was asked: a reader turns the request into what is asked for, a wire the events into
-bytes.
+A reader turns the request into a job's input, a `ResponseEncoder` the job's events into bytes.
 """
 
 from __future__ import annotations
@@ -16,24 +15,27 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
 from web.buffer import ClientGone, ReadRate
 from web.jobs import Jobs
 from web.refusals import NotReady
-from web.wires import Truncated, Wire, joined_reply
+from web.response_encoders import ResponseEncoder, Truncated, joined_reply, spoken_with
 
 log = logging.getLogger(__name__)
 
-PIECE_BYTES = 65_536  # of a reply; as one it would lie in the server's memory until it is read, however long that takes
+PIECE_BYTES = 65_536  # of a reply; sent whole, it would stay in the server's memory until it is read
 JSON = "application/json"
 
 
 @dataclass(slots=True)
 class Asked:
-    """What a request asks for: a job's input, the form of its answer (None: the joined reply), its own headers."""
+    """What a request asks for: a job's input, and how its events are sent (None: as the joined reply).
+
+    `headers` are added to the answer's.
+    """
 
     raw: object
-    wire: Wire | None
+    encoder: ResponseEncoder | None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def take_raw(self) -> object:
@@ -43,7 +45,7 @@ class Asked:
 
 
 class Answer(Response):
-    """A response that does its work when it is called, so that one place holds a request's whole life."""
+    """A response that reads the request and runs its job when it is called."""
 
     def __init__(self, jobs: Jobs, read: Callable[[Request], Awaitable[Asked]]) -> None:
         super().__init__()
@@ -61,13 +63,13 @@ class Answer(Response):
             log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
     async def _deliver(self, asked: Asked, scope: Scope, send: Send) -> None:
-        job_id, is_joined, held = scope["state"]["request_id"], asked.wire is None, scope["state"]["input"]
+        job_id, is_joined, held = scope["state"]["request_id"], asked.encoder is None, scope["state"]["input"]
         running = self._jobs.run(job_id, asked.take_raw(), joined=is_joined, on_made=held.release)
         async with running as events:
-            if asked.wire is None:
-                await _send_joined(events, asked, Reader(send))
+            if asked.encoder is None:
+                await _send_joined(events, Reader(send))
             else:
-                await _send_stream(events, asked.wire, asked.headers, Reader(send))
+                await _send_stream(events, asked.encoder, asked.headers, Reader(send))
 
     def _noting(self, send: Send) -> Send:
         async def noting(message: Message) -> None:
@@ -77,9 +79,10 @@ class Answer(Response):
         return noting
 
     async def _while_there(self, receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work, in one task of its own, for as long as the client stays. Raises: ClientGone, and what it raises.
+        """Do the work, in a task of its own, for as long as the client stays: once all is sent it may leave, and the
+        work is finished.
 
-        Once all is sent it may leave: what is still to be put in order is.
+        Raises: ClientGone, and what the work raises.
         """
         working, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
         try:
@@ -110,41 +113,44 @@ class Reader:
         await self._rate.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
 
 
-async def _send_joined(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:
-    pieces: list[bytes] = []
+async def _send_joined(events: AsyncGenerator[Event], reader: Reader) -> None:
+    """Raises: WorkerError."""
     async for event in events:
         match event:
-            case AudioEvent():
-                pieces.append(event.data)
             case EndEvent():
-                return await _send_reply(pieces, event, asked.headers, reader)
+                return await _send_reply(event, {}, reader)
             case ErrorEvent():
                 raise event.error
-    raise NotReady("this worker is leaving", {"Connection": "close"})
+    raise _leaving()
 
 
-async def _send_stream(events: AsyncGenerator[Event], wire: Wire, headers: Mapping[str, str], reader: Reader) -> None:
-    """Raises: WorkerError, if it comes before the first piece; Truncated."""
-    match first := await anext(events, None):
+async def _send_stream(
+    events: AsyncGenerator[Event], encoder: ResponseEncoder, headers: Mapping[str, str], reader: Reader
+) -> None:
+    """Raises: WorkerError, if it comes before the first audio; Truncated."""
+    first = await anext(events, None)
+    if isinstance(first, StartEvent):
+        headers = {**headers, **spoken_with(first)}
+        first = await anext(events, None)
+    match first:
         case AudioEvent():
-            await reader.begin(wire.headers(first) | dict(headers))
-            await reader.take(wire.encoded(first), more=True, sound_s=first.duration_s)
-        case EndEvent():  # of an operation that makes no sound
-            return await _send_reply([], EndEvent(first.reply), headers, reader)
+            await reader.begin(encoder.headers(first) | dict(headers))
+            await reader.take(encoder.encoded(first), more=True, sound_s=first.duration_s)
+        case EndEvent():  # there was nothing to hear
+            return await _send_reply(first, headers, reader)
         case ErrorEvent():
             raise first.error
-        case None:
-            raise NotReady("this worker is leaving", {"Connection": "close"})
+        case _:
+            raise _leaving()
     async for event in events:
         if not isinstance(event, AudioEvent):
-            return await reader.take(wire.encoded(event), more=False)
-        await reader.take(wire.encoded(event), more=True, sound_s=event.duration_s)
+            return await reader.take(encoder.encoded(event), more=False)
+        await reader.take(encoder.encoded(event), more=True, sound_s=event.duration_s)
     raise Truncated("the job was stopped")
 
 
-async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, str], reader: Reader) -> None:
-    body = await asyncio.to_thread(joined_reply, pieces, end)
-    pieces.clear()  # else both would be there until the client has read all
+async def _send_reply(end: EndEvent, headers: Mapping[str, str], reader: Reader) -> None:
+    body = await asyncio.to_thread(joined_reply, end)
     await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
     sound_s = end.reply.get("duration", 0.0) * PIECE_BYTES / len(body)  # in a piece
     for start in range(0, len(body), PIECE_BYTES):
@@ -152,8 +158,12 @@ async def _send_reply(pieces: list[bytes], end: EndEvent, headers: Mapping[str, 
         await reader.take(piece, more=start + PIECE_BYTES < len(body), sound_s=sound_s)
 
 
+def _leaving() -> NotReady:
+    return NotReady("this worker is leaving", {"Connection": "close"})
+
+
 async def _left(receive: Receive) -> None:
-    """Until the client leaves. The body has been read, so nothing else comes."""
+    """Until the client leaves. The body has been read, so no other message comes."""
     message: Message = {}
     while message.get("type") != "http.disconnect":
         message = await receive()

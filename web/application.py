@@ -31,8 +31,8 @@ from web.openai import SpeechReader, models
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
-from web.tts_request import TtsReader
-from web.websocket import Conversation
+from web.tts_request import read
+from web.websocket import TtsWebSocket
 
 OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
 EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields", "Retry-After")
@@ -78,7 +78,7 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
 
 def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     settings = jobs.service.settings
-    tts, speech = TtsReader(jobs), SpeechReader(jobs, settings.tts_engine, settings.openai_voices or {})
+    speech = SpeechReader(jobs, settings.tts_engine, settings.openai_voices or {})
 
     @app.post(
         "/tts",
@@ -88,7 +88,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
         summary="One job of the contract; `Accept` decides how its sound comes",
     )
     async def _tts() -> Answer:
-        return Answer(jobs, tts.read)
+        return Answer(jobs, read)
 
     @app.post(
         "/v1/audio/speech",
@@ -104,7 +104,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     async def _socket(websocket: WebSocket) -> None:
         try:
             jobs.require_socket()
-            await Conversation(websocket, jobs).run()
+            await TtsWebSocket(websocket, jobs).run()
         except Refusal as error:  # before it was accepted
             await deny(error, websocket.scope, websocket.receive, websocket.send)
 

@@ -46,12 +46,13 @@ class OutputBuffer:
         self._arrived, self._room = asyncio.Event(), asyncio.Event()
 
     async def put(self, event: Event) -> None:
-        """Append, then wait while the buffer is full; after the first event, until it was sent, so that no further
+        """Append, then wait while the buffer is full; after the first audio, until it was sent, so that no further
         work delays the first bytes."""
         self._waiting.append(event)
         self._hold(_size_bytes(event))
         self._arrived.set()
-        is_first, self._has_begun = not self._has_begun, True
+        is_first = isinstance(event, AudioEvent) and not self._has_begun
+        self._has_begun |= is_first
         self._budget.waiting.add(self._room)
         try:
             while self._held_bytes if is_first else self._is_full():

@@ -1,14 +1,11 @@
-"""Jobs under way for this door: how many may run and wait, one thread each, and an end to each whose client left.
-
-It does not know how a reply travels; it gives the service's events.
-"""
+"""The HTTP server's jobs: how many may run and wait, a thread for each, and an end to each whose client left."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from functools import partial
@@ -17,8 +14,8 @@ from typing import Any, TypeAlias
 from service.app import Service, operation_of
 from service.bridge import bridge
 from service.events import Event
+from service.session import TtsSession
 from service.telemetry import JobClock
-from service.worker import Clone
 from web.budget import InputBudget
 from web.buffer import BufferBudget, OutputBuffer
 from web.metrics import Metrics
@@ -27,7 +24,7 @@ from web.refusals import Busy
 
 log = logging.getLogger(__name__)
 
-DESK_THREADS = 2  # for what needs no turn: lists of voices and the like
+DESK_THREADS = 2  # for work that needs no turn, such as lists of voices
 MAX_SOCKETS = 200  # each may wait with one take
 USUAL_JOB_S = 2.0  # until there was one
 MAX_RETRY_AFTER_S = 60
@@ -57,7 +54,6 @@ class Jobs:
         self._pumps: set[asyncio.Task[None]] = set()
         self.output_budget, self.input_budget = BufferBudget(), InputBudget()
         self._usual_s = USUAL_JOB_S
-        self._default_voice = service.settings.default_voice
 
     def require_place(self) -> None:
         """Raises: Busy, NotReady, where a request would find no place now."""
@@ -106,30 +102,21 @@ class Jobs:
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self._usual_s / self.max_running)))
 
     def run(
-        self,
-        job_id: str,
-        raw: object,
-        *,
-        joined: bool,
-        clone: Clone | None = None,
-        on_made: Callable[[], None] = lambda: None,
+        self, job_id: str, raw: object, *, joined: bool, on_made: Callable[[], None] = lambda: None
     ) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
-        """The job's events as they come. Leaving stops it and waits for the step in flight.
-
-        `clone` is the voice of its conversation. `on_made` is called when the last event is there, or will never be,
-        whether they were read or not: the input is held no longer.
-        """
-        work = partial(self.service.run, job_id, raw, joined=joined, clone=clone)
-        return self._job(job_id, operation_of(raw), work, on_made)
-
-    def condition(self, job_id: str, raw: Mapping[str, Any]) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
-        """A job like `run`'s that makes a recording the voice of a conversation: its end's reply holds the `clone`."""
-        return self._job(job_id, "clone", partial(self.service.condition, job_id, raw))
+        """`job` for one input of the contract."""
+        work = partial(self.service.run, job_id, raw, joined=joined)
+        return self.job(job_id, operation_of(raw), work, on_made)
 
     @asynccontextmanager
-    async def _job(
+    async def job(
         self, job_id: str, operation: str, work: Work, on_made: Callable[[], None] = lambda: None
     ) -> AsyncIterator[AsyncGenerator[Event]]:
+        """The job's events as they come. Leaving stops it and waits for the step in flight.
+
+        `on_made` is called when the last event is there, or will never be, whether they were read or not: the input is
+        held no longer.
+        """
         buffer, clock = OutputBuffer(self.output_budget), JobClock()
         pump = asyncio.create_task(self._pump(work, clock, buffer), name=f"job {job_id}")
         del work  # the input is in it, and the client's reading may outlast the job
@@ -155,7 +142,7 @@ class Jobs:
             async with self._turn():
                 running = work(clock=clock)
                 del work  # else the frame would hold the input, and the error of its end the frame
-                async with aclosing(bridge(running, self._threads, on_stop=clock.stop)) as events:
+                async with aclosing(bridge(running, self._threads, one_by_one=2, on_stop=clock.stop)) as events:
                     await self._pass_on(events, clock, buffer)
         finally:
             buffer.close()
@@ -184,15 +171,14 @@ class Jobs:
             if self.service.must_be_replaced:
                 self._on_unfit()
 
-    async def default_voice(self) -> str:
-        """The name of the voice that speaks where none is named."""
-        if not self._default_voice:
-            self._default_voice = str((await self.ask("voices"))["default"])
-        return self._default_voice
-
     async def ask(self, operation: str) -> dict[str, Any]:
         """What `voices` or `info` replies: it needs neither turn nor model. Raises: WorkerError."""
         return await asyncio.get_running_loop().run_in_executor(self._desk, self.service.ask, operation)
+
+    async def session(self, session_id: str, start: dict[str, Any]) -> TtsSession:
+        """Raises: WorkerError."""
+        made = partial(TtsSession, self.service, session_id, start)
+        return await asyncio.get_running_loop().run_in_executor(self._desk, made)
 
     async def voices(self) -> dict[str, str]:
         """The language of each predefined voice, by its name. Raises: WorkerError."""

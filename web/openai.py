@@ -1,7 +1,7 @@
 """POST /v1/audio/speech and GET /v1/models as OpenAI documents them, in terms of the job contract.
 
-https://platform.openai.com/docs/api-reference/audio/createSpeech. It knows OpenAI's names and which field of ours each
-stands for; what their values may be is the contract's, except where OpenAI's range is wider.
+https://platform.openai.com/docs/api-reference/audio/createSpeech. Values are checked by the contract, except where
+OpenAI's range is wider.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from starlette.requests import Request
 
 from audio.encode import BY_EXTENSION
 from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
-from validation.faults import named
+from validation.faults import unknown_voice
 from web.answer import Asked
 from web.jobs import Jobs
 from web.objects import json_object
 from web.refusals import UnsupportedMediaType
-from web.tts_request import media_type, spoken_with
-from web.wires import FileWire, OpenAiEventWire
+from web.response_encoders import FileEncoder, OpenAiEncoder
+from web.tts_request import media_type
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # OpenAI's names, which are our file extensions
 PCM_HZ = 24_000  # what OpenAI's pcm is: 16 bit, little-endian, mono, without a header
@@ -51,8 +51,8 @@ class SpeechReader:
         raw |= _format(given)
         await self._name_voice(raw, given["voice"])
         headers = {IGNORED: "instructions"} if given.get("instructions") else {}
-        wire = OpenAiEventWire() if given.get("stream_format") == "sse" else FileWire()
-        return Asked(raw, wire, headers | await spoken_with(raw, self._jobs))
+        encoder = OpenAiEncoder() if given.get("stream_format") == "sse" else FileEncoder()
+        return Asked(raw, encoder, headers)
 
     def _model_faults(self, given: Mapping[str, Any]) -> list[Fault]:
         model = given.get("model")
@@ -79,8 +79,7 @@ NOT_OURS = frozenset({"model", "response_format", "stream_format", "instructions
 
 def _unknown(asked: str, known: list[str]) -> WorkerError:
     hint = "; OPENAI_VOICES maps OpenAI's names" if asked in VOICES else ""
-    message = f"{asked[:40]!r} is not a voice here; known: {named(dict.fromkeys(known))}{hint}"
-    return UnknownVoice.of(Fault("voice", message))
+    return UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys(known), hint))
 
 
 def _faults(given: Mapping[str, Any]) -> list[Fault]:
@@ -108,7 +107,7 @@ def _voice_faults(voice: object) -> list[Fault]:
 
 
 def _speed_faults(speed: object) -> list[Fault]:
-    """OpenAI takes 0.25 to 4, and a client may; what is no number the contract refuses."""
+    """OpenAI accepts 0.25 to 4. A value that is no number is refused by the contract."""
     if isinstance(speed, int | float) and not isinstance(speed, bool) and not 0.5 <= speed <= 2.0:
         shown = f"{speed:g}" if isinstance(speed, float) else str(speed)[:20]
         return [Fault("speed", f"must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got {shown})")]
@@ -127,6 +126,6 @@ def _format(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def models(model: str, created: int) -> dict[str, dict[str, Any]]:
-    """What OpenAI's clients are told of each model: ours by its own name and by OpenAI's."""
+    """OpenAI's description of each model: ours under its own name and under OpenAI's."""
     common = {"object": "model", "created": created, "owned_by": "chatterbox-worker"}
     return {name: {"id": name} | common for name in (model, *MODELS)}

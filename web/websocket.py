@@ -5,7 +5,7 @@
     out  {"type": "ready"}, then per take {"type": "segment"}, frames of bytes, {"type": "spoken"}; {"type": "flushed"},
          {"type": "cancelled"}, {"type": "end"}, {"type": "error"}
 
-One task listens, one speaks. It does not know where a sentence ends, nor how sound is made: each take is a job.
+One task reads messages into a `TtsSession`, one sends the events of its takes.
 """
 
 from __future__ import annotations
@@ -13,65 +13,59 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from tts.text.script import REASONING_LEFT_OUT
+from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
+from service.session import Mark, Take, TtsSession
 from validation.errors import InvalidInput, WorkerError
 from web.budget import Input, memory_bytes
 from web.buffer import ClientGone, ReadRate
-from web.jobs import Jobs
+from web.jobs import Jobs, Work
 from web.objects import json_object
-from web.refusals import Busy, TooSlow, status_of
-from web.sentences import Sentence, Sentences
-from web.talk import Talk
+from web.refusals import Busy, NotReady, TooSlow, status_of
+from web.response_encoders import header_text
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "tts"
 IDLE_S = 120.0  # without a message, while nothing is spoken
 START_WITHIN_S = 10.0
-MAX_PIECE_CHARS = 20_000
 MANY_CHARS = 1000  # cut in a thread: up to 0.2 s of work for a piece of the largest size
-MAX_WAITING_CHARS = 100_000
-MAX_WAITING_ITEMS = 20_000
 NORMAL, NO_STATUS, POLICY, FAULT, LATER = 1000, 1005, 1008, 1011, 1013  # close codes, RFC 6455, 7.4.1
-REST, END = "flush", "end"  # what may wait among the sentences
 
 
-class Conversation:
+class TtsWebSocket:
     """One WebSocket from its first message to its close."""
 
     def __init__(self, websocket: WebSocket, jobs: Jobs, idle_s: float = IDLE_S) -> None:
         self._socket, self._jobs, self._idle_s = websocket, jobs, idle_s
-        self._sentences = Sentences()
-        self._waiting: deque[Sentence | str] = deque()
-        self._news = asyncio.Event()
+        self._id: str = websocket.scope["state"]["request_id"]
+        self._news = asyncio.Event()  # something waits in the session
         self._take: asyncio.Task[None] | None = None
         self._rate = ReadRate()
-        self._is_cancelled = False  # since then nothing was spoken
         self._input: Input = websocket.scope["state"]["input"]
         self._held = jobs.input_budget.input(lambda: None)  # by the fields of `start`, a recording perhaps
 
     async def run(self) -> None:
-        """Never raises but for faults of ours."""
+        """Raises nothing but what is a defect."""
         offered = self._socket.headers.get("sec-websocket-protocol", "")
         is_named = PROTOCOL in (name.strip() for name in offered.split(","))  # a browser wants one that it offered
         await self._socket.accept(PROTOCOL if is_named else None)
         try:
             start = await self._start()
             with self._jobs.open_socket():
-                talk = await Talk.begun(start, self._jobs, self._socket.scope["state"]["request_id"])
-                del start  # what it holds is the talk's, until that has no more use for it
+                session = await self._jobs.session(self._id, _fields(start))
+                del start  # what it holds is the session's, until that has no more use for it
                 try:
-                    await self._send(talk.ready())
-                    await self._converse(talk)
+                    await self._send(self._ready(session))
+                    await self._converse(session)
                 finally:
-                    talk.fields = {}  # an error that ends the talk keeps its frames until the garbage collector runs
+                    session.fields = {}  # an error keeps its frames until the garbage collector runs
         except TimeoutError:
             await self._fail(TooSlow(f"no start came within {START_WITHIN_S:g} s"))
         except WorkerError as error:
@@ -82,7 +76,10 @@ class Conversation:
             self._held.release()
 
     async def _start(self) -> dict[str, Any]:
-        """The first message. Until it is here the connection has no place among the WebSockets. Raises: Busy."""
+        """The first message. Until it is here the connection has no place among the WebSockets.
+
+        Raises: Busy.
+        """
         async with asyncio.timeout(START_WITHIN_S):
             start = await self._message()
         self._input.release()
@@ -90,9 +87,21 @@ class Conversation:
         self._held.require()
         return start
 
-    async def _converse(self, talk: Talk) -> None:
+    def _ready(self, session: TtsSession) -> dict[str, Any]:
+        encoder = session.encoder
+        return {
+            "type": "ready",
+            "id": session.id,
+            "voice": header_text(session.voice),
+            "seed": session.seed,
+            "format": encoder.format.name,
+            "mime_type": encoder.format.mime_type,
+            "sample_rate": encoder.rate_hz,
+        }
+
+    async def _converse(self, session: TtsSession) -> None:
         """Both tasks, until one has ended."""
-        tasks = {asyncio.create_task(self._listen()), asyncio.create_task(self._speak(talk))}
+        tasks = {asyncio.create_task(self._read(session)), asyncio.create_task(self._speak(session))}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -103,117 +112,110 @@ class Conversation:
             if not task.cancelled():
                 task.result()
 
-    # --- listening --------------------------------------------------------------------------------------------
+    # --- messages → the session -----------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _read(self, session: TtsSession) -> None:
         """Raises: WebSocketDisconnect, InvalidInput, TooSlow."""
         while True:
-            message = await self._message_in_time()
+            message = await self._message_in_time(session)
             self._input.release()
             match message.get("type"):
                 case "text":
-                    await self._hear(message.get("text"))
+                    await self._push(session, message.get("text"))
                 case "flush":
-                    self._put(*self._sentences.flush(), REST)
-                case "cancel":
-                    await self._cancel()
+                    session.mark(Mark.FLUSH)
                 case "end":
-                    self._put(*self._sentences.flush(), END)
+                    session.mark(Mark.END)
+                case "cancel":
+                    await self._cancel(session)
                 case _:
                     raise InvalidInput("type must be text, flush, cancel or end, after one start")
+            self._news.set()
 
-    async def _message_in_time(self) -> dict[str, Any]:
+    async def _push(self, session: TtsSession, text: object) -> None:
+        if isinstance(text, str) and len(text) >= MANY_CHARS:
+            await asyncio.to_thread(session.push, text)
+        else:
+            session.push(text)
+
+    async def _message_in_time(self, session: TtsSession) -> dict[str, Any]:
         """The next message. A client may be silent for as long as it is spoken to. Raises: TooSlow."""
-        listening = asyncio.create_task(self._message())
+        reading = asyncio.create_task(self._message())
         try:
-            while not (await asyncio.wait({listening}, timeout=self._idle_s))[0]:
-                if self._is_at_rest():
+            while not (await asyncio.wait({reading}, timeout=self._idle_s))[0]:
+                if not session.is_waiting and self._take is None:
                     raise TooSlow(f"nothing came for {self._idle_s:g} s")
-            return listening.result()
+            return reading.result()
         finally:
-            listening.cancel()
+            reading.cancel()
 
-    def _is_at_rest(self) -> bool:
-        return not self._waiting and self._take is None
-
-    async def _hear(self, text: object) -> None:
-        if not isinstance(text, str):
-            raise InvalidInput("text must be a string")
-        if len(text) > MAX_PIECE_CHARS:
-            raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
-        push = self._sentences.push
-        self._put(*(push(text) if len(text) < MANY_CHARS else await asyncio.to_thread(push, text)))
-        if sum(len(item.text) for item in self._waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
-            raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
-
-    def _put(self, *items: Sentence | str) -> None:
-        if len(self._waiting) > MAX_WAITING_ITEMS:
-            raise InvalidInput(f"more than {MAX_WAITING_ITEMS} sentences and flushes wait")
-        self._waiting.extend(items)
-        self._news.set()
-
-    async def _cancel(self) -> None:
-        """Nothing of what waits or is being spoken is heard after the answer to this."""
-        self._sentences = Sentences()
-        self._waiting.clear()
+    async def _cancel(self, session: TtsSession) -> None:
+        """After the answer to this nothing is sent of what waits or is being spoken."""
+        session.clear()
         if self._take:
             self._take.cancel()
             await asyncio.wait({self._take})
-        self._is_cancelled = True
+        session.cancel()
         await self._send({"type": "cancelled"})
 
-    # --- speaking ---------------------------------------------------------------------------------------------
+    # --- the session's events → messages --------------------------------------------------------------------------
 
-    async def _speak(self, talk: Talk) -> None:
+    async def _speak(self, session: TtsSession) -> None:
         """Take after take, until the end. Raises: WorkerError."""
-        await talk.condition()
-        self._held.settle(memory_bytes(talk.fields))
+        if session.has_recording:
+            await self._run("voice", session.condition, None)
+        self._held.settle(memory_bytes(session.fields))
         while True:
-            while not self._waiting:
+            while not session.is_waiting:
                 self._news.clear()
                 await self._news.wait()
-            item = self._waiting[0]
-            if self._is_cancelled:
-                talk.begin_anew()  # the file that was cut off is of no use to anyone
-                self._is_cancelled = False
-            if item == END:
-                await self._finish(talk)
-                return
-            if item == REST:
-                self._waiting.popleft()
-                await self._send({"type": "flushed"})
-                continue
-            await self._say(talk)
+            match session.next():
+                case Mark.END:
+                    return await self._finish(session)
+                case Mark.FLUSH:
+                    await self._send({"type": "flushed"})
+                case Take() as take:
+                    await self._say(session, take)
 
-    async def _say(self, talk: Talk) -> None:
-        """As much as waits goes as one take: what is said in one breath is led over better, and costs less."""
-        sentences = [self._next_sentence()]
-        while self._waiting and isinstance(following := self._waiting[0], Sentence) and talk.fits(sentences, following):
-            sentences.append(self._next_sentence())
-        self._take = asyncio.create_task(talk.say(sentences, self._send, self._send_bytes))
+    async def _say(self, session: TtsSession, take: Take) -> None:
+        """Speak one take, which `_cancel` may end. Raises: WorkerError."""
+        self._jobs.readiness.require()
+        self._take = asyncio.create_task(self._run(str(take.index), partial(session.say, take), take))
         try:
             await asyncio.wait({self._take})
         finally:
-            take, self._take = self._take, None
-            take.cancel()
-            await asyncio.wait({take})
-        if not take.cancelled():
-            take.result()
+            running, self._take = self._take, None
+            running.cancel()
+            await asyncio.wait({running})
+        if not running.cancelled():
+            running.result()
 
-    def _next_sentence(self) -> Sentence:
-        item = self._waiting.popleft()
-        assert isinstance(item, Sentence)
-        return item
+    async def _run(self, name: str, work: Work, take: Take | None) -> None:
+        """One of the session's jobs. Raises: WorkerError, NotReady where the worker leaves."""
+        async with self._jobs.job(f"{self._id}-{name}", "tts" if take else "clone", work) as events:
+            async for event in events:
+                match event:
+                    case StartEvent() if take:
+                        start_s = round(take.start_s, 6)
+                        await self._send({"type": "segment", "index": take.index, "text": take.text, "start": start_s})
+                    case AudioEvent():
+                        await self._send_bytes(event.data, event.duration_s)
+                    case EndEvent():
+                        if take:
+                            await self._send({"type": "spoken", "index": take.index, "end": round(take.end_s, 6)})
+                        return
+                    case ErrorEvent():
+                        raise event.error
+        raise NotReady("this worker is leaving")
 
-    async def _finish(self, talk: Talk) -> None:
-        if rest := await talk.rest():
+    async def _finish(self, session: TtsSession) -> None:
+        rest, report = await asyncio.to_thread(session.finish)
+        if rest:
             await self._send_bytes(rest, 0.0)
-        if self._sentences.has_left_out:
-            talk.warnings.append(REASONING_LEFT_OUT)
-        await self._send(talk.end())
+        await self._send({"type": "end", "id": self._id} | report)
         await self._socket.close(NORMAL)
 
-    # --- the wire ---------------------------------------------------------------------------------------------
+    # --- the connection -------------------------------------------------------------------------------------------
 
     async def _message(self) -> dict[str, Any]:
         """Raises: WebSocketDisconnect, InvalidInput."""
@@ -229,8 +231,8 @@ class Conversation:
         await self._pass({"type": "websocket.send", "bytes": data}, sound_s)
 
     async def _pass(self, message: Message, sound_s: float = 0.0) -> None:
-        """Raises: WebSocketDisconnect, also where uvicorn has closed it by itself, which it tells by a RuntimeError, or
-        where nobody reads."""
+        """Raises: WebSocketDisconnect, also where nobody reads, or where uvicorn has closed the connection, which it
+        reports by a RuntimeError."""
         try:
             await self._rate.taken(self._socket.send(message), sound_s)
         except (RuntimeError, ClientGone):
@@ -244,3 +246,10 @@ class Conversation:
             await self._send({"type": "error"} | error.to_reply())
             code = LATER if isinstance(error, Busy) else POLICY if status_of(error) < 500 else FAULT
             await self._socket.close(code)
+
+
+def _fields(start: dict[str, Any]) -> dict[str, Any]:
+    """What the first message asks for. Raises: InvalidInput."""
+    if start.get("type") != "start":
+        raise InvalidInput('the first message must be {"type": "start", …}')
+    return {name: value for name, value in start.items() if value is not None and name != "type"}

@@ -29,7 +29,7 @@ ROOMY_BYTES = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class DecodedReply:
-    """`edges`: the joins of its events, in samples; `spans`: its segments, in samples."""
+    """`edges`: the joins of a stream's events, in samples; `spans`: its segments, in samples."""
 
     samples: Samples
     rate_hz: int
@@ -109,9 +109,7 @@ class Studio:
                 edges.append(round(event.start_s * event.sample_rate_hz))
                 pieces.append(event.data)
             if isinstance(event, EndEvent):
-                reply, seal = event.reply, event.seal
-        file = b"".join(pieces)
-        file = seal(file) if joined and seal else file
+                reply, file = event.reply, event.file or b"".join(pieces)
         samples, rate_hz = decoded(file, str(reply["format"]), int(reply["sample_rate"]))
         return DecodedReply(samples, rate_hz, reply, file, tuple(edges[1:]))
 

@@ -149,7 +149,7 @@ def test_the_run_ahead_is_bounded_and_used(thread: Executor, ahead: int) -> None
     source = Source(40)
 
     async def main() -> None:
-        async for item in bridge(source.items(), thread, ahead):
+        async for item in bridge(source.items(), thread, ahead=ahead):
             if 0 < item < 15:  # items 0…item-1 are dealt with
                 assert await settled(source) == item + ahead
 

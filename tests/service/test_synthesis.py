@@ -27,7 +27,7 @@ from fakes import (
 
 from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples, peak_dbfs, rms_dbfs
-from service.events import AudioEvent, EndEvent, ErrorEvent
+from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
 from service.telemetry import JobClock
 from tts.engine import Misspoken, SpeechChunk
 from validation.errors import OutOfMemory
@@ -69,18 +69,27 @@ def json_bytes(value: object) -> int:
 # --- the stream -------------------------------------------------------------------------------------------
 
 
-@both_ways
 @each_format
 @pytest.mark.parametrize("rate_hz", [16_000, 24_000, 48_000])
-def test_the_first_event_leaves_before_the_second_chunk_is_asked_for(
-    output_format: str, rate_hz: int, joined: bool
+def test_a_stream_begins_and_sends_its_first_audio_before_the_second_chunk_is_asked_for(
+    output_format: str, rate_hz: int
 ) -> None:
     engine = FakeEngine()
     raw = asked(output_format=output_format, sample_rate=rate_hz, chunk_size=25)
-    events = fake_service(engine).run("job", raw, joined=joined, clock=JobClock())
+    events = fake_service(engine).run("job", raw, joined=False, clock=JobClock())
+    assert (next(events), engine.asked) == (StartEvent("default", 17, output_format, rate_hz), 0)
     assert isinstance(next(events), AudioEvent)
     assert engine.asked == 1
     assert len(list(events)) > 3
+
+
+@each_format
+def test_a_joined_reply_begins_and_ends_with_its_finished_file(output_format: str) -> None:
+    start, end = events_of(fake_service(), asked(output_format=output_format))
+    assert isinstance(start, StartEvent)
+    assert isinstance(end, EndEvent)
+    assert len(end.take_file() or b"") == end.reply["bytes"] > 1000
+    assert end.take_file() is None
 
 
 @each_format
@@ -203,7 +212,8 @@ def test_the_first_chunk_is_the_first_that_has_bytes() -> None:
     service = fake_service(engine := FakeEngine(before_chunk=lambda _: time.sleep(0.02)))
     raw = asked(text="Hi.", output_format="mp3", chunk_size=1)
     events = service.run("job", raw, joined=False, clock=JobClock())
-    next(events)
+    while not isinstance(next(events), AudioEvent):
+        pass
     chunks = engine.asked
     assert chunks > 1
     *_, end = events
@@ -623,8 +633,8 @@ def test_whatever_is_not_refused_fits(output_format: str, text: str, joined: boo
     engine = FakeEngine(tokens_per_char=2.5, finish_reason="length")  # a warning for each segment, too
     *pieces, end = events_of(fake_service(engine), raw, joined=joined)
     assert isinstance(end, EndEvent)
-    audio = [piece.data for piece in pieces if isinstance(piece, AudioEvent)]
-    size = json_bytes(end.reply) + sum(len(as_base64(data)) for data in ([b"".join(audio)] if joined else audio))
+    audio = [end.file or b""] if joined else [piece.data for piece in pieces if isinstance(piece, AudioEvent)]
+    size = json_bytes(end.reply) + sum(len(as_base64(data)) for data in audio)
     parts = len(end.reply["segments"])
     too_small, enough = size - 1, size + 4_500 + 25 * parts + 200 * (0 if joined else len(audio))
     reply = refused(fake_service(engine, max_output_bytes=too_small), raw, joined=joined)

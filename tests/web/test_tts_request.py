@@ -14,8 +14,8 @@ from http_server import LONG, HttpServer, open_server, until
 
 from audio.encode import ENCODERS
 from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
+from web.response_encoders import EventEncoder, FileEncoder
 from web.tts_request import accepted
-from web.wires import EventWire, FileWire
 
 pytestmark = pytest.mark.slow
 
@@ -113,9 +113,9 @@ def test_an_exact_type_names_the_format(server: HttpServer, accept: str, name: s
         ("", None, ""),
         ("*/*", None, ""),
         ("application/json", None, ""),
-        ("audio/*", FileWire, ""),
-        ("text/event-stream", EventWire, ""),
-        ("text/html, audio/mpeg;q=0.5, application/json;q=0.2", FileWire, "mp3"),
+        ("audio/*", FileEncoder, ""),
+        ("text/event-stream", EventEncoder, ""),
+        ("text/html, audio/mpeg;q=0.5, application/json;q=0.2", FileEncoder, "mp3"),
         ("audio/*;q=0.1, application/json", None, ""),
         ("audio/*;q=0, */*", None, ""),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import threading
@@ -19,10 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from audio.encode import ENCODERS
+from service.session import MAX_PIECE_CHARS, TtsSession
 from service.speech import SEED_STEP
 from validation.errors import OutOfMemory, UnknownVoice
-from web.talk import Talk
-from web.websocket import MAX_PIECE_CHARS, Conversation
+from web.websocket import TtsWebSocket
 
 pytestmark = pytest.mark.slow
 
@@ -311,12 +310,12 @@ def test_a_worker_that_leaves_ends_what_it_says() -> None:
 
 
 def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
-    class Jobs:
-        async def voices(self) -> dict[str, str]:
-            return {f"voice-{number}": "en" for number in range(1000)}
+    class Full:
+        def ask(self, operation: str) -> dict[str, Any]:
+            return {"voices": [{"name": f"voice-{number}", "language": "en"} for number in range(1000)]}
 
     with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
-        asyncio.run(Talk.begun({"type": "start", "voice": "nobody"}, Jobs(), "1"))  # type: ignore[arg-type]
+        TtsSession(Full(), "1", {"voice": "nobody"})  # type: ignore[arg-type]
 
 
 def error_of(server: HttpServer, *messages: Any) -> tuple[dict[str, Any], int]:
@@ -370,7 +369,7 @@ def test_a_fault_is_told_and_closed() -> None:
 
 
 def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Conversation.__init__, "__defaults__", (0.2,))
+    monkeypatch.setattr(TtsWebSocket.__init__, "__defaults__", (0.2,))
     with open_server() as server:
         told, closed_with = error_of(server, START)
     assert (told["error_code"], closed_with) == ("REQUEST_TIMEOUT", 1008)

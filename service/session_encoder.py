@@ -1,7 +1,4 @@
-"""All that one WebSocket speaks, as one sound: job after job levelled by one normaliser and written by one encoder.
-
-So level and file run on from sentence to sentence. It knows samples and bytes, no text and no socket.
-"""
+"""The takes of a session as one file: one normaliser and one encoder for all of them, so that level and file go on."""
 
 from __future__ import annotations
 
@@ -10,21 +7,21 @@ import numpy as np
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from audio.pcm import INT16_SCALE, Samples
+from validation.fields import TtsFields
 
-INNER_FORMAT = "pcm_s16le"  # what each job gives
+TAKE_FORMAT = "pcm_s16le"  # of each take's own events
 
 
-class Utterance:
-    """`push()*`, then `flush()`. `rate_hz` is that of the jobs and of the file."""
+class SessionEncoder:
+    """`push()*`, then `flush()`. `rate_hz` is that of the takes and of the file."""
 
-    def __init__(
-        self, output_format: str, sample_rate_hz: int | None, bitrate_kbps: int | None, level: str | None
-    ) -> None:
+    def __init__(self, fields: TtsFields) -> None:
         """Raises: ValueError, for a bit rate that the format does not have."""
-        self.format = ENCODERS[output_format]
-        self.rate_hz = self.format.coded_rate(sample_rate_hz or self.format.sample_rate_hz)
-        self._bitrate_kbps = bitrate_kbps
-        self._encoder = self.format.encoder(self.rate_hz, joined=False, bitrate_kbps=bitrate_kbps)
+        self.format = ENCODERS[fields.output_format]
+        self.rate_hz = self.format.coded_rate(fields.sample_rate or self.format.sample_rate_hz)
+        self._bitrate_kbps = fields.bitrate_kbps
+        self._encoder = self.format.encoder(self.rate_hz, joined=False, bitrate_kbps=fields.bitrate_kbps)
+        level = fields.audio_normalization
         self._level = STREAMED_NORMALIZERS[level](self.rate_hz) if level else None
         self._pushed_samples = 0
 
@@ -41,9 +38,8 @@ class Utterance:
         return self.format.keeps_watermark(self.rate_hz, self._bitrate_kbps, speed)
 
     def push(self, pcm: bytes) -> bytes:
-        """A job's bytes, 16 bit little-endian → bytes of the file, which may be none."""
-        samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / np.float32(INT16_SCALE)
-        return self._push(samples)
+        """A take's bytes, 16 bit little-endian → bytes of the file, which may be none."""
+        return self._push(np.frombuffer(pcm, dtype="<i2").astype(np.float32) / np.float32(INT16_SCALE))
 
     def silence(self, length_ms: float) -> bytes:
         return self._push(np.zeros(round(length_ms * self.rate_hz / 1000), dtype=np.float32))

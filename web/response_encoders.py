@@ -1,7 +1,4 @@
-"""The forms in which events travel over HTTP: the bytes of the file, server-sent events, OpenAI's events.
-
-A wire knows neither how many bytes its client takes nor what a job means.
-"""
+"""How events are sent over HTTP: as the bytes of the file, as server-sent events, as OpenAI's events."""
 
 from __future__ import annotations
 
@@ -11,29 +8,27 @@ from typing import Any, Protocol
 
 from audio.encode import ENCODERS
 from service.base64_audio import audio_fields, base64_text
-from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
 from web.refusals import openai_error
 
 EVENT_STREAM = "text/event-stream"
 
 
 class Truncated(Exception):
-    """The file can't be finished, and its form has no words for that: the connection must break."""
+    """The file can't be finished, and the encoding has no way to say so: the connection must be closed."""
 
 
-class Wire(Protocol):
-    """One streamed answer's form."""
+class ResponseEncoder(Protocol):
+    """One streamed answer: its headers, and the bytes of each event after the start."""
 
-    def headers(self, first: AudioEvent) -> dict[str, str]:
-        """Of the response whose first event this is."""
-        ...
+    def headers(self, first: AudioEvent) -> dict[str, str]: ...
 
     def encoded(self, event: Event) -> bytes:
-        """What goes out for an event. Raises: Truncated."""
+        """Raises: Truncated."""
         ...
 
 
-class FileWire:
+class FileEncoder:
     """The bytes of the file as they are made."""
 
     def headers(self, first: AudioEvent) -> dict[str, str]:
@@ -43,13 +38,12 @@ class FileWire:
         match event:
             case AudioEvent():
                 return event.data
-            case EndEvent():
-                return b""
             case ErrorEvent():
                 raise Truncated(str(event.error))
+        return b""
 
 
-class EventWire:
+class EventEncoder:
     """Server-sent events: `audio`, then `end` or `error`."""
 
     def headers(self, first: AudioEvent) -> dict[str, str]:
@@ -58,27 +52,26 @@ class EventWire:
     def encoded(self, event: Event) -> bytes:
         match event:
             case AudioEvent():
-                return _sent("audio", audio_fields(event))
+                return _sse("audio", audio_fields(event))
             case EndEvent():
-                return _sent("end", event.reply)
+                return _sse("end", event.reply)
             case ErrorEvent():
-                return _sent("error", event.error.to_reply())
+                return _sse("error", event.error.to_reply())
+        return b""
 
 
-class OpenAiEventWire:
+class OpenAiEncoder(EventEncoder):
     """OpenAI's events of speech: `speech.audio.delta`, then `speech.audio.done` with the usage."""
-
-    def headers(self, first: AudioEvent) -> dict[str, str]:
-        return {"Content-Type": EVENT_STREAM} | _sound_headers(first)
 
     def encoded(self, event: Event) -> bytes:
         match event:
             case AudioEvent():
-                return _sent(None, {"type": "speech.audio.delta", "audio": base64_text(event.data)})
+                return _sse(None, {"type": "speech.audio.delta", "audio": base64_text(event.data)})
             case EndEvent():
-                return _sent(None, {"type": "speech.audio.done", "usage": usage(event.reply)})
+                return _sse(None, {"type": "speech.audio.done", "usage": usage(event.reply)})
             case ErrorEvent():
-                return _sent(None, {"type": "error"} | openai_error(event.error))
+                return _sse(None, {"type": "error"} | openai_error(event.error))
+        return b""
 
 
 def usage(reply: Mapping[str, Any]) -> dict[str, int]:
@@ -88,17 +81,30 @@ def usage(reply: Mapping[str, Any]) -> dict[str, int]:
     return {"input_tokens": given, "output_tokens": spoken, "total_tokens": given + spoken}
 
 
-def joined_reply(pieces: list[bytes], end: EndEvent) -> bytes:
+def joined_reply(end: EndEvent) -> bytes:
     """The contract's reply, as JSON. It takes a while for a long clip: not for the event loop."""
-    spoken = {"audio": base64_text(end.seal(b"".join(pieces)))} if end.seal else {}
-    return json.dumps(spoken | end.reply, ensure_ascii=False).encode()
+    file = end.take_file()
+    audio = {} if file is None else {"audio": base64_text(file)}
+    del file
+    return json.dumps(audio | end.reply, ensure_ascii=False).encode()
+
+
+def spoken_with(start: StartEvent) -> dict[str, str]:
+    """Headers with the seed, and with the voice if a header can hold its name."""
+    voice = header_text(start.voice)
+    return {"X-Seed": str(start.seed)} | ({"X-Voice": voice} if voice else {})
+
+
+def header_text(name: str) -> str:
+    """The name, or "" where a header can't hold it."""
+    return name if name.isascii() and name.isprintable() else ""
 
 
 def _sound_headers(first: AudioEvent) -> dict[str, str]:
     return {"X-Format": first.format, "X-Sample-Rate": str(first.sample_rate_hz), "Cache-Control": "no-store"}
 
 
-def _sent(name: str | None, data: Mapping[str, Any]) -> bytes:
+def _sse(name: str | None, data: Mapping[str, Any]) -> bytes:
     """One event, as https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

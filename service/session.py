@@ -1,0 +1,243 @@
+"""Text that arrives in pieces, spoken as one sound: take after take in one voice, of one family of seeds, one file.
+
+A take is a job: as many complete sentences as wait, up to MAX_TAKE_CHARS. Between takes nothing is held.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any
+
+from service.app import Service
+from service.events import AudioEvent, EndEvent, Event, StartEvent
+from service.session_encoder import TAKE_FORMAT, SessionEncoder
+from service.speech import SEED_STEP
+from service.telemetry import JobClock
+from service.worker import Clone
+from tts.text.boundaries import Break
+from tts.text.script import REASONING_LEFT_OUT
+from tts.text.sentences import Sentence, Sentences
+from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
+from validation.faults import refusal, typed, unknown_voice
+from validation.fields import CLONE, MAX_SEED, TtsFields
+from validation.rules import chosen_voice
+
+MAX_TAKE_CHARS = 1000
+MAX_PIECE_CHARS = 20_000
+MAX_WAITING_CHARS = 100_000
+MAX_WAITING_ITEMS = 20_000
+REFERENCES = {"reference_audio", "reference_audio_url"}
+FILE_FIELDS = {"output_format", "sample_rate", "bitrate_kbps", "audio_normalization"}  # of the file, not of a take
+
+Json = dict[str, Any]
+
+
+class Mark(Enum):
+    """What may wait among the sentences: all text before it is to be spoken, and then it is its turn."""
+
+    FLUSH = auto()
+    END = auto()
+
+
+@dataclass(slots=True)
+class Take:
+    """Sentences to speak as one job. `start_s` and `end_s` are its place in the session's sound, once it is spoken."""
+
+    index: int
+    sentences: list[Sentence]
+    start_s: float = 0.0
+    end_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        text = self.sentences[0].text
+        for sentence in self.sentences[1:]:
+            text += "\n\n" if sentence.begins is Break.PARAGRAPH else "\n" if sentence.is_new_line else " "
+            text += sentence.text
+        return text
+
+    def has_room_for(self, following: Sentence) -> bool:
+        return sum(len(each.text) + 2 for each in (*self.sentences, following)) <= MAX_TAKE_CHARS
+
+
+class TtsSession:
+    """One client's text and its takes. Text may come from another thread than the one that speaks."""
+
+    def __init__(self, service: Service, session_id: str, start: Json) -> None:
+        """`start` has the fields of `tts` but `text`; what else can be wrong with them the first take says.
+
+        Raises: InvalidInput, UnknownVoice, Unsupported.
+        """
+        fields = _checked(start)
+        listed = service.ask("voices")
+        voices = {voice["name"]: voice["language"] for voice in listed["voices"]}
+        if fields.voice is not None and fields.voice not in voices:
+            raise UnknownVoice.of(unknown_voice(repr(fields.voice[:40]), voices))
+        self.id, self._service = session_id, service
+        self.seed = secrets.randbelow(MAX_SEED + 1) if fields.seed is None else fields.seed
+        self.has_recording = not REFERENCES.isdisjoint(start)
+        predefined = chosen_voice(fields.voice, fields.language, listed["default"], voices)
+        self.voice = CLONE if self.has_recording else predefined
+        self.fields = {name: value for name, value in start.items() if name not in FILE_FIELDS}  # of each take
+        self._file_fields = fields.model_copy(update=dict.fromkeys(REFERENCES))
+        self._clone: Clone | None = None
+        self._sentences = Sentences()
+        self._waiting: deque[Sentence | Mark] = deque()
+        self._is_cancelled = False  # since then nothing was spoken
+        self._takes = self._lines = 0  # each line spoken has a seed of its own
+        self._first_chunk_s: float | None = None
+        self._work_s = 0.0
+        self._watermarked = True
+        self._warnings: list[str] = []
+        try:
+            self.encoder = SessionEncoder(self._file_fields)
+        except ValueError as error:
+            raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
+
+    # --- text -----------------------------------------------------------------------------------------------------
+
+    def push(self, text: object) -> None:
+        """Raises: InvalidInput."""
+        if not isinstance(text, str):
+            raise InvalidInput("text must be a string")
+        if len(text) > MAX_PIECE_CHARS:
+            raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
+        self._put(*self._sentences.push(text))
+        waiting = tuple(self._waiting)  # which the other thread may change
+        if sum(len(item.text) for item in waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
+            raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
+
+    def mark(self, mark: Mark) -> None:
+        """All text so far counts as complete, and is followed by the mark. Raises: InvalidInput."""
+        self._put(*self._sentences.flush(), mark)
+
+    def _put(self, *items: Sentence | Mark) -> None:
+        if len(self._waiting) > MAX_WAITING_ITEMS:
+            raise InvalidInput(f"more than {MAX_WAITING_ITEMS} sentences and flushes wait")
+        self._waiting.extend(items)
+
+    def clear(self) -> None:
+        """Text that waits is not spoken."""
+        self._sentences = Sentences()
+        self._waiting.clear()
+
+    def cancel(self) -> None:
+        """What was spoken counts no more: the next take begins a new file. No take may be running."""
+        self._is_cancelled = True
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def next(self) -> Take | Mark:
+        """What comes next: as much of the text that waits as goes into one take, or a mark."""
+        if self._is_cancelled:
+            self.encoder = SessionEncoder(self._file_fields)
+            self._is_cancelled = False
+        item = self._waiting.popleft()
+        if isinstance(item, Mark):
+            return item
+        take = Take(self._takes, [item])
+        self._takes += 1
+        while self._waiting and isinstance(item := self._waiting[0], Sentence) and take.has_room_for(item):
+            take.sentences.append(item)
+            self._waiting.popleft()
+        return take
+
+    # --- speech: each a job's events ------------------------------------------------------------------------------
+
+    def condition(self, clock: JobClock) -> Generator[Event]:
+        """Make the recording the voice of all takes. It is not kept."""
+        raw = self.fields | {"text": "A"}
+        self.fields = {name: value for name, value in self.fields.items() if name not in {*REFERENCES, "voice_mode"}}
+        self.fields["voice"] = CLONE
+        with closing(self._service.condition(f"{self.id}-voice", raw, clock=clock)) as events:
+            for event in events:
+                if isinstance(event, EndEvent):
+                    self._clone = event.reply["clone"]
+                    self._warnings += event.reply["warnings"]
+                yield event
+
+    def say(self, take: Take, clock: JobClock) -> Generator[Event]:
+        """The events of one take, with the session's file in them; the silence before it precedes its start, which
+        comes with its first sound."""
+        if silence := self._silence_before(take):
+            yield silence
+        take.start_s, start = self.encoder.seconds, None
+        job_id, raw = f"{self.id}-{take.index}", self._job(take.text)
+        running = self._service.run(job_id, raw, joined=False, clock=clock, clone=self._clone)
+        with closing(running) as events:
+            for event in events:
+                if isinstance(event, StartEvent):
+                    start = event
+                    continue
+                if isinstance(event, AudioEvent):
+                    if start:
+                        yield start
+                        start = None
+                    if not (data := self.encoder.push(event.data)):
+                        continue
+                    event = replace(event, data=data, format=self.encoder.format.name)
+                elif isinstance(event, EndEvent):
+                    self._note(event.reply)
+                    take.end_s = self.encoder.seconds
+                yield event
+
+    def _job(self, text: str) -> Json:
+        seed = (self.seed + SEED_STEP * self._lines) % (MAX_SEED + 1)
+        own = {"output_format": TAKE_FORMAT, "sample_rate": self.encoder.rate_hz, "seed": seed}
+        return self.fields | own | {"text": text}
+
+    def _silence_before(self, take: Take) -> AudioEvent | None:
+        """As it would be between two segments of one text."""
+        pause_ms, encoder = self._file_fields.sentence_pause_ms, self.encoder
+        if take.sentences[0].begins is Break.PARAGRAPH:
+            pause_ms = max(pause_ms, self._file_fields.paragraph_pause_ms)
+        if not encoder.seconds or not pause_ms:
+            return None
+        start_s, data = encoder.seconds, encoder.silence(pause_ms)
+        return AudioEvent(0, data, encoder.format.name, encoder.rate_hz, start_s, pause_ms / 1000) if data else None
+
+    def _note(self, reply: Json) -> None:
+        metrics = reply["metrics"]
+        self._lines += len(reply["segments"])
+        self._work_s += metrics["total_generation_time"]
+        self._watermarked &= reply["watermarked"]
+        self._first_chunk_s = self._first_chunk_s if self._takes > 1 else metrics["latency_to_first_chunk"]
+        self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
+
+    def finish(self) -> tuple[bytes, Json]:
+        """The last bytes of the file, and what is reported of it."""
+        rest, seconds = self.encoder.flush(), self.encoder.seconds
+        keeps_mark = self.encoder.keeps_watermark(self._file_fields.speed)
+        left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
+        return rest, {
+            "duration": round(seconds, 6),
+            "takes": self._takes,
+            "watermarked": self._takes > 0 and self._watermarked and keeps_mark,
+            "metrics": {
+                "latency_to_first_chunk": self._first_chunk_s,
+                "total_generation_time": round(self._work_s, 4),
+                "total_audio_duration": round(seconds, 6),
+                "rtf": round(self._work_s / seconds, 4) if seconds else None,
+            },
+            "warnings": [*self._warnings, *left_out, *self.encoder.warnings],
+        }
+
+
+def _checked(start: Json) -> TtsFields:
+    """Types and ranges. Raises: InvalidInput, Unsupported."""
+    if "text" in start:
+        raise InvalidInput.of(Fault("text", "comes in messages of its own"))
+    fields, findings = typed(TtsFields, start | {"text": "A"})
+    if fields is None:
+        raise refusal(findings)
+    if fields.audio_normalization not in (None, "lufs"):
+        message = "needs the whole clip, which a stream never has: leave it out, or ask for lufs"
+        raise Unsupported.of(Fault("audio_normalization", message))
+    return fields
