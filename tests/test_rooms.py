@@ -1,5 +1,5 @@
-"""The two sentences of the house: imports point left, and torch lives in one room. And two of its rules:
-the doors never import each other, and only the settings read the environment."""
+"""Rules of the source: imports point left and never in a circle, torch is imported in one room, servers don't import
+each other, only the settings read the environment, no product code imports the bench, each error code has a status."""
 
 from __future__ import annotations
 
@@ -50,20 +50,74 @@ def sources(root: Path) -> list[Path]:
 
 
 def faults(root: Path) -> Iterator[str]:
-    for path in sources(root):
-        name, tree = path.relative_to(root).as_posix(), ast.parse(path.read_text())
+    trees = {path.relative_to(root).as_posix(): ast.parse(path.read_text()) for path in sources(root)}
+    for name, tree in trees.items():
         own_name = name.removesuffix(".py").replace("/", ".")
         room = room_of(own_name) or ""
-        for module in imports(tree, ".".join(Path(name).parent.parts)):
+        for module in imports(tree, package_of(name)):
             target = room_of(module)
             if module.split(".")[0] in TORCH and not name.startswith(TORCH_ROOM):
                 yield f"{name} imports {module}: torch lives elsewhere"
+            if module.split(".")[0] == "bench":
+                yield f"{name} imports {module}: no part of the product"
             if target and ROOMS.index(target) > ROOMS.index(room):
                 yield f"{name} imports {module}: to its right"
             if room == target == "doors" and door_of(own_name) != door_of(module):
                 yield f"{name} imports {module}: another door"
         if reads_environment(tree) and name != "settings.py":
             yield f"{name} reads the environment"
+    yield from circles(trees)
+    yield from codes_without_status(trees)
+
+
+def package_of(name: str) -> str:
+    return ".".join(Path(name).parent.parts)
+
+
+def circles(trees: dict[str, ast.Module]) -> Iterator[str]:
+    """Modules that import each other, for types alone too; what a function imports comes later, and may."""
+    module_of = {name: name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in trees}
+    graph = {module_of[name]: set(imported_at_once(tree, package_of(name))) for name, tree in trees.items()}
+    while graph != (left := _inner(graph)):
+        graph = left
+    if graph:
+        yield f"{' and '.join(sorted(graph))} import each other"
+
+
+def _inner(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Without the modules that import none of the others, or that none of the others imports: they are in no circle."""
+    targets = {name: own & graph.keys() - {name} for name, own in graph.items()}
+    return {name: own for name, own in targets.items() if own and any(name in others for others in targets.values())}
+
+
+def imported_at_once(node: ast.AST, package: str) -> Iterator[str]:
+    """Each name may be a module or something in one."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ImportFrom):
+            (base,) = imports(ast.Module([child], []), package)
+            yield from (base, *(f"{base}.{alias.name}" for alias in child.names))
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imported_at_once(child, package)
+
+
+def codes_without_status(trees: dict[str, ast.Module]) -> Iterator[str]:
+    """An error's code decides the status of HTTP's answer."""
+    nothing = ast.Module([], [])
+    codes = {
+        node.value.value
+        for node in ast.walk(trees.get("validation/errors.py", nothing))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and ast.unparse(node.targets) == "code"
+    }
+    known = {node.value for node in ast.walk(trees.get("web/refusals.py", nothing)) if isinstance(node, ast.Constant)}
+    yield from (f"web/refusals.py has no status for {code}" for code in sorted(codes - known))
+
+
+def plant(root: Path, files: dict[str, str]) -> None:
+    for name, source in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(source)
 
 
 def test_the_house_keeps_its_rules() -> None:
@@ -97,12 +151,30 @@ def test_every_room_is_looked_into() -> None:
         ("service/app.py", "import os\nos.environ['A']", "reads the environment"),
         ("handler.py", "import os as o\no.getenv('A')", "reads the environment"),
         ("tts/chatterbox/weights/find.py", "from os import environ as e", "reads the environment"),
+        ("tts/chatterbox/model.py", "from bench.race import peer", "imports bench.race: no part of the product"),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path: Path, name: str, source: str, fault: str) -> None:
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(source)
+    plant(tmp_path, {name: source})
     assert list(faults(tmp_path)) == [f"{name} {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("import web.b", "from web import a"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from web.b import B", "from .a import A"),
+    ],
+)
+def test_a_planted_circle_is_found(tmp_path: Path, first: str, second: str) -> None:
+    plant(tmp_path, {"web/a.py": first, "web/b.py": second, "web/c.py": "import web.a", "web/d.py": ""})
+    assert list(faults(tmp_path)) == ["web.a and web.b import each other"]
+
+
+def test_a_planted_error_without_a_status_is_found(tmp_path: Path) -> None:
+    errors = 'class Known:\n    code = "KNOWN"\nclass New:\n    code = "NEW"'
+    plant(tmp_path, {"validation/errors.py": errors, "web/refusals.py": 'STATUSES = {"KNOWN": 400}'})
+    assert list(faults(tmp_path)) == ["web/refusals.py has no status for NEW"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +191,5 @@ def test_a_planted_fault_is_found(tmp_path: Path, name: str, source: str, fault:
     ],
 )
 def test_what_is_allowed_is_no_fault(tmp_path: Path, name: str, source: str) -> None:
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(source)
+    plant(tmp_path, {name: source})
     assert list(faults(tmp_path)) == []

@@ -92,7 +92,7 @@ STATUSES = {
 
 
 def status_of(error: WorkerError) -> int:
-    return error.status if isinstance(error, Refusal) else STATUSES[error.code]
+    return error.status if isinstance(error, Refusal) else STATUSES.get(error.code, 500)
 
 
 def error_response(error: WorkerError, path: str) -> JSONResponse:

@@ -8,9 +8,9 @@ from time import thread_time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web.sentences import MAX_OPEN_CHARS, Sentences
 
 from tts.text.boundaries import Break
+from tts.text.sentences import MAX_OPEN_CHARS, Sentences
 
 STORY = "Dr. Smith paid $3.50 at 5 p.m. on Monday. “Really?” she asked. Yes!\n\nThe end… or not? See example.com now."
 WHOLE = [
