@@ -1,8 +1,7 @@
-"""The HTTP door: speech that starts while the sentence is still being read.
+"""The HTTP server's process: sockets, signals, and the order from start to exit. Its routes are in `web`.
 
-`main()` binds at once, loads in the background and serves until it is told to end: then running streams finish, and
-it leaves with status 0; with 1 where jobs fail here that would not in a new process. It knows sockets, signals and the
-order of a worker's life; addresses are `web`'s, and what a job means is `service`'s.
+`main()` binds at once, loads in the background and serves until SIGTERM: then running streams finish, and it exits with
+status 0, or with 1 where jobs fail here that would not in a new process.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.05
 SETTLED_S = 0.25  # without a job under way; a WebSocket has short gaps between its takes
-CLOSE_WITHIN_S = 1.0  # for a step in flight that was told to end; and for connections, once their jobs have
+CLOSE_WITHIN_S = 1.0  # for a cancelled step in flight; and for connections, once their jobs have ended
 UNREAD_WITHIN_MS = 60_000  # what was sent must be read within this, or the kernel ends the connection
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn's server, which leaves the signals to us."""
+    """uvicorn's server without its signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,24 +48,24 @@ class QuietServer(uvicorn.Server):
 
 
 class Server:
-    """One worker's life at this door."""
+    """One worker from its start to its exit."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._readiness = Readiness()
-        self._told_to_end = asyncio.Event()
+        self._ending = asyncio.Event()
         self._status = 0
         self.jobs = Jobs(service, self._readiness, Metrics(service.telemetry.registry), self._must_be_replaced)
 
     async def serve(self, listener: socket.socket, health_listener: socket.socket | None = None) -> int:
-        """Serve until told to end; the exit status."""
+        """Serve until `end`; the exit status."""
         settings = self._service.settings
         doors = [(_server(application(self.jobs), self.jobs.input_budget), listener)]
         if health_listener:
             doors.append((_server(health_application(self._readiness), self.jobs.input_budget), health_listener))
         serving = [asyncio.create_task(server.serve([own])) for server, own in doors]
         self._readiness.load(self._service.warm_up if settings.warmup else lambda: None)
-        await self._told_to_end.wait()
+        await self._ending.wait()
         await self._drain(settings.shutdown_timeout_s)
         for server, _ in doors:
             server.should_exit = True
@@ -79,9 +78,9 @@ class Server:
         self.end("a job hit a fault that only a new process is free of")
 
     def end(self, reason: str) -> None:
-        """Take no more work, and leave once what is under way is done. In the event loop's thread."""
+        """Take no more jobs, and leave once the running ones are done. Call it in the event loop's thread."""
         self._readiness.drain(reason)
-        self._told_to_end.set()
+        self._ending.set()
 
     async def _drain(self, limit_s: float) -> None:
         """Until no job is under way, or the limit."""
@@ -105,7 +104,7 @@ def _is_no_false_alarm(record: logging.LogRecord) -> bool:
 
 def _server(app: object, budget: InputBudget) -> QuietServer:
     uvicorn_log = logging.getLogger("uvicorn.error")
-    uvicorn_log.setLevel(logging.WARNING)  # below, it writes down addresses with all that was in them
+    uvicorn_log.setLevel(logging.WARNING)  # below, it logs URLs with their queries
     uvicorn_log.addFilter(_is_no_false_alarm)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -118,19 +117,19 @@ def _server(app: object, budget: InputBudget) -> QuietServer:
         backlog=BACKLOG,
         ws=partial(WebSocketConnection, budget=budget),  # type: ignore[arg-type]
         ws_max_size=MAX_BODY_BYTES,  # the first message may hold a recording
-        ws_ping_timeout=None,  # a ping lies behind all the sound that is under way: `TtsWebSocket` watches who reads
-        ws_per_message_deflate=False,  # sound gets no smaller, and a little could unfold to very much
-        timeout_keep_alive=75,  # longer than what balancers keep a connection for
+        ws_ping_timeout=None,  # a ping would queue behind the audio: `TtsWebSocket` watches who reads
+        ws_per_message_deflate=False,  # audio does not compress, and a small message could inflate to a very large one
+        timeout_keep_alive=75,  # longer than load balancers keep a connection
         timeout_graceful_shutdown=round(CLOSE_WITHIN_S),
     )
     return QuietServer(config)
 
 
 def bound(host: str, port: int, unread_within_ms: int = UNREAD_WITHIN_MS) -> socket.socket:
-    """Raises: OSError, where the port is not to be had."""
+    """Raises: OSError, where the port can't be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    if sys.platform == "linux":  # its connections inherit it; else who reads nothing would keep one for ever
+    if sys.platform == "linux":  # connections inherit it; else a client that reads nothing would keep one
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_within_ms)
     return listener
 
@@ -146,7 +145,7 @@ def _listener(settings: Settings, name: str) -> socket.socket:
     port: int = getattr(settings, name)
     try:
         return bound(settings.bind_host, port)
-    except (OSError, UnicodeError, TypeError) as error:  # the last two of names that can be no host's
+    except (OSError, UnicodeError, TypeError) as error:  # the last two for invalid host names
         where = f"{name.upper()}={port} can't be had at BIND_HOST={settings.bind_host!r}"
         raise SettingsError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -165,7 +164,7 @@ def main() -> int:
         listener = _listener(settings, "port")
         has_own_port = settings.port_health not in (None, settings.port)
         health_listener = _listener(settings, "port_health") if has_own_port else None
-        # Nobody aggregates what leaves as bytes; and a rented machine has a GPU.
+        # Bytes are not aggregated; and a rented machine has a GPU.
         service = build(replace(settings, stream_aggregate=False, on_runpod=settings.in_pod))
     except SettingsError as error:
         print(f"a setting can't be used: {error}", file=sys.stderr)
@@ -181,4 +180,4 @@ def main() -> int:
 if __name__ == "__main__":
     ended_with = main()
     logging.shutdown()
-    os._exit(ended_with)  # a step that can't be interrupted, or a model half loaded, is not waited for
+    os._exit(ended_with)  # don't wait for a step that can't be interrupted, or for a model that is loading

@@ -1,6 +1,6 @@
 """The composition root: settings → engine, voices → a `Service` that runs jobs.
 
-The one place where an engine is chosen, and where an exception nobody foresaw becomes an error reply.
+Here an engine is chosen, and an unexpected exception becomes an error reply.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Service:
-    """Runs jobs. It keeps nothing of one job for the next but conditioned voices and counts."""
+    """Runs jobs. Only conditioned voices and counts are kept from one job to the next."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -44,7 +44,7 @@ class Service:
 
     @property
     def must_be_replaced(self) -> bool:
-        """Whether jobs fail here that would not fail in a new process."""
+        """Whether jobs fail here that would not in a new process."""
         return self._health.must_be_replaced
 
     def run(
@@ -57,12 +57,10 @@ class Service:
         s3_config: object = None,
         clone: Clone | None = None,
     ) -> Generator[Event]:
-        """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped.
+        """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped. Never raises.
 
-        `s3_config` is the bucket that came with the job, in RunPod's own form; `clone` the voice of its conversation,
-        which it names "clone".
-
-        Never raises, but may be closed.
+        `s3_config` is the bucket that came with the job, in RunPod's form; `clone` the voice of its session, which it
+        names "clone".
         """
 
         def events() -> Iterator[Event]:
@@ -74,7 +72,7 @@ class Service:
             yield from self._run(job_id, operation_of(raw), clock, events)
 
     def condition(self, job_id: str, raw: Mapping[str, Any], *, clock: JobClock) -> Generator[Event]:
-        """A job like `run`'s that makes the recording in a `tts` input a conversation's voice: its end's reply holds
+        """A job like `run`'s that conditions the recording in a `tts` input as a session's voice: its end's reply has
         the `clone` and `warnings` about the recording."""
 
         def events() -> Iterator[Event]:
@@ -111,7 +109,7 @@ class Service:
             self.telemetry.job_ended(job_id, operation, outcome, clock, facts)
 
     def ask(self, operation: str) -> dict[str, Any]:
-        """What `voices` or `info` replies, at once and not as a job: it is neither counted nor logged.
+        """The reply of `voices` or `info`, at once and not as a job: it is neither counted nor logged.
 
         Raises: WorkerError.
         """
@@ -120,17 +118,17 @@ class Service:
         return end.reply | {"worker_version": __version__}
 
     def warm_up(self) -> None:
-        """Load the model and speak a word, so that the first job finds everything ready.
+        """Load the model and speak a word, so that the first job is as fast as later ones.
 
         Raises: WorkerError where jobs would fail.
         """
         require_fitness(self._worker)
 
     def _is_fit(self) -> bool:
-        """Whether a new process would pass the check of its start no better than this one."""
+        """Whether this process passes the check that a new one makes at its start."""
         try:
             require_fitness(self._worker)
-        except RequestError as error:  # the default voice is gone, say: that is the library's trouble
+        except RequestError as error:  # the default voice is gone, say, which a new process can't change
             log.warning("several jobs failed; the worker's own check says: %s", error)
         except Exception:
             log.exception("several jobs failed, and so does the worker's own check")
@@ -141,8 +139,8 @@ class Service:
 
 
 def _bare(error: WorkerError) -> WorkerError:
-    """The error without its causes and its traceback, whose frames hold the input: where a front end raises it again,
-    error and frames refer to each other, and the input stays in memory until the garbage collector runs."""
+    """The error without its causes and traceback, whose frames hold the input: where a front end raises it again, error
+    and frames refer to each other, and the input would stay in memory until the garbage collector runs."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
@@ -165,7 +163,7 @@ def build(settings: Settings) -> Service:
 
 
 def _check_voices(settings: Settings, store: VoiceStore) -> None:
-    """A worker without the voices it was set up with would fail job by job instead of once."""
+    """Fail once, at the start, where each job would fail for lack of its voice."""
     if settings.voices_dir and not settings.voices_dir.is_dir():
         raise SettingsError(f"VOICES_DIR={str(settings.voices_dir)!r}: must be a directory")
     known = store.catalogue() if settings.default_voice or settings.openai_voices else {}
@@ -176,7 +174,7 @@ def _check_voices(settings: Settings, store: VoiceStore) -> None:
 
 
 def operation_of(raw: object) -> str:
-    """For the log, which is told nothing a caller made up."""
+    """For the log: an unknown name, which may be any text, is "?"."""
     name = raw.get("operation") if isinstance(raw, Mapping) else None
     if name is None:
         return "tts"
@@ -207,7 +205,7 @@ def _chatterbox(settings: Settings) -> Engine:
     from tts.chatterbox.options import LoadOptions
 
     options = LoadOptions(
-        # On a rented GPU machine `auto` must not mean: quietly at a processor's pace.
+        # On a rented GPU machine `auto` must not fall back to the CPU without an error.
         device="cuda" if settings.on_runpod and settings.device == "auto" else settings.device,
         dtype=settings.dtype,
         flow_dtype=settings.flow_dtype,

@@ -1,4 +1,4 @@
-"""Audio inside JSON, which has no bytes: as base64, under the contract's names. It knows no door."""
+"""Audio inside JSON: base64, under the contract's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.events import AudioEvent
 
 
 def audio_fields(event: AudioEvent) -> dict[str, Any]:
-    """A piece of audio as both doors send it; times in seconds."""
+    """A piece of audio as the queue and the HTTP server send it; times in seconds."""
     return {
         "index": event.index,
         "audio": base64_text(event.data),
@@ -25,5 +25,5 @@ def base64_text(data: bytes) -> str:
 
 
 def base64_bytes(size_bytes: int) -> int:
-    """How long so many bytes are as base64, padding included."""
+    """The length of so many bytes in base64, padding included."""
     return 4 * -(-size_bytes // 3)

@@ -1,7 +1,6 @@
-"""What a job can ask for: one function per operation, and the table that names them.
+"""The operations of a job: a function for each, and the table that names them.
 
-Each takes the checked worker context and the raw input, and yields events. Which door the job came by is
-not known here, only whether its reply leaves in pieces.
+Each takes the worker, the raw input, the job's clock and whether its reply is joined, and yields events.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
 
 
 def clone_of(worker: Worker, raw: Mapping[str, Any], clock: JobClock) -> tuple[Clone, list[str]]:
-    """The voice of the recording in a `tts` input, with warnings about it. Nothing is spoken.
+    """The voice of the recording in a `tts` input, conditioned, with warnings about it.
 
     Raises: WorkerError.
     """
@@ -99,7 +98,7 @@ def _conditioned(worker: Worker, request: TtsRequest, clock: JobClock) -> tuple[
 
 
 def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
-    """What this worker is, what it can do, and how it has been doing."""
+    """What this worker is, what it can do, and its counts."""
     refuse_fields(raw)
     settings, spec = worker.settings, worker.engine.spec
     yield EndEvent(
@@ -152,7 +151,7 @@ def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iter
 
 
 def _of_a_size(events: Iterator[Event], max_bytes: int) -> Iterator[Event]:
-    """Where a reply carries audio its size was watched while it was made; a list of voices grows as well."""
+    """The size of audio was limited as it was made; a list of voices may be large, too."""
     for event in events:
         if isinstance(event, EndEvent) and (size := json_bytes(event.reply)) > max_bytes:
             raise OutputTooLarge(f"the reply has {size} bytes; the limit is {max_bytes} (MAX_OUTPUT_BYTES)")
@@ -177,7 +176,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
 
 
 def _limits(worker: Worker, delivery: Delivery, joined: bool) -> Limits:
-    """A stream nobody aggregates may be as long as it likes."""
+    """A stream that is not aggregated has no limit."""
     settings, way_out = worker.settings, ""
     if not joined:
         way_out = "; the sum of a stream's events counts unless STREAM_AGGREGATE=false"

@@ -1,6 +1,6 @@
-"""A reply as events that RunPod takes: it drops one of a megabyte, and with it the job's end.
+"""A reply as events small enough for RunPod, which drops one of a megabyte, and with it the job's end.
 
-A list or a text that is too large goes out before the reply in pieces: events of type `part`, each with one field. The
+A list or a text that is too large is sent before the reply in pieces: events of type `part`, each with one field. The
 pieces of a field joined in order are its value; the last event, the reply itself, names these fields in `in_parts`.
 """
 
@@ -16,7 +16,7 @@ FIELD_BYTES = 1_000  # of a part, for all but its piece
 
 
 def events_of(reply: dict[str, Any], max_bytes: int = MAX_EVENT_JSON_BYTES) -> list[dict[str, Any]]:
-    """The events of a reply, each of at most `max_bytes` of JSON where its lists and texts are what is large."""
+    """The events of a reply, each of at most `max_bytes` of JSON unless other values than lists and texts are large."""
     parts: list[dict[str, Any]] = []
     sizes = {name: json_bytes(value) for name, value in reply.items() if isinstance(value, list | str)}
     too_large = json_bytes(reply) - (max_bytes - FIELD_BYTES)

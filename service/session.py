@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 
 class Mark(Enum):
-    """What may wait among the sentences: all text before it is to be spoken, and then it is its turn."""
+    """Waits among the sentences, until all text before it is spoken."""
 
     FLUSH = auto()
     END = auto()

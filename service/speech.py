@@ -1,7 +1,6 @@
-"""A script spoken: lines → engine → stages → samples at the reply's rate, with exact silence where one is asked for.
+"""A script spoken: lines → engine → stages → samples at the reply's rate, with exact silence for each pause.
 
-The lines between two silences are one take: faded at both ends, led over into each other, resampled as one. It
-knows neither files nor jobs.
+The lines between two silences are one take: faded at both ends, crossfaded into each other, resampled as one.
 """
 
 from __future__ import annotations
@@ -29,50 +28,50 @@ from validation.options import SamplingParams, SoundOptions
 
 log = logging.getLogger(__name__)
 
-SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: neighbouring requests' lines share no seed
-RETRY_STEP, PART_STEP = 0x7F4A7C15, 0xF39CC060  # more digits of it: nor do attempts, nor parts of a line
+SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: lines of neighbouring requests share no seed
+RETRY_STEP, PART_STEP = 0x7F4A7C15, 0xF39CC060  # more of its digits: nor do attempts, nor parts of a line
 EDGE_S, TRIMMED_EDGE_S = (0.05, 0.15), 0.01  # quiet kept before and after a line; at the clip's ends if trimmed
-AHEAD = 4  # steps that the engine goes with the next line each time a chunk of this one has left
+AHEAD = 4  # engine steps of the next line after each chunk of this one
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A segment as it came out: its text, start and end in samples of the reply. A crossfade belongs to both."""
+    """A finished segment: its text, start and end in samples of the reply. A crossfade belongs to both segments."""
 
     text: str
     start: int
     end: int
 
 
-class Rendition:
-    """One line as an engine speaks it, which may be prepared before its turn comes."""
+class PrefetchedSegment:
+    """One line's chunks, whose tokens can be generated ahead."""
 
     def __init__(self, chunks: Iterator[SpeechChunk]) -> None:
         self._chunks = chunks
         self._ready: deque[SpeechChunk] = deque()
-        self._fault: Misspoken | WorkerError | None = None
+        self._error: Misspoken | WorkerError | None = None
 
     def prepare(self, steps: int) -> None:
-        """Have the engine think, but not speak yet. What goes wrong is raised when it is this line's turn."""
+        """Advance the engine until the first samples. An error is raised later, by `chunks`."""
         for _ in range(steps):
-            if self._fault or (self._ready and len(self._ready[-1].samples)):
+            if self._error or (self._ready and len(self._ready[-1].samples)):
                 return
             try:
                 self._ready.append(next(self._chunks))
             except StopIteration:
                 return
-            except (Misspoken, WorkerError) as fault:
-                self._fault = fault
+            except (Misspoken, WorkerError) as error:
+                self._error = error
 
     def chunks(self) -> Iterator[SpeechChunk]:
         while self._ready:
             yield self._ready.popleft()
-        if self._fault:
-            raise self._fault
+        if self._error:
+            raise self._error
         yield from self._chunks
 
     def close(self) -> None:
-        """Give back what the engine holds; it may be exhausted already."""
+        """Release what the engine holds."""
         close = getattr(self._chunks, "close", None)
         if close:
             close()
@@ -80,7 +79,7 @@ class Rendition:
 
 @dataclass(slots=True)
 class Speech:
-    """One script under way; `samples()` may be called once. What it counts is valid at any time."""
+    """One script being spoken; `samples()` may be called once. Its counts are valid at any time."""
 
     script: Script
     engine: Engine
@@ -102,13 +101,13 @@ class Speech:
     _take: Chain = field(init=False)
     _take_start: int = 0
     _take_texts: list[str] = field(default_factory=list)
-    _next: Rendition | None = None  # of the line after the one that is spoken
+    _next: PrefetchedSegment | None = None  # of the line after the one that is spoken
 
     def __post_init__(self) -> None:
         self._begin_take()
 
     def samples(self) -> Iterator[Samples]:
-        """Pieces of the clip at `rate_hz`; an empty one is a sign of life.
+        """Pieces of the clip at `rate_hz`; an empty one is a heartbeat.
 
         Raises: whatever the engine raises, but for Misspoken.
         """
@@ -127,59 +126,54 @@ class Speech:
 
     @property
     def segments_done(self) -> int:
-        """Those whose place in the clip is not known yet included."""
+        """Including those whose place in the clip is not known yet."""
         return len(self.segments) + len(self._take_texts)
 
     # --- a line, and what is tried when it goes wrong ------------------------------------------------------
 
     def _line(self, index: int) -> Iterator[Samples]:
-        """A line; where the token limit cut it, its parts."""
+        """A line, or its parts if the token limit cut it."""
         text, params = self.script.lines[index].text, self._params(index)
         try:
             yield from self._segment(index, text, params, self._prepared())
-        except Misspoken as fault:
-            log.info("line %d is spoken again: %s", index, fault)
+        except Misspoken as error:
+            log.info("line %d is spoken again: %s", index, error)
             self.retries += 1
-            parts = _halves(text) if fault.reason == "length" else []
+            parts = _halves(text) if error.reason == "length" else []
             for number, part in enumerate(parts):
                 own = replace(params, seed=_stepped(params.seed, PART_STEP * number), checked=True)
-                yield from self._as_well_as_can_be(index, part, own, None)
+                yield from self._best_of(index, part, own, None)
             if not parts:
-                yield from self._as_well_as_can_be(index, text, params, fault)
+                yield from self._best_of(index, text, params, error)
 
-    def _as_well_as_can_be(
-        self, index: int, text: str, params: SamplingParams, fault: Misspoken | None
-    ) -> Iterator[Samples]:
-        """The first attempt that is sane of those left; else the one that is least wrong.
-
-        `fault`: of the attempt with these very parameters, if it was made.
-        """
-        faults: list[tuple[Misspoken, SamplingParams]] = [(fault, params)] if fault else []
-        for attempt in range(len(faults), 2):
+    def _best_of(self, index: int, text: str, params: SamplingParams, error: Misspoken | None) -> Iterator[Samples]:
+        """The first plausible attempt of two, else the least implausible one. `error`: of the first, if it was made."""
+        failed: list[tuple[Misspoken, SamplingParams]] = [(error, params)] if error else []
+        for attempt in range(len(failed), 2):
             tried = replace(params, seed=_stepped(params.seed, RETRY_STEP * attempt))
             try:
                 yield from self._segment(index, text, tried)
                 return
             except Misspoken as other:
                 self.retries += 1
-                faults.append((other, tried))
-        _, best = min(faults, key=lambda pair: pair[0].excess)
+                failed.append((other, tried))
+        _, best = min(failed, key=lambda pair: pair[0].excess)
         yield from self._segment(index, text, replace(best, checked=False))
 
     def _segment(
-        self, index: int, text: str, params: SamplingParams, rendition: Rendition | None = None
+        self, index: int, text: str, params: SamplingParams, prefetched: PrefetchedSegment | None = None
     ) -> Iterator[Samples]:
         """One text through engine and stages. Raises Misspoken before the first sample, or not at all."""
-        rendition = rendition or self._begin(text, params)
+        prefetched = prefetched or self._begin(text, params)
         stages = self._stages_of(index)
         try:
-            for chunk in rendition.chunks():
+            for chunk in prefetched.chunks():
                 self._note(text, chunk)
                 yield self._give(self._take.push(stages.push(chunk.samples)))
-                if params.checked and len(chunk.samples):  # its tokens are all there: the engine is free for the next
+                if params.checked and len(chunk.samples):  # all its tokens are generated: the engine is free
                     self._prepare(index + 1)
         finally:
-            rendition.close()
+            prefetched.close()
         yield self._give(self._take.push(stages.flush()))
         self._seams.join()
         self._take_texts.append(text)
@@ -190,24 +184,24 @@ class Speech:
                 self._next = self._begin(self.script.lines[index].text, self._params(index))
             self._next.prepare(AHEAD)
 
-    def _begin(self, text: str, params: SamplingParams) -> Rendition:
-        """What is prepared is given up for it: an engine has one place for each job, and two jobs that hold one each
-        while they wait for another would wait for ever."""
+    def _begin(self, text: str, params: SamplingParams) -> PrefetchedSegment:
+        """Closes what is prefetched: an engine has one slot for each job, and jobs that held one while they wait for
+        another could deadlock."""
         if prepared := self._prepared():
             prepared.close()
-        return Rendition(self.engine.stream(text, self.conditioning, params))
+        return PrefetchedSegment(self.engine.stream(text, self.conditioning, params))
 
-    def _prepared(self) -> Rendition | None:
+    def _prepared(self) -> PrefetchedSegment | None:
         prepared, self._next = self._next, None
         return prepared
 
     def _params(self, index: int) -> SamplingParams:
-        """Sound that has left can't be taken back, so only the first line of a stream speaks before it has thought."""
+        """Only a stream's first line may send sound before all its tokens are checked: sent sound can't be retried."""
         checked = index > 0 or self.params.decode_mode == "full"
         return replace(self.params, seed=_stepped(self.params.seed, SEED_STEP * index), checked=checked)
 
     def _note(self, text: str, chunk: SpeechChunk) -> None:
-        self.chunks += len(chunk.samples) > 0  # an engine that is still thinking gives none
+        self.chunks += len(chunk.samples) > 0  # a heartbeat has none
         self.watermarked |= chunk.watermarked
         self.peak = max(self.peak, float(np.abs(chunk.samples).max(initial=0.0)))
         if chunk.speech_tokens is not None:
@@ -219,7 +213,7 @@ class Speech:
     # --- stages --------------------------------------------------------------------------------------------
 
     def _stages_of(self, index: int) -> Chain:
-        """A line's own: its edges, its pace."""
+        """A line's own: trimming and tempo."""
         hz, trim = self.engine.spec.sample_rate_hz, self.sound.trim_silence
         lead_s, tail_s = EDGE_S
         if trim and index == 0:
@@ -254,7 +248,7 @@ class Speech:
 
 
 def _halves(text: str) -> list[str]:
-    """A text in two or three parts, cut where it reads best; none if that would be inside a word."""
+    """A text in two or three parts, cut at the best boundary; none if that would be inside a word."""
     parts = [half.text for half in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
     is_whole = all(not _is_one_word(before, after, text) for before, after in pairwise(parts))
     return parts if len(parts) > 1 and is_whole else []

@@ -1,7 +1,6 @@
 """One `tts` request from text to encoded bytes: script → speech → level → encoder → events.
 
-A joined reply is the join of these very events: there is no second path. This module does not know which
-engine speaks or which door asked.
+A joined reply is the join of a stream's pieces, finished by the encoder: there is no second path.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from validation.request import TtsRequest
 log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 510_000  # 680 KB of base64; RunPod drops a stream chunk of 1 MB
-REPLY_OVERHEAD_BYTES = 4_000  # the reply's keys whose length no text decides
+REPLY_OVERHEAD_BYTES = 4_000  # of the reply's keys that have a bounded length
 SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
 SILENCE = 1e-4  # −80 dBFS
 TOKENS_PER_S = 25  # the unit of `chunk_size`
-HOPELESS = 1.5  # times the limit: an estimate as large is refused before anything is spoken
+HOPELESS = 1.5  # times the limit: a larger estimate is refused before anything is spoken
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a request is stopped. `max_output_bytes` counts JSON, base64 included; `max_upload_bytes` the file, where
-    it can be uploaded instead (else 0). `way_out` is what else a caller can do, told with OutputTooLarge."""
+    """The limits of one request. `max_output_bytes` is of JSON, base64 included; `max_upload_bytes` of the file if it
+    can be uploaded, else 0. `way_out` is appended to OutputTooLarge's message."""
 
     max_output_bytes: int
     timeout_s: float
@@ -48,7 +47,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Synthesis:
-    """One request under way. `events()` may be called once.
+    """One request being served. `events()` may be called once.
 
     Raises out of `events()`: OutputTooLarge, JobTimeout, JobStopped, and whatever the engine raises.
     """
@@ -65,9 +64,9 @@ class Synthesis:
     _rate_hz: int = field(init=False)
     _script: Script = field(init=False)
     _speech: Speech = field(init=False)
-    _level: Normalizer | None = field(init=False)  # may hold all of the clip back
+    _level: Normalizer | None = field(init=False)  # may hold back the whole clip
     _pushed_samples: int = 0  # into the encoder
-    _sent_samples: int = 0  # of those, described by events already sent
+    _sent_samples: int = 0  # of those, in events already sent
     _sent_bytes: int = 0
     _audio_json_bytes: int = 0
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
@@ -113,7 +112,7 @@ class Synthesis:
 
     def _audio(self, encoder: Encoder) -> Iterator[AudioEvent]:
         for samples in self._speech.samples():
-            self._check()
+            self.clock.check(self.limits.timeout_s)
             if len(levelled := self._levelled(samples)):
                 yield from self._pieces(encoder.push(levelled))
         tail = encoder.push(self._count(self._level.flush())) if self._level else b""
@@ -121,7 +120,7 @@ class Synthesis:
 
     def _levelled(self, samples: Samples) -> Samples:
         levelled = self._count(self._level.push(samples) if self._level else samples)
-        if sample_bytes := self._format.pcm_bytes_per_sample:  # it is certain what the samples held back will come to
+        if sample_bytes := self._format.pcm_bytes_per_sample:  # exact, so what is held back counts too
             self._refuse_if_too_large(sample_bytes * (self._speech.given - self._pushed_samples))
         return levelled
 
@@ -130,7 +129,7 @@ class Synthesis:
         return samples
 
     def _pieces(self, data: bytes) -> Iterator[AudioEvent]:
-        """Bytes as events, each small enough for the platform; none for no bytes."""
+        """Bytes as events, each small enough for RunPod; none for no bytes."""
         if not data:
             return
         self.clock.mark_first_bytes()
@@ -163,7 +162,7 @@ class Synthesis:
         self._refuse_if_too_large()
 
     def _refuse_if_too_large(self, held_bytes: int = 0) -> None:
-        """Stop as soon as the reply is certain to grow too large; `held_bytes` of audio will follow."""
+        """Stop as soon as the reply is certain to be too large; `held_bytes` of audio will follow."""
         audio = self._audio_json_bytes + base64_bytes(held_bytes)
         if audio <= self._audio_budget_bytes():
             return
@@ -173,7 +172,7 @@ class Synthesis:
         raise self._too_large("passes", audio, so_far, seconds * of / max(done, 1))
 
     def _refuse_if_hopeless(self) -> None:
-        """Refuse a text that at an ordinary pace would exceed the limit by half, before anything is spoken."""
+        """Refuse a text that at an ordinary pace would exceed the limit by half."""
         request = self.request
         speech_s, silence_s = self._script.usual_s(request.sound.speed)
         file_bytes = self._format.usual_bytes(self._rate_hz, request.output.bitrate_kbps, speech_s, silence_s)
@@ -199,14 +198,14 @@ class Synthesis:
         return self._audio_budget_bytes() == base64_bytes(self.limits.max_upload_bytes) > 0
 
     def _audio_budget_bytes(self) -> int:
-        """Of base64, for the audio: what the rest of the reply leaves, or more where the audio can be uploaded."""
+        """Of base64, for the audio: what the rest of the reply leaves, or more if the audio can be uploaded."""
         left = self.limits.max_output_bytes - self._other_bytes()
         return left if left < 0 else max(left, base64_bytes(self.limits.max_upload_bytes))
 
     def _other_bytes(self) -> int:
-        """What the reply takes besides audio, as far as is known by now."""
+        """What the reply takes besides audio, as far as is known."""
         speech = self._speech
-        parts = max(0, speech.segments_done - len(self._script.lines))  # of lines that had to be split
+        parts = max(0, speech.segments_done - len(self._script.lines))  # of lines that were split
         return self._other_json_bytes + SEGMENT_OVERHEAD_BYTES * parts + sum(map(_json_bytes, speech.warnings))
 
     def _advice(self, seconds: float) -> str:
@@ -217,10 +216,6 @@ class Synthesis:
             if name != asked.output_format and seconds * audio_format.bytes_per_s(rate_hz, None) * 4 / 3 < room:
                 return f'ask for output_format "{name}"'
         return "send the text in several requests"
-
-    def _check(self) -> None:
-        """Between an engine's chunks, of which some are only signs of life: is the job still worth its while?"""
-        self.clock.check(self.limits.timeout_s)
 
     # --- the reply ---------------------------------------------------------------------------------------
 
@@ -257,12 +252,12 @@ class Synthesis:
         }
 
     def _spoken_text(self) -> dict[str, str]:
-        """What is said, where it differs by more than white space, which no one hears."""
+        """What is said, where it differs by more than white space."""
         spoken = self._script.spoken
         return {} if spoken.split() == self.request.text.split() else {"spoken_text": spoken}
 
     def _watermarked(self) -> bool:
-        """Whether the mark is in what was sent, and not only in what the engine gave."""
+        """Whether the mark is in the encoded file, and not only in the engine's samples."""
         output, speed, speech = self.request.output, self.request.sound.speed, self._speech
         if not speech.watermarked and speech.peak < SILENCE:
             self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")

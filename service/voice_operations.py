@@ -1,7 +1,5 @@
-"""The operations of the voice library: what voices there are, one added, one removed.
-
-They load no model: a voice that was added is made ready when it first speaks. How a voice is kept is not known here.
-"""
+"""The operations of the voice library: list, add, delete. No model is loaded: a voice is conditioned when it first
+speaks."""
 
 from __future__ import annotations
 
@@ -29,12 +27,12 @@ def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool
 
 
 def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
-    """Keep a recording as a voice."""
+    """Add a recording as a voice."""
     _refuse_unless_writable(worker)
     request = parse_voice_add(raw, _capabilities(worker))
     check = partial(clock.check, worker.settings.job_timeout_s)
     recording = recording_of(request.reference, request.reference_url, worker.settings, check)
-    assert recording is not None  # `parse_voice_add` saw to it
+    assert recording is not None  # by `parse_voice_add`
     added = worker.voices.add(
         request.voice,
         recording,

@@ -1,4 +1,4 @@
-"""What the operations of this process share. It does not know what they do with it."""
+"""What the operations of this process share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts.voices.store import VoiceStore
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """The voice of a conversation's recording, conditioned once for all of its jobs, which name it "clone"."""
+    """The voice of a session's recording, conditioned once for all of its jobs, which name it "clone"."""
 
     conditioning: Conditioning
     language: str
@@ -21,8 +21,8 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """All that the operations work with, built once per process; a job that brings a bucket has it in place of ours,
-    and one of a conversation may have its clone."""
+    """What the operations work with, built once per process; a job may have a bucket of its own, or its session's
+    clone."""
 
     settings: Settings
     engine: Engine

@@ -1,7 +1,6 @@
-"""What an engine is: a thing that turns text and a conditioned voice into chunks of samples.
+"""The protocol of an engine: one segment of text and a conditioned voice → chunks of samples.
 
-It knows nothing of jobs, files, encoders or how long a text may be; the service hands it one segment at a
-time. Two engines implement it: `tts.espeak.engine` and `tts.chatterbox.engine`.
+`tts.espeak.engine` and `tts.chatterbox.engine` implement it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording
 
 
 class Misspoken(Exception):
-    """What an engine thought of can't be the text. `excess` tells how far off it is, to compare attempts by."""
+    """Generated speech that can't be the text. `excess` compares attempts: the larger, the worse."""
 
     def __init__(self, reason: Literal["length", "loop", "pace"], message: str, excess: float) -> None:
         super().__init__(message)
@@ -40,11 +39,10 @@ class EngineVoice:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What an engine can do, told without loading it.
+    """What an engine can do, known without loading it.
 
-    `unused_fields` are request fields that mean nothing to it: a request that names one gets a warning.
-    `languages` are those of a voice that has none of its own (a recording); empty where cloning is not
-    offered. A `stand_in` is for trying the worker out without the model that it is for.
+    A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
+    where cloning is not possible. A `stand_in` is for trying the worker out without its model.
     """
 
     name: str
@@ -63,10 +61,9 @@ class EngineSpec:
 class SpeechChunk:
     """One piece of a segment's speech at the engine's own rate; the pieces join without overlap.
 
-    A chunk without samples is a sign of life of an engine that is still thinking: a place to stop at.
-    `speech_tokens` is how many tokens the model generated for it (None where an engine has no tokens).
-    `finish_reason` is set on a segment's last chunk only, and so is `doubt`: what the engine itself finds wrong
-    with what it said.
+    An empty chunk is a heartbeat while tokens are generated; callers may cancel there. `speech_tokens` is the number
+    of tokens generated for it (None where an engine has no tokens). `finish_reason` is set on a segment's last chunk
+    only, and so is `doubt`: why the speech may not be the text.
     """
 
     samples: Samples  # (N,)
@@ -77,7 +74,7 @@ class SpeechChunk:
 
 
 class Conditioning(Protocol):
-    """A voice made ready for one engine: read-only, shared by every request that uses the voice."""
+    """A voice prepared for one engine: read-only, shared by every request that uses the voice."""
 
     @property
     def voice(self) -> str: ...
@@ -93,7 +90,7 @@ class Engine(Protocol):
         """JSON-ready facts for `info` (device, dtype, whether it is loaded); never loads anything."""
 
     def condition(self, voice: str, reference: Reference | None) -> Conditioning:
-        """Make a voice ready: one of `spec.voices` by name, or any name with its recording.
+        """Prepare a voice: one of `spec.voices` by name, or any name with its recording.
 
         Raises: ReferenceAudioError, Unsupported (no cloning here), ModelUnavailable.
         """

@@ -1,14 +1,14 @@
-"""Every way a job can end badly, drawn as a tree.
+"""Every error that a job can end with, drawn as a tree.
 
     WorkerError
-    ├── RequestError            the caller's to mend; the same request fails again
+    ├── RequestError            client error; retrying the same request will fail again
     │   ├── InvalidInput          INVALID_INPUT
     │   ├── UnknownOperation      UNKNOWN_OPERATION
     │   ├── UnknownVoice          UNKNOWN_VOICE
     │   ├── ReferenceAudioError   REFERENCE_AUDIO
     │   ├── Unsupported           UNSUPPORTED
     │   └── OutputTooLarge        OUTPUT_TOO_LARGE
-    └── ServerError             ours to mend
+    └── ServerError             server error
         ├── ModelUnavailable      MODEL_UNAVAILABLE
         ├── OutOfMemory           OUT_OF_MEMORY   (retryable)
         ├── GpuFault              GPU_FAULT       (retryable)
@@ -16,9 +16,8 @@
         ├── DeliveryFailed        DELIVERY_FAILED (retryable)
         └── InternalError         INTERNAL        (retryable)
 
-The reply's `error` always begins with `CODE: `, because some doors drop every other key. A message is
-written for the caller: never a traceback, a path of the worker, or another caller's data. This module does
-not know where an error is raised or how it travels.
+The reply's `error` begins with `CODE: `, because RunPod drops every other key on some routes. A message is written
+for the caller: never a traceback, a path of the worker, or another caller's data.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one field; `field` is "" where no single field is to blame, `quoted` where its name is the
-    caller's own and must stand out from our words."""
+    """One thing wrong with one field. `field` is "" where no single field is at fault; `quoted`: its name is the
+    caller's, and is shown in backticks."""
 
     field: str
     message: str
@@ -51,7 +50,7 @@ class Fault:
 
 
 class WorkerError(Exception):
-    """A job's bad end, as its caller is told of it."""
+    """A failed job, as it is reported to its caller."""
 
     code: ClassVar[str]
     retryable: ClassVar[bool] = False
@@ -64,8 +63,8 @@ class WorkerError(Exception):
         return f"{self.code}: {self.args[0]}"
 
     def in_log(self) -> str:
-        """The code and the fields at fault: what a log may hold of a refusal. A message may quote a value; that of a
-        quoted fault is ours, its field's name is not."""
+        """The code and the fields at fault, without the caller's data: a message may quote a value, and the name of a
+        quoted field is the caller's."""
         fields = {f"? {fault.message}" if fault.quoted else fault.field for fault in self.faults}
         return f"{self.code} ({', '.join(sorted(fields))})" if fields else self.code
 
@@ -80,7 +79,7 @@ class WorkerError(Exception):
 
 
 class RequestError(WorkerError):
-    """The request can't be served as it stands."""
+    """The request can't be served as it is."""
 
     @classmethod
     def of(cls, *faults: Fault) -> Self:
@@ -117,7 +116,7 @@ class OutputTooLarge(RequestError):
 
 
 class ServerError(WorkerError):
-    """The worker could not serve a request it should have served."""
+    """The worker could not serve a valid request."""
 
 
 class ModelUnavailable(ServerError):
@@ -140,7 +139,7 @@ class JobTimeout(ServerError):
 
 
 class DeliveryFailed(ServerError):
-    """The audio was made, and could not be uploaded."""
+    """The audio was generated and could not be uploaded."""
 
     code = "DELIVERY_FAILED"
     retryable = True

@@ -1,7 +1,4 @@
-"""What is wrong with an input, in words for its sender: all of it at once.
-
-Pydantic's errors become faults here; it knows no operation's fields.
-"""
+"""Everything that is wrong with an input, as messages for its sender. Pydantic's errors become faults here."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from validation.errors import Fault, InvalidInput, RequestError, printable
 
-MAX_UNKNOWN_FIELDS = 20  # told by name; to find the nearest known name of 20,000 took half a minute
+MAX_UNKNOWN_FIELDS = 20  # listed by name; the search for the nearest known names of 20,000 took 30 s
 MAX_NAMES = 50  # of voices: a library may hold 100,000
 LONGEST_CHARS = 100_001  # of a field that may be other than ASCII: one more than MAX_TEXT_CHARS can be
 Finding: TypeAlias = tuple[type[RequestError], Fault]
@@ -22,7 +19,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def present_fields(raw: object) -> dict[str, Any]:
-    """The input's fields that are there; null means absent. Raises InvalidInput if it is no object."""
+    """The input's fields; null means absent. Raises InvalidInput if it is no object."""
     if not isinstance(raw, Mapping):
         kind = "missing" if raw is None else f"a JSON {_json_type(raw)}"
         raise InvalidInput(f'input must be an object such as {{"text": "Hello."}} (it is {kind})')
@@ -30,7 +27,7 @@ def present_fields(raw: object) -> dict[str, Any]:
 
 
 def unknown_fields(names: Sequence[str], known: Iterable[str]) -> list[Fault]:
-    """The faults of fields nobody knows, each with the nearest known name; of very many only the first."""
+    """The faults of unknown fields, each with the nearest known name; of very many only the first."""
     faults = [_unknown_field(name, known) for name in names[:MAX_UNKNOWN_FIELDS]]
     if more := len(names) - len(faults):
         faults.append(Fault("input", f"has {more} more unknown fields"))
@@ -62,16 +59,16 @@ def refuse_fields(given: Mapping[str, Any]) -> None:
 
 
 def _field_name(name: object) -> str:
-    """JSON has only strings for names; a caller in Python may have others, even an int too long to print."""
+    """A name may be no string if the caller is in Python, even an int too long to print."""
     return name if isinstance(name, str) else shown(name)
 
 
 def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, list[Finding]]:
-    """The input as that model, or None and what is wrong with it: of each field one thing."""
+    """The input as that model, or None and its faults, one for each field."""
     known = model.model_fields
     unknown = unknown_fields([name for name in given if name not in known], known)
     faults: list[Fault] = []
-    try:  # without those nobody knows: pydantic keeps a kilobyte for each
+    try:  # without unknown fields: pydantic keeps a kilobyte for each
         fields = model.model_validate({name: _cut(value) for name, value in given.items() if name in known})
     except ValidationError as exc:
         faults = _first_of_each_field(exc)
@@ -80,14 +77,14 @@ def typed(model: type[Fields], given: dict[str, Any]) -> tuple[Fields | None, li
 
 
 def _cut(value: object) -> object:
-    """A string that no rule lets pass, cut: pydantic encodes what is not ASCII, and keeps both."""
+    """A string too long for any rule, cut: pydantic also keeps an encoded copy of what is not ASCII."""
     if isinstance(value, str) and len(value) > LONGEST_CHARS and not value.isascii():
         return value.strip()[:LONGEST_CHARS]
     return value
 
 
 def _first_of_each_field(exc: ValidationError) -> list[Fault]:
-    """A map may hold a million wrong values, whose faults would be a reply of a hundred megabytes."""
+    """One each: a map with a million wrong values would give a reply of a hundred megabytes."""
     first: dict[object, Any] = {}
     for error in exc.errors(include_url=False, include_context=True):
         first.setdefault(error["loc"][0] if error["loc"] else "", error)

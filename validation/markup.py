@@ -1,5 +1,5 @@
-"""What may stand in a text besides words to speak: `[pause:500ms]`, tags such as `[laugh]`, and the reasoning
-(`<think>…</think>`) that language models write before their answer.
+"""The marks in a text: `[pause:500ms]`, tags such as `[laugh]`, and the reasoning (`<think>…</think>`) that language
+models write before their answer.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 MAX_PAUSE_MS = 10_000
 MAX_PAUSES_MS = 60_000  # of one request
 
-# Sounds that a speaker makes between words, and manners of speaking: those Chatterbox Turbo knows, and their usual
-# other names. What else stands in brackets is text.
+# Sounds between words and ways of speaking: those of Chatterbox Turbo, and common synonyms. Anything else in brackets
+# is text.
 TAGS = frozenset(
     re.findall(
         r"\w+",
@@ -22,8 +22,7 @@ TAGS = frozenset(
         " narration happy sarcastic",
     )
 )
-# No repeat gives back what it took (`*+`): a bracket that never closes, with megabytes of blanks in it, would be read
-# once for each blank.
+# Possessive (`*+`): with backtracking, an open bracket before megabytes of blanks would take quadratic time.
 MARK = re.compile(
     r"\[\s*+(?:pause\s*+(?P<pause>[:=][^\[\]]*+|)|(?P<tag>[A-Za-z]++(?:[ _][A-Za-z]++)?+))\s*+\]", re.IGNORECASE
 )
@@ -37,7 +36,7 @@ LENGTH = re.compile(r"[:=]\s*(\d{1,6}(?:\.\d{1,3})?)\s*(ms|s)\s*", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Silence that was asked for; `length_ms` is None where its length can't be read."""
+    """Requested silence; `length_ms` is None where its length can't be parsed."""
 
     mark: str
     length_ms: float | None
@@ -45,7 +44,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A sound that was asked for, by its name in lower case, `_` for a space."""
+    """A requested sound, by its name in lower case, `_` for a space."""
 
     mark: str
     name: str
@@ -53,7 +52,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What a language model thought before its answer, with the tags around it."""
+    """A language model's reasoning, with the tags around it."""
 
     mark: str
 
@@ -69,8 +68,8 @@ def parts(text: str) -> Iterator[str | Pause | Tag | Reasoning]:
 
 
 def _reasoning(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each stretch of reasoning: from an opening tag to the next closing one. A model may have been
-    cut off before the closing tag; some are given the opening one, so that their text begins after it."""
+    """Start and end of each stretch of reasoning: from an opening tag to the next closing one. The closing tag is
+    missing where the model was cut off, the opening one where it was part of the prompt."""
     opened: re.Match[str] | None = None
     at = 0
     for tag in REASONING.finditer(text):

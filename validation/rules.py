@@ -1,6 +1,6 @@
-"""What types alone can't say: rules over the values of a `tts` request and what this endpoint offers.
+"""Rules over the values of a `tts` request, beyond their types, and over the endpoint's capabilities.
 
-Each rule sees only fields whose types are right, and knows neither an engine nor a recording's content.
+A rule sees only fields whose types are valid.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
-BLOCK_CHARS = 1 << 16  # split at a time: each word of a text is an object of 50 bytes and more
+BLOCK_CHARS = 1 << 16  # split at a time: each word becomes an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class FormatCapabilities:
-    """A format's own sample rate, and by sample rate the bit rates it can be asked for, in kbit/s (none: it has no
-    choice)."""
+    """A format's default sample rate, and the bit rates in kbit/s by sample rate (none: there is no choice)."""
 
     sample_rate_hz: int
     bitrates_kbps: Mapping[int, Sequence[int]]
@@ -35,10 +34,10 @@ class FormatCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this endpoint can do for a request.
+    """What this endpoint can do.
 
-    `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording
-    can't be cloned; `streaming` says whether the reply leaves in pieces, `uploads` whether there is a bucket for it.
+    `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording can't be
+    cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket.
     """
 
     voices: Mapping[str, str]
@@ -61,9 +60,8 @@ def speaks(asked: str, spoken: str) -> bool:
 
 
 def chosen_voice(voice: object, language: object, default: str, voices: Mapping[str, str]) -> str:
-    """The voice that is named; else the default one, if it speaks the language asked for; else the first that does;
-    else the default one. What is no string is not named, what is no tag not asked for. `voices` maps each name to its
-    BCP-47 language."""
+    """The named voice; else the default one, if it speaks the language; else the first that does; else the default
+    one. A name that is no string and a language that is no tag are ignored. `voices` maps names to BCP-47 languages."""
     if isinstance(voice, str):
         return voice
     if not isinstance(language, str) or not LANGUAGE_TAG.fullmatch(language):
@@ -81,12 +79,12 @@ def decode_base64(encoded: str) -> bytes | None:
         joined = b"".join(ascii_blocks).translate(URL_SAFE)
         unpadded = joined.rstrip(b"=")
         return base64.b64decode(unpadded + b"=" * max(len(joined) - len(unpadded), -len(unpadded) % 4), validate=True)
-    except ValueError:  # binascii.Error is one, and what says that it is not ASCII
+    except ValueError:  # also binascii.Error and UnicodeEncodeError
         return None
 
 
 def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
-    """Its length first: a text that is too long is not looked at any further, here and in every rule below."""
+    """Its length first: a text that is too long is not examined further, here and in every rule below."""
     if not isinstance(text := given.get("text"), str):
         return
     if len(text := text.strip()) > capabilities.max_text_chars:
@@ -119,12 +117,11 @@ def _pause_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[F
         yield InvalidInput, Fault("text", message)
 
 
-Checks: TypeAlias = tuple[tuple[str, Callable[[str, str], bool]], ...]  # what an entry holds, and whether it does
+Checks: TypeAlias = tuple[tuple[str, Callable[[str, str], bool]], ...]  # a fault, and whether an entry has it
 
 
 def _pronunciation_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
-    """All that is wrong with the map, each kind once: 200 entries may all be wrong in the same way. What is in them is
-    looked at only where none is too long."""
+    """The map's faults, each kind once. Contents are checked only if no entry is too long."""
     if not isinstance(respellings := given.get("pronunciations"), Mapping):
         return
     if len(respellings) > MAX_PRONUNCIATIONS:
@@ -191,14 +188,14 @@ def _has_reference(given: Mapping[str, Any]) -> bool:
 
 
 class ReferenceCapabilities(Protocol):
-    """What a recording may be like, whatever it is for."""
+    """The limits of a recording, for any use."""
 
     @property
     def max_reference_bytes(self) -> int: ...
 
 
 def reference_rule(given: dict[str, Any], capabilities: ReferenceCapabilities) -> Iterator[Finding]:
-    """A recording comes in one of two ways, not too large."""
+    """A recording is sent in one of two ways, and is not too large."""
     if isinstance(url := given.get("reference_audio_url"), str):
         if "reference_audio" in given:
             yield InvalidInput, Fault("reference_audio_url", "can't go with reference_audio: send one of them")
@@ -222,7 +219,7 @@ def _language_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterato
 
 
 def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterator[Finding]:
-    """A language is a tag that one of `languages` serves. `where` those are spoken is told where none does."""
+    """A language is a tag that one of `languages` serves; `where` completes the message if none does."""
     if not isinstance(asked, str):
         return
     if not LANGUAGE_TAG.fullmatch(asked):

@@ -1,7 +1,6 @@
 """The requests that change the voice library: JSON in, a frozen request out, or one error that names every fault.
 
-It knows the voices' names and what a name may look like, but not where a voice is kept: a name never becomes a path
-before it has passed here.
+A name is checked here before it becomes part of a path.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ MAX_DESCRIPTION_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class LibraryCapabilities:
-    """What this endpoint's library holds and takes. `voices` are all predefined ones, `built_in` the engine's own;
-    `languages` are those that a recording can be spoken in, the first is taken where none is named."""
+    """The voice library of this endpoint. `voices` are all predefined ones, `built_in` the engine's own; `languages`
+    are those of a recording, the first is the default."""
 
     voices: tuple[str, ...]
     built_in: tuple[str, ...]
@@ -64,7 +63,7 @@ class VoiceDeleteFields(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class VoiceAdd:
-    """A voice to keep. `reference` are undecoded bytes; where it is None, they lie at `reference_url`."""
+    """A voice to add. `reference` is undecoded; where it is None, it is fetched from `reference_url`."""
 
     voice: str
     reference: bytes | None
@@ -100,7 +99,7 @@ def parse_voice_delete(given: Mapping[str, Any], capabilities: LibraryCapabiliti
 def _checked(
     model: type[Fields], given: Mapping[str, Any], capabilities: LibraryCapabilities, rules: tuple[Rule, ...]
 ) -> Fields:
-    """Types first, then the rules, which pass over a field of a wrong type."""
+    """Types first, then the rules, which skip a field of a wrong type."""
     fields, findings = typed(model, dict(given))
     findings += [finding for rule in rules for finding in rule(dict(given), capabilities)]
     if fields is None or findings:
@@ -137,7 +136,7 @@ def _description_rule(given: dict[str, Any], capabilities: LibraryCapabilities) 
 
 
 def description_faults(text: str) -> Iterator[str]:
-    """What is wrong with a voice's description, if anything."""
+    """The faults of a voice's description."""
     if (length := len(text.strip())) > MAX_DESCRIPTION_CHARS:
         yield f"must be at most {MAX_DESCRIPTION_CHARS} characters (got {length})"
         return

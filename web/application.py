@@ -1,7 +1,4 @@
-"""The HTTP door as one ASGI application: every address, and what stands before them all.
-
-It does not know the process around it: sockets, signals and the end of a worker are `server`'s.
-"""
+"""The HTTP server as one ASGI application: its routes, middleware and error handlers."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from starlette.websockets import WebSocket
 from service import __version__
 from settings import Settings
 from validation.errors import InvalidInput, WorkerError
-from web import documents as told
+from web import documents as docs
 from web.access import ApiKeyMiddleware, RequestIdMiddleware, SameOriginMiddleware
 from web.answer import Answer
 from web.jobs import Jobs
@@ -39,14 +36,14 @@ EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-
 
 
 def application(jobs: Jobs) -> FastAPI:
-    """Every address of the door. It works in the event loop that `jobs` belongs to."""
+    """All routes. It runs in the event loop of `jobs`."""
     settings = jobs.service.settings
     app = FastAPI(
         title="Chatterbox worker",
         version=__version__,
-        docs_url=None,  # they load scripts from elsewhere
+        docs_url=None,  # they load scripts from other hosts
         redoc_url=None,
-        redirect_slashes=False,  # it would name the host that the request names, by http behind a proxy that has TLS
+        redirect_slashes=False,  # it would redirect to http:// behind a proxy that ends TLS
         middleware=_middleware(settings, jobs),
     )
     app.add_exception_handler(WorkerError, _refused)
@@ -68,7 +65,7 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
     if settings.api_keys:
         open_under = f"{STATIC}/" if settings.serve_page else "\0"
         stack.append(Middleware(ApiKeyMiddleware, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
-    else:  # without a key other sites' pages could do what needs no asking first: send forms, open WebSockets
+    else:  # without a key other sites' pages could send forms and open WebSockets
         stack.append(Middleware(SameOriginMiddleware, allowed=settings.cors_origins or ()))
     return [*stack, Middleware(BodyLimit, budget=jobs.input_budget)]
 
@@ -83,8 +80,8 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.post(
         "/tts",
         response_class=Response,
-        responses=told.speech_answers(told.REPLY, told.ERROR, events=True),
-        openapi_extra=told.body(told.JOB_EXAMPLES, told.JOB, told.FORM),
+        responses=docs.speech_answers(docs.REPLY, docs.ERROR, events=True),
+        openapi_extra=docs.body(docs.JOB_EXAMPLES, docs.JOB, docs.FORM),
         summary="One job of the contract; `Accept` decides how its sound comes",
     )
     async def _tts() -> Answer:
@@ -93,8 +90,8 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.post(
         "/v1/audio/speech",
         response_class=Response,
-        responses=told.speech_answers(None, told.OPENAI_ERROR, events=True),
-        openapi_extra=told.body(told.SPEECH_EXAMPLES, told.SPEECH),
+        responses=docs.speech_answers(None, docs.OPENAI_ERROR, events=True),
+        openapi_extra=docs.body(docs.SPEECH_EXAMPLES, docs.SPEECH),
         summary="OpenAI's speech endpoint",
     )
     async def _speech() -> Answer:
@@ -114,12 +111,12 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
 
     known = models(settings.tts_engine, int(time.time()))
 
-    @app.get("/v1/models", responses=_answers("OpenAI's list of models.", told.MODEL_LIST, told.OPENAI_ERROR))
+    @app.get("/v1/models", responses=_answers("OpenAI's list of models.", docs.MODEL_LIST, docs.OPENAI_ERROR))
     async def _models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": list(known.values())})
 
-    one = _answers("One model.", told.MODEL, told.OPENAI_ERROR)
-    one[404] = told.answer(told.PHRASES[404], told.OPENAI_ERROR)
+    one = _answers("One model.", docs.MODEL, docs.OPENAI_ERROR)
+    one[404] = docs.answer(docs.PHRASES[404], docs.OPENAI_ERROR)
 
     @app.get("/v1/models/{name}", responses=one)
     async def _model(name: str) -> JSONResponse:
@@ -127,25 +124,25 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
             raise NotFound(f"the models here are {', '.join(known)}")
         return JSONResponse(known[name])
 
-    @app.get("/v1/voices", responses=_answers("The predefined voices.", told.VOICES, told.OPENAI_ERROR))
+    @app.get("/v1/voices", responses=_answers("The predefined voices.", docs.VOICES, docs.OPENAI_ERROR))
     async def _voices() -> JSONResponse:
         listed = await jobs.ask("voices")
         return JSONResponse({"default": listed["default"], "voices": listed["voices"]})
 
-    @app.get("/info", responses=_answers("What this worker is and can do.", told.INFO, told.ERROR))
+    @app.get("/info", responses=_answers("What this worker is and can do.", docs.INFO, docs.ERROR))
     async def _info() -> JSONResponse:
         return JSONResponse(await jobs.ask("info"))
 
 
-def _answers(about: str, schema: told.Json, error: told.Json) -> told.Answers:
-    return {200: told.answer(about, schema), 401: told.answer(told.PHRASES[401], error)}
+def _answers(about: str, schema: docs.Json, error: docs.Json) -> docs.Answers:
+    return {200: docs.answer(about, schema), 401: docs.answer(docs.PHRASES[401], error)}
 
 
 def _add_watch(app: FastAPI, jobs: Jobs) -> None:
-    health: told.Answers = {
-        200: told.answer("Warm: it takes work.", told.HEALTH),
+    health: docs.Answers = {
+        200: docs.answer("Warm: it takes work.", docs.HEALTH),
         204: {"description": "Loading."},
-        503: told.answer("Not healthy, with the reason.", told.HEALTH),
+        503: docs.answer("Not healthy, with the reason.", docs.HEALTH),
     }
 
     @app.head("/ping", include_in_schema=False)
@@ -153,9 +150,9 @@ def _add_watch(app: FastAPI, jobs: Jobs) -> None:
     async def _ping() -> Response:
         return ping(jobs.readiness)
 
-    figures: told.Answers = {
-        200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": told.STRING}}},
-        401: told.answer(told.PHRASES[401], told.ERROR),
+    figures: docs.Answers = {
+        200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": docs.STRING}}},
+        401: docs.answer(docs.PHRASES[401], docs.ERROR),
     }
 
     @app.get("/metrics", response_class=Response, responses=figures)
@@ -168,7 +165,7 @@ def _add_watch(app: FastAPI, jobs: Jobs) -> None:
 
 
 def ping(readiness: Readiness) -> Response:
-    """What is known, at once: 204 while loading, 200 when warm, else 503 and why."""
+    """204 while loading, 200 when warm, else 503 and why."""
     if readiness.stage is Stage.LOADING:
         return Response(status_code=readiness.status)
     return JSONResponse({"status": readiness.stage.value, "reason": readiness.reason}, readiness.status)

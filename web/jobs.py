@@ -28,7 +28,7 @@ DESK_THREADS = 2  # for work that needs no turn, such as lists of voices
 MAX_SOCKETS = 200  # each may wait with one take
 USUAL_JOB_S = 2.0  # until there was one
 MAX_RETRY_AFTER_S = 60
-Work: TypeAlias = Callable[..., Generator[Event]]  # one job of the service's, but for its clock
+Work: TypeAlias = Callable[..., Generator[Event]]  # one of the service's jobs, given its clock
 
 
 class Jobs:
@@ -64,8 +64,7 @@ class Jobs:
 
     @contextmanager
     def admitted_one(self) -> Iterator[None]:
-        """A place for one request, from when it is whole and read until its last byte is sent: one that is still being
-        sent takes none.
+        """A place for one request, from when it has been read until its last byte is sent.
 
         Raises: Busy, NotReady.
         """
@@ -84,8 +83,7 @@ class Jobs:
 
     @contextmanager
     def open_socket(self) -> Iterator[None]:
-        """A place for one WebSocket that has sent its start, which takes none of a request's: most of the time it only
-        listens.
+        """A place for one WebSocket that has sent its start. It is not a request's place: most of the time it is idle.
 
         Raises: Busy, NotReady.
         """
@@ -98,7 +96,7 @@ class Jobs:
                 self.sockets -= 1
 
     def _retry_after_s(self) -> int:
-        """When about a place will be free."""
+        """About when a place will be free."""
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self._usual_s / self.max_running)))
 
     def run(
@@ -137,7 +135,7 @@ class Jobs:
                 self.under_way -= 1
 
     async def _pump(self, work: Work, clock: JobClock, buffer: OutputBuffer) -> None:
-        """One job from its place in the queue to its last event."""
+        """One job from its wait for a turn to its last event."""
         try:
             async with self._turn():
                 running = work(clock=clock)
@@ -149,7 +147,7 @@ class Jobs:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """First come, first served; who leaves while waiting is forgotten."""
+        """First come, first served; a client that leaves while waiting gives up its place."""
         self.metrics.waiting.inc()
         try:
             await self._turns.acquire()
@@ -172,7 +170,7 @@ class Jobs:
                 self._on_unfit()
 
     async def ask(self, operation: str) -> dict[str, Any]:
-        """What `voices` or `info` replies: it needs neither turn nor model. Raises: WorkerError."""
+        """The reply of `voices` or `info`, which needs neither turn nor model. Raises: WorkerError."""
         return await asyncio.get_running_loop().run_in_executor(self._desk, self.service.ask, operation)
 
     async def session(self, session_id: str, start: dict[str, Any]) -> TtsSession:
@@ -192,13 +190,13 @@ class Jobs:
             await asyncio.wait(self._pumps, timeout=within_s)
 
     def close(self) -> None:
-        """No job will come any more."""
+        """No more jobs will come."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._desk.shutdown(wait=False, cancel_futures=True)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """Until the task has ended, which it is told to; what it raised is raised."""
+    """Cancel the task and wait for its end. Raises what it raised."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():

@@ -1,8 +1,4 @@
-"""What the door itself refuses, and which HTTP status each error has.
-
-The contract's errors are drawn in `validation.errors`; these are those that only HTTP has. It does not know what a
-request was about.
-"""
+"""The errors that only HTTP has, and the HTTP status of each error of `validation.errors`."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what Ope
 
 
 class Refusal(WorkerError):
-    """The door's own no. `headers` go with it."""
+    """A request refused by the HTTP server itself. `headers` are added to the answer."""
 
     status: ClassVar[int]
 
@@ -64,13 +60,13 @@ class UnsupportedMediaType(Refusal):
 
 
 class Busy(Refusal):
-    """As many requests are served, or WebSockets open, as may be."""
+    """The limit of requests or WebSockets is reached."""
 
     code, status, retryable = "BUSY", 429, True
 
 
 class NotReady(Refusal):
-    """The model is loading, could not be loaded, or the worker is about to leave."""
+    """The model is loading, could not be loaded, or the worker is leaving."""
 
     code, status, retryable = "NOT_READY", 503, True
 
@@ -96,7 +92,7 @@ def status_of(error: WorkerError) -> int:
 
 
 def error_response(error: WorkerError, path: str) -> JSONResponse:
-    """The error as the address that was asked shows errors: OpenAI's shape under /v1/, else the contract's."""
+    """OpenAI's form of the error under /v1/, else the contract's."""
     headers = error.headers if isinstance(error, Refusal) else {}
     if not path.startswith(OPENAI_PREFIX):
         return JSONResponse(error.to_reply(), status_of(error), headers)
@@ -105,7 +101,7 @@ def error_response(error: WorkerError, path: str) -> JSONResponse:
 
 
 async def deny(error: WorkerError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket before it is one, with the error's status. The server adds type and length itself."""
+    """Refuse a WebSocket's handshake with the error's status. uvicorn adds type and length itself."""
     response = error_response(error, scope["path"])
     response.raw_headers = [pair for pair in response.raw_headers if not pair[0].startswith(b"content-")]
     await response(scope, receive, send)

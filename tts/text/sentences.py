@@ -1,7 +1,7 @@
-"""Text that comes in pieces, a language model's tokens say, cut into sentences as soon as each is complete.
+"""Text that arrives in pieces, a language model's tokens say, cut into sentences as soon as each is complete.
 
-`tts.text.boundaries` decides where a sentence ends, and must have seen what follows: a sentence is complete when the
-next one has begun, or when white space follows a mark that leaves no doubt.
+`tts.text.boundaries` needs to see what follows: a sentence is complete when the next one has begun, or when white space
+follows an unambiguous mark.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNSPACED_MARKS = tuple("。！？｡।॥")  # after which no white space is to
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Something to say: it holds a letter or digit. `begins` tells what was before it."""
+    """It has a letter or digit. `begins` is the break before it."""
 
     text: str
     begins: Break  # SENTENCE: the same line goes on, or a new one begins; PARAGRAPH: a blank line was there
@@ -41,7 +41,7 @@ class Sentence:
 
 
 class Sentences:
-    """`push()*`, then `flush()`; after a flush it goes on."""
+    """`push()*`, then `flush()`; more may follow."""
 
     def __init__(self) -> None:
         self._line = ""  # what is not complete
@@ -59,7 +59,7 @@ class Sentences:
         return list(self._pushed(self._answer.push(piece)))
 
     def flush(self) -> list[Sentence]:
-        """What is there counts as complete. What has nothing to say is dropped."""
+        """All text so far counts as complete. What has no letter or digit is dropped."""
         return [*self._pushed(self._answer.flush()), *self._end_line()]
 
     def _pushed(self, piece: str) -> Iterator[Sentence]:
@@ -72,7 +72,7 @@ class Sentences:
             yield from self._complete()
 
     def _unwrap(self, is_last: bool) -> Iterator[Sentence]:
-        """Join the line that was wrapped to the open one, or end it, as soon as the open one's first word tells."""
+        """Join the wrapped line to the open one, or end it, as soon as the open one's first word decides."""
         words = self._line.split(maxsplit=1)
         if not self._wrapped or not (is_last or len(words) > 1 or (words and self._line[-1].isspace())):
             return
