@@ -17,8 +17,7 @@ EXTENSIONS = {own.name: own.extension for own in ENCODERS.values()}
 
 def constant_of(script: str, name: str) -> dict[str, str]:
     """An object literal of the page's, whose values are strings."""
-    script = script.replace("{Record<string, string>}", "")
-    (found,) = re.findall(rf"^const {name} = [^{{]*{{([^}}]*)}}", script, re.MULTILINE)
+    (found,) = re.findall(rf"\bconst {name} = {{([^}}]*)}}", script)
     return dict(re.findall(r'(\w+): "([^"]*)"', found))
 
 
@@ -32,7 +31,7 @@ def test_the_client_knows_each_format_and_its_extension() -> None:
 
 
 def test_the_page_knows_each_format_and_its_extension() -> None:
-    assert set(constant_of((PAGE / "welcome.js").read_text(), "FORMATS")) == set(ENCODERS)
+    assert set(constant_of((PAGE / "capabilities.js").read_text(), "FORMATS")) == set(ENCODERS)
     endings = constant_of((PAGE / "app.js").read_text(), "ENDINGS")
     assert {name: endings.get(name, name) for name in ENCODERS} == EXTENSIONS
 
