@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
+import numpy as np
+
+from audio.encode import ENCODERS
+from audio.pcm import INT16_SCALE, Samples
 from service.app import Service
 from service.events import AudioEvent, EndEvent, Event, StartEvent
-from service.session_encoder import TAKE_FORMAT, SessionEncoder
+from service.output_encoder import OutputEncoder
 from service.speech import SEED_STEP
 from service.telemetry import JobClock
 from service.worker import Clone
@@ -25,12 +29,14 @@ from tts.text.sentences import Sentence, Sentences
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
 from validation.faults import refusal, typed, unknown_voice
 from validation.fields import CLONE, MAX_SEED, TtsFields
+from validation.options import OutputOptions, part
 from validation.rules import chosen_voice
 
 MAX_TAKE_CHARS = 1000
 MAX_PIECE_CHARS = 20_000
 MAX_WAITING_CHARS = 100_000
 MAX_WAITING_ITEMS = 20_000
+TAKE_FORMAT = "pcm_s16le"  # of each take's own events
 REFERENCES = {"reference_audio", "reference_audio_url"}
 FILE_FIELDS = {"output_format", "sample_rate", "bitrate_kbps", "audio_normalization"}  # of the file, not of a take
 
@@ -84,7 +90,9 @@ class TtsSession:
         predefined = chosen_voice(fields.voice, fields.language, listed["default"], voices)
         self.voice = CLONE if self.has_recording else predefined
         self.fields = {name: value for name, value in start.items() if name not in FILE_FIELDS}  # of each take
-        self._file_fields = fields.model_copy(update=dict.fromkeys(REFERENCES))
+        self._speed, self._pauses_ms = fields.speed, (fields.sentence_pause_ms, fields.paragraph_pause_ms)
+        rate_hz = fields.sample_rate or ENCODERS[fields.output_format].sample_rate_hz
+        self._output = part(OutputOptions, fields.model_dump() | {"sample_rate": rate_hz})
         self._clone: Clone | None = None
         self._sentences = Sentences()
         self._waiting: deque[Sentence | Mark] = deque()
@@ -95,7 +103,7 @@ class TtsSession:
         self._watermarked = True
         self._warnings: list[str] = []
         try:
-            self.encoder = SessionEncoder(self._file_fields)
+            self.encoder = OutputEncoder(self._output, joined=False)
         except ValueError as error:
             raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
 
@@ -137,7 +145,7 @@ class TtsSession:
     def next(self) -> Take | Mark:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""
         if self._is_cancelled:
-            self.encoder = SessionEncoder(self._file_fields)
+            self.encoder = OutputEncoder(self._output, joined=False)
             self._is_cancelled = False
         item = self._waiting.popleft()
         if isinstance(item, Mark):
@@ -180,7 +188,7 @@ class TtsSession:
                     if start:
                         yield start
                         start = None
-                    if not (data := self.encoder.push(event.data)):
+                    if not (data := self.encoder.encode(self.encoder.level(_samples(event.data)))):
                         continue
                     event = replace(event, data=data, format=self.encoder.format.name)
                 elif isinstance(event, EndEvent):
@@ -195,12 +203,13 @@ class TtsSession:
 
     def _silence_before(self, take: Take) -> AudioEvent | None:
         """As it would be between two segments of one text."""
-        pause_ms, encoder = self._file_fields.sentence_pause_ms, self.encoder
+        encoder, (pause_ms, paragraph_ms) = self.encoder, self._pauses_ms
         if take.sentences[0].begins is Break.PARAGRAPH:
-            pause_ms = max(pause_ms, self._file_fields.paragraph_pause_ms)
+            pause_ms = max(pause_ms, paragraph_ms)
         if not encoder.seconds or not pause_ms:
             return None
-        start_s, data = encoder.seconds, encoder.silence(pause_ms)
+        silence = np.zeros(round(pause_ms * encoder.rate_hz / 1000), dtype=np.float32)
+        start_s, data = encoder.seconds, encoder.encode(encoder.level(silence))
         return AudioEvent(0, data, encoder.format.name, encoder.rate_hz, start_s, pause_ms / 1000) if data else None
 
     def _note(self, reply: Json) -> None:
@@ -214,7 +223,7 @@ class TtsSession:
     def finish(self) -> tuple[bytes, Json]:
         """The last bytes of the file, and what is reported of it."""
         rest, seconds = self.encoder.flush(), self.encoder.seconds
-        keeps_mark = self.encoder.keeps_watermark(self._file_fields.speed)
+        keeps_mark = self.encoder.keeps_watermark(self._speed)
         left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
         return rest, {
             "duration": round(seconds, 6),
@@ -228,6 +237,10 @@ class TtsSession:
             },
             "warnings": [*self._warnings, *left_out, *self.encoder.warnings],
         }
+
+
+def _samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, dtype="<i2").astype(np.float32) / np.float32(INT16_SCALE)
 
 
 def _checked(start: Json) -> TtsFields:

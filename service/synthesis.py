@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio.encode import ENCODERS, AudioFormat, Encoder
-from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS, Normalizer
-from audio.pcm import Samples
+from audio.encode import ENCODERS
 from service.base64_audio import base64_bytes
 from service.events import AudioEvent, EndEvent, StartEvent
+from service.output_encoder import OutputEncoder
 from service.speech import Speech
 from service.telemetry import JobClock
 from tts.engine import Conditioning, Engine
@@ -60,13 +59,10 @@ class Synthesis:
     joined: bool
     cold_start: bool
     warnings: list[str]
-    _format: AudioFormat = field(init=False)
-    _rate_hz: int = field(init=False)
     _script: Script = field(init=False)
     _speech: Speech = field(init=False)
-    _level: Normalizer | None = field(init=False)  # may hold back the whole clip
-    _pushed_samples: int = 0  # into the encoder
-    _sent_samples: int = 0  # of those, in events already sent
+    _encoder: OutputEncoder = field(init=False)
+    _sent_samples: int = 0
     _sent_bytes: int = 0
     _audio_json_bytes: int = 0
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
@@ -74,108 +70,77 @@ class Synthesis:
 
     def __post_init__(self) -> None:
         request, output = self.request, self.request.output
-        self._format = ENCODERS[output.output_format]
-        self._rate_hz = self._format.coded_rate(output.sample_rate_hz)
-        if self._rate_hz != output.sample_rate_hz:
-            asked = f"{output.output_format} can't carry {output.sample_rate_hz} Hz"
-            self.warnings.append(f"{asked}: coded at {self._rate_hz} Hz")
+        self._encoder = OutputEncoder(output, joined=self.joined)
+        rate_hz = self._encoder.rate_hz
+        if rate_hz != output.sample_rate_hz:
+            cannot = f"{output.output_format} can't carry {output.sample_rate_hz} Hz"
+            self.warnings.append(f"{cannot}: coded at {rate_hz} Hz")
         self._script = write(request.text, request.reading)
         self.warnings += self._script.warnings
-        self._speech = Speech(
-            script=self._script,
-            engine=self.engine,
-            conditioning=self.conditioning,
-            params=request.sampling,
-            sound=request.sound,
-            rate_hz=self._rate_hz,
-        )
-        table = NORMALIZERS if self.joined else STREAMED_NORMALIZERS
-        how = output.audio_normalization
-        self._level = table[how](self._rate_hz) if how else None
-        self._other_json_bytes += _json_bytes(request.text) + _json_bytes(self._spoken_text())
-        self._other_json_bytes += _json_bytes(request.reading.pronunciations)
+        self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)
+        texts = request.text, self._spoken_text(), request.reading.pronunciations
+        self._other_json_bytes += sum(map(_json_bytes, texts))
         self._other_json_bytes += sum(_json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
 
     def events(self) -> Iterator[StartEvent | AudioEvent | EndEvent]:
         """Start, then each piece of audio as soon as there is one, then the end; a joined reply has no pieces."""
         self._refuse_if_hopeless()
         voice, seed = self.request.parameters["voice"], self.request.sampling.seed
-        yield StartEvent(voice, seed, self._format.name, self._rate_hz)
-        bitrate_kbps = self.request.output.bitrate_kbps
-        encoder = self._format.encoder(self._rate_hz, joined=self.joined, bitrate_kbps=bitrate_kbps)
+        yield StartEvent(voice, seed, self._encoder.format.name, self._encoder.rate_hz)
         if self.joined:
-            pieces = [event.data for event in self._audio(encoder)]
-            yield EndEvent(self._reply(), _finished(encoder, pieces))
+            pieces = [event.data for event in self._audio()]
+            yield EndEvent(self._reply(), self._encoder.finished(pieces))
         else:
-            yield from self._audio(encoder)
+            yield from self._audio()
             yield EndEvent(self._reply())
 
-    def _audio(self, encoder: Encoder) -> Iterator[AudioEvent]:
+    def _audio(self) -> Iterator[AudioEvent]:
+        encoder, sample_bytes = self._encoder, self._encoder.format.pcm_bytes_per_sample
         for samples in self._speech.samples():
             self.clock.check(self.limits.timeout_s)
-            if len(levelled := self._levelled(samples)):
-                yield from self._pieces(encoder.push(levelled))
-        tail = encoder.push(self._count(self._level.flush())) if self._level else b""
-        yield from self._pieces(tail + encoder.flush())
-
-    def _levelled(self, samples: Samples) -> Samples:
-        levelled = self._count(self._level.push(samples) if self._level else samples)
-        if sample_bytes := self._format.pcm_bytes_per_sample:  # exact, so what is held back counts too
-            self._refuse_if_too_large(sample_bytes * (self._speech.given - self._pushed_samples))
-        return levelled
-
-    def _count(self, samples: Samples) -> Samples:
-        self._pushed_samples += len(samples)
-        return samples
+            levelled = encoder.level(samples)
+            if sample_bytes:  # exact, so what is held back counts too
+                held_samples = encoder.given_samples - encoder.pushed_samples - len(levelled)
+                self._refuse_if_too_large(sample_bytes * held_samples)
+            if len(levelled):
+                yield from self._pieces(encoder.encode(levelled))
+        yield from self._pieces(encoder.flush())
 
     def _pieces(self, data: bytes) -> Iterator[AudioEvent]:
         """Bytes as events, each small enough for RunPod; none for no bytes."""
         if not data:
             return
         self.clock.mark_first_bytes()
-        age_s = self.clock.running_s
-        first, fresh = self._sent_samples, self._pushed_samples - self._sent_samples
+        age_s, rate_hz = self.clock.running_s, self._encoder.rate_hz
+        first, fresh = self._sent_samples, self._encoder.pushed_samples - self._sent_samples
         for at in range(0, len(data), MAX_EVENT_BYTES):
             piece = data[at : at + MAX_EVENT_BYTES]
-            end = first + fresh * (at + len(piece)) // len(data)
-            self._count_audio(piece)
-            event = self._event(piece, end)
+            self._audio_json_bytes += base64_bytes(len(piece)) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
+            self._refuse_if_too_large()
+            start, self._sent_samples = self._sent_samples, first + fresh * (at + len(piece)) // len(data)
+            start_s, duration_s = start / rate_hz, (self._sent_samples - start) / rate_hz
+            event = AudioEvent(self._events, piece, self._encoder.format.name, rate_hz, start_s, duration_s)
+            self._sent_bytes += len(piece)
+            self._events += 1
             if self.request.output.print_metrics:
-                log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, event.duration_s, age_s)
+                log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, duration_s, age_s)
             yield event
-
-    def _event(self, piece: bytes, end: int) -> AudioEvent:
-        start, self._sent_samples = self._sent_samples, end
-        self._sent_bytes += len(piece)
-        self._events += 1
-        return AudioEvent(
-            index=self._events - 1,
-            data=piece,
-            format=self.request.output.output_format,
-            sample_rate_hz=self._rate_hz,
-            start_s=start / self._rate_hz,
-            duration_s=(end - start) / self._rate_hz,
-        )
-
-    def _count_audio(self, piece: bytes) -> None:
-        self._audio_json_bytes += base64_bytes(len(piece)) + (0 if self.joined else EVENT_OVERHEAD_BYTES)
-        self._refuse_if_too_large()
 
     def _refuse_if_too_large(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to be too large; `held_bytes` of audio will follow."""
         audio = self._audio_json_bytes + base64_bytes(held_bytes)
         if audio <= self._audio_budget_bytes():
             return
-        seconds = self._speech.given / self._rate_hz
+        seconds = self._speech.given / self._encoder.rate_hz
         done, of = self._speech.lines_done, len(self._script.lines)
         so_far = f"after {seconds:.0f} s of sound ({done} of {of} segments)"
         raise self._too_large("passes", audio, so_far, seconds * of / max(done, 1))
 
     def _refuse_if_hopeless(self) -> None:
         """Refuse a text that at an ordinary pace would exceed the limit by half."""
-        request = self.request
+        request, encoder = self.request, self._encoder
         speech_s, silence_s = self._script.usual_s(request.sound.speed)
-        file_bytes = self._format.usual_bytes(self._rate_hz, request.output.bitrate_kbps, speech_s, silence_s)
+        file_bytes = encoder.format.usual_bytes(encoder.rate_hz, request.output.bitrate_kbps, speech_s, silence_s)
         is_chunked = not self.joined and request.sampling.decode_mode != "full"
         events = round(speech_s * TOKENS_PER_S / request.sampling.chunk_size_tokens) if is_chunked else 0
         audio, budget = base64_bytes(file_bytes) + EVENT_OVERHEAD_BYTES * events, self._audio_budget_bytes()
@@ -220,18 +185,17 @@ class Synthesis:
     # --- the reply ---------------------------------------------------------------------------------------
 
     def _reply(self) -> dict[str, Any]:
-        request, spec, speech = self.request, self.engine.spec, self._speech
-        duration_s = self._pushed_samples / self._rate_hz
+        request, spec, speech, encoder = self.request, self.engine.spec, self._speech, self._encoder
         watermarked = self._watermarked()
         self.warnings += speech.warnings
-        self.warnings += self._level.warnings if self._level else []
-        parameters = {**request.parameters, "sample_rate": self._rate_hz}
+        self.warnings += encoder.warnings
+        parameters = {**request.parameters, "sample_rate": encoder.rate_hz}
         return {
-            "format": request.output.output_format,
-            "mime_type": self._format.mime_type,
+            "format": encoder.format.name,
+            "mime_type": encoder.format.mime_type,
             "bytes": self._sent_bytes,
-            "sample_rate": self._rate_hz,
-            "duration": round(duration_s, 6),
+            "sample_rate": encoder.rate_hz,
+            "duration": round(encoder.seconds, 6),
             "operation": "tts",
             "text": request.text,
             **self._spoken_text(),
@@ -239,7 +203,7 @@ class Synthesis:
             "voice_mode": parameters["voice_mode"],
             "seed": request.sampling.seed,
             "parameters": parameters,
-            "metrics": self._metrics(duration_s),
+            "metrics": self._metrics(encoder.seconds),
             "segments": [
                 {"text": part.text, "start": self._seconds(part.start), "end": self._seconds(part.end)}
                 for part in speech.segments
@@ -263,15 +227,16 @@ class Synthesis:
             self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
         if not speech.watermarked:
             return False
-        if not self._format.keeps_watermark(self._rate_hz, output.bitrate_kbps, speed):
+        if not self._encoder.keeps_watermark(speed):
             at = f" at {output.bitrate_kbps} kbit/s" if output.bitrate_kbps else ""
             faster = f" at speed {speed:g}" if speed != 1.0 else ""
-            self.warnings.append(f"{output.output_format}{at} and {self._rate_hz} Hz{faster} may lose the watermark")
+            rate_hz = self._encoder.rate_hz
+            self.warnings.append(f"{output.output_format}{at} and {rate_hz} Hz{faster} may lose the watermark")
             return False
         return True
 
     def _seconds(self, samples: int) -> float:
-        return round(samples / self._rate_hz, 6)
+        return round(samples / self._encoder.rate_hz, 6)
 
     def _metrics(self, duration_s: float) -> dict[str, Any]:
         total_s = self.clock.running_s
@@ -287,13 +252,6 @@ class Synthesis:
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
         }
-
-
-def _finished(encoder: Encoder, pieces: list[bytes]) -> bytes:
-    """The file of all pieces, which are not kept meanwhile."""
-    stream = b"".join(pieces)
-    pieces.clear()
-    return encoder.seal(stream)
 
 
 def _json_bytes(value: object) -> int:
