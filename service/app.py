@@ -152,11 +152,7 @@ def build(settings: Settings) -> Service:
     """
     engine = ENGINES[settings.tts_engine](settings)
     store = VoiceStore(
-        engine,
-        settings.voices_dir,
-        settings.default_voice,
-        settings.voice_cache_size,
-        settings.max_library_voices,
+        engine, settings.voices_dir, settings.default_voice, settings.voice_cache_size, settings.max_library_voices
     )
     _check_voices(settings, store)
     return Service(Worker(settings, engine, store, Telemetry(), bucket_of_settings(settings)))
@@ -183,14 +179,7 @@ def operation_of(raw: object) -> str:
 
 def _facts(reply: dict[str, Any]) -> dict[str, Any]:
     metrics = reply.get("metrics", {})
-    kept = (
-        "latency_to_first_chunk",
-        "rtf",
-        "speech_tokens",
-        "total_audio_duration",
-        "chunk_count",
-        "cold_start",
-    )
+    kept = ("latency_to_first_chunk", "rtf", "speech_tokens", "total_audio_duration", "chunk_count", "cold_start")
     return {name: metrics[name] for name in kept if name in metrics}
 
 

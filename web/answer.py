@@ -66,10 +66,7 @@ class Answer(Response):
         job_id, is_joined, held = scope["state"]["request_id"], asked.encoder is None, scope["state"]["input"]
         running = self._jobs.run(job_id, asked.take_raw(), joined=is_joined, on_made=held.release)
         async with running as events:
-            if asked.encoder is None:
-                await _send_joined(events, Reader(send))
-            else:
-                await _send_stream(events, asked.encoder, asked.headers, Reader(send))
+            await _send(events, asked, Reader(send))
 
     def _noting(self, send: Send) -> Send:
         async def noting(message: Message) -> None:
@@ -113,35 +110,24 @@ class Reader:
         await self._rate.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
 
 
-async def _send_joined(events: AsyncGenerator[Event], reader: Reader) -> None:
-    """Raises: WorkerError."""
-    async for event in events:
-        match event:
-            case EndEvent():
-                return await _send_reply(event, {}, reader)
-            case ErrorEvent():
-                raise event.error
-    raise _leaving()
-
-
-async def _send_stream(
-    events: AsyncGenerator[Event], encoder: ResponseEncoder, headers: Mapping[str, str], reader: Reader
-) -> None:
+async def _send(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:
     """Raises: WorkerError, if it comes before the first audio; Truncated."""
+    encoder, headers = asked.encoder, dict(asked.headers)
     first = await anext(events, None)
     if isinstance(first, StartEvent):
-        headers = {**headers, **spoken_with(first)}
+        headers |= spoken_with(first) if encoder else {}
         first = await anext(events, None)
     match first:
-        case AudioEvent():
-            await reader.begin(encoder.headers(first) | dict(headers))
-            await reader.take(encoder.encoded(first), more=True, sound_s=first.duration_s)
-        case EndEvent():  # there was nothing to hear
+        case EndEvent():
             return await _send_reply(first, headers, reader)
         case ErrorEvent():
             raise first.error
-        case _:
-            raise _leaving()
+        case None:
+            raise NotReady("this worker is leaving", {"Connection": "close"})
+    assert encoder
+    assert isinstance(first, AudioEvent)  # of a stream
+    await reader.begin(encoder.headers(first) | headers)
+    await reader.take(encoder.encoded(first), more=True, sound_s=first.duration_s)
     async for event in events:
         if not isinstance(event, AudioEvent):
             return await reader.take(encoder.encoded(event), more=False)
@@ -149,17 +135,13 @@ async def _send_stream(
     raise Truncated("the job was stopped")
 
 
-async def _send_reply(end: EndEvent, headers: Mapping[str, str], reader: Reader) -> None:
+async def _send_reply(end: EndEvent, headers: dict[str, str], reader: Reader) -> None:
     body = await asyncio.to_thread(joined_reply, end)
-    await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | dict(headers))
+    await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | headers)
     sound_s = end.reply.get("duration", 0.0) * PIECE_BYTES / len(body)  # in a piece
     for start in range(0, len(body), PIECE_BYTES):
         piece = body[start : start + PIECE_BYTES]
         await reader.take(piece, more=start + PIECE_BYTES < len(body), sound_s=sound_s)
-
-
-def _leaving() -> NotReady:
-    return NotReady("this worker is leaving", {"Connection": "close"})
 
 
 async def _left(receive: Receive) -> None:

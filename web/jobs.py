@@ -35,11 +35,7 @@ class Jobs:
     """The jobs of one event loop. `on_unfit` is called when jobs fail here that would not in a new process."""
 
     def __init__(
-        self,
-        service: Service,
-        readiness: Readiness,
-        metrics: Metrics,
-        on_unfit: Callable[[], None] = lambda: None,
+        self, service: Service, readiness: Readiness, metrics: Metrics, on_unfit: Callable[[], None] = lambda: None
     ) -> None:
         self.service, self.readiness, self.metrics = service, readiness, metrics
         self.max_running = service.settings.max_concurrency

@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from audio.encode import ENCODERS
-from service.session import MAX_PIECE_CHARS, TtsSession
+from service.session import MAX_PIECE_CHARS
 from service.speech import SEED_STEP
-from validation.errors import OutOfMemory, UnknownVoice
+from validation.errors import OutOfMemory
 from web.websocket import TtsWebSocket
 
 pytestmark = pytest.mark.slow
@@ -307,15 +307,6 @@ def test_a_worker_that_leaves_ends_what_it_says() -> None:
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
-    class Full:
-        def ask(self, operation: str) -> dict[str, Any]:
-            return {"voices": [{"name": f"voice-{number}", "language": "en"} for number in range(1000)]}
-
-    with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
-        TtsSession(Full(), "1", {"voice": "nobody"})  # type: ignore[arg-type]
 
 
 def error_of(server: HttpServer, *messages: Any) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,81 @@
+"""A session without a socket: how text becomes takes, and where each is in the one sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes import fake_service
+
+from service.events import AudioEvent, EndEvent, Event, StartEvent
+from service.session import MAX_TAKE_CHARS, Mark, Take, TtsSession
+from service.telemetry import JobClock
+from validation.errors import UnknownVoice
+
+SENTENCE = "This is one of many sentences that wait. "
+
+
+def session(**start: Any) -> TtsSession:
+    return TtsSession(fake_service(), "s", {"seed": 7} | start)
+
+
+def takes(of: TtsSession) -> Iterator[Take]:
+    while of.is_waiting:
+        if isinstance(item := of.next(), Take):
+            yield item
+
+
+def said(of: TtsSession, take: Take) -> list[Event]:
+    return list(of.say(take, JobClock()))
+
+
+def test_what_waits_goes_in_takes_of_a_bounded_length_before_the_mark() -> None:
+    one = session()
+    one.push(SENTENCE * 40)
+    one.mark(Mark.FLUSH)
+    waiting = [one.next() for _ in range(3)]
+    assert [getattr(item, "index", item) for item in waiting] == [0, 1, Mark.FLUSH]
+    texts = [item.text for item in waiting if isinstance(item, Take)]
+    assert " ".join(texts) == (SENTENCE * 40).strip()
+    assert len(texts[1]) < len(texts[0]) <= MAX_TAKE_CHARS
+    assert not one.is_waiting
+
+
+@pytest.mark.parametrize("level", [None, "lufs"])
+def test_a_take_begins_where_the_one_before_ended_however_much_is_held_back(level: str | None) -> None:
+    one = session(output_format="pcm_s16le", sentence_pause_ms=100, audio_normalization=level)
+    spoken, file, ends_s = [], b"", [-0.1]
+    for text in (SENTENCE, SENTENCE + "And another one. "):
+        one.push(text)
+        (take,) = takes(one)
+        events = said(one, take)
+        spoken.append([type(event) for event in events if not isinstance(event, AudioEvent)])
+        file += b"".join(event.data for event in events if isinstance(event, AudioEvent))
+        assert take.start_s == pytest.approx(ends_s[-1] + 0.1)
+        ends_s.append(take.end_s)
+    rest, report = one.finish()
+    assert spoken == [[StartEvent, EndEvent]] * 2
+    assert len(file + rest) / 2 / 24_000 == ends_s[-1] == report["duration"]
+
+
+def test_after_a_cancellation_there_is_a_new_file() -> None:
+    one = session()
+    one.push(SENTENCE)
+    (take,) = takes(one)
+    said(one, take)
+    one.push(SENTENCE)
+    one.clear()
+    one.cancel()
+    one.mark(Mark.END)
+    assert one.next() is Mark.END
+    assert one.finish()[1]["duration"] == 0.0
+
+
+def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
+    class Full:
+        def ask(self, operation: str) -> dict[str, Any]:
+            return {"voices": [{"name": f"voice-{number}", "language": "en"} for number in range(1000)]}
+
+    with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
+        TtsSession(Full(), "1", {"voice": "nobody"})  # type: ignore[arg-type]
