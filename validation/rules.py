@@ -84,37 +84,34 @@ def decode_base64(encoded: str) -> bytes | None:
 
 
 def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
-    """Its length first: a text that is too long is not examined further, here and in every rule below."""
+    """Its length first: a text that is too long is not examined further."""
     if not isinstance(text := given.get("text"), str):
         return
     if len(text := text.strip()) > capabilities.max_text_chars:
         message = f"must be at most {capabilities.max_text_chars} characters (got {len(text)})"
         yield InvalidInput, Fault("text", message)
         return
+    found = list(parts(text))
     if "\0" in text:
         yield InvalidInput, Fault("text", "holds a NUL character")
     if printable(text) != text:
         yield InvalidInput, Fault("text", "holds a lone surrogate, which is no character")
-    if not any(char.isalnum() for part in parts(text) if isinstance(part, str) for char in part):
+    if not any(char.isalnum() for part in found if isinstance(part, str) for char in part):
         yield InvalidInput, Fault("text", "must hold at least one letter or digit")
+    if message := _wrong_pause([part for part in found if isinstance(part, Pause)]):
+        yield InvalidInput, Fault("text", message)
 
 
-def _pause_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
-    if not isinstance(text := given.get("text"), str) or len(text := text.strip()) > capabilities.max_text_chars:
-        return
-    pauses = [part for part in parts(text) if isinstance(part, Pause)]
+def _wrong_pause(pauses: list[Pause]) -> str:
+    """The first fault of the pauses, or ""."""
     for pause in pauses:
         if pause.length_ms is None:
-            message = f"holds {shown(pause.mark)}: a pause is written [pause:500ms] or [pause:1.5s]"
-            yield InvalidInput, Fault("text", message)
-            return
+            return f"holds {shown(pause.mark)}: a pause is written [pause:500ms] or [pause:1.5s]"
         if pause.length_ms > MAX_PAUSE_MS:
-            message = f"holds {shown(pause.mark)}: a pause is at most {MAX_PAUSE_MS // 1000} s long"
-            yield InvalidInput, Fault("text", message)
-            return
+            return f"holds {shown(pause.mark)}: a pause is at most {MAX_PAUSE_MS // 1000} s long"
     if (total_ms := sum(pause.length_ms or 0 for pause in pauses)) > MAX_PAUSES_MS:
-        message = f"holds pauses of {total_ms / 1000:g} s in all; at most {MAX_PAUSES_MS // 1000} s are allowed"
-        yield InvalidInput, Fault("text", message)
+        return f"holds pauses of {total_ms / 1000:g} s in all; at most {MAX_PAUSES_MS // 1000} s are allowed"
+    return ""
 
 
 Checks: TypeAlias = tuple[tuple[str, Callable[[str, str], bool]], ...]  # a fault, and whether an entry has it
@@ -276,7 +273,6 @@ def _delivery_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterato
 
 RULES: tuple[Callable[[dict[str, Any], Capabilities], Iterator[Finding]], ...] = (
     _text_rule,
-    _pause_rule,
     _pronunciation_rule,
     _alias_rule,
     _voice_rule,
