@@ -60,14 +60,14 @@ class Server:
     async def serve(self, listener: socket.socket, health_listener: socket.socket | None = None) -> int:
         """Serve until `end`; the exit status."""
         settings = self._service.settings
-        doors = [(_server(application(self.jobs), self.jobs.input_budget), listener)]
+        servers = [(_server(application(self.jobs), self.jobs.input_budget), listener)]
         if health_listener:
-            doors.append((_server(health_application(self._readiness), self.jobs.input_budget), health_listener))
-        serving = [asyncio.create_task(server.serve([own])) for server, own in doors]
+            servers.append((_server(health_application(self._readiness), self.jobs.input_budget), health_listener))
+        serving = [asyncio.create_task(server.serve([own])) for server, own in servers]
         self._readiness.load(self._service.warm_up if settings.warmup else lambda: None)
         await self._ending.wait()
         await self._drain(settings.shutdown_timeout_s)
-        for server, _ in doors:
+        for server, _ in servers:
             server.should_exit = True
         await asyncio.gather(*serving)
         self.jobs.close()

@@ -32,7 +32,7 @@ class UnfitFile(OSError):
     """No regular file, or too large."""
 
 
-class Busy(OSError):
+class NameLocked(OSError):
     """Another process is writing a file of this name."""
 
 
@@ -63,7 +63,7 @@ def read(path: Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
 
 
 def publish(path: Path, data: bytes, *, replace: bool, link: Link = os.link) -> None:
-    """Write a file atomically. Raises: FileExistsError if it exists and `replace` is false; Busy; OSError.
+    """Write a file atomically. Raises: FileExistsError if it exists and `replace` is false; NameLocked; OSError.
 
     Without `replace` the draft is hard-linked to its name, which fails if that exists. Where the file system has no
     hard links, a second file claims the name meanwhile.
@@ -102,7 +102,7 @@ def _name_claimed(draft: Path, path: Path) -> None:
     try:
         os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError as exc:
-        raise Busy(errno.EBUSY, "another process is writing it") from exc
+        raise NameLocked(errno.EBUSY, "another process is writing it") from exc
     try:
         if path.exists():
             raise FileExistsError(errno.EEXIST, "it is there already")

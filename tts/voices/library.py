@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio.reference import Reference
-from tts.voices.files import Busy, Link, publish, sweep, sync_directory
+from tts.voices.files import Link, NameLocked, publish, sweep, sync_directory
 from tts.voices.recording import SUFFIX, About, Recording, Version, examine, pack
 from validation.errors import Fault, InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
 from validation.faults import named, shown
@@ -241,7 +241,7 @@ def _not_written(name: str, exc: OSError) -> WorkerError:
     """The client's error for one of the file system, without our paths."""
     if isinstance(exc, FileExistsError):
         return _taken(name)
-    if isinstance(exc, Busy):
+    if isinstance(exc, NameLocked):
         return InternalError(f"another worker is writing the voice {name!r}: try again")
     if exc.errno in READ_ONLY:
         return Unsupported("the voice library can't be changed: VOICES_DIR is read-only")

@@ -30,7 +30,7 @@ from fakes import FakeEngine, recording
 from audio import decoder_process
 from audio.reference import Reference, decode
 from tests.fuzz.crumbs import endless
-from tts.voices.files import ABANDONED_S, Busy, Link, UnfitFile, publish, read
+from tts.voices.files import ABANDONED_S, Link, NameLocked, UnfitFile, publish, read
 from tts.voices.library import Library, _version
 from tts.voices.recording import About, examine, pack
 from tts.voices.store import VoiceStore
@@ -409,7 +409,7 @@ def test_without_hard_links_a_name_is_claimed_meanwhile(tmp_path: Path) -> None:
     (tmp_path / ".bert.flac.claim").touch()
     with pytest.raises(InternalError, match="another worker is writing the voice 'bert'"):
         add(library, "bert")
-    with pytest.raises(Busy):
+    with pytest.raises(NameLocked):
         publish(tmp_path / "bert.flac", b"", replace=False, link=no_links)
     assert names(tmp_path) == [".bert.flac.claim", "anna.flac"]
 
