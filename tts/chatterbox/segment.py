@@ -149,13 +149,7 @@ class Utterance:
         return codes
 
     def _generate(self) -> AbstractContextManager[Generation]:
-        knobs = TokenSampling(
-            cfg_weight=self._params.cfg_weight,
-            temperature=self._params.temperature,
-            top_p=self._params.top_p,
-            min_p=self._params.min_p,
-            repetition_penalty=self._params.repetition_penalty,
-        )
+        knobs = TokenSampling.of(self._params)
         speaker = self._speaker
         prefix = speaker.listeners.prefix(self._voice, self._params.exaggeration)
         return speaker.decoder.generate(prefix, self._text_tokens, knobs, self._params.seed)

@@ -8,10 +8,12 @@ come from.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 
 import torch
 from torch import Tensor
+
+from validation.options import SamplingParams
 
 BROKEN = -1  # stands for a token whose probabilities were not finite
 
@@ -25,6 +27,10 @@ class TokenSampling:
     top_p: float
     min_p: float
     repetition_penalty: float
+
+    @classmethod
+    def of(cls, params: SamplingParams) -> TokenSampling:
+        return cls(*(getattr(params, field.name) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
