@@ -21,13 +21,12 @@ from functools import cache
 from typing import Any
 
 from service.app import Service, build
-from service.base64_audio import audio_fields, base64_text
 from service.bridge import bridge
 from service.children import tie_children
 from service.drain import Drain
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
+from service.json_events import audio_fields, base64_text, events_of
 from service.logs import configure_logging
-from service.parts import events_of
 from service.queue_jobs import QueueJobs
 from service.telemetry import JobClock
 from settings import Settings, SettingsError

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from audio.encode import ENCODERS, AudioFormat
-from service.base64_audio import base64_bytes
 from service.bucket import Bucket
 from service.events import EndEvent
+from service.json_events import base64_bytes
 from service.telemetry import JobClock
 from settings import Settings
 from validation.errors import DeliveryFailed

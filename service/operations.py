@@ -18,7 +18,7 @@ from service import __version__
 from service.delivery import Delivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
-from service.parts import json_bytes
+from service.json_events import json_bytes
 from service.synthesis import Limits, Synthesis
 from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices

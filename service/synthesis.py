@@ -5,15 +5,14 @@ A joined reply is the join of a stream's pieces, finished by the encoder: there 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from audio.encode import ENCODERS
-from service.base64_audio import base64_bytes
 from service.events import AudioEvent, EndEvent, StartEvent
+from service.json_events import base64_bytes, json_bytes
 from service.output_encoder import OutputEncoder
 from service.speech import Speech
 from service.telemetry import JobClock
@@ -79,8 +78,8 @@ class Synthesis:
         self.warnings += self._script.warnings
         self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)
         texts = request.text, self._spoken_text(), request.reading.pronunciations
-        self._other_json_bytes += sum(map(_json_bytes, texts))
-        self._other_json_bytes += sum(_json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
+        self._other_json_bytes += sum(map(json_bytes, texts))
+        self._other_json_bytes += sum(json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
 
     def events(self) -> Iterator[StartEvent | AudioEvent | EndEvent]:
         """Start, then each piece of audio as soon as there is one, then the end; a joined reply has no pieces."""
@@ -171,7 +170,7 @@ class Synthesis:
         """What the reply takes besides audio, as far as is known."""
         speech = self._speech
         parts = max(0, speech.segments_done - len(self._script.lines))  # of lines that were split
-        return self._other_json_bytes + SEGMENT_OVERHEAD_BYTES * parts + sum(map(_json_bytes, speech.warnings))
+        return self._other_json_bytes + SEGMENT_OVERHEAD_BYTES * parts + sum(map(json_bytes, speech.warnings))
 
     def _advice(self, seconds: float) -> str:
         """What would fit, for a clip of about so many seconds."""
@@ -252,7 +251,3 @@ class Synthesis:
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
         }
-
-
-def _json_bytes(value: object) -> int:
-    return len(json.dumps(value)) + 2  # and a comma and a space

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from audio.encode import ENCODERS
-from service.base64_audio import audio_fields, base64_text
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
+from service.json_events import audio_fields, base64_text
 from web.refusals import openai_error
 
 EVENT_STREAM = "text/event-stream"

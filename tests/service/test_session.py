@@ -59,19 +59,6 @@ def test_a_take_begins_where_the_one_before_ended_however_much_is_held_back(leve
     assert len(file + rest) / 2 / 24_000 == ends_s[-1] == report["duration"]
 
 
-def test_after_a_cancellation_there_is_a_new_file() -> None:
-    one = session()
-    one.push(SENTENCE)
-    (take,) = takes(one)
-    said(one, take)
-    one.push(SENTENCE)
-    one.clear()
-    one.cancel()
-    one.mark(Mark.END)
-    assert one.next() is Mark.END
-    assert one.finish()[1]["duration"] == 0.0
-
-
 def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
     class Full:
         def ask(self, operation: str) -> dict[str, Any]:

@@ -1,18 +1,43 @@
-"""A reply as events small enough for RunPod, which drops one of a megabyte, and with it the job's end.
+"""Events in JSON: audio as base64, and a reply in events small enough for RunPod.
 
-A list or a text that is too large is sent before the reply in pieces: events of type `part`, each with one field. The
-pieces of a field joined in order are its value; the last event, the reply itself, names these fields in `in_parts`.
+RunPod drops an event of a megabyte, and with it the job's end. A list or a text that is too large is sent before the
+reply in pieces: events of type `part`, each with one field. The pieces of a field joined in order are its value; the
+last event, the reply itself, names these fields in `in_parts`.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
+from service.events import AudioEvent
+
 MAX_EVENT_JSON_BYTES = 680_000
 FIELD_BYTES = 1_000  # of a part, for all but its piece
+
+
+def audio_fields(event: AudioEvent) -> dict[str, Any]:
+    """A piece of audio as the queue and the HTTP server send it; times in seconds."""
+    return {
+        "index": event.index,
+        "audio": base64_text(event.data),
+        "format": event.format,
+        "sample_rate": event.sample_rate_hz,
+        "start": round(event.start_s, 6),
+        "duration": round(event.duration_s, 6),
+    }
+
+
+def base64_text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def base64_bytes(size_bytes: int) -> int:
+    """The length of so many bytes in base64, padding included."""
+    return 4 * -(-size_bytes // 3)
 
 
 def events_of(reply: dict[str, Any], max_bytes: int = MAX_EVENT_JSON_BYTES) -> list[dict[str, Any]]:

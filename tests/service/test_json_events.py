@@ -1,13 +1,15 @@
-"""Replies that are too large for one event: their pieces fit, and are the reply again when joined."""
+"""Audio inside JSON, and replies too large for one event: their pieces fit, and are the reply again when joined."""
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
-from service.parts import MAX_EVENT_JSON_BYTES, events_of
+from service.events import AudioEvent
+from service.json_events import MAX_EVENT_JSON_BYTES, audio_fields, base64_bytes, base64_text, events_of
 from sync_test import joined
 
 VOICE = {"name": "x" * 64, "language": "en", "description": "\N{GRINNING FACE}" * 500, "reference_duration": 7.5}
@@ -49,3 +51,13 @@ def test_only_as_much_as_must_goes_before() -> None:
     assert end["in_parts"] == ["spoken_text", "segments"]
     assert "text" in end
     assert len(parts) == 4
+
+
+def test_a_piece_has_the_contracts_names_and_seconds() -> None:
+    fields = audio_fields(AudioEvent(3, b"\xff\xfb\x90", "mp3", 24_000, 1 / 3, 0.25))
+    assert base64.b64decode(fields.pop("audio")) == b"\xff\xfb\x90"
+    assert fields == {"index": 3, "format": "mp3", "sample_rate": 24_000, "start": 0.333333, "duration": 0.25}
+
+
+def test_its_length_is_known_before_it_is_made() -> None:
+    assert [base64_bytes(count) for count in range(20)] == [len(base64_text(bytes(count))) for count in range(20)]
