@@ -34,7 +34,7 @@ def cost(code: str, data: bytes = b"") -> dict[str, Any]:
 
 BOMBS = """
 import json
-from tests.fuzz.asking import OFFER
+from tests.fuzz.asking import CAPABILITIES
 from tests.fuzz.gauge import Gauge
 from validation.errors import WorkerError
 from validation.markup import parts
@@ -69,7 +69,7 @@ for name, given in bombs.items():
     gauge, size = Gauge(), 0
     with gauge.over(name):
         try:
-            parse(given, OFFER)
+            parse(given, CAPABILITIES)
         except WorkerError as error:
             size = len(json.dumps(error.to_reply()))
     costs[name] = {"s": gauge.worst_s, "bytes": gauge.peak_bytes, "reply": size}
