@@ -111,7 +111,8 @@ def codes_without_status(trees: dict[str, ast.Module]) -> Iterator[str]:
         for node in ast.walk(trees.get("validation/errors.py", nothing))
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and ast.unparse(node.targets) == "code"
     }
-    known = {node.value for node in ast.walk(trees.get("web/refusals.py", nothing)) if isinstance(node, ast.Constant)}
+    tables = (node for node in ast.walk(trees.get("web/refusals.py", nothing)) if isinstance(node, ast.Dict))
+    known = {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
     yield from (f"web/refusals.py has no status for {code}" for code in sorted(codes - known))
 
 
@@ -174,7 +175,7 @@ def test_a_planted_circle_is_found(tmp_path: Path, first: str, second: str) -> N
 
 def test_a_planted_error_without_a_status_is_found(tmp_path: Path) -> None:
     errors = 'class Known:\n    code = "KNOWN"\nclass New:\n    code = "NEW"'
-    plant(tmp_path, {"validation/errors.py": errors, "web/refusals.py": 'STATUSES = {"KNOWN": 400}'})
+    plant(tmp_path, {"validation/errors.py": errors, "web/refusals.py": 'STATUSES = {"KNOWN": 400}\nNEW = "NEW"'})
     assert list(faults(tmp_path)) == ["web/refusals.py has no status for NEW"]
 
 
