@@ -1,0 +1,26 @@
+"""What the page and the API's description repeat of the contract, and can't derive, is the contract's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from service.operations import OPERATIONS
+from validation.fields import TtsFields
+from web.documents import JOB
+
+PAGE = (Path(__file__).parents[2] / "web/page/index.html").read_text()
+
+
+def test_the_pages_numbers_begin_at_the_defaults() -> None:
+    shown = re.findall(r'<input type="(?:range|number)" [^>]*name="(\w+)" [^>]*value="([^"]*)"', PAGE)
+    assert len(shown) >= 10
+    assert {name: float(value) for name, value in shown} == {
+        name: TtsFields.model_fields[name].default for name, _ in shown
+    }
+
+
+def test_every_operation_is_described() -> None:
+    described = re.findall(r'"operation": {[^}]*"const": "(\w+)"', json.dumps(JOB))
+    assert sorted(described) == sorted(OPERATIONS)
