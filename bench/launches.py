@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.chatterbox.rates import SAMPLES_PER_FRAME
+from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
+from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.decoding import GRAPH_REACH
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
 
 # As upstream and we use these, they move no memory.
 VIEWS = {
@@ -65,8 +66,6 @@ def count(run: Callable[[], object]) -> dict[str, int]:
 def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
     """A T3 step with sampling, a solution of the flow and a chunk of the vocoder, on fake CUDA tensors."""
     cuda = torch.device("cuda")
-    state = weights.read_tensors(directory, weights.T3_WEIGHTS)
-    s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(tensor: torch.Tensor) -> torch.Tensor:
@@ -92,7 +91,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
         cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
         speaker = torch.zeros(1, 192, device=cuda)
         found["flow"] = count(lambda: flow.decode(ids, speaker, cond, noise, count_of[0], count_of[1]))
-        hift = Hift(s3gen.mel2wav, cuda)
+        hift = Hift(s3gen.at("mel2wav."))
         mel = torch.zeros(1, MEL_BANDS, FRAMES, device=cuda)
         source = torch.zeros(1, 1, FRAMES * SAMPLES_PER_FRAME, device=cuda)
         phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=cuda)

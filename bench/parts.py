@@ -27,18 +27,18 @@ from bench.document import keep, machine, report
 from bench.speech import BUCKETS, PROMPTS_S, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
+from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import choose_dtype
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.watermark import WatermarkStage
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
 
 FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
 STEADY = 3  # chunks after which every shape was seen
@@ -146,7 +146,7 @@ def flow_in(checkpoint: Path, speaker: Speaker, dtype: torch.dtype) -> Flow:
     """The flow in another format, with graphs of the lengths that are timed."""
     s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), speaker.device)
     pool = GraphPool(speaker.device, "flow")
-    return Flow(s3gen.flow, speaker.device, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
+    return Flow(flow, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 
 
 def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:

@@ -365,7 +365,7 @@ def weightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, E
 
 @pytest.mark.chatterbox
 def test_a_worker_without_weights_refuses_to_start(weightless: dict[str, Endpoint]) -> None:
-    from tts.chatterbox.weights.find import FILES
+    from tts.chatterbox.weights.manifest import FILES
 
     worker = weightless["true"].worker
     assert worker.process.wait(60) == 1

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from bench.checkpoint.originals import OriginalS3Gen, build_original
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
-from tts.chatterbox.weights.skeleton import count
+from bench.checkpoint.originals import OriginalS3Gen, build_original, count
+from tts.chatterbox.weights import manifest
+from tts.chatterbox.weights.upstream import import_upstream
 
-networks.import_upstream()
+import_upstream()
 
 from chatterbox.models.s3gen.s3gen import S3Token2Wav  # noqa: E402
 from chatterbox.models.t3 import T3  # noqa: E402
@@ -46,7 +46,7 @@ class UpstreamS3Gen(S3Token2Wav):
 
 def upstream_t3(directory: Path) -> T3:
     """Upstream's T3 with the checkpoint's weights, strictly loaded."""
-    state = weights.read_tensors(directory, weights.T3_WEIGHTS)
+    state = load_file(directory / manifest.T3_WEIGHTS)
     width, layers = state["text_emb.weight"].shape[1], count(state, "tfmr.layers.")
     LLAMA_CONFIGS["seeded"] = LLAMA_CONFIGS["Llama_520M"] | {
         "hidden_size": width,
@@ -66,9 +66,9 @@ def upstream_t3(directory: Path) -> T3:
 
 def upstream_tts(directory: Path) -> ChatterboxTTS:
     """Upstream's whole engine on a checkpoint of any size."""
-    parts = build_original(weights.read_tensors(directory, weights.S3GEN_WEIGHTS))
+    parts = build_original(load_file(directory / manifest.S3GEN_WEIGHTS))
     encoder = VoiceEncoder()
-    encoder.load_state_dict(weights.read_tensors(directory, weights.VOICE_ENCODER))
-    tokenizer = EnTokenizer(str(directory / weights.TOKENIZER))
-    conds = Conditionals.load(directory / weights.BUILT_IN_VOICE)
+    encoder.load_state_dict(load_file(directory / manifest.VOICE_ENCODER))
+    tokenizer = EnTokenizer(str(directory / manifest.TOKENIZER))
+    conds = Conditionals.load(directory / manifest.BUILT_IN_VOICE)
     return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder.eval(), tokenizer, "cpu", conds)

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tts.chatterbox.voice.encoders import original_tokenizer, tokenizer_sizes
-from tts.chatterbox.weights import networks
-from tts.chatterbox.weights.skeleton import HEAD_DIM, WEIGHT, Unfilled, count
+from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.voice.encoders import SkipInit, upstream_speaker_encoder, upstream_tokenizer
+from tts.chatterbox.weights.tensors import Tensors
+from tts.chatterbox.weights.upstream import import_upstream
+
+WEIGHT = "parametrizations.weight.original1"  # of a layer with weight norm
 
 
 class OriginalS3Gen(nn.Module):
@@ -19,20 +22,25 @@ class OriginalS3Gen(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        networks.import_upstream()
-        self.tokenizer = original_tokenizer(*tokenizer_sizes(state))
-        self.speaker_encoder = networks.speaker_encoder()
+        import_upstream()
+        width, bands, _ = state["tokenizer.encoder.conv1.weight"].shape
+        self.tokenizer = upstream_tokenizer(bands, width, count(state, "tokenizer.encoder.blocks."))
+        self.speaker_encoder = upstream_speaker_encoder()
         self.flow = flow(state)
         self.mel2wav = vocoder(state)
 
 
 def build_original(state: dict[str, Tensor]) -> OriginalS3Gen:
     """Upstream's networks with a checkpoint's weights, on the CPU, ready for inference."""
-    with Unfilled():
+    with SkipInit():
         built = OriginalS3Gen(state)
     names = set(built.state_dict())
     built.load_state_dict({name: tensor for name, tensor in state.items() if name in names}, strict=False, assign=True)
     return built.eval().requires_grad_(False)
+
+
+def count(state: Mapping[str, Tensor], prefix: str) -> int:
+    return Tensors("", state).count(prefix)
 
 
 def flow(state: Mapping[str, Tensor]) -> nn.Module:

@@ -21,8 +21,9 @@ from torch import Tensor
 from bench.checkpoint.originals import OriginalS3Gen
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
 from tts.chatterbox.t3.model import STOP_SPEECH
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
+from tts.chatterbox.weights import manifest
+from tts.chatterbox.weights.tensors import UNUSED
+from tts.chatterbox.weights.upstream import import_upstream
 
 TEXT_VOCABULARY, SPEECH_VOCABULARY, SPEAKER_SIZE = 704, 8194, 256
 TEXT_POSITIONS, SPEECH_POSITIONS = 2050, 4100
@@ -63,23 +64,23 @@ def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     sizes = SIZES[size]
-    save_file(_t3(sizes, speech_tokens), directory / weights.T3_WEIGHTS)
-    save_file(_s3gen(sizes), directory / weights.S3GEN_WEIGHTS)
-    save_file(_voice_encoder(), directory / weights.VOICE_ENCODER)
-    (directory / weights.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
-    torch.save(_conditionals(sizes.prompt_tokens), directory / weights.BUILT_IN_VOICE)
+    save_file(_t3(sizes, speech_tokens), directory / manifest.T3_WEIGHTS)
+    save_file(_s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
+    save_file(_voice_encoder(), directory / manifest.VOICE_ENCODER)
+    (directory / manifest.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
+    torch.save(_conditionals(sizes.prompt_tokens), directory / manifest.BUILT_IN_VOICE)
     return directory
 
 
 def write_voice(directory: Path, like: Path, prompt_s: int) -> Path:
     """The checkpoint `like`, by links, with a built-in voice whose recording lasts `prompt_s` seconds."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in weights.FILES:
+    for name in manifest.FILES:
         (directory / name).unlink(missing_ok=True)
-        if name != weights.BUILT_IN_VOICE:
+        if name != manifest.BUILT_IN_VOICE:
             (directory / name).symlink_to((like / name).resolve())
     torch.manual_seed(prompt_s)
-    torch.save(_conditionals(prompt_s * TOKENS_PER_S), directory / weights.BUILT_IN_VOICE)
+    torch.save(_conditionals(prompt_s * TOKENS_PER_S), directory / manifest.BUILT_IN_VOICE)
     return directory
 
 
@@ -101,7 +102,7 @@ def _t3(sizes: Sizes, speech_tokens: int) -> dict[str, Tensor]:
     }
     for layer in range(sizes.t3_layers):
         state |= _t3_layer(f"tfmr.layers.{layer}", d, e, sizes.t3_layers)
-    networks.import_upstream()
+    import_upstream()
     state |= {f"cond_enc.{name}": tensor for name, tensor in _conditioner(sizes).items()}
     _plant_ending(state, speech_tokens)
     return state
@@ -165,7 +166,7 @@ def _s3gen(sizes: Sizes) -> dict[str, Tensor]:
         if name.endswith("running_mean"):
             tensor.normal_(0.0, 0.1)
     _plant_pitch(state)
-    return {name: tensor for name, tensor in state.items() if name not in networks.COMPUTED}
+    return {name: tensor for name, tensor in state.items() if name not in UNUSED[manifest.S3GEN_WEIGHTS]}
 
 
 def _shapes(sizes: Sizes) -> dict[str, Tensor]:

@@ -19,8 +19,7 @@ from torch import Tensor
 from bench.contenders.turns import TEXT, Run, serve
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import FRAMES_PER_TOKEN
-from tts.chatterbox.s3gen.flow import MEL_BANDS
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 

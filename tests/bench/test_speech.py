@@ -13,7 +13,7 @@ def test_a_voice_of_ten_seconds_is_what_a_clone_of_a_long_recording_is(checkpoin
     from bench.speech import prompted
     from tts.chatterbox.model import Speaker
     from tts.chatterbox.options import LoadOptions
-    from tts.chatterbox.weights.find import FILES
+    from tts.chatterbox.weights.manifest import FILES
 
     options = LoadOptions("cpu", "float32", "float32", max_tokens=10, watermark=False)
     usual = Speaker.load(checkpoint, options).built_in

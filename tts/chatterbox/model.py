@@ -30,13 +30,14 @@ from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.vocoder.stream import Hift, rendered_frames
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.watermark import Watermarker
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
-from tts.engine import Conditioning, SpeechChunk
-from validation.errors import InternalError, OutOfMemory
-from validation.fields import DEFAULT_CHUNK_TOKENS
-from validation.options import SamplingParams
+from tts.chatterbox.weights.find import find_weights
+from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, S3GEN_WEIGHTS, T3_WEIGHTS, TOKENIZER, VOICE_ENCODER
+from tts.chatterbox.weights.tensors import Tensors
+from tts.chatterbox.weights.upstream import import_upstream
+from tts.engine import Conditioning, SamplingParams, SpeechChunk
+from validation.errors import InternalError, ModelUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Speaker:
         compute_exactly()
         with torch_faults():
             device = choose_device(options.device, partial(Budget.of, options))
-            speaker = cls._load(weights.find_weights(model_path), device, options)
+            speaker = cls._load(find_weights(model_path), device, options)
         log.info(
             "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
             *(device, time.monotonic() - started, speaker.dtype, speaker.flow.dtype, speaker.graphs or "off"),
@@ -74,28 +75,27 @@ class Speaker:
 
     @classmethod
     def _load(cls, directory: Path, device: torch.device, options: LoadOptions) -> Speaker:
+        import_upstream()
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        networks.import_upstream()
-        t3_state = weights.read_tensors(directory, weights.T3_WEIGHTS)
-        networks.check_t3(t3_state)
-        s3gen = networks.build_s3gen(weights.read_tensors(directory, weights.S3GEN_WEIGHTS), device)
-        encoder_state = weights.read_tensors(directory, weights.VOICE_ENCODER)
-        t3 = T3(t3_state, device, choose_dtype(options.dtype, fast))
+        t3_file, s3gen, voice_encoder = (
+            Tensors.read(directory, file, device) for file in (T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER)
+        )
+        t3 = T3(t3_file, choose_dtype(options.dtype, fast))
         listeners = Listeners(
-            voice_encoder=networks.build_voice_encoder(encoder_state, device),
-            tokenizer=s3gen.tokenizer,
-            speaker_encoder=s3gen.speaker_encoder,
-            conditioner=networks.build_conditioner(t3_state, device),
+            voice_encoder=VoiceEncoder(voice_encoder),
+            tokenizer=SpeechTokenizer(s3gen.at("tokenizer.")),
+            speaker_encoder=SpeakerEncoder(s3gen.at("speaker_encoder.")),
+            conditioner=Conditioner(t3_file.at("cond_enc."), t3.width),
             t3=t3,
             device=device,
         )
         max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
-        built_in = listeners.read_built_in("default", directory / weights.BUILT_IN_VOICE)
+        built_in = listeners.read_built_in("default", directory / BUILT_IN_VOICE)
         pools = {part: GraphPool(device, part, options.graphs) for part in GRAPHED}
 
         def build(dtype: torch.dtype) -> Flow:
             longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
-            flow_parts = (s3gen.flow, device, options.flow_steps, dtype, pools["flow"])
+            flow_parts = (s3gen.at("flow."), options.flow_steps, dtype, pools["flow"])
             return Flow(*flow_parts, longest_tokens=longest_tokens)
 
         flow = build_flow(build, flow_dtypes(options.flow_dtype, device), built_in.flow)
@@ -103,12 +103,15 @@ class Speaker:
             flow.capture(options.buckets or BUCKETS)
         plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
         sizes = rendered_frames(*plan) if pools["vocoder"].captures else ()
+        hift = Hift(s3gen.at("mel2wav."), pools["vocoder"], sizes)
+        for file in (t3_file, s3gen, voice_encoder):
+            file.refuse_unknown()
         return cls(
-            tokenizer=networks.build_tokenizer(directory / weights.TOKENIZER),
+            tokenizer=read_tokenizer(directory / TOKENIZER),
             t3=t3,
             decoder=Decoder(t3, max_tokens, options.slots, pools["token model"]),
             flow=flow,
-            hift=Hift(s3gen.mel2wav, device, pools["vocoder"], sizes),
+            hift=hift,
             listeners=listeners,
             watermarker=Watermarker(device) if options.watermark else None,
             built_in=built_in,
@@ -170,6 +173,16 @@ class Speaker:
             raise InternalError("a voice of another engine was handed to Chatterbox")
         with torch_faults():
             return Utterance(self, text, voice, params, thought)
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Upstream's text tokenizer. Raises: ModelUnavailable, naming the file."""
+    from chatterbox.models.tokenizers import EnTokenizer
+
+    try:
+        return EnTokenizer(str(path))
+    except Exception as exc:  # the library behind it has no other
+        raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
 
 
 def _spoken(utterance: Utterance, params: SamplingParams) -> Iterator[SpeechChunk]:

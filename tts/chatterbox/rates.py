@@ -1,6 +1,6 @@
-"""The model's clocks, derived from one another. 25 tokens/s × 2 frames × 480 samples = 24,000 Hz.
+"""The model's rates, derived from one another, and the sizes that are the same in every checkpoint.
 
-It knows no tensor and no weight.
+25 tokens/s × 2 frames × 480 samples = 24,000 Hz.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ SAMPLE_RATE_HZ = FRAMES_PER_S * SAMPLES_PER_FRAME  # 24,000 Hz
 
 ENCODER_RATE_HZ = 16_000  # what the voice encoder, the speech tokenizer and the x-vector listen to
 
+HEAD_DIM = 64  # of T3, the estimator and the speech tokenizer alike
+MEL_BANDS = 80
+XVECTOR = 192  # size of S3Gen's speaker embedding
 SPEECH_CODES = 3**8  # 6,561 ids that are sound; start, stop and unused ids lie above
 LOOKAHEAD_TOKENS = 3  # the flow's encoder reads so many tokens past the frame it renders
 

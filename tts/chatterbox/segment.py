@@ -17,10 +17,9 @@ from audio.pcm import EMPTY, Samples
 from audio.stages import Stage
 from tts.chatterbox.plausibility import judge
 from tts.chatterbox.punctuation import tidy
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.runtime.transfer import to_device, to_host
-from tts.chatterbox.s3gen.flow import MEL_BANDS
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream, window_noise
 from tts.chatterbox.t3.decoding import PIECE, Generation
 from tts.chatterbox.t3.sampling import TokenSampling

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chatterbox.tts import ChatterboxTTS
 
     from tts.chatterbox.model import Speaker
+    from tts.chatterbox.weights.tensors import Tensors
 
 collect_ignore_glob = [] if find_spec("torch") else ["test_*.py", "*/test_*.py"]  # `make test-fast` installs none
 
@@ -31,6 +32,14 @@ def speaker(checkpoint: Path) -> Speaker:
     from tts.chatterbox.options import LoadOptions
 
     return Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
+
+
+@pytest.fixture(scope="session")
+def s3gen(checkpoint: Path) -> Tensors:
+    """The tensors of the small model's S3Gen, on the CPU."""
+    from tts.chatterbox.weights.tensors import Tensors
+
+    return Tensors.read(checkpoint, "s3gen.safetensors")
 
 
 @pytest.fixture(scope="session")

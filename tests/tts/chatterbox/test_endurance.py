@@ -14,8 +14,7 @@ import torch
 from fakes import WINDOW
 
 from tts.chatterbox.model import Speaker
-from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.s3gen.flow import MEL_BANDS
+from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.t3.decoding import Decoder
 
 TEXT = "Hello there, this is a test."

@@ -21,8 +21,8 @@ from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.segment import start_fade, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.chatterbox.weights import find as weights
-from tts.engine import Misspoken, SpeechChunk
+from tts.chatterbox.weights.manifest import FILES
+from tts.engine import Misspoken, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
 
@@ -325,4 +325,4 @@ def test_importing_the_engine_imports_no_torch():
 
 
 def test_the_reference_of_every_file_name_is_upstreams():
-    assert weights.FILES == ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt")
+    assert FILES == ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt")

@@ -15,9 +15,9 @@ from rounding import bound
 from bench.checkpoint.seeded import write_checkpoint
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import GUIDANCE, MEL_BANDS
+from tts.chatterbox.s3gen.flow import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.segment import text_tokens
 

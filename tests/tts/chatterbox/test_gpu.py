@@ -25,16 +25,17 @@ from bench.goals import counted_waits
 from tts.chatterbox import model as speaker_module
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
+from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
-from validation.options import SamplingParams
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
+from tts.engine import SamplingParams
 
 FIRST_CHUNK_WAITS = 6  # text ids, the vocoder's phases, samples to the host, and the watermark's three
 CHUNK_WAITS = 4  # of those, the last four
@@ -98,8 +99,7 @@ def random_noise(*shape: int) -> torch.Tensor:
 
 def flow_alone(checkpoint: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Flow:
     """The flow without graphs."""
-    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
-    return Flow(networks.build_s3gen(state, device).flow, device, dtype=dtype)
+    return Flow(Tensors.read(checkpoint, S3GEN_WEIGHTS, device).at("flow."), dtype=dtype)
 
 
 # --- graphs -----------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_every_part_is_captured(rig):
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slots, dtype):
-    t3 = T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), rig.device, dtype)
+    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), dtype)
     prefix = embedded(rig.speaker).to(dtype)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
@@ -234,7 +234,7 @@ def test_the_flow_in_half_precision_is_near_the_flow(rig, checkpoint, dtype):
 @pytest.mark.gpu
 @pytest.mark.parametrize("rig", ["gpu"], indirect=True)
 def test_logits_are_sums_in_float32(rig, checkpoint):
-    t3 = T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), rig.device, torch.bfloat16)
+    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), torch.bfloat16)
     hidden = random_noise(4, t3.width).to(rig.device, torch.bfloat16)
     with torch.inference_mode():
         assert graphs.logit_faults(t3, hidden) == 0

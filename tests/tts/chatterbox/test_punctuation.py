@@ -6,9 +6,9 @@ import warnings
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tts.chatterbox.weights.networks import import_upstream
 
 from tts.chatterbox.punctuation import MARKS, tidy
-from tts.chatterbox.weights.networks import import_upstream
 
 import_upstream()
 with warnings.catch_warnings():

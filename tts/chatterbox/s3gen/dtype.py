@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS
 from tts.chatterbox.runtime.device import choose_dtype, multiplies_bfloat16
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt
 from validation.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)

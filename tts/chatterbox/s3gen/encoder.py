@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.s3gen.estimator import Affine
+from tts.chatterbox.weights.tensors import Tensors
 
+FRAME_LAYERS = 4  # after the upsampling; the number of layers before it is the checkpoint's
+LAYER_EPS, OTHER_EPS = 1e-12, 1e-5  # upstream's, of the norms
 LONGEST_TOKENS = 1280  # the longest prompt, 250, a segment of 1,000, and what is looked ahead at
 BEFORE_TOKENS = 2  # how far back a convolution reads
 HIDDEN = -1e9  # of a score nobody may see; finite, so that a row which sees nothing is no NaN
@@ -26,7 +28,7 @@ HIDDEN_HALF = -3e4  # the same in float16, which ends at 65,504: a score can sti
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer normalisation in float32, (…, C) → the same. Upstream's epsilons: 1e-12 in the layers, else 1e-5."""
+    """A layer normalisation in float32, (…, C) → the same."""
 
     weight: Tensor
     bias: Tensor
@@ -34,8 +36,11 @@ class Norm:
     dtype: torch.dtype  # of what comes out
 
     @classmethod
-    def of(cls, module: Any, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Norm:
-        return cls(module.weight.detach() * scale, module.bias.detach() * scale, module.eps, dtype)
+    def read(
+        cls, tensors: Tensors, name: str, width: int, eps: float, dtype: torch.dtype = torch.float32, scale: float = 1.0
+    ) -> Norm:
+        weight, bias = (tensors.take(f"{name}.{part}", width) for part in ("weight", "bias"))
+        return cls(weight * scale, bias * scale, eps, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps).to(self.dtype)
@@ -50,21 +55,22 @@ class Window:
     after: int
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, before: int) -> Window:
-        """weight: (C', C, before + 1 + after)."""
-        taps = Affine(weight.detach().transpose(1, 2).flatten(1), bias.detach())
-        return cls(taps, before, weight.shape[2] - 1 - before)
+    def read(cls, tensors: Tensors, name: str, width: int, before: int, after: int) -> Window:
+        shape = (width, width, before + 1 + after)
+        return cls(Affine.read_conv(tensors, name, *shape, dtype=torch.float32), before, after)
 
     @classmethod
-    def doubling(cls, weight: Tensor, bias: Tensor) -> Window:
+    def read_doubling(cls, tensors: Tensors, name: str, width: int) -> Window:
         """Repeat each token, then convolve five frames back: the same at the token rate, a frame pair per token.
 
         Frame 2t reads the tokens t−2, t−2, t−1, t−1, t and frame 2t+1 reads t−2, t−1, t−1, t, t, so the weights
         that meet the same token add up.
         """
-        a, b, c, d, e = weight.detach().unbind(2)  # (C', C) each, the oldest frame first
-        even, odd = torch.stack((a + b, c + d, e), dim=2), torch.stack((a, b + c, d + e), dim=2)
-        return cls.of(torch.cat((even, odd)), bias.repeat(FRAMES_PER_TOKEN), BEFORE_TOKENS)
+        weight, bias = tensors.take(f"{name}.weight", width, width, 5), tensors.take(f"{name}.bias", width)
+        a, b, c, d, e = weight.unbind(2)  # (C', C) each, the oldest frame first
+        even, odd = torch.stack((a + b, c + d, e), dim=1), torch.stack((a, b + c, d + e), dim=1)
+        taps = Affine(torch.cat((even, odd)).flatten(1), bias.repeat(FRAMES_PER_TOKEN))
+        return cls(taps, BEFORE_TOKENS, 0)
 
     def __call__(self, x: Tensor) -> Tensor:
         padded, length = F.pad(x, (0, 0, self.before, self.after)), x.shape[1]
@@ -89,25 +95,25 @@ class Layer:
     down: Affine
 
     @classmethod
-    def of(cls, module: Any, encodings: Tensor, dtype: torch.dtype) -> Layer:
-        """encodings: (2 · longest − 1, C), of all distances."""
-        heads = module.self_attn
-        n_heads, head_dim = heads.pos_bias_u.shape
-        scale = head_dim**-0.5
-        parts = (heads.linear_q, heads.linear_k, heads.linear_v)
-        weight = torch.cat([part.weight.detach() * by for part, by in zip(parts, (scale, 1, 1), strict=True)])
-        bias = torch.cat([part.bias.detach() * by for part, by in zip(parts, (scale, 1, 1), strict=True)])
-        biases = torch.stack((heads.pos_bias_u, heads.pos_bias_v)).detach() * scale
-        distances = heads.linear_pos(encodings).view(-1, n_heads, head_dim).transpose(0, 1)
+    def read(cls, tensors: Tensors, heads: int, encodings: Tensor, dtype: torch.dtype) -> Layer:
+        """encodings: (2 · longest − 1, C), of all distances. Raises: ModelUnavailable."""
+        width = encodings.shape[1]
+        attention, head_dim = tensors.at("self_attn."), width // heads
+        scales = {"linear_q": head_dim**-0.5, "linear_k": 1, "linear_v": 1}
+        weight = torch.cat([attention.take(f"{part}.weight", width, width) * by for part, by in scales.items()])
+        bias = torch.cat([attention.take(f"{part}.bias", width) * by for part, by in scales.items()])
+        biases = torch.stack([attention.take(f"pos_bias_{part}", heads, head_dim) for part in "uv"]) * head_dim**-0.5
+        distances = F.linear(encodings, attention.take("linear_pos.weight", width, width))
+        up = Affine.read(tensors, "feed_forward.w_1", -1, width, dtype=dtype)
         return cls(
-            attention_norm=Norm.of(module.norm_mha, dtype),
+            attention_norm=Norm.read(tensors, "norm_mha", width, LAYER_EPS, dtype),
             qkv=Affine(weight.to(dtype), bias.to(dtype)),
             biases=biases[:, :, None, None].to(dtype),
-            distances=distances.to(dtype).contiguous(),
-            out=Affine.of(heads.linear_out, dtype),
-            mlp_norm=Norm.of(module.norm_ff, dtype),
-            up=Affine.of(module.feed_forward.w_1, dtype),
-            down=Affine.of(module.feed_forward.w_2, dtype),
+            distances=distances.view(-1, heads, head_dim).transpose(0, 1).to(dtype).contiguous(),
+            out=Affine.read(attention, "linear_out", width, width, dtype=dtype),
+            mlp_norm=Norm.read(tensors, "norm_ff", width, LAYER_EPS, dtype),
+            up=up,
+            down=Affine.read(tensors, "feed_forward.w_2", width, len(up.weight), dtype=dtype),
         )
 
     def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -179,28 +185,37 @@ def encode_distances(longest: int, width: int, device: torch.device) -> Tensor:
 class Encoder:
     """The network. Weights and tables are read-only after construction."""
 
-    def __init__(self, flow_network: Any, dtype: torch.dtype, longest_tokens: int = LONGEST_TOKENS) -> None:
-        """flow_network: upstream's CausalMaskedDiffWithXvec; longest_tokens: the most one call may take.
+    def __init__(self, flow: Tensors, dtype: torch.dtype, longest_tokens: int = LONGEST_TOKENS) -> None:
+        """flow: upstream's CausalMaskedDiffWithXvec; longest_tokens: the most one call may take.
 
         dtype: of the products in the layers. What they add up to, the convolutions and the norms stay float32: with
         those in bfloat16 too, mu errs 3 to 70 times as much, the less the layers add the worse.
+        Raises: ModelUnavailable.
         """
-        net = flow_network.encoder
-        embedding = flow_network.input_embedding.weight.detach()  # (ids, C)
-        scale = math.sqrt(embedding.shape[1])  # upstream's, as in Vaswani et al.
+        net = flow.at("encoder.")
+        embedding = flow.take("input_embedding.weight", SPEECH_CODES, -1)
+        width = embedding.shape[1]
+        heads = len(net.take("encoders.0.self_attn.pos_bias_u", -1, -1))
+        scale = math.sqrt(width)  # upstream's, as in Vaswani et al.
+
+        def layers(name: str, number: int, longest: int) -> tuple[Layer, ...]:
+            encodings = encode_distances(longest, width, flow.device)
+            return tuple(Layer.read(net.at(f"{name}.{i}."), heads, encodings, dtype) for i in range(number))
+
         with torch.inference_mode():
-            linear, norm = net.embed.out[:2]
-            self._table = Norm.of(norm, scale=scale)(linear(embedding))  # (ids, C)
-            ahead, behind = net.pre_lookahead_layer.conv1, net.pre_lookahead_layer.conv2
-            self._ahead = Window.of(ahead.weight, ahead.bias, 0)
-            self._behind = Window.of(behind.weight, behind.bias, BEFORE_TOKENS)
-            self._layers = _layers(net.encoders, longest_tokens, dtype)
-            self._double = Window.doubling(net.up_layer.conv.weight, net.up_layer.conv.bias)
-            linear, norm = net.up_embed.out[:2]
-            self._frames_in, self._frames_norm = Affine.of(linear, torch.float32), Norm.of(norm, scale=scale)
-            self._frame_layers = _layers(net.up_encoders, FRAMES_PER_TOKEN * longest_tokens, dtype)
-            self._norm, self._out = Norm.of(net.after_norm), Affine.of(flow_network.encoder_proj, torch.float32)
-            self._positions = torch.arange(longest_tokens, device=embedding.device)
+            linear = Affine.read(net, "embed.out.0", width, width, dtype=torch.float32)
+            norm = Norm.read(net, "embed.out.1", width, OTHER_EPS, scale=scale)
+            self._table = norm(linear(embedding))  # (ids, C)
+            self._ahead = Window.read(net, "pre_lookahead_layer.conv1", width, 0, LOOKAHEAD_TOKENS)
+            self._behind = Window.read(net, "pre_lookahead_layer.conv2", width, BEFORE_TOKENS, 0)
+            self._layers = layers("encoders", net.count("encoders."), longest_tokens)
+            self._double = Window.read_doubling(net, "up_layer.conv", width)
+            self._frames_in = Affine.read(net, "up_embed.out.0", width, width, dtype=torch.float32)
+            self._frames_norm = Norm.read(net, "up_embed.out.1", width, OTHER_EPS, scale=scale)
+            self._frame_layers = layers("up_encoders", FRAME_LAYERS, FRAMES_PER_TOKEN * longest_tokens)
+            self._norm = Norm.read(net, "after_norm", width, OTHER_EPS)
+            self._out = Affine.read(flow, "encoder_proj", MEL_BANDS, width, dtype=torch.float32)
+            self._positions = torch.arange(longest_tokens, device=flow.device)
         self.dtype = dtype
 
     def __call__(self, tokens: Tensor, length: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
@@ -228,12 +243,6 @@ class Encoder:
         x = self._frames_norm(self._frames_in(x))
         x = _through(self._frame_layers, x, attention_mask(_framewise(valid, 1), _framewise(seen, 2), self.dtype))
         return self._out(self._norm(x))
-
-
-def _layers(modules: Any, longest: int, dtype: torch.dtype) -> tuple[Layer, ...]:
-    weight = modules[0].self_attn.linear_pos.weight  # (C, C)
-    encodings = encode_distances(longest, weight.shape[1], weight.device)
-    return tuple(Layer.of(module, encodings, dtype) for module in modules)
 
 
 def _through(layers: tuple[Layer, ...], x: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEAD_DIM = 64
+from tts.chatterbox.rates import HEAD_DIM, MEL_BANDS
+from tts.chatterbox.weights.tensors import Tensors
+
 KERNEL = 3  # of every causal convolution
 
 
@@ -70,9 +71,16 @@ class Affine:
     bias: Tensor | None
 
     @classmethod
-    def of(cls, module: Any, dtype: torch.dtype) -> Affine:
-        bias = getattr(module, "bias", None)
-        return cls(module.weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype))
+    def read(cls, tensors: Tensors, name: str, *shape: int, dtype: torch.dtype, bias: bool = True) -> Affine:
+        """shape: of the weight. Raises: ModelUnavailable."""
+        weight = tensors.take(f"{name}.weight", *shape)
+        return cls(weight.to(dtype), tensors.take(f"{name}.bias", len(weight)).to(dtype) if bias else None)
+
+    @classmethod
+    def read_conv(cls, tensors: Tensors, name: str, *shape: int, dtype: torch.dtype) -> Affine:
+        """The taps of a convolution as one map: shape (C', C, K) → (C', K · C). Raises: ModelUnavailable."""
+        weight = tensors.take(f"{name}.weight", *shape).to(dtype).transpose(1, 2).flatten(1)
+        return cls(weight, tensors.take(f"{name}.bias", len(weight)).to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -88,9 +96,8 @@ class CausalConv:
     taps: Affine  # (C', KERNEL · C)
 
     @classmethod
-    def of(cls, module: Any, dtype: torch.dtype) -> CausalConv:
-        weight = module.weight.detach().to(dtype).transpose(1, 2).flatten(1)  # (C', C, K) → (C', K · C)
-        return cls(Affine(weight, module.bias.detach().to(dtype)))
+    def read(cls, tensors: Tensors, name: str, out: int, channels: int, dtype: torch.dtype) -> CausalConv:
+        return cls(Affine.read_conv(tensors, name, out, channels, KERNEL, dtype=dtype))
 
     def __call__(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         padded, length = memory.lead(x) if memory else F.pad(x, (0, 0, KERNEL - 1, 0)), x.shape[1]
@@ -105,8 +112,9 @@ class ConvBlock:
     scale: Affine
 
     @classmethod
-    def of(cls, module: Any, dtype: torch.dtype) -> ConvBlock:
-        return cls(CausalConv.of(module.block[0], dtype), Affine.of(module.block[2], dtype))
+    def read(cls, tensors: Tensors, name: str, width: int, channels: int, dtype: torch.dtype) -> ConvBlock:
+        block = tensors.at(f"{name}.block.")
+        return cls(CausalConv.read(block, "0", width, channels, dtype), Affine.read(block, "2", width, dtype=dtype))
 
     def __call__(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         return F.mish(self.scale.norm(self.conv(x, memory)))
@@ -122,11 +130,15 @@ class Resnet:
     steps: Tensor  # (steps, C): the time embedding of each step, through this block's own layer
 
     @classmethod
-    def of(cls, module: Any, embeddings: Tensor, dtype: torch.dtype) -> Resnet:
-        shortcut = Affine(module.res_conv.weight.detach()[:, :, 0].to(dtype), module.res_conv.bias.detach().to(dtype))
-        first, second = (ConvBlock.of(block, dtype) for block in (module.block1, module.block2))
-        steps = Affine.of(module.mlp[1], embeddings.dtype)(F.mish(embeddings))
-        return cls(first, second, shortcut, steps.to(dtype))
+    def read(cls, tensors: Tensors, width: int, channels: int, embeddings: Tensor, dtype: torch.dtype) -> Resnet:
+        """embeddings: (steps, D), of the times."""
+        steps = Affine.read(tensors, "mlp.1", width, embeddings.shape[1], dtype=embeddings.dtype)(F.mish(embeddings))
+        return cls(
+            first=ConvBlock.read(tensors, "block1", width, channels, dtype),
+            second=ConvBlock.read(tensors, "block2", width, width, dtype),
+            shortcut=Affine.read_conv(tensors, "res_conv", width, channels, 1, dtype=dtype),
+            steps=steps.to(dtype),
+        )
 
     def __call__(self, x: Tensor, step: int, memory: Memory | None = None) -> Tensor:
         return self.second(self.first(x, memory) + self.steps[step], memory) + self.shortcut(x)
@@ -144,16 +156,16 @@ class Transformer:
     down: Affine
 
     @classmethod
-    def of(cls, module: Any, dtype: torch.dtype) -> Transformer:
-        heads = module.attn1
-        qkv = torch.cat([part.weight.detach() for part in (heads.to_q, heads.to_k, heads.to_v)])
+    def read(cls, tensors: Tensors, width: int, inner: int, dtype: torch.dtype) -> Transformer:
+        """width: of the frames; inner: of all heads together."""
+        qkv = torch.cat([tensors.take(f"attn1.to_{name}.weight", inner, width) for name in "qkv"])
         return cls(
-            attention_norm=Affine.of(module.norm1, dtype),
+            attention_norm=Affine.read(tensors, "norm1", width, dtype=dtype),
             qkv=Affine(qkv.to(dtype), None),
-            out=Affine.of(heads.to_out[0], dtype),
-            mlp_norm=Affine.of(module.norm3, dtype),
-            up=Affine.of(module.ff.net[0].proj, dtype),
-            down=Affine.of(module.ff.net[2], dtype),
+            out=Affine.read(tensors, "attn1.to_out.0", width, inner, dtype=dtype),
+            mlp_norm=Affine.read(tensors, "norm3", width, dtype=dtype),
+            up=Affine.read(tensors, "ff.net.0.proj", 4 * width, width, dtype=dtype),
+            down=Affine.read(tensors, "ff.net.2", width, 4 * width, dtype=dtype),
         )
 
     def __call__(self, x: Tensor, mask: Tensor | None = None, memory: Memory | None = None) -> Tensor:
@@ -191,13 +203,14 @@ def attend_plainly(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tens
     return heard.view(q.shape)
 
 
-def embed_times(module: Any, times: Tensor) -> Tensor:
-    """Times in 0 … 1, (steps,) float32, → what the resnets are told of them, (steps, D).
+def embed_times(tensors: Tensors, width: int, times: Tensor) -> Tensor:
+    """Times in 0 … 1, (steps,) float32, → their embeddings for the resnets, (steps, 4 · width).
 
     Sines, then cosines, of a thousandfold time (Ho et al. 2020, arXiv:2006.11239, after Vaswani et al.), two layers.
     """
-    first, second = (Affine.of(layer, torch.float32) for layer in (module.linear_1, module.linear_2))
-    half = first.weight.shape[1] // 2
+    first = Affine.read(tensors, "linear_1", 4 * width, 4 * MEL_BANDS, dtype=torch.float32)
+    second = Affine.read(tensors, "linear_2", 4 * width, 4 * width, dtype=torch.float32)
+    half = 2 * MEL_BANDS
     rate = torch.exp(torch.arange(half, device=times.device).float() * -(math.log(10000) / (half - 1)))
     angle = 1000 * times[:, None] * rate
     return second(F.silu(first(torch.cat((angle.sin(), angle.cos()), dim=-1))))
@@ -211,15 +224,6 @@ class Stack:
     transformers: tuple[Transformer, ...]
     conv: CausalConv | None = None
 
-    @classmethod
-    def of(cls, parts: Any, embeddings: Tensor, dtype: torch.dtype) -> Stack:
-        resnet, transformers, *conv = parts
-        return cls(
-            Resnet.of(resnet, embeddings, dtype),
-            tuple(Transformer.of(block, dtype) for block in transformers),
-            CausalConv.of(conv[0], dtype) if conv else None,
-        )
-
     def __call__(self, x: Tensor, step: int, mask: Tensor | None, memory: Memory | None) -> Tensor:
         x = self.resnet(x, step, memory)
         for transformer in self.transformers:
@@ -230,15 +234,30 @@ class Stack:
 class Estimator:
     """The network, for one schedule of times. Weights are read-only after construction."""
 
-    def __init__(self, network: Any, times: Tensor, dtype: torch.dtype) -> None:
-        """network: upstream's ConditionalDecoder, or its layers; times: (steps,) at which it will be asked."""
+    def __init__(self, tensors: Tensors, times: Tensor, dtype: torch.dtype) -> None:
+        """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps,), where it is evaluated.
+
+        Raises: ModelUnavailable.
+        """
+        inner, width = tensors.take("down_blocks.0.1.0.attn1.to_q.weight", -1, -1).shape
+        depth = tensors.count("down_blocks.0.1.")
+
+        def stack(name: str, channels: int, conv: bool = False) -> Stack:
+            part = tensors.at(f"{name}.")
+            transformers = (Transformer.read(part.at(f"1.{i}."), width, inner, dtype) for i in range(depth))
+            return Stack(
+                Resnet.read(part.at("0."), width, channels, embeddings, dtype),
+                tuple(transformers),
+                CausalConv.read(part, "2", width, width, dtype) if conv else None,
+            )
+
         with torch.inference_mode():
-            embeddings = embed_times(network.time_mlp, times)
-            self._down = Stack.of(network.down_blocks[0], embeddings, dtype)
-            self._middle = tuple(Stack.of(block, embeddings, dtype) for block in network.mid_blocks)
-            self._up = Stack.of(network.up_blocks[0], embeddings, dtype)
-            self._last = ConvBlock.of(network.final_block, dtype)
-            self._out = Affine(network.final_proj.weight[:, :, 0].to(dtype), network.final_proj.bias.to(dtype))
+            embeddings = embed_times(tensors.at("time_mlp."), width, times)
+            self._down = stack("down_blocks.0", 4 * MEL_BANDS, conv=True)  # x, mu, speaker and condition
+            self._middle = tuple(stack(f"mid_blocks.{i}", width) for i in range(tensors.count("mid_blocks.")))
+            self._up = stack("up_blocks.0", 2 * width, conv=True)
+            self._last = ConvBlock.read(tensors, "final_block", width, width, dtype)
+            self._out = Affine.read_conv(tensors, "final_proj", MEL_BANDS, width, 1, dtype=dtype)
         self.dtype = dtype
 
     def __call__(

@@ -14,19 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS, Encoder, hide
 from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory
+from tts.chatterbox.weights.tensors import Tensors
 
-MEL_BANDS = 80
 EULER_STEPS = 10
 GUIDANCE = 0.7  # upstream's inference_cfg_rate
 # Of a graph, in tokens of prompt and speech: fine where windows lie, coarse where whole segments do.
@@ -54,26 +53,27 @@ class Flow:
 
     def __init__(
         self,
-        network: Any,
-        device: torch.device,
+        tensors: Tensors,
         steps: int = EULER_STEPS,
         dtype: torch.dtype = torch.float32,
         graphs: GraphPool | None = None,
         buckets: Sequence[int] = (),
         longest_tokens: int = LONGEST_TOKENS,
     ) -> None:
-        """dtype: of the products in encoder and estimator; the ODE's state stays in float32. buckets: shapes to capture
-        now. longest_tokens: the most of prompt and speech together."""
+        """tensors: the flow's. dtype: of the products in encoder and estimator; the ODE's state stays in float32.
+        buckets: shapes to capture now. longest_tokens: the most of prompt and speech together.
+        Raises: ModelUnavailable."""
         # A cosine schedule: small steps first, where the field bends most.
         times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype = tensors.device, dtype
         self._strides = [later - time for time, later in pairwise(times)]
-        self._encoder = Encoder(network, dtype, longest_tokens)
-        self._speaker = Affine.of(network.spk_embed_affine_layer, torch.float32)
-        self._estimator = Estimator(network.decoder.estimator, torch.tensor(times[:-1], device=device), dtype)
+        self._encoder = Encoder(tensors, dtype, longest_tokens)
+        self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
+        starts = torch.tensor(times[:-1], device=self.device)
+        self._estimator = Estimator(tensors.at("decoder.estimator."), starts, dtype)
         self._read_once = lru_cache(maxsize=REMEMBERED_PROMPTS)(self._read)
         self._lock = threading.Lock()
-        self.graphs = graphs or GraphPool(device, "flow")
+        self.graphs = graphs or GraphPool(self.device, "flow")
         self._longest_tokens = longest_tokens
         self._buckets: list[Bucket] = []  # the smallest first
         self.capture(buckets)
@@ -208,7 +208,7 @@ class Bucket:
         self._flow = flow
         self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
         self._counts = torch.full((2,), tokens, dtype=torch.int64, device=device)  # of tokens, of frames
-        self._speaker = torch.ones(1, 192, device=device)
+        self._speaker = torch.ones(1, XVECTOR, device=device)
         self._cond, self._noise = (torch.zeros(1, frames, MEL_BANDS, device=device) for _ in range(2))
         self._mel = torch.zeros(1, frames, MEL_BANDS, device=device)
         self._run = graphs.capture(self._solve)

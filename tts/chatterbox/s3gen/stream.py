@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.runtime.transfer import to_device
-from tts.chatterbox.s3gen.flow import MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 BLEND_FRAMES = 8
 

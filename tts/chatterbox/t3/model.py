@@ -7,14 +7,16 @@ weights only; the state of requests is handed to it. It knows nothing of samplin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEAD_DIM = 64
+from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.weights.tensors import Tensors
+
 NORM_EPS = 1e-5
 
 START_TEXT, STOP_TEXT = 255, 0
@@ -40,29 +42,33 @@ class Layer:
 class T3:
     """The network. Its weights are never written to after construction, so any number of requests share it."""
 
-    def __init__(self, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
-        def take(name: str) -> Tensor:
-            return state[name].to(device).to(dtype)  # in this order: what is read is mapped, and one tensor at a time
+    def __init__(self, tensors: Tensors, dtype: torch.dtype) -> None:
+        """tensors: of `t3_cfg.safetensors`. Raises: ModelUnavailable."""
 
-        def fuse(prefix: str, *names: str) -> Tensor:
-            return torch.cat([state[f"{prefix}.{name}.weight"].to(device) for name in names]).to(dtype)
+        def take(name: str, *shape: int) -> Tensor:
+            return tensors.take(f"{name}.weight", *shape).to(dtype)
 
-        self.device, self.dtype = device, dtype
-        self._text_emb, self._speech_emb = take("text_emb.weight"), take("speech_emb.weight")
-        self._text_pos, self._speech_pos = take("text_pos_emb.emb.weight"), take("speech_pos_emb.emb.weight")
-        self._norm, self._head = take("tfmr.norm.weight"), take("speech_head.weight")
+        def fuse(prefix: str, names: tuple[str, ...], *shape: int) -> Tensor:
+            return torch.cat([tensors.take(f"{prefix}.{name}.weight", *shape) for name in names]).to(dtype)
+
+        self.device, self.dtype = tensors.device, dtype
+        self._text_emb = take("text_emb", -1, -1)
+        self.width = width = self._text_emb.shape[1]
+        self._speech_emb = take("speech_emb", -1, width)
+        self._text_pos, self._speech_pos = take("text_pos_emb.emb", -1, width), take("speech_pos_emb.emb", -1, width)
+        self._norm, self._head = take("tfmr.norm", width), take("speech_head", len(self._speech_emb), width)
+        inner = len(tensors.take("tfmr.layers.0.mlp.gate_proj.weight", -1, width))
         self._layers = [
             Layer(
-                attention_norm=take(f"{layer}.input_layernorm.weight"),
-                qkv=fuse(f"{layer}.self_attn", "q_proj", "k_proj", "v_proj"),
-                out=take(f"{layer}.self_attn.o_proj.weight"),
-                mlp_norm=take(f"{layer}.post_attention_layernorm.weight"),
-                gate_up=fuse(f"{layer}.mlp", "gate_proj", "up_proj"),
-                down=take(f"{layer}.mlp.down_proj.weight"),
+                attention_norm=take(f"{layer}.input_layernorm", width),
+                qkv=fuse(f"{layer}.self_attn", ("q_proj", "k_proj", "v_proj"), width, width),
+                out=take(f"{layer}.self_attn.o_proj", width, width),
+                mlp_norm=take(f"{layer}.post_attention_layernorm", width),
+                gate_up=fuse(f"{layer}.mlp", ("gate_proj", "up_proj"), inner, width),
+                down=take(f"{layer}.mlp.down_proj", width, inner),
             )
-            for layer in (f"tfmr.layers.{i}" for i in range(count_layers(state)))
+            for layer in (f"tfmr.layers.{i}" for i in range(tensors.count("tfmr.layers.")))
         ]
-        self.width = self._text_emb.shape[1]
         self.heads = self.width // HEAD_DIM
         self.max_speech_tokens = len(self._speech_pos) - 1
         self.max_text_tokens = len(self._text_pos) - 2  # start and stop take two positions
@@ -70,7 +76,7 @@ class T3:
         layers = [part for layer in self._layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
         self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # that one step must read
         cos, sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
-        self._cos, self._sin = cos.to(device, dtype), sin.to(device, dtype)
+        self._cos, self._sin = cos.to(self.device, dtype), sin.to(self.device, dtype)
 
     # --- embeddings ---------------------------------------------------------------------------------------
 
@@ -163,10 +169,6 @@ class T3:
             # cuBLAS writes the float32 sums themselves: in bfloat16, logits around 20 are 0.125 apart.
             return torch.mm(x, self._head.T, out_dtype=torch.float32)
         return F.linear(x, self._head).float()
-
-
-def count_layers(state: Mapping[str, Tensor]) -> int:
-    return 1 + max(int(name.split(".")[2]) for name in state if name.startswith("tfmr.layers."))
 
 
 def _rms_norm(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tts.chatterbox.rates import MEL_BANDS
+from tts.chatterbox.weights.tensors import Tensors
 
 N_FFT = 16  # samples of a spectrum's frame, under a periodic Hann window
 HOP = 4  # samples from one to the next
@@ -23,6 +24,10 @@ MAX_MAGNITUDE = 100.0
 FLATTEST = 1e-6  # Snake's slopes are kept at least so far from 0: they are divided by
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers, and of the one before the last convolution
 LIMIT = 0.99  # of a sample
+# Upstream's sizes that no tensor's shape tells, or that the published model shares with every other.
+UPSAMPLING = ((8, 16), (5, 11), (3, 7))  # by how much finer, kernel; in time 120 times, so a spectrum has HOP samples
+RESBLOCK_KERNELS, SOURCE_KERNELS, DILATIONS = (3, 7, 11), (7, 7, 11), (1, 3, 5)
+PITCH_LAYERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,21 @@ class Conv:
     dilation: tuple[int, int]
 
     @classmethod
-    def of(cls, module: Any) -> Conv:
-        """module: a one-dimensional convolution; its weight norm is computed here, once."""
-        (stride,), (padding,), (dilation,) = module.stride, module.padding, module.dilation
-        weight = laid_out(module.weight.detach()[:, :, None])
-        return cls(weight, module.bias.detach(), (1, stride), (0, padding), (1, dilation))
+    def read(
+        cls,
+        tensors: Tensors,
+        name: str,
+        *shape: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        transposed: bool = False,
+        normed: bool = True,
+    ) -> Conv:
+        """shape: of the weight, (C', C, K); transposed: (C, C', K). Raises: ModelUnavailable."""
+        weight = normed_weight(tensors, name, *shape) if normed else tensors.take(f"{name}.weight", *shape)
+        bias = tensors.take(f"{name}.bias", weight.shape[1 if transposed else 0])
+        return cls(laid_out(weight[:, :, None]), bias, (1, stride), (0, padding), (1, dilation))
 
     def scaled(self, out: Tensor, by: Tensor) -> Conv:
         """The convolution that takes what is `by` (C,) times as large and gives `out` (C',) times as much."""
@@ -58,6 +73,13 @@ class Conv:
     def transposed(self, x: Tensor) -> Tensor:
         """(1, C, 1, T) → (1, C', 1, T · stride)."""
         return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+def normed_weight(tensors: Tensors, name: str, *shape: int) -> Tensor:
+    """A weight that is stored as direction and length (weight norm)."""
+    direction = tensors.take(f"{name}.parametrizations.weight.original1", *shape)
+    length = tensors.take(f"{name}.parametrizations.weight.original0", len(direction), 1, 1)
+    return torch._weight_norm(direction, length, 0)
 
 
 def laid_out(weight: Tensor) -> Tensor:
@@ -77,25 +99,24 @@ class Resblock:
     units: tuple[tuple[Conv, Conv, Tensor], ...]  # two convolutions, and the next slope over this unit's (C, 1, 1)
 
     @classmethod
-    def of(cls, module: Any, gain: float = 1.0) -> Resblock:
-        """module: upstream's ResBlock, whose result comes out `gain` times as large."""
-        slopes, middles = (
-            [away_from_zero(snake.alpha.detach().double()) for snake in snakes]
-            for snakes in (module.activations1, module.activations2)
-        )
-        dtype = module.convs1[0].bias.dtype
-        around = pairwise((*slopes, torch.full_like(slopes[0], gain)))
-        units = tuple(
-            (
-                Conv.of(first).scaled(out=middle, by=slope),
-                Conv.of(second).scaled(out=following, by=middle),
-                (following / slope).to(dtype)[:, None, None],
-            )
-            for first, second, middle, (slope, following) in zip(
-                module.convs1, module.convs2, middles, around, strict=True
-            )
-        )
-        return cls(slopes[0].to(dtype)[:, None, None], units)
+    def read(cls, tensors: Tensors, width: int, kernel: int, gain: float = 1.0) -> Resblock:
+        """gain: how many times as large the result is as upstream's. Raises: ModelUnavailable."""
+
+        def conv(name: str, dilation: int) -> Conv:
+            padding = (kernel - 1) * dilation // 2
+            return Conv.read(tensors, name, width, width, kernel, padding=padding, dilation=dilation)
+
+        def slope(name: str) -> Tensor:
+            return away_from_zero(tensors.take(f"{name}.alpha", width).double())
+
+        slopes = [slope(f"activations1.{i}") for i in range(len(DILATIONS))]
+        slopes.append(torch.full_like(slopes[0], gain))
+        units = []
+        for i, dilation in enumerate(DILATIONS):
+            first, second, middle = conv(f"convs1.{i}", dilation), conv(f"convs2.{i}", 1), slope(f"activations2.{i}")
+            ratio = (slopes[i + 1] / slopes[i]).to(first.bias.dtype)[:, None, None]
+            units.append((first.scaled(middle, slopes[i]), second.scaled(slopes[i + 1], middle), ratio))
+        return cls(slopes[0].to(first.bias.dtype)[:, None, None], tuple(units))
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x * self.slope
@@ -123,20 +144,21 @@ class Upsampling:
     reflects: bool  # one column more on the left, as a centred spectrum has one frame more
 
     @classmethod
-    def all_of(cls, network: Any) -> tuple[Upsampling, ...]:
-        count, kernels = len(network.ups), len(network.resblocks) // len(network.ups)
-        return tuple(
-            cls(
-                up=Conv.of(network.ups[i]),
-                down=Conv.of(network.source_downs[i]),
-                source=Resblock.of(network.source_resblocks[i]),
-                resblocks=tuple(
-                    Resblock.of(block, 1 / kernels) for block in network.resblocks[i * kernels : (i + 1) * kernels]
-                ),
-                reflects=i == count - 1,
-            )
-            for i in range(count)
+    def read(cls, tensors: Tensors, stage: int, channels: int) -> Upsampling:
+        """channels: of what it is given. Raises: ModelUnavailable."""
+        width, (rate, kernel), count = channels // 2, UPSAMPLING[stage], len(RESBLOCK_KERNELS)
+        up = Conv.read(
+            *(tensors, f"ups.{stage}", channels, width, kernel),
+            stride=rate,
+            padding=(kernel - rate) // 2,
+            transposed=True,
         )
+        resblocks = tuple(
+            Resblock.read(tensors.at(f"resblocks.{stage * count + i}."), width, size, 1 / count)
+            for i, size in enumerate(RESBLOCK_KERNELS)
+        )
+        source = Resblock.read(tensors.at(f"source_resblocks.{stage}."), width, SOURCE_KERNELS[stage])
+        return cls(up, source_down(tensors, stage, width), source, resblocks, stage == len(UPSAMPLING) - 1)
 
     def __call__(self, x: Tensor, spectrum: Tensor) -> Tensor:
         x = self.up.transposed(x)
@@ -149,15 +171,24 @@ class Upsampling:
         return total
 
 
+def source_down(tensors: Tensors, stage: int, width: int) -> Conv:
+    """The source's spectrum has the last stage's rate: this brings it to that of `stage`."""
+    rate = math.prod(finer for finer, _ in UPSAMPLING[stage + 1 :])
+    kernel, padding = (1, 0) if rate == 1 else (2 * rate, rate // 2)
+    shape = (width, 2 * BINS, kernel)
+    return Conv.read(tensors, f"source_downs.{stage}", *shape, stride=rate, padding=padding, normed=False)
+
+
 class Generator:
     """The network. Weights and constants are read-only after construction."""
 
-    def __init__(self, network: Any) -> None:
-        """network: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493), or its layers."""
+    def __init__(self, tensors: Tensors) -> None:
+        """tensors: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493). Raises: ModelUnavailable."""
         with torch.no_grad():
-            self._first = Conv.of(network.conv_pre)
-            self._upsamplings = Upsampling.all_of(network)
-            self._last = doubled(Conv.of(network.conv_post))
+            self._first = Conv.read(tensors, "conv_pre", -1, MEL_BANDS, 7, padding=3)
+            widths = [len(self._first.weight) >> stage for stage in range(len(UPSAMPLING) + 1)]
+            self._upsamplings = tuple(Upsampling.read(tensors, i, width) for i, width in enumerate(widths[:-1]))
+            self._last = doubled(Conv.read(tensors, "conv_post", 2 * BINS, widths[-1], 7, padding=3))
             like = self._first.weight
             self._analysis, self._synthesis, self._ends = (constant.to(like) for constant in fourier())
             quarter = torch.tensor([math.pi / 2] * BINS + [0.0] * BINS)
@@ -219,11 +250,17 @@ class PitchPredictor:
     Operation by operation what upstream does: the phase adds up every difference in the last bit.
     """
 
-    def __init__(self, network: Any) -> None:
-        """network: upstream's ConvRNNF0Predictor, or its layers."""
-        layers = [layer for layer in network.condnet if hasattr(layer, "weight")]
-        self._convs = tuple((layer.weight.detach(), layer.bias.detach()) for layer in layers)
-        self._weight, self._bias = network.classifier.weight.detach(), network.classifier.bias.detach()
+    def __init__(self, tensors: Tensors) -> None:
+        """tensors: upstream's ConvRNNF0Predictor. Raises: ModelUnavailable."""
+        convs: list[tuple[Tensor, Tensor]] = []
+        width, channels = -1, MEL_BANDS
+        for i in range(PITCH_LAYERS):
+            name = f"condnet.{2 * i}"  # each convolution is followed by an ELU
+            weight = normed_weight(tensors, name, width, channels, 3)
+            width = channels = len(weight)
+            convs.append((weight, tensors.take(f"{name}.bias", width)))
+        self._convs = tuple(convs)
+        self._weight, self._bias = tensors.take("classifier.weight", 1, width), tensors.take("classifier.bias", 1)
 
     def __call__(self, mel: Tensor) -> Tensor:
         """mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""

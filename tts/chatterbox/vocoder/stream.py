@@ -11,39 +11,37 @@ import math
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.runtime.transfer import to_device
 from tts.chatterbox.vocoder.generator import Generator, PitchPredictor
+from tts.chatterbox.weights.tensors import Tensors
 
 LEFT_FRAMES = 16  # context on the left of what is rendered
 F0_FRAMES = 5  # the pitch predictor reads so many frames on either side
 RIGHT_FRAMES = 12  # and the generator so many on the right
 HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
 VOICED_ABOVE_HZ = 10.0
+HARMONICS = 9
 WAVES, NOISE = 0.1, 0.003  # how strong a harmonic is where there is a voice, and the noise on it
 
 
 class Hift:
     """The vocoder's parts on upstream's weights, shared by all streams; no call waits for the device."""
 
-    def __init__(
-        self, network: nn.Module, device: torch.device, graphs: GraphPool | None = None, sizes: Iterable[int] = ()
-    ) -> None:
-        """network: upstream's HiFTGenerator, or its layers, on the device; sizes: frames, captured now."""
-        parts = cast(Any, network)
-        merge = parts.m_source.l_linear
-        self.device = device
-        self.harmonics: int = merge.weight.shape[1]
-        self._pitch = PitchPredictor(parts.f0_predictor)
-        self._generator = Generator(parts)
-        self._merge = merge.weight.detach(), merge.bias.detach()  # (1, H), (1,)
+    def __init__(self, tensors: Tensors, graphs: GraphPool | None = None, sizes: Iterable[int] = ()) -> None:
+        """tensors: upstream's HiFTGenerator; sizes: of renderings in frames, captured now. Raises: ModelUnavailable."""
+        self.device = device = tensors.device
+        self.harmonics = HARMONICS
+        self._pitch = PitchPredictor(tensors.at("f0_predictor."))
+        self._generator = Generator(tensors)
+        merge = tensors.at("m_source.l_linear.")
+        self._merge = merge.take("weight", 1, HARMONICS), merge.take("bias", 1)
         order = torch.arange(1, self.harmonics + 1, dtype=torch.float64)[:, None]
         self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
         self._waves = level(WAVES, device), level(0.0, device)  # in a voiced frame, and in another
@@ -94,7 +92,7 @@ class CapturedRender:
 
     def __init__(self, generator: Generator, frames: int, graphs: GraphPool, device: torch.device) -> None:
         self._generator = generator
-        self._mel = torch.zeros(1, 80, frames, device=device)
+        self._mel = torch.zeros(1, MEL_BANDS, frames, device=device)
         self._source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=device)
         self._samples = torch.zeros(frames * SAMPLES_PER_FRAME, device=device)
         self._run = graphs.capture(self._render)
@@ -136,7 +134,7 @@ class HiftStream:
         self._start_phase = offsets.to(hift.device)
         self._noise = NoiseTape(seed ^ 1, hift.harmonics * SAMPLES_PER_FRAME)
         self._phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=hift.device)
-        self._mel = torch.empty(1, 80, 0, device=hift.device)  # from frame `_origin` on
+        self._mel = torch.empty(1, MEL_BANDS, 0, device=hift.device)  # from frame `_origin` on
         self._source = torch.empty(1, 1, 0, device=hift.device)  # from the same frame on
         self._origin = 0  # frames before it are no longer needed
         self._rendered = 0  # frames given out

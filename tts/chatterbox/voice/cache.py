@@ -231,7 +231,7 @@ def fingerprint(listeners: Listeners) -> str:
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     total.update(f"{device.type} {machine}\n".encode())
     for part in ("voice_encoder", "tokenizer", "speaker_encoder", "conditioner"):
-        for name, tensor in sorted(getattr(listeners, part).state_dict().items()):
+        for name, tensor in sorted(getattr(listeners, part).tensors.items()):
             _add(total, f"{part} {name}", tensor)
     ids = torch.arange(SPEECH_CODES, device=device)[None]
     for at in range(0, SPEECH_CODES, T3_PROMPT_TOKENS):  # together: each code's embedding, each position's

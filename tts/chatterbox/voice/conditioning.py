@@ -7,11 +7,9 @@ handed to each request. It knows no request.
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -32,6 +30,7 @@ from tts.chatterbox.rates import (
 )
 from tts.chatterbox.s3gen.flow import FlowPrompt
 from tts.chatterbox.t3.model import T3
+from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from validation.errors import InternalError, ModelUnavailable
 
 # What reading a damaged or foreign `conds.pt` raises.
@@ -78,10 +77,10 @@ class ChatterboxVoice:
 class Listeners:
     """The networks that listen to a reference."""
 
-    voice_encoder: Any
-    tokenizer: Any
-    speaker_encoder: Any
-    conditioner: Any
+    voice_encoder: VoiceEncoder
+    tokenizer: SpeechTokenizer
+    speaker_encoder: SpeakerEncoder
+    conditioner: Conditioner
     t3: T3
     device: torch.device
 
@@ -148,19 +147,15 @@ class Listeners:
         """speaker (1, 256) and T3's prompt tokens (1, N) → the voice."""
         if any(int(ids.min()) < 0 or int(ids.max()) >= SPEECH_CODES for ids in (tokens, flow.tokens)):
             raise ValueError("a prompt token is no speech code")
-        projected = self.conditioner.spkr_enc(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
-        heard = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()
-        with warnings.catch_warnings():  # upstream selects attention kernels by a deprecated context manager
-            warnings.simplefilter("ignore", FutureWarning)
-            prompt = self.conditioner.perceiver(heard)
-        return ChatterboxVoice(voice, projected[:, None], prompt, flow)
+        projected = self.conditioner.speaker(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
+        embedded = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()
+        return ChatterboxVoice(voice, projected[:, None], self.conditioner.perceiver(embedded), flow)
 
     @torch.inference_mode()
     def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
         """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion. Computed anew: nothing is mutated."""
         level = torch.full((1, 1, 1), exaggeration, device=self.device)
-        emotion = self.conditioner.emotion_adv_fc(level)
-        return torch.cat((voice.speaker, voice.prompt, emotion), dim=1).to(self.t3.dtype)
+        return torch.cat((voice.speaker, voice.prompt, self.conditioner.emotion(level)), dim=1).to(self.t3.dtype)
 
 
 def _resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:

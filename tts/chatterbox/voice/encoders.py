@@ -1,101 +1,203 @@
-"""The networks that hear a reference: their weights from the start, upstream's code around them once somebody clones.
+"""The networks that a reference is conditioned with: upstream's, on tensors that are checked when the model is loaded.
 
-To make a spectrogram upstream imports librosa, and with it SciPy and Numba: more than a second that no worker has to
-spend before its first word. It knows neither files nor voices.
+Upstream's code around the tensors is imported at the first clone where it can be: to make a spectrogram it imports
+librosa, and with it SciPy and Numba, more than a second that no worker has to spend before its first word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.weights.skeleton import HEAD_DIM, Part, Unfilled, count
+from tts.chatterbox.rates import HEAD_DIM, SPEECH_CODES
+from tts.chatterbox.weights.tensors import Tensors
+
+PERCEIVER_HEADS = 4
+VOICE_ENCODER_BANDS, VOICE_ENCODER_WIDTH, VOICE_ENCODER_LAYERS = 40, 256, 3
 
 
-class SpeechTokenizer(nn.Module):
+class SkipInit(TorchFunctionMode):
+    """As a context: modules are made without drawing initial values, which the checkpoint's replace.
+
+    The meta device would not draw them either, but torch imports SymPy and its compiler for that, and buffers that are
+    computed would have no values there.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        return given.get("tensor", *args[:1]) if func in DRAWING else func(*args, **given)
+
+
+DRAWING = {
+    *(torch.Tensor.uniform_, torch.Tensor.normal_),
+    *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_),
+}
+
+
+def filled(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> Any:
+    """The network with these tensors, ready for inference on their device. strict: False if it computes others."""
+    network.load_state_dict(dict(tensors), strict=strict, assign=True)
+    device = next(iter(tensors.values())).device
+    return network.to(device).eval().requires_grad_(False)
+
+
+class SpeechTokenizer:
     """Upstream's S3Tokenizer: sound at 16 kHz in, speech tokens out."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        """state: `s3gen.safetensors`, off whose shapes the sizes are read. Raises: KeyError."""
-        super().__init__()
-        self._sizes = bands, width, layers = tokenizer_sizes(state)
-        self.encoder = Part(
-            conv1=nn.Conv1d(bands, width, 3),
-            conv2=nn.Conv1d(width, width, 3),
-            blocks=nn.ModuleList(_tokenizer_block(width) for _ in range(layers)),
-        )
-        self.quantizer = Part(_codebook=Part(project_down=nn.Linear(width, 8)))
+    def __init__(self, tensors: Tensors) -> None:
+        """Raises: ModelUnavailable."""
+        width, bands, _ = tensors.take("encoder.conv1.weight", -1, -1, 3).shape
+        self._sizes = sizes = bands, width, tensors.count("encoder.blocks.")
+        self.tensors = tensors.take_all(tokenizer_shapes(*sizes))
 
-    def forward(self, wavs: Any, max_len: int | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, wavs: Any, max_len: int | None = None) -> tuple[Tensor, Tensor]:
         """Recordings of one channel each → tokens (B, N) int64 and how many they are (B,); `max_len`: at most."""
-        heard: tuple[Tensor, Tensor] = self._original(wavs, max_len=max_len)
-        return heard
+        tokens: tuple[Tensor, Tensor] = self._network(wavs, max_len=max_len)
+        return tokens
 
     @cached_property
-    def _original(self) -> Any:
-        with Unfilled():
-            original: Any = original_tokenizer(*self._sizes)
-        original.load_state_dict(self.state_dict(), strict=False, assign=True)  # all but what it computes itself
-        return original.to(next(self.parameters()).device).eval().requires_grad_(False)
+    def _network(self) -> Any:
+        with SkipInit():
+            network = upstream_tokenizer(*self._sizes)
+        return filled(network, self.tensors, strict=False)  # its mel filters are computed
 
 
-def tokenizer_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
-    """Mel bands, width and number of layers. Raises: KeyError."""
-    width, bands, _ = state["tokenizer.encoder.conv1.weight"].shape
-    return bands, width, count(state, "tokenizer.encoder.blocks.")
+def tokenizer_shapes(bands: int, width: int, layers: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    biased = {
+        "encoder.conv1": (width, bands, 3),
+        "encoder.conv2": (width, width, 3),
+        "quantizer._codebook.project_down": (8, width),
+    }
+    for block in (f"encoder.blocks.{i}" for i in range(layers)):
+        shapes[f"{block}.attn.key.weight"] = (width, width)
+        shapes[f"{block}.attn.fsmn_block.weight"] = (width, 1, 31)
+        biased |= {f"{block}.attn.{name}": (width, width) for name in ("query", "value", "out")}
+        biased |= {f"{block}.mlp.0": (4 * width, width), f"{block}.mlp.2": (width, 4 * width)}
+        biased |= {f"{block}.{name}": (width,) for name in ("attn_ln", "mlp_ln")}
+    for name, shape in biased.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
 
 
-def _tokenizer_block(width: int) -> nn.Module:
-    attention = Part(
-        **{name: nn.Linear(width, width) for name in ("query", "value", "out")},
-        key=nn.Linear(width, width, bias=False),
-        fsmn_block=nn.Conv1d(width, width, 31, groups=width, bias=False),
-    )
-    return Part(
-        attn=attention,
-        attn_ln=nn.LayerNorm(width),
-        mlp=nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
-        mlp_ln=nn.LayerNorm(width),
-    )
-
-
-def original_tokenizer(bands: int, width: int, layers: int) -> nn.Module:
+def upstream_tokenizer(bands: int, width: int, layers: int) -> nn.Module:
     """Upstream's own. It ignores the sizes it is given, so its networks are put in afterwards."""
     from chatterbox.models.s3tokenizer import S3Tokenizer
     from s3tokenizer.model_v2 import AudioEncoderV2, FSQVectorQuantization
 
-    tokenizer: Any = S3Tokenizer("speech_tokenizer_v2_25hz")
+    tokenizer: nn.Module = S3Tokenizer("speech_tokenizer_v2_25hz")
     tokenizer.encoder = AudioEncoderV2(bands, width, width // HEAD_DIM, layers, stride=2, use_sdpa=False)
     tokenizer.quantizer = FSQVectorQuantization(width, SPEECH_CODES)
-    built: nn.Module = tokenizer
-    return built
+    return tokenizer
 
 
-class VoiceEncoder(nn.Module):
+class VoiceEncoder:
     """Upstream's voice encoder: who is speaking, as 256 numbers. Its sizes are the same in every model."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(40, 256, num_layers=3, batch_first=True)
-        self.proj = nn.Linear(256, 256)
-        self.similarity_weight, self.similarity_bias = (nn.Parameter(torch.empty(1)) for _ in range(2))
+    def __init__(self, tensors: Tensors) -> None:
+        """Raises: ModelUnavailable."""
+        width = VOICE_ENCODER_WIDTH
+        shapes: dict[str, tuple[int, ...]] = {"proj.weight": (width, width), "proj.bias": (width,)}
+        shapes |= {"similarity_weight": (1,), "similarity_bias": (1,)}
+        for layer in range(VOICE_ENCODER_LAYERS):
+            inputs = width if layer else VOICE_ENCODER_BANDS
+            shapes |= {f"lstm.weight_ih_l{layer}": (4 * width, inputs), f"lstm.weight_hh_l{layer}": (4 * width, width)}
+            shapes |= {f"lstm.bias_{name}_l{layer}": (4 * width,) for name in ("ih", "hh")}
+        self.tensors = tensors.take_all(shapes)
 
     def embeds_from_wavs(self, wavs: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Recordings of one channel each → (B, 256) float32."""
-        embeddings: np.ndarray = self._original.embeds_from_wavs(wavs, sample_rate=sample_rate)
+        embeddings: np.ndarray = self._network.embeds_from_wavs(wavs, sample_rate=sample_rate)
         return embeddings
 
     @cached_property
-    def _original(self) -> Any:
+    def _network(self) -> Any:
         from chatterbox.models.voice_encoder import VoiceEncoder as Original
 
-        with Unfilled():
-            original = Original()
-        original.load_state_dict(self.state_dict(), assign=True)
-        return original.to(self.proj.weight.device).eval().requires_grad_(False)
+        with SkipInit():
+            network = Original()
+        return filled(network, self.tensors)
+
+
+class SpeakerEncoder:
+    """Upstream's CAMPPlus: who is speaking, as an x-vector. Its sizes are the same in every model."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        """Raises: ModelUnavailable."""
+        with SkipInit():
+            network = upstream_speaker_encoder()
+        self.tensors = tensors.take_all({name: tuple(own.shape) for name, own in network.state_dict().items()})
+        self._network = filled(network, self.tensors)
+
+    def inference(self, wavs: Tensor) -> Tensor:
+        """Recordings at 16 kHz (B, N) → (B, XVECTOR)."""
+        embedding: Tensor = self._network.inference(wavs)
+        return embedding
+
+
+def upstream_speaker_encoder() -> nn.Module:
+    from chatterbox.models.s3gen.xvector import CAMPPlus
+
+    network: nn.Module = CAMPPlus(memory_efficient=False)
+    return network
+
+
+class Conditioner:
+    """T3's encoder of speaker, prompt and emotion, with a forward of our own. D: T3's width; Q: the queries."""
+
+    def __init__(self, tensors: Tensors, width: int) -> None:
+        """Raises: ModelUnavailable."""
+        shapes = {
+            "spkr_enc.weight": (width, -1),
+            "spkr_enc.bias": (width,),
+            "emotion_adv_fc.weight": (width, 1),
+            "perceiver.pre_attention_query": (1, -1, width),
+        }
+        for name in ("to_q", "to_k", "to_v", "proj_out"):
+            shapes[f"perceiver.attn.{name}.weight"] = (width, width)
+        for name in ("to_q", "to_k", "to_v", "proj_out", "norm"):
+            shapes[f"perceiver.attn.{name}.bias"] = (width,)
+        shapes["perceiver.attn.norm.weight"] = (width,)
+        # Copied, as these few would keep the whole of the file mapped.
+        self.tensors = {name: tensor.clone() for name, tensor in tensors.take_all(shapes).items()}
+
+    def speaker(self, embedding: Tensor) -> Tensor:
+        """(B, 256) → (B, D)."""
+        return F.linear(embedding, self.tensors["spkr_enc.weight"], self.tensors["spkr_enc.bias"])
+
+    def emotion(self, level: Tensor) -> Tensor:
+        """(1, 1, 1) → (1, 1, D)."""
+        return F.linear(level, self.tensors["emotion_adv_fc.weight"])
+
+    def perceiver(self, prompt: Tensor) -> Tensor:
+        """A prompt's embedded tokens (1, N, D) → (1, Q, D), by attention to them and then to one another.
+
+        Jaegle et al. 2021, arXiv:2103.03206; both attentions have the same weights.
+        """
+        queries = self._attend(self.tensors["perceiver.pre_attention_query"], prompt)
+        return self._attend(queries, queries)
+
+    def _attend(self, x: Tensor, seen: Tensor) -> Tensor:
+        def norm(x: Tensor) -> Tensor:
+            weight, bias = (self.tensors[f"perceiver.attn.norm.{part}"] for part in ("weight", "bias"))
+            return F.layer_norm(x, weight.shape, weight, bias)
+
+        def linear(name: str, x: Tensor) -> Tensor:
+            weight, bias = (self.tensors[f"perceiver.attn.{name}.{part}"] for part in ("weight", "bias"))
+            return F.linear(x, weight, bias)
+
+        def heads(x: Tensor) -> Tensor:
+            return x.view(1, x.shape[1], PERCEIVER_HEADS, -1).transpose(1, 2)  # (1, heads, N, D / heads)
+
+        q, k, v = (heads(linear(f"to_{name}", norm(inputs))) for name, inputs in (("q", x), ("k", seen), ("v", seen)))
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + linear("proj_out", mixed)

@@ -1,4 +1,4 @@
-"""Where the weights are looked for, and how a weight file is read. It does not know what the tensors mean."""
+"""Where the weights are looked for."""
 
 from __future__ import annotations
 
@@ -8,41 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
 from tts.chatterbox.weights import download
-from tts.chatterbox.weights.manifest import (
-    BUILT_IN_VOICE,
-    FILES,
-    REPOSITORY,
-    REVISION,
-    S3GEN_WEIGHTS,
-    T3_WEIGHTS,
-    TOKENIZER,
-    VOICE_ENCODER,
-    faults,
-)
+from tts.chatterbox.weights.manifest import FILES, REPOSITORY, faults
 from validation.errors import ModelUnavailable
 
-__all__ = [
-    "BUILT_IN_VOICE",
-    "FILES",
-    "REPOSITORY",
-    "REVISION",
-    "S3GEN_WEIGHTS",
-    "T3_WEIGHTS",
-    "TOKENIZER",
-    "VOICE_ENCODER",
-    "Places",
-    "find_weights",
-    "read_tensors",
-]
-
 log = logging.getLogger(__name__)
-
-# --- finding --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +67,3 @@ def _snapshot(hub: Path) -> Path:
 def _found(name: str, directory: Path) -> Path:
     log.info("weights: %s (%s)", name, directory)
     return directory
-
-
-# --- reading --------------------------------------------------------------------------------------------
-
-
-def read_tensors(directory: Path, name: str) -> dict[str, Tensor]:
-    """One weight file, memory-mapped: nothing is read of a tensor before somebody uses it or puts it on a device.
-
-    Raises: ModelUnavailable, naming the file, if it is damaged.
-    """
-    try:
-        return load_file(directory / name)
-    except (SafetensorError, OSError, ValueError) as exc:
-        raise ModelUnavailable(f"the weight file {name} can't be read: it is damaged or incomplete") from exc

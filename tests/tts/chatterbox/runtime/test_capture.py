@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from pathlib import Path
 
 import graphs
 import numpy as np
@@ -17,14 +16,13 @@ from graphs import captured_batch, embedded, plain_batch
 from tts.chatterbox import model as speaker_module
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
+from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3 import sampling
 from tts.chatterbox.t3.decoding import Batch
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
 from validation.errors import GpuFault
 
 CPU = torch.device("cpu")
@@ -34,11 +32,6 @@ NOT_PERMITTED = RuntimeError("CUDA error: operation not permitted when stream is
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     return FakeCuda().install(monkeypatch)
-
-
-@pytest.fixture
-def s3gen(checkpoint: Path):
-    return networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), CPU)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
@@ -219,11 +212,11 @@ def shapes(cuda: FakeCuda) -> list[int]:
 
 def test_the_largest_is_captured_first(cuda, s3gen, speaker):
     """Blocks of a small graph can't serve a larger one."""
-    flow = Flow(s3gen.flow, CPU, graphs=GraphPool(CUDA, "flow"), buckets=(64, 128, 96))
+    flow = Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(64, 128, 96))
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     assert [bucket.tokens for bucket in flow._buckets] == [64, 96, 128]
     cuda.recordings.clear()
-    Hift(s3gen.mel2wav, CPU, GraphPool(CUDA, "vocoder"), {27, 78, 77})
+    Hift(s3gen.at("mel2wav."), GraphPool(CUDA, "vocoder"), {27, 78, 77})
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     cuda.recordings.clear()
     captured_batch(speaker.t3, 3, GraphPool(CUDA, "token model"))
@@ -232,8 +225,8 @@ def test_the_largest_is_captured_first(cuda, s3gen, speaker):
 
 
 def test_graphs_are_replayed_in_any_order(cuda, s3gen, speaker):
-    plain, prompt = Flow(s3gen.flow, CPU), speaker.built_in.flow
-    flow = Flow(s3gen.flow, CPU, graphs=GraphPool(CUDA, "flow"), buckets=(64, 96))
+    plain, prompt = Flow(s3gen.at("flow.")), speaker.built_in.flow
+    flow = Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(64, 96))
     for count in (40, 8, 30, 12):
         ids = torch.randint(6561, (1, count), generator=torch.Generator().manual_seed(count))
         noise = torch.randn(1, MEL_BANDS, 100 + 2 * count, generator=torch.Generator().manual_seed(1))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.checkpoint.originals import OriginalS3Gen
-from bench.checkpoint.seeded import SIZES, _shapes
+from bench.checkpoint.seeded import SIZES, _shapes, _t3
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.memory import Budget
@@ -19,8 +19,9 @@ from tts.chatterbox.s3gen.estimator import Memory
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.decoding import cache_positions
 from tts.chatterbox.t3.model import T3
-from tts.chatterbox.weights import networks, skeleton
-from tts.chatterbox.weights.skeleton import Unfilled
+from tts.chatterbox.voice.encoders import SkipInit
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from tts.chatterbox.weights.tensors import UNUSED, Tensors
 
 META = torch.device("meta")
 H200, RTX_4090, T4 = (9, 0), (8, 9), (7, 5)
@@ -46,30 +47,25 @@ def held(part: Any) -> Iterator[Tensor]:
 
 @pytest.fixture(scope="module")
 def s3gen() -> dict[str, Tensor]:
-    with Unfilled():
+    with SkipInit():
         state = OriginalS3Gen(_shapes(SIZES["full"])).state_dict()
     return {name: tensor.to(META) for name, tensor in state.items()}
 
 
 @pytest.fixture(scope="module")
 def t3() -> T3:
-    d, e, layers = SIZES["full"].t3_width, SIZES["full"].t3_inner, SIZES["full"].t3_layers
-    sized = {
-        "text_emb.weight": (704, d),
-        "speech_emb.weight": (8194, d),
-        "text_pos_emb.emb.weight": (2050, d),
-        "speech_pos_emb.emb.weight": (4100, d),
-        "speech_head.weight": (8194, d),
-        networks.GATE: (e, d),
-    } | {f"tfmr.layers.{layer}.x": (1,) for layer in range(layers)}
-    state = {name: torch.empty(shape, device=META) for name, shape in sized.items()}
-    wanted = dict(networks._t3_shapes(state, d, e))
-    return T3({name: torch.empty(shape, device=META) for name, shape in wanted.items()}, META, torch.bfloat16)
+    with META:
+        state = _t3(SIZES["full"], speech_tokens=60)
+    return T3(Tensors(T3_WEIGHTS, state, META, check_values=False), torch.bfloat16)
+
+
+def flow_of(s3gen: dict[str, Tensor]) -> Flow:
+    return Flow(Tensors(S3GEN_WEIGHTS, s3gen, META, check_values=False).at("flow."), dtype=torch.float16)
 
 
 def test_weights_are_those_of_the_networks(t3, s3gen):
-    flow = Flow(skeleton.flow(s3gen).to(META), META, dtype=torch.float16)
-    kept = sum(tensor.nbytes for name, tensor in s3gen.items() if name not in networks.COMPUTED)
+    flow = flow_of(s3gen)
+    kept = sum(tensor.nbytes for name, tensor in s3gen.items() if name not in UNUSED[S3GEN_WEIGHTS])
     assert values(t3) == pytest.approx(memory.T3_VALUES, rel=0.001)
     assert values((flow._encoder, flow._estimator)) == pytest.approx(memory.FLOW_VALUES, rel=0.001)
     assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)
@@ -98,7 +94,7 @@ def test_slots_cost_what_the_cache_holds(t3, slots):
 
 def test_block_mode_costs_what_it_remembers(s3gen):
     """10 frames through one Euler step of the estimator, for two rows."""
-    flow, kept = Flow(skeleton.flow(s3gen).to(META), META, dtype=torch.float16), Memory(keep=10)
+    flow, kept = flow_of(s3gen), Memory(keep=10)
     x, fixed = torch.empty(2, 10, 80, device=META), torch.empty(2, 10, 240, device=META, dtype=torch.float16)
     with torch.inference_mode():
         flow._estimator(x, fixed, 0, None, kept)

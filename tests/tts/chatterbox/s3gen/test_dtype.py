@@ -7,19 +7,20 @@ from pathlib import Path
 import graphs
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.s3gen import dtype as flow_dtype
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes, is_finite
-from tts.chatterbox.s3gen.flow import MEL_BANDS, Flow
+from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.decoding import GRAPH_REACH
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -29,11 +30,11 @@ HALVES = (torch.float16, torch.bfloat16)
 
 @pytest.fixture
 def state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
+    return load_file(checkpoint / S3GEN_WEIGHTS)
 
 
 def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int, ...] = ()) -> Flow:
-    return Flow(networks.build_s3gen(dict(state), CPU).flow, CPU, dtype=dtype, buckets=buckets)
+    return Flow(Tensors(S3GEN_WEIGHTS, state).at("flow."), dtype=dtype, buckets=buckets)
 
 
 def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:

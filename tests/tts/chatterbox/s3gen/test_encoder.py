@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
 from tts.chatterbox.s3gen.encoder import Encoder
-from tts.chatterbox.weights import skeleton
+from tts.chatterbox.weights.tensors import Tensors
 
 LONGEST_TOKENS, BLOCK_TOKENS = 80, 25
 FAR, LARGEST = 1e-3, 2.0  # of what really differs; of mu
@@ -40,8 +40,13 @@ def flow(oracle):
 
 
 @pytest.fixture(scope="module")
-def encoder(flow) -> Encoder:
-    return Encoder(flow, torch.float32, LONGEST_TOKENS)
+def tensors(flow) -> Tensors:
+    return Tensors("flow", flow.state_dict())
+
+
+@pytest.fixture(scope="module")
+def encoder(tensors) -> Encoder:
+    return Encoder(tensors, torch.float32, LONGEST_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +129,9 @@ def test_too_many_tokens_are_refused(encoder):
         encoder(draw(1, LONGEST_TOKENS + 1))
 
 
-def test_bfloat16_errs_little(flow, encoder):
+def test_bfloat16_errs_little(tensors, encoder):
     tokens = draw(1, 61)
-    exact, near = encoder(tokens), Encoder(flow, torch.bfloat16, LONGEST_TOKENS)(tokens)
+    exact, near = encoder(tokens), Encoder(tensors, torch.bfloat16, LONGEST_TOKENS)(tokens)
     assert near.dtype == torch.float32
     assert 0 < (near - exact).norm() < 0.01 * exact.norm()
 
@@ -143,15 +148,10 @@ class Trace(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def fake(flow, mode: FakeTensorMode, device: str) -> torch.nn.Module:
-    """The network without values, on a device that need not be there."""
-    with torch.device("meta"):
-        network = skeleton.flow({f"flow.{name}": tensor for name, tensor in flow.state_dict().items()}).eval()
-    for module in network.modules():
-        for name, weight in module._parameters.items():
-            if weight is not None:
-                module._parameters[name] = FakeTensor(mode, weight.detach().to("meta"), torch.device(device))
-    return network
+def fake(flow, mode: FakeTensorMode, device: torch.device) -> Tensors:
+    """The network's tensors without values, on a device that need not be there."""
+    state = {name: FakeTensor(mode, tensor.to("meta"), device) for name, tensor in flow.state_dict().items()}
+    return Tensors("flow", state, device, check_values=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -160,7 +160,7 @@ def test_a_graph_could_hold_it(flow, device, dtype):
     """Fake tensors have no values: what asks for one raises, and so does an operation over two devices."""
     mode = FakeTensorMode()
     with torch.inference_mode(False), torch.no_grad():
-        network = fake(flow, mode, device)
+        network = fake(flow, mode, torch.device(device))
     with torch.inference_mode(False), torch.no_grad(), mode:
         encoder = Encoder(network, dtype, LONGEST_TOKENS)
         tokens = torch.zeros(2, 40, dtype=torch.long, device=device)

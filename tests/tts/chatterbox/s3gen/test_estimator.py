@@ -7,6 +7,7 @@ import torch
 from rounding import bound
 
 from tts.chatterbox.s3gen.estimator import Estimator
+from tts.chatterbox.weights.tensors import Tensors
 
 TIMES = torch.tensor([0.0, 0.2, 0.9])
 
@@ -20,11 +21,15 @@ def network(oracle):
     return oracle.s3gen.flow.decoder.estimator
 
 
+def estimator(network, dtype: torch.dtype) -> Estimator:
+    return Estimator(Tensors("network", network.state_dict()), TIMES, dtype)
+
+
 def both(network, dtype: torch.dtype, step: int, frames: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
     x, mu, cond = (draw(2, frames, 80, seed=seed) for seed in range(3))
     speaker = draw(2, 1, 80, seed=3).expand_as(mu)
     with torch.inference_mode():
-        ours = Estimator(network, TIMES, dtype)(x, torch.cat((mu, speaker, cond), -1).to(dtype), step)
+        ours = estimator(network, dtype)(x, torch.cat((mu, speaker, cond), -1).to(dtype), step)
         theirs = network(
             x=x.transpose(1, 2),
             mask=torch.ones(2, 1, frames),
@@ -58,7 +63,7 @@ def test_the_negative_control_another_steps_embedding_is_seen(network):
 
 def test_the_present_does_not_hear_the_future_through_a_convolution(network):
     """Attention does, fully; so only the first convolution is looked at."""
-    conv = Estimator(network, TIMES, torch.float32)._down.resnet.first.conv
+    conv = estimator(network, torch.float32)._down.resnet.first.conv
     x = draw(1, 9, 320, seed=5)
     later = x.clone()
     later[:, 6:] += 1.0

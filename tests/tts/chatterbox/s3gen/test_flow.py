@@ -7,13 +7,9 @@ import torch
 from rounding import bound
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, MEL_BANDS, PROMPT_SEED, Flow, FlowPrompt, block_mask
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
-
-CPU = torch.device("cpu")
+from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 
 def codes(count: int, seed: int = 0, lowest: int = 0) -> torch.Tensor:
@@ -72,10 +68,9 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle
 
 
 @pytest.fixture(scope="module")
-def bucketed(checkpoint) -> Flow:
+def bucketed(s3gen) -> Flow:
     """The same flow on static memory, as it is captured on a GPU."""
-    s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), CPU)
-    return Flow(s3gen.flow, CPU, buckets=(128, 192))
+    return Flow(s3gen.at("flow."), buckets=(128, 192))
 
 
 @pytest.mark.parametrize("count", [1, 40, 78, 79, 142])
@@ -116,10 +111,9 @@ def test_the_buckets_hold_every_default_window():
     assert max(b for b in BUCKETS if b <= 384) >= 250 + 50 + 25 + 3
 
 
-def test_the_solution_never_looks_at_a_value(checkpoint):
+def test_the_solution_never_looks_at_a_value(s3gen):
     """Under fake tensors every look raises, so what runs there can be captured."""
-    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
-    flow = Flow(networks.build_s3gen(state, CPU).flow, CPU)
+    flow = Flow(s3gen.at("flow."))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         fake = mode.from_tensor
         mel = flow.decode(
@@ -192,9 +186,8 @@ def test_the_negative_control_without_the_blocks_upstream_says_something_else(sp
     assert (full - blocks).abs().max() > 10 * rounding(oracle, full)
 
 
-def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint, speaker):
-    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
-    flow, built_in = Flow(networks.build_s3gen(state, CPU).flow, CPU), speaker.built_in.flow
+def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, speaker):
+    flow, built_in = Flow(s3gen.at("flow.")), speaker.built_in.flow
     voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
     with torch.inference_mode():
         for voice in (*voices, voices[2], voices[1], voices[0]):  # read, read, read, kept, kept, read again
@@ -206,9 +199,8 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(checkpoint,
 # --- settings ---------------------------------------------------------------------------------------------
 
 
-def test_the_number_of_euler_steps_acts(checkpoint, speaker):
-    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
-    hasty = Flow(networks.build_s3gen(state, CPU).flow, CPU, steps=4)
+def test_the_number_of_euler_steps_acts(s3gen, speaker):
+    hasty = Flow(s3gen.at("flow."), steps=4)
     prompt, tokens = speaker.built_in.flow, codes(20)
     noise = torch.randn(1, MEL_BANDS, 140, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
@@ -216,10 +208,9 @@ def test_the_number_of_euler_steps_acts(checkpoint, speaker):
     assert 1e-3 < (four - ten).abs().mean() < 0.5
 
 
-def test_ids_above_6500_survive_bfloat16(checkpoint, speaker):
+def test_ids_above_6500_survive_bfloat16(s3gen, speaker):
     """Cast along with the rest they would be one and the same: half precision has no 6,561 integers."""
-    state = weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS)
-    half = Flow(networks.build_s3gen(state, CPU).flow, CPU, dtype=torch.bfloat16)
+    half = Flow(s3gen.at("flow."), dtype=torch.bfloat16)
     prompt, noise = speaker.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
     ids = [torch.full((1, 20), code) for code in (6559, 6560)]
     with torch.inference_mode():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import MEL_BANDS
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream, window_noise
 
 CPU = torch.device("cpu")

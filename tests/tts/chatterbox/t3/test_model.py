@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rounding import bound
+from safetensors.torch import load_file
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,7 +20,8 @@ from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import START_TEXT, STOP_SPEECH, STOP_TEXT, T3
 from tts.chatterbox.t3.sampling import TokenSampling
-from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import manifest
+from tts.chatterbox.weights.tensors import Tensors
 
 CODES = slice(SPEECH_CODES)  # the ids that are sound
 CPU = torch.device("cpu")
@@ -83,7 +85,7 @@ def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, f
 
 
 def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
-    half = T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+    half = half_t3(checkpoint)
     with torch.inference_mode():
         prefix = speaker.listeners.prefix(speaker.built_in, 0.5).bfloat16()
         ours = our_logits(half, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
@@ -107,8 +109,8 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
         from upstream import Conditionals, EnTokenizer, upstream_t3
 
     theirs = upstream_t3(long_checkpoint)
-    cond = Conditionals.load(long_checkpoint / weights.BUILT_IN_VOICE).t3
-    text = text_tokens(EnTokenizer(str(long_checkpoint / weights.TOKENIZER)), TEXT)
+    cond = Conditionals.load(long_checkpoint / manifest.BUILT_IN_VOICE).t3
+    text = text_tokens(EnTokenizer(str(long_checkpoint / manifest.TOKENIZER)), TEXT)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = theirs.inference(
@@ -121,7 +123,7 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
             repetition_penalty=1.2,
             cfg_weight=cfg_weight,
         )[0].tolist()
-        ours = T3(weights.read_tensors(long_checkpoint, weights.T3_WEIGHTS), CPU, torch.float32)
+        ours = T3(Tensors.read(long_checkpoint, manifest.T3_WEIGHTS), torch.float32)
         knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
         with Decoder(ours, 400, slots=1).generate(theirs.prepare_conditioning(cond), text, knobs, 0) as generation:
             tokens = generation.take(400)
@@ -133,7 +135,7 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
 
 
 def half_t3(checkpoint: Path) -> T3:
-    return T3(weights.read_tensors(checkpoint, weights.T3_WEIGHTS), CPU, torch.bfloat16)
+    return T3(Tensors.read(checkpoint, manifest.T3_WEIGHTS), torch.bfloat16)
 
 
 def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
@@ -149,10 +151,11 @@ def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
 
 def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
     """On pretended CUDA tensors: one product that writes float32, and nothing that rounds between."""
-    state = weights.read_tensors(checkpoint, weights.T3_WEIGHTS)
+    state = load_file(checkpoint / manifest.T3_WEIGHTS)
     cuda = torch.device("cuda")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
-        t3 = T3({name: mode.from_tensor(tensor).to(cuda) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
+        t3 = T3(Tensors("t3", pretended, cuda, check_values=False), torch.bfloat16)
         hidden = mode.from_tensor(torch.zeros(2, 128, dtype=torch.bfloat16)).to(cuda)
         with Operations() as operations:
             assert t3._logits(hidden).dtype == torch.float32

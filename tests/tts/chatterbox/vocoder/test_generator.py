@@ -7,6 +7,8 @@ import copy
 import pytest
 import torch
 from rounding import bound
+from safetensors.torch import load_file
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -14,8 +16,8 @@ from bench.checkpoint import originals
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.vocoder.generator import FLATTEST, LIMIT, N_FFT, SLOPE, Generator, PitchPredictor
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights import skeleton
-from tts.chatterbox.weights.find import S3GEN_WEIGHTS, read_tensors
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
 
 LEAST_SLOPE, GUARD = 0.1, 1e-9  # upstream adds this to a slope before it divides by it
 
@@ -36,7 +38,11 @@ def slopes_of(network) -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def ours(network) -> Generator:
-    return Generator(network)
+    return generator(network)
+
+
+def generator(network: nn.Module) -> Generator:
+    return Generator(Tensors("network", network.state_dict()))
 
 
 def heard(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +80,7 @@ def test_what_is_too_loud_is_cut_where_upstream_cuts_it(network):
     assert theirs.abs().max() == loud.audio_limit
     assert (theirs.abs() < loud.audio_limit).any()
     before_the_cut = 30  # what frames reach, in full scales
-    assert (Generator(loud)(mel, source) - theirs).abs().max() < tolerance(loud) * before_the_cut
+    assert (generator(loud)(mel, source) - theirs).abs().max() < tolerance(loud) * before_the_cut
 
 
 def test_the_constants_are_upstreams(network):
@@ -87,7 +93,7 @@ def test_a_slope_of_nought_is_no_division_by_it(network):
     for slopes in slopes_of(flat):
         slopes[::3] = 0.0
     mel, source = heard(5)
-    ours, theirs = Generator(flat)(mel, source), flat.decode(x=mel, s=source)[0]
+    ours, theirs = generator(flat)(mel, source), flat.decode(x=mel, s=source)[0]
     assert error(ours, theirs) < tolerance(network) + len(slopes_of(flat)) * FLATTEST  # x + FLATTEST · x², x about 1
 
 
@@ -95,7 +101,8 @@ def test_a_slope_of_nought_is_no_division_by_it(network):
 @pytest.mark.parametrize("frames", [1, 2, 17, 83])
 def test_the_pitch_is_upstreams(network, frames):
     mel, _ = heard(frames)
-    assert torch.equal(PitchPredictor(network.f0_predictor)(mel), network.f0_predictor(mel))
+    ours = PitchPredictor(Tensors("network", network.f0_predictor.state_dict()))
+    assert torch.equal(ours(mel), network.f0_predictor(mel))
 
 
 @torch.no_grad()
@@ -113,17 +120,18 @@ def test_a_forward_leaves_what_it_reads_as_it_was(ours):
 
 @pytest.fixture
 def imagined(checkpoint):
-    """A maker of networks on a GPU that need not exist: shapes and devices are real, values are not.
+    """Tensors on a GPU that need not exist: shapes and devices are real, values are not.
 
     To look at a value, or to mix in a tensor that lies on the host, is an error there.
     """
-    state = read_tensors(checkpoint, S3GEN_WEIGHTS)
-    with torch.no_grad(), FakeTensorMode(), torch.device("cuda"):
-        yield lambda make: make(state).requires_grad_(False)
+    state = load_file(checkpoint / S3GEN_WEIGHTS)
+    with torch.no_grad(), FakeTensorMode() as mode, torch.device("cuda"):
+        yield {name: mode.from_tensor(tensor) for name, tensor in state.items()}
 
 
 def test_no_part_looks_at_a_value_or_at_the_host(imagined):
-    frames, hift = 7, Hift(imagined(skeleton.vocoder), torch.device("cuda"))
+    s3gen = Tensors("s3gen", imagined, torch.device("cuda"), check_values=False)
+    frames, hift = 7, Hift(s3gen.at("mel2wav."))
     mel, noise = torch.empty(1, 80, frames), torch.empty(1, hift.harmonics, frames * SAMPLES_PER_FRAME)
     phase, offset = torch.empty(hift.harmonics, 1, dtype=torch.float64), torch.empty(hift.harmonics, 1)
     with torch.device("cpu"):  # what a part made for itself would lie on the host
@@ -135,7 +143,7 @@ def test_no_part_looks_at_a_value_or_at_the_host(imagined):
 
 def test_the_negative_control_upstreams_forward_looks(imagined):
     with pytest.raises(DataDependentOutputException):
-        imagined(originals.vocoder).decode(x=torch.empty(1, 80, 7), s=torch.empty(1, 1, 7 * SAMPLES_PER_FRAME))
+        originals.vocoder(imagined).decode(x=torch.empty(1, 80, 7), s=torch.empty(1, 1, 7 * SAMPLES_PER_FRAME))
 
 
 class Operations(TorchDispatchMode):

@@ -12,15 +12,13 @@ import pytest
 import torch
 from rounding import bound
 
-from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
+from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen.flow import MEL_BANDS
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.vocoder import stream as module
 from tts.chatterbox.vocoder.generator import N_FFT, PitchPredictor
 from tts.chatterbox.vocoder.stream import Hift, HiftStream, rendered_frames
-from tts.chatterbox.weights import find as weights
-from tts.chatterbox.weights import networks
+from tts.chatterbox.weights.tensors import Tensors
 
 ROUNDING = 2**-53  # of one operation in float64, relative to its result
 
@@ -43,7 +41,7 @@ def network(oracle, double):
 
 @pytest.fixture
 def exact(network) -> Hift:
-    return Hift(network, torch.device("cpu"))
+    return Hift(Tensors("network", network.state_dict()))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def rounding(network, mel) -> float:
     pitch's own rounding in each step; a sine differs by no more than its phase. What follows is the network.
     """
     samples = mel.shape[2] * SAMPLES_PER_FRAME
-    pitch_hz = float(PitchPredictor(network.f0_predictor)(mel).max())
+    pitch_hz = float(PitchPredictor(Tensors("network", network.f0_predictor.state_dict()))(mel).max())
     turns = (network.nb_harmonics + 1) * pitch_hz / SAMPLE_RATE_HZ * samples
     phase = turns * (samples * ROUNDING + bound(network.f0_predictor, torch.float64))
     return 2 * math.pi * phase + bound(network, torch.float64)
@@ -190,9 +188,8 @@ def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, ch
     assert set(sizes) == rendered_frames(first, chunk)
 
 
-def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(checkpoint, speaker):
-    network = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), torch.device("cpu")).mel2wav
-    captured = Hift(network, torch.device("cpu"), sizes=(30,))
+def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, speaker):
+    captured = Hift(s3gen.at("mel2wav."), sizes=(30,))
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
         mel, source = (

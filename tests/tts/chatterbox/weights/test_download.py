@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, served
 
-from tts.chatterbox.weights import download, manifest
-from tts.chatterbox.weights import find as weights
+from tts.chatterbox.weights import download
 from tts.chatterbox.weights.find import Places, find_weights
 from tts.chatterbox.weights.manifest import FILES, MANIFEST, REPOSITORY, REVISION, Manifest, faults, sum_faults
 from validation.errors import ModelUnavailable
@@ -183,5 +182,4 @@ def test_a_hub_that_can_not_be_reached_is_the_same_error(nowhere, tmp_path, monk
 
 
 def test_the_names_are_those_of_the_weights(checkpoint):
-    assert weights.FILES == manifest.FILES
     assert {path.name for path in checkpoint.iterdir()} == set(FILES)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tts.chatterbox.weights.partial_package import import_in_part
+from tts.chatterbox.weights.upstream import import_in_part
 
 
 @pytest.fixture

@@ -1,7 +1,4 @@
-"""Packages of which only what is imported runs: `import a.b.c` without what `a` and `a.b` do in their `__init__`.
-
-It does not know what is in them.
-"""
+"""Upstream's packages, imported in part: `import a.b.c` without what `a` and `a.b` do in their `__init__`."""
 
 from __future__ import annotations
 
@@ -9,6 +6,20 @@ import importlib.util
 import sys
 import types
 from typing import Any
+
+from validation.errors import ModelUnavailable
+
+# Their `__init__` imports every model of the family, the voice converter and what those need: 9 to 16 s.
+PACKAGES = ("chatterbox", "chatterbox.models.s3gen", "chatterbox.models.t3")
+
+
+def import_upstream() -> None:
+    """Make `chatterbox.models…` importable module by module. Raises: ModelUnavailable."""
+    try:
+        for package in PACKAGES:
+            import_in_part(package)
+    except ModuleNotFoundError as exc:
+        raise ModelUnavailable("the package chatterbox-tts is not installed (extra `chatterbox`)") from exc
 
 
 class PartialPackage(types.ModuleType):

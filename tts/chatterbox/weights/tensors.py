@@ -1,0 +1,98 @@
+"""A weight file's tensors, read by name: each is checked when it is read, and in the end none may be left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from validation.errors import ModelUnavailable
+
+# What a file may hold besides: weights that only training uses, and buffers that upstream computes when it builds its
+# modules. The published s3gen.safetensors has `tokenizer._mel_filters` and no other: its length is that sum to the byte
+# (test_memory.py).
+UNUSED = {
+    T3_WEIGHTS: {"tfmr.embed_tokens.weight", "text_head.weight"},
+    S3GEN_WEIGHTS: {"tokenizer._mel_filters", "tokenizer.window", "trim_fade"},
+}
+
+
+class Tensors:
+    """The tensors of one weight file, or those of a part of it; see `at`."""
+
+    def __init__(
+        self,
+        file: str,
+        state: Mapping[str, Tensor],
+        device: torch.device = torch.device("cpu"),  # noqa: B008 (immutable)
+        check_values: bool = True,
+    ) -> None:
+        """file: its name in errors; device: where taken tensors are put; check_values: False for tensors without."""
+        self.device = device
+        self._file, self._state, self._check_values = file, state, check_values
+        self._prefix, self._taken = "", set[str]()
+
+    @classmethod
+    def read(cls, directory: Path, file: str, device: torch.device = torch.device("cpu")) -> Tensors:  # noqa: B008
+        """A file, memory-mapped: a tensor's bytes are read when it is taken.
+
+        Raises: ModelUnavailable, naming the file, if it is damaged.
+        """
+        try:
+            return cls(file, load_file(directory / file), device)
+        except (SafetensorError, OSError, ValueError) as exc:
+            raise ModelUnavailable(f"the weight file {file} can't be read: it is damaged or incomplete") from exc
+
+    def at(self, prefix: str) -> Tensors:
+        """The part whose names begin with `prefix`, which is left out of them."""
+        part = copy(self)  # which records what it takes in the same set
+        part._prefix += prefix
+        return part
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor of that name, on the device. shape: what it must be, −1 for any size.
+
+        Raises: ModelUnavailable, if it is missing, has another shape or holds values that are not finite.
+        """
+        key = self._prefix + name
+        if key not in self._state:
+            raise ModelUnavailable(f"{self._file} lacks the tensor {key}")
+        tensor = self._state[key]
+        fits = (want in (-1, size) for want, size in zip(shape, tensor.shape, strict=True))
+        if len(shape) != tensor.dim() or not all(fits):
+            raise ModelUnavailable(f"{self._file}: {key} is {list(tensor.shape)}, not {list(shape)}")
+        if self._check_values and tensor.is_floating_point() and not is_finite(tensor):
+            raise ModelUnavailable(f"{self._file} is damaged: {key} holds values that are not finite")
+        self._taken.add(key)
+        return tensor.to(self.device)
+
+    def take_all(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Several, by name. Raises: ModelUnavailable."""
+        return {name: self.take(name, *shape) for name, shape in shapes.items()}
+
+    def count(self, prefix: str) -> int:
+        """How many parts are numbered after that prefix."""
+        full = self._prefix + prefix
+        numbers = (int(name[len(full) :].split(".")[0]) for name in self._state if name.startswith(full))
+        return 1 + max(numbers, default=-1)
+
+    def refuse_unknown(self) -> None:
+        """Refuse a file with a tensor that nothing took. Raises: ModelUnavailable.
+
+        Upstream ignores such tensors, but they mean another network: a meanflow decoder without its `time_embed_mixer`
+        speaks noise.
+        """
+        if extra := sorted(self._state.keys() - self._taken - UNUSED.get(self._file, set())):
+            more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+            raise ModelUnavailable(f"{self._file} is not of this model: it has the unknown tensor {extra[0]}{more}")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """One pass and no copy for most tensors: a value that is not finite makes the sum so, too."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
