@@ -67,33 +67,35 @@ def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
 
     found = find_weights(checkpoint)
     lap("find")
-    speaker = engine.Speaker.load(found, LoadOptions(device))
+    model = engine.ChatterboxModel.load(found, LoadOptions(device))
     lap("load")
-    _speak(speaker, lap)
-    facts: dict[str, Any] = {"stages_s": lap.stages_s, "device": str(speaker.device), "dtype": str(speaker.dtype)}
+    _speak(model, lap)
+    facts: dict[str, Any] = {"stages_s": lap.stages_s, "device": str(model.device), "dtype": str(model.dtype)}
     facts |= {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, **memory()}
-    _clone(speaker, lap)
+    _clone(model, lap)
     return facts
 
 
-def _speak(speaker: Any, lap: Laps) -> None:
-    from validation.request import DEFAULT_SAMPLING
+def _speak(model: Any, lap: Laps) -> None:
+    from tts.chatterbox.segment import stream_segment
+    from tts.engine import SamplingParams
 
     params = replace(DEFAULT_SAMPLING, seed=1)
     for stage in ("first_sound", "next_sound"):
-        with closing(speaker.stream(TEXT, speaker.built_in, params)) as chunks:
+        stream: Any = stream_segment(model, TEXT, model.built_in, params)
+        with closing(stream) as chunks:
             next(chunk for chunk in chunks if len(chunk.samples))
             lap(stage)
 
 
-def _clone(speaker: Any, lap: Laps) -> None:
+def _clone(model: Any, lap: Laps) -> None:
     import numpy as np
 
     from audio.reference import Reference
 
     noise = np.random.default_rng(0).normal(0, 0.1, 10 * 24_000).astype(np.float32)
     for stage in ("first_clone", "next_clone"):
-        speaker.condition("clone", Reference(noise, 24_000, 10.0, False))
+        model.condition("clone", Reference(noise, 24_000, 10.0, False))
         lap(stage)
 
 

@@ -86,11 +86,11 @@ def main() -> None:
     document: dict[str, Any] = {"bench": "goals", **machine(), "torch": torch.__version__}
     for variant in options.variants:
         dtype, _, plain = variant.partition(" ")
-        loaded: list[Speaker] = []
+        loaded: list[ChatterboxModel] = []
 
-        def load(dtype: str = dtype, plain: str = plain, loaded: list[Speaker] = loaded) -> dict[str, Any]:
+        def load(dtype: str = dtype, plain: str = plain, loaded: list[ChatterboxModel] = loaded) -> dict[str, Any]:
             options_of = LoadOptions(options.device, flow_dtype=dtype, graphs=not plain, buckets=BUCKETS)
-            loaded.append(Speaker.load(options.checkpoint, options_of))
+            loaded.append(ChatterboxModel.load(options.checkpoint, options_of))
             return {"device": str(loaded[0].device), "flow_dtype": str(loaded[0].flow.dtype)}
 
         if not attempt(document, f"{variant}, load", load, options.output):

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.t3.decoding import GRAPH_REACH
+from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
@@ -73,11 +73,11 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
 
         t3 = T3({name: fake(tensor) for name, tensor in state.items()}, cuda, torch.bfloat16)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
-        cache = t3.new_cache(2, 10 * GRAPH_REACH)
+        cache = t3.new_cache(2, 10 * CACHE_BUCKET)
 
         def step() -> None:
             embed = t3.embed_speech(slots.token, slots.step).repeat(2, 1)
-            logits = t3.decode_one_token(embed, cache, slots.position.repeat(2), 2 * GRAPH_REACH)
+            logits = t3.decode_one_token(embed, cache, slots.position.repeat(2), 2 * CACHE_BUCKET)
             slots.draw(logits.view(2, 1, -1))
 
         found = {"T3 step": count(step)}

@@ -24,6 +24,7 @@ from bench.document import keep, machine, report
 from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
@@ -43,7 +44,7 @@ class Request:
 class Caller:
     """What every request of a run has in common."""
 
-    speaker: Speaker
+    model: ChatterboxModel
     voice: ChatterboxVoice
     mode: DecodeMode
 
@@ -120,13 +121,13 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=PROMPTS_S[0], metavar="SECONDS", help="of the voice's recording")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, slots=options.slots, buckets=BUCKETS))
-    caller = Caller(speaker, prompted(speaker.built_in, options.prompt), options.mode)
+    model = ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, slots=options.slots, buckets=BUCKETS))
+    caller = Caller(model, prompted(model.built_in, options.prompt), options.mode)
     closed_loop(caller, 1, 2)  # warm-up
     found: dict[str, Any] = {}
-    device = torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu"
+    device = torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu"
     document = {"bench": "load", **machine(), "torch": torch.__version__, "device": device, "mode": options.mode}
-    document |= {"prompt_s": options.prompt, "flow_dtype": str(speaker.flow.dtype), "slots": options.slots}
+    document |= {"prompt_s": options.prompt, "flow_dtype": str(model.flow.dtype), "slots": options.slots}
     document |= {"figures": found}
     for clients in options.clients:
         found[f"{clients} in a loop"] = summary(closed_loop(caller, clients, options.each))

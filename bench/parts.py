@@ -107,7 +107,7 @@ def measure(speaker: Speaker, watch: Watch) -> None:
     text = text_tokens(speaker.tokenizer, TEXT).to(device)
 
     def steps(count: int) -> None:
-        with speaker.decoder.generate(prefix, text, KNOBS, 1) as fresh:
+        with model.decoder.generate(prefix, text, KNOBS, 1) as fresh:
             fresh.take(count)
 
     first_s = watch("T3, to the first token", lambda: steps(1))
@@ -118,10 +118,10 @@ def measure(speaker: Speaker, watch: Watch) -> None:
     copied_s = watch("a copy of 256 MiB", source.clone)
     watch.medians_s["T3, floor of a step"] = round(copied_s * t3.step_bytes / (2 * COPY_BYTES), 6)
     mel = torch.randn(1, MEL_BANDS, 2 * CHUNK, device=device)
-    vocoder = HiftStream(speaker.hift, 1)
+    vocoder = HiftStream(model.hift, 1)
     watch("vocoder, a chunk", lambda: vocoder.push(mel), STEADY)
-    if speaker.watermarker:
-        marker, sound = WatermarkStage(speaker.watermarker), np.random.default_rng(0).normal(0, 0.1, 24_000)
+    if model.watermarker:
+        marker, sound = WatermarkStage(model.watermarker), np.random.default_rng(0).normal(0, 0.1, 24_000)
         watch("watermark, a chunk", lambda: marker.push(sound.astype(np.float32)), STEADY)
 
 
@@ -176,21 +176,21 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device, buckets=BUCKETS))
-    on_gpu = speaker.device.type == "cuda"
+    model = ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, buckets=BUCKETS))
+    on_gpu = model.device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     predicted_s = next((table for card, table in PREDICTED_S.items() if card in name), {})
     document: dict[str, Any] = {"bench": "parts", **machine(), "torch": torch.__version__, "device": name}
-    document |= {"dtype": str(speaker.dtype), "flow_dtype": str(speaker.flow.dtype), "predicted_s": predicted_s}
-    watch = Watch(speaker.device, options.times, lambda: keep(document, options.output))
+    document |= {"dtype": str(model.dtype), "flow_dtype": str(model.flow.dtype), "predicted_s": predicted_s}
+    watch = Watch(model.device, options.times, lambda: keep(document, options.output))
     document |= {"medians_s": watch.medians_s, "longest_kernels": {}}
     with torch.inference_mode():
-        measure(speaker, watch)
+        measure(model, watch)
         for wanted in options.flow_dtypes:
-            dtype = choose_dtype(wanted, speaker.flow.dtype)
-            flow = speaker.flow if dtype == speaker.flow.dtype else flow_in(options.checkpoint, speaker, dtype)
+            dtype = choose_dtype(wanted, model.flow.dtype)
+            flow = model.flow if dtype == model.flow.dtype else flow_in(options.checkpoint, model, dtype)
             for seconds in options.prompts:
-                prompt = prompted(speaker.built_in, seconds).flow
+                prompt = prompted(model.built_in, seconds).flow
                 label = f"{str(dtype).removeprefix('torch.')}, {seconds} s"
                 measure_flow(flow, prompt, label, watch)
                 if on_gpu:

@@ -24,6 +24,8 @@ from bench.speech import generate
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.stream import STREAMS
+from tts.chatterbox.segment import stream_segment
+from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
 
@@ -80,16 +82,16 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=CHUNK_TOKENS, metavar="TOKENS")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    speaker = Speaker.load(options.checkpoint, LoadOptions(options.device))
+    model = ChatterboxModel.load(options.checkpoint, LoadOptions(options.device))
     modes: list[DecodeMode] = [mode for mode in ("window", "block") if mode in STREAMS]
-    plans = [measure(speaker, mode, size, options.runs) for mode in modes for size in options.sizes]
+    plans = [measure(model, mode, size, options.runs) for mode in modes for size in options.sizes]
     document = {
         "bench": "plans",
         **machine(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu",
-        "dtype": str(speaker.dtype),
-        "flow_dtype": str(speaker.flow.dtype),
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
+        "dtype": str(model.dtype),
+        "flow_dtype": str(model.flow.dtype),
         "margin": MARGIN,
         "plans": plans,
         "best": best(plans),

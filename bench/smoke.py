@@ -25,8 +25,8 @@ from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Bucket
-from tts.chatterbox.segment import text_tokens
-from tts.chatterbox.t3.decoding import GRAPH_REACH, Batch, Generation, new_stream
+from tts.chatterbox.segment import stream_segment, text_tokens
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, Batch, Generation, new_stream
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import CapturedRender
 from validation.request import DEFAULT_SAMPLING
@@ -41,51 +41,51 @@ def difference(replayed: torch.Tensor, plain: torch.Tensor) -> float:
     return float(((replayed - plain).abs().max() / plain.abs().max()).item())
 
 
-def tokens(speaker: Speaker, graphs: bool) -> list[int]:
-    pool, device = GraphPool(speaker.device, "token model", graphs), speaker.device
-    batch = Batch(speaker.t3, 1, 2, 4 * GRAPH_REACH, LIMIT, pool, GRAPH_REACH, new_stream(device))
+def tokens(model: ChatterboxModel, graphs: bool) -> list[int]:
+    pool, device = GraphPool(model.device, "token model", graphs), model.device
+    batch = Batch(model.t3, 1, 2, 4 * CACHE_BUCKET, LIMIT, pool, CACHE_BUCKET, new_stream(device))
     batch.warm_up()
     if pool.captures and not pool.captured:
         raise RuntimeError("nothing was captured: the log says why")
-    ids = text_tokens(speaker.tokenizer, TEXT).to(device)
-    embeds = speaker.t3.embed_prefix(speaker.listeners.prefix(speaker.built_in, 0.5), ids, guided=True)
+    ids = text_tokens(model.tokenizer, TEXT).to(device)
+    embeds = model.t3.embed_prefix(model.encoders.prefix(model.built_in, 0.5), ids, guided=True)
     batch.admit(0, embeds, KNOBS, torch.rand(LIMIT, generator=torch.Generator().manual_seed(0)))
     return Generation(batch, 0, LIMIT).take(LIMIT)
 
 
-def token_model(speaker: Speaker) -> dict[str, Any]:
-    replayed, plain = tokens(speaker, graphs=True), tokens(speaker, graphs=False)
+def token_model(model: ChatterboxModel) -> dict[str, Any]:
+    replayed, plain = tokens(model, graphs=True), tokens(model, graphs=False)
     return {"tokens": len(plain), "equal": sum(a == b for a, b in zip(replayed, plain, strict=True))}
 
 
-def flow(speaker: Speaker) -> dict[str, Any]:
-    prompt, device = speaker.built_in.flow, speaker.device
+def flow(model: ChatterboxModel) -> dict[str, Any]:
+    prompt, device = model.built_in.flow, model.device
     count, known = 25, prompt.mel.shape[1]
     ids = torch.cat((prompt.tokens, torch.arange(count, device=device)[None]), dim=1)
     noise = torch.randn(1, known + 2 * count, 80, device=device)
-    bucket = Bucket(speaker.flow, 128, GraphPool(device, "flow"))
+    bucket = Bucket(model.flow, 128, GraphPool(device, "flow"))
     replayed = bucket.decode(ids, prompt.speaker, prompt.mel, noise)
-    plain = speaker.flow.decode(ids, prompt.speaker, F.pad(prompt.mel, (0, 0, 0, 2 * count)), noise)
-    return {"dtype": str(speaker.flow.dtype), "differs": difference(replayed[:, known:], plain[:, known:])}
+    plain = model.flow.decode(ids, prompt.speaker, F.pad(prompt.mel, (0, 0, 0, 2 * count)), noise)
+    return {"dtype": str(model.flow.dtype), "differs": difference(replayed[:, known:], plain[:, known:])}
 
 
-def vocoder(speaker: Speaker) -> dict[str, Any]:
-    device, frames = speaker.device, 78
+def vocoder(model: ChatterboxModel) -> dict[str, Any]:
+    device, frames = model.device, 78
     mel, source = torch.randn(1, 80, frames, device=device) - 6, torch.randn(1, 1, frames * 480, device=device)
-    captured = CapturedRender(speaker.hift._generator, frames, GraphPool(device, "vocoder"), device)
-    f0_hz = speaker.hift.pitch_hz(mel)
+    captured = CapturedRender(model.hift._generator, frames, GraphPool(device, "vocoder"), device)
+    f0_hz = model.hift.pitch_hz(mel)
     return {
         "pitch_hz": float(f0_hz.mean()),
-        "differs": difference(captured(mel, source), speaker.hift.render(mel, source)),
+        "differs": difference(captured(mel, source), model.hift.render(mel, source)),
     }
 
 
-def request(speaker: Speaker) -> dict[str, Any]:
-    chunks = [chunk.samples for chunk in speaker.stream(TEXT, speaker.built_in, PARAMS)]
+def request(model: ChatterboxModel) -> dict[str, Any]:
+    chunks = [chunk.samples for chunk in stream_segment(model, TEXT, model.built_in, PARAMS)]
     return {"seconds": sum(map(len, chunks)) / 24_000}
 
 
-PARTS: dict[str, Callable[[Speaker], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[ChatterboxModel], dict[str, Any]]] = {
     "token model": token_model,
     "flow": flow,
     "vocoder": vocoder,
@@ -106,11 +106,11 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     document: dict[str, Any] = {"bench": "smoke", **machine(), "torch": torch.__version__, "device": options.device}
-    loaded: list[Speaker] = []
+    loaded: list[ChatterboxModel] = []
 
     def load() -> dict[str, Any]:
         # Without graphs: each part is captured below, on its own.
-        loaded.append(Speaker.load(options.checkpoint, LoadOptions(options.device, graphs=False)))
+        loaded.append(ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, graphs=False)))
         return {"dtype": str(loaded[0].dtype), "flow_dtype": str(loaded[0].flow.dtype)}
 
     if attempt(document, "load", load, options.output):

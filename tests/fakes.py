@@ -30,7 +30,15 @@ from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import Conditioning, EngineSpec, EngineVoice, FinishReason, Misspoken, SpeechChunk
+from tts.engine import (
+    Conditioning,
+    EngineSpec,
+    EngineVoice,
+    FinishReason,
+    ImplausibleSpeech,
+    SamplingParams,
+    SpeechChunk,
+)
 from tts.voices.store import VoiceStore
 from validation.fields import DecodeMode
 from validation.options import SamplingParams
@@ -69,7 +77,7 @@ class FakeEngine:
         before_chunk: Callable[[int], None] = lambda k: None,
         before_condition: Callable[[str], None] = lambda voice: None,
         shape: Callable[[Samples], Samples] = lambda clip: clip,
-        wrong: Callable[[str, SamplingParams], Misspoken | None] = lambda text, params: None,
+        wrong: Callable[[str, SamplingParams], ImplausibleSpeech | None] = lambda text, params: None,
         tokens_per_char: float = 1.0,
         sample_rate_hz: int = 24_000,
         can_clone: bool = True,
@@ -115,7 +123,7 @@ class FakeEngine:
         self.heard.append(params)
         self.texts.append(text)
         # A new one each time: an exception keeps all that its tracebacks have seen.
-        doubt = Misspoken(*TOO_LONG) if self._finish_reason == "length" else self._wrong(text, params)
+        doubt = ImplausibleSpeech(*TOO_LONG) if self._finish_reason == "length" else self._wrong(text, params)
         clip = self._clip(text, voice, params.seed)
         step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
 from tts.chatterbox.segment import text_tokens
@@ -26,12 +26,12 @@ NEUTRAL = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
 CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
 
 
-def embedded(speaker: Speaker, text: str = TEXTS[0]) -> Tensor:
+def embedded(model: ChatterboxModel, text: str = TEXTS[0]) -> Tensor:
     """The prefix (2, P, D) of a guided request in the built-in voice."""
-    prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
+    prefix = model.encoders.prefix(model.built_in, 0.5)
     with torch.inference_mode():
-        ids = text_tokens(speaker.tokenizer, text).to(speaker.device)
-        return speaker.t3.embed_prefix(prefix, ids, guided=True)
+        ids = text_tokens(model.tokenizer, text).to(model.device)
+        return model.t3.embed_prefix(prefix, ids, guided=True)
 
 
 def uniforms(seed: int) -> Tensor:

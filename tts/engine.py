@@ -18,8 +18,8 @@ FinishReason = Literal["stop", "length"]
 VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording in the voices directory
 
 
-class Misspoken(Exception):
-    """Generated speech that can't be the text. `excess` compares attempts: the larger, the worse."""
+class ImplausibleSpeech(Exception):
+    """What an engine thought of can't be the text. `excess` tells how far off it is, to compare attempts by."""
 
     def __init__(self, reason: Literal["length", "loop", "pace"], message: str, excess: float) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class SpeechChunk:
     speech_tokens: int | None
     watermarked: bool
     finish_reason: FinishReason | None = None
-    doubt: Misspoken | None = None
+    doubt: ImplausibleSpeech | None = None
 
 
 class Conditioning(Protocol):
@@ -99,5 +99,5 @@ class Engine(Protocol):
         """Speak one segment. Nothing is computed ahead of the chunk that is asked for; closing it early
         frees everything. The same arguments give the same samples, whatever else runs.
 
-        Raises: Misspoken, before the first sample, where `params.checked` and it can't be the text.
+        Raises: ImplausibleSpeech, before the first sample, where `params.checked` and it can't be the text.
         """

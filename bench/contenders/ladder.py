@@ -27,33 +27,33 @@ SEED = 1
 EXAGGERATION = 0.5  # upstream's default, as all of its other defaults
 
 
-def replace_t3(tts: ChatterboxTTS, speaker: Speaker) -> None:
+def replace_t3(tts: ChatterboxTTS, model: ChatterboxModel) -> None:
     def inference(*, text_tokens: Tensor, **asked: Any) -> Tensor:
         knobs = TokenSampling(**{name: asked[name] for name in TokenSampling.__dataclass_fields__})
-        prefix = speaker.listeners.prefix(speaker.built_in, EXAGGERATION)
+        prefix = model.encoders.prefix(model.built_in, EXAGGERATION)
         tokens: list[int] = []
-        with speaker.decoder.generate(prefix, text_tokens[0, 1:-1], knobs, SEED) as generation:
+        with model.decoder.generate(prefix, text_tokens[0, 1:-1], knobs, SEED) as generation:
             while not generation.finished:
                 tokens += generation.take(25)
-        return torch.tensor([tokens], device=speaker.device)
+        return torch.tensor([tokens], device=model.device)
 
     tts.t3.inference = inference
     tts.t3.tfmr = None  # two gigabytes that are no longer used
 
 
-def replace_flow(tts: ChatterboxTTS, speaker: Speaker) -> None:
+def replace_flow(tts: ChatterboxTTS, model: ChatterboxModel) -> None:
     def inference(*, token: Tensor, **_: Any) -> tuple[Tensor, None]:
-        prompt = speaker.built_in.flow
+        prompt = model.built_in.flow
         frames = prompt.mel.shape[1] + token.shape[1] * FRAMES_PER_TOKEN
-        noise = torch.randn(1, MEL_BANDS, frames, device=speaker.device)
-        return speaker.flow.solve(prompt, token, prompt.mel[:, :0], noise), None
+        noise = torch.randn(1, MEL_BANDS, frames, device=model.device)
+        return model.flow.solve(prompt, token, prompt.mel[:, :0], noise), None
 
     tts.s3gen.flow.inference = inference
 
 
-def replace_vocoder(tts: ChatterboxTTS, speaker: Speaker) -> None:
+def replace_vocoder(tts: ChatterboxTTS, model: ChatterboxModel) -> None:
     def inference(*, speech_feat: Tensor, **_: Any) -> tuple[Tensor, None]:
-        stream = HiftStream(speaker.hift, SEED)
+        stream = HiftStream(model.hift, SEED)
         return torch.cat((stream.push(speech_feat), stream.flush()))[None], None
 
     tts.s3gen.mel2wav.inference = inference
@@ -63,12 +63,12 @@ PARTS = {"t3": replace_t3, "flow": replace_flow, "vocoder": replace_vocoder}
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
-    speaker = Speaker.load(
+    model = ChatterboxModel.load(
         options.checkpoint, LoadOptions(options.device, options.dtype, options.flow_dtype, watermark=False)
     )
-    tts = ChatterboxTTS.from_local(options.checkpoint, speaker.device.type)
+    tts = ChatterboxTTS.from_local(options.checkpoint, model.device.type)
     for part in options.ours:
-        PARTS[part](tts, speaker)
+        PARTS[part](tts, model)
 
     def run() -> Run:
         started = time.perf_counter()
@@ -76,7 +76,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
         total_s = time.perf_counter() - started
         return Run([(total_s, samples / 24_000)], total_s, samples / 24_000, round(samples / 960))
 
-    return run, {"torch": torch.__version__, "device": str(speaker.device)}
+    return run, {"torch": torch.__version__, "device": str(model.device)}
 
 
 def main() -> None:

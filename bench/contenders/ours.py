@@ -17,6 +17,8 @@ from bench.contenders.turns import Run, serve
 from bench.speech import generate
 from tts.chatterbox.model import Speaker
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.segment import stream_segment
+from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
 
@@ -24,8 +26,8 @@ from validation.request import DEFAULT_SAMPLING
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
     how = LoadOptions(options.device, options.dtype, options.flow_dtype, graphs=not options.plain)
-    speaker = Speaker.load(options.checkpoint, how)
-    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode)
+    model = ChatterboxModel.load(options.checkpoint, how)
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
     seeds = count(1)
 
     def once() -> Run:
@@ -36,9 +38,9 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
 
     facts = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if speaker.device.type == "cuda" else "cpu",
-        "dtype": str(speaker.dtype),
-        "flow_dtype": str(speaker.flow.dtype),
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
+        "dtype": str(model.dtype),
+        "flow_dtype": str(model.flow.dtype),
     }
     return once, facts
 

@@ -16,11 +16,11 @@ def test_a_voice_of_ten_seconds_is_what_a_clone_of_a_long_recording_is(checkpoin
     from tts.chatterbox.weights.manifest import FILES
 
     options = LoadOptions("cpu", "float32", "float32", max_tokens=10, watermark=False)
-    usual = Speaker.load(checkpoint, options).built_in
+    usual = ChatterboxModel.load(checkpoint, options).built_in
     linked = write_voice(tmp_path / "ten", checkpoint, 10)
     write_voice(linked, checkpoint, 10)  # again, over itself
     assert {path.name for path in linked.iterdir()} == set(FILES)
     assert not (linked / "conds.pt").is_symlink()
-    voices = {4: prompted(usual, 4), 10: prompted(usual, 10), 0: Speaker.load(linked, options).built_in}
+    voices = {4: prompted(usual, 4), 10: prompted(usual, 10), 0: ChatterboxModel.load(linked, options).built_in}
     assert {seconds: voice.flow.tokens.shape[1] for seconds, voice in voices.items()} == {4: 100, 10: 250, 0: 250}
     assert all(voice.flow.mel.shape[1] == 2 * voice.flow.tokens.shape[1] for voice in voices.values())

@@ -12,8 +12,8 @@ import pytest
 from fakes import WINDOW, FakeEngine, FakeVoice
 
 from audio.pcm import EMPTY, Samples
-from service.speech import Speech
-from tts.engine import Conditioning, Misspoken, SpeechChunk
+from service.speech import Outline, Speech
+from tts.engine import Conditioning, ImplausibleSpeech, SamplingParams, SpeechChunk
 from tts.text.script import Line, Script
 from validation.errors import InternalError
 from validation.options import SamplingParams, SoundOptions
@@ -38,13 +38,13 @@ def clip(spoken: Speech) -> Samples:
     return np.concatenate([EMPTY, *spoken.samples()])
 
 
-def failing(*reasons: str | None, excess: float = 1.0) -> Callable[[str, SamplingParams], Misspoken | None]:
+def failing(*reasons: str | None, excess: float = 1.0) -> Callable[[str, SamplingParams], ImplausibleSpeech | None]:
     """The first attempts go wrong in these ways, in order; what follows is fine. Unchecked ones count too."""
     left = list(reasons)
 
-    def wrong(text: str, params: SamplingParams) -> Misspoken | None:
+    def wrong(text: str, params: SamplingParams) -> ImplausibleSpeech | None:
         reason = left.pop(0) if left else None
-        return Misspoken(reason, f"it is {reason}", excess + len(left)) if reason else None  # type: ignore[arg-type]
+        return ImplausibleSpeech(reason, f"it is {reason}", excess + len(left)) if reason else None  # type: ignore[arg-type]
 
     return wrong
 
@@ -179,8 +179,8 @@ def test_a_streams_first_line_is_not_taken_back_but_told() -> None:
 def test_what_failed_before_its_turn_is_mended_in_its_turn() -> None:
     """The third line is prepared while the second is spoken."""
 
-    def wrong(text: str, params: SamplingParams) -> Misspoken | None:
-        return Misspoken("loop", "it loops", 1.0) if text == LINES[2] and params.seed == seeds[2] else None
+    def wrong(text: str, params: SamplingParams) -> ImplausibleSpeech | None:
+        return ImplausibleSpeech("loop", "it loops", 1.0) if text == LINES[2] and params.seed == seeds[2] else None
 
     plain = FakeEngine()
     clip(speech(*LINES, engine=plain))

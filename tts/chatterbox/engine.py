@@ -20,7 +20,7 @@ from validation.errors import ModelUnavailable
 from validation.options import SamplingParams
 
 if TYPE_CHECKING:
-    from tts.chatterbox.model import Speaker
+    from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.voice.cache import VoiceCache
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class ChatterboxEngine:
     def __init__(self, *, model: str, model_path: Path | None, options: LoadOptions) -> None:
         self._model_path, self._options = model_path, options
         self._loading = threading.Lock()
-        self._speaker: Speaker | None = None
+        self._model: ChatterboxModel | None = None
         self._voice_cache: VoiceCache | None = None
         self._spec = EngineSpec(
             name="chatterbox",
@@ -53,52 +53,55 @@ class ChatterboxEngine:
 
     def describe(self) -> dict[str, Any]:
         """Device and dtype as they are once loaded, as they were asked for before."""
-        speaker = self._speaker
-        if speaker is None:
+        model = self._model
+        if model is None:
             asked = {name: getattr(self._options, name) for name in ("device", "dtype", "flow_dtype")}
             return asked | {"loaded": False}
         return {
-            "device": str(speaker.device),
-            "dtype": str(speaker.dtype).removeprefix("torch."),
-            "flow_dtype": str(speaker.flow.dtype).removeprefix("torch."),
-            "cuda_graphs": speaker.graphs,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "flow_dtype": str(model.flow.dtype).removeprefix("torch."),
+            "cuda_graphs": model.graphs,
             "loaded": True,
         }
 
     def condition(self, voice: str, reference: Reference | None) -> Conditioning:
         """The built-in voice, or a voice made of a recording. Raises: ModelUnavailable."""
-        speaker = self._loaded()
+        model = self._loaded()
         if reference is None or self._voice_cache is None:
-            return speaker.condition(voice, reference)
-        return self._voice_cache.get(voice, reference, partial(speaker.condition, voice, reference))
+            return model.condition(voice, reference)
+        return self._voice_cache.get(voice, reference, partial(model.condition, voice, reference))
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
         """Speak one segment. `full`: one chunk; `window`: chunk by chunk, each as soon as it is certain."""
-        return self._loaded().stream(text, voice, params)
+        model = self._loaded()
+        from tts.chatterbox.segment import stream_segment
 
-    def _loaded(self) -> Speaker:
+        return stream_segment(model, text, voice, params)
+
+    def _loaded(self) -> ChatterboxModel:
         with self._loading:
-            if self._speaker is None:
-                speaker = self._load()
-                self._voice_cache = self._open_voice_cache(speaker)
-                self._speaker = speaker
-            return self._speaker
+            if self._model is None:
+                model = self._load()
+                self._voice_cache = self._open_voice_cache(model)
+                self._model = model
+            return self._model
 
-    def _open_voice_cache(self, speaker: Speaker) -> VoiceCache | None:
+    def _open_voice_cache(self, model: ChatterboxModel) -> VoiceCache | None:
         if (directory := self._options.voice_cache_dir) is None:
             return None
-        from tts.chatterbox.runtime.errors import torch_faults
+        from tts.chatterbox.runtime.errors import torch_errors
         from tts.chatterbox.voice.cache import VoiceCache, fingerprint
 
-        with torch_faults():
-            model = fingerprint(speaker.listeners)
-        return VoiceCache(directory, self._options.voice_cache_bytes, model, like=speaker.built_in)
+        with torch_errors():
+            encoders = fingerprint(model.encoders)
+        return VoiceCache(directory, self._options.voice_cache_bytes, encoders, like=model.built_in)
 
-    def _load(self) -> Speaker:
+    def _load(self) -> ChatterboxModel:
         try:
-            from tts.chatterbox.model import Speaker
+            from tts.chatterbox.model import ChatterboxModel
 
-            return Speaker.load(self._model_path, self._options)
+            return ChatterboxModel.load(self._model_path, self._options)
         except ModuleNotFoundError as exc:  # torch, upstream's parts or PerTh
             advice = "install the extra `chatterbox` (`make sync`), or set TTS_ENGINE=espeak"
             raise ModelUnavailable(f"Chatterbox's packages are not installed ({exc.name}): {advice}") from None

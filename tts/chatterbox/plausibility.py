@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tts.chatterbox.rates import TOKENS_PER_S
-from tts.engine import Misspoken
+from tts.engine import ImplausibleSpeech
 from tts.text.graphemes import spoken_chars
 
 # Speech has about 15 Latin letters or 4 to 5 ideographs a second (Pellegrino et al. 2011, doi 10.1353/lan.2011.0057,
@@ -21,18 +21,18 @@ LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # so much of the very same tokens is no spe
 REPEATS = 3
 
 
-def judge(codes: Sequence[int], text: str, stopped: bool) -> Misspoken | None:
+def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleSpeech | None:
     """What is wrong with a segment's speech codes, if anything; `stopped`: they end where the model ended them."""
     duration_s, letters = len(codes) / TOKENS_PER_S, spoken_letters(text)
     least_s, most_s = FASTEST_S * letters, SLOWEST_S * letters + AROUND_S
     loop_s = longest_loop_s(codes)
     excess = max(least_s - duration_s, duration_s - most_s, 0.0) + loop_s
     if not stopped:
-        return Misspoken("length", "it reached the token limit and may be cut", excess + duration_s)
+        return ImplausibleSpeech("length", "it reached the token limit and may be cut", excess + duration_s)
     if loop_s:
-        return Misspoken("loop", f"it repeats one sound for {loop_s:.1f} s", excess)
+        return ImplausibleSpeech("loop", f"it repeats one sound for {loop_s:.1f} s", excess)
     if excess:
-        return Misspoken("pace", f"it lasts {duration_s:.1f} s, not {least_s:.1f} to {most_s:.1f} s", excess)
+        return ImplausibleSpeech("pace", f"it lasts {duration_s:.1f} s, not {least_s:.1f} to {most_s:.1f} s", excess)
     return None
 
 

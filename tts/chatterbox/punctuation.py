@@ -24,7 +24,7 @@ MARKS = (
 ENDINGS = (".", "!", "?", "-", ",")
 
 
-def tidy(text: str) -> str:
+def normalize_punctuation(text: str) -> str:
     """A text of at least one character → one line that begins with a capital and ends in a mark."""
     if text[0].islower():
         text = text[0].upper() + text[1:]

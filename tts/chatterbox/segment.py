@@ -1,193 +1,218 @@
-"""One segment being spoken: text tokens → speech tokens → mel → samples → mark.
+"""One segment: text tokens → speech tokens → mel → samples → watermark.
 
-Every stream of its parts is built here and dies with it. It knows no request but the parameters it is handed.
+The streams of all parts are created here for each segment; the model, which they share, is never written to.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from audio.pcm import EMPTY, Samples
-from audio.stages import Stage
-from tts.chatterbox.plausibility import judge
-from tts.chatterbox.punctuation import tidy
+from audio.stages import Chain, Stage
+from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.plausibility import check_tokens
+from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.runtime.transfer import to_device, to_host
-from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream, window_noise
-from tts.chatterbox.t3.decoding import PIECE, Generation
+from tts.chatterbox.runtime.transfer import to_host
+from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan, FlowStream
+from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC, Generation
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.chatterbox.watermark import WatermarkStage, can_carry
-from tts.engine import FinishReason, SpeechChunk
-from validation.errors import InternalError
-from validation.options import SamplingParams
+from tts.chatterbox.watermark import CONTEXT, WatermarkStage, can_carry
+from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SamplingParams, SpeechChunk
+from validation.errors import InternalError, OutOfMemory
 
-if TYPE_CHECKING:
-    from tts.chatterbox.model import Speaker
-
-FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
 NO_SPEECH = "the model gave no speech for this text; try another seed"
-FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # one request's seed, a stream of numbers for each network
+FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # each network draws from a stream of its own
+WHOLE = sys.maxsize  # a size that no segment reaches
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """All speech tokens of a segment: how many were drawn, those that are sound, and whether the model stopped by
-    itself, not at the token limit."""
+@dataclass(slots=True)
+class SpeechTokens:
+    """A segment's speech tokens, as far as they were generated."""
 
-    drawn: int
-    codes: list[int]
-    stopped: bool
+    drawn: int = 0  # all, with the start, stop and unused ids that are dropped
+    codes: list[int] = field(default_factory=list)  # those that are sound
+    stopped: bool = False  # by the stop token, not by the token limit
+    complete: bool = False
 
 
-class Utterance:
-    """One segment being spoken."""
+def stream_segment(
+    model: ChatterboxModel, text: str, voice: Conditioning, params: SamplingParams
+) -> Iterator[SpeechChunk]:
+    """Chunks of one segment; see `tts.engine.Engine.stream`.
+
+    If the GPU runs out of memory, caches are freed and the segment is computed once more from its tokens, or from the
+    start; samples that were yielded before are skipped. The same arguments give the same samples.
+    Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
+    """
+    segment: SegmentStream | None = None
+    samples = tokens = 0  # yielded
+    try:
+        segment = SegmentStream(model, text, voice, params, SpeechTokens())
+        for chunk in segment.chunks():
+            yield chunk
+            samples += len(chunk.samples)
+            tokens += chunk.speech_tokens or 0
+        return
+    except OutOfMemory:
+        # Complete tokens are kept: another segment may get the slot in which they could be generated again.
+        kept = segment.tokens if segment and segment.tokens.complete else SpeechTokens()
+    segment = None  # frees its tensors; those of the error's frames are gone with it
+    model.make_room()
+    yield from skipped(SegmentStream(model, text, voice, params, kept).chunks(), samples, tokens)
+
+
+def skipped(chunks: Iterator[SpeechChunk], samples: int, tokens: int) -> Iterator[SpeechChunk]:
+    """The chunks without the first `samples`, and without counting the first `tokens`."""
+    for chunk in chunks:
+        drawn = chunk.speech_tokens or 0
+        dropped, counted = min(samples, len(chunk.samples)), min(tokens, drawn)
+        samples, tokens = samples - dropped, tokens - counted
+        yield replace(chunk, samples=chunk.samples[dropped:], speech_tokens=drawn - counted)
+
+
+class SegmentStream:
+    """One segment on its way through the model."""
 
     def __init__(
-        self,
-        speaker: Speaker,
-        text: str,
-        voice: ChatterboxVoice,
-        params: SamplingParams,
-        thought: Thought | None = None,
+        self, model: ChatterboxModel, text: str, voice: Conditioning, params: SamplingParams, tokens: SpeechTokens
     ) -> None:
-        """thought: of the same segment, if there is one already; then it needs no tokens any more."""
-        self._speaker, self._text, self._params, self._voice = speaker, text, params, voice
-        self._text_tokens = text_tokens(speaker.tokenizer, text)[: speaker.t3.max_text_tokens].to(speaker.device)
-        self._noise = NoiseTape(params.seed ^ FLOW_SEED, MEL_BANDS)
-        self._vocoder = HiftStream(speaker.hift, params.seed ^ VOCODER_SEED)
+        """tokens: of the same segment if they are complete, else none."""
+        if not isinstance(voice, ChatterboxVoice):
+            raise InternalError("a voice of another engine was handed to Chatterbox")
+        self._model, self._text, self._params, self._voice = model, text, params, voice
+        self.tokens = tokens
         self._fade = start_fade()
-        self._spoken = 0  # samples that left the vocoder
-        self._drawn = 0  # tokens drawn, whatever they were
-        self._codes: list[int] = []  # of those, the ones that are sound
-        self._stopped = False  # by the model, not by the token limit
-        self._reported = 0  # of the tokens drawn, those counted in a chunk that was given out
-        self.thought = thought
+        self._rendered = 0  # samples that left the vocoder
+        self._reported = 0  # tokens counted in a chunk that was yielded
 
-    def whole(self) -> Iterator[SpeechChunk]:
-        """All tokens, then one decode with full attention: what upstream does."""
-        yield from self._think()
-        codes = self._codes
-        if not codes:
+    def chunks(self) -> Iterator[SpeechChunk]:
+        """`window` and `block`: each as soon as its tokens and three more are generated, or, if `checked`, once all
+        are. `full`: all tokens, then one chunk decoded with full attention, as upstream does.
+
+        Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
+        """
+        chunks = self._chunks()
+        while True:
+            with torch_errors(), torch.inference_mode():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def _chunks(self) -> Iterator[SpeechChunk]:
+        flow, marker = self._new_flow(), self._new_marker()
+        vocoder = HiftStream(self._model.hift, self._params.seed ^ VOCODER_SEED)
+        for codes in self._codes(flow, vocoder):
+            yield self._chunk(marker.push(self._faded(vocoder.push(flow.push(codes)))) if codes else EMPTY)
+        tail = marker.push(self._faded(vocoder.push(flow.flush())))
+        tail = np.concatenate((tail, marker.push(self._faded(vocoder.flush())), marker.flush()))
+        if not self._rendered:
             raise InternalError(NO_SPEECH)
-        prompt, device = self._voice.flow, self._speaker.device
-        ids = to_device(torch.tensor([codes]), device)
-        noise = window_noise(self._noise, prompt, 0, len(codes), device)
-        mel = self._speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
-        samples = np.concatenate((self._sound(self._vocoder.push(mel)), self._sound(self._vocoder.flush())))
-        marker = self._speaker.watermarker
-        if marker is not None and can_carry(samples):
-            samples = marker.mark(samples)
-        yield self._last_chunk(samples)
+        finish: FinishReason = "stop" if self.tokens.stopped else "length"
+        yield replace(self._chunk(tail), finish_reason=finish, doubt=self._doubt())
 
-    def pieces(self) -> Iterator[SpeechChunk]:
-        """Chunk by chunk, each as soon as its tokens and three more are there; if `checked`, once all are."""
-        flow = self._flow_stream()
-        marker = WatermarkStage(self._speaker.watermarker) if self._speaker.watermarker else None
-        if self._params.checked:
-            yield from self._think()
-            arriving: Iterator[list[int]] = self._arrived(flow)
-        else:
-            arriving = self._arriving(flow)
-        for codes in arriving:
-            samples = self._pass(marker, self._sound(self._vocoder.push(flow.push(codes))))
-            yield self._chunk(samples) if len(samples) else self._sign_of_life()
-        tail = [self._pass(marker, self._sound(self._vocoder.push(flow.flush())))]
-        tail.append(self._pass(marker, self._sound(self._vocoder.flush())))
-        samples = np.concatenate((*tail, marker.flush() if marker else EMPTY))
-        if not self._spoken:
-            raise InternalError(NO_SPEECH)
-        yield self._last_chunk(samples)
+    # --- speech tokens ------------------------------------------------------------------------------------
 
-    def _think(self) -> Iterator[SpeechChunk]:
-        """All tokens, with signs of life. Raises: Misspoken if they are to be checked and can't be the text."""
-        if thought := self.thought:
-            self._drawn, self._codes, self._stopped = thought.drawn, thought.codes, thought.stopped
+    def _codes(self, flow: FlowStream, vocoder: HiftStream) -> Iterator[list[int]]:
+        """Codes for the flow, no more at once than its next chunk needs; an empty list is a heartbeat."""
+        if not (self._params.checked or self._params.decode_mode == "full"):
+            yield from self._codes_as_generated(flow, vocoder)
             return
-        with self._generate() as generation:
-            while not generation.finished:
-                self._draw(generation, PIECE, ahead=PIECE)
-                yield self._sign_of_life()
-            self._stopped = generation.stopped
-        self.thought = Thought(self._drawn, self._codes, self._stopped)
-        if self._params.checked and (fault := judge(self._codes, self._text, self._stopped)):
-            raise fault
+        if not self.tokens.complete:
+            yield from self._generate_all()
+        at = 0
+        while at < len(self.tokens.codes):
+            first, at = at, at + flow.missing
+            yield self.tokens.codes[first:at]
 
-    def _arriving(self, flow: FlowStream) -> Iterator[list[int]]:
-        """Codes as they are drawn, no more at once than the next chunk needs."""
+    def _codes_as_generated(self, flow: FlowStream, vocoder: HiftStream) -> Iterator[list[int]]:
         ahead = self._params.chunk_size_tokens
-        with self._generate() as generation:
+        with self._generation() as generation:
             generation.begin(flow.missing + ahead)
             flow.draw_noise()  # while a GPU computes the first tokens
-            self._vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
+            vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
             while not generation.finished:
-                yield self._draw(generation, min(flow.missing, PIECE), ahead)
-            self._stopped = generation.stopped
+                yield self._take(generation, min(flow.missing, TOKENS_PER_SYNC), ahead)
 
-    def _arrived(self, flow: FlowStream) -> Iterator[list[int]]:
-        """Codes that are there already, chunk by chunk all the same."""
-        at = 0
-        while at < len(self._codes):
-            first, at = at, at + flow.missing
-            yield self._codes[first:at]
+    def _generate_all(self) -> Iterator[list[int]]:
+        """Raises: ImplausibleSpeech if the tokens are to be checked and can't be the text."""
+        with self._generation() as generation:
+            while not generation.finished:
+                self._take(generation, TOKENS_PER_SYNC, ahead=TOKENS_PER_SYNC)
+                yield []
+        self.tokens.complete = True
+        if self._params.checked and (doubt := self._doubt()):
+            raise doubt
 
-    def _draw(self, generation: Generation, count: int, ahead: int) -> list[int]:
-        """The next tokens, kept where they are sound; start, stop and unused ids are dropped, as upstream does."""
-        tokens = generation.take(count, ahead)
-        codes = [token for token in tokens if token < SPEECH_CODES]
-        self._drawn += len(tokens)
-        self._codes += codes
+    def _take(self, generation: Generation, count: int, ahead: int) -> list[int]:
+        """The next tokens' codes. Start, stop and unused ids are dropped, as upstream does."""
+        drawn = generation.take(count, ahead)
+        codes = [token for token in drawn if token < SPEECH_CODES]
+        self.tokens.drawn += len(drawn)
+        self.tokens.codes += codes
+        self.tokens.stopped = generation.stopped
         return codes
 
-    def _generate(self) -> AbstractContextManager[Generation]:
-        knobs = TokenSampling.of(self._params)
-        speaker = self._speaker
-        prefix = speaker.listeners.prefix(self._voice, self._params.exaggeration)
-        return speaker.decoder.generate(prefix, self._text_tokens, knobs, self._params.seed)
+    def _generation(self) -> AbstractContextManager[Generation]:
+        model, params = self._model, self._params
+        sampling = TokenSampling(
+            cfg_weight=params.cfg_weight,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            min_p=params.min_p,
+            repetition_penalty=params.repetition_penalty,
+        )
+        text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens].to(model.device)
+        prefix = model.encoders.prefix(self._voice, params.exaggeration)
+        return model.decoder.generate(prefix, text, sampling, params.seed)
+
+    def _doubt(self) -> ImplausibleSpeech | None:
+        return check_tokens(self.tokens.codes, self._text, self.tokens.stopped)
+
+    # --- sound --------------------------------------------------------------------------------------------
+
+    def _new_flow(self) -> FlowStream:
+        mode, chunk = self._params.decode_mode, self._params.chunk_size_tokens
+        plan = ChunkPlan(min(FIRST_CHUNK_TOKENS, chunk), chunk, self._params.context_window_tokens)
+        if mode == "full":  # a window whose first chunk ends where the segment ends
+            mode, plan = "window", ChunkPlan(WHOLE, WHOLE, WHOLE)
+        noise = NoiseTape(self._params.seed ^ FLOW_SEED, MEL_BANDS)
+        return STREAMS[mode](self._model.flow, self._voice.flow, noise, plan)
+
+    def _new_marker(self) -> Stage:
+        if self._model.watermarker is None:
+            return Chain(())
+        return WatermarkStage(self._model.watermarker, WHOLE if self._params.decode_mode == "full" else CONTEXT)
+
+    def _faded(self, samples: torch.Tensor) -> Samples:
+        """Samples on the host. Upstream fades in a clip's first 40 ms, to hide what spills over from the reference."""
+        received = to_host(samples)
+        start, self._rendered = self._rendered, self._rendered + len(received)
+        fade = self._fade[start : start + len(received)]
+        return np.concatenate((received[: len(fade)] * fade, received[len(fade) :])) if len(fade) else received
 
     def _chunk(self, samples: Samples) -> SpeechChunk:
-        reported, self._reported = self._reported, self._drawn
-        marked = self._speaker.watermarker is not None and can_carry(samples)
-        return SpeechChunk(samples, self._drawn - reported, marked)
-
-    def _last_chunk(self, samples: Samples) -> SpeechChunk:
-        finish: FinishReason = "stop" if self._stopped else "length"
-        return replace(self._chunk(samples), finish_reason=finish, doubt=judge(self._codes, self._text, self._stopped))
-
-    def _sign_of_life(self) -> SpeechChunk:
-        """No sound yet; whoever waits can stop here."""
-        return self._chunk(EMPTY)
-
-    def _flow_stream(self) -> FlowStream:
-        chunk = self._params.chunk_size_tokens
-        plan = ChunkPlan(min(FIRST_CHUNK_TOKENS, chunk), chunk, self._params.context_window_tokens)
-        return STREAMS[self._params.decode_mode](self._speaker.flow, self._voice.flow, self._noise, plan)
-
-    def _sound(self, samples: torch.Tensor) -> Samples:
-        """Samples on the host, upstream's fade over the first 40 ms applied: it hides what spills over from
-        the reference."""
-        heard = to_host(samples)
-        start, self._spoken = self._spoken, self._spoken + len(heard)
-        if start >= len(self._fade):
-            return heard
-        fade = self._fade[start : start + len(heard)]
-        return np.concatenate((heard[: len(fade)] * fade, heard[len(fade) :]))
-
-    def _pass(self, marker: Stage | None, samples: Samples) -> Samples:
-        return marker.push(samples) if marker else samples
+        """Without samples it is a heartbeat, at which the caller may stop."""
+        reported, self._reported = self._reported, self.tokens.drawn
+        marked = self._model.watermarker is not None and can_carry(samples)
+        return SpeechChunk(samples, self.tokens.drawn - reported, marked)
 
 
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:
-    """Text → T3's text tokens (N,) int64, tidied as the model was trained on it."""
-    tokens: torch.Tensor = tokenizer.text_to_tokens(tidy(text))
+    """Text → T3's text tokens (N,) int64, its punctuation as in T3's training."""
+    tokens: torch.Tensor = tokenizer.text_to_tokens(normalize_punctuation(text))
     return tokens[0].long()
 
 

@@ -96,28 +96,29 @@ def resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
 
 
 class WatermarkStage:
-    """A Stage: marks a stream. Whole hops leave it, once `CONTEXT` more samples have come in."""
+    """A Stage: marks a stream. Whole hops leave it, once `context` more samples have come in."""
 
-    hold_back_s = (CONTEXT + HOP) / SAMPLE_RATE_HZ
-
-    def __init__(self, watermarker: Watermarker) -> None:
-        self._watermarker = watermarker
+    def __init__(self, watermarker: Watermarker, context: int = CONTEXT) -> None:
+        self._watermarker, self._context = watermarker, context
+        self.hold_back_s = (context + HOP) / SAMPLE_RATE_HZ
         self._left = EMPTY  # samples that have left, as context
         self._held = EMPTY
 
     def push(self, samples: Samples) -> Samples:
         self._held = np.concatenate((self._held, samples))
-        ready = (len(self._held) - CONTEXT) // HOP * HOP
+        ready = (len(self._held) - self._context) // HOP * HOP
         return self._release(ready) if ready > 0 else EMPTY
 
     def flush(self) -> Samples:
+        if not len(self._left) and not can_carry(self._held):
+            return self._held
         return self._release(len(self._held)) if len(self._held) else EMPTY
 
     def _release(self, count: int) -> Samples:
         start = len(self._left)
-        context = np.concatenate((self._left, self._held))[: start + count + CONTEXT]
+        context = np.concatenate((self._left, self._held))[: start + count + self._context]
         marked = self._watermarker.mark(context)[start : start + count]
-        self._left = np.concatenate((self._left, self._held[:count]))[-CONTEXT:]
+        self._left = np.concatenate((self._left, self._held[:count]))[-self._context :]
         self._held = self._held[count:]
         return marked
 

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from chatterbox.tts import ChatterboxTTS
 
-    from tts.chatterbox.model import Speaker
+    from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.weights.tensors import Tensors
 
 collect_ignore_glob = [] if find_spec("torch") else ["test_*.py", "*/test_*.py"]  # `make test-fast` installs none
@@ -27,11 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def speaker(checkpoint: Path) -> Speaker:
-    from tts.chatterbox.model import Speaker
+def model(checkpoint: Path) -> ChatterboxModel:
+    from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.options import LoadOptions
 
-    return Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
+    return ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ import pytest
 import torch
 from fakes import WINDOW
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 
 TEXT = "Hello there, this is a test."
@@ -23,13 +24,13 @@ MODES = ("window", "full", "block")
 
 
 @pytest.fixture(scope="module")
-def sharing(speaker) -> Speaker:
+def sharing(model) -> ChatterboxModel:
     """The small model with two slots that share their steps, as on a GPU, and segments of 24 tokens at most."""
-    return dataclasses.replace(speaker, decoder=Decoder(speaker.t3, 24, slots=2, share=True))
+    return dataclasses.replace(model, decoder=Decoder(model.t3, 24, slots=2, share=True))
 
 
-def say(speaker: Speaker, text: str = TEXT, **changes) -> np.ndarray:
-    stream = speaker.stream(text, speaker.built_in, replace(PARAMS, **changes))
+def say(model: ChatterboxModel, text: str = TEXT, **changes) -> np.ndarray:
+    stream = stream_segment(model, text, model.built_in, replace(PARAMS, **changes))
     return np.concatenate([chunk.samples for chunk in stream])
 
 
@@ -46,7 +47,8 @@ def held_bytes() -> int:
 
 def test_a_hundred_mixed_requests_leave_memory_flat(sharing):
     def speak(i: int) -> None:
-        stream = sharing.stream(
+        stream = stream_segment(
+            sharing,
             TEXT[: 1 + i % 27],
             sharing.built_in,
             replace(
@@ -77,7 +79,7 @@ def test_a_consumer_that_walks_away_leaves_the_engine_as_it_was(sharing, mode, c
     """After one sign of life, in the middle of the tokens, and after three."""
     fresh = say(sharing, decode_mode=mode)
     for _ in range(3):  # more often than there are slots
-        stream = sharing.stream(TEXT, sharing.built_in, replace(PARAMS, decode_mode=mode, seed=1))
+        stream = stream_segment(sharing, TEXT, sharing.built_in, replace(PARAMS, decode_mode=mode, seed=1))
         list(itertools.islice(stream, chunks))
         stream.close()
     assert np.array_equal(say(sharing, decode_mode=mode), fresh)
@@ -107,7 +109,7 @@ def test_an_error_on_the_way_leaves_the_engine_as_it_was(sharing, mode, times):
 
 
 def test_a_request_without_a_slot_waits_for_one(sharing):
-    streams = [sharing.stream(TEXT, sharing.built_in, replace(PARAMS, seed=seed)) for seed in range(2)]
+    streams = [stream_segment(sharing, TEXT, sharing.built_in, replace(PARAMS, seed=seed)) for seed in range(2)]
     for stream in streams:
         next(stream)
     heard: list[np.ndarray] = []
@@ -128,8 +130,8 @@ def test_texts_of_any_length_are_spoken(sharing, length):
     assert len(say(sharing, text=text)) % 960 == 0
 
 
-def test_every_speech_token_can_be_taken_in_and_rendered(speaker):
-    t3, flow, prompt = speaker.t3, speaker.flow, speaker.built_in.flow
+def test_every_speech_token_can_be_taken_in_and_rendered(model):
+    t3, flow, prompt = model.t3, model.flow, model.built_in.flow
     with torch.inference_mode():
         ids = torch.arange(t3.vocabulary)
         assert t3.embed_speech(ids, torch.zeros_like(ids)).isfinite().all()

@@ -18,11 +18,11 @@ from audio.reference import Reference
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
-from tts.chatterbox.segment import start_fade, text_tokens
+from tts.chatterbox.segment import start_fade, stream_segment, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.weights.manifest import FILES
-from tts.engine import Misspoken, SamplingParams, SpeechChunk
+from tts.engine import ImplausibleSpeech, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
 
@@ -45,19 +45,19 @@ def buzz(seconds: float, pitch_hz: float) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def low(speaker) -> ChatterboxVoice:
-    return speaker.condition("clone", buzz(3.0, 110.0))
+def low(model) -> ChatterboxVoice:
+    return model.condition("clone", buzz(3.0, 110.0))
 
 
 @pytest.fixture(scope="module")
-def high(speaker) -> ChatterboxVoice:
-    return speaker.condition("clone", buzz(3.0, 210.0))
+def high(model) -> ChatterboxVoice:
+    return model.condition("clone", buzz(3.0, 210.0))
 
 
 @pytest.fixture(scope="module")
-def say(speaker) -> Callable[..., np.ndarray]:
-    def say(voice=speaker.built_in, text=TEXT, **changes) -> np.ndarray:
-        return joined(speaker.stream(text, voice, params(**changes)))
+def say(model) -> Callable[..., np.ndarray]:
+    def say(voice=model.built_in, text=TEXT, **changes) -> np.ndarray:
+        return joined(stream_segment(model, text, voice, params(**changes)))
 
     return say
 
@@ -66,8 +66,8 @@ def say(speaker) -> Callable[..., np.ndarray]:
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-def test_a_segment_is_960_samples_per_token_finite_and_audible(speaker, mode):
-    chunks = list(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode)))
+def test_a_segment_is_960_samples_per_token_finite_and_audible(model, mode):
+    chunks = list(stream_segment(model, TEXT, model.built_in, params(decode_mode=mode)))
     samples = joined(iter(chunks))
     assert len(samples) == SAMPLES_PER_TOKEN * sum(chunk.speech_tokens for chunk in chunks)
     assert np.isfinite(samples).all()
@@ -76,15 +76,15 @@ def test_a_segment_is_960_samples_per_token_finite_and_audible(speaker, mode):
     assert all(chunk.watermarked for chunk in chunks if len(chunk.samples))
 
 
-def test_window_really_comes_chunk_by_chunk(speaker):
-    stream = speaker.stream(TEXT, speaker.built_in, params())
+def test_window_really_comes_chunk_by_chunk(model):
+    stream = stream_segment(model, TEXT, model.built_in, params())
     assert len([chunk for chunk in stream if len(chunk.samples)]) >= 3
 
 
-def test_the_first_sound_comes_with_the_nineteenth_token(speaker):
+def test_the_first_sound_comes_with_the_nineteenth_token(model):
     """16 tokens and three to look ahead at: nothing is computed beyond."""
     tokens = 0
-    for chunk in speaker.stream(TEXT, speaker.built_in, params()):
+    for chunk in stream_segment(model, TEXT, model.built_in, params()):
         tokens += chunk.speech_tokens
         if len(chunk.samples):
             break
@@ -93,8 +93,8 @@ def test_the_first_sound_comes_with_the_nineteenth_token(speaker):
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(speaker, mode):
-    stream = speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode))
+def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(model, mode):
+    stream = stream_segment(model, TEXT, model.built_in, params(decode_mode=mode))
     first = next(stream)
     assert len(first.samples) == 0
     assert 1 <= first.speech_tokens <= 8
@@ -109,10 +109,10 @@ def test_a_clip_begins_with_upstreams_fade(oracle, say):
     assert np.abs(clip[960:]).max() > 0.01
 
 
-def test_running_into_the_token_limit_is_said(speaker):
-    hasty = dataclasses.replace(speaker, decoder=Decoder(speaker.t3, 20, slots=1))
+def test_running_into_the_token_limit_is_said(model):
+    hasty = dataclasses.replace(model, decoder=Decoder(model.t3, 20, slots=1))
     for mode in ("full", "window", "block"):
-        *before, last = hasty.stream(TEXT, speaker.built_in, params(decode_mode=mode))
+        *before, last = stream_segment(hasty, TEXT, model.built_in, params(decode_mode=mode))
         assert last.finish_reason == "length"
         assert sum(chunk.speech_tokens for chunk in (*before, last)) == 20
 
@@ -121,26 +121,28 @@ def test_running_into_the_token_limit_is_said(speaker):
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-def test_checked_speech_is_the_same_and_comes_when_all_tokens_are_there(speaker, mode):
-    chunks = list(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode, checked=True)))
+def test_checked_speech_is_the_same_and_comes_when_all_tokens_are_there(model, mode):
+    chunks = list(stream_segment(model, TEXT, model.built_in, params(decode_mode=mode, checked=True)))
     first = next(index for index, chunk in enumerate(chunks) if len(chunk.samples))
     assert sum(chunk.speech_tokens for chunk in chunks[first + 1 :]) == 0
     assert (mode == "full") == (first == len(chunks) - 1)
-    freely = joined(speaker.stream(TEXT, speaker.built_in, params(decode_mode=mode)))
+    freely = joined(stream_segment(model, TEXT, model.built_in, params(decode_mode=mode)))
     assert np.array_equal(joined(iter(chunks)), freely)
     assert [chunk.doubt for chunk in chunks] == [None] * len(chunks)
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 @pytest.mark.parametrize(("limit", "text", "reason"), [(20, TEXT, "length"), (1000, TEXT * 20, "pace")])
-def test_what_cannot_be_the_text_is_refused_before_the_first_sample(speaker, mode, limit, text, reason):
-    hasty = dataclasses.replace(speaker, decoder=Decoder(speaker.t3, limit, slots=1))
+def test_what_cannot_be_the_text_is_refused_before_the_first_sample(model, mode, limit, text, reason):
+    hasty = dataclasses.replace(model, decoder=Decoder(model.t3, limit, slots=1))
     heard = []
-    with pytest.raises(Misspoken) as fault:
-        heard.extend(hasty.stream(text, speaker.built_in, params(decode_mode=mode, checked=True)))
+    with pytest.raises(ImplausibleSpeech) as fault:
+        heard.extend(stream_segment(hasty, text, model.built_in, params(decode_mode=mode, checked=True)))
     assert fault.value.reason == reason
     assert joined(iter(heard)).size == 0
-    *_, last = hasty.stream(text, speaker.built_in, params(decode_mode=mode))  # unchecked it is said, with the doubt
+    *_, last = stream_segment(
+        hasty, text, model.built_in, params(decode_mode=mode)
+    )  # unchecked it is said, with the doubt
     assert last.doubt.reason == reason
     assert len(last.samples)
 
@@ -173,8 +175,8 @@ def test_texts_of_every_kind_are_spoken(say, text):
     assert len(say(text=text, decode_mode="full"))
 
 
-def test_a_text_of_400_characters_fits_the_models_positions(speaker):
-    assert len(text_tokens(speaker.tokenizer, "word " * 80)) <= speaker.t3.max_text_tokens
+def test_a_text_of_400_characters_fits_the_models_positions(model):
+    assert len(text_tokens(model.tokenizer, "word " * 80)) <= model.t3.max_text_tokens
 
 
 # --- nothing is shared between requests --------------------------------------------------------------------
@@ -192,12 +194,12 @@ def test_a_predefined_request_after_a_clone_is_the_one_before_it(say, low):
 
 
 @pytest.mark.parametrize("walk_away_after", [None, 1])
-def test_two_cloned_voices_advanced_in_turn_are_each_as_if_alone(speaker, say, low, high, walk_away_after):
+def test_two_cloned_voices_advanced_in_turn_are_each_as_if_alone(model, say, low, high, walk_away_after):
     """Upstream keeps the last caller's voice in the model; here the second request never hears of the first."""
     alone = say(voice=low, seed=1), say(voice=high, seed=2)
     streams = (
-        speaker.stream(TEXT, low, params(seed=1)),
-        speaker.stream(TEXT, high, params(seed=2)),
+        stream_segment(model, TEXT, low, params(seed=1)),
+        stream_segment(model, TEXT, high, params(seed=2)),
     )
     heard: tuple[list, list] = ([], [])
     for turn in range(100):
@@ -238,18 +240,18 @@ def test_speaking_writes_nothing_to_the_voice(say, low):
         low.speaker = low.prompt
 
 
-def test_an_error_mid_stream_leaves_the_engine_free(speaker, say, low):
+def test_an_error_mid_stream_leaves_the_engine_free(model, say, low):
     expected = say(voice=low)
-    stream = speaker.stream(TEXT, low, params())
+    stream = stream_segment(model, TEXT, low, params())
     next(stream)
     with pytest.raises(KeyError):
         stream.throw(KeyError("the consumer failed"))
     assert np.array_equal(say(voice=low), expected)
 
 
-def test_a_voice_of_another_engine_is_refused(speaker):
+def test_a_voice_of_another_engine_is_refused(model):
     with pytest.raises(InternalError):
-        next(speaker.stream(TEXT, object(), params()))
+        next(stream_segment(model, TEXT, object(), params()))
 
 
 # --- the lazy shell ----------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from fakes import WINDOW
 from rounding import bound
 
 from bench.checkpoint.seeded import write_checkpoint
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
 from tts.chatterbox.s3gen.flow import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
-from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.segment import stream_segment, text_tokens
 
 pytestmark = pytest.mark.full
 
@@ -32,8 +32,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def full(directory: Path) -> Speaker:
-    return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", watermark=False))
+def full(directory: Path) -> ChatterboxModel:
+    return ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "float32", watermark=False))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, th
         expected = theirs.t3.inference(
             t3_cond=theirs.conds.t3, text_tokens=framed, max_new_tokens=60, min_p=1.0, top_p=1.0, cfg_weight=0.5
         )[0].tolist()
-        prefix = full.listeners.prefix(full.built_in, 0.5)
+        prefix = full.encoders.prefix(full.built_in, 0.5)
         with full.decoder.generate(prefix, text, TokenSampling(0.5, 0.8, 1.0, 1.0, 1.2), seed=0) as generation:
             ours = generation.take(60)
     assert len(ours) == 30
@@ -87,7 +87,7 @@ def test_the_mel_is_upstreams_for_the_same_noise(full, theirs):
 
 def test_a_stream_is_finite_audible_and_960_samples_per_token(full):
     params = replace(WINDOW, seed=1)
-    samples = np.concatenate([chunk.samples for chunk in full.stream(TEXT, full.built_in, params)])
+    samples = np.concatenate([chunk.samples for chunk in stream_segment(full, TEXT, full.built_in, params)])
     assert len(samples) == 30 * 960
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
@@ -95,7 +95,7 @@ def test_a_stream_is_finite_audible_and_960_samples_per_token(full):
 
 def test_bfloat16_flow_stays_near(directory, full):
     """What the default costs on a processor that multiplies bfloat16, over all ten steps."""
-    half = Speaker.load(directory, LoadOptions("cpu", "float32", "bfloat16", watermark=False))
+    half = ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "bfloat16", watermark=False))
     prompt = full.built_in.flow
     tokens = torch.randint(SPEECH_CODES, (1, 30), generator=torch.Generator().manual_seed(0))
     noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, full.device)

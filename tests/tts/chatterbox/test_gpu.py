@@ -22,14 +22,14 @@ from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
 
 from bench.goals import counted_waits
-from tts.chatterbox import model as speaker_module
-from tts.chatterbox.model import Speaker
+from tts.chatterbox import model as model_module
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.segment import stream_segment, text_tokens
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
@@ -45,7 +45,7 @@ CHUNK_WAITS = 4  # of those, the last four
 class Rig:
     """The small model, every part of it captured, in float32."""
 
-    speaker: Speaker
+    model: ChatterboxModel
     device: torch.device
 
     def pool(self, part: str = "part") -> GraphPool:
@@ -76,15 +76,17 @@ def refuse_waits_on_gpu() -> Iterator[None]:
 def rig(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[Rig]:
     if request.param == "gpu":
         options = LoadOptions("cuda", "float32", "float32", max_tokens=LIMIT, slots=3)
-        yield Rig(Speaker.load(checkpoint, options), CUDA)
+        yield Rig(ChatterboxModel.load(checkpoint, options), CUDA)
         return
     with pytest.MonkeyPatch.context() as patch:
         FakeCuda().install(patch)
-        patch.setattr(speaker_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
+        patch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
         patch.setattr(decoding, "PREFIX_POSITIONS", 64)
         patch.setattr(encoder, "attend_plainly", encoder.attend_fused)  # what a GPU would run
         patch.setattr(estimator, "attend_plainly", estimator.attend_fused)
-        loaded = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128)))
+        loaded = ChatterboxModel.load(
+            checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128))
+        )
         decoder = Decoder(loaded.t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True)
         yield Rig(replace(loaded, decoder=decoder), torch.device("cpu"))
 
@@ -106,7 +108,7 @@ def flow_alone(checkpoint: Path, device: torch.device, dtype: torch.dtype = torc
 
 
 def test_every_part_is_captured(rig):
-    pools = (rig.speaker.decoder.graphs, rig.speaker.flow.graphs, rig.speaker.hift.graphs)
+    pools = (rig.model.decoder.graphs, rig.model.flow.graphs, rig.model.hift.graphs)
     assert min(pool.captured for pool in pools) > 0
 
 
@@ -114,7 +116,7 @@ def test_every_part_is_captured(rig):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slots, dtype):
     t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), dtype)
-    prefix = embedded(rig.speaker).to(dtype)
+    prefix = embedded(rig.model).to(dtype)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
     assert drawn == expected
@@ -122,20 +124,20 @@ def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slo
 
 
 def test_a_graph_obeys_every_knob(rig):
-    prefix, plain = embedded(rig.speaker), plain_batch(rig.speaker.t3, 1)
-    assert graphs.knob_faults(captured_batch(rig.speaker.t3, 1, rig.pool()), plain, prefix) == []
+    prefix, plain = embedded(rig.model), plain_batch(rig.model.t3, 1)
+    assert graphs.knob_faults(captured_batch(rig.model.t3, 1, rig.pool()), plain, prefix) == []
 
 
 @pytest.mark.parametrize("knob", graphs.CHANGED)
 def test_every_knob_acts(rig, knob):
-    prefix, plain = embedded(rig.speaker), plain_batch(rig.speaker.t3, 1)
+    prefix, plain = embedded(rig.model), plain_batch(rig.model.t3, 1)
     changed = replace(graphs.NEUTRAL, **{knob: graphs.CHANGED[knob]})
     usual, other = (graphs.take(graphs.admit(plain, 0, prefix, knobs)) for knobs in (graphs.NEUTRAL, changed))
     assert usual != other
 
 
 def test_slots_are_each_as_if_alone(rig):
-    t3, prefixes = rig.speaker.t3, [embedded(rig.speaker, text) for text in TEXTS]
+    t3, prefixes = rig.model.t3, [embedded(rig.model, text) for text in TEXTS]
     alone = [
         graphs.take(graphs.admit(plain_batch(t3, 3), slot, prefix, seed=slot)) for slot, prefix in enumerate(prefixes)
     ]
@@ -149,19 +151,17 @@ def test_slots_are_each_as_if_alone(rig):
 
 
 def test_the_flows_graph_is_the_plain_flow(rig, checkpoint):
-    plain, prompt = flow_alone(checkpoint, rig.device), rig.speaker.built_in.flow
+    plain, prompt = flow_alone(checkpoint, rig.device), rig.model.built_in.flow
     for count in (16, 78, 40):  # a long one before a short one
         ids = random_ids(count, rig.device)
         noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + count)).to(rig.device)
         with torch.inference_mode():
-            expected, graphed = (
-                flow.solve(prompt, ids, prompt.mel[:, :0], noise) for flow in (plain, rig.speaker.flow)
-            )
+            expected, graphed = (flow.solve(prompt, ids, prompt.mel[:, :0], noise) for flow in (plain, rig.model.flow))
         assert (graphed - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_the_vocoders_graph_is_the_plain_vocoder(rig):
-    hift = rig.speaker.hift
+    hift = rig.model.hift
     for frames in sorted(hift._captured):
         mel, source = (random_noise(1, 80, frames) - 6).to(rig.device), random_noise(1, 1, frames * 480).to(rig.device)
         with torch.inference_mode():
@@ -171,57 +171,57 @@ def test_the_vocoders_graph_is_the_plain_vocoder(rig):
 
 
 def test_nothing_is_captured_inside_a_request(rig):
-    pools = (rig.speaker.decoder.graphs, rig.speaker.flow.graphs, rig.speaker.hift.graphs)
+    pools = (rig.model.decoder.graphs, rig.model.flow.graphs, rig.model.hift.graphs)
     before = [pool.captured for pool in pools]
     for params in (WINDOW, replace(WINDOW, cfg_weight=0.0), replace(WINDOW, decode_mode="full", seed=1)):
-        list(rig.speaker.stream(TEXTS[0], rig.speaker.built_in, params))
+        list(stream_segment(rig.model, TEXTS[0], rig.model.built_in, params))
     assert [pool.captured for pool in pools] == before
 
 
 # --- numbers ----------------------------------------------------------------------------------------------
 
 
-def test_the_tokens_are_those_of_the_cpu(rig, speaker):
+def test_the_tokens_are_those_of_the_cpu(rig, model):
     """float32 on both sides; greedy, so that the last bits do not matter."""
     greedy = replace(graphs.KNOBS, min_p=1.0)
-    there = graphs.take(graphs.admit(captured_batch(rig.speaker.t3, 1, rig.pool()), 0, embedded(rig.speaker), greedy))
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
-    with torch.inference_mode(), Decoder(speaker.t3, LIMIT, slots=1).generate(prefix, text, greedy, 0) as generation:
+    there = graphs.take(graphs.admit(captured_batch(rig.model.t3, 1, rig.pool()), 0, embedded(rig.model), greedy))
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    with torch.inference_mode(), Decoder(model.t3, LIMIT, slots=1).generate(prefix, text, greedy, 0) as generation:
         here = generation.take(LIMIT)
     assert there == here
 
 
-def test_the_mel_is_that_of_the_cpu(rig, speaker):
+def test_the_mel_is_that_of_the_cpu(rig, model):
     """Noise is drawn on the host, so that both sides start from the same numbers."""
     noise = random_noise(1, MEL_BANDS, 160)
     with torch.inference_mode():
         here, there = (
             side.flow.solve(side.built_in.flow, random_ids(30, to), side.built_in.flow.mel[:, :0], noise.to(to)).cpu()
-            for side, to in ((speaker, torch.device("cpu")), (rig.speaker, rig.device))
+            for side, to in ((model, torch.device("cpu")), (rig.model, rig.device))
         )
     assert (here - there).abs().max() < 1e-3 * here.abs().max()
 
 
-def test_pitch_source_and_samples_are_those_of_the_cpu(rig, speaker):
+def test_pitch_source_and_samples_are_those_of_the_cpu(rig, model):
     """Each from the same input: from one to the next the phase adds up every difference. TF32 would err by 1e-3."""
     mel, noise = random_noise(1, 80, 60) - 6, random_noise(1, 9, 60 * 480)
     pitch_hz, phase, start = random_noise(1, 60).abs() * 300, torch.zeros(9, 1, dtype=torch.float64), torch.zeros(9, 1)
     source = random_noise(1, 1, 60 * 480) * 0.1
 
-    def heard(side: Speaker, to: torch.device) -> list[torch.Tensor]:
+    def heard(side: ChatterboxModel, to: torch.device) -> list[torch.Tensor]:
         given = [tensor.to(to) for tensor in (mel, pitch_hz, phase, start, noise, source)]
         with torch.inference_mode():
             excited, _ = side.hift.excite(*given[1:5])
             return [side.hift.pitch_hz(given[0]).cpu(), excited.cpu(), side.hift.render(given[0], given[5]).cpu()]
 
-    here, there = heard(speaker, torch.device("cpu")), heard(rig.speaker, rig.device)
+    here, there = heard(model, torch.device("cpu")), heard(rig.model, rig.device)
     for ours, theirs in zip(here, there, strict=True):
         assert (ours - theirs).abs().max() <= 1e-4 * ours.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_flow_in_half_precision_is_near_the_flow(rig, checkpoint, dtype):
-    prompt, ids = rig.speaker.built_in.flow, random_ids(40, rig.device)
+    prompt, ids = rig.model.built_in.flow, random_ids(40, rig.device)
     noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + 40)).to(rig.device)
     given = prompt, ids, prompt.mel[:, :0], noise
     half, bound = graphs.solve_with_bound(flow_alone(checkpoint, rig.device, dtype), *given)
@@ -244,7 +244,7 @@ def test_logits_are_sums_in_float32(rig, checkpoint):
 
 
 def test_the_token_loop_never_waits(rig):
-    batch, prefix = captured_batch(rig.speaker.t3, 1, rig.pool()), embedded(rig.speaker)
+    batch, prefix = captured_batch(rig.model.t3, 1, rig.pool()), embedded(rig.model)
     graphs.admit(batch, 0, prefix)
     with torch.inference_mode():
         with rig.refuse_waits():
@@ -253,14 +253,14 @@ def test_the_token_loop_never_waits(rig):
 
 
 def test_flow_and_vocoder_never_wait(rig):
-    prompt, mel = rig.speaker.built_in.flow, random_noise(1, MEL_BANDS, 83).to(rig.device)
+    prompt, mel = rig.model.built_in.flow, random_noise(1, MEL_BANDS, 83).to(rig.device)
     ids, source = random_ids(78, rig.device), random_noise(1, 1, 83 * 480).to(rig.device)
     noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + 75)).to(rig.device)
 
     def render() -> None:
-        rig.speaker.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
-        rig.speaker.hift.pitch_hz(mel)
-        rig.speaker.hift.render(mel, source)
+        rig.model.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
+        rig.model.hift.pitch_hz(mel)
+        rig.model.hift.render(mel, source)
 
     with torch.inference_mode():
         render()
@@ -269,10 +269,10 @@ def test_flow_and_vocoder_never_wait(rig):
 
 
 def test_a_chunk_waits_only_where_it_is_known_to(rig):
-    list(rig.speaker.stream(TEXTS[0], rig.speaker.built_in, WINDOW))
+    list(stream_segment(rig.model, TEXTS[0], rig.model.built_in, WINDOW))
     waits, before = [], 0
     with rig.count_waits() as count:
-        for chunk in rig.speaker.stream(TEXTS[0], rig.speaker.built_in, WINDOW):
+        for chunk in stream_segment(rig.model, TEXTS[0], rig.model.built_in, WINDOW):
             if len(chunk.samples):
                 waits.append(count() - before)
                 before = count()
@@ -284,8 +284,8 @@ def test_a_chunk_waits_only_where_it_is_known_to(rig):
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-def speak(speaker: Speaker, params: SamplingParams) -> np.ndarray:
-    chunks = list(speaker.stream(TEXTS[0], speaker.built_in, params))
+def speak(model: ChatterboxModel, params: SamplingParams) -> np.ndarray:
+    chunks = list(stream_segment(model, TEXTS[0], model.built_in, params))
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert len(samples) == 960 * sum(chunk.speech_tokens for chunk in chunks)
     return samples
@@ -293,7 +293,7 @@ def speak(speaker: Speaker, params: SamplingParams) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 def test_a_segment_is_960_samples_per_token_and_the_same_again(rig, mode):
-    samples, again = (speak(rig.speaker, replace(WINDOW, decode_mode=mode)) for _ in range(2))
+    samples, again = (speak(rig.model, replace(WINDOW, decode_mode=mode)) for _ in range(2))
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
     assert np.array_equal(samples, again)
@@ -301,10 +301,10 @@ def test_a_segment_is_960_samples_per_token_and_the_same_again(rig, mode):
 
 def test_requests_of_several_threads_are_each_as_if_alone(rig):
     each = [replace(WINDOW, seed=seed, decode_mode=mode) for seed, mode in enumerate(("window", "full", "window"))]
-    alone, heard = [speak(rig.speaker, params) for params in each], {}
+    alone, heard = [speak(rig.model, params) for params in each], {}
 
     def run(number: int) -> None:
-        heard[number] = speak(rig.speaker, each[number])
+        heard[number] = speak(rig.model, each[number])
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(each))]
     for thread in threads:
@@ -323,7 +323,7 @@ def test_memory_is_flat_over_forty_requests(rig):
         params = replace(
             WINDOW, seed=i, cfg_weight=0.5 * (i % 2), decode_mode=modes[i % 3], chunk_size_tokens=10 + i % 30
         )
-        stream = rig.speaker.stream(TEXTS[0][: 5 + i % 20], rig.speaker.built_in, params)
+        stream = stream_segment(rig.model, TEXTS[0][: 5 + i % 20], rig.model.built_in, params)
         for number, _ in enumerate(stream):
             if i % 7 == 0 and number == 2:
                 stream.close()  # a client that leaves

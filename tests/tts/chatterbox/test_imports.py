@@ -31,15 +31,16 @@ from pathlib import Path
 import numpy as np
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.model import Speaker
-from validation.request import DEFAULT_SAMPLING
+from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.segment import stream_segment
+from tts.engine import SamplingParams
 
-speaker = Speaker.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
-params = replace(DEFAULT_SAMPLING, seed=1)
-chunks = list(speaker.stream("Hello.", speaker.built_in, params))
+model = ChatterboxModel.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
+params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+chunks = list(stream_segment(model, "Hello.", model.built_in, params))
 to_speak = sorted(sys.modules)
 noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
-speaker.condition("clone", Reference(noise, 24_000, 2.0, False))
+model.condition("clone", Reference(noise, 24_000, 2.0, False))
 samples = sum(len(chunk.samples) for chunk in chunks)
 print(json.dumps({"samples": samples, "to_speak": to_speak, "to_clone": sorted(sys.modules)}))
 """

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tts.chatterbox.plausibility import judge, longest_loop_s, spoken_letters
+from tts.chatterbox.plausibility import check_tokens, longest_loop_s, spoken_letters
 from tts.chatterbox.rates import TOKENS_PER_S
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."  # 4 to 5 s
@@ -18,23 +18,23 @@ def codes(duration_s: float, seed: int = 1) -> list[int]:
 
 @pytest.mark.parametrize("duration_s", [2.5, 4.5, 9.0, 12.0])
 def test_speech_of_any_sensible_pace_is_let_through(duration_s: float) -> None:
-    assert judge(codes(duration_s), SENTENCE, stopped=True) is None
+    assert check_tokens(codes(duration_s), SENTENCE, stopped=True) is None
 
 
 @pytest.mark.parametrize(("text", "duration_s"), [("Hi!", 0.4), ("Hi!", 3.0), ("2024", 1.5), ("你好，世界。", 1.4)])
 def test_short_texts_and_other_scripts_are_let_through(text: str, duration_s: float) -> None:
-    assert judge(codes(duration_s), text, stopped=True) is None
+    assert check_tokens(codes(duration_s), text, stopped=True) is None
 
 
 @pytest.mark.parametrize(("duration_s", "reason"), [(1.0, "pace"), (0.0, "pace"), (20.0, "pace")])
 def test_far_too_fast_and_far_too_slow_are_not(duration_s: float, reason: str) -> None:
-    fault = judge(codes(duration_s), SENTENCE, stopped=True)
+    fault = check_tokens(codes(duration_s), SENTENCE, stopped=True)
     assert fault is not None
     assert (fault.reason, f"{duration_s:.1f} s" in str(fault)) == (reason, True)
 
 
 def test_the_token_limit_is_told_whatever_the_length() -> None:
-    fault = judge(codes(4.5), SENTENCE, stopped=False)
+    fault = check_tokens(codes(4.5), SENTENCE, stopped=False)
     assert fault is not None
     assert (fault.reason, "token limit" in str(fault)) == ("length", True)
 
@@ -42,7 +42,7 @@ def test_the_token_limit_is_told_whatever_the_length() -> None:
 @pytest.mark.parametrize("period", [1, 2, 7, 30])
 def test_a_loop_of_any_period_is_found(period: int) -> None:
     looped = codes(1.0) + codes(period / TOKENS_PER_S, seed=2) * (4 + round(4 * TOKENS_PER_S / period)) + codes(1.0)
-    fault = judge(looped, SENTENCE, stopped=True)
+    fault = check_tokens(looped, SENTENCE, stopped=True)
     assert fault is not None
     assert (fault.reason, fault.excess >= 4.0) == ("loop", True)
 
@@ -62,7 +62,7 @@ def test_what_speech_does_is_no_loop(line: list[int]) -> None:
 
 
 def test_of_two_wrong_attempts_the_nearer_one_has_the_smaller_excess() -> None:
-    near, far = (judge(codes(duration_s), SENTENCE, stopped=True) for duration_s in (14.0, 30.0))
+    near, far = (check_tokens(codes(duration_s), SENTENCE, stopped=True) for duration_s in (14.0, 30.0))
     assert near is not None
     assert far is not None
     assert near.excess < far.excess

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.vocoder.stream import HiftStream
 
@@ -21,7 +21,7 @@ def test_loading_allows_no_product_to_be_rounded(checkpoint: Path) -> None:
     torch.backends.cudnn.allow_tf32 = matmul.allow_tf32 = True
     matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = True
     torch.backends.cuda.enable_cudnn_sdp(True)
-    Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
+    ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
     assert not torch.backends.cudnn.allow_tf32
     assert not matmul.allow_tf32
     assert not matmul.allow_bf16_reduced_precision_reduction
@@ -36,12 +36,12 @@ def rounded_to_tf32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("products", [["conv1d"], ["conv2d", "conv_transpose2d"]], ids=["pitch", "vocoder"])
-def test_tf32_would_break_what_a_stream_promises(speaker, monkeypatch, products):
+def test_tf32_would_break_what_a_stream_promises(model, monkeypatch, products):
     """The reason for `compute_exactly`: cuDNN's default moves samples by 100 to 10,000 times the tolerance."""
     mel = torch.randn(1, 80, 120, generator=torch.Generator().manual_seed(0)) - 6
 
     def speak() -> torch.Tensor:
-        stream = HiftStream(speaker.hift, 1)
+        stream = HiftStream(model.hift, 1)
         with torch.inference_mode():
             return torch.cat((stream.push(mel), stream.flush()))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tts.chatterbox.weights.networks import import_upstream
 
-from tts.chatterbox.punctuation import MARKS, tidy
+from tts.chatterbox.punctuation import MARKS, normalize_punctuation
 
 import_upstream()
 with warnings.catch_warnings():
@@ -20,4 +20,4 @@ PIECES = st.sampled_from([*(mark for mark, _ in MARKS), *"aZ.!?-, \t\n\"'", "ß"
 
 @given(st.one_of(st.text(min_size=1), st.lists(PIECES, min_size=1).map("".join)))
 def test_it_is_upstreams(text: str) -> None:
-    assert tidy(text) == punc_norm(text)
+    assert normalize_punctuation(text) == punc_norm(text)

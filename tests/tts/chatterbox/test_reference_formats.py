@@ -49,29 +49,29 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], tuple[float, float]]] = {
 
 
 @pytest.fixture(scope="module")
-def hear(speaker) -> Callable[[bytes], dict[str, torch.Tensor]]:
-    def hear(data: bytes) -> dict[str, torch.Tensor]:
-        made: ChatterboxVoice = speaker.condition("clone", decode_reference(data, 30.0))
+def encode(model) -> Callable[[bytes], dict[str, torch.Tensor]]:
+    def encode(data: bytes) -> dict[str, torch.Tensor]:
+        made: ChatterboxVoice = model.condition("clone", decode_reference(data, 30.0))
         mel = made.flow.mel[0].mean(dim=0)
         return {"t3's speaker": made.speaker[0, 0], "the flow's speaker": made.flow.speaker[0], "mel": mel}
 
-    return hear
+    return encode
 
 
 @pytest.fixture(scope="module")
-def clean(hear) -> dict[str, torch.Tensor]:
-    return hear(by_libsndfile(spoken(24_000), 24_000, "WAV", "FLOAT"))
+def clean(encode) -> dict[str, torch.Tensor]:
+    return encode(by_libsndfile(spoken(24_000), 24_000, "WAV", "FLOAT"))
 
 
 @pytest.fixture(scope="module")
-def other(hear) -> dict[str, torch.Tensor]:
-    return hear(by_libsndfile(spoken(24_000), 31_200, "WAV", "FLOAT"))
+def other(encode) -> dict[str, torch.Tensor]:
+    return encode(by_libsndfile(spoken(24_000), 31_200, "WAV", "FLOAT"))
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_the_conditioning_is_the_clean_recordings(hear, clean, other, name):
+def test_the_conditioning_is_the_clean_recordings(encode, clean, other, name):
     make, (least_cosine, most_way) = RECORDINGS[name]
-    heard = hear(make())
+    heard = encode(make())
     for part, tensor in clean.items():
         way = (heard[part] - tensor).norm() / (other[part] - tensor).norm()
         assert cosine_similarity(heard[part], tensor, dim=0) > least_cosine, part

@@ -9,11 +9,12 @@ import torch
 from fakes import WINDOW
 
 from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Batch
 
 
 @pytest.mark.parametrize("mode", ["window", "block"])
-def test_the_first_chunks_noise_is_drawn_while_the_first_tokens_are_computed(speaker, monkeypatch, mode):
+def test_the_first_chunks_noise_is_drawn_while_the_first_tokens_are_computed(model, monkeypatch, mode):
     """1.3 ms of the CPU's time, which stood between the last token of the first chunk and its sound."""
     order: list[str] = []
     queue, read, randn = Batch.queue, Batch.read, torch.randn
@@ -30,7 +31,7 @@ def test_the_first_chunks_noise_is_drawn_while_the_first_tokens_are_computed(spe
     monkeypatch.setattr(Batch, "queue", noted("queue", queue))
     monkeypatch.setattr(Batch, "read", noted("read", read))
     monkeypatch.setattr(torch, "randn", noted("draw noise", randn))
-    chunks = speaker.stream("Hello there.", speaker.built_in, replace(WINDOW, decode_mode=mode))
+    chunks = stream_segment(model, "Hello there.", model.built_in, replace(WINDOW, decode_mode=mode))
     while not len(next(chunks).samples):
         pass
     chunks.close()

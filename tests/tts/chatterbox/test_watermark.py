@@ -56,19 +56,19 @@ def decibels(difference: np.ndarray, reference: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("sizes", [[7200, 24000, 24000], [HOP] * 60, [1, 5000, 0, 333]])
-def test_the_streamed_mark_is_the_whole_clips(speaker, clip, sizes):
-    whole = speaker.watermarker.mark(clip)
-    pieces = streamed(speaker.watermarker, clip, sizes)
+def test_the_streamed_mark_is_the_whole_clips(model, clip, sizes):
+    whole = model.watermarker.mark(clip)
+    pieces = streamed(model.watermarker, clip, sizes)
     assert pieces.shape == clip.shape
     assert decibels(pieces - whole, whole - clip) < -60
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 3.0])
-def test_our_forward_is_perths_own(speaker, clip, perth, seconds):
+def test_our_forward_is_perths_own(model, clip, perth, seconds):
     """The clip is a whole number of hops, as PerTh floors its length; the second half of it is silence."""
     heard = clip[: int(seconds * RATE)].copy()
     heard[len(heard) // 2 :] = 0.0
-    ours, theirs = speaker.watermarker.mark(heard), perth.apply_watermark(heard, sample_rate=RATE)
+    ours, theirs = model.watermarker.mark(heard), perth.apply_watermark(heard, sample_rate=RATE)
     assert ours.shape == theirs.shape
     mark, sum_of_both = np.abs(theirs - heard).max(), np.abs(theirs).max()
     rounding = np.finfo(np.float32).eps * sum_of_both  # of either addition half
@@ -83,25 +83,25 @@ def test_the_constants_are_perths(perth):
     assert len(perth.perth_net.encoder.layers) == LAYERS
 
 
-def test_the_negative_control_pieces_marked_alone_are_not(speaker, clip):
-    whole = speaker.watermarker.mark(clip)
-    alone = np.concatenate([speaker.watermarker.mark(piece) for piece in np.split(clip, 6)])
+def test_the_negative_control_pieces_marked_alone_are_not(model, clip):
+    whole = model.watermarker.mark(clip)
+    alone = np.concatenate([model.watermarker.mark(piece) for piece in np.split(clip, 6)])
     assert decibels(alone - whole, whole - clip) > -60
 
 
-def test_it_is_detected_and_an_unmarked_control_is_not(speaker, clip, perth):
-    marked = streamed(speaker.watermarker, clip, [7200, 24000, 24000])
+def test_it_is_detected_and_an_unmarked_control_is_not(model, clip, perth):
+    marked = streamed(model.watermarker, clip, [7200, 24000, 24000])
     assert perth.get_watermark(marked, sample_rate=RATE, round=False).mean() >= 0.8
     assert perth.get_watermark(clip, sample_rate=RATE, round=False).mean() <= 0.2
 
 
 @pytest.mark.parametrize("samples", [1, 239, 480, 481, 721, 5000])
-def test_lengths_are_kept(speaker, clip, samples):
-    assert speaker.watermarker.mark(clip[:samples]).shape == (samples,)
+def test_lengths_are_kept(model, clip, samples):
+    assert model.watermarker.mark(clip[:samples]).shape == (samples,)
 
 
-def test_no_more_is_held_back_than_stated(speaker, clip):
-    stage = WatermarkStage(speaker.watermarker)
+def test_no_more_is_held_back_than_stated(model, clip):
+    stage = WatermarkStage(model.watermarker)
     given = taken = 0
     for at in range(0, 24000, 1000):
         taken += 1000

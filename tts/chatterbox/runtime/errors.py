@@ -13,7 +13,7 @@ from validation.errors import GpuFault, OutOfMemory
 
 
 @contextmanager
-def torch_faults() -> Iterator[None]:
+def torch_errors() -> Iterator[None]:
     """Raises: OutOfMemory, after which the GPU is as good as before; GpuFault, after which it never is again."""
     try:
         yield

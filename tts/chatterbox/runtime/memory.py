@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
-from tts.chatterbox.t3.decoding import GRAPH_REACH, cache_positions
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 
 T3_VALUES = 529_600_000  # its layers, tables and head
 S3GEN_BYTES = 1_056_100_000  # all four networks in float32, as they are loaded
@@ -47,7 +47,7 @@ class Budget:
         t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
         flow_bytes = 4 if options.flow_dtype == "float32" else 2
         positions = cache_positions(options.max_tokens)
-        step_graphs = positions // GRAPH_REACH * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
+        step_graphs = positions // CACHE_BUCKET * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
         nodes = STEP_NODES * step_graphs + SOLUTION_NODES * len(BUCKETS)
         frames = REMEMBERED_PROMPTS * PROMPT_FRAMES + options.slots * STREAM_FRAMES
         return cls(

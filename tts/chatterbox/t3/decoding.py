@@ -23,9 +23,9 @@ from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
 from tts.chatterbox.t3.slots import SlotState
 from validation.errors import InternalError
 
-PIECE = 8  # tokens between two looks at what was drawn
+TOKENS_PER_SYNC = 8  # tokens between two looks at what was drawn
 SPARE_TOKENS = 128  # a slot whose owner asked for fewer stands still: 5 s of sound that nobody has taken
-GRAPH_REACH = 128  # positions: attention reads the cache up to a multiple of it, each of which is a graph
+CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of it, each of which is a graph
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's text and its conditioning; some 300 are usual
 SLOT_WITHIN_S = 120.0  # there is one for each job, so nobody waits long
@@ -229,7 +229,7 @@ def new_stream(device: torch.device) -> Any:
 
 def cache_positions(max_tokens: int) -> int:
     """Of a shared cache, for requests of so many tokens at most."""
-    return -(-(PREFIX_POSITIONS + max_tokens + 1) // GRAPH_REACH) * GRAPH_REACH
+    return -(-(PREFIX_POSITIONS + max_tokens + 1) // CACHE_BUCKET) * CACHE_BUCKET
 
 
 class Decoder:
@@ -251,7 +251,7 @@ class Decoder:
         self._positions = cache_positions(max_tokens)
         if share:
             stream = new_stream(t3.device)
-            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, GRAPH_REACH, stream)
+            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, stream)
             self._shared.warm_up()
         # One for all lone requests: torch hands out 32 streams in turn, so the next ones would be others' already.
         self._lone_stream = new_stream(t3.device)

@@ -26,13 +26,13 @@ from torch import Tensor
 
 from audio.reference import Reference
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
-from tts.chatterbox.runtime.errors import torch_faults
-from tts.chatterbox.voice.conditioning import ChatterboxVoice, Listeners
+from tts.chatterbox.runtime.errors import torch_errors
+from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
 from tts.voices.files import UnfitFile, publish, read, sweep
 
 log = logging.getLogger(__name__)
 
-FORMAT = "chatterbox-worker voice 1"  # counts up whenever `hear` or the file changes
+FORMAT = "chatterbox-worker voice 1"  # counts up whenever `ReferenceEncoders.encode` or the file changes
 PACKAGES = ("chatterbox-tts", "s3tokenizer", "librosa", "soxr", "torch", "torchaudio")  # that listen to a recording
 FILE_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 MAX_FILE_BYTES = 4_000_000  # a voice of the full-size model has 300,000
@@ -60,7 +60,7 @@ class VoiceCache:
 
     def get(self, voice: str, reference: Reference, make: Callable[[], ChatterboxVoice]) -> ChatterboxVoice:
         """The voice of this recording: as it was kept, or made and then kept. Raises only what `make` raises."""
-        with torch_faults():
+        with torch_errors():
             key = self._key(reference)
             if (kept := self._read(voice, key)) is not None:
                 return kept
@@ -219,7 +219,7 @@ def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[st
         yield "its tokens are no speech"
 
 
-def fingerprint(listeners: Listeners) -> str:
+def fingerprint(encoders: ReferenceEncoders) -> str:
     """What decides how a recording is heard: every weight that listens, the packages, the kind of machine.
 
     All of the weights, as a fine-tuned model has the names and shapes of its origin.
@@ -227,15 +227,15 @@ def fingerprint(listeners: Listeners) -> str:
     total = hashlib.sha256()
     for package in PACKAGES:
         total.update(f"{package} {_version(package)}\n".encode())
-    device = listeners.device
+    device = encoders.device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     total.update(f"{device.type} {machine}\n".encode())
     for part in ("voice_encoder", "tokenizer", "speaker_encoder", "conditioner"):
-        for name, tensor in sorted(getattr(listeners, part).tensors.items()):
+        for name, tensor in sorted(getattr(encoders, part).tensors.items()):
             _add(total, f"{part} {name}", tensor)
     ids = torch.arange(SPEECH_CODES, device=device)[None]
     for at in range(0, SPEECH_CODES, T3_PROMPT_TOKENS):  # together: each code's embedding, each position's
-        _add(total, "prompt", listeners.t3.embed_prompt(ids[:, at : at + T3_PROMPT_TOKENS]))
+        _add(total, "prompt", encoders.t3.embed_prompt(ids[:, at : at + T3_PROMPT_TOKENS]))
     return total.hexdigest()
 
 

@@ -74,7 +74,7 @@ class ChatterboxVoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
+class ReferenceEncoders:
     """The networks that listen to a reference."""
 
     voice_encoder: VoiceEncoder
@@ -87,7 +87,7 @@ class Listeners:
     # --- from a recording ---------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def hear(self, voice: str, reference: Reference) -> ChatterboxVoice:
+    def encode(self, voice: str, reference: Reference) -> ChatterboxVoice:
         """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker.
 
         Raises: InternalError, where an encoder's values are not finite.

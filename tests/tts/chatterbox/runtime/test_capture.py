@@ -13,12 +13,13 @@ from fake_cuda import CUDA, FakeCuda
 from fakes import WINDOW
 from graphs import captured_batch, embedded, plain_batch
 
-from tts.chatterbox import model as speaker_module
-from tts.chatterbox.model import Speaker
+from tts.chatterbox import model as model_module
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import sampling
 from tts.chatterbox.t3.decoding import Batch
 from tts.chatterbox.t3.slots import SlotState
@@ -43,7 +44,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
 # --- the checks of test_gpu.py can fail -------------------------------------------------------------------
 
 
-def test_knobs_that_a_graph_does_not_read_are_found(cuda, speaker, monkeypatch):
+def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, monkeypatch):
     """A known fork's fault: new tensors for new knobs, where the graph reads the old ones."""
 
     def replaced(knobs: sampling.Knobs, request: sampling.TokenSampling) -> None:
@@ -60,9 +61,9 @@ def test_knobs_that_a_graph_does_not_read_are_found(cuda, speaker, monkeypatch):
                 super().admit(slot, embeds, knobs, uniforms)
 
     monkeypatch.setattr(graphs, "Batch", Fork)
-    forked = captured_batch(speaker.t3, 1, GraphPool(CUDA, "token model"))
+    forked = captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
     monkeypatch.undo()
-    found = graphs.knob_faults(forked, plain_batch(speaker.t3, 1), embedded(speaker))
+    found = graphs.knob_faults(forked, plain_batch(model.t3, 1), embedded(model))
     assert sorted(found) == sorted(graphs.CHANGED)
 
 
@@ -74,21 +75,21 @@ def test_knobs_that_a_graph_does_not_read_are_found(cuda, speaker, monkeypatch):
         pytest.param(lambda logits: logits + torch.randn(()), "is random", id="a random number"),
     ],
 )
-def test_what_no_graph_can_hold_is_refused(cuda, speaker, monkeypatch, caplog, change, why):
+def test_what_no_graph_can_hold_is_refused(cuda, model, monkeypatch, caplog, change, why):
     planted(monkeypatch, change)
     with pytest.raises(AssertionError):  # nothing was captured
-        captured_batch(speaker.t3, 1, GraphPool(CUDA, "token model"))
+        captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
     assert why in caplog.text
 
 
-def test_memory_that_died_is_found(cuda, speaker, monkeypatch):
+def test_memory_that_died_is_found(cuda, model, monkeypatch):
     lost = [torch.zeros(1)]
     planted(monkeypatch, lambda logits: logits + lost[0])
-    batch = captured_batch(speaker.t3, 1, GraphPool(CUDA, "token model"))
+    batch = captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
     lost[0] = torch.zeros(1)
     gc.collect()
     with pytest.raises(RuntimeError, match="is gone"):
-        graphs.take(graphs.admit(batch, 0, embedded(speaker)))
+        graphs.take(graphs.admit(batch, 0, embedded(model)))
 
 
 def test_what_an_earlier_replay_left_is_found(cuda):
@@ -155,8 +156,8 @@ def test_a_lost_gpu_is_no_failed_capture(cuda, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def everything_plain(speaker) -> np.ndarray:
-    return np.concatenate([chunk.samples for chunk in speaker.stream("Hello there.", speaker.built_in, WINDOW)])
+def everything_plain(model) -> np.ndarray:
+    return np.concatenate([chunk.samples for chunk in stream_segment(model, "Hello there.", model.built_in, WINDOW)])
 
 
 @pytest.mark.parametrize(
@@ -171,31 +172,31 @@ def test_a_worker_whose_capture_fails_speaks_all_the_same(
     cuda, checkpoint, monkeypatch, caplog, everything_plain, failing, captured
 ):
     """The first two captures are the flow's, the other three the vocoder's; after a failure a part tries no more."""
-    monkeypatch.setattr(speaker_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
+    monkeypatch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
     cuda.fail = dict.fromkeys(failing, NOT_PERMITTED)
-    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", buckets=(96, 192)))
+    worker = ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", buckets=(96, 192)))
     assert {pool.part: pool.captured for pool in (worker.flow.graphs, worker.hift.graphs)} == captured
     warned = [record.getMessage() for record in caplog.records if "runs without" in record.getMessage()]
     assert len(warned) == len(failing)
-    samples = np.concatenate([chunk.samples for chunk in worker.stream("Hello there.", worker.built_in, WINDOW)])
+    samples = np.concatenate(
+        [chunk.samples for chunk in stream_segment(worker, "Hello there.", worker.built_in, WINDOW)]
+    )
     assert np.abs(samples - everything_plain).max() < 1e-3
 
 
-def test_a_token_model_whose_capture_fails_draws_the_same_tokens(cuda, speaker):
+def test_a_token_model_whose_capture_fails_draws_the_same_tokens(cuda, model):
     cuda.fail = {2: NOT_PERMITTED}
-    pool, prefix = GraphPool(CUDA, "token model"), embedded(speaker)
+    pool, prefix = GraphPool(CUDA, "token model"), embedded(model)
     with pytest.raises(AssertionError):
-        captured_batch(speaker.t3, 1, pool)
-    batch = Batch(speaker.t3, 1, 2, graphs.REACHES * graphs.REACH, graphs.LIMIT, pool, graphs.REACH)
+        captured_batch(model.t3, 1, pool)
+    batch = Batch(model.t3, 1, 2, graphs.REACHES * graphs.REACH, graphs.LIMIT, pool, graphs.REACH)
     batch.warm_up()
-    assert graphs.take(graphs.admit(batch, 0, prefix)) == graphs.take(
-        graphs.admit(plain_batch(speaker.t3, 1), 0, prefix)
-    )
+    assert graphs.take(graphs.admit(batch, 0, prefix)) == graphs.take(graphs.admit(plain_batch(model.t3, 1), 0, prefix))
 
 
 def test_switched_off_nothing_is_captured(cuda, checkpoint, monkeypatch):
-    monkeypatch.setattr(speaker_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
-    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, graphs=False))
+    monkeypatch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
+    worker = ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=100, graphs=False))
     assert (cuda.captures, worker.flow._buckets, worker.hift._captured) == (0, [], {})
 
 
@@ -210,7 +211,7 @@ def shapes(cuda: FakeCuda) -> list[int]:
     ]
 
 
-def test_the_largest_is_captured_first(cuda, s3gen, speaker):
+def test_the_largest_is_captured_first(cuda, s3gen, model):
     """Blocks of a small graph can't serve a larger one."""
     flow = Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(64, 128, 96))
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
@@ -219,13 +220,13 @@ def test_the_largest_is_captured_first(cuda, s3gen, speaker):
     Hift(s3gen.at("mel2wav."), GraphPool(CUDA, "vocoder"), {27, 78, 77})
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     cuda.recordings.clear()
-    captured_batch(speaker.t3, 3, GraphPool(CUDA, "token model"))
+    captured_batch(model.t3, 3, GraphPool(CUDA, "token model"))
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     assert len(shapes(cuda)) == graphs.REACHES
 
 
-def test_graphs_are_replayed_in_any_order(cuda, s3gen, speaker):
-    plain, prompt = Flow(s3gen.at("flow.")), speaker.built_in.flow
+def test_graphs_are_replayed_in_any_order(cuda, s3gen, model):
+    plain, prompt = Flow(s3gen.at("flow.")), model.built_in.flow
     flow = Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(64, 96))
     for count in (40, 8, 30, 12):
         ids = torch.randint(6561, (1, count), generator=torch.Generator().manual_seed(count))

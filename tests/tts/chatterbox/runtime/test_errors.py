@@ -14,7 +14,8 @@ from fakes import WINDOW
 
 from audio.pcm import EMPTY
 from audio.reference import Reference
-from tts.chatterbox.runtime.errors import torch_faults
+from tts.chatterbox.runtime.errors import torch_errors
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from validation.errors import GpuFault, OutOfMemory
@@ -51,12 +52,12 @@ class Failing:
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 @pytest.mark.parametrize("turn", [1, 3])
-def test_memory_that_runs_out_once_is_not_heard(speaker, mode, turn, caplog):
+def test_memory_that_runs_out_once_is_not_heard(model, mode, turn, caplog):
     params = replace(PARAMS, decode_mode=mode)
-    plain = list(speaker.stream(TEXT, speaker.built_in, params))
+    plain = list(stream_segment(model, TEXT, model.built_in, params))
     method = "extend" if mode == "block" else "solve"
-    flow = Failing(speaker.flow, method, {turn})
-    chunks = list(replace(speaker, flow=flow).stream(TEXT, speaker.built_in, params))
+    flow = Failing(model.flow, method, {turn})
+    chunks = list(stream_segment(replace(model, flow=flow), TEXT, model.built_in, params))
     assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
     if flow.called > 1:  # `full` has one turn only
         assert (flow.forgot, "tried once more" in caplog.text) == (1, True)
@@ -67,18 +68,18 @@ def test_memory_that_runs_out_once_is_not_heard(speaker, mode, turn, caplog):
 
 
 @pytest.mark.parametrize(("mode", "method"), [("window", "solve"), ("block", "extend")])
-def test_a_second_try_needs_no_place_that_the_next_segment_has(speaker, mode, method, monkeypatch):
+def test_a_second_try_needs_no_place_that_the_next_segment_has(model, mode, method, monkeypatch):
     """Jobs that hold a slot and wait for another would wait for ever."""
     monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.5)
     params = replace(PARAMS, decode_mode=mode, checked=True)
-    plain = np.concatenate([chunk.samples for chunk in speaker.stream(TEXT, speaker.built_in, params)])
-    flow, one_slot = Failing(speaker.flow, method, {4}), Decoder(speaker.t3, 120, 1, share=True)
-    failing = replace(speaker, flow=flow, decoder=one_slot)
-    chunks, heard = failing.stream(TEXT, speaker.built_in, params), [EMPTY]
+    plain = np.concatenate([chunk.samples for chunk in stream_segment(model, TEXT, model.built_in, params)])
+    flow, one_slot = Failing(model.flow, method, {4}), Decoder(model.t3, 120, 1, share=True)
+    failing = replace(model, flow=flow, decoder=one_slot)
+    chunks, heard = stream_segment(failing, TEXT, model.built_in, params), [EMPTY]
     while not len(heard[-1]):
         heard.append(next(chunks).samples)
     assert flow.called < 4
-    following = failing.stream("Next.", speaker.built_in, params)
+    following = stream_segment(failing, "Next.", model.built_in, params)
     next(following)
     assert not one_slot._free
     heard += [chunk.samples for chunk in chunks]
@@ -86,23 +87,23 @@ def test_a_second_try_needs_no_place_that_the_next_segment_has(speaker, mode, me
     assert np.array_equal(np.concatenate(heard), plain)
 
 
-def test_memory_that_runs_out_twice_is_told(speaker):
-    flow = Failing(speaker.flow, "solve", {2, 4})
-    stream = replace(speaker, flow=flow).stream(TEXT, speaker.built_in, PARAMS)
+def test_memory_that_runs_out_twice_is_told(model):
+    flow = Failing(model.flow, "solve", {2, 4})
+    stream = stream_segment(replace(model, flow=flow), TEXT, model.built_in, PARAMS)
     with pytest.raises(OutOfMemory):
         list(stream)
-    assert np.isfinite(np.concatenate([c.samples for c in speaker.stream(TEXT, speaker.built_in, PARAMS)])).all()
+    assert np.isfinite(np.concatenate([c.samples for c in stream_segment(model, TEXT, model.built_in, PARAMS)])).all()
 
 
-def test_a_voice_is_made_ready_at_the_second_try(speaker):
+def test_a_voice_is_made_ready_at_the_second_try(model):
     seconds = np.arange(3 * 24_000) / 24_000
     reference = Reference(np.sin(700 * seconds).astype(np.float32), 24_000, 3.0, False)
-    listeners = Failing(speaker.listeners, "hear", {1})
-    flow = Failing(speaker.flow, "solve", set())
-    voice = replace(speaker, listeners=listeners, flow=flow).condition("clone", reference)
-    assert (voice.voice, listeners.called, flow.forgot) == ("clone", 2, 1)
+    encoders = Failing(model.encoders, "encode", {1})
+    flow = Failing(model.flow, "solve", set())
+    voice = replace(model, encoders=encoders, flow=flow).condition("clone", reference)
+    assert (voice.voice, encoders.called, flow.forgot) == ("clone", 2, 1)
     with pytest.raises(OutOfMemory):
-        replace(speaker, listeners=Failing(speaker.listeners, "hear", {1, 2}), flow=flow).condition("clone", reference)
+        replace(model, encoders=Failing(model.encoders, "encode", {1, 2}), flow=flow).condition("clone", reference)
 
 
 def test_what_an_error_holds_on_to_is_let_go():
@@ -114,22 +115,22 @@ def test_what_an_error_holds_on_to_is_let_go():
         kept.append(weakref.ref(tensor))
         raise torch.OutOfMemoryError("planted")
 
-    with pytest.raises(OutOfMemory), torch_faults():
+    with pytest.raises(OutOfMemory), torch_errors():
         fill()
     gc.collect()
     assert kept[0]() is None
 
 
 def test_a_failed_gpu_is_a_fault_of_its_own():
-    with pytest.raises(GpuFault), torch_faults():
+    with pytest.raises(GpuFault), torch_errors():
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
 
 def test_memory_that_torch_does_not_hand_out_runs_out_like_any_other():
-    with pytest.raises(OutOfMemory), torch_faults():
+    with pytest.raises(OutOfMemory), torch_errors():
         raise torch.AcceleratorError("CUDA error: out of memory")
 
 
 def test_any_other_error_is_left_alone_while_the_gpu_answers():
-    with pytest.raises(RuntimeError, match="shapes"), torch_faults():
+    with pytest.raises(RuntimeError, match="shapes"), torch_errors():
         raise RuntimeError("shapes don't fit")

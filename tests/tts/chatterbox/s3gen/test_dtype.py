@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.noise import NoiseTape
@@ -18,7 +18,7 @@ from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes, is_finite
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
-from tts.chatterbox.t3.decoding import GRAPH_REACH
+from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
@@ -67,36 +67,38 @@ def test_a_gpu_tries_float16_and_a_name_is_obeyed(monkeypatch, name, device, bfl
     assert flow_dtypes(name, device) == dtypes
 
 
-def test_weights_that_overflow_float16_run_in_bfloat16_and_it_is_said(state, speaker, caplog):
+def test_weights_that_overflow_float16_run_in_bfloat16_and_it_is_said(state, model, caplog):
     """Hidden values of a million: beyond float16's 65,504, far below bfloat16's 3e38."""
-    prompt, loud = speaker.built_in.flow, louder(state, 1e6)
+    prompt, loud = model.built_in.flow, louder(state, 1e6)
     built = build_flow(lambda dtype: flow(loud, dtype), (*HALVES, torch.float32), prompt)
     assert built.dtype == torch.bfloat16
     assert is_finite(built, prompt)
     assert "not finite in torch.float16" in caplog.text
 
 
-def test_weights_within_float16s_range_stay_there(state, speaker, caplog):
-    built = build_flow(lambda dtype: flow(state, dtype), (*HALVES, torch.float32), speaker.built_in.flow)
+def test_weights_within_float16s_range_stay_there(state, model, caplog):
+    built = build_flow(lambda dtype: flow(state, dtype), (*HALVES, torch.float32), model.built_in.flow)
     assert built.dtype == torch.float16
     assert not caplog.records
 
 
-def test_weights_that_are_finite_in_no_format_stop_the_start(state, speaker):
+def test_weights_that_are_finite_in_no_format_stop_the_start(state, model):
     loud = louder(state, 1e19)
     largest = max(float(loud[f"{LAYER}.0.proj.{name}"].abs().max()) for name in ("weight", "bias"))
     broken = louder(loud, 2e38 / largest)  # finite as they are, and beyond float32 once summed up
     with pytest.raises(ModelUnavailable, match="not finite in float16, bfloat16, float32: the weights are damaged"):
-        build_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), speaker.built_in.flow)
+        build_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), model.built_in.flow)
     with pytest.raises(ModelUnavailable, match="FLOW_DTYPE overflows"):
-        build_flow(lambda dtype: flow(louder(state, 1e6), dtype), [torch.float16], speaker.built_in.flow)
+        build_flow(lambda dtype: flow(louder(state, 1e6), dtype), [torch.float16], model.built_in.flow)
 
 
 def test_a_worker_takes_what_was_found_and_tells(checkpoint, monkeypatch, caplog):
     """`flow_dtype` of `info` is the flow's own."""
     monkeypatch.setattr("tts.chatterbox.model.flow_dtypes", lambda name, device: [torch.float16, torch.float32])
     caplog.set_level("INFO")
-    worker = Speaker.load(checkpoint, LoadOptions("cpu", "float32", max_tokens=2 * GRAPH_REACH, watermark=False))
+    worker = ChatterboxModel.load(
+        checkpoint, LoadOptions("cpu", "float32", max_tokens=2 * CACHE_BUCKET, watermark=False)
+    )
     assert worker.flow.dtype == torch.float16
     assert "flow in torch.float16" in caplog.text
 
@@ -111,36 +113,36 @@ def attention(request, monkeypatch) -> None:
         monkeypatch.setattr(estimator, "attend_plainly", estimator.attend_fused)
 
 
-def given(speaker) -> tuple:
-    prompt, generator = speaker.built_in.flow, torch.Generator().manual_seed(1)
+def given(model) -> tuple:
+    prompt, generator = model.built_in.flow, torch.Generator().manual_seed(1)
     ids = torch.randint(SPEECH_CODES, (1, 40), generator=generator)
     return prompt, ids, prompt.mel[:, :0], torch.randn(1, MEL_BANDS, 180, generator=generator)
 
 
 @pytest.mark.parametrize("buckets", [(), (128,)])
-def test_half_precision_errs_by_its_roundings(state, speaker, attention, buckets):
+def test_half_precision_errs_by_its_roundings(state, model, attention, buckets):
     """And float16, with three bits more, by far less than bfloat16: an eighth, or at most half of it."""
     with torch.inference_mode():
-        exact = flow(state, torch.float32).solve(*given(speaker))
+        exact = flow(state, torch.float32).solve(*given(model))
     errors = {}
     for dtype in HALVES:
-        half, bound = graphs.solve_with_bound(flow(state, dtype, buckets), *given(speaker))
+        half, bound = graphs.solve_with_bound(flow(state, dtype, buckets), *given(model))
         errors[dtype] = float((half - exact).norm() / exact.norm())
         assert errors[dtype] <= bound
     assert errors[torch.float16] < errors[torch.bfloat16] / 2
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_blocks_are_finite_and_near_in_half_precision(state, speaker, attention, dtype):
+def test_blocks_are_finite_and_near_in_half_precision(state, model, attention, dtype):
     tokens, mels = torch.arange(60).tolist(), []
     for each in (torch.float32, dtype):
         with torch.inference_mode():
             stream = STREAMS["block"](
-                flow(state, each), speaker.built_in.flow, NoiseTape(1, MEL_BANDS), ChunkPlan(16, 25, 50)
+                flow(state, each), model.built_in.flow, NoiseTape(1, MEL_BANDS), ChunkPlan(16, 25, 50)
             )
             mels.append(torch.cat((stream.push(tokens), stream.flush()), dim=2))
     exact, half = mels
-    _, bound = graphs.solve_with_bound(flow(state, dtype), *given(speaker))
+    _, bound = graphs.solve_with_bound(flow(state, dtype), *given(model))
     assert half.isfinite().all()
     assert (half - exact).norm() <= bound * exact.norm()
 

@@ -33,11 +33,11 @@ def upstream_mel(oracle, prompt, tokens, seed):
     return mel
 
 
-def our_mel(speaker, prompt, tokens, seed):
+def our_mel(model, prompt, tokens, seed):
     frames = prompt.mel.shape[1] + tokens.shape[1] * FRAMES_PER_TOKEN
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        return model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 def rounding(oracle, mel: torch.Tensor) -> float:
@@ -46,21 +46,21 @@ def rounding(oracle, mel: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
-def test_full_decode_is_upstreams_for_the_same_noise(speaker, oracle, count, lowest):
+def test_full_decode_is_upstreams_for_the_same_noise(model, oracle, count, lowest):
     """Ids above 6500 are those that half precision would round away."""
-    prompt, tokens = speaker.built_in.flow, codes(count, lowest=lowest)
-    theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(speaker, prompt, tokens, 3)
+    prompt, tokens = model.built_in.flow, codes(count, lowest=lowest)
+    theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(model, prompt, tokens, 3)
     assert ours.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
     assert (ours - theirs).abs().max() < rounding(oracle, theirs)
 
 
-def test_the_negative_control_noise_shifted_by_one_frame_is_seen(speaker, oracle):
-    prompt, tokens = speaker.built_in.flow, codes(20)
+def test_the_negative_control_noise_shifted_by_one_frame_is_seen(model, oracle):
+    prompt, tokens = model.built_in.flow, codes(20)
     theirs = upstream_mel(oracle, prompt, tokens, 3)
     frames = prompt.mel.shape[1] + 40
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(3)).roll(1, dims=2)
     with torch.inference_mode():
-        shifted = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        shifted = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (shifted - theirs).abs().max() > 10 * rounding(oracle, theirs)
 
 
@@ -74,19 +74,19 @@ def bucketed(s3gen) -> Flow:
 
 
 @pytest.mark.parametrize("count", [1, 40, 78, 79, 142])
-def test_a_bucket_gives_what_the_plain_shape_gives(speaker, oracle, bucketed, count):
+def test_a_bucket_gives_what_the_plain_shape_gives(model, oracle, bucketed, count):
     """50 tokens of prompt and `count` of speech: one short of, exactly at, and one beyond the first bucket's 128."""
-    prompt, tokens = speaker.built_in.flow, codes(count, seed=count)
+    prompt, tokens = model.built_in.flow, codes(count, seed=count)
     noise = torch.randn(1, MEL_BANDS, 2 * (50 + count), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        plain = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        plain = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
         padded = bucketed.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (plain - padded).abs().max() < rounding(oracle, plain)
 
 
-def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
+def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, model):
     """The same request after a long one and after a short one, in the same memory."""
-    prompt = speaker.built_in.flow
+    prompt = model.built_in.flow
 
     def solve(count: int, known: float) -> torch.Tensor:
         noise = torch.randn(1, MEL_BANDS, 2 * (47 + count), generator=torch.Generator().manual_seed(count))
@@ -99,8 +99,8 @@ def test_a_bucket_keeps_nothing_of_the_request_before(bucketed, speaker):
     assert torch.equal(solve(30, 1.0), after_long)
 
 
-def test_a_request_beyond_every_bucket_is_still_spoken(speaker, bucketed):
-    prompt = speaker.built_in.flow
+def test_a_request_beyond_every_bucket_is_still_spoken(model, bucketed):
+    prompt = model.built_in.flow
     with torch.inference_mode():
         noise = torch.randn(1, MEL_BANDS, 2 * 250)
         assert bucketed.solve(prompt, codes(200), prompt.mel[:, :0], noise).shape == (1, MEL_BANDS, 400)
@@ -159,9 +159,9 @@ def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, noise: torch
     return torch.cat(pieces, 1)[:, (prompt.tokens.shape[1] - prompt.settled) * FRAMES_PER_TOKEN :]
 
 
-def test_blocks_are_upstreams_own_chunk_attention(speaker, oracle, monkeypatch):
+def test_blocks_are_upstreams_own_chunk_attention(model, oracle, monkeypatch):
     """28 tokens of prompt, 25 of them settled, then blocks of 25: upstream's static chunks, all at once."""
-    whole = speaker.built_in.flow
+    whole = model.built_in.flow
     prompt = FlowPrompt(whole.tokens[:, :28], whole.mel[:, :56], whole.speaker)
     tokens = codes(72, seed=4)
     noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
@@ -172,22 +172,22 @@ def test_blocks_are_upstreams_own_chunk_attention(speaker, oracle, monkeypatch):
     monkeypatch.setattr(flow.decoder.estimator, "static_chunk_size", 50)
     monkeypatch.setattr(torch, "randn_like", lambda mu, **_: noise.transpose(1, 2).to(mu))
     expected = upstream_mel(oracle, prompt, tokens, 0).transpose(1, 2)
-    ours = in_blocks(speaker.flow, prompt, tokens, noise, [50, 75, 100])
+    ours = in_blocks(model.flow, prompt, tokens, noise, [50, 75, 100])
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() < rounding(oracle, expected)
 
 
-def test_the_negative_control_without_the_blocks_upstream_says_something_else(speaker, oracle):
-    prompt, tokens = speaker.built_in.flow, codes(50, seed=4)
+def test_the_negative_control_without_the_blocks_upstream_says_something_else(model, oracle):
+    prompt, tokens = model.built_in.flow, codes(50, seed=4)
     noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
-    blocks = in_blocks(speaker.flow, prompt, tokens, noise, [75, 100])
+        full = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
+    blocks = in_blocks(model.flow, prompt, tokens, noise, [75, 100])
     assert (full - blocks).abs().max() > 10 * rounding(oracle, full)
 
 
-def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, speaker):
-    flow, built_in = Flow(s3gen.at("flow.")), speaker.built_in.flow
+def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, model):
+    flow, built_in = Flow(s3gen.at("flow.")), model.built_in.flow
     voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
     with torch.inference_mode():
         for voice in (*voices, voices[2], voices[1], voices[0]):  # read, read, read, kept, kept, read again
@@ -199,23 +199,23 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, spea
 # --- settings ---------------------------------------------------------------------------------------------
 
 
-def test_the_number_of_euler_steps_acts(s3gen, speaker):
+def test_the_number_of_euler_steps_acts(s3gen, model):
     hasty = Flow(s3gen.at("flow."), steps=4)
-    prompt, tokens = speaker.built_in.flow, codes(20)
+    prompt, tokens = model.built_in.flow, codes(20)
     noise = torch.randn(1, MEL_BANDS, 140, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for flow in (hasty, speaker.flow))
+        four, ten = (flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for flow in (hasty, model.flow))
     assert 1e-3 < (four - ten).abs().mean() < 0.5
 
 
-def test_ids_above_6500_survive_bfloat16(s3gen, speaker):
+def test_ids_above_6500_survive_bfloat16(s3gen, model):
     """Cast along with the rest they would be one and the same: half precision has no 6,561 integers."""
     half = Flow(s3gen.at("flow."), dtype=torch.bfloat16)
-    prompt, noise = speaker.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
+    prompt, noise = model.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
     ids = [torch.full((1, 20), code) for code in (6559, 6560)]
     with torch.inference_mode():
         mels = [half.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
-        exact = [speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
+        exact = [model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise) for tokens in ids]
     apart = (exact[0] - exact[1]).norm()
     assert (mels[0] - mels[1]).norm() > 0.5 * apart
     for near, right in zip(mels, exact, strict=True):

@@ -17,10 +17,10 @@ def codes(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(SPEECH_CODES, (1, count), generator=torch.Generator().manual_seed(seed))
 
 
-def stream(speaker, mode="window", first=16, chunk=25, context=50, seed=1) -> FlowStream:
+def stream(model, mode="window", first=16, chunk=25, context=50, seed=1) -> FlowStream:
     tape = NoiseTape(seed, MEL_BANDS)
     with torch.inference_mode():
-        return STREAMS[mode](speaker.flow, speaker.built_in.flow, tape, ChunkPlan(first, chunk, context))
+        return STREAMS[mode](model.flow, model.built_in.flow, tape, ChunkPlan(first, chunk, context))
 
 
 def run(flow: FlowStream, tokens: list[int], pushes: list[int]) -> torch.Tensor:
@@ -34,11 +34,11 @@ def run(flow: FlowStream, tokens: list[int], pushes: list[int]) -> torch.Tensor:
 
 
 @MODES
-def test_a_stream_does_not_depend_on_how_tokens_arrive(speaker, mode):
+def test_a_stream_does_not_depend_on_how_tokens_arrive(model, mode):
     tokens = codes(70)[0].tolist()
-    one_by_one = run(stream(speaker, mode), tokens, [1] * 70)
-    at_once = run(stream(speaker, mode), tokens, [])
-    in_bursts = run(stream(speaker, mode), tokens, [3, 0, 30, 7])
+    one_by_one = run(stream(model, mode), tokens, [1] * 70)
+    at_once = run(stream(model, mode), tokens, [])
+    in_bursts = run(stream(model, mode), tokens, [3, 0, 30, 7])
     assert one_by_one.shape == (1, MEL_BANDS, 140)
     assert torch.equal(one_by_one, at_once)
     assert torch.equal(in_bursts, at_once)
@@ -47,60 +47,60 @@ def test_a_stream_does_not_depend_on_how_tokens_arrive(speaker, mode):
 @pytest.mark.parametrize("count", [1, 15, 16, 18, 19, 20, 41, 44, 45])
 @pytest.mark.parametrize("context", [0, 7, 500])
 @MODES
-def test_every_token_gives_two_frames_whatever_the_plan(speaker, mode, count, context):
-    mel = run(stream(speaker, mode, context=context), codes(count)[0].tolist(), [5])
+def test_every_token_gives_two_frames_whatever_the_plan(model, mode, count, context):
+    mel = run(stream(model, mode, context=context), codes(count)[0].tolist(), [5])
     assert mel.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
     assert torch.isfinite(mel).all()
 
 
 @MODES
-def test_a_chunk_leaves_as_soon_as_its_lookahead_is_there(speaker, mode):
-    flow, tokens = stream(speaker, mode), codes(19)[0].tolist()
+def test_a_chunk_leaves_as_soon_as_its_lookahead_is_there(model, mode):
+    flow, tokens = stream(model, mode), codes(19)[0].tolist()
     with torch.inference_mode():
         assert flow.push(tokens[:18]).shape[2] == 0
         assert flow.push(tokens[18:]).shape[2] == 32
     assert LOOKAHEAD_TOKENS == 3
 
 
-def test_a_first_chunk_that_holds_everything_is_the_full_decode(speaker):
+def test_a_first_chunk_that_holds_everything_is_the_full_decode(model):
     """With one chunk there is no edge, so window and full are the same mel."""
-    tokens, prompt = codes(30), speaker.built_in.flow
-    window = run(stream(speaker, first=30), tokens[0].tolist(), [])
+    tokens, prompt = codes(30), model.built_in.flow
+    window = run(stream(model, first=30), tokens[0].tolist(), [])
     noise = window_noise(NoiseTape(1, MEL_BANDS), prompt, 0, 30, CPU)
     with torch.inference_mode():
-        full = speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        full = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert torch.equal(window, full)
 
 
 @MODES
-def test_context_and_chunk_size_really_act(speaker, mode):
+def test_context_and_chunk_size_really_act(model, mode):
     tokens = codes(70)[0].tolist()
-    usual = run(stream(speaker, mode), tokens, [])
-    assert not torch.equal(run(stream(speaker, mode, context=5), tokens, []), usual)
-    assert not torch.equal(run(stream(speaker, mode, chunk=10), tokens, []), usual)
+    usual = run(stream(model, mode), tokens, [])
+    assert not torch.equal(run(stream(model, mode, context=5), tokens, []), usual)
+    assert not torch.equal(run(stream(model, mode, chunk=10), tokens, []), usual)
 
 
-def test_in_block_mode_what_is_said_later_changes_nothing_before(speaker):
+def test_in_block_mode_what_is_said_later_changes_nothing_before(model):
     """A prefix equals the whole: what differs comes after the chunks that both share."""
     tokens = codes(70)[0].tolist()
-    whole = run(stream(speaker, "block"), tokens, [])
-    other = run(stream(speaker, "block"), tokens[:44] + codes(40, seed=5)[0].tolist(), [])
+    whole = run(stream(model, "block"), tokens, [])
+    other = run(stream(model, "block"), tokens[:44] + codes(40, seed=5)[0].tolist(), [])
     assert torch.equal(whole[:, :, :82], other[:, :, :82])  # 16 + 25 tokens, and three were looked ahead at
     differs = (whole[:, :, 82:100] - other[:, :, 82:100]).abs().amax(dim=(0, 1))  # by frame
     assert differs.min() > 1e-3
 
 
-def test_in_block_mode_a_voice_that_is_remembered_says_the_same(speaker):
+def test_in_block_mode_a_voice_that_is_remembered_says_the_same(model):
     tokens = codes(45)[0].tolist()
-    first, again = (run(stream(speaker, "block"), tokens, []) for _ in range(2))
+    first, again = (run(stream(model, "block"), tokens, []) for _ in range(2))
     assert torch.equal(first, again)
 
 
 @MODES
-def test_the_mel_moves_across_a_chunk_edge_as_it_moves_inside(speaker, mode):
+def test_the_mel_moves_across_a_chunk_edge_as_it_moves_inside(model, mode):
     """Without the blend the step across a window's edge is several times an ordinary one; see docs/LOG.md."""
     tokens = codes(150, seed=9)[0].tolist()
-    mel = run(stream(speaker, mode), tokens, [])[0]
+    mel = run(stream(model, mode), tokens, [])[0]
     steps = mel.diff(dim=1).norm(dim=0)  # (frames − 1,): how far each frame is from the one before
     edges = torch.tensor([(16 + 25 * k) * FRAMES_PER_TOKEN - 1 for k in range(5)])
     inside = torch.ones(len(steps), dtype=torch.bool)

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import decoding
-from tts.chatterbox.t3.decoding import GRAPH_REACH, SPARE_TOKENS, Batch, Decoder, Generation
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, SPARE_TOKENS, Batch, Decoder, Generation
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -34,21 +34,19 @@ KNOBS = [
 
 
 @pytest.fixture(scope="module")
-def prefixes(speaker) -> list[torch.Tensor]:
+def prefixes(model) -> list[torch.Tensor]:
     """Embedded prefixes (2, P, D) of three requests."""
-    conditioning = speaker.listeners.prefix(speaker.built_in, 0.5)
+    conditioning = model.encoders.prefix(model.built_in, 0.5)
     with torch.inference_mode():
-        return [
-            speaker.t3.embed_prefix(conditioning, text_tokens(speaker.tokenizer, text), guided=True) for text in TEXTS
-        ]
+        return [model.t3.embed_prefix(conditioning, text_tokens(model.tokenizer, text), guided=True) for text in TEXTS]
 
 
 def uniforms(seed: int) -> torch.Tensor:
     return torch.rand(LIMIT, generator=torch.Generator().manual_seed(seed))
 
 
-def batch(t3, slots: int = 1, reach: int = GRAPH_REACH) -> Batch:
-    return Batch(t3, slots, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), reach)
+def batch(t3, slots: int = 1, reach: int = CACHE_BUCKET) -> Batch:
+    return Batch(t3, slots, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), reach)
 
 
 def start(batch: Batch, slot: int, embeds: torch.Tensor, knobs: TokenSampling, seed: int) -> Generation:
@@ -63,13 +61,13 @@ def take(generation: Generation, count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def alone(speaker, prefixes) -> list[list[int]]:
-    return [take(start(batch(speaker.t3), 0, prefixes[i], KNOBS[i], seed=i), LIMIT) for i in range(3)]
+def alone(model, prefixes) -> list[list[int]]:
+    return [take(start(batch(model.t3), 0, prefixes[i], KNOBS[i], seed=i), LIMIT) for i in range(3)]
 
 
-def test_eight_slots_give_each_request_the_tokens_it_gets_alone(speaker, prefixes, alone):
+def test_eight_slots_give_each_request_the_tokens_it_gets_alone(model, prefixes, alone):
     """Requests of different length, knobs and seed; they join one after the other, and five slots idle."""
-    shared = batch(speaker.t3, slots=8)
+    shared = batch(model.t3, slots=8)
     first = start(shared, 5, prefixes[0], KNOBS[0], seed=0)
     heard = {0: take(first, 7)}
     second, third = start(shared, 0, prefixes[1], KNOBS[1], 1), start(shared, 7, prefixes[2], KNOBS[2], 2)
@@ -80,9 +78,9 @@ def test_eight_slots_give_each_request_the_tokens_it_gets_alone(speaker, prefixe
     assert len(set(map(tuple, alone))) == 3
 
 
-def test_a_request_that_takes_its_time_keeps_its_tokens(speaker, prefixes, alone):
+def test_a_request_that_takes_its_time_keeps_its_tokens(model, prefixes, alone):
     """Its neighbour has the batch advance far beyond what it may have itself."""
-    shared = batch(speaker.t3, slots=2)
+    shared = batch(model.t3, slots=2)
     slow = start(shared, 0, prefixes[0], KNOBS[0], seed=0)
     for _ in range(3):
         take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), LIMIT)
@@ -90,16 +88,16 @@ def test_a_request_that_takes_its_time_keeps_its_tokens(speaker, prefixes, alone
     assert take(slow, LIMIT) == alone[0]
 
 
-def test_a_released_slot_serves_the_next_request_as_if_it_were_new(speaker, prefixes, alone):
-    shared = batch(speaker.t3, slots=2)
+def test_a_released_slot_serves_the_next_request_as_if_it_were_new(model, prefixes, alone):
+    shared = batch(model.t3, slots=2)
     take(start(shared, 1, prefixes[2], KNOBS[2], seed=9), 25)
     shared.release(1)
     assert take(start(shared, 1, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
-def test_a_slot_poisoned_with_nan_serves_the_next_request(speaker, prefixes, alone):
+def test_a_slot_poisoned_with_nan_serves_the_next_request(model, prefixes, alone):
     """A masked position is multiplied by 0, which a NaN survives: the cache must be wiped."""
-    shared = batch(speaker.t3, slots=2)
+    shared = batch(model.t3, slots=2)
     broken = start(shared, 0, prefixes[0] * float("nan"), KNOBS[0], seed=0)
     with pytest.raises(InternalError, match="not finite"):
         take(broken, 3)
@@ -107,21 +105,21 @@ def test_a_slot_poisoned_with_nan_serves_the_next_request(speaker, prefixes, alo
     assert take(start(shared, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
-def test_a_broken_request_does_not_disturb_its_neighbour(speaker, prefixes, alone):
-    shared = batch(speaker.t3, slots=2)
+def test_a_broken_request_does_not_disturb_its_neighbour(model, prefixes, alone):
+    shared = batch(model.t3, slots=2)
     healthy = start(shared, 0, prefixes[0], KNOBS[0], seed=0)
     start(shared, 1, prefixes[0] * float("nan"), KNOBS[0], seed=0)
     assert take(healthy, LIMIT) == alone[0]
 
 
 @pytest.mark.parametrize("knob", ["cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty"])
-def test_every_knob_is_read_at_each_step_and_not_once(speaker, prefixes, knob):
+def test_every_knob_is_read_at_each_step_and_not_once(model, prefixes, knob):
     """As a captured graph would have it: change one number between two steps, and the tokens change."""
     changed = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
     plain = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
     heard = []
     for after in (plain, replace(plain, **{knob: changed[knob]})):
-        one = batch(speaker.t3)
+        one = batch(model.t3)
         generation = start(one, 0, prefixes[0], plain, seed=0)
         tokens = take(generation, 5)
         one._state.knobs.write(after)
@@ -130,30 +128,30 @@ def test_every_knob_is_read_at_each_step_and_not_once(speaker, prefixes, knob):
     assert heard[0][5:] != heard[1][5:]
 
 
-def test_how_far_attention_reaches_does_not_matter(speaker, prefixes, alone):
-    assert take(start(batch(speaker.t3, reach=16), 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+def test_how_far_attention_reaches_does_not_matter(model, prefixes, alone):
+    assert take(start(batch(model.t3, reach=16), 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
-def test_a_request_without_guidance_is_decoded_in_one_row(speaker, prefixes, alone):
-    both = take(start(batch(speaker.t3), 0, prefixes[1], KNOBS[1], seed=1), LIMIT)
-    one = take(start(batch(speaker.t3), 0, prefixes[1][:1], KNOBS[1], seed=1), LIMIT)
+def test_a_request_without_guidance_is_decoded_in_one_row(model, prefixes, alone):
+    both = take(start(batch(model.t3), 0, prefixes[1], KNOBS[1], seed=1), LIMIT)
+    one = take(start(batch(model.t3), 0, prefixes[1][:1], KNOBS[1], seed=1), LIMIT)
     assert one == both == alone[1]
 
 
-def test_a_step_never_looks_at_a_value(checkpoint, speaker, prefixes):
+def test_a_step_never_looks_at_a_value(checkpoint, model, prefixes):
     """Under fake tensors every look at a value raises: what runs there can be captured in a graph."""
     state = load_file(checkpoint / T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
         t3 = T3(Tensors("t3", pretended, check_values=False), torch.float32)
-        fake = Batch(t3, 2, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), GRAPH_REACH)
+        fake = Batch(t3, 2, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET)
         fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0))
         fake.queue(0, 20)
         with pytest.raises(DataDependentOutputException):
             fake.read(0, 0, 1)  # the one place where the host looks
 
 
-def test_what_was_not_captured_before_runs_plain(speaker, prefixes, alone):
+def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
     """To capture, what is captured is run: in mid-request that would move it on by steps that nobody counted."""
 
     class Captures(GraphPool):
@@ -161,31 +159,31 @@ def test_what_was_not_captured_before_runs_plain(speaker, prefixes, alone):
             run()
             return run
 
-    late = Batch(speaker.t3, 1, 2, 2 * GRAPH_REACH, LIMIT, Captures(CPU, "token model"), reach=16)
+    late = Batch(model.t3, 1, 2, 2 * CACHE_BUCKET, LIMIT, Captures(CPU, "token model"), reach=16)
     assert take(start(late, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
-def test_the_token_limit_holds(speaker):
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
-    with torch.inference_mode(), Decoder(speaker.t3, 7, slots=1).generate(prefix, text, KNOBS[0], 0) as generation:
+def test_the_token_limit_holds(model):
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    with torch.inference_mode(), Decoder(model.t3, 7, slots=1).generate(prefix, text, KNOBS[0], 0) as generation:
         assert len(generation.take(100)) == 7
         assert generation.finished
         assert generation.take(5) == []
 
 
 @pytest.mark.parametrize("max_tokens", [10, 1000, 2000])
-def test_a_request_has_a_slot_whatever_its_token_limit(speaker, max_tokens):
+def test_a_request_has_a_slot_whatever_its_token_limit(model, max_tokens):
     """With a batch of its own its steps would be captured by nobody, and slow."""
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, "word " * 60)
-    decoder = Decoder(speaker.t3, max_tokens, slots=1, share=True)
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, "word " * 60)
+    decoder = Decoder(model.t3, max_tokens, slots=1, share=True)
     with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], 0):
         assert decoder._free == []
 
 
-def test_who_finds_no_slot_is_told_in_the_end(speaker, monkeypatch):
+def test_who_finds_no_slot_is_told_in_the_end(model, monkeypatch):
     monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.05)
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
-    decoder = Decoder(speaker.t3, LIMIT, slots=1, share=True)
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    decoder = Decoder(model.t3, LIMIT, slots=1, share=True)
     with (
         torch.inference_mode(),
         decoder.generate(prefix, text, KNOBS[0], 0),
@@ -194,9 +192,9 @@ def test_who_finds_no_slot_is_told_in_the_end(speaker, monkeypatch):
         decoder.generate(prefix, text, KNOBS[0], 1).__enter__()
 
 
-def test_two_generations_advanced_in_turn_are_each_as_if_alone(speaker):
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
-    decoder = Decoder(speaker.t3, LIMIT, slots=1)
+def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    decoder = Decoder(model.t3, LIMIT, slots=1)
 
     def speak(seed: int):
         return decoder.generate(prefix, text, KNOBS[0], seed)
@@ -213,8 +211,8 @@ def test_two_generations_advanced_in_turn_are_each_as_if_alone(speaker):
     assert first != second
 
 
-def test_threads_that_share_a_batch_get_what_they_get_alone(speaker, prefixes, alone):
-    shared = batch(speaker.t3, slots=3)
+def test_threads_that_share_a_batch_get_what_they_get_alone(model, prefixes, alone):
+    shared = batch(model.t3, slots=3)
     heard: dict[int, list[int]] = {}
 
     def speak(i: int) -> None:
@@ -237,10 +235,10 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(speaker, prefixes, a
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12))
-def test_a_slot_that_stood_still_goes_on_as_if_it_had_not(speaker, prefixes, alone, monkeypatch, takes):
+def test_a_slot_that_stood_still_goes_on_as_if_it_had_not(model, prefixes, alone, monkeypatch, takes):
     """Whoever takes, and however much, the others stand still as soon as they are a token ahead."""
     monkeypatch.setattr(decoding, "SPARE_TOKENS", 1)
-    shared = batch(speaker.t3, slots=3, reach=16)
+    shared = batch(model.t3, slots=3, reach=16)
     generations = [start(shared, i, prefixes[i], KNOBS[i], seed=i) for i in range(3)]
     heard: list[list[int]] = [[], [], []]
     for i, count in [*takes, *((i, LIMIT) for i in range(3))]:
@@ -260,10 +258,10 @@ class Reaches(Batch):
         super()._step(rows, reach)
 
 
-def test_attention_reads_no_further_than_those_who_go_on(speaker, prefixes, monkeypatch):
+def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkeypatch):
     """A slot that was finished, or whose reader had stalled, made everybody read as far as it had come."""
     monkeypatch.setattr(decoding, "SPARE_TOKENS", 4)
-    shared = Reaches(speaker.t3, 3, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), 1)
+    shared = Reaches(model.t3, 3, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), 1)
     finished = start(shared, 0, prefixes[2], KNOBS[2], seed=2)
     take(finished, LIMIT)
     stalled = start(shared, 1, prefixes[2], KNOBS[2], seed=2)
@@ -277,8 +275,8 @@ def test_attention_reads_no_further_than_those_who_go_on(speaker, prefixes, monk
     assert shared._state.goes.tolist() == [False, False, True]
 
 
-def test_who_is_released_stands_still(speaker, prefixes):
-    shared = batch(speaker.t3, slots=2)
+def test_who_is_released_stands_still(model, prefixes):
+    shared = batch(model.t3, slots=2)
     start(shared, 0, prefixes[0], KNOBS[0], seed=0)
     shared.release(0)
     take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
@@ -286,10 +284,10 @@ def test_who_is_released_stands_still(speaker, prefixes):
     assert shared._state.step.tolist() == [0, 4]
 
 
-def test_a_neighbour_is_given_steps_ahead_but_not_without_end(speaker, prefixes):
+def test_a_neighbour_is_given_steps_ahead_but_not_without_end(model, prefixes):
     """Steps that are taken together cost what one costs."""
     limit = 2 * SPARE_TOKENS
-    shared = Batch(speaker.t3, 2, 2, 4 * GRAPH_REACH, limit, GraphPool(CPU, "token model"), GRAPH_REACH)
+    shared = Batch(model.t3, 2, 2, 4 * CACHE_BUCKET, limit, GraphPool(CPU, "token model"), CACHE_BUCKET)
     with torch.inference_mode():
         for slot in range(2):
             shared.admit(slot, prefixes[slot], KNOBS[slot], torch.rand(limit))
@@ -311,7 +309,7 @@ class Clocked(Batch):
     """On a stream; notes at which clock each event was recorded, and the clocks that were waited for."""
 
     def __init__(self, t3, cuda: FakeCuda) -> None:
-        super().__init__(t3, 1, 2, 2 * GRAPH_REACH, LIMIT, GraphPool(CPU, "token model"), GRAPH_REACH, cuda.current)
+        super().__init__(t3, 1, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, cuda.current)
         self._cuda = cuda
 
     def waited(self) -> list[int]:
@@ -320,9 +318,9 @@ class Clocked(Batch):
         return [clocks[event] for event, _ in self._cuda.logged("synchronize") if event in clocks]
 
 
-def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(speaker, prefixes, cuda):
+def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(model, prefixes, cuda):
     """It needs 19, taken as 8, 8 and 3, and waited for the 25th: marks lay 8 steps apart."""
-    lone = Clocked(speaker.t3, cuda)
+    lone = Clocked(model.t3, cuda)
     generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
     with torch.inference_mode():
         generation.begin(19 + 25)
@@ -332,20 +330,20 @@ def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(speak
     assert len(lone._times[0]) == LIMIT
 
 
-def test_a_lone_request_makes_no_stream_of_its_own(speaker, cuda, monkeypatch):
+def test_a_lone_request_makes_no_stream_of_its_own(model, cuda, monkeypatch):
     """torch hands out 32 in turn: after some 28 requests one was the stream of a graph's capture, or T3's."""
     monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
-    decoder, made = Decoder(speaker.t3, LIMIT, slots=1, share=False), len(cuda.streams)
-    prefix, text = speaker.listeners.prefix(speaker.built_in, 0.5), text_tokens(speaker.tokenizer, TEXTS[0])
+    decoder, made = Decoder(model.t3, LIMIT, slots=1, share=False), len(cuda.streams)
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
     for seed in range(3):
         with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], seed) as generation:
             generation.take(3)
     assert len(cuda.streams) == made
 
 
-def test_the_steps_of_a_chunk_wait_for_no_rendering(speaker, prefixes, cuda):
+def test_the_steps_of_a_chunk_wait_for_no_rendering(model, prefixes, cuda):
     """Only what was made on the caller's stream, the prefix, is worth that."""
-    lone = Clocked(speaker.t3, cuda)
+    lone = Clocked(model.t3, cuda)
     generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
     waits = len(cuda.logged("wait"))
     take(generation, LIMIT)

@@ -68,34 +68,34 @@ def expected(oracle, forced) -> Tensor:
         return upstream_logits(oracle.t3, oracle.conds.t3, text_tokens(oracle.tokenizer, TEXT), forced)
 
 
-def test_logits_are_upstreams_at_every_position(speaker, oracle, expected, forced):
+def test_logits_are_upstreams_at_every_position(model, oracle, expected, forced):
     with torch.inference_mode():
-        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
-        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+        prefix = model.encoders.prefix(model.built_in, 0.5)
+        ours = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced)
     size = expected.abs().clamp(min=float(expected[..., CODES].abs().max()))  # the planted biases are larger
     assert ((ours - expected).abs() / size).max() < bound(oracle.t3)
 
 
-def test_the_negative_control_a_position_off_by_one_is_seen(speaker, expected, forced):
+def test_the_negative_control_a_position_off_by_one_is_seen(model, expected, forced):
     """Had a token taken the position of the next step, the test above would be red."""
     with torch.inference_mode():
-        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
-        off = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced[:1], off=1)
+        prefix = model.encoders.prefix(model.built_in, 0.5)
+        off = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced[:1], off=1)
     assert (off[1] - expected[1]).abs().max() > 1e-2
 
 
-def test_bfloat16_points_the_same_way(checkpoint, speaker, expected, forced):
+def test_bfloat16_points_the_same_way(checkpoint, model, expected, forced):
     half = half_t3(checkpoint)
     with torch.inference_mode():
-        prefix = speaker.listeners.prefix(speaker.built_in, 0.5).bfloat16()
-        ours = our_logits(half, prefix, text_tokens(speaker.tokenizer, TEXT), forced)
+        prefix = model.encoders.prefix(model.built_in, 0.5).bfloat16()
+        ours = our_logits(half, prefix, text_tokens(model.tokenizer, TEXT), forced)
     assert F.cosine_similarity(ours, expected, dim=-1).min() > 0.999
 
 
-def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(speaker, oracle, expected, forced):
+def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(model, oracle, expected, forced):
     with torch.inference_mode():
-        prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
-        ours = our_logits(speaker.t3, prefix, text_tokens(speaker.tokenizer, TEXT), forced, guided=False)
+        prefix = model.encoders.prefix(model.built_in, 0.5)
+        ours = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced, guided=False)
     assert ours.shape[1] == 1
     codes = expected[:, 0, CODES]
     assert (ours[:, 0, CODES] - codes).abs().max() < bound(oracle.t3) * codes.abs().max()

@@ -45,13 +45,13 @@ def exact(network) -> Hift:
 
 
 @pytest.fixture(scope="module")
-def mel(speaker) -> torch.Tensor:
+def mel(model) -> torch.Tensor:
     """A mel the flow really gave: smooth, with voiced and unvoiced stretches."""
-    prompt = speaker.built_in.flow
+    prompt = model.built_in.flow
     tokens = torch.randint(SPEECH_CODES, (1, 75), generator=torch.Generator().manual_seed(2))
     noise = window_noise(NoiseTape(4, MEL_BANDS), prompt, 0, 75, torch.device("cpu"))
     with torch.inference_mode():
-        return speaker.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        return model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 def render(hift, mel, sizes, seed=5):
@@ -99,16 +99,16 @@ def test_one_shot_is_upstreams_for_the_same_phase_and_noise(network, exact, mel)
         assert error(ours, theirs[0]) < rounding(network, mel)
 
 
-def test_the_constants_of_the_source_are_upstreams(speaker, oracle):
+def test_the_constants_of_the_source_are_upstreams(model, oracle):
     network, sine = oracle.s3gen.mel2wav, oracle.s3gen.mel2wav.m_source.l_sin_gen
     theirs = (network.nb_harmonics + 1, sine.voiced_threshold, sine.sine_amp, sine.noise_std)
-    assert (speaker.hift.harmonics, module.VOICED_ABOVE_HZ, module.WAVES, module.NOISE) == theirs
+    assert (model.hift.harmonics, module.VOICED_ABOVE_HZ, module.WAVES, module.NOISE) == theirs
 
 
-def test_the_mel_has_voiced_and_unvoiced_frames(speaker, mel):
+def test_the_mel_has_voiced_and_unvoiced_frames(model, mel):
     """Or the tests here would say nothing about harmonics."""
     with torch.inference_mode():
-        voiced = speaker.hift.pitch_hz(mel) > 10
+        voiced = model.hift.pitch_hz(mel) > 10
     assert voiced.any()
 
 
@@ -127,9 +127,9 @@ def test_short_clips(network, exact, mel, frames):
 
 
 @pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [149]])
-def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(speaker, mel, sizes):
+def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(model, mel, sizes):
     """The phase is float64 there: a last bit of the angle is all that may differ, 2⁻²² below 2π, in every harmonic."""
-    hift, numbers = speaker.hift, torch.Generator().manual_seed(3)
+    hift, numbers = model.hift, torch.Generator().manual_seed(3)
     noise = torch.randn(1, hift.harmonics, mel.shape[2], SAMPLES_PER_FRAME, generator=numbers)
     nothing, at, pieces = torch.zeros(hift.harmonics, 1), 0, []
     phase = nothing.double()
@@ -164,14 +164,14 @@ def test_the_negative_control_a_restarted_phase_is_heard(network, exact, mel):
     assert error(torch.cat(pieces), whole) > 1000 * rounding(network, mel)
 
 
-def test_samples_leave_as_soon_as_they_are_certain(speaker, mel):
-    stream = HiftStream(speaker.hift, 5)
+def test_samples_leave_as_soon_as_they_are_certain(model, mel):
+    stream = HiftStream(model.hift, 5)
     with torch.inference_mode():
         assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
 
 
 @pytest.mark.parametrize(("first", "chunk"), [(32, 50), (32, 32), (20, 20), (16, 100)])
-def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, chunk):
+def test_the_sizes_to_capture_are_those_that_a_stream_renders(model, first, chunk):
     sizes: list[int] = []
 
     class Listening(Hift):
@@ -179,7 +179,7 @@ def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, ch
             sizes.append(mel.shape[2])
             return super().render(mel, source)
 
-    hift = copy.copy(speaker.hift)
+    hift = copy.copy(model.hift)
     hift.__class__ = Listening
     stream = HiftStream(hift, seed=1)
     with torch.inference_mode():
@@ -188,7 +188,7 @@ def test_the_sizes_to_capture_are_those_that_a_stream_renders(speaker, first, ch
     assert set(sizes) == rendered_frames(first, chunk)
 
 
-def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, speaker):
+def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, model):
     captured = Hift(s3gen.at("mel2wav."), sizes=(30,))
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
@@ -197,4 +197,4 @@ def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, speaker
             torch.randn(1, 1, 30 * 480, generator=generator),
         )
         with torch.inference_mode():
-            assert torch.equal(captured.render(mel, source), speaker.hift.render(mel, source))
+            assert torch.equal(captured.render(mel, source), model.hift.render(mel, source))

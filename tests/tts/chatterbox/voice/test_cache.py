@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from audio.reference import Reference
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice import cache as voice_cache
 from tts.chatterbox.voice.cache import VoiceCache, _sum, fingerprint, prune
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
@@ -34,13 +35,13 @@ def buzz(seconds: float = 3.0, pitch_hz: float = 110.0, rate: int = RATE) -> Ref
 
 
 @pytest.fixture(scope="module")
-def made(speaker) -> ChatterboxVoice:
-    return speaker.condition("clone", buzz())
+def made(model) -> ChatterboxVoice:
+    return model.condition("clone", buzz())
 
 
 @pytest.fixture
-def cache(speaker, tmp_path) -> VoiceCache:
-    return VoiceCache(tmp_path / "voices", PLENTY, "model", speaker.built_in)
+def cache(model, tmp_path) -> VoiceCache:
+    return VoiceCache(tmp_path / "voices", PLENTY, "model", model.built_in)
 
 
 class Maker:
@@ -81,10 +82,10 @@ def test_a_voice_is_made_once_and_comes_back_to_the_bit(cache, made):
     assert is_equal(again, made)
 
 
-def test_a_kept_voice_speaks_as_the_one_that_was_made(speaker, cache, made):
+def test_a_kept_voice_speaks_as_the_one_that_was_made(model, cache, made):
     cache.get("clone", buzz(), Maker(made))
-    kept = cache.get("clone", buzz(), Maker(speaker.built_in))
-    one, other = (list(speaker.stream("Hello there.", voice, WINDOW)) for voice in (made, kept))
+    kept = cache.get("clone", buzz(), Maker(model.built_in))
+    one, other = (list(stream_segment(model, "Hello there.", voice, WINDOW)) for voice in (made, kept))
     assert len(one) > 1
     assert [chunk.samples.tobytes() for chunk in one] == [chunk.samples.tobytes() for chunk in other]
 
@@ -98,12 +99,12 @@ def test_the_file_tells_format_model_and_versions(cache, made):
     assert set(load(path.read_bytes())) == set(made.tensors())
 
 
-def test_another_recording_rate_or_model_is_another_voice(speaker, cache, made):
+def test_another_recording_rate_or_model_is_another_voice(model, cache, made):
     make = Maker(made)
     cache.get("clone", buzz(), make)
     for other in (buzz(pitch_hz=111.0), buzz(3.001), dataclasses.replace(buzz(), sample_rate=RATE + 1)):
         cache.get("clone", other, make)
-    VoiceCache(cache._directory, PLENTY, "another model", speaker.built_in).get("clone", buzz(), make)
+    VoiceCache(cache._directory, PLENTY, "another model", model.built_in).get("clone", buzz(), make)
     assert make.asked == 5
     assert len(files(cache)) == 5
 
@@ -244,28 +245,28 @@ def test_a_folder_in_the_place_of_a_voice_keeps_nothing_else_from_being_pruned(c
     assert path.is_dir()
 
 
-def test_the_model_of_a_voice_is_all_that_listens(speaker):
+def test_the_model_of_a_voice_is_all_that_listens(model):
     """A fine-tuned model has the names and shapes of its origin."""
-    listeners = speaker.listeners
-    parts = (listeners.voice_encoder, listeners.tokenizer, listeners.speaker_encoder, listeners.conditioner)
+    encoders = model.encoders
+    parts = (encoders.voice_encoder, encoders.tokenizer, encoders.speaker_encoder, encoders.conditioner)
     weights = [list(part.tensors.values())[-1].view(-1)[-1:] for part in parts]
-    weights += [listeners.t3._speech_emb[6560, -1:], listeners.t3._speech_pos[149, -1:]]
-    before = fingerprint(listeners)
+    weights += [encoders.t3._speech_emb[6560, -1:], encoders.t3._speech_pos[149, -1:]]
+    before = fingerprint(encoders)
     seen = {before}
     for weight in weights:
         was = weight.clone()
         weight += 1
-        seen.add(fingerprint(listeners))
+        seen.add(fingerprint(encoders))
         weight.copy_(was)
     assert len(seen) == 7
-    assert fingerprint(listeners) == before
+    assert fingerprint(encoders) == before
 
 
 # --- room -------------------------------------------------------------------------------------------------
 
 
-def test_those_used_longest_ago_make_room(speaker, tmp_path, made):
-    cache = VoiceCache(tmp_path, PLENTY, "model", speaker.built_in)
+def test_those_used_longest_ago_make_room(model, tmp_path, made):
+    cache = VoiceCache(tmp_path, PLENTY, "model", model.built_in)
     make = Maker(made)
     for n in range(10):
         cache.get("clone", buzz(pitch_hz=100.0 + n), make)
@@ -283,11 +284,11 @@ def test_those_used_longest_ago_make_room(speaker, tmp_path, made):
     assert (tmp_path / "mine.safetensors").exists()
 
 
-def test_the_directory_keeps_within_its_size(speaker, tmp_path, made):
+def test_the_directory_keeps_within_its_size(model, tmp_path, made):
     make = Maker(made)
-    VoiceCache(tmp_path, PLENTY, "model", speaker.built_in).get("clone", buzz(), make)
+    VoiceCache(tmp_path, PLENTY, "model", model.built_in).get("clone", buzz(), make)
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
-    cache = VoiceCache(tmp_path, 10 * size, "model", speaker.built_in)
+    cache = VoiceCache(tmp_path, 10 * size, "model", model.built_in)
     for n in range(60):
         cache.get("clone", buzz(1.0, pitch_hz=200.0 + n), make)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10 * size
@@ -313,8 +314,8 @@ def test_a_full_disk_costs_the_keeping_and_nothing_else(cache, made, caplog):
 
 
 @pytest.mark.parametrize("place", ["/proc/self/voices", "/dev/null", "/dev/null/voices"])
-def test_a_directory_that_cannot_be_is_no_requests_fault(speaker, made, place, caplog):
-    cache, make = VoiceCache(Path(place), PLENTY, "model", speaker.built_in), Maker(made)
+def test_a_directory_that_cannot_be_is_no_requests_fault(model, made, place, caplog):
+    cache, make = VoiceCache(Path(place), PLENTY, "model", model.built_in), Maker(made)
     assert [cache.get("clone", buzz(), make) for _ in range(3)] == [made] * 3
     assert caplog.text.count("can't be written in VOICE_CACHE_DIR") == 1
     assert len(caplog.records) <= 2
@@ -364,7 +365,7 @@ def test_the_next_start_finds_the_voices_of_the_last(checkpoint, tmp_path):
     assert found.voice == "anna"
     assert path.stat().st_mtime_ns > at  # used, not written
     assert len(list(tmp_path.iterdir())) == 1
-    assert second.condition("default", None) is second._speaker.built_in
+    assert second.condition("default", None) is second._model.built_in
 
 
 def test_without_the_setting_nothing_is_written(checkpoint, tmp_path):
@@ -373,8 +374,8 @@ def test_without_the_setting_nothing_is_written(checkpoint, tmp_path):
     assert engine._voice_cache is None
 
 
-def test_a_voice_keeps_little_more_than_its_tensors(speaker):
+def test_a_voice_keeps_little_more_than_its_tensors(model):
     """Not the whole recording or the padded mel they are cut from."""
-    voice = speaker.condition("clone", buzz(30.0))
+    voice = model.condition("clone", buzz(30.0))
     for tensor in voice.tensors().values():
         assert tensor.untyped_storage().nbytes() <= 1.1 * tensor.nbytes + 4096

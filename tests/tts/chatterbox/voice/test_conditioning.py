@@ -34,8 +34,8 @@ def recording() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def ours(speaker, recording) -> ChatterboxVoice:
-    return speaker.listeners.hear("clone", reference(recording, RATE))
+def ours(model, recording) -> ChatterboxVoice:
+    return model.encoders.encode("clone", reference(recording, RATE))
 
 
 @pytest.fixture(scope="module")
@@ -58,31 +58,31 @@ def test_the_flows_prompt_is_upstreams(ours, theirs):
     assert (ours.flow.speaker - conds.gen["embedding"]).abs().max() < 1e-4
 
 
-def test_t3s_prefix_is_upstreams_with_the_exaggeration_asked_for(speaker, ours, theirs):
+def test_t3s_prefix_is_upstreams_with_the_exaggeration_asked_for(model, ours, theirs):
     _, prefix = theirs
-    assert (speaker.listeners.prefix(ours, 0.3) - prefix).abs().max() < 1e-4
-    assert (speaker.listeners.prefix(ours, 0.4) - prefix).abs().max() > 1e-3
+    assert (model.encoders.prefix(ours, 0.3) - prefix).abs().max() < 1e-4
+    assert (model.encoders.prefix(ours, 0.4) - prefix).abs().max() > 1e-3
 
 
-def test_the_built_in_voice_is_upstreams(speaker, oracle):
+def test_the_built_in_voice_is_upstreams(model, oracle):
     with torch.inference_mode():
         prefix = oracle.t3.prepare_conditioning(oracle.conds.t3)
-    assert (speaker.listeners.prefix(speaker.built_in, 0.5) - prefix).abs().max() < 1e-4
-    assert torch.equal(speaker.built_in.flow.tokens, oracle.conds.gen["prompt_token"])
+    assert (model.encoders.prefix(model.built_in, 0.5) - prefix).abs().max() < 1e-4
+    assert torch.equal(model.built_in.flow.tokens, oracle.conds.gen["prompt_token"])
 
 
-def test_the_same_recording_at_another_rate_is_nearly_the_same_voice(speaker, ours, recording):
+def test_the_same_recording_at_another_rate_is_nearly_the_same_voice(model, ours, recording):
     from soxr import resample
 
-    heard = speaker.listeners.hear("clone", reference(resample(recording, RATE, 44100).astype(np.float32), 44100))
+    heard = model.encoders.encode("clone", reference(resample(recording, RATE, 44100).astype(np.float32), 44100))
     assert torch.nn.functional.cosine_similarity(heard.speaker, ours.speaker, dim=-1) > 0.999
     assert torch.nn.functional.cosine_similarity(heard.flow.speaker, ours.flow.speaker) > 0.99
 
 
 @pytest.mark.parametrize("seconds", [1.0, 1.013, 5.99, 10.0, 31.7])
-def test_mel_and_tokens_of_the_prompt_agree_for_any_length(speaker, seconds):
+def test_mel_and_tokens_of_the_prompt_agree_for_any_length(model, seconds):
     """Upstream warns and leaves a frame over where a clip is no whole number of tokens."""
-    voice = speaker.listeners.hear("clone", reference(speech_like(seconds, RATE), RATE))
+    voice = model.encoders.encode("clone", reference(speech_like(seconds, RATE), RATE))
     assert voice.flow.mel.shape[1] == 2 * voice.flow.tokens.shape[1]
     assert voice.flow.tokens.shape[1] <= 250
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.voice.encoders import SkipInit, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.weights.manifest import VOICE_ENCODER
 from tts.chatterbox.weights.tensors import Tensors
@@ -22,12 +22,12 @@ def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items() if name not in ("_mel_filters", "window")}
 
 
-def test_every_encoder_takes_the_tensors_that_upstreams_has(speaker: Speaker, oracle):
-    listeners = speaker.listeners
-    assert shapes(listeners.tokenizer.tensors) == shapes(oracle.s3gen.tokenizer.state_dict())
-    assert shapes(listeners.speaker_encoder.tensors) == shapes(oracle.s3gen.speaker_encoder.state_dict())
-    assert shapes(listeners.voice_encoder.tensors) == shapes(oracle.ve.state_dict())
-    assert shapes(listeners.conditioner.tensors) == shapes(oracle.t3.cond_enc.state_dict())
+def test_every_encoder_takes_the_tensors_that_upstreams_has(model: ChatterboxModel, oracle):
+    encoders = model.encoders
+    assert shapes(encoders.tokenizer.tensors) == shapes(oracle.s3gen.tokenizer.state_dict())
+    assert shapes(encoders.speaker_encoder.tensors) == shapes(oracle.s3gen.speaker_encoder.state_dict())
+    assert shapes(encoders.voice_encoder.tensors) == shapes(oracle.ve.state_dict())
+    assert shapes(encoders.conditioner.tensors) == shapes(oracle.t3.cond_enc.state_dict())
 
 
 def test_the_tokenizers_tokens_are_upstreams(s3gen: Tensors, oracle):
@@ -41,11 +41,11 @@ def test_the_tokenizers_tokens_are_upstreams(s3gen: Tensors, oracle):
     assert ours._network.encoder.conv1.weight.data_ptr() == ours.tensors["encoder.conv1.weight"].data_ptr()
 
 
-def test_the_perceiver_is_upstreams(speaker: Speaker, oracle):
-    prompt = torch.randn(1, 150, speaker.t3.width, generator=torch.Generator().manual_seed(0))
+def test_the_perceiver_is_upstreams(model: ChatterboxModel, oracle):
+    prompt = torch.randn(1, 150, model.t3.width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(), pytest.warns(FutureWarning, match="sdp_kernel"):
         expected = oracle.t3.cond_enc.perceiver(prompt)
-    assert torch.equal(speaker.listeners.conditioner.perceiver(prompt), expected)
+    assert torch.equal(model.encoders.conditioner.perceiver(prompt), expected)
 
 
 def test_nothing_is_drawn_and_what_is_computed_is_computed(checkpoint: Path, s3gen: Tensors):

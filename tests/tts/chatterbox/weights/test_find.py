@@ -10,7 +10,7 @@ import torch
 from fake_hub import git_name
 from safetensors.torch import load_file, save_file
 
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.weights import download
 from tts.chatterbox.weights.find import Places, find_weights
@@ -205,8 +205,8 @@ def edit(directory: Path, name: str, change) -> None:
     save_file(state, directory / name)
 
 
-def load(directory: Path) -> Speaker:
-    return Speaker.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
+def load(directory: Path) -> ChatterboxModel:
+    return ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
 
 
 @pytest.mark.parametrize(
