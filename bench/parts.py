@@ -30,7 +30,7 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import choose_dtype
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.segment import text_tokens

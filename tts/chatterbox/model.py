@@ -16,11 +16,16 @@ from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.runtime.device import choose_device, choose_dtype, compute_exactly, multiplies_bfloat16
+from tts.chatterbox.runtime.device import (
+    choose_device,
+    choose_dtype,
+    compute_exactly,
+    flow_dtypes,
+    multiplies_bfloat16,
+)
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.memory import Budget
-from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes
-from tts.chatterbox.s3gen.flow import BUCKETS, Flow
+from tts.chatterbox.s3gen.flow import BUCKETS, Flow, FlowPrompt, finite_flow
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
@@ -36,7 +41,9 @@ from validation.errors import ModelUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
-GRAPHED = ("token model", "flow", "vocoder")  # the parts of the model that are captured
+DEFAULT_CHUNK_TOKENS = 25  # the contract's
+# What a stream of the default plan renders at once: captured.
+DEFAULT_FRAMES = rendered_frames(FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,10 @@ class ChatterboxModel:
     @classmethod
     def _load(cls, directory: Path, device: torch.device, options: LoadOptions) -> ChatterboxModel:
         import_upstream()
-        fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        t3_file, s3gen, voice_encoder = (
+        t3_file, s3gen, voice_encoder = files = [
             Tensors.read(directory, file, device) for file in (T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER)
-        )
+        ]
+        fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         t3 = T3(t3_file, choose_dtype(options.dtype, fast))
         encoders = ReferenceEncoders(
             voice_encoder=VoiceEncoder(voice_encoder),
@@ -84,35 +91,24 @@ class ChatterboxModel:
             t3=t3,
             device=device,
         )
-        max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
         built_in = encoders.read_built_in("default", directory / BUILT_IN_VOICE)
-        pools = {part: GraphPool(device, part, options.graphs) for part in GRAPHED}
-
-        def build(dtype: torch.dtype) -> Flow:
-            longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
-            flow_parts = (s3gen.at("flow."), options.flow_steps, dtype, pools["flow"])
-            return Flow(*flow_parts, longest_tokens=longest_tokens)
-
-        flow = build_flow(build, flow_dtypes(options.flow_dtype, device), built_in.flow)
-        if pools["flow"].captures:
-            flow.capture(options.buckets or BUCKETS)
-        plan = (FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
-        sizes = rendered_frames(*plan) if pools["vocoder"].captures else ()
-        hift = Hift(s3gen.at("mel2wav."), pools["vocoder"], sizes)
-        for file in (t3_file, s3gen, voice_encoder):
-            file.refuse_unknown()
-        return cls(
+        max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
+        pools = [GraphPool(device, part, options.graphs) for part in ("flow", "vocoder", "token model")]
+        model = cls(
             tokenizer=read_tokenizer(directory / TOKENIZER),
             t3=t3,
-            decoder=Decoder(t3, max_tokens, options.slots, pools["token model"]),
-            flow=flow,
-            hift=hift,
+            flow=read_flow(s3gen.at("flow."), options, max_tokens, built_in.flow, pools[0]),
+            hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
+            decoder=Decoder(t3, max_tokens, options.slots, pools[2]),
             encoders=encoders,
             watermarker=Watermarker(device) if options.watermark else None,
             built_in=built_in,
             device=device,
             dtype=t3.dtype,
         )
+        for file in files:
+            file.refuse_unknown()
+        return model
 
     @property
     def graphs(self) -> dict[str, int]:
@@ -136,6 +132,19 @@ class ChatterboxModel:
         log.warning("out of memory: caches are freed, and it is tried once more")
         self.flow.forget()
         free_memory()
+
+
+def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool) -> Flow:
+    """In the fastest format in which it is finite, with graphs of all lengths. Raises: ModelUnavailable."""
+    longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
+
+    def build(dtype: torch.dtype) -> Flow:
+        return Flow(tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens)
+
+    flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
+    if graphs.captures:
+        flow.capture(options.buckets or BUCKETS)
+    return flow
 
 
 def read_tokenizer(path: Path) -> Any:

@@ -21,8 +21,7 @@ from tts.chatterbox.plausibility import check_tokens
 from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES
 from tts.chatterbox.runtime.errors import torch_errors
-from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.runtime.transfer import to_host
+from tts.chatterbox.runtime.host import NoiseTape, to_host
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan, FlowStream
 from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC, Generation
 from tts.chatterbox.t3.sampling import TokenSampling

@@ -16,7 +16,7 @@ from bench.checkpoint.seeded import write_checkpoint
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.segment import stream_segment, text_tokens

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fakes import WINDOW
 
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Batch
 

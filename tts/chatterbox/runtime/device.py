@@ -102,6 +102,20 @@ def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
     return formats.get(name, default)
 
 
+def flow_dtypes(name: str, device: torch.device) -> list[torch.dtype]:
+    """The formats to try for the flow, in order, for a value of `FLOW_DTYPE`.
+
+    float16 on a GPU rather than bfloat16: both run on the tensor cores, and after ten Euler steps float16 errs about an
+    eighth as much. But its range ends at 65,504, and weights can exceed that: see `finite_flow`.
+    """
+    if name != "auto":
+        return [choose_dtype(name, torch.float32)]
+    half = [torch.bfloat16] if multiplies_bfloat16(device) else []
+    if device.type == "cuda":
+        return [torch.float16, *half, torch.float32]
+    return [*half, torch.float32][:1]
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
     if device.type == "cuda":

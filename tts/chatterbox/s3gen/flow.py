@@ -7,9 +7,10 @@ tokens come from, nor chunks, nor how a mel becomes sound.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,10 +22,13 @@ from torch import Tensor
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS, Encoder, hide
 from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory
-from tts.chatterbox.weights.tensors import Tensors
+from tts.chatterbox.weights.tensors import Tensors, is_finite
+from validation.errors import ModelUnavailable
+
+log = logging.getLogger(__name__)
 
 EULER_STEPS = 10
 GUIDANCE = 0.7  # upstream's inference_cfg_rate
@@ -183,6 +187,31 @@ class Flow:
         known = prompt.mel[:, first:last]
         cond = F.pad(known, (0, 0, 0, last - first - known.shape[1]))
         return self._integrate(noise.to(mu), self._fixed(mu, prompt.speaker, cond), None, memories)
+
+
+def finite_flow(build: Callable[[torch.dtype], Flow], dtypes: Sequence[torch.dtype], prompt: FlowPrompt) -> Flow:
+    """The flow in the first of `dtypes` in which it renders `prompt` in finite numbers.
+
+    Formats other than float16 do not overflow, so without it nothing is tried. Raises: ModelUnavailable.
+    """
+    if torch.float16 not in dtypes:
+        return build(dtypes[0])
+    for dtype in dtypes:
+        flow = build(dtype)
+        if renders(flow, prompt):
+            return flow
+        log.warning("the flow's mel is not finite in %s", dtype)
+    tried = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    raise ModelUnavailable(f"the flow's mel is not finite in {tried}: the weights are damaged, or FLOW_DTYPE overflows")
+
+
+@torch.inference_mode()
+def renders(flow: Flow, prompt: FlowPrompt) -> bool:
+    """Whether the prompt's own tokens after the prompt give a finite mel. An overflow in any layer reaches the mel, as
+    each norm makes a NaN of an infinity."""
+    frames = 2 * prompt.tokens.shape[1] * FRAMES_PER_TOKEN
+    noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames).T[None].to(flow.device)
+    return is_finite(flow.solve(prompt, prompt.tokens, prompt.mel[:, :0], noise))
 
 
 def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> Tensor:

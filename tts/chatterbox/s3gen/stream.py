@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
-from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.runtime.transfer import to_device
+from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.runtime.transfer import to_device
+from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.vocoder.generator import Generator, PitchPredictor
 from tts.chatterbox.weights.tensors import Tensors
 

@@ -28,6 +28,7 @@ from audio.reference import Reference
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
+from tts.chatterbox.weights.tensors import is_finite
 from tts.voices.files import UnfitFile, publish, read, sweep
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[st
     for name, tensor in tensors.items():
         if tensor.dtype != wanted[name].dtype:
             yield f"{name} has the type {tensor.dtype}"
-        elif tensor.is_floating_point() and not tensor.isfinite().all():
+        elif not is_finite(tensor):
             yield f"{name} holds values that are not finite"
     tokens, mel = tensors["flow_tokens"], tensors["flow_mel"]
     count = tokens.shape[-1] if tokens.dim() else 0

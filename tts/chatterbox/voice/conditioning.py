@@ -31,6 +31,7 @@ from tts.chatterbox.rates import (
 from tts.chatterbox.s3gen.flow import FlowPrompt
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
+from tts.chatterbox.weights.tensors import is_finite
 from validation.errors import InternalError, ModelUnavailable
 
 # What reading a damaged or foreign `conds.pt` raises.
@@ -64,7 +65,7 @@ class ChatterboxVoice:
 
     def not_finite(self) -> str | None:
         """The name of the first tensor with values that are not finite, if there is one."""
-        return next((name for name, tensor in self.tensors().items() if not tensor.isfinite().all()), None)
+        return next((name for name, tensor in self.tensors().items() if not is_finite(tensor)), None)
 
     @classmethod
     def of_tensors(cls, voice: str, tensors: Mapping[str, Tensor]) -> ChatterboxVoice:

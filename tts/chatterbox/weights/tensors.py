@@ -67,7 +67,7 @@ class Tensors:
         fits = (want in (-1, size) for want, size in zip(shape, tensor.shape, strict=True))
         if len(shape) != tensor.dim() or not all(fits):
             raise ModelUnavailable(f"{self._file}: {key} is {list(tensor.shape)}, not {list(shape)}")
-        if self._check_values and tensor.is_floating_point() and not is_finite(tensor):
+        if self._check_values and not is_finite(tensor):
             raise ModelUnavailable(f"{self._file} is damaged: {key} holds values that are not finite")
         self._taken.add(key)
         return tensor.to(self.device)
@@ -94,5 +94,9 @@ class Tensors:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """One pass and no copy for most tensors: a value that is not finite makes the sum so, too."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    """Whether all values are. One pass and no copy for most tensors: any other value makes the sum not finite, too."""
+    return (
+        not tensor.is_floating_point()
+        or bool(tensor.sum(dtype=torch.float32).isfinite())
+        or bool(tensor.isfinite().all())
+    )

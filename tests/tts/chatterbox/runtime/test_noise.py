@@ -2,7 +2,7 @@
 
 import torch
 
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 
 
 def test_reading_in_pieces_is_reading_at_once():

@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tts.chatterbox import model as model_module
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
-from tts.chatterbox.runtime.noise import NoiseTape
-from tts.chatterbox.s3gen import dtype as flow_dtype
+from tts.chatterbox.runtime import device as device_module
+from tts.chatterbox.runtime.device import flow_dtypes
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen import encoder, estimator
-from tts.chatterbox.s3gen.dtype import build_flow, flow_dtypes, is_finite
-from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.flow import Flow, finite_flow, renders
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
@@ -63,21 +64,21 @@ def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]
     ],
 )
 def test_a_gpu_tries_float16_and_a_name_is_obeyed(monkeypatch, name, device, bfloat16, dtypes):
-    monkeypatch.setattr(flow_dtype, "multiplies_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr(device_module, "multiplies_bfloat16", lambda device: bfloat16)
     assert flow_dtypes(name, device) == dtypes
 
 
 def test_weights_that_overflow_float16_run_in_bfloat16_and_it_is_said(state, model, caplog):
     """Hidden values of a million: beyond float16's 65,504, far below bfloat16's 3e38."""
     prompt, loud = model.built_in.flow, louder(state, 1e6)
-    built = build_flow(lambda dtype: flow(loud, dtype), (*HALVES, torch.float32), prompt)
+    built = finite_flow(lambda dtype: flow(loud, dtype), (*HALVES, torch.float32), prompt)
     assert built.dtype == torch.bfloat16
-    assert is_finite(built, prompt)
+    assert renders(built, prompt)
     assert "not finite in torch.float16" in caplog.text
 
 
 def test_weights_within_float16s_range_stay_there(state, model, caplog):
-    built = build_flow(lambda dtype: flow(state, dtype), (*HALVES, torch.float32), model.built_in.flow)
+    built = finite_flow(lambda dtype: flow(state, dtype), (*HALVES, torch.float32), model.built_in.flow)
     assert built.dtype == torch.float16
     assert not caplog.records
 
@@ -87,14 +88,14 @@ def test_weights_that_are_finite_in_no_format_stop_the_start(state, model):
     largest = max(float(loud[f"{LAYER}.0.proj.{name}"].abs().max()) for name in ("weight", "bias"))
     broken = louder(loud, 2e38 / largest)  # finite as they are, and beyond float32 once summed up
     with pytest.raises(ModelUnavailable, match="not finite in float16, bfloat16, float32: the weights are damaged"):
-        build_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), model.built_in.flow)
+        finite_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), model.built_in.flow)
     with pytest.raises(ModelUnavailable, match="FLOW_DTYPE overflows"):
-        build_flow(lambda dtype: flow(louder(state, 1e6), dtype), [torch.float16], model.built_in.flow)
+        finite_flow(lambda dtype: flow(louder(state, 1e6), dtype), [torch.float16], model.built_in.flow)
 
 
 def test_a_worker_takes_what_was_found_and_tells(checkpoint, monkeypatch, caplog):
     """`flow_dtype` of `info` is the flow's own."""
-    monkeypatch.setattr("tts.chatterbox.model.flow_dtypes", lambda name, device: [torch.float16, torch.float32])
+    monkeypatch.setattr(model_module, "flow_dtypes", lambda name, device: [torch.float16, torch.float32])
     caplog.set_level("INFO")
     worker = ChatterboxModel.load(
         checkpoint, LoadOptions("cpu", "float32", max_tokens=2 * CACHE_BUCKET, watermark=False)

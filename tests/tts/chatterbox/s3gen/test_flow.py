@@ -8,7 +8,7 @@ from rounding import bound
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SPEECH_CODES
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt, block_mask
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream, window_noise
 
 CPU = torch.device("cpu")

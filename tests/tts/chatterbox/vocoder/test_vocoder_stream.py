@@ -13,7 +13,7 @@ import torch
 from rounding import bound
 
 from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
-from tts.chatterbox.runtime.noise import NoiseTape
+from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.vocoder import stream as module
 from tts.chatterbox.vocoder.generator import N_FFT, PitchPredictor

@@ -1,0 +1,52 @@
+"""The host's part in a segment: noise, and copies between host and device for which nobody else waits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio.pcm import Samples
+
+BLOCK = 50  # positions drawn at a time; fixed, so that the numbers do not depend on what is read
+
+
+class NoiseTape:
+    """Standard normal noise by absolute position, `width` numbers each, the same however a clip is cut into chunks.
+
+    Drawn on the CPU from a generator of its own, so that no request can disturb another's.
+    """
+
+    def __init__(self, seed: int, width: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._width = width
+        self._blocks: list[Tensor] = []
+
+    def draw(self, end: int) -> None:
+        """Draw the noise before position `end` ahead of its use; this changes no value."""
+        while len(self._blocks) * BLOCK < end:
+            self._blocks.append(torch.randn(BLOCK, self._width, generator=self._generator))
+
+    def read(self, start: int, end: int) -> Tensor:
+        """Noise of positions start…end: float32 (end − start, width) on the CPU."""
+        self.draw(end)
+        first, last = start // BLOCK, -(-end // BLOCK)
+        read = torch.cat([torch.empty(0, self._width), *self._blocks[first:last]])
+        return read[start - first * BLOCK : end - first * BLOCK]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device of a tensor on the host, which does not wait for it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(samples: Tensor) -> Samples:
+    """Samples (N,) on the device → float32 on the host; waits for them alone."""
+    if samples.device.type != "cuda":
+        return np.asarray(samples.float().numpy())
+    pinned = torch.empty(samples.shape, dtype=torch.float32, pin_memory=True)
+    pinned.copy_(samples, non_blocking=True)
+    torch.cuda.current_stream(samples.device).synchronize()
+    return np.array(pinned.numpy())  # the pinned memory goes back to its pool
