@@ -1,7 +1,6 @@
-"""The Chatterbox engine: loads lazily, once; conditions voices; streams a segment's speech.
+"""The Chatterbox engine: loads the model once, when it is first needed; conditions voices; streams segments.
 
-Nothing is kept of a request: all that it needs lives in its generator. torch is imported when the model is first
-needed, never before. It knows nothing of jobs or bytes.
+A request's state is in its generator. torch is imported with the model, never before.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ class ChatterboxEngine:
         return self._spec
 
     def describe(self) -> dict[str, Any]:
-        """Device and dtype as they are once loaded, as they were asked for before."""
+        """Device and number formats: the model's own, or, before it is loaded, those of the settings."""
         model = self._model
         if model is None:
-            asked = {name: getattr(self._options, name) for name in ("device", "dtype", "flow_dtype")}
-            return asked | {"loaded": False}
+            configured = {name: getattr(self._options, name) for name in ("device", "dtype", "flow_dtype")}
+            return configured | {"loaded": False}
         return {
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -66,14 +65,14 @@ class ChatterboxEngine:
         }
 
     def condition(self, voice: str, reference: Reference | None) -> Conditioning:
-        """The built-in voice, or a voice made of a recording. Raises: ModelUnavailable."""
+        """The built-in voice, or one from a recording. Raises: ModelUnavailable, OutOfMemory, InternalError."""
         model = self._loaded()
         if reference is None or self._voice_cache is None:
             return model.condition(voice, reference)
         return self._voice_cache.get(voice, reference, partial(model.condition, voice, reference))
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
-        """Speak one segment. `full`: one chunk; `window`: chunk by chunk, each as soon as it is certain."""
+        """One segment's chunks; see `segment.SegmentStream.chunks`."""
         model = self._loaded()
         from tts.chatterbox.segment import stream_segment
 

@@ -48,7 +48,7 @@ DEFAULT_FRAMES = rendered_frames(FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_
 
 @dataclass(frozen=True, slots=True)
 class ChatterboxModel:
-    """Everything that was loaded; read-only, shared by all requests."""
+    """Everything that was loaded."""
 
     tokenizer: Any
     t3: T3
@@ -112,13 +112,14 @@ class ChatterboxModel:
 
     @property
     def graphs(self) -> dict[str, int]:
-        """How many CUDA graphs each part of the model has; empty where none was wanted, as on a CPU."""
+        """How many CUDA graphs each part of the model has; empty on a CPU."""
         if self.device.type != "cuda":
             return {}
         pools = (self.decoder.graphs, self.flow.graphs, self.hift.graphs)
         return {pool.part: pool.captured for pool in pools}
 
     def condition(self, voice: str, reference: Reference | None) -> ChatterboxVoice:
+        """The built-in voice, or one from a recording. Raises: OutOfMemory, GpuFault, InternalError."""
         if reference is None:
             return self.built_in
         with suppress(OutOfMemory), torch_errors():

@@ -1,4 +1,4 @@
-"""How a model is to be loaded. No torch in here, so that an engine can be set up before anything heavy is imported."""
+"""How a model is loaded. A file of its own because it imports no torch: an engine is set up before the model loads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """Values are those of the settings of the same name; `auto` is decided when the device is known."""
+    """Values of the settings of the same name; `auto` is resolved on the device."""
 
     device: str = "auto"
     dtype: str = "auto"  # of the token model
     flow_dtype: str = "auto"
     flow_steps: int = 10  # Euler steps
     max_tokens: int = 1000  # of a segment
-    slots: int = 1  # requests that share the token model's steps on a GPU
+    slots: int = 1  # requests that share the token model's decode steps on a GPU
     watermark: bool = True
-    voice_cache_dir: Path | None = None  # None: voices are kept in memory alone
+    voice_cache_dir: Path | None = None  # None: no voice cache on disk
     voice_cache_bytes: int = 1_000_000_000
     graphs: bool = True  # capture CUDA graphs on a GPU
-    buckets: tuple[int, ...] = ()  # tokens at once of which the flow has graphs; none named: the usual ones
+    buckets: tuple[int, ...] = ()  # sizes, in tokens, of the flow's graphs; empty: the usual ones

@@ -1,7 +1,4 @@
-"""Whether speech tokens can be what a text says: what a token model does wrong can be seen before it is heard.
-
-It knows how long speech takes and how it does not repeat itself; it does not know what any token means.
-"""
+"""Whether speech tokens can be a text's, judged by their duration and by repetition, before they are rendered."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from tts.text.graphemes import spoken_chars
 
 # Speech has about 15 Latin letters or 4 to 5 ideographs a second (Pellegrino et al. 2011, doi 10.1353/lan.2011.0057,
 # in syllables); twice as fast and half as fast can still be speech.
-FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.15, 3.0  # per letter; and what pauses and breath may add to a segment
+FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.15, 3.0  # per letter; and for pauses and breath in a segment
 DIGIT_LETTERS = 4
-LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # so much of the very same tokens is no speech
+LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # a loop this long is no speech; the longest period looked for
 REPEATS = 3
 
 
 def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleSpeech | None:
-    """What is wrong with a segment's speech codes, if anything; `stopped`: they end where the model ended them."""
+    """What is wrong with a segment's speech codes, if anything. stopped: by the stop token, not by the token limit."""
     duration_s, letters = len(codes) / TOKENS_PER_S, spoken_letters(text)
     least_s, most_s = FASTEST_S * letters, SLOWEST_S * letters + AROUND_S
     loop_s = longest_loop_s(codes)
@@ -37,12 +34,12 @@ def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleS
 
 
 def spoken_letters(text: str) -> int:
-    """About how many Latin letters take as long to say."""
+    """How many Latin letters take about as long to say."""
     return spoken_chars(text) + (DIGIT_LETTERS - 1) * sum(map(str.isdigit, text))
 
 
 def longest_loop_s(codes: Sequence[int]) -> float:
-    """Seconds of the longest stretch that repeats a period, if that is too long for speech; else 0."""
+    """Duration of the longest stretch that repeats one period, if that is too long for speech; else 0."""
     line = np.asarray(codes)
     longest = 0
     for period in range(1, round(LONGEST_PERIOD_S * TOKENS_PER_S) + 1):

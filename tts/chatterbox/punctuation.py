@@ -1,7 +1,6 @@
-"""The marks and the shape of sentence that T3 knows. It does not know what the sentence means.
+"""Punctuation as in T3's training data: upstream's `punc_norm`, to which a test compares it.
 
-The outcome is upstream's `punc_norm`, which a test holds. Its own would do, but it lives in a module that imports
-the dependencies of every model of the family.
+Upstream's own is in a module that imports the dependencies of every model of the family.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ENDINGS = (".", "!", "?", "-", ",")
 
 
 def normalize_punctuation(text: str) -> str:
-    """A text of at least one character → one line that begins with a capital and ends in a mark."""
+    """A text of at least one character → one line that begins with a capital and ends in a punctuation mark."""
     if text[0].islower():
         text = text[0].upper() + text[1:]
     text = " ".join(text.split())

@@ -13,13 +13,13 @@ FRAMES_PER_S = TOKENS_PER_S * FRAMES_PER_TOKEN  # 50 Hz
 SAMPLES_PER_TOKEN = FRAMES_PER_TOKEN * SAMPLES_PER_FRAME  # 960
 SAMPLE_RATE_HZ = FRAMES_PER_S * SAMPLES_PER_FRAME  # 24,000 Hz
 
-ENCODER_RATE_HZ = 16_000  # what the voice encoder, the speech tokenizer and the x-vector listen to
+ENCODER_RATE_HZ = 16_000  # of the voice encoder, the speech tokenizer and the speaker encoder
 
 HEAD_DIM = 64  # of T3, the estimator and the speech tokenizer alike
 MEL_BANDS = 80
 XVECTOR = 192  # size of S3Gen's speaker embedding
-SPEECH_CODES = 3**8  # 6,561 ids that are sound; start, stop and unused ids lie above
-LOOKAHEAD_TOKENS = 3  # the flow's encoder reads so many tokens past the frame it renders
+SPEECH_CODES = 3**8  # 6,561 ids that are sound; start, stop and unused ids are above
+LOOKAHEAD_TOKENS = 3  # tokens that the flow's encoder reads past the frame it renders
 
 T3_PROMPT_S = 6  # of the reference, for T3's prompt: 150 tokens
 FLOW_PROMPT_S = 10  # of the reference, for the flow's prompt: 250 tokens, 500 frames

@@ -1,7 +1,6 @@
-"""PerTh, Resemble AI's inaudible watermark, as a stage that lets sound through in pieces.
+"""PerTh, Resemble AI's inaudible watermark, as a streaming stage.
 
-Each piece is marked together with 150 ms of its neighbours on either side, so that the streamed mark is the mark
-of the whole clip. It does not know what is said.
+Each piece is marked together with 150 ms on either side, so that the watermark of the stream is that of the clip.
 """
 
 from __future__ import annotations
@@ -25,20 +24,19 @@ CONTEXT = 15 * HOP  # 150 ms: at 130 ms a stream of 40 ms pieces missed the −6
 SHORTEST = 5 * HOP  # its spectrogram reflects 1,024 samples at 32 kHz, and raises where there are no more
 WEIGHTS, LAYERS = "perth_net_250000.pth.tar", 7
 RATE_HZ, N_FFT, STRIDE = 32_000, 2048, 320
-BINS = 128  # that carry the mark: those below 2 kHz
+BINS = 128  # that carry the watermark: those below 2 kHz
 FAINTEST = 1e-9
-FLOOR_DB, RANGE_DB = -180.0, 195.0  # what the network calls 0, and how far above that it calls 1
-QUIET = 0.05  # of the loudest frame: below that a frame carries nothing
+FLOOR_DB, RANGE_DB = -180.0, 195.0  # the network's 0, and how far above that its 1 is
+QUIET = 0.05  # relative to the loudest frame: a quieter frame carries nothing
 LEAK = 0.01
-SILENCE = 1e-4  # −80 dBFS: below that there is nothing to hide a mark in
+SILENCE = 1e-4  # −80 dBFS: a clip below that carries no watermark
 
 
 class Watermarker:
-    """The network that hides the mark, with a forward of our own; shared by all requests.
+    """PerTh's encoder with a forward of our own; shared by all requests.
 
-    It hears a spectrogram in decibels and answers with how much louder each of its lowest bins is to be, so that the
-    phase stays what it was. PerTh's own package says the same with librosa, SciPy and pkg_resources, whose import
-    takes longer than that of torch.
+    From a spectrogram in decibels it computes a gain for each of the lowest bins; the phase stays. PerTh's package
+    gives the same, but imports librosa, SciPy and pkg_resources, which takes longer than torch.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -49,7 +47,7 @@ class Watermarker:
 
     @torch.inference_mode()
     def mark(self, samples: Samples) -> Samples:
-        """A whole clip (N,) at 24 kHz with the mark in it, N as before."""
+        """A clip (N,) at 24 kHz → the same with the watermark, (N,)."""
         padded = max(SHORTEST, -(-len(samples) // HOP) * HOP)
         wide = resampled(np.pad(samples, (0, padded - len(samples))), SAMPLE_RATE_HZ, RATE_HZ)
         marked = self._mark(torch.from_numpy(wide).to(self._device)).cpu().numpy()
@@ -60,22 +58,22 @@ class Watermarker:
     def _mark(self, signal: Tensor) -> Tensor:
         """(N,) at 32 kHz, N a multiple of STRIDE → (N,)."""
         spectrum = torch.stft(signal, N_FFT, STRIDE, window=self._window, return_complex=True)  # (bins, frames)
-        heard = 20 * torch.log10(spectrum.abs().clamp(min=FAINTEST))
-        louder_db = self._answer((heard - FLOOR_DB) / RANGE_DB) * RANGE_DB
-        spectrum[:BINS] *= 10 ** (louder_db / 20)
+        level_db = 20 * torch.log10(spectrum.abs().clamp(min=FAINTEST))
+        gain_db = self._gains((level_db - FLOOR_DB) / RANGE_DB) * RANGE_DB
+        spectrum[:BINS] *= 10 ** (gain_db / 20)
         return torch.istft(spectrum, N_FFT, STRIDE, window=self._window)
 
-    def _answer(self, heard: Tensor) -> Tensor:
-        """heard (bins, frames), 0…1 → (BINS, frames) in the same measure; nothing in frames that are nearly silent."""
-        loudness = heard.sum(dim=0)
-        x = heard[None, :BINS]
+    def _gains(self, spectrogram: Tensor) -> Tensor:
+        """A spectrogram (bins, frames), 0…1 → gains (BINS, frames) on the same scale, 0 in nearly silent frames."""
+        loudness = spectrogram.sum(dim=0)
+        x = spectrogram[None, :BINS]
         for weight, bias in self._layers[:-1]:
             x = F.leaky_relu(F.conv1d(x, weight, bias, padding=weight.shape[2] // 2), LEAK)
         return F.conv1d(x, *self._layers[-1])[0] * (loudness > QUIET * loudness.max())
 
 
 def _read_layers(device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of the encoder's convolutions, from the file that comes with PerTh's package."""
+    """Weights and biases of the encoder's convolutions, from the file in PerTh's package. Raises: ModelUnavailable."""
     spec = importlib.util.find_spec("perth")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'perth'", name="perth")
@@ -89,19 +87,19 @@ def _read_layers(device: torch.device) -> list[tuple[Tensor, Tensor]]:
 
 
 def resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
-    """As PerTh does it: soxr at high quality, (N,) → (⌈N · to / from⌉,)."""
+    """As in PerTh: soxr at high quality, (N,) → (⌈N · to / from⌉,)."""
     size = -(-len(samples) * to_hz // from_hz)
     made = soxr.resample(samples, from_hz, to_hz, quality="HQ")[:size]
     return np.pad(made, (0, size - len(made)))
 
 
 class WatermarkStage:
-    """A Stage: marks a stream. Whole hops leave it, once `context` more samples have come in."""
+    """A Stage that marks a stream: whole hops leave it once `context` further samples were pushed."""
 
     def __init__(self, watermarker: Watermarker, context: int = CONTEXT) -> None:
         self._watermarker, self._context = watermarker, context
         self.hold_back_s = (context + HOP) / SAMPLE_RATE_HZ
-        self._left = EMPTY  # samples that have left, as context
+        self._left = EMPTY  # the last unmarked samples that have left, as context
         self._held = EMPTY
 
     def push(self, samples: Samples) -> Samples:
@@ -111,7 +109,7 @@ class WatermarkStage:
 
     def flush(self) -> Samples:
         if not len(self._left) and not can_carry(self._held):
-            return self._held
+            return self._held  # a silent clip
         return self._release(len(self._held)) if len(self._held) else EMPTY
 
     def _release(self, count: int) -> Samples:
@@ -124,5 +122,5 @@ class WatermarkStage:
 
 
 def can_carry(samples: Samples) -> bool:
-    """Whether there is enough sound to hide a mark in."""
+    """Whether the sound is loud enough to hide a watermark in."""
     return bool(np.abs(samples).max(initial=0.0) > SILENCE)

@@ -1,6 +1,6 @@
-"""A fixed sequence of kernels, recorded once and replayed with one launch; on a CPU, the same lines run plain.
+"""CUDA graphs: a fixed sequence of kernels, recorded once and replayed with one launch; on a CPU the code runs plain.
 
-What is captured must read and write memory that stays where it is, and must never look at a value on the host.
+Captured code must read and write memory that stays where it is, and must not read a value on the host.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WARM_UPS = 2  # lazy initialisation (library handles, workspaces) must not be ca
 
 
 class CaptureFailed(Exception):
-    """One capture of a part that wanted graphs did not succeed. It is in the log; the caller runs plain instead."""
+    """One capture failed, and was logged; the caller runs plain instead."""
 
 
 class GraphPool:
-    """Captures one part of the model. Its graphs share scratch memory, so they must be replayed one at a time.
+    """The graphs of one part of the model. They share scratch memory, so they must be replayed one at a time.
 
     Capture the largest shape first: the blocks of a small graph cannot serve a larger one, but the reverse works.
     """
@@ -40,10 +40,10 @@ class GraphPool:
 
     @torch.inference_mode()
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """What to call instead of `run`. It runs here twice first, so its state must be ready for that.
+        """A replacement for `run`, which is called here twice first.
 
-        Raises: CaptureFailed, which costs this part its speed and nothing else. Where memory ran out, a smaller shape
-        may still be captured; after another failure nothing more is tried. GpuFault where the GPU is lost.
+        Raises: CaptureFailed, which makes this part slower and changes nothing else: if memory ran out, a smaller shape
+        may still be captured; after another failure no further capture is tried. GpuFault if the GPU is lost.
         """
         if not self.captures:
             return run
@@ -62,7 +62,7 @@ class GraphPool:
             self._stream, self._pool = cast(Any, torch.cuda.Stream)(), torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
-        # torch.cuda.graph stays on its stream where the end of a capture fails, so this leaves it.
+        # If the end of a capture fails, torch.cuda.graph stays on its stream; this context leaves it.
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UPS):
                 run()

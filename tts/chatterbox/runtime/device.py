@@ -1,4 +1,4 @@
-"""Where a model runs, in which number format and how exactly, and whether it can run there at all."""
+"""On which device a model runs, in which number formats and how exactly, and whether that device can run it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def choose_device(name: str, budget: Callable[[tuple[int, int]], Budget]) -> torch.device:
-    """`auto` is the GPU where there is one. budget: what a GPU of a capability must have free.
+    """`auto` is the GPU if there is one. budget: the memory that a GPU of a given capability must have free.
 
-    Raises: ModelUnavailable where a GPU was asked for and none is, or where the one that is can't be used.
+    Raises: ModelUnavailable if a GPU is required and there is none, or if it can't be used.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
@@ -32,7 +32,7 @@ def choose_device(name: str, budget: Callable[[tuple[int, int]], Budget]) -> tor
 def require_usable(
     name: str, capability: tuple[int, int], architectures: Sequence[str], free_bytes: int, budget: Budget
 ) -> None:
-    """Refuse a GPU that this build of torch has no code for, or that others have filled. Raises: ModelUnavailable."""
+    """Refuse a GPU for which this torch has no code, or with too little free memory. Raises: ModelUnavailable."""
     if not runs_on(capability, architectures):
         major, minor = capability
         raise ModelUnavailable(
@@ -56,25 +56,25 @@ def gib(count_bytes: int) -> str:
 
 
 def compute_exactly() -> None:
-    """Set what torch may do with a float32 or half-precision product, for the whole process. On a CPU nothing changes.
+    """Set how torch computes products on a GPU, for the whole process.
 
-    No TF32, which cuDNN's convolutions use by default: the vocoder's phase is a sum over its pitch, and adds up every
+    No TF32, which cuDNN's convolutions use by default: the vocoder's phase sums up its pitch, and with it every
     difference; the flow is fast in float16, and the rest is small. No sums in half precision across the parts of a
-    product, which cuBLAS may split: they err more, and overflow in float16. The same request is the same audio, so no
-    algorithm that adds in another order each time.
+    product that cuBLAS may split: they are less exact, and overflow in float16. Only deterministic algorithms: the
+    same request gives the same audio.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cudnn.deterministic = True
-    # Where torch prefers cuDNN's attention (Hopper, cuDNN above 9.15), every new length is a plan of 20 to 40 ms,
-    # for each thread anew, and another length may be added up in another order.
+    # On Hopper with cuDNN above 9.15 torch prefers cuDNN's attention, which plans for 20 to 40 ms for each new length
+    # and thread, and may sum in another order for another length.
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Whether there is machine code for this very generation, or code that the driver can compile for a later one.
+    """Whether there is machine code for this generation, or code that the driver can compile for it.
 
     Machine code (sm_XY) runs on the same major version from its minor on, intermediate code (compute_XY) on all that
     came after (CUDA C++ Programming Guide, "Application Compatibility").
@@ -97,7 +97,7 @@ def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
 
 
 def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
-    """The number format of that name; `auto` is the default given."""
+    """The number format of that name; for `auto`, the default."""
     formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return formats.get(name, default)
 
@@ -117,7 +117,7 @@ def flow_dtypes(name: str, device: torch.device) -> list[torch.dtype]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware does; where it does not, bfloat16 is emulated and slower than float32."""
+    """Whether the hardware does; otherwise bfloat16 is emulated, and slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

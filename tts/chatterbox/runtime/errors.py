@@ -1,4 +1,4 @@
-"""torch's own errors become ours, once; and memory is freed before something is tried again. It knows no model."""
+"""torch's errors as ours, and freeing of GPU memory before a retry."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from validation.errors import GpuFault, OutOfMemory
 
 @contextmanager
 def torch_errors() -> Iterator[None]:
-    """Raises: OutOfMemory, after which the GPU is as good as before; GpuFault, after which it never is again."""
+    """Raises: OutOfMemory, after which the GPU is usable; GpuFault, after which this process can't use it again."""
     try:
         yield
     except (torch.OutOfMemoryError, torch.AcceleratorError) as exc:
         if not is_out_of_memory(exc):
             raise GpuFault("the GPU failed") from exc
-        traceback.clear_frames(exc.__traceback__)  # whose variables are the memory
+        traceback.clear_frames(exc.__traceback__)  # their variables hold the memory
         raise OutOfMemory("the GPU's memory is full; try again, or with a shorter text") from exc
     except RuntimeError as exc:
-        if not gpu_answers():  # libraries on the GPU have errors of no class of their own
+        if not gpu_answers():  # GPU libraries have no error classes of their own
             raise GpuFault("the GPU failed") from exc
         raise
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Also where what ran out was not torch's own to give: pinned memory, graphs, modules that CUDA loads late."""
+    """Including memory that torch does not allocate itself: pinned memory, graphs, modules that CUDA loads late."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def gpu_answers() -> bool:
-    """False where this process's GPU has failed for good. Without a GPU in use, nothing has."""
+    """Whether this process's GPU still works; True if none is in use."""
     if not _is_gpu_in_use():
         return True
     try:
@@ -45,7 +45,7 @@ def gpu_answers() -> bool:
 
 
 def free_memory() -> None:
-    """Give back what nobody uses: cycles, and blocks that torch keeps for the next allocation."""
+    """Free reference cycles, and the blocks that torch keeps for later allocations."""
     gc.collect()
     if _is_gpu_in_use():
         torch.cuda.empty_cache()

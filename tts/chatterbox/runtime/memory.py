@@ -1,7 +1,7 @@
-"""The GPU memory that a worker needs, as arithmetic, for the full-size model.
+"""The GPU memory that a worker needs, by arithmetic, for the full-size model.
 
-Weights, caches and nodes are counted, and tests hold the counts to the networks. What has not been measured on a GPU
-yet is marked [est].
+Weights, caches and graph nodes are counted, and tests compare the counts to the networks. [est]: not yet measured on a
+GPU.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 row
 PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
 STEP_NODES, SOLUTION_NODES = 467, 7_820  # kernels of a graph of T3 and of the flow; the vocoder's three add 1 %
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
-SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, which the smaller ones share
+SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, shared by the smaller ones
 LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late
 WORKING_BYTES = 1_000_000_000  # [est] prefill, vocoder, and segments too long for every bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bytes by purpose. `block_mode` comes on top while such streams run, and is not required at the start."""
+    """Bytes by purpose. `block_mode` is used on top while such streams run, and is not required at the start."""
 
     weights: int
     slots: int
@@ -43,7 +43,7 @@ class Budget:
 
     @classmethod
     def of(cls, options: LoadOptions, capability: tuple[int, int]) -> Budget:
-        """capability: of the GPU, on which number formats and cuBLAS's workspaces depend."""
+        """capability: of the GPU; it decides on number formats and cuBLAS's workspaces."""
         t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
         flow_bytes = 4 if options.flow_dtype == "float32" else 2
         positions = cache_positions(options.max_tokens)
@@ -61,5 +61,5 @@ class Budget:
 
 
 def cublas_workspace_bytes(capability: tuple[int, int]) -> int:
-    """What torch gives cuBLAS for each thread and stream that multiplies; a job's thread uses two streams."""
+    """cuBLAS's workspace for each thread and stream that multiplies; a job's thread uses two streams."""
     return 32 * 2**20 if capability >= (9, 0) else 8_519_680

@@ -1,8 +1,8 @@
-"""The flow's encoder: speech tokens in, the mean mel that the ODE is led by out, on upstream's weights.
+"""The flow's encoder: speech tokens in, the mean mel (mu) that conditions the ODE out, on upstream's weights.
 
 A forward of our own: everything before the first layer that mixes tokens is one table; queries, keys and values are
-one product; how a head sees distance is a table, made once; the upsampling convolution runs at the token rate. It
-touches nothing on the host, so that a CUDA graph can hold it. It knows neither prompts nor chunks.
+one product; each head's distance terms are a table, computed once; the upsampling convolution runs at the token rate.
+Nothing is read on the host, so that it can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tts.chatterbox.weights.tensors import Tensors
 
 FRAME_LAYERS = 4  # after the upsampling; the number of layers before it is the checkpoint's
 LAYER_EPS, OTHER_EPS = 1e-12, 1e-5  # upstream's, of the norms
-LONGEST_TOKENS = 1280  # the longest prompt, 250, a segment of 1,000, and what is looked ahead at
-BEFORE_TOKENS = 2  # how far back a convolution reads
-HIDDEN = -1e9  # of a score nobody may see; finite, so that a row which sees nothing is no NaN
-HIDDEN_HALF = -3e4  # the same in float16, which ends at 65,504: a score can still be added
+LONGEST_TOKENS = 1280  # the longest prompt, 250, a segment of 1,000, and lookahead
+BEFORE_TOKENS = 2  # that a convolution reads back
+HIDDEN = -1e9  # added to a masked score; finite, so that a row that is masked throughout gives no NaN
+HIDDEN_HALF = -3e4  # the same in float16, which ends at 65,504, with room for the score
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Norm:
     weight: Tensor
     bias: Tensor
     eps: float
-    dtype: torch.dtype  # of what comes out
+    dtype: torch.dtype  # of the result
 
     @classmethod
     def read(
@@ -117,15 +117,15 @@ class Layer:
         )
 
     def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, N, C) float32; mask: what is added to the scores, broadcastable to (H, B, N, N)."""
+        """x (B, N, C) float32; mask: added to the scores, broadcastable to (H, B, N, N)."""
         batch, length, _ = x.shape
         heads, reach, head_dim = self.distances.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, heads, head_dim)
         q, k, v = qkv.permute(2, 3, 0, 1, 4)  # (H, B, N, D)
         by_content, by_distance = q + self.biases
         first = (reach + 1) // 2 - length
-        seen_distances = self.distances[:, first : first + 2 * length - 1]
-        scores = skewed(torch.bmm(by_distance.flatten(1, 2), seen_distances.transpose(1, 2)), length)
+        distances = self.distances[:, first : first + 2 * length - 1]
+        scores = skewed(torch.bmm(by_distance.flatten(1, 2), distances.transpose(1, 2)), length)
         x = x + self.out(attend(by_content, k, v, scores if mask is None else scores + mask))
         return x + self.down(F.silu(self.up(self.mlp_norm(x))))
 
@@ -147,7 +147,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scores: Tensor) -> Tensor:
 
 
 def attend_fused(q: Tensor, k: Tensor, v: Tensor, scores: Tensor) -> Tensor:
-    """One kernel. `scores` may be a view with an odd start (`skewed`): torch copies it where its strides need that."""
+    """One kernel. `scores` may be a view at an odd offset (`skewed`), which torch copies if it has to."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=scores, scale=1.0)
 
 
@@ -158,16 +158,16 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, scores: Tensor) -> Tensor:
 
 
 def attention_mask(valid: Tensor | None, seen: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What is added to the scores. valid (B or 1, N): keys that exist; seen (N, N): keys each query may read.
+    """The mask to add to the scores. valid (B or 1, N): keys that exist; seen (N, N): keys each query may attend to.
 
-    Returns: (1, B or 1, N or 1, N), or None where nothing is hidden.
+    Returns: (1, B or 1, N or 1, N), or None if nothing is masked.
     """
     visible = seen if valid is None else valid[:, None] if seen is None else valid[:, None] & seen
     return None if visible is None else hide(visible.logical_not(), dtype).unsqueeze(0)
 
 
 def hide(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores where `hidden` (bool, any shape) is set: so low that softmax makes it 0."""
+    """The mask to add to the scores, so low where `hidden` (bool, any shape) is set that softmax gives 0."""
     return hidden.to(dtype) * (HIDDEN_HALF if dtype == torch.float16 else HIDDEN)
 
 
@@ -186,10 +186,10 @@ class Encoder:
     """The network. Weights and tables are read-only after construction."""
 
     def __init__(self, flow: Tensors, dtype: torch.dtype, longest_tokens: int = LONGEST_TOKENS) -> None:
-        """flow: upstream's CausalMaskedDiffWithXvec; longest_tokens: the most one call may take.
+        """flow: upstream's CausalMaskedDiffWithXvec; longest_tokens: the most in one call.
 
-        dtype: of the products in the layers. What they add up to, the convolutions and the norms stay float32: with
-        those in bfloat16 too, mu errs 3 to 70 times as much, the less the layers add the worse.
+        dtype: of the products in the layers. Residual sums, convolutions and norms stay float32: in bfloat16 mu errs 3
+        to 70 times as much, the more the less the layers add.
         Raises: ModelUnavailable.
         """
         net = flow.at("encoder.")
@@ -219,16 +219,16 @@ class Encoder:
         self.dtype = dtype
 
     def __call__(self, tokens: Tensor, length: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
-        """The mean mel of every token, those past `length` being of no use to anybody.
+        """The mean mel of every token; it is meaningless for those past `length`.
 
-        The last three tokens read zeros where the tokens after them would be: append three that are only looked at.
+        The last three tokens read zeros as their lookahead: append three tokens of lookahead for exact frames.
 
         Args:
             tokens: (B, N) int64, right-padded with any valid id.
-            length: () or (B,) int64 on the tokens' device, each ≥ 1: how many tokens there are; None: all N.
+            length: () or (B,) int64 on the tokens' device, each ≥ 1: the true number of tokens; None: N.
             seen: (N, N) bool: the tokens (columns) that each token (row) may attend to; None: all.
         Returns: mu (B, 2N, 80) float32.
-        Raises: ValueError where N exceeds `longest_tokens`.
+        Raises: ValueError if N exceeds `longest_tokens`.
         """
         n = tokens.shape[1]
         if n > len(self._positions):
@@ -236,7 +236,7 @@ class Encoder:
         x, valid = F.embedding(tokens, self._table), None
         if length is not None:
             valid = self._positions[:n] < length.view(-1, 1)  # (B or 1, N)
-            x = x * valid[..., None]  # the look-ahead reads past the end, and must find zeros there
+            x = x * valid[..., None]  # the lookahead reads past the end, where it needs zeros
         x = x + self._behind(F.leaky_relu(self._ahead(x)))
         x = _through(self._layers, x, attention_mask(valid, seen, self.dtype))
         x = self._double(x).view(x.shape[0], FRAMES_PER_TOKEN * n, -1)
@@ -252,7 +252,7 @@ def _through(layers: tuple[Layer, ...], x: Tensor, mask: Tensor | None) -> Tenso
 
 
 def _framewise(per_token: Tensor | None, axes: int) -> Tensor | None:
-    """What holds for a token holds for its frames, along the last `axes` axes."""
+    """Each token's value for each of its frames, along the last `axes` axes."""
     if per_token is None:
         return None
     for axis in range(-axes, 0):

@@ -1,8 +1,8 @@
 """The flow's estimator: the field that Euler's method follows, on upstream's weights.
 
-A forward of our own: time runs along the second axis throughout, so that nothing is transposed; queries, keys and
-values are one product; what depends on the step alone is computed once. Frames may come at once or in pieces, each
-with a memory of those before it. It knows neither noise nor guidance.
+A forward of our own: time is the second axis throughout, so that nothing is transposed; queries, keys and values are
+one product; what depends on the step alone is computed once. Frames come all at once, or in pieces with a memory of
+earlier ones.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ KERNEL = 3  # of every causal convolution
 
 class Memory:
     """What later frames need of earlier ones at one Euler step: each convolution's last inputs, each attention's keys
-    and values. The layers come to it in the order of the network, and each finds its own.
+    and values. Layers use it in the order of the network; a counter finds each layer's entry.
 
-    Frames of a memory that was forked are shared by all forks and stay; of what follows, `keep` frames are kept.
+    Frames of a forked memory are shared by all forks and stay; of later frames the last `keep` are kept.
     """
 
     def __init__(self, keep: int, tails: Sequence[Tensor] = (), base: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
         self._keep, self._base = keep, tuple(base)
         self._tails = list(tails)  # (B, KERNEL − 1, C), by convolution
         self._recent: list[tuple[Tensor, Tensor]] = []  # keys and values, (B, H, n, HEAD_DIM), by attention
-        self._conv = self._attention = 0  # whose turn it is
+        self._conv = self._attention = 0  # index of the layer that comes next
 
     def fork(self, keep: int) -> Memory:
-        """A memory that goes on from here; this one must not be written to any more."""
+        """A memory that continues from this one, which must not change any more."""
         assert not self._base
         return Memory(keep, self._tails, self._recent)
 
     def rewind(self) -> None:
-        """Before each forward."""
+        """Start a forward: back to the first layer."""
         self._conv = self._attention = 0
 
     def lead(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Memory:
         return led
 
     def recall(self, k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of fresh frames, (B, H, T, HEAD_DIM) each → those of all that is remembered, in parts."""
+        """Keys and values of new frames, (B, H, T, HEAD_DIM) each → those of all frames in memory, in parts."""
         turn, self._attention = self._attention, self._attention + 1
         if turn == len(self._recent):
             self._recent.append((k[:, :, :0], v[:, :, :0]))
@@ -91,7 +91,7 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class CausalConv:
-    """A convolution that sees the present and the two frames before: (B, T, C) → (B, T, C')."""
+    """A convolution over a frame and the two before it: (B, T, C) → (B, T, C')."""
 
     taps: Affine  # (C', KERNEL · C)
 
@@ -171,16 +171,16 @@ class Transformer:
     def __call__(self, x: Tensor, mask: Tensor | None = None, memory: Memory | None = None) -> Tensor:
         qkv = self.qkv(self.attention_norm.norm(x))  # (B, T, 3 · H · HEAD_DIM)
         q, k, v = qkv.view(*x.shape[:2], 3, -1, HEAD_DIM).permute(2, 0, 3, 1, 4)  # (B, H, T, HEAD_DIM)
-        heard = attend(q, memory.recall(k, v) if memory else [(k, v)], mask)
-        x = x + self.out(heard.transpose(1, 2).flatten(2))
+        mixed = attend(q, memory.recall(k, v) if memory else [(k, v)], mask)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.mlp_norm.norm(x))))
 
 
 def attend(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None = None) -> Tensor:
     """Attention of q (B, H, T, HEAD_DIM) over keys and values in several parts → the same shape as q.
 
-    mask: what is added to the scores of each key, (keys,). On a CPU two plain products take 1.6 ms at T = 356 in
-    bfloat16, where torch's fused kernel takes 4.0; and no part has to be copied to the others.
+    mask: added to the scores of each key, (keys,). On a CPU two plain products take 1.6 ms at T = 356 in bfloat16 and
+    torch's fused kernel 4.0; and the parts need not be joined.
     """
     return (attend_plainly if q.device.type == "cpu" else attend_fused)(q, parts, mask)
 
@@ -197,10 +197,10 @@ def attend_plainly(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tens
     products = [torch.baddbmm(bias, rows, k.transpose(1, 2), beta=beta, alpha=HEAD_DIM**-0.5) for k in keys]
     weights = torch.softmax(products[0] if len(products) == 1 else torch.cat(products, dim=-1), dim=-1)
     shares = torch.split(weights, [k.shape[1] for k in keys], dim=-1)
-    heard = torch.bmm(shares[0], values[0])
+    mixed = torch.bmm(shares[0], values[0])
     for share, value in zip(shares[1:], values[1:], strict=True):
-        heard = heard.baddbmm_(share, value)
-    return heard.view(q.shape)
+        mixed = mixed.baddbmm_(share, value)
+    return mixed.view(q.shape)
 
 
 def embed_times(tensors: Tensors, width: int, times: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ class Stack:
 
 
 class Estimator:
-    """The network, for one schedule of times. Weights are read-only after construction."""
+    """The network, for one schedule of times; read-only."""
 
     def __init__(self, tensors: Tensors, times: Tensor, dtype: torch.dtype) -> None:
         """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps,), where it is evaluated.
@@ -265,9 +265,9 @@ class Estimator:
     ) -> Tensor:
         """The field at x.
 
-        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times; mask (T,): what
-        is added to the scores of each frame, for frames that nobody may look at; memory: of earlier frames, at this
-        very step. Returns: (B, T, 80) in the dtype of x.
+        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times; mask (T,): added
+        to the scores of each frame, to hide padding; memory: of earlier frames at this step.
+        Returns: (B, T, 80) in the dtype of x.
         """
         if memory:
             memory.rewind()

@@ -1,8 +1,7 @@
 """S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
 
-Encoder, estimator and loop are ours, on upstream's weights. Noise is handed in, by absolute frame; nothing is drawn
-from a global generator. On a GPU the whole solution of a shape bucket is one captured graph. It knows neither where
-tokens come from, nor chunks, nor how a mel becomes sound.
+Encoder, estimator and loop are ours, on upstream's weights. Noise is an argument, by absolute frame; nothing is drawn
+from a global generator. On a GPU the whole solution of a shape bucket is one captured graph.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ log = logging.getLogger(__name__)
 
 EULER_STEPS = 10
 GUIDANCE = 0.7  # upstream's inference_cfg_rate
-# Of a graph, in tokens of prompt and speech: fine where windows lie, coarse where whole segments do.
+# Sizes of graphs in tokens of prompt and speech: close together for windows, further apart for whole segments.
 BUCKETS = (*range(96, 385, 32), 448, 512, 640, 768, 1024)
-PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise where its memory is kept: no request's own
+PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise in block mode, where its memory serves all requests
 REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity
 class FlowPrompt:
-    """The reference as the flow wants it; read-only. Ids stay int64: half precision has no 6,561 integers."""
+    """The reference as the flow's prompt; read-only. Ids stay int64: half precision can't hold 6,561 integers."""
 
     tokens: Tensor  # (1, P) int64
     mel: Tensor  # (1, 2P, MEL_BANDS)
@@ -48,12 +47,12 @@ class FlowPrompt:
 
     @property
     def settled(self) -> int:
-        """Tokens whose frames no speech that follows can change: all but those that are looked ahead from."""
+        """Tokens whose frames do not depend on the speech that follows: all but the last, which look ahead at it."""
         return max(0, self.tokens.shape[1] - LOOKAHEAD_TOKENS)
 
 
 class Flow:
-    """Upstream's flow network with a forward and an inference loop of our own."""
+    """The flow network with its inference loop."""
 
     def __init__(
         self,
@@ -64,9 +63,11 @@ class Flow:
         buckets: Sequence[int] = (),
         longest_tokens: int = LONGEST_TOKENS,
     ) -> None:
-        """tensors: the flow's. dtype: of the products in encoder and estimator; the ODE's state stays in float32.
-        buckets: shapes to capture now. longest_tokens: the most of prompt and speech together.
-        Raises: ModelUnavailable."""
+        """tensors: upstream's CausalMaskedDiffWithXvec; dtype: of products in encoder and estimator (the ODE's state
+        stays float32); buckets: sizes to capture now; longest_tokens: the most of prompt and speech together.
+
+        Raises: ModelUnavailable.
+        """
         # A cosine schedule: small steps first, where the field bends most.
         times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
         self.device, self.dtype = tensors.device, dtype
@@ -83,20 +84,20 @@ class Flow:
         self.capture(buckets)
 
     def capture(self, buckets: Sequence[int]) -> None:
-        """Capture the solution for these numbers of tokens, the largest first: see GraphPool."""
+        """Capture the solution for these numbers of tokens, the largest first (see GraphPool)."""
         for size in sorted((size for size in buckets if size <= self._longest_tokens), reverse=True):
             with suppress(CaptureFailed):
                 self._buckets.insert(0, Bucket(self, size, self.graphs))
 
-    # --- at once ------------------------------------------------------------------------------------------
+    # --- whole ------------------------------------------------------------------------------------------
 
     def solve(self, prompt: FlowPrompt, tokens: Tensor, known_mel: Tensor, noise: Tensor) -> Tensor:
         """Mel frames for `tokens`, with full attention over prompt and tokens.
 
         Args:
             tokens: (1, N) int64.
-            known_mel: (1, K, MEL_BANDS), K ≤ 2N: the frames of the first tokens, where they were given out.
-            noise: (1, MEL_BANDS, 2(P + M)), M ≤ N, the ODE's start; tokens after the M-th are only looked at.
+            known_mel: (1, K, MEL_BANDS), K ≤ 2N: frames of the first tokens that were rendered before.
+            noise: (1, MEL_BANDS, 2(P + M)), M ≤ N, the ODE's start; tokens after the M-th are lookahead.
         Returns: (1, MEL_BANDS, 2M).
         """
         everything = torch.cat((prompt.tokens, tokens), dim=1)
@@ -107,7 +108,7 @@ class Flow:
             cond = F.pad(known, (0, 0, 0, start.shape[1] - known.shape[1]))
             mel = self.decode(everything, prompt.speaker, cond, start)
         else:
-            with self._lock:  # its memory is one request's at a time
+            with self._lock:  # its memory serves one request at a time
                 mel = bucket.decode(everything, prompt.speaker, known, start)
         return mel[:, prompt.mel.shape[1] :].transpose(1, 2)
 
@@ -120,10 +121,10 @@ class Flow:
         token_count: Tensor | None = None,
         frame_count: Tensor | None = None,
     ) -> Tensor:
-        """The whole way, with nothing that looks at a value.
+        """Encoder and ODE, without reading a value on the host.
 
-        Args: tokens (1, N); speaker (1, 192); cond, noise (1, F, MEL_BANDS), F ≤ 2N; counts: () int64, how many of
-        them there are where they are padded on the right. Returns: (1, F, MEL_BANDS).
+        Args: tokens (1, N); speaker (1, XVECTOR); cond, noise (1, F, MEL_BANDS), F ≤ 2N; counts: () int64, their true
+        numbers if they are padded on the right. Returns: (1, F, MEL_BANDS).
         """
         mu = self._encoder(tokens, token_count)[:, : noise.shape[1]]
         mask = None
@@ -133,7 +134,7 @@ class Flow:
         return self._integrate(noise.to(mu), self._fixed(mu, speaker, cond), mask)
 
     def _fixed(self, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
-        """What the estimator sees at every step: (2, F, 3 · MEL_BANDS); row 1 sees no condition."""
+        """The estimator's inputs that are the same at every step: (2, F, 3 · MEL_BANDS); row 1 is unconditional."""
         voice = self._speaker(F.normalize(speaker, dim=1))[:, None].expand_as(mu)
         fixed = torch.cat((mu, voice, cond), dim=-1).to(self.dtype)
         return torch.cat((fixed, torch.zeros_like(fixed)))
@@ -148,18 +149,18 @@ class Flow:
             x = x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
         return x
 
-    # --- block by block -----------------------------------------------------------------------------------
+    # --- in blocks -----------------------------------------------------------------------------------
 
     def remember(self, prompt: FlowPrompt, keep_frames: int) -> list[Memory]:
-        """Memories of the prompt, one per Euler step, that go on with `keep_frames` of what follows.
+        """The prompt's memories, one per Euler step, each with room for `keep_frames` of what follows.
 
-        The prompt's own are computed once per voice and kept for the last few voices.
+        The prompt is computed once per voice, and kept for the last few voices.
         """
         with self._lock:
             return [memory.fork(keep_frames) for memory in self._read_once(prompt)]
 
     def forget(self) -> None:
-        """Drop what is remembered of prompts; the next request reads its own anew."""
+        """Drop the memories of prompts; the next request computes its own."""
         with self._lock:
             self._read_once.cache_clear()
 
@@ -176,10 +177,10 @@ class Flow:
     def extend(
         self, prompt: FlowPrompt, tokens: Tensor, seen: Tensor, first: int, noise: Tensor, memories: Sequence[Memory]
     ) -> Tensor:
-        """The frames that follow those in the memories, which take them in.
+        """The next frames after those in the memories, which are extended by them.
 
-        Args: tokens (1, N) int64: the prompt and all speech so far, and what is only looked at; seen (N, N) bool: what
-        each of them may attend to; first: the frame, counted from the prompt's first, that comes next; noise (1, F,
+        Args: tokens (1, N) int64: the prompt, all speech so far and the lookahead; seen (N, N) bool: the tokens
+        (columns) that each (row) may attend to; first: index of the next frame, the prompt's included; noise (1, F,
         MEL_BANDS): of the frames wanted. Returns: (1, F, MEL_BANDS).
         """
         last = first + noise.shape[1]
@@ -217,9 +218,9 @@ def renders(flow: Flow, prompt: FlowPrompt) -> bool:
 def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> Tensor:
     """Which of `count` tokens each may attend to: (count, count) bool, on the CPU.
 
-    Blocks end at `settled`, at each of the edges and at the end. A token sees its own block, the first one (the
-    settled prompt), and `context` tokens before its own block: the chunk mask of CosyVoice 2 (arXiv:2412.10117,
-    section 2.3), its left context bounded.
+    Blocks end at `settled`, at each of the edges and at the end. A token attends to its own block, to the first one
+    (the settled prompt), and to `context` tokens before its own block: the chunk mask of CosyVoice 2
+    (arXiv:2412.10117, section 2.3) with bounded left context.
     """
     bounds = torch.tensor(sorted({0, settled, *edges, count}))
     position = torch.arange(count)
@@ -229,7 +230,7 @@ def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> 
 
 
 class Bucket:
-    """The solution of up to so many tokens, on memory that stays where it is, so that a graph can hold it."""
+    """The solution for up to `tokens` tokens, on memory that stays where it is, so that it can be captured."""
 
     def __init__(self, flow: Flow, tokens: int, graphs: GraphPool) -> None:
         frames, device = tokens * FRAMES_PER_TOKEN, flow.device
@@ -243,10 +244,10 @@ class Bucket:
         self._run = graphs.capture(self._solve)
 
     def decode(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> Tensor:
-        """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the condition's beginning, the rest is zero."""
+        """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the beginning of the condition, whose rest is zero."""
         frames = noise.shape[1]
         self._ids[:, : tokens.shape[1]] = tokens
-        self._counts[0].fill_(tokens.shape[1])  # what is assigned is copied from the host, which waits for it
+        self._counts[0].fill_(tokens.shape[1])  # an assignment would copy from the host, and wait
         self._counts[1].fill_(frames)
         self._speaker.copy_(speaker)
         self._cond.zero_()[:, : known.shape[1]] = known

@@ -1,7 +1,6 @@
-"""A segment's way through the flow, chunk by chunk: which tokens make a chunk, and what a chunk is decoded with.
+"""The flow chunk by chunk: which tokens make a chunk, and what a chunk is decoded with.
 
-Where the edges fall is fixed by the sizes, never by how tokens arrive, and frames that were given out are never
-revised. It knows neither where tokens come from nor how a mel becomes sound.
+Edges are fixed by the sizes, not by how tokens arrive, and frames that were returned are never revised.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ BLEND_FRAMES = 8
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """A chunk ends after `first_tokens`, and after every `chunk_tokens` from there; each is decoded with up to
-    `context_tokens` before it."""
+    """The first chunk has `first_tokens`, later ones `chunk_tokens`, decoded with up to `context_tokens` before."""
 
     first_tokens: int
     chunk_tokens: int
@@ -33,36 +31,36 @@ class ChunkPlan:
 
 
 class FlowStream(ABC):
-    """`push` tokens as they come, `flush` at the end; mel frames come out.
+    """`push` tokens as they arrive, then `flush`; both return mel frames.
 
-    A chunk leaves as soon as it and three tokens to look ahead at are there.
+    A chunk is decoded as soon as it and three tokens of lookahead are there.
     """
 
     def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
         self._flow, self._prompt, self._noise = flow, prompt, noise
         self._plan = plan
-        self._edges = [plan.first_tokens]  # where each chunk ends; the last is under way
+        self._edges = [plan.first_tokens]  # where each chunk ends; the last is the next chunk's
         self._tokens: list[int] = []
-        self._done = 0  # tokens whose frames were given out
+        self._done = 0  # tokens whose frames were returned
 
     def push(self, tokens: Sequence[int]) -> Tensor:
-        """Frames (1, MEL_BANDS, 2n) of every chunk that `tokens` completed; n may be 0."""
+        """Frames (1, MEL_BANDS, 2n) of the chunks that `tokens` complete; n may be 0."""
         self._tokens += tokens
         ready = []
         while self.missing <= 0:
-            ready.append(self._give(self._edges[-1], LOOKAHEAD_TOKENS))
+            ready.append(self._next(self._edges[-1], LOOKAHEAD_TOKENS))
         return self._joined(ready)
 
     def flush(self) -> Tensor:
-        """The last frames: what is left, in chunks of the same plan."""
+        """Frames of the remaining tokens, in chunks of the same plan."""
         ready = []
         while self._done < len(self._tokens):
             end = min(self._edges[-1], len(self._tokens))
-            ready.append(self._give(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
+            ready.append(self._next(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
         return self._joined(ready)
 
     def draw_noise(self) -> None:
-        """Draw the noise of the chunk under way before it is needed."""
+        """Draw the next chunk's noise before it is needed."""
         self._noise.draw(self._prompt.mel.shape[1] + self._edges[-1] * FRAMES_PER_TOKEN)
 
     @property
@@ -70,7 +68,7 @@ class FlowStream(ABC):
         """How many more tokens the next chunk needs."""
         return self._edges[-1] + LOOKAHEAD_TOKENS - len(self._tokens)
 
-    def _give(self, end: int, ahead: int) -> Tensor:
+    def _next(self, end: int, ahead: int) -> Tensor:
         mel = self._decode(end, ahead)
         assert mel.shape[2] == (end - self._done) * FRAMES_PER_TOKEN
         self._done = end
@@ -82,15 +80,15 @@ class FlowStream(ABC):
 
     @abstractmethod
     def _decode(self, end: int, ahead: int) -> Tensor:
-        """The frames of tokens done…end, reading `ahead` more: (1, MEL_BANDS, F)."""
+        """Frames of tokens done…end, with `ahead` tokens of lookahead: (1, MEL_BANDS, F)."""
 
 
 class WindowStream(FlowStream):
-    """Mode `window`: each chunk is decoded together with the tokens before it, whose frames it is told."""
+    """Mode `window`: each chunk is decoded together with the tokens before it, on condition of their frames."""
 
     def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
         super().__init__(flow, prompt, noise, plan)
-        self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # the last frames that were given out
+        self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # the last frames that were returned
 
     def _decode(self, end: int, ahead: int) -> Tensor:
         origin, device = max(0, self._done - self._plan.context_tokens), self._flow.device
@@ -106,8 +104,8 @@ class WindowStream(FlowStream):
 class BlockStream(FlowStream):
     """Mode `block`: a chunk attends to the prompt, to the context before it and to itself, and to nothing later.
 
-    So the frames before it are what they were when they were given out, the estimator remembers what it needs of
-    them, and only the chunk's own frames are computed. All that is known of the prompt is computed once per voice.
+    So earlier frames never change: the estimator keeps what it needs of them, and only the chunk's own frames are
+    computed. The prompt is computed once per voice.
     """
 
     def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
@@ -121,7 +119,7 @@ class BlockStream(FlowStream):
         ids = [*self._prompt_ids, *self._tokens[: end + ahead]]
         edges = [spoken + edge for edge in self._edges[:-1] if edge < end] + [spoken + end]
         seen = to_device(block_mask(len(ids), prompt.settled, edges, self._plan.context_tokens), self._flow.device)
-        # The first chunk brings the prompt's last tokens along, which look ahead at it.
+        # The first chunk includes the prompt's last tokens, which look ahead at it.
         first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
         mel = self._flow.extend(
             prompt,
@@ -138,7 +136,7 @@ class BlockStream(FlowStream):
         self._prompt_noise.draw(len(self._prompt_ids) * FRAMES_PER_TOKEN)
 
     def _noise_between(self, first: int, last: int) -> Tensor:
-        """(1, F, MEL_BANDS): the prompt's frames have the noise of the voice, the others that of the request."""
+        """(1, F, MEL_BANDS): the voice's noise for the prompt's frames, the request's for the others."""
         border = len(self._prompt_ids) * FRAMES_PER_TOKEN
         of_prompt = self._prompt_noise.read(min(first, border), border)
         own = self._noise.read(max(first, border), last)
@@ -149,18 +147,18 @@ STREAMS: dict[str, type[FlowStream]] = {"window": WindowStream, "block": BlockSt
 
 
 def window_noise(tape: NoiseTape, prompt: FlowPrompt, origin: int, end: int, device: torch.device) -> Tensor:
-    """The start of the ODE for prompt + tokens origin…end, each frame's noise its own: (1, MEL_BANDS, F)."""
+    """The ODE's start for the prompt and tokens origin…end, by absolute frame: (1, MEL_BANDS, F)."""
     prompt_frames = prompt.mel.shape[1]
     first, last = (prompt_frames + at * FRAMES_PER_TOKEN for at in (origin, end))
     return to_device(torch.cat((tape.read(0, prompt_frames), tape.read(first, last))).T[None], device)
 
 
 def _blend(mel: Tensor, known: Tensor, start: int) -> Tensor:
-    """The frames from `start`, led over from what was given out before them.
+    """The frames from `start`, joined smoothly to those that were returned before.
 
-    The window's own idea of the last known frame differs a little from the frame that was given out; that
-    difference is carried into the first new frames and fades out over BLEND_FRAMES with a raised cosine, so
-    that the mel moves across the edge as it moves inside the window.
+    The window renders the last known frame a little differently from the one that was returned. That difference is
+    added to the first new frames, fading out over BLEND_FRAMES with a raised cosine, so that the mel has no step at the
+    edge.
     """
     fresh = mel[:, :, start:]
     if start == 0:

@@ -1,7 +1,7 @@
 """T3, the token model: a voice and text tokens in, the logits of the next speech token out.
 
 Our own Llama decoder on upstream's weights: fused projections, a static key/value cache, float32 logits. It holds
-weights only; the state of requests is handed to it. It knows nothing of sampling, slots or sound.
+weights only; callers hold the caches.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Layer:
 
 
 class T3:
-    """The network. Its weights are never written to after construction, so any number of requests share it."""
+    """The network. Its weights are read-only, so any number of requests share it."""
 
     def __init__(self, tensors: Tensors, dtype: torch.dtype) -> None:
         """tensors: of `t3_cfg.safetensors`. Raises: ModelUnavailable."""
@@ -74,7 +74,7 @@ class T3:
         self.max_text_tokens = len(self._text_pos) - 2  # start and stop take two positions
         self.vocabulary = len(self._head)
         layers = [part for layer in self._layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
-        self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # that one step must read
+        self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # read by each decode step
         cos, sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
         self._cos, self._sin = cos.to(self.device, dtype), sin.to(self.device, dtype)
 
@@ -85,13 +85,13 @@ class T3:
         return self._speech_emb[tokens] + self._speech_pos[: tokens.shape[1]]
 
     def embed_speech(self, token: Tensor, step: Tensor) -> Tensor:
-        """The tokens that were drawn at `step` (0-based), both int64 (S,) → (S, D)."""
+        """Tokens drawn at `step` (0-based), both int64 (S,) → (S, D)."""
         return self._speech_emb[token] + self._speech_pos[step + 1]  # position 0 is start-of-speech's
 
     def embed_prefix(self, conditioning: Tensor, text_tokens: Tensor, guided: bool) -> Tensor:
-        """What stands before the first speech token.
+        """The prefix of the first speech token.
 
-        Args: conditioning (1, C, D); text_tokens (N,) without start and stop; guided: add the row without text.
+        Args: conditioning (1, C, D); text_tokens (N,) without start and stop; guided: add a second row without text.
         Returns: (1 or 2, C + N + 4, D): conditioning, text, and start-of-speech twice, as upstream has it.
         """
         framed = F.pad(F.pad(text_tokens, (1, 0), value=START_TEXT), (0, 1), value=STOP_TEXT)
@@ -127,7 +127,7 @@ class T3:
         """One step for B rows, each at a place of its own.
 
         Args: embed (B, D); position (B,) int64, where each row's key and value go; reach: attention reads the positions
-        before it. A row whose position is at or beyond it may only stand still: its logits, and what it writes at its
+        before it. A row whose position is at or beyond it must be a paused one: its logits, and what it writes at its
         position, are wrong until it is decoded there again. Returns: logits (B, V), float32.
         """
         rows = torch.arange(len(embed), device=embed.device)
@@ -147,18 +147,18 @@ class T3:
     ) -> Tensor:
         """The layers, in place on x (B, T, D). cos, sin: (T or B × 1, 3, 1, HEAD_DIM).
 
-        `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are to be seen,
-        (B, 2, heads, L, HEAD_DIM). Without a mask, row t sees positions up to t.
+        `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are attended to,
+        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t.
         """
         flat = x.view(-1, self.width)
         for index, layer in enumerate(self._layers):
             qkv = F.linear(_rms_norm(x, layer.attention_norm), layer.qkv).view(*x.shape[:2], 3, self.heads, HEAD_DIM)
             qkv = _rotate(qkv, cos, sin)
             seen = store(index, qkv[:, :, 1:])
-            heard = F.scaled_dot_product_attention(
+            mixed = F.scaled_dot_product_attention(
                 qkv[:, :, 0].transpose(1, 2), seen[:, 0], seen[:, 1], attn_mask=mask, is_causal=mask is None
             )
-            flat.addmm_(heard.transpose(1, 2).reshape(-1, self.width), layer.out.T)
+            flat.addmm_(mixed.transpose(1, 2).reshape(-1, self.width), layer.out.T)
             gate, up = F.linear(_rms_norm(flat, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
             flat.addmm_(F.silu(gate) * up, layer.down.T)
         return x

@@ -2,8 +2,7 @@
 
 Guidance → repetition penalty → temperature → min_p → top_p → draw. The draw is the inverse of the cumulative
 distribution at one uniform number per step, so that a request's tokens depend on its seed alone. Every parameter
-is read from device memory, so that a captured graph obeys a request it has not seen. It does not know where logits
-come from.
+is read from device memory, so that a graph captured before a request samples with that request's parameters.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from dataclasses import astuple, dataclass, fields
 import torch
 from torch import Tensor
 
-from validation.options import SamplingParams
-
-BROKEN = -1  # stands for a token whose probabilities were not finite
+BROKEN = -1  # in place of a token whose probabilities were not finite
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSampling:
-    """The knobs of one request; ranges are those of the contract."""
+    """Sampling parameters of one request, in the contract's ranges."""
 
     cfg_weight: float
     temperature: float
@@ -35,7 +32,7 @@ class TokenSampling:
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """The knobs of S requests on the device, each (S, 1) float32; in the order of TokenSampling."""
+    """Sampling parameters of S requests on the device, each (S, 1) float32; in the order of TokenSampling."""
 
     cfg_weight: Tensor
     temperature: Tensor
@@ -48,7 +45,7 @@ class Knobs:
         return cls(*torch.tensor([astuple(request) for request in requests]).to(device).T[..., None])
 
     def write(self, request: TokenSampling) -> None:
-        """Give all slots of this view the knobs of one request."""
+        """Set all slots of this view to one request's parameters."""
         for place, value in zip(self.parts, astuple(request), strict=True):
             place.fill_(value)
 
@@ -71,16 +68,16 @@ def guide(logits: Tensor, cfg_weight: Tensor) -> Tensor:
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
-    """Make tokens that were said less likely, (S, V) → (S, V). Keskar et al. 2019 (arXiv:1909.05858), eq. 2."""
+    """Make tokens that were drawn before less likely, (S, V) → (S, V). Keskar et al. 2019 (arXiv:1909.05858), eq. 2."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
 def distribution(logits: Tensor, seen: Tensor, knobs: Knobs) -> Tensor:
-    """Guided logits (S, V) → the probabilities (S, V) that are drawn from; the excluded are exactly 0."""
+    """Guided logits (S, V) → probabilities (S, V) to sample from; those of excluded tokens are exactly 0."""
     probs = torch.softmax(penalize(logits, seen, knobs.repetition_penalty) / knobs.temperature, dim=-1)
     probs = torch.where(probs < knobs.min_p * probs.amax(-1, keepdim=True), 0.0, probs)
     ordered, order = torch.sort(probs / probs.sum(-1, keepdim=True), dim=-1, descending=True)
-    before = ordered.cumsum(-1) - ordered  # the mass of the likelier tokens
+    before = ordered.cumsum(-1) - ordered  # probability of all likelier tokens
     beyond = (before >= knobs.top_p) & (knobs.top_p < 1.0) & (before > 0.0)  # a tiny top_p is 0 in float32
     probs = probs.masked_fill(torch.zeros_like(seen).scatter(-1, order, beyond), 0.0)
     return probs / probs.sum(-1, keepdim=True)
@@ -93,7 +90,7 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor) -> Tensor:
-    """Rows of logits (1 or 2, S, V), the said tokens (S, V), a number in [0, 1) each (S, 1) → int64 (S,).
+    """Logits (1 or 2, S, V), tokens drawn before (S, V), a number in [0, 1) each (S, 1) → the next tokens, int64 (S,).
 
     BROKEN where the logits or the probabilities are not finite.
     """

@@ -1,4 +1,4 @@
-"""The device memory of T3's slots: everything a decode step reads and writes besides weights and the cache."""
+"""T3's slots on the device: everything that a decode step reads and writes except weights and cache."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tts.chatterbox.t3.sampling import Knobs, TokenSampling, sample
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """All that a step reads and writes, on the device. S slots, V ids, M tokens and a place for what is drawn after."""
+    """S slots; V: vocabulary; M: the most tokens of a request, after which there is one unused place."""
 
-    token: Tensor  # (S,) int64, the last one drawn
-    step: Tensor  # (S,) int64, at which it was drawn
-    position: Tensor  # (S,) int64, where in the cache it goes
-    goes: Tensor  # (S,) bool; a step of any other slot repeats its last one and changes nothing
-    seen: Tensor  # (S, V) bool
+    token: Tensor  # (S,) int64, the last token drawn
+    step: Tensor  # (S,) int64, the step that drew it
+    position: Tensor  # (S,) int64, its position in the cache
+    active: Tensor  # (S,) bool; other slots are paused: a step repeats their last one and changes nothing
+    seen: Tensor  # (S, V) bool, tokens drawn before
     uniforms: Tensor  # (S, M + 1) float32, one per step
-    tokens: Tensor  # (S, M + 1) int64, everything drawn
+    tokens: Tensor  # (S, M + 1) int64, all tokens drawn
     knobs: Knobs
 
     @classmethod
@@ -30,7 +30,7 @@ class SlotState:
             token=torch.zeros(slots, dtype=whole, device=device),
             step=torch.zeros(slots, dtype=whole, device=device),
             position=torch.zeros(slots, dtype=whole, device=device),
-            goes=torch.zeros(slots, dtype=torch.bool, device=device),
+            active=torch.zeros(slots, dtype=torch.bool, device=device),
             seen=torch.zeros(slots, vocabulary, dtype=torch.bool, device=device),
             uniforms=torch.zeros(slots, limit + 1, device=device),
             tokens=torch.zeros(slots, limit + 1, dtype=whole, device=device),
@@ -44,7 +44,7 @@ class SlotState:
             token=self.token[here],
             step=self.step[here],
             position=self.position[here],
-            goes=self.goes[here],
+            active=self.active[here],
             seen=self.seen[here],
             uniforms=self.uniforms[here],
             tokens=self.tokens[here],
@@ -52,10 +52,10 @@ class SlotState:
         )
 
     def draw(self, logits: Tensor) -> None:
-        """Draw the token of its `step` for each slot that goes, from logits (rows, S, V)."""
+        """Draw the next token of each slot that is not paused, from logits (rows, S, V)."""
         drawn = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, self.step[:, None]))
-        token = torch.where(self.goes, drawn.clamp(min=0), self.token)  # what is embedded next must be a token
+        token = torch.where(self.active, drawn.clamp(min=0), self.token)  # BROKEN can't be embedded
         self.token.copy_(token)
         self.seen.scatter_(1, token[:, None], True)
-        place = torch.where(self.goes, self.step, self.tokens.shape[1] - 1)  # nobody reads the last one
+        place = torch.where(self.active, self.step, self.tokens.shape[1] - 1)  # the unused place
         self.tokens.scatter_(1, place[:, None], drawn[:, None])

@@ -1,8 +1,8 @@
 """HiFT's networks on upstream's weights: mel frames and their source in, samples out; and the pitch of a mel.
 
-A forward of our own, made for few operations: Snake's slopes are folded into the convolutions around it, and the
-short Fourier transforms are products with constant matrices. Nothing depends on data, on the host or on another
-call, so that the whole of it can be recorded. It knows no stream and no phase.
+A forward of our own with few operations: Snake's slopes are folded into the convolutions around it, and the short
+Fourier transforms are products with constant matrices. No value is read on the host and no state is kept, so that it
+can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ N_FFT = 16  # samples of a spectrum's frame, under a periodic Hann window
 HOP = 4  # samples from one to the next
 BINS = N_FFT // 2 + 1
 MAX_MAGNITUDE = 100.0
-FLATTEST = 1e-6  # Snake's slopes are kept at least so far from 0: they are divided by
+FLATTEST = 1e-6  # the least magnitude of Snake's slopes, which are divisors
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers, and of the one before the last convolution
 LIMIT = 0.99  # of a sample
 # Upstream's sizes that no tensor's shape tells, or that the published model shares with every other.
@@ -32,9 +32,9 @@ PITCH_LAYERS = 5
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A convolution over time, of height 1: torch keeps images channels-last, and sequences not.
+    """A convolution over time, as one over images of height 1, which torch can lay out channels-last.
 
-    Channels-last is a little faster on a processor, and follows from the weight: nothing else asks for it.
+    That is a little faster on a CPU, and torch follows the weight's layout.
     """
 
     weight: Tensor  # (C', C, 1, K); transposed: (C, C', 1, K)
@@ -61,7 +61,7 @@ class Conv:
         return cls(laid_out(weight[:, :, None]), bias, (1, stride), (0, padding), (1, dilation))
 
     def scaled(self, out: Tensor, by: Tensor) -> Conv:
-        """The convolution that takes what is `by` (C,) times as large and gives `out` (C',) times as much."""
+        """The convolution for an input `by` (C,) times as large and a result `out` (C',) times as large."""
         weight = self.weight.double() * out.view(-1, 1, 1, 1) / by.view(-1, 1, 1)
         bias = self.bias * out
         return replace(self, weight=laid_out(weight.to(self.weight.dtype)), bias=bias.to(self.weight.dtype))
@@ -92,15 +92,15 @@ class Resblock:
     """Some residual units of Snake, convolution, Snake, convolution: (1, C, 1, T) → the same.
 
     Snake is x + sin²(a·x)/a (Liu et al. 2020, arXiv:2006.08195), with a slope a per channel. On y = a·x it is
-    (y + sin² y)/a: so the signal travels multiplied by the next slope, and the convolutions undo and redo that.
+    (y + sin² y)/a: so the signal is kept multiplied by the next slope, and the convolutions' weights make up for it.
     """
 
     slope: Tensor  # (C, 1, 1), the first one's
-    units: tuple[tuple[Conv, Conv, Tensor], ...]  # two convolutions, and the next slope over this unit's (C, 1, 1)
+    units: tuple[tuple[Conv, Conv, Tensor], ...]  # two convolutions; the next slope over this unit's, (C, 1, 1)
 
     @classmethod
     def read(cls, tensors: Tensors, width: int, kernel: int, gain: float = 1.0) -> Resblock:
-        """gain: how many times as large the result is as upstream's. Raises: ModelUnavailable."""
+        """gain: a factor on upstream's result. Raises: ModelUnavailable."""
 
         def conv(name: str, dilation: int) -> Conv:
             padding = (kernel - 1) * dilation // 2
@@ -129,7 +129,7 @@ class Resblock:
 
 
 def away_from_zero(slopes: Tensor) -> Tensor:
-    """At FLATTEST Snake is x + x²/10⁶ at most: x, where upstream's guard against 0 makes it x too."""
+    """At FLATTEST Snake is at most x + x²/10⁶: x, as upstream's own guard against 0 makes it."""
     return torch.where(slopes.abs() < FLATTEST, FLATTEST, slopes)
 
 
@@ -141,7 +141,7 @@ class Upsampling:
     down: Conv  # of the source's spectrum, to this one's rate
     source: Resblock
     resblocks: tuple[Resblock, ...]
-    reflects: bool  # one column more on the left, as a centred spectrum has one frame more
+    reflects: bool  # adds a column on the left, as a centred spectrum has one frame more
 
     @classmethod
     def read(cls, tensors: Tensors, stage: int, channels: int) -> Upsampling:
@@ -180,7 +180,7 @@ def source_down(tensors: Tensors, stage: int, width: int) -> Conv:
 
 
 class Generator:
-    """The network. Weights and constants are read-only after construction."""
+    """The network; read-only."""
 
     def __init__(self, tensors: Tensors) -> None:
         """tensors: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493). Raises: ModelUnavailable."""
@@ -221,14 +221,14 @@ class Generator:
 
 
 def doubled(conv: Conv) -> Conv:
-    """Every log magnitude and every phase twice: once for the real part, once for the imaginary."""
+    """Every log magnitude and phase twice: for the real part and for the imaginary."""
     log_magnitude, phase = range(BINS), range(BINS, 2 * BINS)
     rows = torch.tensor([*log_magnitude, *log_magnitude, *phase, *phase], device=conv.weight.device)
     return replace(conv, weight=laid_out(conv.weight[rows]), bias=conv.bias[rows])
 
 
 def fourier() -> tuple[Tensor, Tensor, Tensor]:
-    """The windowed transform (2 · BINS, N_FFT), its inverse (N_FFT, 2 · BINS), and what the ends lack (2, HOP).
+    """The windowed transform (2 · BINS, N_FFT), its inverse (N_FFT, 2 · BINS), and gains for both ends (2, HOP).
 
     Frames overlap to the sum of the squared windows, 1.5 throughout (Griffin and Lim 1984), which the inverse
     divides by; in a clip's first and last HOP samples one of the four frames is missing.
@@ -247,7 +247,7 @@ def fourier() -> tuple[Tensor, Tensor, Tensor]:
 class PitchPredictor:
     """The fundamental frequency of mel frames.
 
-    Operation by operation what upstream does: the phase adds up every difference in the last bit.
+    Exactly upstream's operations: the phase sums up every difference in the last bit.
     """
 
     def __init__(self, tensors: Tensors) -> None:

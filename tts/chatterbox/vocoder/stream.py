@@ -1,8 +1,7 @@
-"""HiFT, the vocoder: mel frames in, samples out, as a stream whose pieces join without a seam.
+"""HiFT, the vocoder: mel frames in, samples out, as a stream.
 
-The phase of each harmonic is carried from frame to frame and noise is indexed by absolute frame, so that it does
-not matter how frames arrive. Convolutions see 16 frames on the left, and what they need on the right is held
-back. It knows nothing of tokens.
+Each harmonic's phase is carried from frame to frame, and noise is indexed by absolute frame, so that samples do not
+depend on how frames arrive. Convolutions get 16 frames on the left; frames that they need on the right are held back.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.vocoder.generator import Generator, PitchPredictor
 from tts.chatterbox.weights.tensors import Tensors
 
-LEFT_FRAMES = 16  # context on the left of what is rendered
-F0_FRAMES = 5  # the pitch predictor reads so many frames on either side
-RIGHT_FRAMES = 12  # and the generator so many on the right
+LEFT_FRAMES = 16  # context on the left of rendered frames
+F0_FRAMES = 5  # that the pitch predictor reads on either side
+RIGHT_FRAMES = 12  # that the generator reads on the right
 HELD_FRAMES = F0_FRAMES + RIGHT_FRAMES
 VOICED_ABOVE_HZ = 10.0
 HARMONICS = 9
-WAVES, NOISE = 0.1, 0.003  # how strong a harmonic is where there is a voice, and the noise on it
+WAVES, NOISE = 0.1, 0.003  # amplitude of a harmonic in voiced frames, and of the noise on it
 
 
 class Hift:
-    """The vocoder's parts on upstream's weights, shared by all streams; no call waits for the device."""
+    """The vocoder's networks, shared by all streams; no call waits for the device."""
 
     def __init__(self, tensors: Tensors, graphs: GraphPool | None = None, sizes: Iterable[int] = ()) -> None:
         """tensors: upstream's HiFTGenerator; sizes: of renderings in frames, captured now. Raises: ModelUnavailable."""
@@ -43,8 +42,8 @@ class Hift:
         self._merge = merge.take("weight", 1, HARMONICS), merge.take("bias", 1)
         order = torch.arange(1, self.harmonics + 1, dtype=torch.float64)[:, None]
         self._turns_per_hz = (order / SAMPLE_RATE_HZ).to(device)  # (H, 1), of one sample
-        self._waves = level(WAVES, device), level(0.0, device)  # in a voiced frame, and in another
-        self._noise = level(NOISE, device), level(WAVES / 3, device)  # likewise
+        self._waves = constant(WAVES, device), constant(0.0, device)  # in voiced and in other frames
+        self._noise = constant(NOISE, device), constant(WAVES / 3, device)  # likewise
         self.graphs = graphs or GraphPool(device, "vocoder")
         self._lock = threading.Lock()
         self._captured: dict[int, CapturedRender] = {}
@@ -61,11 +60,11 @@ class Hift:
         captured = self._captured.get(mel.shape[2])
         if captured is None:
             return self._generator(mel, source)
-        with self._lock:  # its memory is one request's at a time
+        with self._lock:  # its memory serves one request at a time
             return captured(mel, source)
 
     def excite(self, f0_hz: Tensor, phase: Tensor, start_phase: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The harmonic source of some frames.
+        """The harmonic source of F frames.
 
         Args:
             f0_hz: (1, F).
@@ -80,14 +79,14 @@ class Hift:
         turns = phase + torch.cumsum(steps, dim=1)
         angle = (2 * math.pi * (turns % 1)).to(f0_hz.dtype) + start_phase
         voiced = (f0_hz > VOICED_ABOVE_HZ)[:, :, None]  # (1, F, 1)
-        heard = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
-        heard = torch.addcmul(heard, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
+        source = torch.where(voiced, *self._noise) * noise.view(frames)  # (H, F, samples)
+        source = torch.addcmul(source, torch.where(voiced, *self._waves), torch.sin(angle).view(frames))
         weight, bias = self._merge
-        return torch.tanh(torch.addmm(bias[:, None], weight, heard.flatten(1)))[None], turns[:, -1:] % 1
+        return torch.tanh(torch.addmm(bias[:, None], weight, source.flatten(1)))[None], turns[:, -1:] % 1
 
 
 class CapturedRender:
-    """Rendering so many frames, on memory that stays where it is, so that a graph can hold it."""
+    """Rendering of `frames` frames, on memory that stays where it is, so that it can be captured."""
 
     def __init__(self, generator: Generator, frames: int, graphs: GraphPool, device: torch.device) -> None:
         self._generator = generator
@@ -107,8 +106,7 @@ class CapturedRender:
 
 
 def rendered_frames(first: int, chunk: int) -> set[int]:
-    """How many frames a stream renders at once while it lasts, if `first` frames come and then `chunk` again and
-    again: what a request of the default plan needs captured."""
+    """The sizes in frames that a stream renders when it gets `first` frames and then `chunk` at a time."""
     sizes, done = set(), 0
     for pushed in (first + n * chunk for n in range(4)):
         if (until := pushed - HELD_FRAMES) > 0:
@@ -117,38 +115,38 @@ def rendered_frames(first: int, chunk: int) -> set[int]:
     return sizes
 
 
-def level(value: float, device: torch.device) -> Tensor:
-    """A constant that already lies on the device when it is needed."""
+def constant(value: float, device: torch.device) -> Tensor:
+    """A constant on the device, so that no use of it copies from the host."""
     return torch.tensor(value).to(device)
 
 
 class HiftStream:
-    """One segment's way through the vocoder: `push` mel frames, `flush` at the end; samples come out."""
+    """The vocoder for one segment: `push` mel frames, then `flush`; both return samples."""
 
     def __init__(self, hift: Hift, seed: int) -> None:
         self._hift = hift
         generator = torch.Generator().manual_seed(seed)
         offsets = (torch.rand(hift.harmonics, 1, generator=generator) * 2 - 1) * math.pi
-        offsets[0] = 0.0  # the fundamental starts at zero, the overtones anywhere
+        offsets[0] = 0.0  # the fundamental starts at 0, the overtones anywhere
         self._start_phase = offsets.to(hift.device)
         self._noise = NoiseTape(seed ^ 1, hift.harmonics * SAMPLES_PER_FRAME)
         self._phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=hift.device)
         self._mel = torch.empty(1, MEL_BANDS, 0, device=hift.device)  # from frame `_origin` on
         self._source = torch.empty(1, 1, 0, device=hift.device)  # from the same frame on
-        self._origin = 0  # frames before it are no longer needed
-        self._rendered = 0  # frames given out
+        self._origin = 0  # frames before it were dropped
+        self._rendered = 0  # frames whose samples were returned
 
     def draw_noise(self, frames: int) -> None:
-        """Draw the noise of the first frames, 1 ms of the CPU's time, before it is needed."""
+        """Draw the noise of the first `frames` frames, 1 ms of CPU time, before it is needed."""
         self._noise.draw(frames)
 
     def push(self, mel: Tensor) -> Tensor:
-        """mel (1, 80, F) → the samples (n · SAMPLES_PER_FRAME,) that are now certain."""
+        """mel (1, 80, F) → the samples (n · SAMPLES_PER_FRAME,) that later frames can't change."""
         self._mel = torch.cat((self._mel, mel), dim=2)
         return self._advance(final=False)
 
     def flush(self) -> Tensor:
-        """What was held back."""
+        """The samples that were held back."""
         return self._advance(final=True)
 
     def _advance(self, final: bool) -> Tensor:
@@ -164,7 +162,7 @@ class HiftStream:
         return samples[first:last]
 
     def _extend_source(self, until: int) -> None:
-        """Excite frames up to `until`; each frame's pitch is read with all the neighbours it needs."""
+        """Append the source of frames up to `until`, whose pitch needs F0_FRAMES frames after each."""
         start = self._origin + self._source.shape[2] // SAMPLES_PER_FRAME
         f0 = self._hift.pitch_hz(self._mel)[:, start - self._origin : until - self._origin]
         noise = to_device(self._noise.read(start, until), f0.device)  # (F, H · samples)

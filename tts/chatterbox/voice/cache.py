@@ -1,7 +1,7 @@
-"""Voices made ready, kept on disk: whoever hears the same recording with the same model finds the voice there.
+"""A cache of conditioned voices on disk: the same recording is encoded once per model and kind of machine.
 
-A file is believed only if it says for which model and recording it was made, and its sum agrees; anything else is made
-anew. No fault of the disk is ever a request's. It does not know how a voice is made.
+A file is used only if it names this model and recording and its checksum agrees; otherwise the voice is computed
+again. An error of the disk is logged and never fails a request.
 """
 
 from __future__ import annotations
@@ -33,24 +33,23 @@ from tts.voices.files import UnfitFile, publish, read, sweep
 
 log = logging.getLogger(__name__)
 
-FORMAT = "chatterbox-worker voice 1"  # counts up whenever `ReferenceEncoders.encode` or the file changes
-PACKAGES = ("chatterbox-tts", "s3tokenizer", "librosa", "soxr", "torch", "torchaudio")  # that listen to a recording
+FORMAT = "chatterbox-worker voice 1"  # to be counted up when `ReferenceEncoders.encode` or the file changes
+PACKAGES = ("chatterbox-tts", "s3tokenizer", "librosa", "soxr", "torch", "torchaudio")  # that encode a recording
 FILE_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 MAX_FILE_BYTES = 4_000_000  # a voice of the full-size model has 300,000
 MAX_PROMPT_TOKENS = FLOW_PROMPT_S * TOKENS_PER_S
-PRUNED_TO = 0.9  # of the largest size, so that not every file that is written makes another go
-COUNT_EVERY = 50  # files written: other workers write, too
+PRUNED_TO = 0.9  # of the largest size, so that not every further file makes another one go
+COUNT_EVERY = 50  # files written, as other workers write, too
 
 
 class Unusable(Exception):
-    """What is wrong with a kept voice."""
+    """What is wrong with a file."""
 
 
 class VoiceCache:
     """A directory of voices, for one model on one kind of machine; workers share it.
 
-    `like` is any voice of that model: the others have its shapes. `max_bytes` may be passed by what is written
-    between two counts.
+    `like` is any voice of that model, to compare shapes to. Between two counts the files may exceed `max_bytes`.
     """
 
     def __init__(self, directory: Path, max_bytes: int, model: str, like: ChatterboxVoice) -> None:
@@ -60,7 +59,7 @@ class VoiceCache:
         self._faults: set[str] = set()
 
     def get(self, voice: str, reference: Reference, make: Callable[[], ChatterboxVoice]) -> ChatterboxVoice:
-        """The voice of this recording: as it was kept, or made and then kept. Raises only what `make` raises."""
+        """The voice of this recording, from a file or from `make`, which is then stored. Raises: what `make` raises."""
         with torch_errors():
             key = self._key(reference)
             if (kept := self._read(voice, key)) is not None:
@@ -70,10 +69,10 @@ class VoiceCache:
             return made
 
     def _key(self, reference: Reference) -> str:
-        """Of all that the voice depends on."""
-        told = hashlib.sha256(f"{FORMAT}\n{self._model}\n{reference.sample_rate}\n".encode())
-        told.update(np.ascontiguousarray(reference.samples).data)
-        return told.hexdigest()
+        """A hash of all that the voice depends on."""
+        total = hashlib.sha256(f"{FORMAT}\n{self._model}\n{reference.sample_rate}\n".encode())
+        total.update(np.ascontiguousarray(reference.samples).data)
+        return total.hexdigest()
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.safetensors"
@@ -90,11 +89,11 @@ class VoiceCache:
             log.warning("the kept voice %s is made anew: %s", path.name, exc)
             return None
         except OSError as exc:
-            self._tell("read", exc)
+            self._log("read", exc)
             return None
         self._faults.discard("read")
         with contextlib.suppress(OSError):
-            os.utime(path, follow_symlinks=False)  # those used longest ago go first
+            os.utime(path, follow_symlinks=False)  # the time of use, by which `prune` removes
         return kept
 
     def _parse(self, voice: str, data: bytes, key: str) -> ChatterboxVoice:
@@ -103,18 +102,18 @@ class VoiceCache:
             tensors = load(data)
         except (SafetensorError, KeyError, ValueError, RuntimeError) as exc:
             raise Unusable("it is damaged") from exc
-        told, expected = _metadata(data), self._metadata(key, tensors)
-        if wrong := sorted(name for name in expected if told.get(name) != expected[name]):
+        stated, expected = _metadata(data), self._metadata(key, tensors)
+        if wrong := sorted(name for name in expected if stated.get(name) != expected[name]):
             raise Unusable(f"its {', '.join(wrong)} is not what it should be")
         if faults := list(_faults(tensors, self._like)):
             raise Unusable("; ".join(faults))
-        device = self._like.speaker.device  # and into memory of their own: aligned, as a result of torch would be
+        device = self._like.speaker.device  # a copy, so that it is aligned as torch's own results are
         return ChatterboxVoice.of_tensors(
             voice, {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
         )
 
     def _metadata(self, key: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """What a file says of itself. `sum` is over names, types, shapes and values."""
+        """A file's metadata. `sum` is over names, types, shapes and values."""
         version = _version("chatterbox-tts")
         return {"format": FORMAT, "model": self._model, "chatterbox-tts": version, "key": key, "sum": _sum(tensors)}
 
@@ -128,12 +127,12 @@ class VoiceCache:
             publish(self._path(key), data, replace=True)
             self._make_room(len(data))
         except OSError as exc:
-            self._tell("written", exc)
+            self._log("written", exc)
         else:
             self._faults.discard("written")
 
     def _make_room(self, written_bytes: int) -> None:
-        """Remove what was used longest ago, once there is too much. Raises: OSError."""
+        """Remove the least recently used files if there is too much. Raises: OSError."""
         with self._lock:
             self._left_bytes -= written_bytes
             self._until_count -= 1
@@ -143,15 +142,15 @@ class VoiceCache:
             self._left_bytes = self._max_bytes - prune(self._directory, self._max_bytes)
             self._until_count = COUNT_EVERY
 
-    def _tell(self, what: str, exc: OSError) -> None:
-        """Once, until it works again: it may be so for every request."""
+    def _log(self, what: str, exc: OSError) -> None:
+        """Log a failure once, until it works again."""
         if what not in self._faults:
             log.error("voices can't be %s in VOICE_CACHE_DIR, and are made anew: %s", what, exc)
         self._faults.add(what)
 
 
 def prune(directory: Path, max_bytes: int) -> int:
-    """Remove the files used longest ago if all have more than `max_bytes`; how many bytes are left. Files of other
+    """Remove the least recently used files if all together exceed `max_bytes`; returns the bytes left. Files of other
     names are not touched. Raises: OSError."""
     with os.scandir(directory) as entries:
         kept = [
@@ -172,19 +171,19 @@ def prune(directory: Path, max_bytes: int) -> int:
 
 def _used(entry: os.DirEntry[str]) -> tuple[int, int, str]:
     try:
-        told = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:  # another worker was faster
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # another worker removed it
         return 0, 0, entry.path
-    return told.st_mtime_ns, told.st_size, entry.path
+    return status.st_mtime_ns, status.st_size, entry.path
 
 
 # --- what a file must be ----------------------------------------------------------------------------------
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:
-    """Of a file in the format of safetensors, which has been read as one: a length of 8 bytes, then JSON."""
-    told = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
-    return told if isinstance(told, dict) else {}
+    """Metadata of a valid safetensors file: a length of 8 bytes, then JSON."""
+    stored = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
+    return stored if isinstance(stored, dict) else {}
 
 
 def _sum(tensors: Mapping[str, Tensor]) -> str:
@@ -200,7 +199,7 @@ def _add(total: Any, name: str, tensor: Tensor) -> None:
 
 
 def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[str]:
-    """Whatever would make the engine fail later, or index past a table: a right sum says only who wrote it."""
+    """What would make the engine fail later or index past a table, which a right checksum does not exclude."""
     wanted = like.tensors()
     if set(tensors) != set(wanted):
         yield "it holds other tensors"
@@ -221,9 +220,9 @@ def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[st
 
 
 def fingerprint(encoders: ReferenceEncoders) -> str:
-    """What decides how a recording is heard: every weight that listens, the packages, the kind of machine.
+    """A hash of what decides how a recording is encoded: every weight, the packages, the kind of machine.
 
-    All of the weights, as a fine-tuned model has the names and shapes of its origin.
+    Of the weights' values, as a fine-tuned model has the names and shapes of the original.
     """
     total = hashlib.sha256()
     for package in PACKAGES:

@@ -1,7 +1,7 @@
-"""A voice made ready: recording → what T3 and S3Gen are conditioned on, computed once per voice and read-only.
+"""Conditioning: a recording → what T3 and S3Gen are conditioned on, computed once per voice.
 
-Upstream keeps the last caller's voice inside the model and mutates it; here a voice is a frozen value that is
-handed to each request. It knows no request.
+Upstream keeps the last caller's voice inside the model and mutates it; here a voice is a frozen value, an argument of
+each request.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTok
 from tts.chatterbox.weights.tensors import is_finite
 from validation.errors import InternalError, ModelUnavailable
 
-# What reading a damaged or foreign `conds.pt` raises.
+# Raised by reading a damaged or foreign `conds.pt`.
 NOT_A_VOICE = (
     *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
     *(KeyError, TypeError, ValueError, AttributeError, IndexError),
 )
 
-# What each part of a voice is computed by.
+# Which network computes each part of a voice.
 ENCODED_BY = {
     "speaker": "the voice encoder (ve.safetensors)",
     "prompt": "the perceiver (t3_cfg.safetensors)",
@@ -51,7 +51,7 @@ ENCODED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class ChatterboxVoice:
-    """One voice, ready. D: T3's width; Q: the perceiver's queries (32)."""
+    """One voice's conditioning. D: T3's width; Q: the perceiver's queries (32)."""
 
     voice: str
     speaker: Tensor  # (1, 1, D), the projected speaker embedding
@@ -59,7 +59,7 @@ class ChatterboxVoice:
     flow: FlowPrompt
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that makes it the voice it is, by name: what `of_tensors` takes."""
+        """All tensors by name, as `of_tensors` takes them."""
         flow = {"flow_tokens": self.flow.tokens, "flow_mel": self.flow.mel, "flow_speaker": self.flow.speaker}
         return {"speaker": self.speaker, "prompt": self.prompt} | flow
 
@@ -69,14 +69,14 @@ class ChatterboxVoice:
 
     @classmethod
     def of_tensors(cls, voice: str, tensors: Mapping[str, Tensor]) -> ChatterboxVoice:
-        """The same voice under any name. Raises: KeyError."""
+        """The reverse of `tensors`. Raises: KeyError."""
         flow = FlowPrompt(tensors["flow_tokens"], tensors["flow_mel"], tensors["flow_speaker"])
         return cls(voice, tensors["speaker"], tensors["prompt"], flow)
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEncoders:
-    """The networks that listen to a reference."""
+    """The networks that encode a reference."""
 
     voice_encoder: VoiceEncoder
     tokenizer: SpeechTokenizer
@@ -89,9 +89,9 @@ class ReferenceEncoders:
 
     @torch.inference_mode()
     def encode(self, voice: str, reference: Reference) -> ChatterboxVoice:
-        """Make a voice of a recording: 6 s of it prompt T3, 10 s prompt the flow, all of it is the speaker.
+        """A recording's voice: its first 6 s are T3's prompt, its first 10 s the flow's; T3's speaker is of all of it.
 
-        Raises: InternalError, where an encoder's values are not finite.
+        Raises: InternalError if an encoder's values are not finite.
         """
         wide = _resampled(reference.samples, reference.sample_rate, SAMPLE_RATE_HZ)
         narrow = _resampled(wide, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
@@ -115,16 +115,16 @@ class ReferenceEncoders:
         speaker = self.speaker_encoder.inference(narrow)
         tokens, _ = self.tokenizer(narrow)
         count = min(tokens.shape[1], mel.shape[1] // FRAMES_PER_TOKEN)
-        # Laid out as it will be when read from a file: another layout is another order of additions.
+        # The memory layout of a voice that is read from a file, as another layout gives another order of additions.
         return FlowPrompt(tokens[:, :count].clone(), mel[:, : count * FRAMES_PER_TOKEN].contiguous(), speaker)
 
     # --- from upstream's file -----------------------------------------------------------------------------
 
     @torch.inference_mode()
     def read_built_in(self, voice: str, path: Path) -> ChatterboxVoice:
-        """The voice that comes with the weights (`conds.pt`, read without running any code in it).
+        """The voice that comes with the weights (`conds.pt`, of which no code is run).
 
-        Raises: ModelUnavailable if the file is not what it should be.
+        Raises: ModelUnavailable if the file can't be read.
         """
         try:
             stored = torch.load(path, map_location=self.device, weights_only=True)
@@ -154,7 +154,7 @@ class ReferenceEncoders:
 
     @torch.inference_mode()
     def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
-        """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion. Computed anew: nothing is mutated."""
+        """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion."""
         level = torch.full((1, 1, 1), exaggeration, device=self.device)
         return torch.cat((voice.speaker, voice.prompt, self.conditioner.emotion(level)), dim=1).to(self.t3.dtype)
 

@@ -1,7 +1,7 @@
-"""Weights from Hugging Face: into its own cache at a start, or into a directory of ours when an image is built.
+"""Weights from Hugging Face: into its cache when a worker starts, or into a directory when an image is built.
 
-What arrives is held against the sums that the hub tells of the revision, and is not used before. It does not know where
-else weights may be. huggingface_hub is imported only here: it takes a while, and most starts need no network.
+Files are checked against the hub's checksums of the revision before they are used. huggingface_hub is imported only in
+functions: the import takes a while, and most starts need no download.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def cache() -> Path:
-    """The directory where Hugging Face's library keeps what it has downloaded."""
+    """The cache directory of Hugging Face's library."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
 
 
 def from_cache() -> Path | None:
-    """What an earlier start has downloaded, if all of it is there."""
+    """An earlier download, if it is complete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -42,11 +42,11 @@ def to_cache() -> Path:
     """Download the pinned revision. Raises: ModelUnavailable."""
     from huggingface_hub import snapshot_download
 
-    with hub_faults():
+    with hub_errors():
         found = Path(snapshot_download(REPOSITORY, revision=REVISION, allow_patterns=list(FILES)))
     there = [name for name in FILES if (found / name).is_file()]
-    damaged = [name for name in there if (told := cached_sum(found / name)) and not agrees(found / name, told)]
-    for name in damaged:  # or they would be taken for whole at the next start
+    damaged = [name for name in there if (expected := cached_sum(found / name)) and not agrees(found / name, expected)]
+    for name in damaged:  # or the next start would take them for complete
         (found / name).resolve().unlink(missing_ok=True)
     if damaged:
         raise ModelUnavailable(f"the download holds a damaged {', '.join(damaged)}")
@@ -56,9 +56,9 @@ def to_cache() -> Path:
 
 
 def fetch(directory: Path, revision: str = REVISION) -> Manifest:
-    """Download a revision into a directory that is there once all of it is, its sums agree, and a manifest lies beside.
+    """Download a revision into a directory that is created only once it is complete and checked, with a manifest.
 
-    Raises: FileExistsError where there is something already; ModelUnavailable; OSError.
+    Raises: FileExistsError if the path exists; ModelUnavailable; OSError.
     """
     if directory.exists():
         raise FileExistsError(f"{directory} is there already")
@@ -69,23 +69,23 @@ def fetch(directory: Path, revision: str = REVISION) -> Manifest:
         draft.chmod(0o755)
         draft.rename(directory)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)  # there still after a fault
+        shutil.rmtree(draft, ignore_errors=True)  # still there after a failure
     return manifest
 
 
 def _fill(draft: Path, revision: str) -> Manifest:
     from huggingface_hub import HfApi, snapshot_download
 
-    with hub_faults():
+    with hub_errors():
         info = HfApi().model_info(REPOSITORY, revision=revision, files_metadata=True)
         commit = info.sha or revision
         snapshot_download(REPOSITORY, revision=commit, allow_patterns=list(FILES), local_dir=draft)
     shutil.rmtree(draft / ".cache", ignore_errors=True)
-    told = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
+    sums = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
     if wrong := faults(draft):
         raise ModelUnavailable(f"the download {'; '.join(wrong)}")
     for name in FILES:
-        if not (expected := told.get(name)) or not agrees(draft / name, expected):
+        if not (expected := sums.get(name)) or not agrees(draft / name, expected):
             raise ModelUnavailable(f"the download holds a damaged {name} (its sum is not {expected})")
     manifest = Manifest.of(draft, commit)
     manifest.write(draft)
@@ -93,8 +93,8 @@ def _fill(draft: Path, revision: str) -> Manifest:
 
 
 @contextmanager
-def hub_faults() -> Iterator[None]:
-    """The errors of the hub's library, once. Raises: ModelUnavailable."""
+def hub_errors() -> Iterator[None]:
+    """The hub library's errors as ours. Raises: ModelUnavailable."""
     import httpx
     from huggingface_hub.errors import XetDownloadError
 

@@ -1,4 +1,4 @@
-"""Where the weights are looked for."""
+"""Where the weights are: the image, a mounted volume, or a download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Directories a deployment may have. RunPod mounts both a cached model and a network volume."""
+    """Directories of a deployment. RunPod mounts both a cached model and a network volume."""
 
     baked: Path = Path("/opt/chatterbox")
     cached_hub: Path = Path("/runpod-volume/huggingface-cache/hub")
@@ -25,10 +25,10 @@ class Places:
 
 
 def find_weights(model_path: Path | None, places: Places | None = None) -> Path:
-    """The directory that holds every file of the model, each of the length it should have.
+    """The directory that holds every file of the model in its full length.
 
-    Looked for in order: `MODEL_PATH` (and then nowhere else), the image, the platform's cached model, the
-    network volume, a download. Raises: ModelUnavailable, naming what was tried and what was wrong there.
+    `MODEL_PATH` if it is set; else the first of the image, the platform's cached model, the network volume, a download.
+    Raises: ModelUnavailable, naming what was tried and what was wrong there.
     """
     if model_path is not None:
         if wrong := faults(model_path):
@@ -57,7 +57,7 @@ def _candidates(places: Places) -> Iterator[tuple[str, Path]]:
 
 
 def _snapshot(hub: Path) -> Path:
-    """The snapshot that `refs/main` of the hub's cache layout names, whether it is there or not."""
+    """The snapshot that `refs/main` names in the hub's cache layout; it may not exist."""
     repository = hub / f"models--{REPOSITORY.replace('/', '--')}"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return repository / "snapshots" / (repository / "refs" / "main").read_text().strip()

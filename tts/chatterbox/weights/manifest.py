@@ -1,7 +1,7 @@
-"""What a checkpoint consists of, and whether a directory holds all of it: names, sizes, sums.
+"""The files of a checkpoint, and whether a directory holds all of them: names, sizes, checksums.
 
-A safetensors file says itself how long it is; for the rest, and for what the bytes are, `scripts/fetch-weights` leaves
-a manifest beside the files. It reads no tensor and knows no place.
+A safetensors file states its own length; for other files, and for checksums, `scripts/fetch-weights` writes a manifest
+beside them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TOKENIZER, BUILT_IN_VOICE = "tokenizer.json", "conds.pt"
 FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER, BUILT_IN_VOICE)
 
 MANIFEST = "MANIFEST.json"
-UNFINISHED = (".incomplete", ".part")  # how downloads name what they have not finished
+UNFINISHED = (".incomplete", ".part")  # suffixes of unfinished downloads
 SHA256, SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 PIECE_BYTES = 2**20
 
 
 class Damaged(ValueError):
-    """What is wrong with a file, as a phrase that goes on after its name."""
+    """What is wrong with a file, as a phrase to follow its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a directory of weights was when it was made."""
+    """The files of a directory of weights when it was written."""
 
     repository: str
     revision: str
@@ -48,19 +48,19 @@ class Manifest:
 
     @classmethod
     def of(cls, directory: Path, revision: str) -> Manifest:
-        """Of the files as they are now: every byte is read."""
+        """Of the files as they are; reads every byte."""
         files = {name: FileFacts((directory / name).stat().st_size, digest(directory / name)) for name in FILES}
         return cls(REPOSITORY, revision, files)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
-        """The directory's own, if there is one. Raises: Damaged."""
+        """The directory's manifest, if there is one. Raises: Damaged."""
         try:
-            told = json.loads((directory / MANIFEST).read_text())
+            stored = json.loads((directory / MANIFEST).read_text())
             files = {
-                name: FileFacts(int(each["size_bytes"]), str(each["sha256"])) for name, each in told["files"].items()
+                name: FileFacts(int(each["size_bytes"]), str(each["sha256"])) for name, each in stored["files"].items()
             }
-            return cls(str(told["repository"]), str(told["revision"]), files)
+            return cls(str(stored["repository"]), str(stored["revision"]), files)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -70,11 +70,11 @@ class Manifest:
         (directory / MANIFEST).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
-# --- is it all there? ------------------------------------------------------------------------------------
+# --- completeness ------------------------------------------------------------------------------------
 
 
 def faults(directory: Path) -> list[str]:
-    """Why a directory can't be used, as phrases that go on after its name; none if all is there, by name and size."""
+    """Why a directory can't be used, as phrases to follow its name; empty if all files are there, by name and size."""
     if not directory.is_dir():
         return ["is not there"]
     if missing := [name for name in FILES if not (directory / name).is_file()]:
@@ -84,25 +84,25 @@ def faults(directory: Path) -> list[str]:
         manifest = Manifest.read(directory)
     except Damaged as exc:
         return [*found, str(exc)]
-    told = manifest.files if manifest else {}
-    return found + [fault for name in FILES if (fault := _size_fault(directory / name, told.get(name)))]
+    facts = manifest.files if manifest else {}
+    return found + [fault for name in FILES if (fault := _size_fault(directory / name, facts.get(name)))]
 
 
 def _unfinished(path: Path) -> bool:
     return path.name.endswith(UNFINISHED)
 
 
-def _size_fault(path: Path, told: FileFacts | None) -> str | None:
+def _size_fault(path: Path, facts: FileFacts | None) -> str | None:
     try:
         size = path.stat().st_size
-        wanted = told.size_bytes if told else claimed_bytes(path) if path.suffix == ".safetensors" else max(1, size)
+        wanted = facts.size_bytes if facts else claimed_bytes(path) if path.suffix == ".safetensors" else max(1, size)
     except (OSError, Damaged) as exc:
         return f"holds a damaged {path.name} ({exc})"
     return None if size == wanted else f"holds a damaged {path.name} ({size} bytes, not {wanted})"
 
 
 def claimed_bytes(path: Path) -> int:
-    """How long a safetensors file is by its own header: 8 bytes of length, JSON, and what the JSON lays out.
+    """The length of a safetensors file by its own header: 8 bytes of length, JSON, and the data that it describes.
 
     Raises: Damaged, OSError.
     """
@@ -112,26 +112,26 @@ def claimed_bytes(path: Path) -> int:
         if size < 8 or length > size - 8:
             raise Damaged(f"{size} bytes, less than its header")
         try:
-            told: dict[str, Any] = json.loads(file.read(length))
-            ends = [int(entry["data_offsets"][1]) for name, entry in told.items() if name != "__metadata__"]
+            header: dict[str, Any] = json.loads(file.read(length))
+            ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
             raise Damaged("its header can't be read") from exc
     return 8 + length + max(ends, default=0)
 
 
-# --- is it what it should be? ----------------------------------------------------------------------------
+# --- checksums ----------------------------------------------------------------------------
 
 
 def sum_faults(directory: Path) -> list[str]:
     """As `faults`, for the content: each file against the manifest, or against its name in the hub's cache.
 
-    Reads every byte, 0.8 GB/s on one core. A file that nothing is known of is one fault, too.
+    Reads every byte, at 0.8 GB/s on one core. A file without a known checksum is a fault, too.
     """
     manifest = Manifest.read(directory)
-    told = {name: each.sha256 for name, each in manifest.files.items()} if manifest else {}
+    sums = {name: each.sha256 for name, each in manifest.files.items()} if manifest else {}
     found = []
     for name in FILES:
-        expected = told.get(name) or cached_sum(directory / name)
+        expected = sums.get(name) or cached_sum(directory / name)
         if expected is None:
             found.append(f"holds {name}, of which no sum is known")
         elif not agrees(directory / name, expected):
@@ -140,13 +140,13 @@ def sum_faults(directory: Path) -> list[str]:
 
 
 def cached_sum(path: Path) -> str | None:
-    """The sum by which the hub's cache names what a link of it points to."""
+    """The checksum that is the file's name in the hub's cache, where `path` is a link."""
     name = path.resolve().name
     return name if SHA256.fullmatch(name) or SHA1.fullmatch(name) else None
 
 
 def agrees(path: Path, expected: str) -> bool:
-    """Whether a file's sum is this one: a SHA-256, or the SHA-1 by which git names a small file."""
+    """Whether a file has this checksum: a SHA-256, or the SHA-1 by which git names a small file."""
     return digest(path) == expected if SHA256.fullmatch(expected) else _git_name(path) == expected
 
 

@@ -23,12 +23,12 @@ def import_upstream() -> None:
 
 
 class PartialPackage(types.ModuleType):
-    """A package whose `__init__` runs only once something is asked of the package that is no module of it."""
+    """A package whose `__init__` runs when an attribute is read that is no module of it."""
 
     __path__: list[str]
 
     def __getattr__(self, name: str) -> Any:
-        started = self.__dict__.get("_started", True)  # True too while it is being set up
+        started = self.__dict__.get("_started", True)  # also while it is being set up
         if name.startswith("__") or started or self.__spec__ is None or self.__spec__.loader is None:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         self._started = True
@@ -37,7 +37,7 @@ class PartialPackage(types.ModuleType):
 
 
 def import_in_part(name: str) -> None:
-    """Put the package of that name where `import` finds it, its `__init__` not run; no change where it is imported.
+    """Register the package of that name without running its `__init__`; no change if it is imported already.
 
     Raises: ModuleNotFoundError.
     """

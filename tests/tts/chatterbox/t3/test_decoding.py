@@ -272,7 +272,7 @@ def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkey
     own = [prefixes[1].shape[1] + count for count in range(1, 20)]
     theirs = [prefixes[2].shape[1] + 30 + count for count in range(4)]
     assert shared.reaches == theirs + own[4:]
-    assert shared._state.goes.tolist() == [False, False, True]
+    assert shared._state.active.tolist() == [False, False, True]
 
 
 def test_who_is_released_stands_still(model, prefixes):
@@ -280,7 +280,7 @@ def test_who_is_released_stands_still(model, prefixes):
     start(shared, 0, prefixes[0], KNOBS[0], seed=0)
     shared.release(0)
     take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
-    assert shared._state.goes.tolist() == [False, True]
+    assert shared._state.active.tolist() == [False, True]
     assert shared._state.step.tolist() == [0, 4]
 
 
