@@ -66,6 +66,7 @@ def count(run: Callable[[], object]) -> dict[str, int]:
 def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
     """A T3 step with sampling, a solution of the flow and a chunk of the vocoder, on fake CUDA tensors."""
     cuda = torch.device("cuda")
+    files = {file: load_file(directory / file) for file in (T3_WEIGHTS, S3GEN_WEIGHTS)}
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import warnings
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tts.chatterbox.weights.networks import import_upstream
+from tts.chatterbox.weights.upstream import import_upstream
 
 from tts.chatterbox.punctuation import MARKS, normalize_punctuation
 
