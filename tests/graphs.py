@@ -1,4 +1,4 @@
-"""T3 batches and their tokens, for tests that compare graphs with the same lines run plain."""
+"""T3 batches and their tokens, for tests that compare CUDA graphs to the same code run plain."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plain_batch(t3: T3, slots: int) -> Batch:
 
 
 def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
-    """Every step of it is a graph, or this raises."""
+    """With a graph for every step, or this raises."""
     made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device))
     made.warm_up()
     assert pool.captured == REACHES * (2 if slots == 1 else 1)
@@ -63,9 +63,9 @@ def take(generation: Generation, count: int = LIMIT, ahead: int = 0) -> list[int
 
 
 def knob_faults(captured: Batch, plain: Batch, prefix: Tensor) -> list[str]:
-    """The knobs that a captured batch does not obey as a plain one does.
+    """The parameters with which a captured batch draws other tokens than a plain one.
 
-    To compare two captured runs would show nothing: the first token is always drawn plainly, and differs already.
+    Two captured runs can't be compared: the first token is always drawn plain, and differs already.
     """
 
     def drawn(batch: Batch, knobs: TokenSampling) -> list[int]:
@@ -81,7 +81,7 @@ def logit_faults(t3: T3, hidden: Tensor) -> int:
     Of D products in any order: D · 2⁻²⁴ of the sum of their sizes (Higham 2002, section 3.1). The product of two
     half-precision numbers is exact in float32.
     """
-    # The norm rounds to half precision, so its result is taken as it is.
+    # The norm rounds to half precision, so its result is the input.
     normed = torch.nn.functional.rms_norm(hidden, (t3.width,), t3._norm, 1e-5)
     exact = normed.double() @ t3._head.double().T
     sizes = normed.double().abs() @ t3._head.double().abs().T

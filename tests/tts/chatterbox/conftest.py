@@ -1,4 +1,4 @@
-"""The small model, loaded once by the real loader, and upstream's own beside it."""
+"""The small model, loaded once by the real loader, and upstream's own engine on the same checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 collect_ignore_glob = [] if find_spec("torch") else ["test_*.py", "*/test_*.py"]  # `make test-fast` installs none
 
-PATIENCE = 1000  # tokens
+MAX_TOKENS = 1000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +31,7 @@ def model(checkpoint: Path) -> ChatterboxModel:
     from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.options import LoadOptions
 
-    return ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=PATIENCE))
+    return ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=MAX_TOKENS))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ LAYERS = nn.Linear | nn.Conv1d | nn.ConvTranspose1d
 
 
 def products(network: nn.Module) -> int:
-    """The products behind one value of the output: each layer's in one of its sums, as if all stood in a row."""
+    """How many products go into one value of the output, summed over the layers as if they were in a row."""
     return sum(
         layer.weight.numel() // (layer.weight.shape[1] if isinstance(layer, nn.ConvTranspose1d) else len(layer.weight))
         for layer in network.modules()

@@ -1,4 +1,4 @@
-"""What an engine must survive: many requests, clients that leave, faults on the way, texts and tokens of every kind."""
+"""What an engine must survive: many requests, clients that leave, errors mid-stream, texts and tokens of every kind."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import gc
 import itertools
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import small
 import torch
 from fakes import WINDOW
+from small import TEXT
 
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 
-TEXT = "Hello there, this is a test."
 PARAMS = replace(WINDOW, chunk_size_tokens=10, context_window_tokens=20)
 MODES = ("window", "full", "block")
 
 
 @pytest.fixture(scope="module")
 def sharing(model) -> ChatterboxModel:
-    """The small model with two slots that share their steps, as on a GPU, and segments of 24 tokens at most."""
+    """The small model with two slots that share their steps, as on a GPU, and segments of up to 24 tokens."""
     return dataclasses.replace(model, decoder=Decoder(model.t3, 24, slots=2, share=True))
 
 
-def say(model: ChatterboxModel, text: str = TEXT, **changes) -> np.ndarray:
-    stream = stream_segment(model, text, model.built_in, replace(PARAMS, **changes))
-    return np.concatenate([chunk.samples for chunk in stream])
+say = partial(small.say, chunk_size_tokens=10, context_window_tokens=20)
 
 
 def held_bytes() -> int:
-    """What all tensors that anyone can still reach occupy; storages that several share count once."""
+    """The size of all reachable tensors; shared storages count once."""
     gc.collect()
     storages = {
         thing.untyped_storage().data_ptr(): thing.untyped_storage().nbytes()
@@ -76,7 +76,7 @@ def test_a_hundred_mixed_requests_leave_memory_flat(sharing):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_a_consumer_that_walks_away_leaves_the_engine_as_it_was(sharing, mode, chunks):
-    """After one sign of life, in the middle of the tokens, and after three."""
+    """After the first heartbeat, and among later tokens."""
     fresh = say(sharing, decode_mode=mode)
     for _ in range(3):  # more often than there are slots
         stream = stream_segment(sharing, TEXT, sharing.built_in, replace(PARAMS, decode_mode=mode, seed=1))
@@ -86,7 +86,7 @@ def test_a_consumer_that_walks_away_leaves_the_engine_as_it_was(sharing, mode, c
 
 
 class FaultyWatermarker:
-    """Marks as often as it is told, then fails."""
+    """Marks this many times, then fails."""
 
     def __init__(self, times: int) -> None:
         self._left = times
@@ -99,7 +99,7 @@ class FaultyWatermarker:
 
 
 @pytest.mark.parametrize(("mode", "times"), [("full", 0), ("window", 1), ("block", 1)])
-def test_an_error_on_the_way_leaves_the_engine_as_it_was(sharing, mode, times):
+def test_an_error_mid_stream_leaves_the_engine_as_it_was(sharing, mode, times):
     fresh = say(sharing, decode_mode=mode)
     for _ in range(3):
         faulty = dataclasses.replace(sharing, watermarker=FaultyWatermarker(times))
@@ -112,8 +112,8 @@ def test_a_request_without_a_slot_waits_for_one(sharing):
     streams = [stream_segment(sharing, TEXT, sharing.built_in, replace(PARAMS, seed=seed)) for seed in range(2)]
     for stream in streams:
         next(stream)
-    heard: list[np.ndarray] = []
-    third = threading.Thread(target=lambda: heard.append(say(sharing)))
+    received: list[np.ndarray] = []
+    third = threading.Thread(target=lambda: received.append(say(sharing)))
     third.start()
     third.join(0.5)
     assert third.is_alive()
@@ -121,7 +121,7 @@ def test_a_request_without_a_slot_waits_for_one(sharing):
     third.join(30)
     assert not third.is_alive()
     streams[1].close()
-    assert np.array_equal(heard[0], say(sharing))
+    assert np.array_equal(received[0], say(sharing))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 40, 120, 280, 399, 400])

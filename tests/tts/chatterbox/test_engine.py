@@ -8,13 +8,15 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
+import small
 import torch
 from fakes import WINDOW
+from small import RATE, TEXT, buzz
 
-from audio.reference import Reference
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
@@ -26,9 +28,6 @@ from tts.engine import ImplausibleSpeech, SamplingParams, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
 
-TEXT = "Hello there, this is a test."
-RATE = 24000
-
 
 def params(**changes) -> SamplingParams:
     return dataclasses.replace(WINDOW, **changes)
@@ -36,12 +35,6 @@ def params(**changes) -> SamplingParams:
 
 def joined(chunks: Iterator[SpeechChunk]) -> np.ndarray:
     return np.concatenate([chunk.samples for chunk in chunks])
-
-
-def buzz(seconds: float, pitch_hz: float) -> Reference:
-    t = np.arange(int(seconds * RATE)) / RATE
-    samples = sum(np.sin(2 * np.pi * pitch_hz * k * t) / k for k in range(1, 10))
-    return Reference((0.1 * samples * (1 + np.sin(9 * t))).astype(np.float32), RATE, seconds, False)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +49,10 @@ def high(model) -> ChatterboxVoice:
 
 @pytest.fixture(scope="module")
 def say(model) -> Callable[..., np.ndarray]:
-    def say(voice=model.built_in, text=TEXT, **changes) -> np.ndarray:
-        return joined(stream_segment(model, text, voice, params(**changes)))
-
-    return say
+    return partial(small.say, model)
 
 
-# --- what comes out ---------------------------------------------------------------------------------------
+# --- chunks ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
@@ -82,7 +72,7 @@ def test_window_really_comes_chunk_by_chunk(model):
 
 
 def test_the_first_sound_comes_with_the_nineteenth_token(model):
-    """16 tokens and three to look ahead at: nothing is computed beyond."""
+    """16 tokens and three of lookahead; no further token is computed."""
     tokens = 0
     for chunk in stream_segment(model, TEXT, model.built_in, params()):
         tokens += chunk.speech_tokens
@@ -93,7 +83,7 @@ def test_the_first_sound_comes_with_the_nineteenth_token(model):
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(model, mode):
+def test_a_stream_can_be_stopped_after_a_few_tokens(model, mode):
     stream = stream_segment(model, TEXT, model.built_in, params(decode_mode=mode))
     first = next(stream)
     assert len(first.samples) == 0
@@ -102,14 +92,14 @@ def test_an_engine_that_thinks_can_be_stopped_after_a_few_tokens(model, mode):
 
 
 def test_a_clip_begins_with_upstreams_fade(oracle, say):
-    """Tokens, mel and samples are compared with upstream's each in its own test; this is what comes on top."""
+    """Tokens, mel and samples are compared to upstream's in tests of their own; this is the rest."""
     assert np.allclose(start_fade(), oracle.s3gen.trim_fade.numpy(), atol=1e-6)
     clip = say(decode_mode="full")
-    assert np.abs(clip[:400]).max() < 1e-3  # 20 ms of silence, but for the mark
+    assert np.abs(clip[:400]).max() < 1e-3  # 20 ms of silence, except for the watermark
     assert np.abs(clip[960:]).max() > 0.01
 
 
-def test_running_into_the_token_limit_is_said(model):
+def test_the_token_limit_is_reported(model):
     hasty = dataclasses.replace(model, decoder=Decoder(model.t3, 20, slots=1))
     for mode in ("full", "window", "block"):
         *before, last = stream_segment(hasty, TEXT, model.built_in, params(decode_mode=mode))
@@ -117,7 +107,7 @@ def test_running_into_the_token_limit_is_said(model):
         assert sum(chunk.speech_tokens for chunk in (*before, last)) == 20
 
 
-# --- what is thought through before it is said -----------------------------------------------------------------
+# --- checked tokens ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
@@ -133,16 +123,14 @@ def test_checked_speech_is_the_same_and_comes_when_all_tokens_are_there(model, m
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 @pytest.mark.parametrize(("limit", "text", "reason"), [(20, TEXT, "length"), (1000, TEXT * 20, "pace")])
-def test_what_cannot_be_the_text_is_refused_before_the_first_sample(model, mode, limit, text, reason):
+def test_implausible_tokens_are_refused_before_the_first_sample(model, mode, limit, text, reason):
     hasty = dataclasses.replace(model, decoder=Decoder(model.t3, limit, slots=1))
-    heard = []
+    received = []
     with pytest.raises(ImplausibleSpeech) as fault:
-        heard.extend(stream_segment(hasty, text, model.built_in, params(decode_mode=mode, checked=True)))
+        received.extend(stream_segment(hasty, text, model.built_in, params(decode_mode=mode, checked=True)))
     assert fault.value.reason == reason
-    assert joined(iter(heard)).size == 0
-    *_, last = stream_segment(
-        hasty, text, model.built_in, params(decode_mode=mode)
-    )  # unchecked it is said, with the doubt
+    assert joined(iter(received)).size == 0
+    *_, last = stream_segment(hasty, text, model.built_in, params(decode_mode=mode))  # unchecked it is spoken
     assert last.doubt.reason == reason
     assert len(last.samples)
 
@@ -195,40 +183,40 @@ def test_a_predefined_request_after_a_clone_is_the_one_before_it(say, low):
 
 @pytest.mark.parametrize("walk_away_after", [None, 1])
 def test_two_cloned_voices_advanced_in_turn_are_each_as_if_alone(model, say, low, high, walk_away_after):
-    """Upstream keeps the last caller's voice in the model; here the second request never hears of the first."""
+    """Upstream keeps the last caller's voice in the model; here requests share no voice."""
     alone = say(voice=low, seed=1), say(voice=high, seed=2)
     streams = (
         stream_segment(model, TEXT, low, params(seed=1)),
         stream_segment(model, TEXT, high, params(seed=2)),
     )
-    heard: tuple[list, list] = ([], [])
+    received: tuple[list, list] = ([], [])
     for turn in range(100):
         if turn == walk_away_after:
             streams[0].close()
         pair = [next(stream, None) for stream in streams]
         if pair == [None, None]:
             break
-        for chunks, chunk in zip(heard, pair, strict=True):
+        for chunks, chunk in zip(received, pair, strict=True):
             chunks += [] if chunk is None else [chunk.samples]
-    assert np.array_equal(np.concatenate(heard[1]), alone[1])
-    first = np.concatenate(heard[0])
+    assert np.array_equal(np.concatenate(received[1]), alone[1])
+    first = np.concatenate(received[0])
     assert np.array_equal(first, alone[0][: len(first)])
     assert (len(first) < len(alone[0])) == (walk_away_after is not None)
 
 
 def test_two_threads_speak_at_once(say, low, high):
     alone = say(voice=low, seed=1), say(voice=high, seed=2)
-    heard: dict[int, np.ndarray] = {}
+    received: dict[int, np.ndarray] = {}
     jobs = [
-        threading.Thread(target=lambda s=s, v=v: heard.update({s: say(voice=v, seed=s)}))
+        threading.Thread(target=lambda s=s, v=v: received.update({s: say(voice=v, seed=s)}))
         for s, v in [(1, low), (2, high)]
     ]
     for job in jobs:
         job.start()
     for job in jobs:
         job.join(60)
-    assert np.array_equal(heard[1], alone[0])
-    assert np.array_equal(heard[2], alone[1])
+    assert np.array_equal(received[1], alone[0])
+    assert np.array_equal(received[2], alone[1])
 
 
 def test_speaking_writes_nothing_to_the_voice(say, low):
@@ -254,7 +242,7 @@ def test_a_voice_of_another_engine_is_refused(model):
         next(stream_segment(model, TEXT, object(), params()))
 
 
-# --- the lazy shell ----------------------------------------------------------------------------------------
+# --- loading ----------------------------------------------------------------------------------------
 
 
 def engine(path, **changes) -> ChatterboxEngine:

@@ -1,16 +1,15 @@
-"""The real sizes, random weights: what the tiny networks show, upstream's dimensions show too. `make test-full`."""
+"""Random weights in upstream's sizes, for what the small networks can't show. `make test-full`."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fakes import WINDOW
 from rounding import bound
+from small import TEXT, say
 
 from bench.checkpoint.seeded import write_checkpoint
 from tts.chatterbox.model import ChatterboxModel
@@ -19,11 +18,9 @@ from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
-from tts.chatterbox.segment import stream_segment, text_tokens
+from tts.chatterbox.segment import text_tokens
 
 pytestmark = pytest.mark.full
-
-TEXT = "Hello there, this is a test."
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def full(directory: Path) -> ChatterboxModel:
 
 @pytest.fixture(scope="module")
 def theirs(directory: Path):
-    """Upstream's own loader, on the very files."""
+    """Upstream's own loader, on the same files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from chatterbox.tts import ChatterboxTTS
@@ -86,15 +83,14 @@ def test_the_mel_is_upstreams_for_the_same_noise(full, theirs):
 
 
 def test_a_stream_is_finite_audible_and_960_samples_per_token(full):
-    params = replace(WINDOW, seed=1)
-    samples = np.concatenate([chunk.samples for chunk in stream_segment(full, TEXT, full.built_in, params)])
+    samples = say(full, seed=1)
     assert len(samples) == 30 * 960
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
 
 
 def test_bfloat16_flow_stays_near(directory, full):
-    """What the default costs on a processor that multiplies bfloat16, over all ten steps."""
+    """The error of the default on a CPU that multiplies bfloat16, over all ten steps."""
     half = ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "bfloat16", watermark=False))
     prompt = full.built_in.flow
     tokens = torch.randint(SPEECH_CODES, (1, 30), generator=torch.Generator().manual_seed(0))

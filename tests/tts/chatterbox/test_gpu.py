@@ -1,7 +1,7 @@
 """What must hold on a GPU, where each part is a CUDA graph: `pytest -m gpu`, on the small model.
 
-Without a GPU the same tests run on recorded graphs (`fake_cuda`), so that no line of them runs for the first time
-where minutes are few. What they would find if it were wrong is in test_capture.py.
+Without a GPU the same tests run on recorded graphs (`fake_cuda`), so that none of their lines runs on a GPU for the
+first time. Their negative controls are in test_capture.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fake_cuda import CUDA, FakeCuda
 from fakes import WINDOW
 from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
+from small import say
 
 from bench.goals import counted_waits
 from tts.chatterbox import model as model_module
@@ -35,9 +36,8 @@ from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
-from tts.engine import SamplingParams
 
-FIRST_CHUNK_WAITS = 6  # text ids, the vocoder's phases, samples to the host, and the watermark's three
+FIRST_CHUNK_WAITS = 6  # text ids, the vocoder's phases, samples to the host, three of the watermark's
 CHUNK_WAITS = 4  # of those, the last four
 
 
@@ -52,12 +52,12 @@ class Rig:
         return GraphPool(CUDA, part)
 
     def refuse_waits(self) -> AbstractContextManager[object]:
-        """Whatever makes the host wait for the device raises in here."""
+        """A context in which waiting for the device raises."""
         return refuse_waits_on_gpu() if self.device.type == "cuda" else Looks(refuse=True)
 
     @contextmanager
     def count_waits(self) -> Iterator[Callable[[], int]]:
-        """What it gives tells how often the host has waited since."""
+        """Gives a function that returns how often the host has waited since."""
         with counted_waits(self.device) as on_gpu, Looks() as looks:
             yield on_gpu if self.device.type == "cuda" else lambda: looks.count
 
@@ -143,11 +143,11 @@ def test_slots_are_each_as_if_alone(rig):
     ]
     shared = captured_batch(t3, 3, rig.pool())
     first = graphs.admit(shared, 0, prefixes[0], seed=0)
-    heard = graphs.take(first, 3, ahead=8)  # the first is under way when the others join
+    received = graphs.take(first, 3, ahead=8)  # the first has started when the others join
     second = graphs.admit(shared, 1, prefixes[1], seed=1)
-    heard += graphs.take(first, 3, ahead=8)
+    received += graphs.take(first, 3, ahead=8)
     third = graphs.admit(shared, 2, prefixes[2], seed=2)
-    assert [heard + graphs.take(first), graphs.take(second), graphs.take(third)] == alone
+    assert [received + graphs.take(first), graphs.take(second), graphs.take(third)] == alone
 
 
 def test_the_flows_graph_is_the_plain_flow(rig, checkpoint):
@@ -165,7 +165,7 @@ def test_the_vocoders_graph_is_the_plain_vocoder(rig):
     for frames in sorted(hift._captured):
         mel, source = (random_noise(1, 80, frames) - 6).to(rig.device), random_noise(1, 1, frames * 480).to(rig.device)
         with torch.inference_mode():
-            hift.render(mel.neg(), source.neg())  # what an earlier request leaves behind
+            hift.render(mel.neg(), source.neg())  # left over from an earlier request
             graphed, expected = hift.render(mel, source), hift._generator(mel, source)
         assert (graphed - expected).abs().max() <= 1e-5 * expected.abs().max()
 
@@ -203,18 +203,18 @@ def test_the_mel_is_that_of_the_cpu(rig, model):
 
 
 def test_pitch_source_and_samples_are_those_of_the_cpu(rig, model):
-    """Each from the same input: from one to the next the phase adds up every difference. TF32 would err by 1e-3."""
+    """Each part from the same input, as the phase sums up every difference. TF32 would err by 1e-3."""
     mel, noise = random_noise(1, 80, 60) - 6, random_noise(1, 9, 60 * 480)
     pitch_hz, phase, start = random_noise(1, 60).abs() * 300, torch.zeros(9, 1, dtype=torch.float64), torch.zeros(9, 1)
     source = random_noise(1, 1, 60 * 480) * 0.1
 
-    def heard(side: ChatterboxModel, to: torch.device) -> list[torch.Tensor]:
+    def rendered(side: ChatterboxModel, to: torch.device) -> list[torch.Tensor]:
         given = [tensor.to(to) for tensor in (mel, pitch_hz, phase, start, noise, source)]
         with torch.inference_mode():
             excited, _ = side.hift.excite(*given[1:5])
             return [side.hift.pitch_hz(given[0]).cpu(), excited.cpu(), side.hift.render(given[0], given[5]).cpu()]
 
-    here, there = heard(model, torch.device("cpu")), heard(rig.model, rig.device)
+    here, there = rendered(model, torch.device("cpu")), rendered(rig.model, rig.device)
     for ours, theirs in zip(here, there, strict=True):
         assert (ours - theirs).abs().max() <= 1e-4 * ours.abs().max()
 
@@ -284,34 +284,28 @@ def test_a_chunk_waits_only_where_it_is_known_to(rig):
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-def speak(model: ChatterboxModel, params: SamplingParams) -> np.ndarray:
-    chunks = list(stream_segment(model, TEXTS[0], model.built_in, params))
-    samples = np.concatenate([chunk.samples for chunk in chunks])
-    assert len(samples) == 960 * sum(chunk.speech_tokens for chunk in chunks)
-    return samples
-
-
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-def test_a_segment_is_960_samples_per_token_and_the_same_again(rig, mode):
-    samples, again = (speak(rig.model, replace(WINDOW, decode_mode=mode)) for _ in range(2))
+def test_a_segment_is_whole_tokens_and_the_same_again(rig, mode):
+    samples, again = (say(rig.model, decode_mode=mode) for _ in range(2))
+    assert len(samples) % 960 == 0
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() > 0.01
     assert np.array_equal(samples, again)
 
 
 def test_requests_of_several_threads_are_each_as_if_alone(rig):
-    each = [replace(WINDOW, seed=seed, decode_mode=mode) for seed, mode in enumerate(("window", "full", "window"))]
-    alone, heard = [speak(rig.model, params) for params in each], {}
+    each = [{"seed": seed, "decode_mode": mode} for seed, mode in enumerate(("window", "full", "window"))]
+    alone, received = [say(rig.model, **changes) for changes in each], {}
 
     def run(number: int) -> None:
-        heard[number] = speak(rig.model, each[number])
+        received[number] = say(rig.model, **each[number])
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(each))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [np.array_equal(heard[number], samples) for number, samples in enumerate(alone)] == [True] * len(each)
+    assert [np.array_equal(received[number], samples) for number, samples in enumerate(alone)] == [True] * len(each)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""What a worker imports before its first word, and what it must not: each of these takes from 0.2 s to 3 s.
+"""What a worker must not import before its first word: each of these takes from 0.2 s to 3 s.
 
 A fresh process, because this one has imported them all.
 """
@@ -56,11 +56,11 @@ def imported(checkpoint) -> dict:
 
 def test_a_first_sentence_needs_none_of_these(imported):
     assert imported["samples"] > 0
-    assert {"torch", "tts.chatterbox.model"} <= set(imported["to_speak"])  # the list can name what is there
+    assert {"torch", "tts.chatterbox.model"} <= set(imported["to_speak"])  # the set holds what was imported
     assert sorted(set(NOT_TO_SPEAK) & set(imported["to_speak"])) == []
 
 
 def test_a_first_clone_needs_librosa_and_still_none_of_these(imported):
-    """The negative control of the list above: what listening needs is there afterwards."""
+    """The negative control of the list above: the imports of a clone are found."""
     assert {"librosa.filters", "scipy", "s3tokenizer"} <= set(imported["to_clone"])
     assert sorted(set(NOT_TO_CLONE) & set(imported["to_clone"])) == []

@@ -1,4 +1,4 @@
-"""What a token model does wrong is seen in its tokens; what it does right is let through."""
+"""Implausible tokens are found, plausible ones are not."""
 
 from __future__ import annotations
 

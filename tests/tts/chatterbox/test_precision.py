@@ -12,11 +12,11 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.vocoder.stream import HiftStream
 
-STREAM_TOLERANCE = 1e-5  # of the peak: a stream is one shot
+STREAM_TOLERANCE = 1e-5  # of the peak, between a stream and one shot
 
 
 def test_loading_allows_no_product_to_be_rounded(checkpoint: Path) -> None:
-    """Whatever the process allowed before."""
+    """Also if the process has allowed it before."""
     matmul = torch.backends.cuda.matmul
     torch.backends.cudnn.allow_tf32 = matmul.allow_tf32 = True
     matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = True

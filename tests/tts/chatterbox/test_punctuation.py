@@ -1,4 +1,4 @@
-"""Our tidying against upstream's, on whatever can be written."""
+"""Our normalisation of punctuation compared to upstream's, on arbitrary text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import warnings
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tts.chatterbox.weights.upstream import import_upstream
 
 from tts.chatterbox.punctuation import MARKS, normalize_punctuation
+from tts.chatterbox.weights.upstream import import_upstream
 
 import_upstream()
 with warnings.catch_warnings():

@@ -1,8 +1,8 @@
-"""A voice made of a recording in another format, or with a defect, is nearly the voice made of the clean one.
+"""A voice encoded from a recording in another format, or with a defect, is nearly that of the clean recording.
 
-The tokenizer of random weights turns a rounding error into another token, so what is compared is continuous: both
-speaker embeddings, and the mean mel frame of the flow's prompt. Random weights hear all sounds as much alike, so the
-yardstick is beside a cosine how far off another speaker is: the same voice three tenths higher.
+With random weights a rounding error can change a token, so continuous values are compared: both speaker embeddings, and
+the mean mel frame of the flow's prompt. All sounds are similar to random weights, so beside the cosine the distance is
+compared to that of another speaker: the same voice three tenths higher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def in_silence(rate_hz: int) -> np.ndarray:
     return np.pad(spoken(rate_hz), (2 * rate_hz, 3 * rate_hz))
 
 
-# how near: at least this cosine, at most this part of the way to the other speaker
+# the least cosine, and the largest part of the distance to the other speaker
 LOSSLESS, LOSSY = (0.99, 0.15), (0.95, 0.35)
 
 RECORDINGS: dict[str, tuple[Callable[[], bytes], tuple[float, float]]] = {
@@ -71,8 +71,8 @@ def other(encode) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_the_conditioning_is_the_clean_recordings(encode, clean, other, name):
     make, (least_cosine, most_way) = RECORDINGS[name]
-    heard = encode(make())
+    received = encode(make())
     for part, tensor in clean.items():
-        way = (heard[part] - tensor).norm() / (other[part] - tensor).norm()
-        assert cosine_similarity(heard[part], tensor, dim=0) > least_cosine, part
+        way = (received[part] - tensor).norm() / (other[part] - tensor).norm()
+        assert cosine_similarity(received[part], tensor, dim=0) > least_cosine, part
         assert way < most_way, part

@@ -1,4 +1,4 @@
-"""The chatterbox engine's whole replies, decoded as a client decodes them: the mark, the file, the voice."""
+"""Whole replies of the Chatterbox engine, decoded as by a client: the watermark, the file, the voice."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from fakes import as_base64, recording
 
 import handler
 
-with warnings.catch_warnings():  # of audioop's end in Python 3.13, of its own regular expressions
+with warnings.catch_warnings():  # about audioop in Python 3.13 and its own regular expressions
     warnings.simplefilter("ignore")
     from pydub import AudioSegment
 
 Json = dict[str, Any]
 
 FORMATS, RATES = ("wav", "opus", "mp3"), (16000, 22050, 24000, 44100, 48000)
-HEARD = [("opus", 24000), ("mp3", 24000), *(("wav", rate) for rate in RATES)]
+DECODED = [("opus", 24000), ("mp3", 24000), *(("wav", rate) for rate in RATES)]
 CONTAINERS = {"wav": "WAV", "opus": "OGG", "mp3": "MP3"}
-# The small checkpoint's speech is noise, in which the mark lies deeper or less deep: of the seeds 7 to 11, number 8
-# scores least, 0.77 as WAV and 0.64 as MP3, and this one 0.95 to 1.00.
+# The small checkpoint's speech is noise, in which the watermark is more or less strong: of the seeds 7 to 11, 8 scores
+# least, 0.77 as WAV and 0.64 as MP3, and 7 scores 0.95 to 1.00.
 ASK = {"text": "Hello there, this is a test.", "seed": 7, "print_metrics": False}
 LOW, HIGH = ({"reference_audio": as_base64(recording(pitch))} for pitch in (110.0, 210.0))
 MARKED, UNMARKED = 0.8, 0.2
@@ -68,7 +68,7 @@ def run(asked: Json) -> Json:
 
 
 def stream(asked: Json) -> Json:
-    """The last event of a stream, with the audio of all the others: what a joined reply is."""
+    """The last event of a stream with the audio of all the others, like a joined reply."""
 
     async def collect() -> list[Json]:
         return [event async for event in handler.stream_handler({"id": "job", "input": asked})]
@@ -83,7 +83,7 @@ WAYS = {"joined": run, "streamed": stream}
 
 @cache
 def reply(way: str, output_format: str, rate_hz: int) -> Json:
-    """Of the marking worker, asked once for each."""
+    """The marking worker's reply, requested once for each."""
     return WAYS[way](ASK | {"output_format": output_format, "sample_rate": rate_hz})
 
 
@@ -105,7 +105,7 @@ each_way = pytest.mark.parametrize("way", WAYS)
 
 @pytest.fixture(scope="module")
 def score() -> Callable[[Json], float]:
-    """How surely PerTh's own detector hears the mark in a decoded reply."""
+    """The score of PerTh's own detector for a decoded reply."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from perth import PerthImplicitWatermarker
@@ -120,8 +120,8 @@ def score() -> Callable[[Json], float]:
 
 
 @each_way
-@pytest.mark.parametrize(("output_format", "rate_hz"), HEARD)
-def test_the_mark_is_heard_in_the_decoded_reply(
+@pytest.mark.parametrize(("output_format", "rate_hz"), DECODED)
+def test_the_mark_is_detected_in_the_decoded_reply(
     score: Callable[[Json], float], way: str, output_format: str, rate_hz: int
 ) -> None:
     answer = reply(way, output_format, rate_hz)
@@ -136,7 +136,7 @@ def unmarked(checkpoint: Path, marking: None) -> dict[str, Json]:
 
 
 @each_way
-def test_the_control_a_worker_told_not_to_mark(
+def test_the_control_a_worker_without_watermark(
     score: Callable[[Json], float], unmarked: dict[str, Json], way: str
 ) -> None:
     assert unmarked[way]["watermarked"] is False
@@ -148,7 +148,7 @@ def test_the_control_a_worker_told_not_to_mark(
 
 @pytest.mark.parametrize(
     ("way", "output_format", "rate_hz"),
-    [*product(["joined"], FORMATS, RATES), *(("streamed", *heard) for heard in HEARD)],
+    [*product(["joined"], FORMATS, RATES), *(("streamed", *received) for received in DECODED)],
 )
 def test_two_decoders_find_what_the_reply_claims(way: str, output_format: str, rate_hz: int) -> None:
     answer = reply(way, output_format, rate_hz)
@@ -165,7 +165,7 @@ def test_two_decoders_find_what_the_reply_claims(way: str, output_format: str, r
 
 
 def bounds_s(way: str, output_format: str) -> tuple[float, float]:
-    """What a decoder may find more than the reply claims; an MP3 stream can't tell its padding."""
+    """How much longer a decoded file may be than the reply states; an MP3 stream can't state its padding."""
     if output_format == "wav":
         return -1e-6, 1e-6
     return (0.0, 0.13) if (way, output_format) == ("streamed", "mp3") else (-0.05, 0.05)
@@ -209,7 +209,7 @@ def test_two_cloned_streams_advanced_in_turn_are_each_as_if_alone(walk_away_afte
 
 
 async def advanced_in_turn(asked: list[Json], walk_away_after: int | None) -> list[bytes]:
-    """The file of each, one event of each at a time; the first is closed early if told so."""
+    """The file of each, one event of each at a time; the first is closed after `walk_away_after` turns."""
     streams = {index: handler.stream_handler({"id": "job", "input": one}) for index, one in enumerate(asked)}
     files, turn = [b""] * len(asked), 0
     while streams:

@@ -1,4 +1,4 @@
-"""In which order one segment's work is asked for, where a GPU does it while the host goes on."""
+"""The order in which one segment's work is queued, on a GPU that runs ahead of the host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts.chatterbox.t3.decoding import Batch
 
 @pytest.mark.parametrize("mode", ["window", "block"])
 def test_the_first_chunks_noise_is_drawn_while_the_first_tokens_are_computed(model, monkeypatch, mode):
-    """1.3 ms of the CPU's time, which stood between the last token of the first chunk and its sound."""
+    """1.3 ms of CPU time, which delayed the first sound when it was drawn after the last token."""
     order: list[str] = []
     queue, read, randn = Batch.queue, Batch.read, torch.randn
 

@@ -1,4 +1,4 @@
-"""The streamed mark is the whole clip's mark, and it is there; PerTh's own weights, its own detector."""
+"""The stream's watermark is that of the whole clip, and PerTh's own detector finds it."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ def test_the_streamed_mark_is_the_whole_clips(model, clip, sizes):
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 3.0])
 def test_our_forward_is_perths_own(model, clip, perth, seconds):
     """The clip is a whole number of hops, as PerTh floors its length; the second half of it is silence."""
-    heard = clip[: int(seconds * RATE)].copy()
-    heard[len(heard) // 2 :] = 0.0
-    ours, theirs = model.watermarker.mark(heard), perth.apply_watermark(heard, sample_rate=RATE)
+    received = clip[: int(seconds * RATE)].copy()
+    received[len(received) // 2 :] = 0.0
+    ours, theirs = model.watermarker.mark(received), perth.apply_watermark(received, sample_rate=RATE)
     assert ours.shape == theirs.shape
-    mark, sum_of_both = np.abs(theirs - heard).max(), np.abs(theirs).max()
-    rounding = np.finfo(np.float32).eps * sum_of_both  # of either addition half
+    mark, sum_of_both = np.abs(theirs - received).max(), np.abs(theirs).max()
+    rounding = np.finfo(np.float32).eps * sum_of_both  # half of it for each of two additions
     assert np.abs(ours - theirs).max() < bound(perth.perth_net.encoder) * mark + rounding
 
 
 def test_the_constants_are_perths(perth):
-    told = perth.perth_net.hp
-    assert (told.sample_rate, told.n_fft, told.window_size, told.hop_size) == (RATE_HZ, N_FFT, N_FFT, STRIDE)
-    assert (perth.perth_net.subband, told.stft_magnitude_min) == (BINS, FAINTEST)
-    assert 20 * np.log10(told.stft_magnitude_min) == pytest.approx(FLOOR_DB)
+    theirs = perth.perth_net.hp
+    assert (theirs.sample_rate, theirs.n_fft, theirs.window_size, theirs.hop_size) == (RATE_HZ, N_FFT, N_FFT, STRIDE)
+    assert (perth.perth_net.subband, theirs.stft_magnitude_min) == (BINS, FAINTEST)
+    assert 20 * np.log10(theirs.stft_magnitude_min) == pytest.approx(FLOOR_DB)
     assert len(perth.perth_net.encoder.layers) == LAYERS
 
 

@@ -1,4 +1,4 @@
-"""CUDA graphs without a GPU: what a capture refuses, what a failure costs, and that test_gpu.py's checks can fail."""
+"""CUDA graphs without a GPU: what a capture refuses, the effect of a failure, and negative controls of test_gpu.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import CUDA, FakeCuda
-from fakes import WINDOW
 from graphs import captured_batch, embedded, plain_batch
+from small import say
 
 from tts.chatterbox import model as model_module
 from tts.chatterbox.model import ChatterboxModel
@@ -19,7 +19,6 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import sampling
 from tts.chatterbox.t3.decoding import Batch
 from tts.chatterbox.t3.slots import SlotState
@@ -45,7 +44,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
 
 
 def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, monkeypatch):
-    """A known fork's fault: new tensors for new knobs, where the graph reads the old ones."""
+    """A defect of a known fork: new tensors for new parameters, while the graph reads the old ones."""
 
     def replaced(knobs: sampling.Knobs, request: sampling.TokenSampling) -> None:
         for field, value in zip(dataclasses.fields(knobs), dataclasses.astuple(request), strict=True):
@@ -93,7 +92,7 @@ def test_memory_that_died_is_found(cuda, model, monkeypatch):
 
 
 def test_what_an_earlier_replay_left_is_found(cuda):
-    """Scratch memory is another graph's in between."""
+    """Other graphs overwrite the scratch memory in between."""
     kept: list[torch.Tensor] = []
     place = torch.zeros(3)
 
@@ -105,13 +104,13 @@ def test_what_an_earlier_replay_left_is_found(cuda):
     reads_again = cuda.recordings[-1]
     replay()
     assert torch.equal(place, torch.full((3,), 2.0))
-    reads_again.operations = reads_again.operations[-1:]  # only the copy: what it reads is not written any more
+    reads_again.operations = reads_again.operations[-1:]  # only the copy: its source is no longer written
     replay()
     assert not place.isfinite().any()
 
 
 def test_a_recording_leaves_what_it_writes_as_it_was(cuda):
-    """A capture runs nothing: only the warm-ups before it count."""
+    """A capture runs nothing: only the warm-ups before it are counted."""
     count = torch.zeros(1)
     replay = GraphPool(CUDA, "part").capture(lambda: count.add_(1))
     assert count == 2
@@ -130,7 +129,7 @@ def test_a_failed_capture_leaves_its_stream_and_names_its_part(cuda, caplog):
     assert cuda.current is before
     assert "the flow runs without" in caplog.text
     assert "operation not permitted" in caplog.text
-    with pytest.raises(CaptureFailed):  # and is not tried again
+    with pytest.raises(CaptureFailed):  # and no further capture is tried
         pool.capture(lambda: None)
     assert (cuda.captures, pool.captured, len(caplog.records)) == (1, 0, 1)
 
@@ -157,7 +156,7 @@ def test_a_lost_gpu_is_no_failed_capture(cuda, monkeypatch):
 
 @pytest.fixture(scope="module")
 def everything_plain(model) -> np.ndarray:
-    return np.concatenate([chunk.samples for chunk in stream_segment(model, "Hello there.", model.built_in, WINDOW)])
+    return say(model, "Hello there.")
 
 
 @pytest.mark.parametrize(
@@ -178,10 +177,7 @@ def test_a_worker_whose_capture_fails_speaks_all_the_same(
     assert {pool.part: pool.captured for pool in (worker.flow.graphs, worker.hift.graphs)} == captured
     warned = [record.getMessage() for record in caplog.records if "runs without" in record.getMessage()]
     assert len(warned) == len(failing)
-    samples = np.concatenate(
-        [chunk.samples for chunk in stream_segment(worker, "Hello there.", worker.built_in, WINDOW)]
-    )
-    assert np.abs(samples - everything_plain).max() < 1e-3
+    assert np.abs(say(worker, "Hello there.") - everything_plain).max() < 1e-3
 
 
 def test_a_token_model_whose_capture_fails_draws_the_same_tokens(cuda, model):
@@ -204,7 +200,7 @@ def test_switched_off_nothing_is_captured(cuda, checkpoint, monkeypatch):
 
 
 def shapes(cuda: FakeCuda) -> list[int]:
-    """Of each capture, the bytes of scratch memory."""
+    """Scratch memory of each capture, in bytes."""
     return [
         sum(tensor.untyped_storage().nbytes() for tensor in recording._scratch.values())
         for recording in cuda.recordings

@@ -1,4 +1,4 @@
-"""Which GPU can be used: architectures as torch tells them, and a sentence where it can't."""
+"""Which GPU can be used, by torch's list of architectures; and the error if it can't."""
 
 from __future__ import annotations
 

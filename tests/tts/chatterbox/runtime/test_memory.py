@@ -1,4 +1,4 @@
-"""The memory budget against the networks themselves, at full size on the meta device."""
+"""The memory budget compared to the networks, in full size on the meta device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLISHED_S3GEN_BYTES = 1_056_484_620  # of ResembleAI/chatterbox's s3gen.safete
 
 
 def values(part: Any) -> int:
-    """Numbers in all tensors that an object holds."""
+    """The number of values in all tensors of an object."""
     return sum(tensor.numel() for tensor in {id(tensor): tensor for tensor in held(part)}.values())
 
 
@@ -71,7 +71,7 @@ def test_weights_are_those_of_the_networks(t3, s3gen):
     assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)
 
 
-def test_the_published_weights_hold_what_we_want_and_one_buffer(s3gen):
+def test_the_published_file_has_the_tensors_we_take_and_one_buffer(s3gen):
     """To the byte, so refusing every other tensor refuses no published file. 8 bytes, a header of JSON padded to
     8 bytes, tensors by element size and name: https://github.com/huggingface/safetensors#format"""
     import json
@@ -103,10 +103,10 @@ def test_block_mode_costs_what_it_remembers(s3gen):
 
 def test_the_budget_grows_with_what_is_asked_for():
     usual = Budget.of(LoadOptions(slots=3), RTX_4090)
-    assert 6.0 < usual.required / 2**30 < 7.0  # fits a card of 8 GB
+    assert 6.0 < usual.required / 2**30 < 7.0  # fits a GPU of 8 GB
     assert Budget.of(LoadOptions(slots=3, graphs=False), RTX_4090).graphs == 0
     assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == 2 * usual.slots
-    assert Budget.of(LoadOptions(slots=3), T4).slots == 2 * usual.slots  # bfloat16 is not in its hardware
+    assert Budget.of(LoadOptions(slots=3), T4).slots == 2 * usual.slots  # its hardware has no bfloat16
     assert Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090).block_mode == 2 * usual.block_mode
     many = Budget.of(LoadOptions(slots=64), H200)
     assert many.workspaces == 65 * 2 * 32 * 2**20

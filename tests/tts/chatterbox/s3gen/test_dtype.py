@@ -1,4 +1,4 @@
-"""The flow's number format: the fastest that these weights are finite in, and how far each is from float32."""
+"""The flow's number format: the fastest one that gives finite mels, and each one's error against float32."""
 
 from __future__ import annotations
 
@@ -39,8 +39,7 @@ def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int,
 
 
 def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:
-    """A feed-forward whose hidden values are `by` times as large, and whose output is not: the same network, as long as
-    its numbers hold it."""
+    """A feed-forward whose hidden values are `by` times as large, and whose output is the same unless they overflow."""
     louder = {name: tensor.clone() for name, tensor in state.items()}
     louder[f"{LAYER}.0.proj.weight"] *= by
     louder[f"{LAYER}.0.proj.bias"] *= by
@@ -86,7 +85,7 @@ def test_weights_within_float16s_range_stay_there(state, model, caplog):
 def test_weights_that_are_finite_in_no_format_stop_the_start(state, model):
     loud = louder(state, 1e19)
     largest = max(float(loud[f"{LAYER}.0.proj.{name}"].abs().max()) for name in ("weight", "bias"))
-    broken = louder(loud, 2e38 / largest)  # finite as they are, and beyond float32 once summed up
+    broken = louder(loud, 2e38 / largest)  # finite themselves, but their sums are beyond float32
     with pytest.raises(ModelUnavailable, match="not finite in float16, bfloat16, float32: the weights are damaged"):
         finite_flow(lambda dtype: flow(broken, dtype), (*HALVES, torch.float32), model.built_in.flow)
     with pytest.raises(ModelUnavailable, match="FLOW_DTYPE overflows"):
@@ -122,7 +121,7 @@ def given(model) -> tuple:
 
 @pytest.mark.parametrize("buckets", [(), (128,)])
 def test_half_precision_errs_by_its_roundings(state, model, attention, buckets):
-    """And float16, with three bits more, by far less than bfloat16: an eighth, or at most half of it."""
+    """And float16, with three bits more, errs far less than bfloat16: an eighth of it, here at most half."""
     with torch.inference_mode():
         exact = flow(state, torch.float32).solve(*given(model))
     errors = {}
@@ -149,7 +148,7 @@ def test_blocks_are_finite_and_near_in_half_precision(state, model, attention, d
 
 
 def test_what_is_hidden_is_finite_in_every_format():
-    """Of a row in which everything is hidden, softmax would make NaN of infinities."""
+    """With infinities softmax would give NaN for a row that is masked throughout."""
     for dtype in (torch.float32, *HALVES):
         added = encoder.hide(torch.tensor([True, False]), dtype)
         assert added.isfinite().all()

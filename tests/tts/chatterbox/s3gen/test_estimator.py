@@ -1,4 +1,4 @@
-"""Our forward of the estimator against upstream's, same weights."""
+"""Our forward of the estimator compared to upstream's on the same weights."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_the_negative_control_another_steps_embedding_is_seen(network):
     assert (ours - theirs).abs().max() > 1e-2 * theirs.abs().max()
 
 
-def test_the_present_does_not_hear_the_future_through_a_convolution(network):
-    """Attention does, fully; so only the first convolution is looked at."""
+def test_a_convolution_reads_no_later_frame(network):
+    """Attention sees all frames, so only the first convolution is tested."""
     conv = estimator(network, torch.float32)._down.resnet.first.conv
     x = draw(1, 9, 320, seed=5)
     later = x.clone()

@@ -1,19 +1,16 @@
-"""The flow against upstream's, for the same noise: whole, padded into a bucket, and block by block."""
+"""The flow compared to upstream's for the same noise: whole, padded into a bucket, and in blocks."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from rounding import bound
+from small import codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt, block_mask
-
-
-def codes(count: int, seed: int = 0, lowest: int = 0) -> torch.Tensor:
-    return torch.randint(lowest, SPEECH_CODES, (1, count), generator=torch.Generator().manual_seed(seed))
 
 
 def upstream_mel(oracle, prompt, tokens, seed):
@@ -47,7 +44,7 @@ def rounding(oracle, mel: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
 def test_full_decode_is_upstreams_for_the_same_noise(model, oracle, count, lowest):
-    """Ids above 6500 are those that half precision would round away."""
+    """Half precision would round ids above 6500."""
     prompt, tokens = model.built_in.flow, codes(count, lowest=lowest)
     theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(model, prompt, tokens, 3)
     assert ours.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
@@ -69,7 +66,7 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(model, oracle):
 
 @pytest.fixture(scope="module")
 def bucketed(s3gen) -> Flow:
-    """The same flow on static memory, as it is captured on a GPU."""
+    """The same flow on static memory, as is captured on a GPU."""
     return Flow(s3gen.at("flow."), buckets=(128, 192))
 
 
@@ -107,12 +104,12 @@ def test_a_request_beyond_every_bucket_is_still_spoken(model, bucketed):
 
 
 def test_the_buckets_hold_every_default_window():
-    """The longest prompt, the default context and chunk, and three tokens to look ahead at."""
+    """The longest prompt, the default context and chunk, and three tokens of lookahead."""
     assert max(b for b in BUCKETS if b <= 384) >= 250 + 50 + 25 + 3
 
 
-def test_the_solution_never_looks_at_a_value(s3gen):
-    """Under fake tensors every look raises, so what runs there can be captured."""
+def test_the_solution_never_reads_a_value(s3gen):
+    """With fake tensors every read of a value raises, so what runs can be captured."""
     flow = Flow(s3gen.at("flow."))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         fake = mode.from_tensor
@@ -145,7 +142,7 @@ def test_a_block_sees_its_own_the_prompt_and_its_context():
 
 
 def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, noise: torch.Tensor, edges: list[int]):
-    """The speech's mel, block by block; edges count from the prompt's first token."""
+    """The speech's mel in blocks; edges count from the prompt's first token."""
     everything = torch.cat((prompt.tokens, tokens), 1)
     memories, pieces, first = flow.remember(prompt, 10_000), [], prompt.settled
     with torch.inference_mode():
@@ -209,7 +206,7 @@ def test_the_number_of_euler_steps_acts(s3gen, model):
 
 
 def test_ids_above_6500_survive_bfloat16(s3gen, model):
-    """Cast along with the rest they would be one and the same: half precision has no 6,561 integers."""
+    """Cast to half precision, which can't hold 6,561 integers, both would be the same."""
     half = Flow(s3gen.at("flow."), dtype=torch.bfloat16)
     prompt, noise = model.built_in.flow, torch.zeros(1, MEL_BANDS, 140)
     ids = [torch.full((1, 20), code) for code in (6559, 6560)]

@@ -1,20 +1,17 @@
-"""A segment chunk by chunk, in both modes: the plan holds, nothing depends on how tokens arrive, edges are smooth."""
+"""Both streaming modes: the plan holds, the mel does not depend on how tokens arrive, and edges are smooth."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from small import codes
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream, window_noise
 
 CPU = torch.device("cpu")
 MODES = pytest.mark.parametrize("mode", ["window", "block"])
-
-
-def codes(count: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(SPEECH_CODES, (1, count), generator=torch.Generator().manual_seed(seed))
 
 
 def stream(model, mode="window", first=16, chunk=25, context=50, seed=1) -> FlowStream:
@@ -80,17 +77,17 @@ def test_context_and_chunk_size_really_act(model, mode):
     assert not torch.equal(run(stream(model, mode, chunk=10), tokens, []), usual)
 
 
-def test_in_block_mode_what_is_said_later_changes_nothing_before(model):
-    """A prefix equals the whole: what differs comes after the chunks that both share."""
+def test_in_block_mode_later_tokens_change_no_earlier_frame(model):
+    """Two streams are equal in the chunks whose tokens and lookahead they share."""
     tokens = codes(70)[0].tolist()
     whole = run(stream(model, "block"), tokens, [])
     other = run(stream(model, "block"), tokens[:44] + codes(40, seed=5)[0].tolist(), [])
-    assert torch.equal(whole[:, :, :82], other[:, :, :82])  # 16 + 25 tokens, and three were looked ahead at
+    assert torch.equal(whole[:, :, :82], other[:, :, :82])  # 16 + 25 tokens; the other three were lookahead
     differs = (whole[:, :, 82:100] - other[:, :, 82:100]).abs().amax(dim=(0, 1))  # by frame
     assert differs.min() > 1e-3
 
 
-def test_in_block_mode_a_voice_that_is_remembered_says_the_same(model):
+def test_in_block_mode_a_cached_prompt_gives_the_same_mel(model):
     tokens = codes(45)[0].tolist()
     first, again = (run(stream(model, "block"), tokens, []) for _ in range(2))
     assert torch.equal(first, again)

@@ -1,4 +1,4 @@
-"""Slots: together as alone, every parameter read from the state, nothing left behind."""
+"""Slots: a request's tokens are the same together and alone, parameters are read at each step, nothing is left over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fake_cuda import FakeCuda
+from graphs import LIMIT, admit, take, uniforms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -16,7 +17,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import decoding
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, SPARE_TOKENS, Batch, Decoder, Generation
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, SPARE_TOKENS, Batch, Decoder
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -24,7 +25,6 @@ from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import InternalError
 
 CPU = torch.device("cpu")
-LIMIT = 40
 TEXTS = ["Hello there, this is a test.", "Short.", "A somewhat longer sentence, so that the prefixes differ in length."]
 KNOBS = [
     TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2),
@@ -41,105 +41,90 @@ def prefixes(model) -> list[torch.Tensor]:
         return [model.t3.embed_prefix(conditioning, text_tokens(model.tokenizer, text), guided=True) for text in TEXTS]
 
 
-def uniforms(seed: int) -> torch.Tensor:
-    return torch.rand(LIMIT, generator=torch.Generator().manual_seed(seed))
-
-
 def batch(t3, slots: int = 1, reach: int = CACHE_BUCKET) -> Batch:
     return Batch(t3, slots, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), reach)
 
 
-def start(batch: Batch, slot: int, embeds: torch.Tensor, knobs: TokenSampling, seed: int) -> Generation:
-    with torch.inference_mode():
-        batch.admit(slot, embeds, knobs, uniforms(seed))
-    return Generation(batch, slot, LIMIT)
-
-
-def take(generation: Generation, count: int) -> list[int]:
-    with torch.inference_mode():
-        return generation.take(count)
-
-
 @pytest.fixture(scope="module")
 def alone(model, prefixes) -> list[list[int]]:
-    return [take(start(batch(model.t3), 0, prefixes[i], KNOBS[i], seed=i), LIMIT) for i in range(3)]
+    return [take(admit(batch(model.t3), 0, prefixes[i], KNOBS[i], seed=i), LIMIT) for i in range(3)]
 
 
 def test_eight_slots_give_each_request_the_tokens_it_gets_alone(model, prefixes, alone):
     """Requests of different length, knobs and seed; they join one after the other, and five slots idle."""
     shared = batch(model.t3, slots=8)
-    first = start(shared, 5, prefixes[0], KNOBS[0], seed=0)
-    heard = {0: take(first, 7)}
-    second, third = start(shared, 0, prefixes[1], KNOBS[1], 1), start(shared, 7, prefixes[2], KNOBS[2], 2)
-    heard |= {1: take(second, 20), 2: take(third, LIMIT)}
-    heard[0] += take(first, LIMIT)
-    heard[1] += take(second, LIMIT)
-    assert [heard[i] for i in range(3)] == alone
+    first = admit(shared, 5, prefixes[0], KNOBS[0], seed=0)
+    received = {0: take(first, 7)}
+    second, third = admit(shared, 0, prefixes[1], KNOBS[1], 1), admit(shared, 7, prefixes[2], KNOBS[2], 2)
+    received |= {1: take(second, 20), 2: take(third, LIMIT)}
+    received[0] += take(first, LIMIT)
+    received[1] += take(second, LIMIT)
+    assert [received[i] for i in range(3)] == alone
     assert len(set(map(tuple, alone))) == 3
 
 
 def test_a_request_that_takes_its_time_keeps_its_tokens(model, prefixes, alone):
-    """Its neighbour has the batch advance far beyond what it may have itself."""
+    """Another request advances the batch far beyond this one's limit."""
     shared = batch(model.t3, slots=2)
-    slow = start(shared, 0, prefixes[0], KNOBS[0], seed=0)
+    slow = admit(shared, 0, prefixes[0], KNOBS[0], seed=0)
     for _ in range(3):
-        take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), LIMIT)
+        take(admit(shared, 1, prefixes[1], KNOBS[1], seed=1), LIMIT)
         shared.release(1)
     assert take(slow, LIMIT) == alone[0]
 
 
 def test_a_released_slot_serves_the_next_request_as_if_it_were_new(model, prefixes, alone):
     shared = batch(model.t3, slots=2)
-    take(start(shared, 1, prefixes[2], KNOBS[2], seed=9), 25)
+    take(admit(shared, 1, prefixes[2], KNOBS[2], seed=9), 25)
     shared.release(1)
-    assert take(start(shared, 1, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+    assert take(admit(shared, 1, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
 def test_a_slot_poisoned_with_nan_serves_the_next_request(model, prefixes, alone):
     """A masked position is multiplied by 0, which a NaN survives: the cache must be wiped."""
     shared = batch(model.t3, slots=2)
-    broken = start(shared, 0, prefixes[0] * float("nan"), KNOBS[0], seed=0)
+    broken = admit(shared, 0, prefixes[0] * float("nan"), KNOBS[0], seed=0)
     with pytest.raises(InternalError, match="not finite"):
         take(broken, 3)
     shared.release(0)
-    assert take(start(shared, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+    assert take(admit(shared, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
 def test_a_broken_request_does_not_disturb_its_neighbour(model, prefixes, alone):
     shared = batch(model.t3, slots=2)
-    healthy = start(shared, 0, prefixes[0], KNOBS[0], seed=0)
-    start(shared, 1, prefixes[0] * float("nan"), KNOBS[0], seed=0)
+    healthy = admit(shared, 0, prefixes[0], KNOBS[0], seed=0)
+    admit(shared, 1, prefixes[0] * float("nan"), KNOBS[0], seed=0)
     assert take(healthy, LIMIT) == alone[0]
 
 
 @pytest.mark.parametrize("knob", ["cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty"])
 def test_every_knob_is_read_at_each_step_and_not_once(model, prefixes, knob):
-    """As a captured graph would have it: change one number between two steps, and the tokens change."""
+    """As in a captured graph: a parameter changed between two steps changes the tokens."""
     changed = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
     plain = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
-    heard = []
+    received = []
     for after in (plain, replace(plain, **{knob: changed[knob]})):
         one = batch(model.t3)
-        generation = start(one, 0, prefixes[0], plain, seed=0)
+        generation = admit(one, 0, prefixes[0], plain, seed=0)
         tokens = take(generation, 5)
         one._state.knobs.write(after)
-        heard.append(tokens + take(generation, LIMIT))
-    assert heard[0][:5] == heard[1][:5]
-    assert heard[0][5:] != heard[1][5:]
+        received.append(tokens + take(generation, LIMIT))
+    assert received[0][:5] == received[1][:5]
+    assert received[0][5:] != received[1][5:]
 
 
 def test_how_far_attention_reaches_does_not_matter(model, prefixes, alone):
-    assert take(start(batch(model.t3, reach=16), 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+    assert take(admit(batch(model.t3, reach=16), 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
 def test_a_request_without_guidance_is_decoded_in_one_row(model, prefixes, alone):
-    both = take(start(batch(model.t3), 0, prefixes[1], KNOBS[1], seed=1), LIMIT)
-    one = take(start(batch(model.t3), 0, prefixes[1][:1], KNOBS[1], seed=1), LIMIT)
+    both = take(admit(batch(model.t3), 0, prefixes[1], KNOBS[1], seed=1), LIMIT)
+    one = take(admit(batch(model.t3), 0, prefixes[1][:1], KNOBS[1], seed=1), LIMIT)
     assert one == both == alone[1]
 
 
-def test_a_step_never_looks_at_a_value(checkpoint, model, prefixes):
-    """Under fake tensors every look at a value raises: what runs there can be captured in a graph."""
+def test_a_step_never_reads_a_value(checkpoint, model, prefixes):
+    """With fake tensors every read of a value raises, so what runs can be captured."""
     state = load_file(checkpoint / T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
@@ -148,11 +133,11 @@ def test_a_step_never_looks_at_a_value(checkpoint, model, prefixes):
         fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0))
         fake.queue(0, 20)
         with pytest.raises(DataDependentOutputException):
-            fake.read(0, 0, 1)  # the one place where the host looks
+            fake.read(0, 0, 1)  # the only read on the host
 
 
 def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
-    """To capture, what is captured is run: in mid-request that would move it on by steps that nobody counted."""
+    """Capturing also runs the code: during a request that would be further steps, which are not counted."""
 
     class Captures(GraphPool):
         def capture(self, run):
@@ -160,7 +145,7 @@ def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
             return run
 
     late = Batch(model.t3, 1, 2, 2 * CACHE_BUCKET, LIMIT, Captures(CPU, "token model"), reach=16)
-    assert take(start(late, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
+    assert take(admit(late, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
 def test_the_token_limit_holds(model):
@@ -173,7 +158,7 @@ def test_the_token_limit_holds(model):
 
 @pytest.mark.parametrize("max_tokens", [10, 1000, 2000])
 def test_a_request_has_a_slot_whatever_its_token_limit(model, max_tokens):
-    """With a batch of its own its steps would be captured by nobody, and slow."""
+    """In a batch of its own its steps would not be captured, and slow."""
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, "word " * 60)
     decoder = Decoder(model.t3, max_tokens, slots=1, share=True)
     with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], 0):
@@ -213,21 +198,21 @@ def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
 
 def test_threads_that_share_a_batch_get_what_they_get_alone(model, prefixes, alone):
     shared = batch(model.t3, slots=3)
-    heard: dict[int, list[int]] = {}
+    received: dict[int, list[int]] = {}
 
     def speak(i: int) -> None:
-        generation = start(shared, i, prefixes[i], KNOBS[i], seed=i)
+        generation = admit(shared, i, prefixes[i], KNOBS[i], seed=i)
         tokens: list[int] = []
         while not generation.finished:
             tokens += take(generation, 3)
-        heard[i] = tokens
+        received[i] = tokens
 
     threads = [threading.Thread(target=speak, args=(i,)) for i in range(3)]
     for thread in threads:
-        thread.start()
+        thread.admit()
     for thread in threads:
         thread.join()
-    assert [heard[i] for i in range(3)] == alone
+    assert [received[i] for i in range(3)] == alone
 
 
 # --- slots that stand still -------------------------------------------------------------------------------
@@ -236,18 +221,18 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(model, prefixes, alo
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12))
 def test_a_slot_that_stood_still_goes_on_as_if_it_had_not(model, prefixes, alone, monkeypatch, takes):
-    """Whoever takes, and however much, the others stand still as soon as they are a token ahead."""
+    """Whichever slots are read and however far, the others pause once they are a token ahead."""
     monkeypatch.setattr(decoding, "SPARE_TOKENS", 1)
     shared = batch(model.t3, slots=3, reach=16)
-    generations = [start(shared, i, prefixes[i], KNOBS[i], seed=i) for i in range(3)]
-    heard: list[list[int]] = [[], [], []]
+    generations = [admit(shared, i, prefixes[i], KNOBS[i], seed=i) for i in range(3)]
+    received: list[list[int]] = [[], [], []]
     for i, count in [*takes, *((i, LIMIT) for i in range(3))]:
-        heard[i] += take(generations[i], count)
-    assert heard == alone
+        received[i] += take(generations[i], count)
+    assert received == alone
 
 
 class Reaches(Batch):
-    """Notes how far attention reads at each step."""
+    """Records how far attention reads at each step."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -259,15 +244,15 @@ class Reaches(Batch):
 
 
 def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkeypatch):
-    """A slot that was finished, or whose reader had stalled, made everybody read as far as it had come."""
+    """A finished slot, or one whose reader had stalled, made attention of all slots read as far as it had come."""
     monkeypatch.setattr(decoding, "SPARE_TOKENS", 4)
     shared = Reaches(model.t3, 3, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), 1)
-    finished = start(shared, 0, prefixes[2], KNOBS[2], seed=2)
+    finished = admit(shared, 0, prefixes[2], KNOBS[2], seed=2)
     take(finished, LIMIT)
-    stalled = start(shared, 1, prefixes[2], KNOBS[2], seed=2)
+    stalled = admit(shared, 1, prefixes[2], KNOBS[2], seed=2)
     take(stalled, 30)
     shared.reaches.clear()
-    going = start(shared, 2, prefixes[1], KNOBS[1], seed=1)
+    going = admit(shared, 2, prefixes[1], KNOBS[1], seed=1)
     take(going, 20)
     own = [prefixes[1].shape[1] + count for count in range(1, 20)]
     theirs = [prefixes[2].shape[1] + 30 + count for count in range(4)]
@@ -277,9 +262,9 @@ def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkey
 
 def test_who_is_released_stands_still(model, prefixes):
     shared = batch(model.t3, slots=2)
-    start(shared, 0, prefixes[0], KNOBS[0], seed=0)
+    admit(shared, 0, prefixes[0], KNOBS[0], seed=0)
     shared.release(0)
-    take(start(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
+    take(admit(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
     assert shared._state.active.tolist() == [False, True]
     assert shared._state.step.tolist() == [0, 4]
 
@@ -306,22 +291,22 @@ def cuda(monkeypatch) -> FakeCuda:
 
 
 class Clocked(Batch):
-    """On a stream; notes at which clock each event was recorded, and the clocks that were waited for."""
+    """A batch on a stream that records the clock of each event and the clocks that were waited for."""
 
     def __init__(self, t3, cuda: FakeCuda) -> None:
         super().__init__(t3, 1, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, cuda.current)
         self._cuda = cuda
 
     def waited(self) -> list[int]:
-        """Clocks, in order: an event is waited for by nobody but `read`."""
+        """The clocks that `read` waited for, in order."""
         clocks = {event: clock for clock, event in self._marks}
         return [clocks[event] for event, _ in self._cuda.logged("synchronize") if event in clocks]
 
 
 def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(model, prefixes, cuda):
-    """It needs 19, taken as 8, 8 and 3, and waited for the 25th: marks lay 8 steps apart."""
+    """It needs 19, read as 8, 8 and 3, and waited for the 25th when events were 8 steps apart."""
     lone = Clocked(model.t3, cuda)
-    generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
+    generation = admit(lone, 0, prefixes[0], KNOBS[0], seed=0)
     with torch.inference_mode():
         generation.begin(19 + 25)
         for count in (8, 8, 3):
@@ -331,7 +316,7 @@ def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(model
 
 
 def test_a_lone_request_makes_no_stream_of_its_own(model, cuda, monkeypatch):
-    """torch hands out 32 in turn: after some 28 requests one was the stream of a graph's capture, or T3's."""
+    """torch has 32 in rotation: after some 28 requests one was the stream of a graph's capture, or T3's."""
     monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
     decoder, made = Decoder(model.t3, LIMIT, slots=1, share=False), len(cuda.streams)
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
@@ -342,9 +327,9 @@ def test_a_lone_request_makes_no_stream_of_its_own(model, cuda, monkeypatch):
 
 
 def test_the_steps_of_a_chunk_wait_for_no_rendering(model, prefixes, cuda):
-    """Only what was made on the caller's stream, the prefix, is worth that."""
+    """Only the prefix, made on the caller's stream, needs that."""
     lone = Clocked(model.t3, cuda)
-    generation = start(lone, 0, prefixes[0], KNOBS[0], seed=0)
+    generation = admit(lone, 0, prefixes[0], KNOBS[0], seed=0)
     waits = len(cuda.logged("wait"))
     take(generation, LIMIT)
     assert len(cuda.logged("wait")) == waits == 1

@@ -1,4 +1,4 @@
-"""Our decoder against upstream's, same weights: the same logits, the same tokens."""
+"""Our decoder compared to upstream's on the same weights: the same logits, the same tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from rounding import bound
 from safetensors.torch import load_file
+from small import Operations
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.segment import text_tokens
@@ -77,7 +77,7 @@ def test_logits_are_upstreams_at_every_position(model, oracle, expected, forced)
 
 
 def test_the_negative_control_a_position_off_by_one_is_seen(model, expected, forced):
-    """Had a token taken the position of the next step, the test above would be red."""
+    """If a token took the position of the next step, the test above would fail."""
     with torch.inference_mode():
         prefix = model.encoders.prefix(model.built_in, 0.5)
         off = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced[:1], off=1)
@@ -139,7 +139,7 @@ def half_t3(checkpoint: Path) -> T3:
 
 
 def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
-    """The check that test_gpu.py makes of the sums that a GPU writes: of a CPU's, which are rounded, most fail it."""
+    """test_gpu.py's check of a GPU's float32 sums: most of a CPU's, which are rounded, fail it."""
     hidden = torch.randn(4, 128, generator=torch.Generator().manual_seed(0)).bfloat16()
     t3 = half_t3(checkpoint)
     with torch.inference_mode():
@@ -150,7 +150,7 @@ def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
 
 
 def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
-    """On pretended CUDA tensors: one product that writes float32, and nothing that rounds between."""
+    """On fake CUDA tensors: one product that writes float32, without rounding in between."""
     state = load_file(checkpoint / manifest.T3_WEIGHTS)
     cuda = torch.device("cuda")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
@@ -159,14 +159,4 @@ def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
         hidden = mode.from_tensor(torch.zeros(2, 128, dtype=torch.bfloat16)).to(cuda)
         with Operations() as operations:
             assert t3._logits(hidden).dtype == torch.float32
-    assert operations.names[-1] == "aten.mm.dtype"
-
-
-class Operations(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
+    assert operations.names[-1] == "mm.dtype"

@@ -1,4 +1,4 @@
-"""Sampling against the processors upstream uses, on random logits."""
+"""Sampling compared to the processors that upstream uses, on random logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def upstream_distribution(logits, said, knobs):
-    """As upstream's loop does it: penalty, temperature, min_p, top_p, softmax."""
+    """Upstream's loop: penalty, temperature, min_p, top_p, softmax."""
     ids = torch.tensor([said])
     row = RepetitionPenaltyLogitsProcessor(knobs.repetition_penalty)(ids, logits[None].clone()) / knobs.temperature
     row = MinPLogitsWarper(knobs.min_p)(ids, row)
@@ -38,7 +38,7 @@ KNOBS = [
 
 
 def case(seed: int) -> tuple[torch.Tensor, list[int], torch.Tensor]:
-    """Random logits (V,), what was said, and the same as a mask (V,)."""
+    """Random logits (V,), tokens drawn before, and the same as a mask (V,)."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(VOCABULARY, generator=generator) * 3
     said = torch.randint(VOCABULARY, (50,), generator=generator).tolist()
@@ -128,12 +128,12 @@ def test_knobs_that_underflow_are_those_of_their_limit(changes):
         [[float("nan"), 0.0], [0.0, 0.0]],
         [[0.0, 0.0], [float("inf"), 0.0]],
         [[float("-inf"), 0.0], [0.0, 0.0]],
-        [[2e38, 0.0], [-2e38, 0.0]],  # finite, but guided no more
-        [[1e38, 0.0], [1e38, 0.0]],  # nor divided by a temperature of 0.1
+        [[2e38, 0.0], [-2e38, 0.0]],  # finite, but no longer after guidance
+        [[1e38, 0.0], [1e38, 0.0]],  # nor after division by a temperature of 0.1
     ],
 )
 def test_what_is_not_finite_is_no_token(rows):
     knobs = Knobs.of([replace(KNOBS[0], temperature=0.1)] * 2, CPU)
-    logits = torch.stack((torch.tensor(rows), torch.ones(2, 2)), 1)  # beside a slot that is well
+    logits = torch.stack((torch.tensor(rows), torch.ones(2, 2)), 1)  # beside a sound slot
     broken, well = sample(logits, torch.zeros(2, 2, dtype=torch.bool), knobs, torch.full((2, 1), 0.25)).tolist()
     assert (broken, well) == (BROKEN, 0)

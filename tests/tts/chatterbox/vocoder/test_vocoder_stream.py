@@ -1,6 +1,6 @@
-"""The vocoder against upstream's, and its stream against one shot: in float64, where they differ by little more than 0.
+"""The vocoder compared to upstream's, and its stream to one shot: in float64, where they hardly differ.
 
-In float32 nothing sharp can be said of every processor: the phase adds up 72,000 steps, each with the pitch's rounding.
+In float32 no tight bound holds on every processor: the phase sums up 72,000 steps, each with the pitch's rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDING = 2**-53  # of one operation in float64, relative to its result
 
 @pytest.fixture
 def double():
-    """What is built or drawn meanwhile is float64, unless it says otherwise."""
+    """The default dtype is float64 meanwhile."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -46,7 +46,7 @@ def exact(network) -> Hift:
 
 @pytest.fixture(scope="module")
 def mel(model) -> torch.Tensor:
-    """A mel the flow really gave: smooth, with voiced and unvoiced stretches."""
+    """A mel of the flow: smooth, with voiced and unvoiced stretches."""
     prompt = model.built_in.flow
     tokens = torch.randint(SPEECH_CODES, (1, 75), generator=torch.Generator().manual_seed(2))
     noise = window_noise(NoiseTape(4, MEL_BANDS), prompt, 0, 75, torch.device("cpu"))
@@ -106,7 +106,7 @@ def test_the_constants_of_the_source_are_upstreams(model, oracle):
 
 
 def test_the_mel_has_voiced_and_unvoiced_frames(model, mel):
-    """Or the tests here would say nothing about harmonics."""
+    """Otherwise these tests would not cover harmonics."""
     with torch.inference_mode():
         voiced = model.hift.pitch_hz(mel) > 10
     assert voiced.any()
@@ -128,7 +128,7 @@ def test_short_clips(network, exact, mel, frames):
 
 @pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [149]])
 def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(model, mel, sizes):
-    """The phase is float64 there: a last bit of the angle is all that may differ, 2⁻²² below 2π, in every harmonic."""
+    """The phase is float64 there: only the last bit of the angle may differ, 2⁻²² below 2π, in every harmonic."""
     hift, numbers = model.hift, torch.Generator().manual_seed(3)
     noise = torch.randn(1, hift.harmonics, mel.shape[2], SAMPLES_PER_FRAME, generator=numbers)
     nothing, at, pieces = torch.zeros(hift.harmonics, 1), 0, []

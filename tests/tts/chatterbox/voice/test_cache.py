@@ -1,4 +1,4 @@
-"""Voices kept on disk: the same voice to the bit, and nothing that is stale, damaged or planted is ever believed."""
+"""Voices on disk: the same voice to the bit, and no stale, damaged or planted file is used."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fakes import WINDOW
 from safetensors.torch import load, save
+from small import RATE, buzz
 
-from audio.reference import Reference
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.segment import stream_segment
@@ -24,14 +23,7 @@ from tts.chatterbox.voice import cache as voice_cache
 from tts.chatterbox.voice.cache import VoiceCache, _sum, fingerprint, prune
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 
-RATE = 24000
 PLENTY = 10**9
-
-
-def buzz(seconds: float = 3.0, pitch_hz: float = 110.0, rate: int = RATE) -> Reference:
-    t = np.arange(int(seconds * rate)) / rate
-    samples = sum(np.sin(2 * np.pi * pitch_hz * k * t) / k for k in range(1, 10))
-    return Reference((0.1 * samples * (1 + np.sin(9 * t))).astype(np.float32), rate, seconds, False)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def cache(model, tmp_path) -> VoiceCache:
 
 
 class Maker:
-    """Gives a voice and counts how often it was asked to."""
+    """Returns a voice and counts its calls."""
 
     def __init__(self, voice: ChatterboxVoice) -> None:
         self.voice, self.asked = voice, 0
@@ -60,17 +52,17 @@ def files(cache: VoiceCache) -> list[Path]:
 
 
 def is_equal(one: ChatterboxVoice, other: ChatterboxVoice) -> bool:
-    """To the bit, and laid out in memory alike."""
+    """To the bit, with the same memory layout."""
     pairs = [(tensor, other.tensors()[name]) for name, tensor in one.tensors().items()]
     return all(torch.equal(a, b) and a.dtype == b.dtype and a.stride() == b.stride() for a, b in pairs)
 
 
-def told(path: Path) -> dict[str, str]:
+def metadata_of(path: Path) -> dict[str, str]:
     data = path.read_bytes()
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
 
 
-# --- what is kept -----------------------------------------------------------------------------------------
+# --- files -----------------------------------------------------------------------------------------
 
 
 def test_a_voice_is_made_once_and_comes_back_to_the_bit(cache, made):
@@ -93,7 +85,7 @@ def test_a_kept_voice_speaks_as_the_one_that_was_made(model, cache, made):
 def test_the_file_tells_format_model_and_versions(cache, made):
     cache.get("clone", buzz(), Maker(made))
     (path,) = files(cache)
-    facts = told(path)
+    facts = metadata_of(path)
     assert set(facts) == {"format", "model", "key", "sum", "chatterbox-tts"}
     assert (facts["format"], facts["model"], facts["key"]) == (voice_cache.FORMAT, "model", path.stem)
     assert set(load(path.read_bytes())) == set(made.tensors())
@@ -116,14 +108,14 @@ def test_what_does_not_change_the_voice_does_not_change_its_key(cache, made):
     assert make.asked == 1
 
 
-# --- what is not believed ---------------------------------------------------------------------------------
+# --- files that are not used ---------------------------------------------------------------------------------
 
 
 def rewritten(change: Callable[[dict[str, torch.Tensor], dict[str, str]], None]) -> Callable[[Path], bytes]:
-    """The file with tensors or metadata changed, whose sum agrees all the same unless it was changed, too."""
+    """The file with tensors or metadata changed; its checksum agrees unless it was changed, too."""
 
     def rewrite(path: Path) -> bytes:
-        tensors, facts = load(path.read_bytes()), told(path)
+        tensors, facts = load(path.read_bytes()), metadata_of(path)
         before = facts["sum"]
         change(tensors, facts)
         facts["sum"] = _sum(tensors) if facts["sum"] == before else facts["sum"]
@@ -245,7 +237,7 @@ def test_a_folder_in_the_place_of_a_voice_keeps_nothing_else_from_being_pruned(c
     assert path.is_dir()
 
 
-def test_the_model_of_a_voice_is_all_that_listens(model):
+def test_a_voices_model_is_all_that_encodes_it(model):
     """A fine-tuned model has the names and shapes of its origin."""
     encoders = model.encoders
     parts = (encoders.voice_encoder, encoders.tokenizer, encoders.speaker_encoder, encoders.conditioner)
@@ -298,7 +290,7 @@ def test_the_directory_keeps_within_its_size(model, tmp_path, made):
 
 
 def test_a_full_disk_costs_the_keeping_and_nothing_else(cache, made, caplog):
-    """A limit on the size of files stands for the full disk: a write ends in the middle."""
+    """A limit on file sizes in place of a full disk: a write fails halfway."""
     make, limits = Maker(made), resource.getrlimit(resource.RLIMIT_FSIZE)
     cache._directory.mkdir()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -357,11 +349,11 @@ def engine_of(checkpoint: Path, directory: Path | None) -> ChatterboxEngine:
 
 def test_the_next_start_finds_the_voices_of_the_last(checkpoint, tmp_path):
     first, second = (engine_of(checkpoint, tmp_path) for _ in range(2))
-    heard = first.condition("clone", buzz())
+    received = first.condition("clone", buzz())
     (path,) = tmp_path.iterdir()
     at = path.stat().st_mtime_ns
     found = second.condition("anna", buzz())
-    assert is_equal(found, heard)
+    assert is_equal(found, received)
     assert found.voice == "anna"
     assert path.stat().st_mtime_ns > at  # used, not written
     assert len(list(tmp_path.iterdir())) == 1

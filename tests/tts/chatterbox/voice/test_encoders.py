@@ -1,4 +1,4 @@
-"""Each upstream network gets exactly the tensors that upstream's class has, and none is initialised in vain."""
+"""Each network takes exactly the tensors of upstream's class, and none is initialised before that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads from a hub on loopback: whole, broken off, altered; and what a start makes of each. No network."""
+"""Downloads from a hub on loopback: complete, interrupted, altered; and a worker's start after each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def content(name: str) -> bytes:
-    """Valid, of its own, and large enough to be cut in two."""
+    """Valid, different for each file, and large enough to be cut in two."""
     if not name.endswith(".safetensors"):
         return f"the content of {name}".encode() * 50
     header = json.dumps({"__metadata__": {"name": name * 50}}).encode()
@@ -70,7 +70,7 @@ def test_a_directory_is_made_whole_with_a_manifest_and_the_loader_takes_it(tmp_p
     assert again.returncode == 1
     assert "is there already" in again.stderr
     (made / "conds.pt").write_bytes(hub.files["conds.pt"].replace(b"content", b"c0ntent"))
-    assert faults(made) == []  # no size tells
+    assert faults(made) == []  # sizes agree
     wrong = fetch(tmp_path, None, "--verify")
     assert wrong.returncode == 1
     assert "holds a damaged conds.pt" in wrong.stderr
@@ -125,7 +125,7 @@ def nowhere(tmp_path: Path) -> Places:
 
 @pytest.fixture
 def reached(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
-    """The hub's library goes by its constants, which it read from the environment when it was imported."""
+    """The hub's library reads the environment once, when it is imported, into constants."""
     use(hub.url, tmp_path, monkeypatch)
     return hub
 
@@ -155,7 +155,7 @@ def test_a_start_from_an_empty_cache_downloads_and_the_next_one_asks_nobody(reac
 
 def test_what_is_altered_on_its_way_is_refused_and_fetched_anew(reached, nowhere):
     reached.altered.add("s3gen.safetensors")
-    for _ in range(2):  # not taken for whole at the second start, either
+    for _ in range(2):  # nor does the second start take it for complete
         with pytest.raises(ModelUnavailable, match=r"the download holds a damaged s3gen\.safetensors"):
             find_weights(None, nowhere)
     reached.altered.clear()

@@ -1,4 +1,4 @@
-"""Where weights are looked for, and what a broken checkpoint says."""
+"""Where weights are looked for, and the errors of a broken checkpoint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The hub's library reads these when it is imported; the constants are what it goes by afterwards."""
+    """The hub's library reads the environment once, when it is imported, into constants."""
     import huggingface_hub.constants as constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -87,7 +87,7 @@ def test_the_order_is_image_cached_model_volume(places):
 
 
 def cut(path: Path) -> None:
-    """What a broken copy leaves of a file."""
+    """Cut off the end, as an interrupted copy does."""
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -111,8 +111,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_place_where_something_is_wrong_is_passed_over_and_told(places, fault):
-    """And so are all: the error says of each what was wrong there."""
+def test_a_place_where_something_is_wrong_is_skipped_and_named(places, fault):
+    """The error names each place and what is wrong there."""
     BROKEN[fault](fill(places.baked))
     with pytest.raises(ModelUnavailable) as caught:
         find_weights(None, places)
@@ -126,7 +126,7 @@ def test_a_place_where_something_is_wrong_is_passed_over_and_told(places, fault)
 
 
 def test_sizes_are_held_against_the_manifest_beside_them(places):
-    """It knows of those files too that don't tell their own length."""
+    """It also has those files that do not state their own length."""
     Manifest.of(fill(places.baked), "abc").write(places.baked)
     assert find_weights(None, places) == places.baked
     grow(places.baked / "conds.pt")
@@ -178,13 +178,13 @@ def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
 
 
 def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path, caplog):
-    """To the caller; the log has the paths, in a few lines: it was a traceback of a hundred that named none."""
+    """In the error; the log has the paths, in a few lines. It was a traceback of a hundred lines without them."""
     with pytest.raises(ModelUnavailable) as caught:
         find_weights(None, places)
     said = str(caught.value)
     assert all(place in said for place in ("the image", "cached model", "network volume", "download"))
     assert str(tmp_path) not in said
-    assert caught.value.__cause__ is None  # whose traceback would be logged
+    assert caught.value.__cause__ is None  # or its traceback would be logged
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     looked_at = (places.baked, places.cached_hub, places.volume, download.cache())
     assert all(str(place) in line for place in (*looked_at, "MODEL_PATH", *FILES))
@@ -262,7 +262,7 @@ def test_a_tensor_of_the_wrong_shape_is_named(copy, name, tensor):
     ],
 )
 def test_a_tensor_of_another_model_is_refused_by_name(copy, name, tensor):
-    """What upstream ignores would be spoken without: the ten guided steps of a meanflow decoder are noise."""
+    """Upstream ignores them, and then a meanflow decoder's ten guided steps give noise."""
     edit(copy, name, lambda state: state.update({tensor: torch.zeros(1)}))
     with pytest.raises(ModelUnavailable, match=rf"{name}.*unknown tensor {tensor}"):
         load(copy)
@@ -300,7 +300,7 @@ def test_a_header_that_is_no_header_is_named(copy, name):
 
 
 def test_tensors_are_mapped_and_not_read(copy):
-    """Two readings of one file are the same pages: what one writes through the file, the other has already."""
+    """A change of the file changes the tensor that was read before."""
     before = Tensors.read(copy, VE).take("proj.bias", -1)
     offset = (copy / VE).read_bytes().index(before.numpy().tobytes())
     with (copy / VE).open("r+b") as file:
@@ -347,8 +347,8 @@ def test_a_damaged_tokenizer_is_named(copy):
     ],
 )
 def test_a_weight_that_is_not_finite_stops_the_start(copy, name, tensor, value):
-    """NaN in the voice encoder passed the warm-up, which makes no voice of a recording; then every clone failed, and
-    each new worker as well."""
+    """NaN in the voice encoder passed the warm-up, which encodes no recording; then every clone failed, and each new
+    worker's as well."""
     edit(copy, name, lambda state: state[tensor].view(-1)[-1].fill_(value))
     with pytest.raises(ModelUnavailable, match=rf"{name}.* is damaged: .*{tensor.split('.')[-1]} holds values"):
         load(copy)

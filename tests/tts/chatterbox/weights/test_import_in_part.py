@@ -1,4 +1,4 @@
-"""A package in part: its modules run when they are imported, its `__init__` only when something of it is asked for."""
+"""A package imported in part: its modules run when they are imported, its `__init__` when an attribute is read."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""What tests of the small model share: a segment's samples, random codes, a recording, and the operations of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from fakes import WINDOW
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from audio.reference import Reference
+from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.segment import stream_segment
+from tts.chatterbox.voice.conditioning import ChatterboxVoice
+
+TEXT = "Hello there, this is a test."
+RATE = 24_000
+
+
+def say(
+    model: ChatterboxModel, text: str = TEXT, voice: ChatterboxVoice | None = None, **changes: Any
+) -> np.ndarray[Any, Any]:
+    """A segment's samples, by the usual parameters with these changes."""
+    chunks = stream_segment(model, text, voice or model.built_in, replace(WINDOW, **changes))
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+def codes(count: int, seed: int = 0, lowest: int = 0) -> torch.Tensor:
+    """Speech tokens (1, count)."""
+    return torch.randint(lowest, SPEECH_CODES, (1, count), generator=torch.Generator().manual_seed(seed))
+
+
+def buzz(seconds: float = 3.0, pitch_hz: float = 110.0, rate_hz: int = RATE) -> Reference:
+    """A recording of a buzz in syllables."""
+    t = np.arange(int(seconds * rate_hz)) / rate_hz
+    samples = sum(np.sin(2 * np.pi * pitch_hz * k * t) / k for k in range(1, 10))
+    return Reference((0.1 * samples * (1 + np.sin(9 * t))).astype(np.float32), rate_hz, seconds, False)
+
+
+class Operations(TorchDispatchMode):
+    """The names of the operations that reach the device, and how many of them launch a kernel, as views do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.launches = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.name().removeprefix("aten::"))
+        self.launches += not func.is_view
+        return func(*args, **(kwargs or {}))
