@@ -1,6 +1,6 @@
-"""Upstream's own networks, of any size: what seeded checkpoints are drawn from, and what ours are held against.
+"""Upstream's own networks in any size: seeded checkpoints are drawn from them, and ours are compared to them.
 
-They import diffusers and more, and nothing that serves a request uses them. It knows no file.
+They import diffusers and more, and nothing that serves a request uses them.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.checkpoint.seeded DIRECTORY --size small|full
 
-The real loader loads it and the real path runs on it, so tests need no weights and benchmarks need no network.
-What it says is noise. A few weights are planted, because purely random ones would make a poor stand-in: see
-`_plant_ending` and `_plant_pitch`. It knows nothing of how the weights are used beyond that.
+The real loader loads it and the real code runs on it, so tests need no weights and benchmarks need no network.
+Its speech is noise. A few weights are planted, as purely random ones would be a poor stand-in: see `_plant_ending` and
+`_plant_pitch`.
 """
 
 from __future__ import annotations

@@ -191,13 +191,6 @@ def test_a_clone_says_that_it_is_one_and_sounds_like_no_other(way: str) -> None:
     assert len({default["audio"], low["audio"], high["audio"]}) == 3
 
 
-@each_way
-def test_a_predefined_voice_after_a_clone_is_the_one_before_it(way: str) -> None:
-    before = WAYS[way](ASK)
-    WAYS[way](ASK | LOW | {"seed": 8, "exaggeration": 1.0})
-    assert WAYS[way](ASK)["audio"] == before["audio"]
-
-
 @pytest.mark.parametrize("walk_away_after", [None, 2])
 def test_two_cloned_streams_advanced_in_turn_are_each_as_if_alone(walk_away_after: int | None) -> None:
     asked = [ASK | voice | {"chunk_size": 10} for voice in (LOW, HIGH)]

@@ -114,3 +114,10 @@ def test_silence_carries_no_mark(clip):
     assert can_carry(clip)
     assert not can_carry(np.zeros(2400, np.float32))
     assert not can_carry(np.empty(0, np.float32))
+
+
+def test_with_the_whole_clip_as_context_a_stage_marks_it_at_once_and_silence_not_at_all(model, clip):
+    for samples, expected in ((clip, model.watermarker.mark(clip)), (0 * clip, 0 * clip)):
+        stage = WatermarkStage(model.watermarker, context=len(clip))
+        assert not len(stage.push(samples))
+        assert np.array_equal(stage.flush(), expected)
