@@ -24,19 +24,19 @@ import torch
 from bench.document import attempt, machine, report, show_failures
 from bench.race import largest_gap_s, stall_s
 from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
 
 
-def measure(speaker: Speaker, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
-    voice = prompted(speaker.built_in, prompt_s)
-    params = replace(DEFAULT_SAMPLING, seed=0, decode_mode=mode)
+def measure(model: ChatterboxModel, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
+    voice = prompted(model.built_in, prompt_s)
+    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 0, 25, 50, mode)
     waited = [0]
-    with counted_waits(speaker.device) as waits:  # this run also warms up
-        generate(speaker, voice, params, lambda: waited.append(waits()))
-    done = [generate(speaker, voice, replace(params, seed=seed))[0] for seed in range(1, 1 + runs)]
+    with counted_waits(model.device) as waits:  # this run also warms up
+        generate(model, voice, params, lambda: waited.append(waits()))
+    done = [generate(model, voice, replace(params, seed=seed))[0] for seed in range(1, 1 + runs)]
     return {
         "first_chunk_s": round(statistics.median(run.arrivals[0][0] for run in done), 4),
         "rtf": round(statistics.median(run.total_s / run.audio_s for run in done), 4),

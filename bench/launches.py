@@ -69,10 +69,11 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
     files = {file: load_file(directory / file) for file in (T3_WEIGHTS, S3GEN_WEIGHTS)}
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
-        def fake(tensor: torch.Tensor) -> torch.Tensor:
-            return mode.from_tensor(tensor).to(cuda)
+        def fake(file: str) -> Tensors:
+            state = {name: mode.from_tensor(tensor) for name, tensor in files[file].items()}
+            return Tensors(file, state, cuda, check_values=False)
 
-        t3 = T3({name: fake(tensor) for name, tensor in state.items()}, cuda, torch.bfloat16)
+        t3, s3gen = T3(fake(T3_WEIGHTS), torch.bfloat16), fake(S3GEN_WEIGHTS)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
         cache = t3.new_cache(2, 10 * CACHE_BUCKET)
 
@@ -82,12 +83,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
             slots.draw(logits.view(2, 1, -1))
 
         found = {"T3 step": count(step)}
-        for module in s3gen.modules():
-            for own in (module._parameters, module._buffers):
-                for name, tensor in own.items():
-                    if tensor is not None:
-                        own[name] = torch.nn.Parameter(fake(tensor.data), requires_grad=False)
-        flow = Flow(s3gen.flow, cuda, graphs=GraphPool(torch.device("cpu"), "flow"))
+        flow = Flow(s3gen.at("flow."), graphs=GraphPool(torch.device("cpu"), "flow"))
         ids, count_of = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.full((2,), tokens, device=cuda)
         cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
         speaker = torch.zeros(1, 192, device=cuda)

@@ -22,9 +22,8 @@ import torch
 
 from bench.document import keep, machine, report
 from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
@@ -52,7 +51,7 @@ class Caller:
 def speak(caller: Caller, seed: int, asked_s: float) -> Request:
     params = replace(DEFAULT_SAMPLING, seed=seed, decode_mode=caller.mode)
     started_s = time.perf_counter()
-    run, _ = generate(caller.speaker, caller.voice, params)
+    run, _ = generate(caller.model, caller.voice, params)
     return Request(asked_s, started_s + run.arrivals[0][0], started_s + run.total_s, run.audio_s)
 
 

@@ -25,7 +25,7 @@ import torch
 from bench.contenders.turns import TEXT
 from bench.document import keep, machine, report
 from bench.speech import BUCKETS, PROMPTS_S, prompted
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
@@ -100,11 +100,11 @@ class Watch:
             torch.cuda.synchronize()
 
 
-def measure(speaker: Speaker, watch: Watch) -> None:
+def measure(model: ChatterboxModel, watch: Watch) -> None:
     """Times everything but the flow."""
-    device, t3 = speaker.device, speaker.t3
-    prefix = speaker.listeners.prefix(speaker.built_in, 0.5)
-    text = text_tokens(speaker.tokenizer, TEXT).to(device)
+    device, t3 = model.device, model.t3
+    prefix = model.encoders.prefix(model.built_in, 0.5)
+    text = text_tokens(model.tokenizer, TEXT).to(device)
 
     def steps(count: int) -> None:
         with model.decoder.generate(prefix, text, KNOBS, 1) as fresh:
@@ -142,10 +142,10 @@ def tape() -> NoiseTape:
     return NoiseTape(1, MEL_BANDS)
 
 
-def flow_in(checkpoint: Path, speaker: Speaker, dtype: torch.dtype) -> Flow:
+def flow_in(checkpoint: Path, model: ChatterboxModel, dtype: torch.dtype) -> Flow:
     """The flow in another format, with graphs of the lengths that are timed."""
-    s3gen = networks.build_s3gen(weights.read_tensors(checkpoint, weights.S3GEN_WEIGHTS), speaker.device)
-    pool = GraphPool(speaker.device, "flow")
+    flow = Tensors.read(checkpoint, S3GEN_WEIGHTS, model.device).at("flow.")
+    pool = GraphPool(model.device, "flow")
     return Flow(flow, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 
 

@@ -144,7 +144,7 @@ def chunk_edges(run: Run) -> list[int]:
 
 def window_edges(tokens: int) -> list[int]:
     """Where our flow's windows meet. Chunks meet elsewhere, as the vocoder and the watermark hold back samples."""
-    from tts.chatterbox.segment import FIRST_CHUNK_TOKENS
+    from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 
     return [at * SAMPLES_PER_TOKEN for at in range(FIRST_CHUNK_TOKENS, tokens, CHUNK_TOKENS)]
 

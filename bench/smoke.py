@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from bench.contenders.turns import TEXT
 from bench.document import attempt, machine, report, show_failures
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Bucket

@@ -11,9 +11,10 @@ import torch
 
 from audio.pcm import Samples
 from bench.contenders.turns import TEXT, Run
-from tts.chatterbox.model import Speaker
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
-from tts.chatterbox.s3gen.flow import MEL_BANDS, FlowPrompt
+from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
+from tts.chatterbox.s3gen.flow import FlowPrompt
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from validation.options import SamplingParams
 
@@ -34,11 +35,14 @@ def prompted(voice: ChatterboxVoice, seconds: int) -> ChatterboxVoice:
 
 
 def generate(
-    speaker: Speaker, voice: ChatterboxVoice, params: SamplingParams, after_chunk: Callable[[], None] = lambda: None
+    model: ChatterboxModel,
+    voice: ChatterboxVoice,
+    params: SamplingParams,
+    after_chunk: Callable[[], None] = lambda: None,
 ) -> tuple[Run, Samples]:
     """Speak TEXT, timed; `after_chunk` is called after each chunk with samples."""
     started, arrivals, pieces, tokens = time.perf_counter(), [], [], 0
-    for chunk in speaker.stream(TEXT, voice, params):
+    for chunk in stream_segment(model, TEXT, voice, params):
         tokens += chunk.speech_tokens or 0
         if len(chunk.samples):
             arrivals.append((time.perf_counter() - started, len(chunk.samples) / SAMPLE_RATE_HZ))

@@ -17,7 +17,7 @@ from chatterbox.tts import ChatterboxTTS
 from torch import Tensor
 
 from bench.contenders.turns import TEXT, Run, serve
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS
 from tts.chatterbox.t3.sampling import TokenSampling

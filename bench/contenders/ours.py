@@ -15,9 +15,8 @@ import torch
 
 from bench.contenders.turns import Run, serve
 from bench.speech import generate
-from tts.chatterbox.model import Speaker
+from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.segment import stream_segment
 from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
@@ -31,7 +30,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
     seeds = count(1)
 
     def once() -> Run:
-        run, samples = generate(speaker, speaker.built_in, replace(params, seed=next(seeds)))
+        run, samples = generate(model, model.built_in, replace(params, seed=next(seeds)))
         if options.save:
             np.save(options.save, samples)
         return run

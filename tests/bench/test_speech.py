@@ -11,7 +11,7 @@ import pytest
 def test_a_voice_of_ten_seconds_is_what_a_clone_of_a_long_recording_is(checkpoint: Path, tmp_path: Path) -> None:
     from bench.checkpoint.seeded import write_voice
     from bench.speech import prompted
-    from tts.chatterbox.model import Speaker
+    from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.options import LoadOptions
     from tts.chatterbox.weights.manifest import FILES
 

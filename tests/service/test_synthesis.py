@@ -252,8 +252,8 @@ def test_a_segment_cut_off_by_the_token_limit_is_a_warning(text: str) -> None:
 
 
 def test_a_successful_retry_shows_only_in_the_count() -> None:
-    def wrong(text: str, params: SamplingParams) -> Misspoken | None:
-        return Misspoken("loop", "it loops", 1.0) if params.seed == 17 else None
+    def wrong(text: str, params: SamplingParams) -> ImplausibleSpeech | None:
+        return ImplausibleSpeech("loop", "it loops", 1.0) if params.seed == 17 else None
 
     _, reply = spoken(fake_service(FakeEngine(wrong=wrong)), asked())
     assert (reply["metrics"]["retries"], reply["warnings"], reply["finish_reason"]) == (1, [], "stop")
