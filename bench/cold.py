@@ -78,7 +78,7 @@ def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
 
 def _speak(model: Any, lap: Laps) -> None:
     from tts.chatterbox.segment import stream_segment
-    from tts.engine import SamplingParams
+    from validation.request import DEFAULT_SAMPLING
 
     params = replace(DEFAULT_SAMPLING, seed=1)
     for stage in ("first_sound", "next_sound"):

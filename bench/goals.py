@@ -32,7 +32,7 @@ from validation.request import DEFAULT_SAMPLING
 
 def measure(model: ChatterboxModel, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
     voice = prompted(model.built_in, prompt_s)
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 0, 25, 50, mode)
+    params = replace(DEFAULT_SAMPLING, seed=0, decode_mode=mode)
     waited = [0]
     with counted_waits(model.device) as waits:  # this run also warms up
         generate(model, voice, params, lambda: waited.append(waits()))

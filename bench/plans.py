@@ -24,7 +24,6 @@ from bench.speech import generate
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.stream import STREAMS
-from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
 
@@ -50,7 +49,7 @@ def best(plans: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def measure(model: ChatterboxModel, mode: DecodeMode, chunk_tokens: int, runs: int) -> dict[str, Any]:
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, chunk_tokens, 50, mode)
+    params = replace(DEFAULT_SAMPLING, seed=1, chunk_size_tokens=chunk_tokens, decode_mode=mode)
     runs_done = [generate(model, model.built_in, params)[0] for _ in range(1 + runs)][1:]  # the first warms up
     worst = statistics.median(strain(run.arrivals) for run in runs_done)
     return {

@@ -19,7 +19,7 @@ from audio.resample import Resampler
 from audio.stages import Chain
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
-from tts.engine import Conditioning, Engine, ImplausibleSpeech, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, Engine, ImplausibleSpeech, SpeechChunk
 from tts.text.graphemes import spoken_chars
 from tts.text.script import Script
 from tts.text.segments import segment
@@ -49,7 +49,7 @@ class PrefetchedSegment:
     def __init__(self, chunks: Iterator[SpeechChunk]) -> None:
         self._chunks = chunks
         self._ready: deque[SpeechChunk] = deque()
-        self._fault: ImplausibleSpeech | WorkerError | None = None
+        self._error: ImplausibleSpeech | WorkerError | None = None
 
     def prepare(self, steps: int) -> None:
         """Advance the engine until the first samples. An error is raised later, by `chunks`."""
@@ -60,8 +60,8 @@ class PrefetchedSegment:
                 self._ready.append(next(self._chunks))
             except StopIteration:
                 return
-            except (ImplausibleSpeech, WorkerError) as fault:
-                self._fault = fault
+            except (ImplausibleSpeech, WorkerError) as error:
+                self._error = error
 
     def chunks(self) -> Iterator[SpeechChunk]:
         while self._ready:
@@ -136,8 +136,8 @@ class Speech:
         text, params = self.script.lines[index].text, self._params(index)
         try:
             yield from self._segment(index, text, params, self._prepared())
-        except ImplausibleSpeech as fault:
-            log.info("line %d is spoken again: %s", index, fault)
+        except ImplausibleSpeech as error:
+            log.info("line %d is spoken again: %s", index, error)
             self.retries += 1
             parts = _halves(text) if error.reason == "length" else []
             for number, part in enumerate(parts):
@@ -146,15 +146,12 @@ class Speech:
             if not parts:
                 yield from self._best_of(index, text, params, error)
 
-    def _as_well_as_can_be(
-        self, index: int, text: str, params: SamplingParams, fault: ImplausibleSpeech | None
+    def _best_of(
+        self, index: int, text: str, params: SamplingParams, error: ImplausibleSpeech | None
     ) -> Iterator[Samples]:
-        """The first attempt that is sane of those left; else the one that is least wrong.
-
-        `fault`: of the attempt with these very parameters, if it was made.
-        """
-        faults: list[tuple[ImplausibleSpeech, SamplingParams]] = [(fault, params)] if fault else []
-        for attempt in range(len(faults), 2):
+        """The first plausible attempt of two, else the least implausible one. `error`: of the first, if it was made."""
+        failed: list[tuple[ImplausibleSpeech, SamplingParams]] = [(error, params)] if error else []
+        for attempt in range(len(failed), 2):
             tried = replace(params, seed=_stepped(params.seed, RETRY_STEP * attempt))
             try:
                 yield from self._segment(index, text, tried)
@@ -169,7 +166,7 @@ class Speech:
         self, index: int, text: str, params: SamplingParams, prefetched: PrefetchedSegment | None = None
     ) -> Iterator[Samples]:
         """One text through engine and stages. Raises ImplausibleSpeech before the first sample, or not at all."""
-        rendition = rendition or self._begin(text, params)
+        prefetched = prefetched or self._begin(text, params)
         stages = self._stages_of(index)
         try:
             for chunk in prefetched.chunks():

@@ -30,15 +30,7 @@ from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import (
-    Conditioning,
-    EngineSpec,
-    EngineVoice,
-    FinishReason,
-    ImplausibleSpeech,
-    SamplingParams,
-    SpeechChunk,
-)
+from tts.engine import Conditioning, EngineSpec, EngineVoice, FinishReason, ImplausibleSpeech, SpeechChunk
 from tts.voices.store import VoiceStore
 from validation.fields import DecodeMode
 from validation.options import SamplingParams

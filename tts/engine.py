@@ -19,7 +19,7 @@ VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording
 
 
 class ImplausibleSpeech(Exception):
-    """What an engine thought of can't be the text. `excess` tells how far off it is, to compare attempts by."""
+    """Generated speech that can't be the text. `excess` compares attempts: the larger, the worse."""
 
     def __init__(self, reason: Literal["length", "loop", "pace"], message: str, excess: float) -> None:
         super().__init__(message)

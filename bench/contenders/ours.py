@@ -17,7 +17,6 @@ from bench.contenders.turns import Run, serve
 from bench.speech import generate
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
-from tts.engine import SamplingParams
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
 
@@ -26,7 +25,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
     mode: DecodeMode = options.mode
     how = LoadOptions(options.device, options.dtype, options.flow_dtype, graphs=not options.plain)
     model = ChatterboxModel.load(options.checkpoint, how)
-    params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, mode)
+    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode)
     seeds = count(1)
 
     def once() -> Run:

@@ -12,8 +12,8 @@ import pytest
 from fakes import WINDOW, FakeEngine, FakeVoice
 
 from audio.pcm import EMPTY, Samples
-from service.speech import Outline, Speech
-from tts.engine import Conditioning, ImplausibleSpeech, SamplingParams, SpeechChunk
+from service.speech import Speech
+from tts.engine import Conditioning, ImplausibleSpeech, SpeechChunk
 from tts.text.script import Line, Script
 from validation.errors import InternalError
 from validation.options import SamplingParams, SoundOptions

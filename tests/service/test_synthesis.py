@@ -29,7 +29,7 @@ from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples, peak_dbfs, rms_dbfs
 from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
 from service.telemetry import JobClock
-from tts.engine import ImplausibleSpeech, SamplingParams, SpeechChunk
+from tts.engine import ImplausibleSpeech, SpeechChunk
 from validation.errors import OutOfMemory
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
 from validation.options import SamplingParams

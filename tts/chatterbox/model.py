@@ -38,10 +38,10 @@ from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, S3GEN_WEIGHTS, T3_WE
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
 from validation.errors import ModelUnavailable, OutOfMemory
+from validation.fields import DEFAULT_CHUNK_TOKENS
 
 log = logging.getLogger(__name__)
 
-DEFAULT_CHUNK_TOKENS = 25  # the contract's
 # What a stream of the default plan renders at once: captured.
 DEFAULT_FRAMES = rendered_frames(FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
 

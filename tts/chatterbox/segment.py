@@ -28,8 +28,9 @@ from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.watermark import CONTEXT, WatermarkStage, can_carry
-from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SamplingParams, SpeechChunk
+from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SpeechChunk
 from validation.errors import InternalError, OutOfMemory
+from validation.options import SamplingParams
 
 NO_SPEECH = "the model gave no speech for this text; try another seed"
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # each network draws from a stream of its own
@@ -166,16 +167,9 @@ class SegmentStream:
 
     def _generation(self) -> AbstractContextManager[Generation]:
         model, params = self._model, self._params
-        sampling = TokenSampling(
-            cfg_weight=params.cfg_weight,
-            temperature=params.temperature,
-            top_p=params.top_p,
-            min_p=params.min_p,
-            repetition_penalty=params.repetition_penalty,
-        )
         text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens].to(model.device)
         prefix = model.encoders.prefix(self._voice, params.exaggeration)
-        return model.decoder.generate(prefix, text, sampling, params.seed)
+        return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed)
 
     def _doubt(self) -> ImplausibleSpeech | None:
         return check_tokens(self.tokens.codes, self._text, self.tokens.stopped)

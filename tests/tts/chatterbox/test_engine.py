@@ -24,7 +24,7 @@ from tts.chatterbox.segment import start_fade, stream_segment, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.weights.manifest import FILES
-from tts.engine import ImplausibleSpeech, SamplingParams, SpeechChunk
+from tts.engine import ImplausibleSpeech, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
 

@@ -33,10 +33,10 @@ from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.segment import stream_segment
-from tts.engine import SamplingParams
+from validation.request import DEFAULT_SAMPLING
 
 model = ChatterboxModel.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
-params = SamplingParams(0.5, 0.5, 0.8, 1.0, 0.05, 1.2, 1, 25, 50, "window")
+params = replace(DEFAULT_SAMPLING, seed=1)
 chunks = list(stream_segment(model, "Hello.", model.built_in, params))
 to_speak = sorted(sys.modules)
 noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)

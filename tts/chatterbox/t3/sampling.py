@@ -12,6 +12,8 @@ from dataclasses import astuple, dataclass, fields
 import torch
 from torch import Tensor
 
+from validation.options import SamplingParams
+
 BROKEN = -1  # in place of a token whose probabilities were not finite
 
 
