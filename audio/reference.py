@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from audio.decoder import Decoded
-from audio.decoder_process import decode_apart
 from audio.pcm import Samples
 from audio.reference_cleaning import clean
+
+if TYPE_CHECKING:
+    from audio.decoder import Decoded
 
 MAX_LEAD_S = 30.0  # of silence in front of the sound; so much more is decoded than is kept
 SHORT_SOUND_S = 5.0
@@ -55,4 +57,8 @@ def decode(data: bytes, max_duration_s: float, check: Callable[[], None] = no_ch
     `check` is called several times a second while the decoder process works; what it raises ends that process.
     Raises ReferenceAudioError.
     """
+    from audio.decoder_process import (
+        decode_apart,  # here: engines import this module, and a first word needs no decoder
+    )
+
     return decode_apart(data, max_duration_s, check)
