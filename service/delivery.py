@@ -21,7 +21,7 @@ from service.json_events import base64_bytes
 from service.telemetry import JobClock
 from settings import Settings
 from validation.errors import DeliveryFailed
-from validation.fields import Delivery as Asked
+from validation.fields import DeliveryMode
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,11 @@ LEAST_UPLOAD_S = 1.0  # though the job's time may be nearly over: its work is do
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class FileDelivery:
     """What one job asked for. `bucket` is None where nothing can be uploaded: always for a stream, whose events are its
     delivery."""
 
-    asked: Asked
+    asked: DeliveryMode
     bucket: Bucket | None
     clock: JobClock
     settings: Settings
@@ -92,7 +92,7 @@ class Delivery:
         }
 
 
-def _with_delivery(end: EndEvent, how: Asked) -> EndEvent:
+def _with_delivery(end: EndEvent, how: DeliveryMode) -> EndEvent:
     end.reply["delivery"] = end.reply["parameters"]["delivery"] = how
     return end
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
-from service.delivery import Delivery
+from service.delivery import FileDelivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
 from service.json_events import json_bytes
@@ -53,7 +53,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
     if not joined and worker.bucket and worker.bucket.of_job:
         warnings.append("s3Config is of no use here: this endpoint streams, its events are the delivery")
-    delivery = Delivery(request.output.delivery, worker.bucket if joined else None, clock, worker.settings)
+    delivery = FileDelivery(request.output.delivery, worker.bucket if joined else None, clock, worker.settings)
     spoken = Synthesis(
         request=request,
         engine=worker.engine,
@@ -165,7 +165,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
     )
 
 
-def _limits(worker: Worker, delivery: Delivery, joined: bool) -> Limits:
+def _limits(worker: Worker, delivery: FileDelivery, joined: bool) -> Limits:
     """A stream that is not aggregated has no limit."""
     settings, way_out = worker.settings, ""
     if not joined:

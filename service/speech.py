@@ -1,6 +1,6 @@
 """A script spoken: lines → engine → stages → samples at the reply's rate, with exact silence for each pause.
 
-The lines between two silences are one take: faded at both ends, crossfaded into each other, resampled as one.
+The lines between two silences are one phrase: faded at both ends, crossfaded into each other, resampled as one.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ class Speech:
     cut: bool = False  # a line ran into the token limit
     retries: int = 0
     _seams: Crossfade = field(init=False)
-    _take: Chain = field(init=False)
-    _take_start: int = 0
-    _take_texts: list[str] = field(default_factory=list)
+    _phrase: Chain = field(init=False)
+    _phrase_start: int = 0
+    _phrase_texts: list[str] = field(default_factory=list)
     _next: PrefetchedSegment | None = None  # of the line after the one that is spoken
 
     def __post_init__(self) -> None:
-        self._begin_take()
+        self._begin_phrase()
 
     def samples(self) -> Iterator[Samples]:
         """Pieces of the clip at `rate_hz`; an empty one is a heartbeat.
@@ -117,9 +117,9 @@ class Speech:
                 yield from self._line(index)
                 self.lines_done += 1
                 if line.pause_ms:
-                    yield self._end_take()
+                    yield self._end_phrase()
                     yield self._silence(line.pause_ms)
-            yield self._end_take()
+            yield self._end_phrase()
         finally:
             if self._next:
                 self._next.close()
@@ -127,7 +127,7 @@ class Speech:
     @property
     def segments_done(self) -> int:
         """Including those whose place in the clip is not known yet."""
-        return len(self.segments) + len(self._take_texts)
+        return len(self.segments) + len(self._phrase_texts)
 
     # --- a line, and what is tried when it goes wrong ------------------------------------------------------
 
@@ -171,14 +171,14 @@ class Speech:
         try:
             for chunk in prefetched.chunks():
                 self._note(text, chunk)
-                yield self._give(self._take.push(stages.push(chunk.samples)))
+                yield self._give(self._phrase.push(stages.push(chunk.samples)))
                 if params.checked and len(chunk.samples):  # all its tokens are generated: the engine is free
                     self._prepare(index + 1)
         finally:
             prefetched.close()
-        yield self._give(self._take.push(stages.flush()))
+        yield self._give(self._phrase.push(stages.flush()))
         self._seams.join()
-        self._take_texts.append(text)
+        self._phrase_texts.append(text)
 
     def _prepare(self, index: int) -> None:
         if index < len(self.script.lines):
@@ -224,24 +224,24 @@ class Speech:
             tail_s = TRIMMED_EDGE_S
         return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.sound.speed, hz)])
 
-    def _begin_take(self) -> None:
+    def _begin_phrase(self) -> None:
         hz = self.engine.spec.sample_rate_hz
         self._seams = Crossfade(self.sound.fade_s, hz)
-        self._take = Chain([self._seams, Resampler(hz, self.rate_hz)])
-        self._take_start, self._take_texts = self.given, []
+        self._phrase = Chain([self._seams, Resampler(hz, self.rate_hz)])
+        self._phrase_start, self._phrase_texts = self.given, []
 
-    def _end_take(self) -> Samples:
-        tail = self._give(self._take.flush())
+    def _end_phrase(self) -> Samples:
+        tail = self._give(self._phrase.flush())
         self.warnings += [warning for warning in self._seams.warnings if warning not in self.warnings]
-        scale, first = self.rate_hz / self.engine.spec.sample_rate_hz, self._take_start
-        for text, (start, end) in zip(self._take_texts, self._seams.segment_spans(), strict=True):
+        scale, first = self.rate_hz / self.engine.spec.sample_rate_hz, self._phrase_start
+        for text, (start, end) in zip(self._phrase_texts, self._seams.segment_spans(), strict=True):
             self.segments.append(Spoken(text, first + round(start * scale), first + round(end * scale)))
-        self._begin_take()
+        self._begin_phrase()
         return tail
 
     def _silence(self, length_ms: float) -> Samples:
         silence = self._give(np.zeros(round(length_ms * self.rate_hz / 1000), dtype=np.float32))
-        self._take_start = self.given
+        self._phrase_start = self.given
         return silence
 
     def _give(self, samples: Samples) -> Samples:

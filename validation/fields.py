@@ -31,7 +31,7 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 DecodeMode = Literal["full", "window", "block"]
 VoiceMode = Literal["predefined", "clone"]
 Normalization = Literal["peak", "rms", "lufs"]
-Delivery = Literal["auto", "inline", "url"]
+DeliveryMode = Literal["auto", "inline", "url"]
 OutputFormat = Literal["wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw"]
 
 
@@ -71,4 +71,4 @@ class TtsFields(BaseModel):
     sample_rate: Annotated[int, AfterValidator(_known_rate)] | None = None  # the format's own
     bitrate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
     audio_normalization: Normalization | None = None
-    delivery: Delivery = "auto"
+    delivery: DeliveryMode = "auto"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from validation.fields import DecodeMode, Delivery, Normalization, OutputFormat
+from validation.fields import DecodeMode, DeliveryMode, Normalization, OutputFormat
 
 CONTRACT_NAMES: Final = {
     "chunk_size_tokens": "chunk_size",
@@ -69,7 +69,7 @@ class OutputOptions:
     sample_rate_hz: int
     bitrate_kbps: int | None
     audio_normalization: Normalization | None
-    delivery: Delivery
+    delivery: DeliveryMode
     print_metrics: bool
 
 

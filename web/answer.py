@@ -28,7 +28,7 @@ JSON = "application/json"
 
 
 @dataclass(slots=True)
-class Asked:
+class JobRequest:
     """What a request asks for: a job's input, and how its events are sent (None: as the joined reply).
 
     `headers` are added to the answer's.
@@ -47,7 +47,7 @@ class Asked:
 class Answer(Response):
     """A response that reads the request and runs its job when it is called."""
 
-    def __init__(self, jobs: Jobs, read: Callable[[Request], Awaitable[Asked]]) -> None:
+    def __init__(self, jobs: Jobs, read: Callable[[Request], Awaitable[JobRequest]]) -> None:
         super().__init__()
         self._jobs, self._read = jobs, read
         self._is_sent = False  # its last byte
@@ -62,7 +62,7 @@ class Answer(Response):
         except (ClientDisconnect, ClientGone, Truncated) as reason:
             log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
-    async def _deliver(self, asked: Asked, scope: Scope, send: Send) -> None:
+    async def _deliver(self, asked: JobRequest, scope: Scope, send: Send) -> None:
         job_id, is_joined, held = scope["state"]["request_id"], asked.encoder is None, scope["state"]["input"]
         running = self._jobs.run(job_id, asked.take_raw(), joined=is_joined, on_made=held.release)
         async with running as events:
@@ -110,7 +110,7 @@ class Reader:
         await self._rate.taken(self._send({"type": "http.response.body", "body": body, "more_body": more}), sound_s)
 
 
-async def _send(events: AsyncGenerator[Event], asked: Asked, reader: Reader) -> None:
+async def _send(events: AsyncGenerator[Event], asked: JobRequest, reader: Reader) -> None:
     """Raises: WorkerError, if it comes before the first audio; Truncated."""
     encoder, headers = asked.encoder, dict(asked.headers)
     first = await anext(events, None)

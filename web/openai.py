@@ -14,7 +14,7 @@ from starlette.requests import Request
 from audio.encode import BY_EXTENSION
 from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
 from validation.faults import unknown_voice
-from web.answer import Asked
+from web.answer import JobRequest
 from web.jobs import Jobs
 from web.objects import json_object
 from web.refusals import UnsupportedMediaType
@@ -38,7 +38,7 @@ class SpeechReader:
     def __init__(self, jobs: Jobs, model: str, voices: Mapping[str, str]) -> None:
         self._jobs, self._models, self._voices = jobs, (model, *MODELS), voices
 
-    async def read(self, request: Request) -> Asked:
+    async def read(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
         if media_type(request) != "application/json":
             raise UnsupportedMediaType("send Content-Type: application/json")
@@ -52,7 +52,7 @@ class SpeechReader:
         await self._name_voice(raw, given["voice"])
         headers = {IGNORED: "instructions"} if given.get("instructions") else {}
         encoder = OpenAiEncoder() if given.get("stream_format") == "sse" else FileEncoder()
-        return Asked(raw, encoder, headers)
+        return JobRequest(raw, encoder, headers)
 
     def _model_faults(self, given: Mapping[str, Any]) -> list[Fault]:
         model = given.get("model")

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from audio.encode import BY_MIME_TYPE, ENCODERS
 from validation.errors import Fault, InvalidInput
-from web.answer import Asked
+from web.answer import JobRequest
 from web.budget import Input
 from web.forms import MULTIPART, URLENCODED, form_fields
 from web.objects import json_object
@@ -16,15 +16,15 @@ from web.refusals import NotAcceptable, UnsupportedMediaType
 from web.response_encoders import EventEncoder, FileEncoder, ResponseEncoder
 
 
-async def read(request: Request) -> Asked:
+async def read(request: Request) -> JobRequest:
     """Raises: InvalidInput, NotAcceptable, UnsupportedMediaType, BodyTooLarge, TooSlow."""
     encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
     raw = await _input(request)
     if raw.get("operation") not in (None, "tts"):
-        return Asked(raw, None)
+        return JobRequest(raw, None)
     if own_format and raw.get("output_format") is None:
         raw["output_format"] = own_format
-    return Asked(raw, encoder)
+    return JobRequest(raw, encoder)
 
 
 def accepted(header: str) -> tuple[ResponseEncoder | None, str]:

@@ -4,7 +4,7 @@ part      of a text: words, a pause or a tag (`validation.markup`)
 run       the text from one pause to the next
 segment   as much of a run as an engine is given at once (`tts.text.segments`)
 line      a segment with speech, and the silence after it
-take      lines between two silences, joined into one clip (`service.speech`)
+phrase    lines between two silences, joined into one clip (`service.speech`)
 """
 
 from __future__ import annotations
