@@ -13,8 +13,8 @@ from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 
 T3_VALUES = 529_600_000  # its layers, tables and head
-S3GEN_BYTES = 1_056_100_000  # all four networks in float32, as they are loaded
-FLOW_VALUES = 123_300_000  # the flow's own copy of encoder and estimator, with the tables of distances
+S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted next
+FLOW_VALUES = 123_300_000  # the flow's encoder and estimator, with the tables of distances
 OTHER_BYTES = 34_000_000  # conditioner, voice encoder and PerTh, in float32
 CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 rows, 30 layers of 1,024
 FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512

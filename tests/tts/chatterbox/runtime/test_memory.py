@@ -65,7 +65,8 @@ def flow_of(s3gen: dict[str, Tensor]) -> Flow:
 
 def test_weights_are_those_of_the_networks(t3, s3gen):
     flow = flow_of(s3gen)
-    kept = sum(tensor.nbytes for name, tensor in s3gen.items() if name not in UNUSED[S3GEN_WEIGHTS])
+    others = (name for name in s3gen if not name.startswith(("flow.encoder.", "flow.decoder.")))
+    kept = sum(s3gen[name].nbytes for name in others if name not in UNUSED[S3GEN_WEIGHTS])
     assert values(t3) == pytest.approx(memory.T3_VALUES, rel=0.001)
     assert values((flow._encoder, flow._estimator)) == pytest.approx(memory.FLOW_VALUES, rel=0.001)
     assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)
@@ -103,7 +104,7 @@ def test_block_mode_costs_what_it_remembers(s3gen):
 
 def test_the_budget_grows_with_what_is_asked_for():
     usual = Budget.of(LoadOptions(slots=3), RTX_4090)
-    assert 6.0 < usual.required / 2**30 < 7.0  # fits a GPU of 8 GB
+    assert 5.5 < usual.required / 2**30 < 6.5  # fits a GPU of 8 GB
     assert Budget.of(LoadOptions(slots=3, graphs=False), RTX_4090).graphs == 0
     assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == 2 * usual.slots
     assert Budget.of(LoadOptions(slots=3), T4).slots == 2 * usual.slots  # its hardware has no bfloat16
