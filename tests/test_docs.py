@@ -5,10 +5,12 @@ The examples that can run are run by test_readme.py.
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import Field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from web import refusals
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
-AWAITED = {"docs/page.png", "docs/ARCHITECTURE.md", "docs/CONTRIBUTING.md"}  # linked before they are written
+GUIDES = ("docs/ARCHITECTURE.md", "docs/CONTRIBUTING.md")
 CODES = {cls.code: cls for cls in vars(errors).values() if isinstance(cls, type) and "code" in vars(cls)}
 REFUSALS = [cls for cls in vars(refusals).values() if isinstance(cls, type) and "code" in vars(cls)]
 SOURCE = "".join(
@@ -75,8 +77,8 @@ def test_every_link_leads_somewhere(page: str) -> None:
         file, _, anchor = link.partition("#")
         target = (ROOT / page).parent / file if file else ROOT / page
         place = target.resolve().relative_to(ROOT).as_posix()
-        assert target.exists() or place in AWAITED, link
-        assert not anchor or place in AWAITED or anchor in anchors(PAGES[place]), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(PAGES[place]), link
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.keys() - {"docs/LOG.md"}))
@@ -207,9 +209,96 @@ def test_every_command_of_ours_exists() -> None:
                 asked += 1
             case [program, *_] if program.startswith("scripts/"):
                 assert (ROOT / program).is_file()
+            case [".venv/bin/python", "-m", module, *_] if module.startswith("bench"):
+                assert python_files(module)
     assert asked >= 5
 
 
 def test_the_clients_exit_statuses_are_listed() -> None:
     statuses = {0, sync_test.JobFailed.exit_status, sync_test.Trouble.exit_status}
     assert {int(row[0]) for row in rows("README.md", "exit status")} == statuses
+
+
+def test_every_make_target_is_in_the_guide() -> None:
+    listed = [
+        name.removeprefix("make ").split()[0]
+        for row in rows("docs/CONTRIBUTING.md", "command")
+        for name in names(row[0])
+    ]
+    assert sorted(listed) == sorted(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.M))
+
+
+# --- names of the code ------------------------------------------------------------------------------------------
+
+FOLDERS = ("validation", "audio", "tts", "service", "web", "bench", "tests")
+CODE = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (*ROOT.glob("*"), *ROOT.glob("scripts/*"), *(it for name in FOLDERS for it in (ROOT / name).rglob("*")))
+    if path.suffix in (".py", ".js", ".html", ".toml") or path.name in ("Makefile", "Dockerfile")
+}
+PLACE = re.compile(r"\.?[\w-]+(/[\w.-]+)*(/|/[\w-]+|\.(py|js|html|json|lock|md|png|svg|toml|txt))")
+DOTTED = re.compile(r"(\w+\.)+\w+")
+WORD = re.compile(r"[A-Za-z_]\w+(?=\(.*\)$|$)")
+
+
+def own_names(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            stored = (inner for inner in ast.walk(node) if isinstance(inner, ast.Name | ast.Attribute))
+            yield from (ast.unparse(inner) for inner in stored if isinstance(inner.ctx, ast.Store))
+
+
+@cache
+def defined(file: str) -> set[str]:
+    """What a Python file defines: names, and `Class.member`."""
+    body = ast.parse(CODE[file]).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    members = {f"{node.name}.{name}" for node in classes for name in own_names(node.body)}
+    return {*own_names(body), *members}
+
+
+def python_files(place: str) -> list[str]:
+    """Of a file's name, a folder's, or a module's."""
+    path = place if "/" in place or place.endswith(".py") else place.replace(".", "/")
+    ours = (path, f"{path}.py", f"{path}/__init__.py", f"{path}/__main__.py")
+    return [
+        file for file in CODE if file.endswith(".py") and (file in ours or (path[-1] == "/" and file.startswith(path)))
+    ]
+
+
+def exists(dotted: str) -> bool:
+    """A module, a member of one, a member of a class; or else words that the code holds."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        if files := python_files(".".join(parts[:cut])):
+            return cut == len(parts) or any(".".join(parts[cut:]) in defined(file) for file in files)
+    if holders := [file for file, text in CODE.items() if f"class {parts[0]}" in text and file.endswith(".py")]:
+        return any(dotted in defined(file) for file in holders)
+    return any(dotted in text for text in CODE.values())
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_every_place_and_name_of_a_guide_is_in_the_code(page: str) -> None:
+    places = {name for name in names(prose(PAGES[page])) if PLACE.fullmatch(name)}
+    others = {*names(prose(PAGES[page]))} - places
+    assert [name for name in places if not (ROOT / name).exists()] == []
+    assert [name for name in others if DOTTED.fullmatch(name) and not exists(name)] == []
+    words = {match[0] for name in others if (match := WORD.match(name))}
+    assert words - set(re.findall(r"\w+", " ".join(CODE.values()))) == set()
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_each_file_of_a_guides_tables_defines_the_names_beside_it(page: str) -> None:
+    for row in rows(page, "file"):
+        files = [file for place in names(row[0]) for file in python_files(place)]
+        assert [name for name in names(row[1]) if not any(name in defined(file) for file in files)] == [], row
+
+
+def test_the_architecture_begins_with_a_job_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("espeakng_loader")
+    (example,) = code_blocks(PAGES["docs/ARCHITECTURE.md"], "python")
+    exec(example, {})
+    kinds = capsys.readouterr().out.split()
+    assert [kinds[0], *sorted(set(kinds[1:-1])), kinds[-1]] == ["StartEvent", "AudioEvent", "EndEvent"]
