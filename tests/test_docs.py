@@ -296,6 +296,16 @@ def test_each_file_of_a_guides_tables_defines_the_names_beside_it(page: str) -> 
         assert [name for name in names(row[1]) if not any(name in defined(file) for file in files)] == [], row
 
 
+def test_each_step_of_a_recipe_names_what_its_files_hold() -> None:
+    steps = re.findall(r"^\d+\. (`.*(?:\n   .*)*)", prose(PAGES["docs/CONTRIBUTING.md"]), re.M)
+    assert len(steps) > 40
+    for step in steps:
+        places = tuple(name for name in names(step) if PLACE.fullmatch(name))
+        words = {match[0] for name in {*names(step)} - {*places} if (match := WORD.match(name))}
+        held = " ".join(text for file, text in CODE.items() if file.startswith(places))
+        assert words - set(re.findall(r"\w+", held)) == set(), step
+
+
 def test_the_architecture_begins_with_a_job_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("espeakng_loader")
     (example,) = code_blocks(PAGES["docs/ARCHITECTURE.md"], "python")
