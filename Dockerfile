@@ -77,6 +77,6 @@ RUN python -m compileall -q ./*.py validation audio tts service web
 USER 10001:10001
 ENV HOME=/home/worker
 
-# The door that MODE names: RunPod's queue where it calls, else HTTP on PORT.
+# The server that MODE names: RunPod's queue where it calls, else HTTP on PORT.
 EXPOSE 80
 CMD ["python", "start.py"]

@@ -1,6 +1,6 @@
 """Settings of the process, read once from the environment: the only file that reads it.
 
-A request's parameters are not settings; they live in `validation.request`.
+A request's parameters are not settings; they are in `validation.fields`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def setting(
     most: float | None = None,
     secret: bool = False,
 ) -> Any:
-    """One setting: its default, its sentence for the README, what values are allowed, whether it may be shown."""
+    """One setting: its default, its sentence for docs/SETTINGS.md, what values are allowed, whether it may be shown."""
     metadata = {"about": about, "choices": choices, "least": least, "most": most}
     return field(default=default, repr=not secret, metadata=metadata)
 
@@ -101,7 +101,7 @@ class Settings:
     )
     streaming: bool = setting(False, "stream chunks (`/stream`) instead of one joined reply")
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
-    warmup: bool = setting(True, "on RunPod, load the model and speak once before the first job")
+    warmup: bool = setting(True, "load the model and speak once before the first job (the queue: on RunPod only)")
     watermark: bool = setting(True, "mark Chatterbox's speech with PerTh")
     mode: str = setting(
         "auto",

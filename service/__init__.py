@@ -1,3 +1,3 @@
-"""What a job means, whichever door it came in by."""
+"""What a job means, by queue or by HTTP."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The queue door: any job in, always a dict or events out; and a client that goes away takes its work along."""
+"""The queue: any job in, always a dict or events out; and a client that goes away takes its work along."""
 
 from __future__ import annotations
 
@@ -338,10 +338,10 @@ DAMAGED = st.builds(
 )
 
 
-@pytest.mark.parametrize("door", ["joined", "streamed"])
+@pytest.mark.parametrize("reply", ["joined", "streamed"])
 @pytest.mark.slow
 def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
-    open_worker: Callable[..., FakeEngine], door: str
+    open_worker: Callable[..., FakeEngine], reply: str
 ) -> None:
     open_worker(FakeEngine(tokens_per_char=0.1))
     spoken, asked = [0], [0]
@@ -350,14 +350,14 @@ def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
     @given(case=st.tuples(st.just(True), VALID) | st.tuples(st.just(False), DAMAGED | ANYTHING))
     def check(case: tuple[bool, Any]) -> None:
         is_valid, raw = case
-        events = streamed({"id": "1", "input": raw}) if door == "streamed" else [answer({"id": "1", "input": raw})]
+        events = streamed({"id": "1", "input": raw}) if reply == "streamed" else [answer({"id": "1", "input": raw})]
         end = events[-1]
         asked[0] += 1
         if "error" in end:
             assert not is_valid, (raw, end)
             assert not end["error"].startswith("INTERNAL"), raw
             return
-        file = file_of(events) if door == "streamed" else base64.b64decode(end.get("audio", ""))
+        file = file_of(events) if reply == "streamed" else base64.b64decode(end.get("audio", ""))
         if end["operation"] == "tts":
             spoken[0] += 1
             samples, rate_hz = decoded(file)

@@ -1,1 +1,1 @@
-"""Text and a voice in, samples out. Knows nothing of jobs, bytes or doors."""
+"""Text and a voice in, samples out."""

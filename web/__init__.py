@@ -1,1 +1,1 @@
-"""The HTTP door's own parts: addresses, shapes and limits. What a job means is not known here; that is `service`."""
+"""The HTTP server: what arrives → a job's input; its events → bytes. What a job means is in `service`."""

@@ -19,7 +19,7 @@ SURROGATE = "\ud800"
 
 
 def leaves(kind: type[WorkerError] = WorkerError) -> Iterator[type[WorkerError]]:
-    """Those of the contract: a door may have some of its own."""
+    """Those of the contract: the HTTP server has some of its own."""
     for child in kind.__subclasses__():
         if child.__module__ == errors.__name__:
             inner = list(leaves(child))

@@ -615,7 +615,7 @@ def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answe
     ],
 )
 def test_the_default_voice_speaks_unless_another_has_the_language(voice: Any, language: Any, chosen: str) -> None:
-    """The HTTP door chooses by it before the request was checked: it may hold anything."""
+    """The HTTP server chooses by it before the request was checked: it may hold anything."""
     assert chosen_voice(voice, language, CAPABILITIES.default_voice, CAPABILITIES.voices) == chosen
     assert chosen_voice(voice, language, "gone", {}) == (voice if isinstance(voice, str) else "gone")
 
