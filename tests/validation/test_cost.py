@@ -59,7 +59,7 @@ def test_of_what_is_too_long_nothing_else_is_said() -> None:
 
 
 def test_what_is_no_tag_is_compared_with_no_voice() -> None:
-    """The HTTP server asks before the rules do, in its event loop: with a thousand voices a tag of 29 MB took minutes."""
+    """The HTTP server asks before the rules do, in its loop: with a thousand voices a tag of 29 MB took minutes."""
 
     class Counted(dict[str, str]):
         asked = 0
