@@ -109,7 +109,7 @@ class Client:
         """
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        sent_headers = {"Host": parts.netloc.rpartition("@")[2]} | dict(headers)
+        sent_headers = {"Host": host_header(parts)} | dict(headers)
         try:
             with ExitStack() as opened:
                 connection = http.client.HTTPConnection("", blocksize=BLOCK_BYTES)  # its socket is opened here
@@ -161,6 +161,11 @@ class Client:
         if self._public_only and not all(map(addresses.is_public, known)):
             raise RequestFailed(NOT_PUBLIC, retryable=False)
         return known
+
+
+def host_header(url: SplitResult) -> str:
+    """Host and port, but for the scheme's own port, which a signature of the URL leaves out, too."""
+    return url.netloc.rpartition("@")[2].removesuffix(":443" if url.scheme == "https" else ":80")
 
 
 class _Bounded(io.RawIOBase):

@@ -121,8 +121,9 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     """The body, decompressed. Raises: RequestFailed."""
     if response.status != http.client.OK:
         raise RequestFailed(f"can't be had: the server answered {response.status}")
-    unpacked, body = urllib3.HTTPResponse(response, dict(response.getheaders()), preload_content=False), bytearray()
+    body = bytearray()
     try:
+        unpacked = urllib3.HTTPResponse(response, dict(response.getheaders()), preload_content=False)
         while block := unpacked.read(BLOCK_BYTES, decode_content=True):
             body += block
             if len(body) > max_bytes:

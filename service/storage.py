@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from service.bucket import Bucket
-from service.client import BROKEN_OFF, NO_HOST, NOT_PUBLIC, UNREACHABLE, Client, OutOfTime, RequestFailed
+from service.client import BROKEN_OFF, NO_HOST, NOT_PUBLIC, UNREACHABLE, Client, OutOfTime, RequestFailed, host_header
 from validation.errors import DeliveryFailed
 
 MAX_PAUSE_S = 20.0  # before another attempt
@@ -131,8 +131,7 @@ class _Upload:
         self._put()
 
     def _headers(self) -> dict[str, str]:
-        parts = urlsplit(self._url)
-        host = parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
+        host = host_header(urlsplit(self._url))
         headers = {"Content-Type": self._content_type, "Content-Length": str(len(self._data)), "Host": host}
         request = AWSRequest("PUT", self._url, headers=headers, data=self._data)
         S3SigV4Auth(self._credentials, "s3", self._regions[-1]).add_auth(request)

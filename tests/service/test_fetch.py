@@ -136,6 +136,9 @@ class Answers(BaseHTTPRequestHandler):
     def garbage(self) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
 
+    def contradicted(self) -> None:
+        self.give(200, BODY, Content_Length=f"{len(BODY)}, 100")
+
     def odd_headers(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nno header\r\n\r\nok")
 
@@ -205,6 +208,17 @@ def test_a_recording_is_fetched(server: Server, path: str, allow_private: bool) 
     assert fetch(server.url(path), allow_private) == BODY
 
 
+@pytest.mark.parametrize("port", ["", ":80"])
+def test_the_servers_name_is_sent_without_the_usual_port(
+    server: Server, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """An address may be signed for its host, which does not have the port then."""
+    real = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda at, timeout: real((at[0], server.server_port), timeout))
+    assert fetch(f"http://{PUBLIC}{port}/voice") == BODY
+    assert server.asked == [(PUBLIC, PUBLIC, "/voice")]
+
+
 def test_a_length_that_is_too_small_gives_no_more_than_it_says(server: Server) -> None:
     assert fetch(server.url("understated")) == BODY[:100]
 
@@ -227,6 +241,7 @@ def test_exactly_the_limit_is_allowed(server: Server) -> None:
         ("away?http://[::1", "valid URL"),
         ("away?http://127.0.0.1:99999/", "valid URL"),
         ("overstated", "to its end"),
+        ("contradicted", "to its end"),
         ("garbage", "broke off"),
         ("endless", "too large|at most 100000 bytes"),
         ("bomb", "at most 100000 bytes"),
