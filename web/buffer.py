@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable
 
-from service.events import AudioEvent, Event
+from service.events import AudioEvent, Event, StartEvent
 
 OWN_BYTES = 4_000_000  # 83 s of WAV at 24 kHz, 8 minutes of Opus
 SHARED_BYTES = 256_000_000  # a dozen of the longest clips as WAV
@@ -46,13 +46,13 @@ class OutputBuffer:
         self._arrived, self._room = asyncio.Event(), asyncio.Event()
 
     async def put(self, event: Event) -> None:
-        """Append, then wait while the buffer is full; after the first audio, until it was sent, so that no further
-        work delays the first bytes."""
+        """Append, then wait while the buffer is full; after the first audio, and after the first that follows a
+        start, until it was sent, so that no further work delays it. (The pause before a take precedes its start.)"""
         self._waiting.append(event)
         self._hold(_size_bytes(event))
         self._arrived.set()
         is_first = isinstance(event, AudioEvent) and not self._has_begun
-        self._has_begun |= is_first
+        self._has_begun = (self._has_begun or is_first) and not isinstance(event, StartEvent)
         self._budget.waiting.add(self._room)
         try:
             while self._held_bytes if is_first else self._is_full():

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 DESK_THREADS = 2  # for work that needs no turn, such as lists of voices
 MAX_SOCKETS = 200  # each may wait with one take
 USUAL_JOB_S = 2.0  # until there was one
+FIRST_EVENTS = 3  # up to the first sound: a pause before a session's take, the start, audio
 MAX_RETRY_AFTER_S = 60
 Work: TypeAlias = Callable[..., Generator[Event]]  # one of the service's jobs, given its clock
 
@@ -136,7 +137,8 @@ class Jobs:
             async with self._turn():
                 running = work(clock=clock)
                 del work  # else the frame would hold the input, and the error of its end the frame
-                async with aclosing(bridge(running, self._threads, one_by_one=2, on_stop=clock.stop)) as events:
+                made = bridge(running, self._threads, one_by_one=FIRST_EVENTS, on_stop=clock.stop)
+                async with aclosing(made) as events:
                     await self._pass_on(events, clock, buffer)
         finally:
             buffer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -154,6 +155,25 @@ def test_a_paragraph_is_a_pause(server: HttpServer) -> None:
 
 
 # --- interruption ---------------------------------------------------------------------------------------------
+
+
+def test_after_a_pause_too_the_first_sound_leaves_before_more_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, asked_meanwhile = FakeEngine(), list[int]()
+    send = TtsWebSocket._send_bytes
+
+    async def send_slowly(self: TtsWebSocket, data: bytes, sound_s: float) -> None:
+        before = engine.asked
+        await asyncio.sleep(0.02)
+        asked_meanwhile.append(engine.asked - before)
+        await send(self, data, sound_s)
+
+    with open_server(engine) as server, line(server, chunk_size=5, sentence_pause_ms=200) as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        monkeypatch.setattr(TtsWebSocket, "_send_bytes", send_slowly)
+        talk.send("text", text="And here is a sentence of a good many chunks. ")
+        talk.until("spoken")
+    assert asked_meanwhile[:2] == [0, 0]  # the pause, the first sound
 
 
 def test_cancel_stops_within_a_chunk_and_drops_what_waits() -> None:
