@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -37,7 +36,7 @@ PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise in block mode, where its memory
 REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity
+@dataclass(frozen=True, slots=True, eq=False)
 class FlowPrompt:
     """The reference as the flow's prompt; read-only. Ids stay int64: half precision can't hold 6,561 integers."""
 
@@ -76,7 +75,7 @@ class Flow:
         self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
         starts = torch.tensor(times[:-1], device=self.device)
         self._estimator = Estimator(tensors.at("decoder.estimator."), starts, dtype)
-        self._read_once = lru_cache(maxsize=REMEMBERED_PROMPTS)(self._read)
+        self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first
         self._lock = threading.Lock()
         self.graphs = graphs or GraphPool(self.device, "flow")
         self._longest_tokens = longest_tokens
@@ -157,12 +156,15 @@ class Flow:
         The prompt is computed once per voice, and kept for the last few voices.
         """
         with self._lock:
-            return [memory.fork(keep_frames) for memory in self._read_once(prompt)]
+            memories = next((own for known, own in self._prompts if known is prompt), None) or self._read(prompt)
+            others = [pair for pair in self._prompts if pair[0] is not prompt]
+            self._prompts = [(prompt, memories), *others][:REMEMBERED_PROMPTS]
+            return [memory.fork(keep_frames) for memory in memories]
 
     def forget(self) -> None:
         """Drop the memories of prompts; the next request computes its own."""
         with self._lock:
-            self._read_once.cache_clear()
+            self._prompts = []
 
     def _read(self, prompt: FlowPrompt) -> list[Memory]:
         frames = prompt.settled * FRAMES_PER_TOKEN

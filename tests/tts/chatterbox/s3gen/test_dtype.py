@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import graphs
@@ -74,6 +76,21 @@ def test_weights_that_overflow_float16_run_in_bfloat16_and_it_is_said(state, mod
     assert built.dtype == torch.bfloat16
     assert renders(built, prompt)
     assert "not finite in torch.float16" in caplog.text
+
+
+def test_a_flow_that_overflows_frees_its_memory_at_once(state, model, request):
+    """A reference cycle would keep its weights on the GPU: for good, as `handler` freezes all objects after warm-up."""
+    loud, made = louder(state, 1e6), []
+
+    def build(dtype: torch.dtype) -> Flow:
+        built = flow(loud, dtype)
+        made.append(weakref.ref(built))
+        return built
+
+    request.addfinalizer(gc.enable)
+    gc.disable()
+    built = finite_flow(build, HALVES, model.built_in.flow)
+    assert [one() for one in made] == [None, built]
 
 
 def test_weights_within_float16s_range_stay_there(state, model, caplog):
