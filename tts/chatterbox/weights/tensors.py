@@ -79,8 +79,8 @@ class Tensors:
     def count(self, prefix: str) -> int:
         """How many parts are numbered after that prefix."""
         full = self._prefix + prefix
-        numbers = (int(name[len(full) :].split(".")[0]) for name in self._state if name.startswith(full))
-        return 1 + max(numbers, default=-1)
+        found = (name[len(full) :].split(".")[0] for name in self._state if name.startswith(full))
+        return 1 + max((int(number) for number in found if number.isdecimal()), default=-1)
 
     def refuse_unknown(self) -> None:
         """Refuse a file with a tensor that nothing took. Raises: ModelUnavailable.

@@ -252,6 +252,7 @@ def test_a_tensor_of_the_wrong_shape_is_named(copy, name, tensor):
         (T3, "surprise.weight"),
         (T3, "cond_enc.surprise.weight"),
         (T3, "tfmr.layers.0.self_attn.q_proj.bias"),
+        (T3, "tfmr.layers.norm.weight"),
         (VE, "surprise.weight"),
         (S3GEN, "surprise.weight"),
         (S3GEN, "flow.decoder.estimator.time_embed_mixer.weight"),  # of Turbo's meanflow decoder
