@@ -33,8 +33,8 @@ RUN pip install --no-cache-dir uv==0.13.9 \
     && scripts/stub_video_codecs.py .venv/lib/python3.11/site-packages
 
 # Numba compiles librosa when it is first used: here, and not in every worker's first clone. For any CPU, since a
-# worker's is not this one (NUMBA_CPU_NAME). Numba keeps nothing, and fails, where it can't write: so whoever runs the
-# image may write there.
+# worker's is not this one (NUMBA_CPU_NAME). Numba keeps nothing, and fails, where it can't write: so any user may
+# write there.
 RUN python -c "from librosa import effects, filters, resample; from numpy import ones; \
 effects.trim(resample(ones(8000), orig_sr=2, target_sr=1)); filters.mel(sr=16000, n_fft=400)" \
     && chmod -R a+rwX .numba

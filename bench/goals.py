@@ -1,4 +1,4 @@
-"""One stream as its listener hears it: first chunk, real-time factor, gaps, and how often the host waits for the GPU.
+"""One stream as a listener gets it: first chunk, real-time factor, gaps, and how often the host waits for the GPU.
 
     python -m bench.goals CHECKPOINT --variants "float16" "float32" "float32 plain"
 

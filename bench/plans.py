@@ -33,7 +33,7 @@ Arrivals = Sequence[tuple[float, float]]  # per chunk: seconds since the start, 
 
 
 def strain(arrivals: Arrivals) -> float:
-    """The worst ratio of a chunk's time to the sound that is left to play; over 1.0 the listener hears a gap."""
+    """The worst ratio of a chunk's time to the sound that is left to play; over 1.0 there is an audible gap."""
     (first_s, _), played_s, worst = arrivals[0], 0.0, 0.0
     for (before_s, sound_s), (after_s, _) in pairwise(arrivals):
         played_s += sound_s

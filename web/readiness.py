@@ -1,7 +1,4 @@
-"""Whether this worker takes work: loading → warm → draining, or failed. What the platform is told at /ping.
-
-It does not know how a model is loaded, only when that is over; nothing here waits.
-"""
+"""Whether this worker takes work, as /ping reports it: loading → warm → draining, or failed. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -29,14 +26,14 @@ STATUSES = {Stage.LOADING: 204, Stage.WARM: 200, Stage.FAILED: 503, Stage.DRAINI
 
 
 class Readiness:
-    """One stage at a time, set from any thread. Who is draining stays so."""
+    """One stage at a time, set from any thread. The last one is draining."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.stage, self.reason = Stage.LOADING, ""
 
     def load(self, work: Callable[[], None]) -> threading.Thread:
-        """Do the work of loading in a thread that nobody waits for at the end."""
+        """Do the work of loading in a daemon thread."""
         thread = threading.Thread(target=self._load, args=(work,), name="load", daemon=True)
         thread.start()
         return thread

@@ -75,7 +75,7 @@ export async function ping() {
   const response = await fetch("ping", { cache: "no-store" }).catch(() => null);
   if (!response || ![200, 204, 503].includes(response.status)) return { ready: null, reason: "" };
   const { reason = "" } =
-    response.status === 503 ? await response.json().catch(() => ({ reason: "no reason told" })) : {};
+    response.status === 503 ? await response.json().catch(() => ({ reason: "no reason given" })) : {};
   return { ready: response.status === 200, reason };
 }
 

@@ -86,7 +86,7 @@ class VoiceCache:
         except FileNotFoundError:
             return None
         except (Unusable, UnfitFile) as exc:
-            log.warning("the kept voice %s is made anew: %s", path.name, exc)
+            log.warning("the cached voice %s is computed again: %s", path.name, exc)
             return None
         except OSError as exc:
             self._log("read", exc)
@@ -145,7 +145,7 @@ class VoiceCache:
     def _log(self, what: str, exc: OSError) -> None:
         """Log a failure once, until it works again."""
         if what not in self._faults:
-            log.error("voices can't be %s in VOICE_CACHE_DIR, and are made anew: %s", what, exc)
+            log.error("voices can't be %s in VOICE_CACHE_DIR, and are computed again: %s", what, exc)
         self._faults.add(what)
 
 
