@@ -243,9 +243,8 @@ def connect(options: argparse.Namespace, session: requests.Session) -> Connectio
         raise Trouble("Set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID (or --endpoint), or give --url.")
     if options.url and host.endswith(".api.runpod.ai"):  # a load-balancing endpoint, which may have no worker yet
         to.protocol = "worker"
-    elif (
-        options.url
-    ):  # a worker's server answers /ping, with 204 while it loads, then with its state; the SDK's doesn't
+    elif options.url:
+        # A worker's server answers /ping, with 204 while it loads, then with its state; the SDK's doesn't.
         answer = to.send("GET", "ping")
         state = json_or_text(answer.content)
         is_workers = answer.status_code == 204 or (isinstance(state, dict) and {"status", "reason"} <= state.keys())
