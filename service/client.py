@@ -83,7 +83,10 @@ class Client:
                     raise OutOfTime
         finally:
             self._give_up()
-        return future.result()
+        try:
+            return future.result()
+        finally:
+            del future  # its error refers to this frame: a cycle would keep what was received
 
     def _give_up(self) -> None:
         self._given_up.set()

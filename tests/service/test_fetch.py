@@ -270,6 +270,16 @@ def test_a_bomb_takes_little_memory(server: Server) -> None:
     assert peak_bytes < 40_000_000
 
 
+def test_of_a_refused_recording_nothing_is_kept(server: Server, request: pytest.FixtureRequest) -> None:
+    """An error and a frame that refer to each other would keep megabytes until the garbage collector runs."""
+    request.addfinalizer(gc.enable)
+    gc.disable()
+    tracemalloc.start()
+    request.addfinalizer(tracemalloc.stop)
+    refusal(server.url("endless"), max_bytes=2_000_000)
+    assert tracemalloc.get_traced_memory()[0] < 1_000_000
+
+
 def test_nobody_there() -> None:
     assert "can't be reached" in refusal(f"http://{PUBLIC}:{free_port()}/voice")
     assert "can't be reached: there is no such host" in refusal("http://voices.invalid/a.wav", allow_private=False)
