@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import small
 import torch
-from fakes import WINDOW
-from small import TEXT
+from small import TEXT, WINDOW
 
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import small
 import torch
-from fakes import WINDOW
-from small import RATE, TEXT, buzz
+from small import RATE, TEXT, WINDOW, buzz
 
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions

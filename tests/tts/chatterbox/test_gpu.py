@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import CUDA, FakeCuda
-from fakes import WINDOW
 from graphs import LIMIT, TEXTS, captured_batch, embedded, plain_batch
 from recording import Looks
-from small import say
+from small import WINDOW, say
 
 from bench.goals import counted_waits
 from tts.chatterbox import model as model_module

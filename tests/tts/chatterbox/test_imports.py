@@ -64,3 +64,17 @@ def test_a_first_clone_needs_librosa_and_still_none_of_these(imported):
     """The negative control of the list above: the imports of a clone are found."""
     assert {"librosa.filters", "scipy", "s3tokenizer"} <= set(imported["to_clone"])
     assert sorted(set(NOT_TO_CLONE) & set(imported["to_clone"])) == []
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(("av", "prometheus_client", "fastapi", "runpod", "botocore", "num2words")))
+sys.path[:0] = [".", "tests", "tests/tts/chatterbox"]
+import test_gpu
+"""
+
+
+def test_the_gpus_tests_import_nothing_that_such_a_machine_lacks() -> None:
+    """`scripts/gpu` runs that file beside the wheels that `scripts/wheelhouse` collects."""
+    child = subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes import WINDOW
+from small import WINDOW
 
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.segment import stream_segment

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import WINDOW
-from small import TEXT, buzz, say
+from small import TEXT, WINDOW, buzz, say
 
 from audio.pcm import EMPTY
 from tts.chatterbox.runtime.errors import torch_errors

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import WINDOW
 from safetensors.torch import load, save
-from small import RATE, buzz
+from small import RATE, WINDOW, buzz
 
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
