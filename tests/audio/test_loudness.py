@@ -1,4 +1,4 @@
-"""The loudness meter beside the standard's own numbers, beside pyloudnorm, and beside FFmpeg's."""
+"""The loudness meter beside the standard's own numbers and beside FFmpeg's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def sounds(rate_hz: int) -> dict[str, Samples]:
         "low": sine(60, rate_hz, 0.5, 4.0),
         "middle": sine(997, rate_hz, 0.3, 4.0),
         "high": sine(3_011, rate_hz, 0.05, 4.0),
-        "short": spoken(rate_hz=rate_hz)[: round(0.41 * rate_hz)],
     }
     return {name: np.asarray(clip, dtype=np.float32) for name, clip in clips.items()}
 
@@ -47,19 +46,10 @@ def test_the_weighting_at_48_khz_is_the_standards_table() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_it_is_pyloudnorms_with_the_standards_filters(rate_hz: int) -> None:
-    """Its default filters are others: 0.05 LU off at 48 kHz, 0.25 at 8."""
-    meter = pytest.importorskip("pyloudnorm").Meter(rate_hz, "DeMan")
+def test_it_is_ffmpegs(rate_hz: int) -> None:
+    """FFmpeg prints tenths."""
     for name, clip in sounds(rate_hz).items():
-        expected = meter.integrated_loudness(clip.astype(np.float64))
-        assert integrated_lufs(clip, rate_hz) == pytest.approx(expected, abs=0.02), name
-
-
-@pytest.mark.parametrize("rate_hz", [8_000, 24_000, 44_100])
-@pytest.mark.parametrize("name", ["speech", "hiss", "gated", "low"])
-def test_it_is_ffmpegs(name: str, rate_hz: int) -> None:
-    clip = sounds(rate_hz)[name]
-    assert integrated_lufs(clip, rate_hz) == pytest.approx(ebur128(clip, rate_hz, "I"), abs=0.1)
+        assert integrated_lufs(clip, rate_hz) == pytest.approx(ebur128(clip, rate_hz, "I"), abs=0.1), name
 
 
 def test_silence_has_no_loudness_and_changes_none() -> None:
