@@ -23,7 +23,7 @@ def lines_run(work: Callable[[], Any]) -> int:
         return trace
 
     before = sys.gettrace()
-    gc.disable()  # its callbacks and finalizers are lines, too
+    gc.disable()  # finalizers that it happens to run would be counted
     sys.settrace(trace)
     try:
         with suppress(WorkerError):

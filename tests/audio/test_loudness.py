@@ -47,7 +47,7 @@ def test_the_weighting_at_48_khz_is_the_standards_table() -> None:
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_it_is_ffmpegs(rate_hz: int) -> None:
-    """FFmpeg prints tenths."""
+    """FFmpeg prints the loudness to a tenth of a LUFS."""
     for name, clip in sounds(rate_hz).items():
         assert integrated_lufs(clip, rate_hz) == pytest.approx(ebur128(clip, rate_hz, "I"), abs=0.1), name
 

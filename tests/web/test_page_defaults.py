@@ -1,4 +1,4 @@
-"""What the page and the API's description repeat of the contract, and can't derive, is the contract's."""
+"""The page's default values and the operations in the API's description match the contract."""
 
 from __future__ import annotations
 
