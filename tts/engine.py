@@ -16,6 +16,8 @@ from validation.options import SamplingParams
 
 FinishReason = Literal["stop", "length"]
 VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording in the voices directory
+WordTiming = Literal["engine", "attention"]  # the engine's own clock, or the attention of its token model
+RemarkKind = Literal["unfinished", "went_on", "went_back"]
 
 
 class ImplausibleSpeech(Exception):
@@ -42,7 +44,8 @@ class EngineSpec:
     """What an engine can do, known without loading it.
 
     A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
-    where cloning is not possible. A `stand_in` is for trying the worker out without its model.
+    where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
+    the times of its words come from; None if it reports none.
     """
 
     name: str
@@ -55,6 +58,26 @@ class EngineSpec:
     can_clone: bool
     unused_fields: tuple[str, ...] = ()
     stand_in: bool = False
+    word_timing: WordTiming | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word of a segment, `text[first:last]`, and its place in the segment's speech, in samples at the engine's rate."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What an engine noticed about a segment's speech and did not act upon: the end of the text was not reached, speech
+    went on after it, or went back in it."""
+
+    kind: RemarkKind
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +86,8 @@ class SpeechChunk:
 
     An empty chunk is a heartbeat while tokens are generated; callers may cancel there. `speech_tokens` is the number
     of tokens generated for it (None where an engine has no tokens). `finish_reason` is set on a segment's last chunk
-    only, and so is `doubt`: why the speech may not be the text.
+    only, and so are `doubt`, why the speech may not be the text, and `remarks`. `words` are those that end in this chunk
+    or before, in order, each once; none unless `params.word_times`.
     """
 
     samples: Samples  # (N,)
@@ -71,6 +95,8 @@ class SpeechChunk:
     watermarked: bool
     finish_reason: FinishReason | None = None
     doubt: ImplausibleSpeech | None = None
+    words: tuple[SpokenWord, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 class Conditioning(Protocol):

@@ -31,6 +31,7 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 DecodeMode = Literal["full", "window", "block"]
 VoiceMode = Literal["predefined", "clone"]
 Normalization = Literal["peak", "rms", "lufs"]
+CaptionFormat = Literal["srt", "vtt"]
 DeliveryMode = Literal["auto", "inline", "url"]
 OutputFormat = Literal["wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw"]
 
@@ -72,3 +73,5 @@ class TtsFields(BaseModel):
     bitrate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
     audio_normalization: Normalization | None = None
     delivery: DeliveryMode = "auto"
+    word_timestamps: bool = False
+    captions: CaptionFormat | None = None

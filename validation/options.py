@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from validation.fields import DecodeMode, DeliveryMode, Normalization, OutputFormat
+from validation.fields import CaptionFormat, DecodeMode, DeliveryMode, Normalization, OutputFormat
 
 CONTRACT_NAMES: Final = {
     "chunk_size_tokens": "chunk_size",
@@ -25,7 +25,8 @@ Part = TypeVar("Part")
 class SamplingParams:
     """How an engine generates one segment.
 
-    `checked`: no samples leave before all tokens were generated and found plausible.
+    `checked`: no samples leave before all tokens were generated and found plausible. `word_times`: the engine reports
+    when each word is spoken, if it can; no sample changes by it.
     """
 
     exaggeration: float
@@ -39,6 +40,7 @@ class SamplingParams:
     context_window_tokens: int
     decode_mode: DecodeMode
     checked: bool = False
+    word_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class OutputOptions:
     audio_normalization: Normalization | None
     delivery: DeliveryMode
     print_metrics: bool
+    word_timestamps: bool = False
+    captions: CaptionFormat | None = None
 
 
 def part(kind: type[Part], values: Mapping[str, Any]) -> Part:

@@ -71,13 +71,14 @@ def _resolved(fields: TtsFields, given: frozenset[str], capabilities: Capabiliti
         "pronunciations": fields.pronunciations or {},
         "sample_rate": fields.sample_rate or own_rate_hz,
     }
+    word_times = fields.word_timestamps or fields.captions is not None
     return TtsRequest(
         text=fields.text.strip(),
         voice=voice,
         reference=decode_base64(fields.reference_audio) if fields.reference_audio is not None else None,
         reference_url=fields.reference_audio_url,
         max_reference_duration_s=fields.max_reference_duration_sec,
-        sampling=part(SamplingParams, values),
+        sampling=part(SamplingParams, values | {"word_times": word_times}),
         reading=part(ReadingOptions, values),
         sound=part(SoundOptions, values),
         output=part(OutputOptions, values),
