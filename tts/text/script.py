@@ -9,6 +9,7 @@ phrase    lines between two silences, joined into one clip (`service.speech`)
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from tts.text.boundaries import Break
 from tts.text.graphemes import spoken_chars
 from tts.text.respelling import Respelling
 from tts.text.segments import segment
+from tts.text.words import LineWord, place_words
 from validation.markup import Pause, Reasoning, Tag, parts
 from validation.options import ReadingOptions
 
@@ -28,10 +30,12 @@ REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): lef
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One segment of speech, and the silence after it; without one the next line follows directly."""
+    """One segment of speech, and the silence after it; without one the next line follows directly. `words` are those of
+    the text as it was sent, if they were asked for."""
 
     text: str
     pause_ms: float
+    words: tuple[LineWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,13 @@ class _Run:
     pause_ms: float
 
 
-def write(text: str, reading: ReadingOptions) -> Script:
-    """The script of a text whose marks were checked by `validation.rules`. Raises: InvalidInput, where its
-    `pronunciations` make it too long."""
+def write(text: str, reading: ReadingOptions, *, word_times: bool = False) -> Script:
+    """The script of a text whose marks were checked by `validation.rules`; with `word_times`, lines have words. Raises:
+    InvalidInput, where its `pronunciations` make it too long."""
     left_out: dict[str, None] = {}  # in the order of the text
     respelling = Respelling(reading.pronunciations, len(text))
-    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in _runs(text, left_out)]
+    sent = [*_runs(text, left_out)]
+    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in sent]
     lead_ms, lines = 0.0, list[Line]()
     for run in runs:
         lines += _lines(run.text, reading)
@@ -71,7 +76,15 @@ def write(text: str, reading: ReadingOptions) -> Script:
             lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
         else:
             lead_ms += run.pause_ms
+    if word_times:
+        lines = _with_words(lines, "\n".join(run.text for run in sent), reading)
     return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
+
+
+def _with_words(lines: list[Line], text: str, reading: ReadingOptions) -> list[Line]:
+    respelling = Respelling(reading.pronunciations, sys.maxsize)
+    placed = place_words(text, [line.text for line in lines], lambda word: _read_out(word, reading, respelling))
+    return [replace(line, words=tuple(words)) for line, words in zip(lines, placed, strict=True)]
 
 
 def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
