@@ -39,7 +39,9 @@ def test_a_text_is_spoken(page: Page, asked: list[Any]) -> None:
     until(page, DONE)
     until(page, SILENT)
 
-    assert asked == [{"text": "Good evening.", "voice": "default", "output_format": "pcm_s16le"}]
+    assert asked == [
+        {"text": "Good evening.", "voice": "default", "output_format": "pcm_s16le", "word_timestamps": True}
+    ]
     assert page.text_content("#first").endswith(" ms")
     assert float(page.text_content("#rtf")) >= 0
     assert page.text_content("#position") == page.text_content("#duration") == "0.9"

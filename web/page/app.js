@@ -16,7 +16,7 @@ import * as worker from "./worker.js";
 /** @type {Record<string, string>} */ const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav" };
 
 const player = new Player();
-const stage = new Stage(player);
+const stage = new Stage(player, (seconds) => playFrom(seconds));
 const takes = new Takes(byId("history"), { play: (take) => replay(take), reuse, save: (take) => void save(take) });
 const reference = new Reference((message) => {
   if (message) form.markOne({ field: "reference_audio", message });
@@ -62,7 +62,10 @@ async function receive(take, signal) {
   const askedAt = performance.now();
   for await (const event of worker.speak(take.fields, take.reference, signal)) {
     if (event.name === "audio") push(take, event.data, performance.now() - askedAt);
-    else if (event.name === "end") take.reply = event.data;
+    else if (event.name === "end") {
+      take.reply = event.data;
+      take.words = event.data.words ?? take.words;
+    }
   }
 }
 
@@ -71,6 +74,7 @@ function push(take, piece, afterMs) {
   const isFirst = take.clip === null;
   const clip = (take.clip ??= new Clip(piece.sample_rate));
   clip.push(worker.bytesOf(piece.audio));
+  take.words.push(...(piece.words ?? []));
   if (isFirst) {
     take.firstSoundMs = afterMs;
     player.start(clip);
@@ -207,6 +211,12 @@ function seek(seconds) {
   stage.refresh();
 }
 
+/** @param {number} seconds */
+function playFrom(seconds) {
+  seek(seconds);
+  player.play();
+}
+
 /** @param {KeyboardEvent} event */
 function onWaveKey(event) {
   const nowS = player.positionS;
@@ -253,10 +263,7 @@ byId("change-key").addEventListener("click", async () => {
   if (await askKey()) await capabilities.connect(reference);
 });
 byId("wave").addEventListener("keydown", onWaveKey);
-byId("wave").addEventListener("click", (event) => {
-  seek(stage.secondsAt(event.offsetX));
-  player.play();
-});
+byId("wave").addEventListener("click", (event) => playFrom(stage.secondsAt(event.offsetX)));
 document.addEventListener("keydown", onKey);
 form.recall();
 capabilities.showValues();

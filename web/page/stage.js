@@ -1,10 +1,10 @@
-/** One take's waveform, figures and buttons, drawn while something moves. */
+/** One take's waveform, words, figures and buttons, drawn while something moves. */
 
 import { byId, say } from "./elements.js";
 import { Waveform } from "./waveform.js";
+import { Words } from "./words.js";
 
 /** @typedef {import("./takes.js").Take} Take */
-/** @typedef {import("./worker.js").Segment} Segment */
 /** @typedef {import("./worker.js").Reply} Reply */
 
 const SETTLE_MS = 900; // drawing continues this long after the last change
@@ -13,12 +13,14 @@ export class Stage {
   /** @type {Take | null} */ take = null;
   isSpeaking = false; // a request is in progress
   #wave = new Waveform(byId("wave", HTMLCanvasElement));
+  #words;
   #drawUntil = 0;
   #isDrawing = false;
 
-  /** @param {import("./player.js").Player} player */
-  constructor(player) {
+  /** @param {import("./player.js").Player} player @param {(seconds: number) => void} onWord a word was clicked */
+  constructor(player, onWord) {
     this.player = player;
+    this.#words = new Words(onWord);
     player.addEventListener("change", () => this.refresh());
     new ResizeObserver(() => this.refresh()).observe(byId("wave"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.refresh());
@@ -28,6 +30,7 @@ export class Stage {
   show(take) {
     this.take = take;
     this.#wave.show(take?.clip ?? null);
+    this.#words.show(take);
     showFigures(take);
     showRemarks(take?.reply);
     this.refresh();
@@ -52,10 +55,10 @@ export class Stage {
     if (this.#isDrawing) requestAnimationFrame(() => this.#frame());
     const clip = this.take?.clip ?? null;
     const positionS = clip && this.player.clip === clip ? this.player.positionS : 0;
-    const segments = this.take?.reply?.segments ?? [];
-    const marksS = segments.slice(1).map(({ start }) => start);
+    const marksS = this.take?.reply?.segments.slice(1).map(({ start }) => start) ?? [];
     this.#wave.draw(positionS, marksS);
-    showPosition(positionS, clip?.durationS ?? 0, segments);
+    this.#words.draw(positionS);
+    showPosition(positionS, clip?.durationS ?? 0);
     showLevel(this.player.levelDbfs);
     showButtons(clip !== null, isSounding, this.isSpeaking);
   }
@@ -79,12 +82,11 @@ function showRemarks(reply) {
   byId("remarks").hidden = !items.length;
 }
 
-/** @param {number} positionS @param {number} durationS @param {Segment[]} segments */
-function showPosition(positionS, durationS, segments) {
+/** @param {number} positionS @param {number} durationS */
+function showPosition(positionS, durationS) {
   say("position", positionS.toFixed(1));
   say("duration", durationS.toFixed(1));
   say("length", durationS ? `${durationS.toFixed(2)} s` : "–");
-  say("caption", segments.find(({ start, end }) => positionS >= start && positionS < end)?.text ?? "");
   const slider = byId("wave");
   const text = durationS ? `${positionS.toFixed(1)} of ${durationS.toFixed(1)} seconds` : "nothing yet";
   slider.setAttribute("aria-disabled", String(!durationS));

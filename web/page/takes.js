@@ -16,6 +16,7 @@ const KEPT = 10;
  * @property {File | null} reference
  * @property {string} voice as shown
  * @property {Clip | null} clip null before the first sound
+ * @property {import("./worker.js").Span[]} words that were spoken so far
  * @property {number | null} firstSoundMs from the click to the first sound in the page
  * @property {import("./worker.js").Reply | null} reply null where it was stopped or failed
  * @property {boolean} over whether the request has ended
@@ -41,7 +42,8 @@ export class Takes {
   begin(fields, reference) {
     const voice = reference ? `clone of ${reference.name}` : String(fields.voice ?? "default");
     const [number, files] = [++this.#count, new Map()];
-    return { number, fields, reference, voice, clip: null, firstSoundMs: null, reply: null, over: false, files };
+    const none = { clip: null, words: [], firstSoundMs: null, reply: null };
+    return { number, fields, reference, voice, ...none, over: false, files };
   }
 
   /** Puts a take with sound into the list, which drops the oldest; `show` draws it. @param {Take} take */

@@ -43,6 +43,7 @@ export class Waveform {
     if (this.#clip && positionS > 0) this.#drawPlayed(bars, playedPx, tone);
     this.#drawScale(width, height, tone, marksS);
     this.canvas.dataset.drawnS = (this.#clip?.durationS ?? 0).toFixed(2);
+    this.canvas.dataset.positionS = positionS.toFixed(3);
   }
 
   /** The time in the clip at a place. @param {number} px from the canvas's left edge */

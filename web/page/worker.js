@@ -10,14 +10,15 @@
  *
  * @typedef {{field: string, message: string}} Fault what is wrong with one field of a request
  * @typedef {{error: string | {message: string}, details?: Fault[]}} ErrorReply under /v1/ `error` has OpenAI's shape
- * @typedef {{audio: string, sample_rate: number}} AudioPiece base64 of 16-bit PCM; Hz
- * @typedef {{text: string, start: number, end: number}} Segment seconds
+ * @typedef {{text: string, start: number, end: number}} Span a segment or a word; seconds
+ * @typedef {{audio: string, sample_rate: number, words?: Span[]}} AudioPiece base64 of 16-bit PCM; Hz
  * @typedef {{rtf: number, latency_to_first_chunk: number}} Metrics seconds
  *
  * @typedef {object} Reply
  * @property {number} seed
  * @property {{decode_mode: string}} parameters
- * @property {Segment[]} segments
+ * @property {Span[]} segments
+ * @property {Span[]} [words] if they were asked for
  * @property {string[]} warnings
  * @property {Metrics} metrics
  * @property {string} [spoken_text] where it differs from the text sent
@@ -86,7 +87,7 @@ export async function ping() {
  * @returns {AsyncGenerator<SpeechEvent>}
  */
 export async function* speak(fields, reference, signal) {
-  const streamed = { ...fields, output_format: "pcm_s16le" };
+  const streamed = { ...fields, output_format: "pcm_s16le", word_timestamps: true };
   const response = await ask("tts", { accept: "text/event-stream", ...bodyOf(streamed, reference), signal });
   let ended = false;
   for await (const event of eventsOf(response, signal)) {
