@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,9 +23,11 @@ from fakes import PARAMS
 
 from audio.pcm import Samples, peak_dbfs
 from audio.reference import Reference
-from tts.engine import EngineVoice, SpeechChunk
+from tts.engine import EngineVoice, SpeechChunk, SpokenWord
 from tts.espeak import engine as espeak
+from tts.espeak.child import END, PAUSE, PHONEME, RECORD, WORD
 from tts.espeak.engine import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine
+from tts.espeak.words import WordClock
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
 from validation.options import SamplingParams
 
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.slow
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 LONG_TEXT = (SENTENCE + " ") * 111  # 4,995 characters
 WINDOW = replace(PARAMS, decode_mode="window")
+TIMED = replace(PARAMS, word_times=True)
 ENGINE = EspeakEngine()
 
 
@@ -265,6 +269,145 @@ def test_half_exaggeration_is_how_espeak_speaks_by_itself(run_instead: Callable[
     run_instead(program)
     assert left_out == 1
     assert np.array_equal(speak(SENTENCE), as_asked)
+
+
+# Words
+
+
+def words_of(text: str, voice: str = "en-us", params: SamplingParams = TIMED) -> list[SpokenWord]:
+    return [word for chunk in stream(text, voice, params) for word in chunk.words]
+
+
+def clocked(text: str, *records: tuple[int, int, int, int], samples: int = 1000) -> list[tuple[str, int, int]]:
+    """The words of a text and their times, by a clock that is given some records."""
+    with tempfile.TemporaryFile() as file:
+        file.write(b"".join(RECORD.pack(*record) for record in records))
+        file.flush()
+        clock = WordClock(text, file)
+        return [(text[word.first : word.last], word.start, word.end) for word in clock.flush(samples)]
+
+
+@pytest.mark.parametrize(
+    ("voice", "text", "spans"),
+    [
+        ("en-us", "I don't know. The U.S. won!", "I|don't|know.|The|U.S.|won!"),
+        ("en-us", "Out of the house, in the end.", "Out|of|the|house,|in|the|end."),  # two of its words are two
+        ("en-us", "Well-known “café” — has (really) 1234 users", "Well-known|café”|has|really)|1234|users"),
+        ("en-us", "👩‍👩‍👧 family, 🎉🎉 and 👍🏽.", "👩‍👩‍👧|family,|🎉🎉|and|👍🏽."),
+        ("en-us", "\0 The\x01end\n is 5%. Naïve", "The|end|is|5|%.|Naïve"),
+        ("fr", "Aujourd'hui, n'est-il pas là ?", "Aujourd'hui,|n'est-il|pas|là"),
+        ("hi", "नमस्ते, आप कैसे हैं?", "नमस्ते,|आप|कैसे|हैं?"),
+        ("ar", "صباح الخير، كيف حالك؟", "صباح|الخير،|كيف|حالك؟"),
+        ("ko", "오늘 날씨가 좋네요.", "오늘|날씨가|좋네요."),
+        ("zh", "早上好，你好吗？", "早上|好，|你好|吗？"),
+        ("en-us", "... — “”", ""),
+        ("en-us", "", ""),
+    ],
+)
+def test_the_words_are_those_of_the_text(voice: str, text: str, spans: str) -> None:
+    """Positions count characters, not bytes."""
+    assert "|".join(text[word.first : word.last] for word in words_of(text, voice)) == spans
+
+
+@pytest.mark.parametrize("chunk_size_tokens", [1, 10, 200])
+def test_asking_for_words_changes_no_chunk_and_a_word_comes_when_it_has_ended(chunk_size_tokens: int) -> None:
+    text = "One, two; three hundred and four. Five?"
+    params = replace(WINDOW, chunk_size_tokens=chunk_size_tokens)
+    timed, plain = (list(stream(text, params=replace(params, word_times=asked))) for asked in (True, False))
+    assert [chunk.samples.tobytes() for chunk in timed] == [chunk.samples.tobytes() for chunk in plain]
+    assert not any(chunk.words for chunk in plain)
+    assert [word for chunk in timed for word in chunk.words] == words_of(text)
+    ends = np.cumsum([len(chunk.samples) for chunk in timed])
+    assert all(word.end <= end for chunk, end in zip(timed, ends, strict=True) for word in chunk.words)
+    assert [chunk.words for chunk in stream(text, params=replace(params, word_times=True))] == [c.words for c in timed]
+
+
+def test_words_leave_before_the_segment_has_ended() -> None:
+    """A word before a pause is known when the pause is over, and no pause of eSpeak NG lasts a second."""
+    ends = 0
+    for chunk in stream(LONG_TEXT, params=replace(TIMED, decode_mode="window", chunk_size_tokens=25)):
+        ends += len(chunk.samples)
+        assert all(word.end > ends - 2 * SAMPLE_RATE_HZ for word in chunk.words)
+
+
+def test_the_child_has_no_file_for_events_unless_asked(run_instead: Callable[[str], None]) -> None:
+    run_instead("import json, sys; sys.exit(json.load(sys.stdin)['events_fd'] is not None)")
+    assert len(list(stream(SENTENCE))) == 1
+    with pytest.raises(InternalError):
+        list(stream(SENTENCE, params=TIMED))
+
+
+def test_a_word_sounds_from_its_start_to_its_end() -> None:
+    """Between pauses, and from sound to sound: each word begins and ends with a voiced one, which is loud at once."""
+    text = "Mama, Anna, I see: may we go now? No. Only one more, Ellen!"
+    (chunk,) = stream(text, params=TIMED)
+    frame = SAMPLE_RATE_HZ // 100
+    loud = np.abs(chunk.samples[: len(chunk.samples) // frame * frame]).reshape(-1, frame).max(axis=1) > 0.01
+    bounds = [0, *(word_end for word in chunk.words for word_end in (word.start, word.end)), len(chunk.samples)]
+    silences = [(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True) if b - a > 10 * frame]
+    assert len(silences) == text.count(",") + text.count(":") + text.count("?") + text.count(".")
+    for start, end in silences:  # with a frame at either end for the frames' grid
+        before, after = start // frame, end // frame
+        assert loud[before - 2]
+        assert loud[after + 2]
+        assert not loud[before + 2 : after - 1].any()
+
+
+def test_five_thousand_characters_have_the_time_of_each_word() -> None:
+    words = words_of(LONG_TEXT)
+    assert "".join(LONG_TEXT[word.first : word.last] for word in words) == LONG_TEXT.replace(" ", "")
+    assert all(a.end <= b.start for a, b in pairwise(words))
+
+
+def test_a_word_lasts_until_the_silence_before_the_next_one() -> None:
+    sound, silence = (PHONEME, 0, 0), (PAUSE, 0, 0)
+    assert clocked(
+        "one, two", (WORD, 1, 3, 0), (*silence, 50), (*sound, 60), (*silence, 90), (*silence, 95), (WORD, 6, 3, 100)
+    ) == [("one,", 0, 90), ("two", 100, 1000)]
+    assert clocked("one. Two", (WORD, 1, 3, 0), (END, 5, 0, 90), (WORD, 6, 3, 100), (*silence, 900)) == [
+        ("one.", 0, 90),
+        ("Two", 100, 900),
+    ]
+
+
+def test_what_it_speaks_as_one_word_is_shared_by_letters() -> None:
+    assert clocked("in the — bag", (WORD, 1, 2, 0), (WORD, 10, 3, 500)) == [
+        ("in", 0, 200),
+        ("the", 200, 500),
+        ("bag", 500, 1000),
+    ]
+
+
+def test_words_inside_of_a_word_or_on_a_space_belong_to_it() -> None:
+    records = [(WORD, 1, 4, 0), (WORD, 2, 4, 10), (WORD, 5, 1, 20), (WORD, 6, 1, 30)]
+    assert clocked("1234 x", *records) == [("1234", 0, 30), ("x", 30, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("record", "left"),
+    [
+        ((WORD, 1, 3, 300), ["b"]),  # before the one before it
+        ((WORD, 9, 3, 300), ["b"]),  # beyond the text
+        ((WORD, 7, 1, 100), ["b"]),  # it begins before the one before it
+        ((WORD, 7, 1, 1001), ["b"]),  # beyond the samples
+        ((WORD, 7, 1, 300), ["b", "c"]),
+    ],
+)
+def test_nonsense_is_left_out(record: tuple[int, int, int, int], left: list[str]) -> None:
+    assert [word for word, _, _ in clocked("aaaa b c", (WORD, 6, 1, 200), (END, 6, 0, 300), record)] == left
+    assert clocked("a b", (WORD, 1, 1, 0), (WORD, 3, 1, 1001)) == []  # the first ends beyond the samples, too
+
+
+def test_a_record_that_is_not_yet_whole_waits() -> None:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        clock = WordClock("a b", file)
+        first, second = RECORD.pack(WORD, 1, 1, 0), RECORD.pack(WORD, 3, 1, 500)
+        file.write(first + second[:5])
+        assert list(clock.take(600)) == []
+        file.write(second[5:])
+        assert list(clock.take(500)) == []  # at 500 it may not have been written yet
+        assert list(clock.take(501)) == [SpokenWord(0, 1, 0, 500)]
+        assert list(clock.flush(1000)) == [SpokenWord(2, 3, 500, 1000)]
 
 
 # The child's end

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ import numpy as np
 from audio.pcm import INT16_SCALE
 from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
+from tts.espeak.words import WordClock
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
 from validation.options import SamplingParams
 
@@ -83,12 +84,16 @@ class EspeakEngine:
             raise TypeError(f"not conditioned by the espeak engine: {voice!r}")
         if params.decode_mode not in SPEC.decode_modes:
             raise Unsupported(f"the espeak engine has no decode_mode {params.decode_mode!r}")
+        spoken = UNSPEAKABLE.sub(" ", text)  # as long as it was
         chunk_bytes = params.chunk_size_tokens * SAMPLES_PER_TOKEN * BYTES_PER_SAMPLE
-        with tempfile.TemporaryFile() as stderr:
-            child = _Child(stderr)
+        with ExitStack() as files:
+            stderr = files.enter_context(tempfile.TemporaryFile())
+            events = files.enter_context(tempfile.TemporaryFile()) if params.word_times else None
+            child = _Child(stderr, events)
             try:
-                child.send(_request(text, voice, params.exaggeration))
-                yield from _chunks(child, sys.maxsize if params.decode_mode == "full" else chunk_bytes)
+                child.send(_request(spoken, voice, params.exaggeration, events))
+                clock = WordClock(spoken, events) if events else None
+                yield from _chunks(child, sys.maxsize if params.decode_mode == "full" else chunk_bytes, clock)
             finally:
                 child.close()
 
@@ -105,7 +110,7 @@ def _find_library() -> tuple[str, str]:
         ) from exc
 
 
-def _request(text: str, voice: EspeakVoice, exaggeration: float) -> dict[str, Any]:
+def _request(text: str, voice: EspeakVoice, exaggeration: float, events: IO[bytes] | None) -> dict[str, Any]:
     """What the child reads; `range` is eSpeak's pitch range."""
     return {
         "library_path": voice.library_path,
@@ -113,26 +118,33 @@ def _request(text: str, voice: EspeakVoice, exaggeration: float) -> dict[str, An
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "voice": voice.identifier,
         "range": round(FULL_RANGE * exaggeration),
-        "text": UNSPEAKABLE.sub(" ", text),
+        "text": text,
+        "events_fd": events.fileno() if events else None,
     }
 
 
-def _chunks(child: _Child, chunk_bytes: int) -> Iterator[SpeechChunk]:
-    at_end = False
+def _chunks(child: _Child, chunk_bytes: int, clock: WordClock | None) -> Iterator[SpeechChunk]:
+    at_end, place = False, 0
     while not at_end:
         pcm, at_end = child.read(chunk_bytes)
         samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32) / np.float32(INT16_SCALE)  # (N,)
-        yield SpeechChunk(samples, None, watermarked=False, finish_reason="stop" if at_end else None)
+        place += len(samples)
+        words = tuple(clock.flush(place) if at_end else clock.take(place)) if clock else ()
+        yield SpeechChunk(samples, None, watermarked=False, finish_reason="stop" if at_end else None, words=words)
 
 
 class _Child:
     """One run of the child program, to be closed by its creator."""
 
-    def __init__(self, stderr: IO[bytes]) -> None:
+    def __init__(self, stderr: IO[bytes], events: IO[bytes] | None) -> None:
         self._pending = bytearray()
         self._stderr = stderr  # a file: a full pipe would block the child
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+            [sys.executable, "-I", "-S", str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            pass_fds=[events.fileno()] if events else (),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -204,4 +216,5 @@ SPEC = EngineSpec(
     can_clone=False,
     unused_fields=("cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty", "context_window"),
     stand_in=True,
+    word_timing="engine",
 )
