@@ -115,6 +115,8 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--rate", type=int, metavar="HZ", help="the sample rate")
     add("--bitrate", type=int, metavar="KBPS", help="of opus, mp3 or aac")
     add("--output", type=Path, metavar="FILE", help="where to save the audio (output.<format>)")
+    captions = "also save when each word is said, as captions: FILE ends in .srt or .vtt"
+    add("--captions", type=caption_file, metavar="FILE", help=captions)
     add("--stream", action="store_true", help="save the audio as it is made; a queue's endpoint needs STREAMING=true")
     add("--timeout", type=float, default=600.0, metavar="S", help="give up after this long (%(default)g)")
     add("--param", action="append", default=[], metavar="KEY=VALUE", help="any other field, as JSON or text")
@@ -126,6 +128,13 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     library.add_argument("--delete-voice", metavar="NAME")
     parser.set_defaults(runpod_key=environ.get("RUNPOD_API_KEY"))
     return parser.parse_args(argv)
+
+
+def caption_file(name: str) -> Path:
+    path = Path(name)
+    if path.suffix not in (".srt", ".vtt"):
+        raise argparse.ArgumentTypeError(f"{name} must end in .srt or .vtt")
+    return path
 
 
 def request_input(options: argparse.Namespace) -> Json:
@@ -155,6 +164,7 @@ def tts_input(options: argparse.Namespace) -> Json:
         "bitrate_kbps": options.bitrate,
         "normalize_text": False if options.as_written else None,
         "pronunciations": dict(pair("--say", item) for item in options.say) or None,
+        "captions": options.captions.suffix[1:] if options.captions else None,
     }
     clone = {"voice_mode": "clone", **reference(options)} if options.clone or options.clone_url else {}
     given = {name: value for name, value in optional.items() if value is not None}
@@ -399,9 +409,12 @@ class Spoken:
 def speak(to: Connection, job_input: Json, options: argparse.Namespace, path: Path) -> Spoken:
     """Run the job and save its audio; with --stream the file grows as the events come."""
     reply: Json = {}
+    parts: list[Json] = []
     audio_bytes, chunks, first_bytes_s = 0, 0, math.nan
     for reply in ask(to, job_input, options.stream):
-        if "audio_url" in reply:  # the worker has uploaded it to a bucket
+        if reply.get("type") == "part":
+            parts.append(reply)
+        elif "audio_url" in reply:  # the worker has uploaded it to a bucket
             audio_bytes = download(to, reply["audio_url"], path)
         elif "audio" in reply:
             count = save(path, reply.pop("audio"), "ab" if chunks else "wb")
@@ -411,6 +424,10 @@ def speak(to: Connection, job_input: Json, options: argparse.Namespace, path: Pa
             first_bytes_s = to.elapsed_s()
     if options.stream and audio_bytes and options.format == "flac":
         write_flac_length(path, reply)
+    reply = joined([*parts, reply])
+    if options.captions:
+        options.captions.write_text(reply["captions"], encoding="utf-8")
+        to.say(f"captions: {options.captions}")
     return Spoken(reply, path, audio_bytes, chunks, first_bytes_s, to.elapsed_s())
 
 

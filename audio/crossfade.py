@@ -51,6 +51,11 @@ class Crossfade:
             self._tail = min(self._fade, self._length // 2)
         self._length, self._start = 0, None
 
+    @property
+    def segment_start(self) -> int | None:
+        """The current segment's first sample in the output, once it is known."""
+        return self._start
+
     def flush(self) -> Samples:
         if self._length:
             self.join()

@@ -43,6 +43,10 @@ class Tempo:
         self._in_samples += len(samples)
         return self._frames.map(self._stretch, samples)
 
+    def place(self, sample: float) -> float:
+        """Where the sound at a sample of the input is in the output, on average."""
+        return sample / self._speed - _early_s(self._speed, self._rate_hz) * self._rate_hz
+
     def flush(self) -> Samples:
         """The rest, pushed out by silence: flushed, `atempo` drops a clip shorter than its window."""
         if self._graph is None:
@@ -84,6 +88,16 @@ def _pull_all(graph: Graph) -> list[Samples]:
 
 def _lag_s(speed: float, sample_rate_hz: int) -> float:
     """An upper bound, fitted: over rates, speeds and kinds of sound, at most 95 % of it was measured."""
-    window_samples = 1 << (sample_rate_hz // 24 - 1).bit_length()  # as in `atempo`: the power of two from 1/24 s up
-    window_s = window_samples / sample_rate_hz
+    window_s = _window_s(sample_rate_hz)
     return (1.25 * window_s + FRAME_S) / speed + 0.6 * window_s
+
+
+def _early_s(speed: float, sample_rate_hz: int) -> float:
+    """How much earlier than n / speed `atempo` puts slow speech. It lays windows by their beginnings, so that their
+    middles are early by half a window times 1 / speed - 1, of which matching takes back a fifth (measured)."""
+    return 0.8 * _window_s(sample_rate_hz) / 2 * max(0.0, 1 / speed - 1)
+
+
+def _window_s(sample_rate_hz: int) -> float:
+    """As in `atempo`: the power of two from 1/24 s up."""
+    return float(1 << (sample_rate_hz // 24 - 1).bit_length()) / sample_rate_hz

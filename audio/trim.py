@@ -34,6 +34,7 @@ class EdgeTrimmer:
         self, sample_rate_hz: int, lead_s: float = 0.05, tail_s: float = 0.15, max_cut_s: float = MAX_CUT_S
     ) -> None:
         self.cut_lead_samples = self.cut_tail_samples = 0  # valid after flush
+        self._passed = self._cut_at = 0  # samples that left before any loud frame; where the lead was cut
         self._fade = max(1, round(FADE_S * sample_rate_hz))
         self._lead = max(self._fade, round(lead_s * sample_rate_hz))
         self._tail = max(self._fade, round(tail_s * sample_rate_hz))
@@ -41,7 +42,7 @@ class EdgeTrimmer:
         self._frames = Frames(round(FRAME_S * sample_rate_hz))
         self._quiet = _Quietness()
         self._held = EMPTY  # quiet sound that may be cut, with the lead or fade beside it
-        self._has_spoken = False
+        self._has_spoken = self._is_flushed = False
         self._quiet_samples = 0  # since the last loud frame
         # Most is held before the first loud frame: the fade, the cut and the lead.
         self.hold_back_s = (self._fade + self._max_cut + self._lead + self._frames.size) / sample_rate_hz
@@ -49,8 +50,15 @@ class EdgeTrimmer:
     def push(self, samples: Samples) -> Samples:
         return self._frames.map(self._take, samples)
 
+    def place(self, sample: int) -> int | None:
+        """Where a sample of the input is in the output, as far as its lead goes; None before that is known."""
+        if not (self._has_spoken or self._is_flushed):
+            return None
+        return sample - min(max(0, sample - self._cut_at), self.cut_lead_samples)
+
     def flush(self) -> Samples:
         out = self._take(self._frames.flush())
+        self._is_flushed = True
         if not self._has_spoken or len(self._held) <= self._fade:
             return np.concatenate([out, self._held])
         self.cut_tail_samples = min(len(self._held) - self._fade, self._max_cut)
@@ -74,6 +82,7 @@ class EdgeTrimmer:
             released = self._quiet_samples - len(self._held)  # of this quiet
             free = max(free, min(self._tail - self._fade - released, len(self._held)))
         out, self._held = self._held[: max(0, free)], self._held[max(0, free) :]
+        self._passed += len(out) * (not self._has_spoken)
         return out
 
     def _without_lead(self, silence: Samples) -> Samples:
@@ -83,6 +92,7 @@ class EdgeTrimmer:
         if not cut:
             return silence
         start = len(silence) - self._lead - cut
+        self._cut_at = self._passed + start
         before, after = silence[:start], silence[start + cut :]
         return np.concatenate([self._faded(before[::-1])[::-1], self._faded(after)])
 

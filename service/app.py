@@ -179,7 +179,15 @@ def operation_of(raw: object) -> str:
 
 def _facts(reply: dict[str, Any]) -> dict[str, Any]:
     metrics = reply.get("metrics", {})
-    kept = ("latency_to_first_chunk", "rtf", "speech_tokens", "total_audio_duration", "chunk_count", "cold_start")
+    kept = (
+        "latency_to_first_chunk",
+        "rtf",
+        "speech_tokens",
+        "total_audio_duration",
+        "chunk_count",
+        "cold_start",
+        "remarks",
+    )
     return {name: metrics[name] for name in kept if name in metrics}
 
 

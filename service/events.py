@@ -22,11 +22,21 @@ class StartEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class WordTime:
+    """A word as it was sent, and when it is spoken in the clip. `written`: with the punctuation around it."""
+
+    text: str
+    start_s: float
+    end_s: float
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
 class AudioEvent:
     """A piece of the encoded file, never empty. The pieces joined in order are the file.
 
     `start_s` and `duration_s` describe the samples pushed into the encoder, not what a decoder gets out of
-    these bytes alone.
+    these bytes alone. `words` end in it, or in a piece before it; None if they were not asked for.
     """
 
     index: int
@@ -35,6 +45,7 @@ class AudioEvent:
     sample_rate_hz: int
     start_s: float
     duration_s: float
+    words: tuple[WordTime, ...] | None = None
 
 
 @dataclass(slots=True)

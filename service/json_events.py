@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from service.events import AudioEvent
+from service.events import AudioEvent, WordTime
 
 MAX_EVENT_JSON_BYTES = 680_000
 FIELD_BYTES = 1_000  # of a part, for all but its piece
@@ -21,6 +21,7 @@ FIELD_BYTES = 1_000  # of a part, for all but its piece
 
 def audio_fields(event: AudioEvent) -> dict[str, Any]:
     """A piece of audio as the queue and the HTTP server send it; times in seconds."""
+    words = {} if event.words is None else {"words": [*map(word_fields, event.words)]}
     return {
         "index": event.index,
         "audio": base64_text(event.data),
@@ -28,7 +29,12 @@ def audio_fields(event: AudioEvent) -> dict[str, Any]:
         "sample_rate": event.sample_rate_hz,
         "start": round(event.start_s, 6),
         "duration": round(event.duration_s, 6),
+        **words,
     }
+
+
+def word_fields(word: WordTime) -> dict[str, Any]:
+    return {"text": word.text, "start": round(word.start_s, 6), "end": round(word.end_s, 6)}
 
 
 def base64_text(data: bytes) -> str:

@@ -18,7 +18,9 @@ import numpy as np
 from audio.encode import ENCODERS
 from audio.pcm import INT16_SCALE, Samples
 from service.app import Service
-from service.events import AudioEvent, EndEvent, Event, StartEvent
+from service.captions import captions
+from service.events import AudioEvent, EndEvent, Event, StartEvent, WordTime
+from service.json_events import word_fields
 from service.output_encoder import OutputEncoder
 from service.speech import SEED_STEP
 from service.telemetry import JobClock
@@ -38,7 +40,9 @@ MAX_WAITING_CHARS = 100_000
 MAX_WAITING_ITEMS = 20_000
 TAKE_FORMAT = "pcm_s16le"  # of each take's own events
 REFERENCES = {"reference_audio", "reference_audio_url"}
-FILE_FIELDS = {"output_format", "sample_rate", "bitrate_kbps", "audio_normalization"}  # of the file, not of a take
+FILE_FIELDS = {  # of the file, not of a take
+    *("output_format", "sample_rate", "bitrate_kbps", "audio_normalization", "word_timestamps", "captions")
+}
 
 Json = dict[str, Any]
 
@@ -102,6 +106,9 @@ class TtsSession:
         self._work_s = 0.0
         self._watermarked = True
         self._warnings: list[str] = []
+        self._words: list[WordTime] = []  # of the file
+        self._sent_words = 0
+        self._timing: str | None = None
         try:
             self.encoder = OutputEncoder(self._output, joined=False)
         except ValueError as error:
@@ -146,7 +153,7 @@ class TtsSession:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""
         if self._is_cancelled:
             self.encoder = OutputEncoder(self._output, joined=False)
-            self._is_cancelled = False
+            self._is_cancelled, self._words, self._sent_words = False, [], 0
         item = self._waiting.popleft()
         if isinstance(item, Mark):
             return item
@@ -188,17 +195,26 @@ class TtsSession:
                     if start:
                         yield start
                         start = None
+                    self._words += [_later(word, take.start_s) for word in event.words or ()]
                     if not (data := self.encoder.encode(self.encoder.level(_samples(event.data)))):
                         continue
-                    event = replace(event, data=data, format=self.encoder.format.name)
+                    words = tuple(self._new_words())
+                    event = replace(event, data=data, format=self.encoder.format.name, words=words)
                 elif isinstance(event, EndEvent):
                     self._note(event.reply)
+                    event.reply["words"] = [*map(word_fields, self._new_words())]  # that no piece had
                     take.end_s = self.encoder.seconds
                 yield event
+
+    def _new_words(self) -> list[WordTime]:
+        """Those spoken since the last call, with times of the whole file, if they were asked for."""
+        words, self._sent_words = self._words[self._sent_words :], len(self._words)
+        return words if self._output.word_timestamps else []
 
     def _job(self, text: str) -> Json:
         seed = (self.seed + SEED_STEP * self._lines) % (MAX_SEED + 1)
         own = {"output_format": TAKE_FORMAT, "sample_rate": self.encoder.rate_hz, "seed": seed}
+        own["word_timestamps"] = self._output.word_timestamps or self._output.captions is not None
         return self.fields | own | {"text": text}
 
     def _silence_before(self, take: Take) -> AudioEvent | None:
@@ -217,6 +233,8 @@ class TtsSession:
         self._lines += len(reply["segments"])
         self._work_s += metrics["total_generation_time"]
         self._watermarked &= reply["watermarked"]
+        if "timing" in reply and self._timing != "estimated":
+            self._timing = reply["timing"]
         self._first_chunk_s = self._first_chunk_s if self._takes > 1 else metrics["latency_to_first_chunk"]
         self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
 
@@ -224,6 +242,8 @@ class TtsSession:
         """The last bytes of the file, and what is reported of it."""
         rest, seconds = self.encoder.flush(), self.encoder.seconds
         keeps_mark = self.encoder.keeps_watermark(self._speed)
+        shown = {"captions": captions(self._words, self._output.captions)} if self._output.captions else {}
+        timing = {"timing": self._timing} if self._timing else {}
         left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
         return rest, {
             "duration": round(seconds, 6),
@@ -235,8 +255,14 @@ class TtsSession:
                 "total_audio_duration": round(seconds, 6),
                 "rtf": round(self._work_s / seconds, 4) if seconds else None,
             },
+            **timing,
+            **shown,
             "warnings": [*self._warnings, *left_out, *self.encoder.warnings],
         }
+
+
+def _later(word: WordTime, by_s: float) -> WordTime:
+    return replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
 
 
 def _samples(pcm: bytes) -> Samples:

@@ -6,9 +6,11 @@ The lines between two silences are one phrase: faded at both ends, crossfaded in
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Iterator
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,9 +21,10 @@ from audio.resample import Resampler
 from audio.stages import Chain
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
-from tts.engine import Conditioning, Engine, ImplausibleSpeech, SpeechChunk
+from service.word_times import WRONG_TIMES, SegmentWords, TimedWord
+from tts.engine import Conditioning, Engine, ImplausibleSpeech, RemarkKind, SpeechChunk
 from tts.text.graphemes import spoken_chars
-from tts.text.script import Script
+from tts.text.script import Line, Script
 from tts.text.segments import segment
 from validation.errors import WorkerError
 from validation.options import SamplingParams, SoundOptions
@@ -89,6 +92,7 @@ class Speech:
     rate_hz: int  # of the reply
     warnings: list[str] = field(default_factory=list)
     segments: list[Spoken] = field(default_factory=list)
+    words: list[TimedWord] = field(default_factory=list)  # if `params.word_times`
     given: int = 0  # samples so far
     lines_done: int = 0
     chunks: int = 0
@@ -97,6 +101,8 @@ class Speech:
     peak: float = 0.0  # of what the engine gave
     cut: bool = False  # a line ran into the token limit
     retries: int = 0
+    remarks: Counter[RemarkKind] = field(default_factory=Counter)
+    is_estimated: bool = False  # a word's time is
     _seams: Crossfade = field(init=False)
     _phrase: Chain = field(init=False)
     _phrase_start: int = 0
@@ -133,52 +139,77 @@ class Speech:
 
     def _line(self, index: int) -> Iterator[Samples]:
         """A line, or its parts if the token limit cut it."""
-        text, params = self.script.lines[index].text, self._params(index)
+        line, params = self.script.lines[index], self._params(index)
         try:
-            yield from self._segment(index, text, params, self._prepared())
+            yield from self._segment(index, line, params, self._prepared())
         except ImplausibleSpeech as error:
             log.info("line %d is spoken again: %s", index, error)
             self.retries += 1
-            parts = _halves(text) if error.reason == "length" else []
+            parts = _halves(line) if error.reason == "length" else []
             for number, part in enumerate(parts):
                 own = replace(params, seed=_stepped(params.seed, PART_STEP * number), checked=True)
                 yield from self._best_of(index, part, own, None)
             if not parts:
-                yield from self._best_of(index, text, params, error)
+                yield from self._best_of(index, line, params, error)
 
     def _best_of(
-        self, index: int, text: str, params: SamplingParams, error: ImplausibleSpeech | None
+        self, index: int, line: Line, params: SamplingParams, error: ImplausibleSpeech | None
     ) -> Iterator[Samples]:
         """The first plausible attempt of two, else the least implausible one. `error`: of the first, if it was made."""
         failed: list[tuple[ImplausibleSpeech, SamplingParams]] = [(error, params)] if error else []
         for attempt in range(len(failed), 2):
             tried = replace(params, seed=_stepped(params.seed, RETRY_STEP * attempt))
             try:
-                yield from self._segment(index, text, tried)
+                yield from self._segment(index, line, tried)
                 return
             except ImplausibleSpeech as other:
                 self.retries += 1
                 failed.append((other, tried))
         _, best = min(failed, key=lambda pair: pair[0].excess)
-        yield from self._segment(index, text, replace(best, checked=False))
+        yield from self._segment(index, line, replace(best, checked=False))
 
     def _segment(
-        self, index: int, text: str, params: SamplingParams, prefetched: PrefetchedSegment | None = None
+        self, index: int, line: Line, params: SamplingParams, prefetched: PrefetchedSegment | None = None
     ) -> Iterator[Samples]:
         """One text through engine and stages. Raises ImplausibleSpeech before the first sample, or not at all."""
-        prefetched = prefetched or self._begin(text, params)
+        prefetched = prefetched or self._begin(line.text, params)
         stages = self._stages_of(index)
+        words = SegmentWords(line, self.engine.spec.sample_rate_hz) if line.words else None
         try:
             for chunk in prefetched.chunks():
-                self._note(text, chunk)
-                yield self._give(self._phrase.push(stages.push(chunk.samples)))
+                self._note(line.text, chunk)
+                samples = self._phrase.push(stages.push(chunk.samples))
+                if words:
+                    words.note(chunk)
+                    if (start := self._seams.segment_start) is not None:
+                        self._add(words.ready(partial(self._place, stages, start), self.given + len(samples)))
+                if chunk.finish_reason:
+                    samples = np.concatenate([samples, self._end_segment(line, stages, words)])
+                yield self._give(samples)
                 if params.checked and len(chunk.samples):  # all its tokens are generated: the engine is free
                     self._prepare(index + 1)
         finally:
             prefetched.close()
-        yield self._give(self._phrase.push(stages.flush()))
+
+    def _end_segment(self, line: Line, stages: Chain, words: SegmentWords | None) -> Samples:
+        """What its stages held back. Its words are known before they leave."""
+        samples = self._phrase.push(stages.flush())
         self._seams.join()
-        self._phrase_texts.append(text)
+        if words:
+            start, end = self._seams.segment_spans()[-1]
+            place = partial(self._place, stages, start)
+            self._add(words.rest(place, self._of_reply(start), self._of_reply(end)))
+            self.is_estimated |= words.is_estimated
+            if words.is_refused:
+                self.warnings.append(f"segment {self.segments_done}: {WRONG_TIMES}")
+        self._phrase_texts.append(line.text)
+        return samples
+
+    def _add(self, words: Iterable[TimedWord]) -> None:
+        """Words never overlap, though segments do."""
+        for word in words:
+            start = max(word.start, self.words[-1].end if self.words else 0)
+            self.words.append(replace(word, start=start, end=max(start, word.end)))
 
     def _prepare(self, index: int) -> None:
         if index < len(self.script.lines):
@@ -209,6 +240,9 @@ class Speech:
         if chunk.speech_tokens is not None:
             self.speech_tokens = (self.speech_tokens or 0) + chunk.speech_tokens
         self.cut |= chunk.finish_reason == "length"
+        for remark in chunk.remarks:
+            self.remarks[remark.kind] += 1
+            self.warnings.append(f"segment {self.segments_done}: {remark.message}")
         if chunk.doubt:
             self.warnings.append(f"segment {self.segments_done} may be wrong, {chunk.doubt}: {text[:40]!r}")
 
@@ -224,6 +258,19 @@ class Speech:
             tail_s = TRIMMED_EDGE_S
         return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.sound.speed, hz)])
 
+    def _place(self, stages: Chain, start: int, sample: int) -> int | None:
+        """A sample of the engine → of the reply, for a segment that begins at `start` in its phrase; None before that
+        is known."""
+        trimmer, tempo = stages.stages
+        assert isinstance(trimmer, EdgeTrimmer)
+        assert isinstance(tempo, Tempo)
+        trimmed = trimmer.place(sample)
+        return None if trimmed is None else self._of_reply(start + max(0.0, tempo.place(trimmed)))
+
+    def _of_reply(self, sample: float) -> int:
+        """A sample of the phrase, at the engine's rate → of the reply."""
+        return self._phrase_start + round(sample * self.rate_hz / self.engine.spec.sample_rate_hz)
+
     def _begin_phrase(self) -> None:
         hz = self.engine.spec.sample_rate_hz
         self._seams = Crossfade(self.sound.fade_s, hz)
@@ -233,9 +280,8 @@ class Speech:
     def _end_phrase(self) -> Samples:
         tail = self._give(self._phrase.flush())
         self.warnings += [warning for warning in self._seams.warnings if warning not in self.warnings]
-        scale, first = self.rate_hz / self.engine.spec.sample_rate_hz, self._phrase_start
         for text, (start, end) in zip(self._phrase_texts, self._seams.segment_spans(), strict=True):
-            self.segments.append(Spoken(text, first + round(start * scale), first + round(end * scale)))
+            self.segments.append(Spoken(text, self._of_reply(start), self._of_reply(end)))
         self._begin_phrase()
         return tail
 
@@ -249,11 +295,21 @@ class Speech:
         return samples
 
 
-def _halves(text: str) -> list[str]:
-    """A text in two or three parts, cut at the best boundary; none if that would be inside a word."""
+def _halves(line: Line) -> list[Line]:
+    """A line in two or three parts, cut at the best boundary; none if that would be inside a word."""
+    text = line.text
     parts = [half.text for half in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
     is_whole = all(not _is_one_word(before, after, text) for before, after in pairwise(parts))
-    return parts if len(parts) > 1 and is_whole else []
+    return [*_cut(line, parts)] if len(parts) > 1 and is_whole else []
+
+
+def _cut(line: Line, parts: Sequence[str]) -> Iterator[Line]:
+    """Each word goes with the part in which it begins."""
+    starts = [0]
+    for before, part in pairwise(parts):
+        starts.append(line.text.index(part, starts[-1] + len(before)))
+    for part, start, end in zip(parts, starts, [*starts[1:], sys.maxsize], strict=True):
+        yield Line(part, 0.0, tuple(word.within(start, len(part)) for word in line.words if start <= word.first < end))
 
 
 def _is_one_word(before: str, after: str, text: str) -> bool:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audio.encode import ENCODERS
-from service.events import AudioEvent, EndEvent, StartEvent
-from service.json_events import base64_bytes, json_bytes
+from service.captions import captions
+from service.events import AudioEvent, EndEvent, StartEvent, WordTime
+from service.json_events import base64_bytes, json_bytes, word_fields
 from service.output_encoder import OutputEncoder
 from service.speech import Speech
 from service.telemetry import JobClock
+from service.word_times import TimedWord
 from tts.engine import Conditioning, Engine
-from tts.text.script import Script, write
+from tts.text.script import Line, Script, write
 from validation.errors import OutputTooLarge
 from validation.request import TtsRequest
 
@@ -27,6 +29,7 @@ MAX_EVENT_BYTES = 510_000  # 680 KB of base64; RunPod drops a stream chunk of 1 
 REPLY_OVERHEAD_BYTES = 4_000  # of the reply's keys that have a bounded length
 SEGMENT_OVERHEAD_BYTES = 64
 EVENT_OVERHEAD_BYTES = 200
+WORD_OVERHEAD_BYTES = 60
 SILENCE = 1e-4  # −80 dBFS
 TOKENS_PER_S = 25  # the unit of `chunk_size`
 HOPELESS = 1.5  # times the limit: a larger estimate is refused before anything is spoken
@@ -63,6 +66,7 @@ class Synthesis:
     _encoder: OutputEncoder = field(init=False)
     _sent_samples: int = 0
     _sent_bytes: int = 0
+    _sent_words: int = 0
     _audio_json_bytes: int = 0
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
     _events: int = 0
@@ -74,12 +78,13 @@ class Synthesis:
         if rate_hz != output.sample_rate_hz:
             cannot = f"{output.output_format} can't carry {output.sample_rate_hz} Hz"
             self.warnings.append(f"{cannot}: coded at {rate_hz} Hz")
-        self._script = write(request.text, request.reading)
+        self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
         self.warnings += self._script.warnings
         self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)
         texts = request.text, self._spoken_text(), request.reading.pronunciations
         self._other_json_bytes += sum(map(json_bytes, texts))
         self._other_json_bytes += sum(json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
+        self._other_json_bytes += sum(map(self._word_bytes, self._script.lines))
 
     def events(self) -> Iterator[StartEvent | AudioEvent | EndEvent]:
         """Start, then each piece of audio as soon as there is one, then the end; a joined reply has no pieces."""
@@ -110,7 +115,7 @@ class Synthesis:
         if not data:
             return
         self.clock.mark_first_bytes()
-        age_s, rate_hz = self.clock.running_s, self._encoder.rate_hz
+        age_s, rate_hz, output = self.clock.running_s, self._encoder.rate_hz, self.request.output
         first, fresh = self._sent_samples, self._encoder.pushed_samples - self._sent_samples
         for at in range(0, len(data), MAX_EVENT_BYTES):
             piece = data[at : at + MAX_EVENT_BYTES]
@@ -118,12 +123,30 @@ class Synthesis:
             self._refuse_if_too_large()
             start, self._sent_samples = self._sent_samples, first + fresh * (at + len(piece)) // len(data)
             start_s, duration_s = start / rate_hz, (self._sent_samples - start) / rate_hz
-            event = AudioEvent(self._events, piece, self._encoder.format.name, rate_hz, start_s, duration_s)
+            words = self._words_until(self._sent_samples) if output.word_timestamps else None
+            event = AudioEvent(self._events, piece, self._encoder.format.name, rate_hz, start_s, duration_s, words)
             self._sent_bytes += len(piece)
             self._events += 1
-            if self.request.output.print_metrics:
+            if output.print_metrics:
                 log.info("chunk %d: %.3f s of sound, ready after %.3f s", event.index, duration_s, age_s)
             yield event
+
+    def _words_until(self, sample: int) -> tuple[WordTime, ...]:
+        """The words that no event had, and that end before this sample."""
+        first = self._sent_words
+        while self._sent_words < len(self._speech.words) and self._speech.words[self._sent_words].end <= sample:
+            self._sent_words += 1
+        return tuple(map(self._word_time, self._speech.words[first : self._sent_words]))
+
+    def _word_time(self, timed: TimedWord) -> WordTime:
+        word = timed.word
+        return WordTime(word.text, self._seconds(timed.start), self._seconds(timed.end), word.written)
+
+    def _word_bytes(self, line: Line) -> int:
+        """What a line's words take of the reply, and of a stream's events besides."""
+        output = self.request.output
+        copies = output.word_timestamps * (1 if self.joined else 2) + (output.captions is not None)
+        return copies * sum(json_bytes(placed.word.written) + WORD_OVERHEAD_BYTES for placed in line.words)
 
     def _refuse_if_too_large(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to be too large; `held_bytes` of audio will follow."""
@@ -207,12 +230,24 @@ class Synthesis:
                 {"text": part.text, "start": self._seconds(part.start), "end": self._seconds(part.end)}
                 for part in speech.segments
             ],
+            **self._word_times(),
             "finish_reason": "length" if speech.cut else "stop",
             "watermarked": watermarked,
             "engine": spec.name,
             "model": spec.model,
             "warnings": self.warnings,
         }
+
+    def _word_times(self) -> dict[str, Any]:
+        """The times of the words, if they were asked for, as a list and as captions."""
+        output, speech = self.request.output, self._speech
+        if not self.request.sampling.word_times:
+            return {}
+        words = [*map(self._word_time, speech.words)]
+        told = None if speech.is_estimated else self.engine.spec.word_timing
+        listed = {"words": [*map(word_fields, words)]} if output.word_timestamps else {}
+        shown = {"captions": captions(words, output.captions)} if output.captions else {}
+        return {"timing": told or "estimated", **listed, **shown}
 
     def _spoken_text(self) -> dict[str, str]:
         """What is said, where it differs by more than white space."""
@@ -250,4 +285,5 @@ class Synthesis:
             "retries": self._speech.retries,
             "queue_wait": round(self.clock.queue_wait_s, 4),
             "cold_start": self.cold_start,
+            **({"remarks": dict(self._speech.remarks)} if self._speech.remarks else {}),
         }

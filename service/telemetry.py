@@ -79,6 +79,8 @@ class Telemetry:
         self.registry = own = CollectorRegistry()
         about = "Jobs ended: COMPLETED, CANCELLED or an error's code"
         self._jobs = Counter("tts_jobs", about, ("outcome",), registry=own)
+        about = "What engines noticed about segments: unfinished, went_on, went_back"
+        self._remarks = Counter("tts_remarks", about, ("kind",), registry=own)
         about = "From a job's arrival to its first bytes"
         self._first_chunk = Histogram("tts_first_chunk_seconds", about, buckets=SECONDS, registry=own)
         self._waited = Histogram("tts_queue_wait_seconds", "A job's wait for its turn", buckets=SECONDS, registry=own)
@@ -91,9 +93,11 @@ class Telemetry:
 
     def outcomes(self) -> dict[str, int]:
         """Number of jobs ended so far, by outcome: COMPLETED, CANCELLED or an error code."""
-        (family,) = self._jobs.collect()
-        counts = (sample for sample in family.samples if sample.name == "tts_jobs_total")
-        return {sample.labels["outcome"]: int(sample.value) for sample in counts}
+        return _by_label(self._jobs)
+
+    def remarks(self) -> dict[str, int]:
+        """Number of segments so far about which an engine made a remark, by its kind."""
+        return _by_label(self._remarks)
 
     def measured(self) -> dict[str, Any]:
         """JSON-ready histograms: seconds to the first bytes, seconds in the queue, real-time factors."""
@@ -108,6 +112,8 @@ class Telemetry:
         if facts.get("rtf") is not None:
             self._rtf.observe(facts["rtf"])
             self._audio.inc(facts["total_audio_duration"])
+        for kind, count in facts.get("remarks", {}).items():
+            self._remarks.labels(kind).inc(count)
         self._note(job_id, operation, outcome, clock, facts)
 
     def job_abandoned(self, job_id: str, operation: str, clock: JobClock) -> None:
@@ -127,6 +133,13 @@ class Telemetry:
             "queue_wait": round(clock.queue_wait_s, 4),
         }
         log.info("%s", json.dumps(line | facts), extra={"facts": line | facts})
+
+
+def _by_label(counter: Counter) -> dict[str, int]:
+    """The counts of a counter with one label."""
+    (family,) = counter.collect()
+    samples = (sample for sample in family.samples if sample.name.endswith("_total"))
+    return {label: int(sample.value) for sample in samples for label in sample.labels.values()}
 
 
 def _snapshot(histogram: Histogram) -> dict[str, Any]:

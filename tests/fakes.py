@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
-from tts.engine import Conditioning, EngineSpec, EngineVoice, FinishReason, ImplausibleSpeech, SpeechChunk
+from tts.engine import Conditioning, EngineSpec, EngineVoice, FinishReason, ImplausibleSpeech, SpeechChunk, SpokenWord
 from tts.voices.store import VoiceStore
 from validation.fields import DecodeMode
 from validation.options import SamplingParams
@@ -55,7 +57,8 @@ class FakeVoice:
 
 class FakeEngine:
     """Speaks any text as a tone: the voice is the pitch, text and seed are the loudness, the text's length
-    is the length; `shape` has the last word about each segment's samples.
+    is the length; `shape` has the last word about each segment's samples. `words` tells a segment's words from its text
+    and number of samples.
 
     `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise,
     wait or look around. `wrong` says what is wrong with an attempt at a text; before a checked one's first sample the
@@ -78,10 +81,11 @@ class FakeEngine:
         watermarked: bool = True,
         unused_fields: tuple[str, ...] = (),
         stand_in: bool = False,
+        words: Callable[[str, int], Sequence[SpokenWord]] | None = None,
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
         self._wrong, self._tokens_per_char = wrong, tokens_per_char
-        self._finish_reason, self._watermarked = finish_reason, watermarked
+        self._finish_reason, self._watermarked, self._words = finish_reason, watermarked, words
         self.asked = 0
         self.closed_in: list[int] = []
         self.conditioned: list[str] = []
@@ -98,6 +102,7 @@ class FakeEngine:
             can_clone=can_clone,
             unused_fields=unused_fields,
             stand_in=stand_in,
+            word_timing="engine" if words else None,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -117,6 +122,7 @@ class FakeEngine:
         # A new one each time: an exception keeps all that its tracebacks have seen.
         doubt = ImplausibleSpeech(*TOO_LONG) if self._finish_reason == "length" else self._wrong(text, params)
         clip = self._clip(text, voice, params.seed)
+        words = deque(self._words(text, len(clip)) if self._words and params.word_times else ())
         step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:
             yield from [SpeechChunk(EMPTY, 0, watermarked=False)] * (2 if doubt and params.checked else 0)
@@ -127,12 +133,14 @@ class FakeEngine:
                 self._before_chunk(self.asked)
                 piece, is_last = clip[at : at + step], at + step >= len(clip)
                 tokens = round(len(piece) * TOKENS_PER_S / self.spec.sample_rate_hz)
+                ended = [words.popleft() for _ in [*words] if is_last or words[0].end <= at + step]
                 yield SpeechChunk(
                     piece,
                     tokens,
                     self._watermarked,
                     self._finish_reason if is_last else None,
                     doubt if is_last else None,
+                    tuple(ended),
                 )
         finally:
             self.closed_in.append(threading.get_ident())
@@ -144,6 +152,16 @@ class FakeEngine:
 
     def _samples(self, tokens: int) -> int:
         return tokens * self.spec.sample_rate_hz // TOKENS_PER_S
+
+
+def by_letters(text: str, samples: int) -> list[SpokenWord]:
+    """For `words`: each character takes as long as the next, and spaces are silent."""
+
+    def at(char: int) -> int:
+        return samples * char // len(text)
+
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    return [SpokenWord(first, last, at(first), at(last)) for first, last in spans]
 
 
 def raising_at(chunk: int, error: BaseException) -> Callable[[int], None]:

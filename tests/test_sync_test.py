@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from endpoints import local_server
 from fake_runpod import FakeRunPod, Job, Json, wait_until, worker_process
-from fakes import FakeEngine, raising_at
+from fakes import FakeEngine, by_letters, raising_at
 from http_server import open_server
 from loopback import Handler, served
 
@@ -386,6 +386,29 @@ def test_the_workers_server_is_recognised_and_passes(client: Client, name: str, 
         ran = client("--url", it.url, "--format", name, "--max-rtf", "1000", "--text", "Naïve\u2028 日本.", *argv)
     assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
     assert "text         Naïve 日本." in ran.out
+
+
+@pytest.mark.parametrize("argv", [["--stream"], []])
+@pytest.mark.parametrize("suffix", ["srt", "vtt"])
+def test_captions_are_saved_beside_the_audio(client: Client, tmp_path: Path, suffix: str, argv: list[str]) -> None:
+    with open_server(FakeEngine(words=by_letters)) as it:
+        ran = client("--url", it.url, "--no-checks", "--captions", f"said.{suffix}", "--text", "It costs $5.", *argv)
+    assert (ran.status, ran.err) == (0, "")
+    assert "captions: said." in ran.out
+    assert (tmp_path / f"said.{suffix}").read_text(encoding="utf-8").strip().endswith("\nIt costs $5.")
+
+
+def test_captions_have_a_format_by_their_name(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        client("--url", "http://127.0.0.1:1", "--captions", "said.txt")
+    assert "said.txt must end in .srt or .vtt" in capsys.readouterr().err
+
+
+def test_a_reply_in_parts_is_put_together_in_a_stream_too(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
+    parts = [{"type": "part", "captions": piece} for piece in ("1\n", "two\n")]
+    events = json.dumps([*parts, {"type": "audio", "audio": CLIP}, {"type": "end", "in_parts": ["captions"]}])
+    client("--no-checks", "--captions", "said.srt", "--param", f"output={events}", at=joined)
+    assert (tmp_path / "said.srt").read_text() == "1\ntwo\n"
 
 
 def test_the_workers_server_lists_its_voices(client: Client) -> None:

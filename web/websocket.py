@@ -2,8 +2,9 @@
 
     in   {"type": "start", …fields of `tts` but text…}, {"type": "text", "text": "…"}, {"type": "flush"},
          {"type": "cancel"}, {"type": "end"}
-    out  {"type": "ready"}, then per take {"type": "segment"}, frames of bytes, {"type": "spoken"}; {"type": "flushed"},
-         {"type": "cancelled"}, {"type": "end"}, {"type": "error"}
+    out  {"type": "ready"}, then per take {"type": "segment"}, frames of bytes, with {"type": "words"} before them if
+         they were asked for, {"type": "spoken"}; {"type": "flushed"}, {"type": "cancelled"}, {"type": "end"},
+         {"type": "error"}
 
 One task reads messages into a `TtsSession`, one sends the events of its takes.
 """
@@ -21,6 +22,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
+from service.json_events import word_fields
 from service.session import Mark, Take, TtsSession
 from validation.errors import InvalidInput, WorkerError
 from web.budget import Input, memory_bytes
@@ -199,14 +201,20 @@ class TtsWebSocket:
                         start_s = round(take.start_s, 6)
                         await self._send({"type": "segment", "index": take.index, "text": take.text, "start": start_s})
                     case AudioEvent():
+                        await self._send_words(take, [*map(word_fields, event.words or ())])
                         await self._send_bytes(event.data, event.duration_s)
                     case EndEvent():
                         if take:
+                            await self._send_words(take, event.reply.get("words", []))
                             await self._send({"type": "spoken", "index": take.index, "end": round(take.end_s, 6)})
                         return
                     case ErrorEvent():
                         raise event.error
         raise NotReady("this worker is leaving")
+
+    async def _send_words(self, take: Take | None, words: list[dict[str, Any]]) -> None:
+        if take and words:
+            await self._send({"type": "words", "index": take.index, "words": words})
 
     async def _finish(self, session: TtsSession) -> None:
         rest, report = await asyncio.to_thread(session.finish)

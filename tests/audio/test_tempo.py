@@ -157,3 +157,21 @@ def test_it_starts_no_threads() -> None:
     tempos = [Tempo(1.5, 24_000) for _ in range(4)]
     assert len(list(Path("/proc/self/task").iterdir())) <= before
     assert tempos
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.7, 1.0, 1.5, 2.0])
+def test_sound_is_where_it_is_said_to_be(speed: float) -> None:
+    """The levels of 2 ms each, stretched as `place` says, fit best without a shift of more than 5 ms."""
+
+    def levels(clip: Samples) -> np.ndarray:
+        return np.log(np.mean(np.square(clip[: len(clip) // 44 * 44].reshape(-1, 44)), axis=1) + 1e-5)
+
+    clip, tempo = spoken(), Tempo(speed, 22_050)
+    heard = levels(np.concatenate([tempo.push(clip), tempo.flush()]))
+    places = [tempo.place(44 * at) / 44 for at in range(len(clip) // 44)]
+    expected = np.interp(np.arange(len(heard)), places, levels(clip))
+
+    def likeness(shift: int) -> float:
+        return float(np.corrcoef(heard[60 + shift : len(heard) - 60 + shift], expected[60 : len(heard) - 60])[0, 1])
+
+    assert abs(max(range(-60, 61), key=likeness)) * 0.002 <= 0.005

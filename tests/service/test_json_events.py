@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.events import AudioEvent
+from service.events import AudioEvent, WordTime
 from service.json_events import MAX_EVENT_JSON_BYTES, audio_fields, base64_bytes, base64_text, events_of
 from sync_test import joined
 
@@ -57,6 +57,14 @@ def test_a_piece_has_the_contracts_names_and_seconds() -> None:
     fields = audio_fields(AudioEvent(3, b"\xff\xfb\x90", "mp3", 24_000, 1 / 3, 0.25))
     assert base64.b64decode(fields.pop("audio")) == b"\xff\xfb\x90"
     assert fields == {"index": 3, "format": "mp3", "sample_rate": 24_000, "start": 0.333333, "duration": 0.25}
+
+
+def test_a_piece_has_its_words_if_they_were_asked_for() -> None:
+    words = (WordTime("$5", 1 / 3, 0.5, "$5, "),)
+    assert audio_fields(AudioEvent(3, b"1", "mp3", 24_000, 0.0, 1.0, ()))["words"] == []
+    assert audio_fields(AudioEvent(3, b"1", "mp3", 24_000, 0.0, 1.0, words))["words"] == [
+        {"text": "$5", "start": 0.333333, "end": 0.5}
+    ]
 
 
 def test_its_length_is_known_before_it_is_made() -> None:

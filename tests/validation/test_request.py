@@ -95,6 +95,8 @@ def test_a_bare_text_gets_every_default_of_the_contract() -> None:
         "bitrate_kbps": None,
         "audio_normalization": None,
         "delivery": "auto",
+        "word_timestamps": False,
+        "captions": None,
     }
 
 
@@ -135,12 +137,15 @@ def test_parameters_and_parts_have_what_was_asked_for() -> None:
         "bitrate_kbps": 24,
         "audio_normalization": "rms",
         "delivery": "inline",
+        "word_timestamps": True,
+        "captions": "vtt",
     }
     request = parsed(**asked, cfg=0.25)
     assert request.parameters == asked | {"cfg_weight": 0.25}
     handed_on = [asdict(part) for part in (request.sampling, request.reading, request.sound, request.output)]
     assert {CONTRACT_NAMES.get(name, name): value for part in handed_on for name, value in part.items()} == {
         "checked": False,
+        "word_times": True,
         **{name: value for name, value in request.parameters.items() if name not in NOT_HANDED_ON},
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine, decoded, pitch_hz, raising_at
+from fakes import FakeEngine, by_letters, decoded, pitch_hz, raising_at
 from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -112,6 +112,56 @@ def test_the_whole_is_one_file(server: HttpServer, name: str) -> None:
     samples, rate_hz = decoded(talk.sound, raw_hz=24_000)
     assert len(samples) / rate_hz == pytest.approx(end["duration"], abs=0.15)
     assert float(np.abs(samples).max()) > 0.05
+
+
+def test_each_word_is_told_before_its_sound_in_seconds_of_the_whole() -> None:
+    with (
+        open_server(FakeEngine(words=by_letters)) as server,
+        line(server, output_format="pcm_s16le", word_timestamps=True, captions="srt", sentence_pause_ms=100) as talk,
+    ):
+        talk.send("text", text="It costs $5. ")
+        first = talk.until("spoken")
+        heard_s = len(talk.sound) / 2 / 24_000
+        talk.send("text", text="And more. ")
+        talk.until("segment")
+        start_s = talk.heard[-1]["start"]
+        talk.send("end")
+        end = talk.until("end")
+    told = [message for message in talk.heard if message["type"] == "words"]
+    assert [(word["text"], message["index"]) for message in told for word in message["words"]] == [
+        ("It", 0),
+        ("costs", 0),
+        ("$5", 0),
+        ("And", 1),
+        ("more", 1),
+    ]
+    *_, last_of_first, following, _ = [word for message in told for word in message["words"]]
+    assert last_of_first["end"] <= first["end"] == pytest.approx(heard_s)
+    assert following["start"] == pytest.approx(start_s) == pytest.approx(first["end"] + 0.1)
+    assert end["timing"] == "engine"
+    assert end["captions"].splitlines()[2::4] == ["It costs $5.", "And more."]
+
+
+def test_words_are_told_only_if_they_were_asked_for(server: HttpServer) -> None:
+    with line(server, captions="vtt") as talk:
+        talk.send("text", text="Hello there. ")
+        talk.send("end")
+        assert "WEBVTT" in talk.until("end")["captions"]
+    assert "words" not in talk.kinds()
+
+
+def test_after_a_cancel_words_count_from_the_new_files_start(server: HttpServer) -> None:
+    with line(server, output_format="pcm_s16le", word_timestamps=True, captions="vtt") as talk:
+        talk.send("text", text="Hello there. ")
+        talk.until("spoken")
+        talk.send("cancel")
+        talk.until("cancelled")
+        talk.send("text", text="Bye. ")
+        talk.send("end")
+        end = talk.until("end")
+    (word,) = [message for message in talk.heard if message["type"] == "words"][-1]["words"]
+    assert (word["text"], word["end"] <= end["duration"]) == ("Bye", True)
+    assert "Hello" not in end["captions"]
 
 
 def test_one_family_of_seeds_as_of_one_text() -> None:
