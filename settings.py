@@ -41,7 +41,7 @@ def setting(
 class Settings:
     """Each field is the environment variable of the same name in capitals."""
 
-    tts_engine: str = setting("chatterbox", "the engine that speaks", choices=("chatterbox", "espeak"))
+    tts_engine: str = setting("chatterbox", "the engine that speaks", choices=("chatterbox", "hibari", "espeak"))
     tts_model: str = setting("original", "which Chatterbox model", choices=("original",))
     model_path: Path | None = setting(None, "directory of weights; looked in first, and then nowhere else")
     device: str = setting(

@@ -197,6 +197,12 @@ def _espeak(settings: Settings) -> Engine:
     return EspeakEngine()
 
 
+def _hibari(settings: Settings) -> Engine:
+    from tts.hibari.engine import HibariEngine
+
+    return HibariEngine()
+
+
 def _chatterbox(settings: Settings) -> Engine:
     from tts.chatterbox.engine import ChatterboxEngine
     from tts.chatterbox.options import LoadOptions
@@ -217,4 +223,8 @@ def _chatterbox(settings: Settings) -> Engine:
     return ChatterboxEngine(model=settings.tts_model, model_path=settings.model_path, options=options)
 
 
-ENGINES: dict[str, Callable[[Settings], Engine]] = {"chatterbox": _chatterbox, "espeak": _espeak}
+ENGINES: dict[str, Callable[[Settings], Engine]] = {
+    "chatterbox": _chatterbox,
+    "hibari": _hibari,
+    "espeak": _espeak,
+}
