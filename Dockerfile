@@ -24,7 +24,7 @@ FROM base AS packages
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc && rm -rf /var/lib/apt/lists/*
 
-# What `make sync` installs, without the eSpeak (GPL-3) and development groups, with the uv that `make` uses. PyAV's wheel
+# What `make sync` installs, without the hibari, eSpeak (GPL-3) and development groups, with the uv that `make` uses. PyAV's wheel
 # brings x264 and x265 (GPL-2) along, which the worker has no use for; this stage is no part of the image.
 COPY pyproject.toml uv.lock ./
 COPY scripts/stub_video_codecs.py ./scripts/

@@ -8,6 +8,9 @@ PY := .venv/bin/python
 # TypeScript, which checks the page's JavaScript; npm writes this file when it has installed it.
 TYPESCRIPT := scripts/page/node_modules/.package-lock.json
 PORT ?= 8000
+# What `make run` and `make serve` speak with, and the option that installs it.
+TTS_ENGINE ?= hibari
+SPEAKER := $(if $(filter chatterbox,$(TTS_ENGINE)),--extra,--group) $(TTS_ENGINE)
 COMMIT ?= HEAD~1
 # Passive: OpenMP threads otherwise spin while they wait, and two processes share two cores here.
 PROCESSORS := NATIVE=1 ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2
@@ -23,19 +26,19 @@ export PYTHONDONTWRITEBYTECODE =
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-run: .uv/ready  ## speak TEXT through a local worker on the eSpeak engine; writes output.wav
-	@$(INSTALL) --inexact --no-dev --group espeak
-	@$(PY) scripts/speak.py --text="$$TEXT"
+run: .uv/ready  ## speak TEXT through a local worker on TTS_ENGINE; writes output.wav
+	@$(INSTALL) --inexact --no-dev $(SPEAKER)
+	@$(PY) scripts/speak.py --engine=$(TTS_ENGINE) --text="$$TEXT"
 
-serve: .uv/ready  ## the HTTP server on PORT of this machine alone, on the eSpeak engine
-	@$(INSTALL) --inexact --no-dev --group espeak
-	@exec env TTS_ENGINE=espeak BIND_HOST=127.0.0.1 PORT=$(PORT) $(PY) server.py
+serve: .uv/ready  ## the HTTP server on PORT of this machine alone, on TTS_ENGINE
+	@$(INSTALL) --inexact --no-dev $(SPEAKER)
+	@exec env TTS_ENGINE=$(TTS_ENGINE) BIND_HOST=127.0.0.1 PORT=$(PORT) $(PY) server.py
 
 test: sync  ## everything that needs no GPU, no weights and no network
 	$(PY) -m pytest -q -n 3
 
 test-fast: .uv/ready  ## without torch, servers, and what takes long: a minute, and 0.6 GB instead of 8
-	@$(INSTALL) --inexact --no-dev --group test --group espeak
+	@$(INSTALL) --inexact --no-dev --group test --group hibari --group espeak
 	$(PY) -m pytest -q -n 2 -m "not chatterbox and not slow and not full and not gpu and not browser and not fuzz"
 
 test-portable: sync  ## the Chatterbox tests on less of this processor than it has, with one thread and two: minutes

@@ -1,4 +1,4 @@
-"""`make picture`: docs/page.png, the page in Chromium after two takes from a local worker on the eSpeak engine."""
+"""`make picture`: docs/page.png, the page in Chromium after two takes from a local worker on the hibari engine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def chromium(*flags: str) -> Iterator[Browser]:
 
 def main() -> None:
     port = free_port()
-    environ = {"TTS_ENGINE": "espeak", "BIND_HOST": "127.0.0.1", "PORT": str(port)}
+    environ = {"TTS_ENGINE": "hibari", "BIND_HOST": "127.0.0.1", "PORT": str(port)}
     with local_worker(["server.py"], port, **environ), chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
         page.goto(f"http://127.0.0.1:{port}/")

@@ -71,6 +71,7 @@ def _wait_until_listening(worker: subprocess.Popen[bytes], port: int, log: TextI
 def main() -> int:
     parser = argparse.ArgumentParser(description="Speak a text through a local worker.")
     parser.add_argument("--text", required=True)
+    parser.add_argument("--engine", default="hibari")
     parser.add_argument("--output", default="output.wav")
     options = parser.parse_args()
     print("Starting a worker …", file=sys.stderr, flush=True)
@@ -78,7 +79,7 @@ def main() -> int:
     command = ["handler.py", "--rp_serve_api", "--rp_api_host=127.0.0.1", f"--rp_api_port={port}"]
     client = [sys.executable, "sync_test.py", "--url", f"http://127.0.0.1:{port}", "--no-checks"]
     try:
-        with local_worker(command, port, TTS_ENGINE="espeak"):
+        with local_worker(command, port, TTS_ENGINE=options.engine):
             spoken = subprocess.run([*client, f"--text={options.text}", "--output", options.output], cwd=ROOT)
     except RuntimeError as error:
         print(error, file=sys.stderr)

@@ -30,7 +30,10 @@ from validation.fields import CLONE, SAMPLE_RATES_HZ
 from validation.request import TtsRequest, parse
 from validation.rules import Capabilities, FormatCapabilities
 
-PACKAGES = ("runpod", "numpy", "av", "soundfile", "soxr", "pydantic", "torch", "chatterbox-tts", "resemble-perth")
+PACKAGES = (
+    *("runpod", "numpy", "av", "soundfile", "soxr", "pydantic"),
+    *("torch", "chatterbox-tts", "resemble-perth", "hibari-tts", "onnxruntime"),
+)
 
 
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024

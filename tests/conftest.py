@@ -23,7 +23,7 @@ tqdm.monitor_interval = 0  # or the first progress bar, upstream's or the hub's,
 # xdist gives a process a file at a time: none of these may be left for the end.
 LONG = (
     *("on_runpod", "synthesis", "killed", "soak", "backpressure", "connections", "sync_test", "espeak", "readme"),
-    *("fake_runpod", "handler", "local_modes", "stages", "normalize"),
+    *("hibari", "fake_runpod", "handler", "local_modes", "stages", "normalize"),
 )
 
 

@@ -307,7 +307,7 @@ def test_each_step_of_a_recipe_names_what_its_files_hold() -> None:
 
 
 def test_the_architecture_begins_with_a_job_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("hibari")
     (example,) = code_blocks(PAGES["docs/ARCHITECTURE.md"], "python")
     exec(example, {})
     kinds = capsys.readouterr().out.split()

@@ -27,6 +27,7 @@ SPEAK = '--test_input={"input": {"text": "Hello there.", "output_format": "opus"
 # Environment and arguments; of what can't be run also the exit status and the line that says why.
 GOOD: dict[str, tuple[dict[str, str], Sequence[str]]] = {
     "espeak": (ESPEAK, [SPEAK]),
+    "hibari": ({"TTS_ENGINE": "hibari"}, [SPEAK]),
     "streaming": (ESPEAK | {"STREAMING": "true"}, [SPEAK]),  # which this mode ignores
     "test_input.json": (ESPEAK, []),
 }

@@ -106,4 +106,5 @@ def test_the_quick_start_speaks() -> None:
 
 def test_the_quick_start_speaks_whatever_you_want() -> None:
     _, command = quick_start()
-    assert "scripts/speak.py,--text=Whatever you want to say.," in sh("sh", "-c", f"{command} PY='printf %s,'")
+    said = sh("sh", "-c", f"{command} PY='printf %s,'")
+    assert "scripts/speak.py,--engine=hibari,--text=Whatever you want to say.," in said

@@ -63,7 +63,7 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
 }
 DEFAULTS = {name: default for name, (default, *_) in SETTINGS.items()}
 BAD = """
-TTS_ENGINE=Espeak → must be one of chatterbox, espeak
+TTS_ENGINE=Espeak → must be one of chatterbox, hibari, espeak
 TTS_MODEL=turbo → must be one of original
 DEVICE=cuda:0 → must be one of auto, cuda, cpu
 DTYPE=fp16 FLOW_DTYPE=int8 → must be one of auto, float32, bfloat16, float16

@@ -1,6 +1,6 @@
 """The protocol of an engine: one segment of text and a conditioned voice → chunks of samples.
 
-`tts.espeak.engine` and `tts.chatterbox.engine` implement it.
+`tts.espeak.engine`, `tts.hibari.engine` and `tts.chatterbox.engine` implement it.
 """
 
 from __future__ import annotations

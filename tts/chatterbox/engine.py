@@ -102,7 +102,7 @@ class ChatterboxEngine:
 
             return ChatterboxModel.load(self._model_path, self._options)
         except ModuleNotFoundError as exc:  # torch, upstream's parts or PerTh
-            advice = "install the extra `chatterbox` (`make sync`), or set TTS_ENGINE=espeak"
+            advice = "install the extra `chatterbox` (`make sync`), or set TTS_ENGINE=hibari"
             raise ModelUnavailable(f"Chatterbox's packages are not installed ({exc.name}): {advice}") from None
         except ImportError as exc:
             raise ModelUnavailable("Chatterbox's packages are installed, but can't be imported") from exc

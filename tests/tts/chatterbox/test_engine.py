@@ -221,7 +221,7 @@ def engine(path, **changes) -> ChatterboxEngine:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (None, r"not installed \(tts\.chatterbox\.model\).*`make sync`.*TTS_ENGINE=espeak"),
+        (None, r"not installed \(tts\.chatterbox\.model\).*`make sync`.*TTS_ENGINE=hibari"),
         (types.ModuleType("empty"), "installed, but can't be imported"),
     ],
 )
