@@ -63,7 +63,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """A word of a segment, `text[first:last]`, and its place in the segment's speech, in samples at the engine's rate."""
+    """A word of a segment, `text[first:last]`, and its place in the speech, in samples at the engine's rate."""
 
     first: int
     last: int
@@ -86,8 +86,8 @@ class SpeechChunk:
 
     An empty chunk is a heartbeat while tokens are generated; callers may cancel there. `speech_tokens` is the number
     of tokens generated for it (None where an engine has no tokens). `finish_reason` is set on a segment's last chunk
-    only, and so are `doubt`, why the speech may not be the text, and `remarks`. `words` are those that end in this chunk
-    or before, in order, each once; none unless `params.word_times`.
+    only, and so are `doubt`, why the speech may not be the text, and `remarks`. `words` are those that end in this
+    chunk or before, in order, each once; none unless `params.word_times`.
     """
 
     samples: Samples  # (N,)
