@@ -140,8 +140,10 @@ class Resnet:
             steps=steps.to(dtype),
         )
 
-    def __call__(self, x: Tensor, step: int, memory: Memory | None = None) -> Tensor:
-        return self.second(self.first(x, memory) + self.steps[step], memory) + self.shortcut(x)
+    def __call__(self, x: Tensor, step: int | Tensor, memory: Memory | None = None) -> Tensor:
+        # Indexed by a tensor, `self.steps[step]` would wait for its value.
+        embedding = self.steps[step] if isinstance(step, int) else self.steps.index_select(0, step)
+        return self.second(self.first(x, memory) + embedding, memory) + self.shortcut(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ class Stack:
     transformers: tuple[Transformer, ...]
     conv: CausalConv | None = None
 
-    def __call__(self, x: Tensor, step: int, mask: Tensor | None, memory: Memory | None) -> Tensor:
+    def __call__(self, x: Tensor, step: int | Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
         x = self.resnet(x, step, memory)
         for transformer in self.transformers:
             x = transformer(x, mask, memory)
@@ -261,11 +263,11 @@ class Estimator:
         self.dtype = dtype
 
     def __call__(
-        self, x: Tensor, fixed: Tensor, step: int, mask: Tensor | None = None, memory: Memory | None = None
+        self, x: Tensor, fixed: Tensor, step: int | Tensor, mask: Tensor | None = None, memory: Memory | None = None
     ) -> Tensor:
         """The field at x.
 
-        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times; mask (T,): added
+        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (1,) int64; mask (T,): added
         to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """

@@ -1,7 +1,8 @@
 """S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
 
 Encoder, estimator and loop are ours, on upstream's weights. Noise is an argument, by absolute frame; nothing is drawn
-from a global generator. On a GPU the whole solution of a shape bucket is one captured graph.
+from a global generator. On a GPU a shape bucket has two captured graphs: the encoder, and one Euler step, which is
+replayed.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Flow:
         # A cosine schedule: small steps first, where the field bends most.
         times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
         self.device, self.dtype = tensors.device, dtype
-        self._strides = [later - time for time, later in pairwise(times)]
+        self.strides = [later - time for time, later in pairwise(times)]
         self._encoder = Encoder(tensors, dtype, longest_tokens)
         self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
         starts = torch.tensor(times[:-1], device=self.device)
@@ -125,12 +126,23 @@ class Flow:
         Args: tokens (1, N); speaker (1, XVECTOR); cond, noise (1, F, MEL_BANDS), F ≤ 2N; counts: () int64, their true
         numbers if they are padded on the right. Returns: (1, F, MEL_BANDS).
         """
-        mu = self._encoder(tokens, token_count)[:, : noise.shape[1]]
-        mask = None
+        return self._integrate(noise, *self.prepare(tokens, speaker, cond, token_count, frame_count))
+
+    def prepare(
+        self,
+        tokens: Tensor,
+        speaker: Tensor,
+        cond: Tensor,
+        token_count: Tensor | None = None,
+        frame_count: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What all steps of the ODE share, for the arguments of `decode`: the estimator's other inputs (2, F, 3 ·
+        MEL_BANDS), and (F,), added to the scores of each frame, if there is padding to hide."""
+        mu, mask = self._encoder(tokens, token_count)[:, : cond.shape[1]], None
         if frame_count is not None:
-            beyond = torch.arange(noise.shape[1], device=noise.device) >= frame_count
+            beyond = torch.arange(cond.shape[1], device=cond.device) >= frame_count
             mask = hide(beyond, self.dtype)
-        return self._integrate(noise.to(mu), self._fixed(mu, speaker, cond), mask)
+        return self._fixed(mu, speaker, cond), mask
 
     def _fixed(self, mu: Tensor, speaker: Tensor, cond: Tensor) -> Tensor:
         """The estimator's inputs that are the same at every step: (2, F, 3 · MEL_BANDS); row 1 is unconditional."""
@@ -142,11 +154,22 @@ class Flow:
         self, x: Tensor, fixed: Tensor, mask: Tensor | None = None, memories: Sequence[Memory] | None = None
     ) -> Tensor:
         """Euler's method on the guided field, x (1, F, MEL_BANDS) float32."""
-        for step, stride in enumerate(self._strides):
-            memory = memories[step] if memories else None
-            field = self._estimator(x.expand(2, -1, -1), fixed, step, mask, memory)
-            x = x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
+        for step, stride in enumerate(self.strides):
+            x = self.advance(x, fixed, step, stride, mask, memories[step] if memories else None)
         return x
+
+    def advance(
+        self,
+        x: Tensor,
+        fixed: Tensor,
+        step: int | Tensor,
+        stride: float | Tensor,
+        mask: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        """One step of it. step: its index, an int or (1,) int64; stride: its length."""
+        field = self._estimator(x.expand(2, -1, -1), fixed, step, mask, memory)
+        return x + stride * ((1 + GUIDANCE) * field[:1] - GUIDANCE * field[1:])
 
     # --- in blocks -----------------------------------------------------------------------------------
 
@@ -168,7 +191,7 @@ class Flow:
 
     def _read(self, prompt: FlowPrompt) -> list[Memory]:
         frames = prompt.settled * FRAMES_PER_TOKEN
-        memories = [Memory(keep=frames) for _ in self._strides]
+        memories = [Memory(keep=frames) for _ in self.strides]
         if frames:
             seen = block_mask(prompt.tokens.shape[1], prompt.settled, [], 0).to(self.device)
             mu = self._encoder(prompt.tokens, seen=seen)[:, :frames]
@@ -232,7 +255,11 @@ def block_mask(count: int, settled: int, edges: Sequence[int], context: int) -> 
 
 
 class Bucket:
-    """The solution for up to `tokens` tokens, on memory that stays where it is, so that it can be captured."""
+    """The solution for up to `tokens` tokens, on memory that stays where it is, so that it can be captured.
+
+    One Euler step is captured and replayed, its index in device memory: a graph of all steps would have ten times the
+    nodes, each of which costs time at the start and memory for good.
+    """
 
     def __init__(self, flow: Flow, tokens: int, graphs: GraphPool) -> None:
         frames, device = tokens * FRAMES_PER_TOKEN, flow.device
@@ -241,9 +268,13 @@ class Bucket:
         self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
         self._counts = torch.full((2,), tokens, dtype=torch.int64, device=device)  # of tokens, of frames
         self._speaker = torch.ones(1, XVECTOR, device=device)
-        self._cond, self._noise = (torch.zeros(1, frames, MEL_BANDS, device=device) for _ in range(2))
-        self._mel = torch.zeros(1, frames, MEL_BANDS, device=device)
-        self._run = graphs.capture(self._solve)
+        self._cond, self._x = (torch.zeros(1, frames, MEL_BANDS, device=device) for _ in range(2))
+        self._fixed = torch.zeros(2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=device)
+        self._mask = torch.zeros(frames, dtype=flow.dtype, device=device)
+        self._strides = torch.tensor(flow.strides, device=device)
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._begin = graphs.capture(self._prepare)
+        self._go_on = graphs.capture(self._advance)
 
     def decode(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> Tensor:
         """As `Flow.decode`; `known` (1, K, MEL_BANDS) is the beginning of the condition, whose rest is zero."""
@@ -253,10 +284,22 @@ class Bucket:
         self._counts[1].fill_(frames)
         self._speaker.copy_(speaker)
         self._cond.zero_()[:, : known.shape[1]] = known
-        self._noise[:, :frames] = noise
-        self._run()
-        return self._mel[:, :frames].clone()
+        self._x[:, :frames] = noise
+        self._begin()
+        for _ in self._flow.strides:
+            self._go_on()
+        return self._x[:, :frames].clone()
 
-    def _solve(self) -> None:
-        counts = self._counts
-        self._mel.copy_(self._flow.decode(self._ids, self._speaker, self._cond, self._noise, counts[0], counts[1]))
+    def _prepare(self) -> None:
+        fixed, mask = self._flow.prepare(self._ids, self._speaker, self._cond, self._counts[0], self._counts[1])
+        assert mask is not None
+        self._fixed.copy_(fixed)
+        self._mask.copy_(mask)
+        self._step.zero_()
+
+    def _advance(self) -> None:
+        """A step beyond the last, as at a capture, is the last once more."""
+        step = self._step.clamp(max=len(self._flow.strides) - 1)
+        stride = self._strides.index_select(0, step)
+        self._x.copy_(self._flow.advance(self._x, self._fixed, step, stride, self._mask))
+        self._step.add_(1)
