@@ -56,12 +56,32 @@ class Hift:
         return self._pitch(mel)
 
     def render(self, mel: Tensor, source: Tensor) -> Tensor:
-        """mel (1, 80, F) and its source (1, 1, S) → samples (S,)."""
-        captured = self._captured.get(mel.shape[2])
+        """mel (1, 80, F) and its source (1, 1, S) → samples (S,).
+
+        Where a size is captured, a longer clip is rendered by windows of it: a new length would make cuDNN plan each
+        convolution anew, in each thread.
+        """
+        frames, longest = mel.shape[2], max(self._captured, default=mel.shape[2])
+        if frames > longest:
+            return self._render_windows(mel, source, longest)
+        captured = self._captured.get(frames)
         if captured is None:
             return self._generator(mel, source)
         with self._lock:  # its memory serves one request at a time
             return captured(mel, source)
+
+    def _render_windows(self, mel: Tensor, source: Tensor, size: int) -> Tensor:
+        """The same by windows of `size` frames with context on both sides, the last one at the clip's end."""
+        frames, done = mel.shape[2], 0
+        samples = []
+        while done < frames:
+            start = min(max(0, done - LEFT_FRAMES), frames - size)
+            end = start + size - (RIGHT_FRAMES if start + size < frames else 0)
+            first, last = start * SAMPLES_PER_FRAME, (start + size) * SAMPLES_PER_FRAME
+            window = self.render(mel[:, :, start : start + size], source[:, :, first:last])
+            samples.append(window[done * SAMPLES_PER_FRAME - first : end * SAMPLES_PER_FRAME - first])
+            done = end
+        return torch.cat(samples)
 
     def excite(self, f0_hz: Tensor, phase: Tensor, start_phase: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The harmonic source of F frames.
@@ -106,8 +126,9 @@ class CapturedRender:
 
 
 def rendered_frames(first: int, chunk: int) -> set[int]:
-    """The sizes in frames that a stream renders when it gets `first` frames and then `chunk` at a time."""
-    sizes, done = set(), 0
+    """The sizes in frames that a stream renders when it gets `first` frames and then `chunk` at a time, and at its
+    end, whatever came last."""
+    sizes, done = {LEFT_FRAMES + HELD_FRAMES}, 0
     for pushed in (first + n * chunk for n in range(4)):
         if (until := pushed - HELD_FRAMES) > 0:
             sizes.add(pushed - F0_FRAMES - max(0, done - LEFT_FRAMES))

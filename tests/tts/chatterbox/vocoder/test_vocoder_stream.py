@@ -185,6 +185,7 @@ def test_the_sizes_to_capture_are_those_that_a_stream_renders(model, first, chun
     with torch.inference_mode():
         for frames in (first, *[chunk] * 6):
             stream.push(torch.zeros(1, MEL_BANDS, frames))
+        stream.flush()
     assert set(sizes) == rendered_frames(first, chunk)
 
 
@@ -198,3 +199,13 @@ def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, model):
         )
         with torch.inference_mode():
             assert torch.equal(captured.render(mel, source), model.hift.render(mel, source))
+
+
+@pytest.mark.parametrize("frames", [78, 79, 107, 150])
+def test_a_long_clip_by_windows_is_one_shot(network, exact, mel, frames) -> None:
+    """Windows with the context that a stream gives its pieces: what they lack is far below a rounding of float32."""
+    windowed = Hift(Tensors("network", network.state_dict()), sizes={33, 78})
+    source = torch.randn(1, 1, frames * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(frames))
+    with torch.inference_mode():
+        whole, joined = (hift.render(mel[:, :, :frames].double(), source) for hift in (exact, windowed))
+    assert error(joined, whole) <= 2**-24
