@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from audio.pcm import Samples
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
@@ -23,6 +25,7 @@ REACH, REACHES = 64, 2  # positions; a request of LIMIT tokens crosses from the 
 TEXTS = ("Hello there, this is a test.", "Short.", "A somewhat longer sentence than the others are.")
 KNOBS = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
 NEUTRAL = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
+HEADS = ((0, 1), (1, 0), (1, 1))  # of the small network, taken for alignment heads
 CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
 
 
@@ -40,14 +43,14 @@ def uniforms(seed: int) -> Tensor:
 
 def plain_batch(t3: T3, slots: int) -> Batch:
     pool = GraphPool(t3.device, "token model", enabled=False)
-    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device))
+    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device), watches=True)
 
 
 def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
     """With a graph for every step, or this raises."""
-    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device))
+    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device), watches=True)
     made.warm_up()
-    assert pool.captured == REACHES * (2 if slots == 1 else 1)
+    assert pool.captured == REACHES * (2 if slots == 1 else 1) * (2 if t3.alignment_heads else 1)
     return made
 
 
@@ -55,6 +58,19 @@ def admit(batch: Batch, slot: int, prefix: Tensor, knobs: TokenSampling = KNOBS,
     with torch.inference_mode():
         batch.admit(slot, prefix, knobs, uniforms(seed))
     return Generation(batch, slot, LIMIT)
+
+
+def admit_watched(batch: Batch, slot: int, prefix: Tensor, seed: int = 0) -> Generation:
+    """A request that asks what its tokens attend to, in the whole prefix."""
+    with torch.inference_mode():
+        batch.admit(slot, prefix, KNOBS, uniforms(seed), watched=True)
+    return Generation(batch, slot, LIMIT, slice(0, prefix.shape[1]))
+
+
+def attended(generation: Generation, count: int = 40) -> tuple[list[int], Samples]:
+    """Tokens, and what they attended to, taken five by five."""
+    taken = [(take(generation, 5), generation.attention) for _ in range(count // 5)]
+    return [token for tokens, _ in taken for token in tokens], np.concatenate([attention for _, attention in taken])
 
 
 def take(generation: Generation, count: int = LIMIT, ahead: int = 0) -> list[int]:

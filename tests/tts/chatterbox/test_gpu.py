@@ -90,6 +90,10 @@ def rig(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[Rig]:
         yield Rig(replace(loaded, decoder=decoder), torch.device("cpu"))
 
 
+def with_heads(checkpoint: Path, device: torch.device) -> T3:
+    return T3(Tensors.read(checkpoint, T3_WEIGHTS, device), torch.float32, graphs.HEADS)
+
+
 def random_ids(count: int, device: torch.device) -> torch.Tensor:
     return torch.randint(6561, (1, count), generator=torch.Generator().manual_seed(count)).to(device)
 
@@ -120,6 +124,17 @@ def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slo
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
     assert drawn == expected
     assert len(drawn) > 20
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_graph_keeps_the_attention_that_the_plain_lines_keep(rig, checkpoint, slots):
+    t3, prefix = with_heads(checkpoint, rig.device), embedded(rig.model)
+    batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
+    (drawn, kept), (expected, theirs) = (
+        graphs.attended(graphs.admit_watched(batch, slots - 1, prefix)) for batch in batches
+    )
+    assert drawn == expected == graphs.take(graphs.admit(plain_batch(t3, slots), 0, prefix))[: len(drawn)]
+    assert np.abs(kept - theirs).max() < 1e-5
 
 
 def test_a_graph_obeys_every_knob(rig):
@@ -242,9 +257,10 @@ def test_logits_are_sums_in_float32(rig, checkpoint):
 # --- waiting ----------------------------------------------------------------------------------------------
 
 
-def test_the_token_loop_never_waits(rig):
-    batch, prefix = captured_batch(rig.model.t3, 1, rig.pool()), embedded(rig.model)
-    graphs.admit(batch, 0, prefix)
+def test_the_token_loop_never_waits(rig, checkpoint):
+    """What keeps the attention does not, either."""
+    batch = captured_batch(with_heads(checkpoint, rig.device), 1, rig.pool())
+    graphs.admit_watched(batch, 0, embedded(rig.model))
     with torch.inference_mode():
         with rig.refuse_waits():
             batch.queue(0, 30)

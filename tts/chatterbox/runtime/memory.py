@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions, longest_prefix
 
 T3_VALUES = 529_600_000  # its layers, tables and head
 S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted next
@@ -19,7 +19,8 @@ OTHER_BYTES = 34_000_000  # conditioner, voice encoder and PerTh, in float32
 CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 rows, 30 layers of 1,024
 FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512
 PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
-STEP_NODES, SOLUTION_NODES = 467, 7_820  # kernels of a graph of T3 and of the flow; the vocoder's three add 1 %
+# Kernels of a graph of T3, of the one that follows it for word times, and of the flow; the vocoder's three add 1 %.
+STEP_NODES, WATCH_NODES, SOLUTION_NODES = 467, 14, 7_820
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
 SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, shared by the smaller ones
 LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late
@@ -48,16 +49,21 @@ class Budget:
         flow_bytes = 4 if options.flow_dtype == "float32" else 2
         positions = cache_positions(options.max_tokens)
         step_graphs = positions // CACHE_BUCKET * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
-        nodes = STEP_NODES * step_graphs + SOLUTION_NODES * len(BUCKETS)
+        nodes = (STEP_NODES + WATCH_NODES) * step_graphs + SOLUTION_NODES * len(BUCKETS)
         frames = REMEMBERED_PROMPTS * PROMPT_FRAMES + options.slots * STREAM_FRAMES
         return cls(
             weights=T3_VALUES * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
-            slots=options.slots * positions * CACHE_VALUES * t3_bytes,
+            slots=options.slots * (positions * CACHE_VALUES * t3_bytes + attention_bytes(options.max_tokens)),
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
             workspaces=(options.slots + 1) * 2 * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,
             block_mode=frames * EULER_STEPS * FRAME_VALUES * flow_bytes,
         )
+
+
+def attention_bytes(max_tokens: int) -> int:
+    """What the tokens of one slot attend to in its prefix, in float32."""
+    return 4 * (max_tokens + 1) * longest_prefix(cache_positions(max_tokens), max_tokens)
 
 
 def cublas_workspace_bytes(capability: tuple[int, int]) -> int:

@@ -2,6 +2,10 @@
 
 A step is embed → layers → head → guidance → sampling → write the token; on a GPU it is one captured graph. The number
 of slots is fixed, so neither a step's shapes nor a request's tokens depend on the other requests.
+
+Where a request wants to know what its tokens attended to, a second graph of some twelve kernels follows the step. It
+reads the queries that the step left behind, so the step is the same with and without it, and only these few kernels are
+captured besides: a second set of whole steps would double what a start takes. They run for all slots if one asks.
 """
 
 from __future__ import annotations
@@ -10,14 +14,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from audio.pcm import Samples
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH, T3
+from tts.chatterbox.runtime.host import to_host
+from tts.chatterbox.t3.model import FRAME_TOKENS, START_SPEECH, STOP_SPEECH, T3
 from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
 from tts.chatterbox.t3.slots import SlotState
 from validation.errors import InternalError
@@ -28,6 +35,14 @@ CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of i
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's conditioning and text; usually some 300
 SLOT_WITHIN_S = 120.0  # there are as many slots as jobs, so a wait is short
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of all slots, and what keeps its attention, which reads what `run` left behind."""
+
+    run: Callable[[], None]
+    watch: Callable[[], None]
 
 
 class Batch:
@@ -43,16 +58,20 @@ class Batch:
         graphs: GraphPool,
         reach: int,
         stream: Any = None,
+        watches: bool = False,
     ) -> None:
         """positions: of the cache; limit: the most tokens of a request; reach: attention reads a multiple of it, in
-        positions; stream: the CUDA stream of the steps, None on a CPU."""
+        positions; stream: the CUDA stream of the steps, None on a CPU; watches: requests may ask for attention."""
         self._t3, self._slots, self._rows = t3, slots, rows_per_slot
         self._row_choices = (1, 2) if slots == 1 and rows_per_slot == 2 else (rows_per_slot,)
         self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
         self._cache = t3.new_cache(rows_per_slot * slots, positions)  # conditional rows first
-        self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device)
+        self._watches = watches and bool(t3.alignment_heads)
+        prefix = longest_prefix(positions, limit) if self._watches else 0
+        self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device, prefix)
         self._host_tokens = self._state.tokens
-        self._captured: dict[tuple[int, int], Callable[[], None]] = {}  # one step, by rows per slot and reach
+        self._captured: dict[tuple[int, int], Step] = {}  # by rows per slot and reach
+        self._watched: set[int] = set()  # the slots whose attention is kept
         self._prefixes = [0] * slots  # positions
         self._asked = [0] * slots  # tokens that each slot's request wants so far
         self._active: set[int] = set()  # the slots that are `active` on the device
@@ -71,18 +90,26 @@ class Batch:
             for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
                 for rows in self._row_choices:
                     with suppress(CaptureFailed):
-                        self._captured[rows, reach] = self._graphs.capture(partial(self._step, rows, reach))
+                        self._capture(rows, reach)
 
-    def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor) -> None:
+    def _capture(self, rows: int, reach: int) -> None:
+        step = self._plain(rows, reach)
+        self._captured[rows, reach] = step = replace(step, run=self._graphs.capture(step.run))
+        if self._watches:
+            self._captured[rows, reach] = replace(step, watch=self._graphs.capture(step.watch))
+
+    def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor, watched: bool = False) -> None:
         """Put a request into a free slot and draw its first token.
 
-        Args: embeds (rows, P, D), with one row if a lone slot has no guidance; uniforms (M,) on the CPU.
+        Args: embeds (rows, P, D), with one row if a lone slot has no guidance; uniforms (M,) on the CPU; watched: keep
+        what its tokens attend to.
         """
         state = self._state.slot(slot)
         with self._lock, self._on_stream():
             self._rows = len(embeds)
             cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
-            logits = self._t3.prefill(embeds, cache[:, : self._rows])
+            queries: list[Tensor] = []
+            logits = self._t3.prefill(embeds, cache[:, : self._rows], queries)
             state.seen.zero_()
             state.seen[:, START_SPEECH] = True
             state.step.zero_()
@@ -91,6 +118,9 @@ class Batch:
             state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
             state.knobs.write(knobs)
             state.draw(logits[:, None])
+            if watched:
+                state.keep(self._t3.attention(queries, cache, state.position, embeds.shape[1]))
+                self._watched.add(slot)
             self._clock += 1
             self._prefixes[slot], self._asked[slot], self._times[slot] = embeds.shape[1], 1, [self._clock]
             self._active.add(slot)
@@ -115,9 +145,16 @@ class Batch:
         read: list[int] = self._host_tokens[slot, first:last].tolist()
         return read
 
+    def attention(self, slot: int, first: int, last: int, positions: slice) -> Samples:
+        """What a watched slot attended to when its tokens first…last were drawn, after `read` returned them: (n, N)."""
+        return to_host(
+            self._state.attention[slot, first:last, positions].clone()
+        )  # the slot's next request writes there
+
     def release(self, slot: int) -> None:
         with self._lock:
             self._prefixes[slot], self._times[slot] = 0, []
+            self._watched.discard(slot)
 
     def leave(self) -> None:
         """Call it before the batch is dropped: the caller's next tensors, which get its memory, wait for its steps."""
@@ -136,8 +173,10 @@ class Batch:
         self._set_active(going)
         used = max(self._prefixes[slot] + len(self._times[slot]) for slot in going)
         reach = min(-(-used // self._reach) * self._reach, self._positions)
-        run = self._captured.get((self._rows, reach))
-        run() if run else self._step(self._rows, reach)
+        step = self._captured.get((self._rows, reach)) or self._plain(self._rows, reach)
+        step.run()
+        if self._watched & going:
+            step.watch()
         for slot in going:
             self._times[slot].append(self._clock)
 
@@ -149,15 +188,24 @@ class Batch:
             self._state.active[slot].fill_(slot in going)  # an assignment would copy from the host, and wait
         self._active = going
 
-    def _step(self, rows: int, reach: int) -> None:
-        """Feed each slot's last token, and draw the next one of active slots."""
+    def _plain(self, rows: int, reach: int) -> Step:
+        queries: list[Tensor] = []
+        return Step(partial(self._step, rows, reach, queries), partial(self._watch, reach, queries))
+
+    def _step(self, rows: int, reach: int, queries: list[Tensor]) -> None:
+        """Feed each slot's last token, and draw the next one of active slots. `queries` gets this step's alone."""
         state, t3 = self._state, self._t3
         embed = t3.embed_speech(state.token, state.step).repeat(rows, 1)
         cache = self._cache[:, : rows * self._slots]
-        logits = t3.decode_one_token(embed, cache, state.position.repeat(rows), reach)
+        queries.clear()
+        logits = t3.decode_one_token(embed, cache, state.position.repeat(rows), reach, queries)
         state.step.add_(state.active)
         state.position.add_(state.active)
         state.draw(logits.view(rows, self._slots, -1))
+
+    def _watch(self, reach: int, queries: list[Tensor]) -> None:
+        """Keep what the step that left `queries` attended to."""
+        self._state.keep(self._t3.attention(queries, self._cache, self._state.position, reach))
 
     def _mark(self) -> None:
         """Copy the tokens to the host, and record an event for what was queued so far."""
@@ -180,9 +228,10 @@ class Batch:
 class Generation:
     """One request's tokens, in order."""
 
-    def __init__(self, batch: Batch, slot: int, limit: int) -> None:
-        self._batch, self._slot, self._limit = batch, slot, limit
-        self._taken = 0
+    def __init__(self, batch: Batch, slot: int, limit: int, text: slice | None = None) -> None:
+        """text: its positions in the cache, if its tokens' attention to them is kept."""
+        self._batch, self._slot, self._limit, self._text = batch, slot, limit, text
+        self._taken = self._taken_before = 0
         self.stopped = False  # the stop token was drawn
         self.finished = False  # that, or the limit is reached
 
@@ -197,6 +246,7 @@ class Generation:
         On a GPU `ahead` more are queued; a CPU would be kept from its other work.
         Raises: InternalError where a token's probabilities are not finite.
         """
+        self._taken_before = self._taken
         last = min(self._taken + count, self._limit)
         if self._batch.runs_ahead:
             self._batch.queue(self._slot, min(last + ahead, self._limit))
@@ -206,6 +256,15 @@ class Generation:
             self._batch.queue(self._slot, self._taken + 1)
             tokens += self._read(self._taken + 1)
         return tokens
+
+    @property
+    def attention(self) -> Samples | None:
+        """How much each token of the last `take` attended to each position of the text with its start and stop: (n, N),
+        more rows than tokens if the stop token was drawn. None if it is not kept.
+
+        On a GPU it waits for what is queued on the caller's stream, as the samples that follow do.
+        """
+        return self._text and self._batch.attention(self._slot, self._taken_before, self._taken, self._text)
 
     def _read(self, last: int) -> list[int]:
         tokens = self._batch.read(self._slot, self._taken, last)
@@ -224,6 +283,11 @@ class Generation:
 def new_stream(device: torch.device) -> Any:
     """A CUDA stream, so that T3 runs while S3Gen renders; None on a CPU."""
     return cast(Any, torch.cuda.Stream)(device) if device.type == "cuda" else None
+
+
+def longest_prefix(positions: int, limit: int) -> int:
+    """Of a request for `limit` tokens in a cache of so many positions: one is for the token drawn after the last."""
+    return positions - limit - 1
 
 
 def cache_positions(max_tokens: int) -> int:
@@ -250,7 +314,7 @@ class Decoder:
         self._positions = cache_positions(max_tokens)
         if share:
             stream = new_stream(t3.device)
-            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, stream)
+            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, stream, True)
             self._shared.warm_up()
         # One for all requests with their own batch: torch has 32 streams, and the 33rd is the first again.
         self._lone_stream = new_stream(t3.device)
@@ -259,11 +323,12 @@ class Decoder:
 
     @contextmanager
     def generate(
-        self, conditioning: Tensor, text_tokens: Tensor, knobs: TokenSampling, seed: int
+        self, conditioning: Tensor, text_tokens: Tensor, knobs: TokenSampling, seed: int, watched: bool = False
     ) -> Iterator[Generation]:
         """A slot for the duration of the context.
 
-        Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64.
+        Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64; watched: keep what its tokens attend to, if
+        alignment heads are known.
         Raises: InternalError if none becomes free, as when a request that holds a slot waits for another.
         """
         guided = knobs.cfg_weight > 0.0
@@ -272,13 +337,15 @@ class Decoder:
             self._max_tokens, generator=torch.Generator().manual_seed(seed), pin_memory=self._t3.device.type == "cuda"
         )
         embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
-        positions = embeds.shape[1] + self._max_tokens + 1  # one for the token drawn after the last
-        if shared is None or positions > self._positions:
-            rows, limit = len(embeds), self._max_tokens
-            alone = Batch(self._t3, 1, rows, positions, limit, self.graphs, PLAIN_REACH, self._lone_stream)
+        first, watched = conditioning.shape[1], watched and bool(self._t3.alignment_heads)
+        text = slice(first, first + len(text_tokens) + FRAME_TOKENS) if watched else None
+        limit = self._max_tokens
+        if shared is None or embeds.shape[1] > longest_prefix(self._positions, limit):
+            rows, positions = len(embeds), embeds.shape[1] + limit + 1
+            alone = Batch(self._t3, 1, rows, positions, limit, self.graphs, PLAIN_REACH, self._lone_stream, watched)
             try:
-                alone.admit(0, embeds, knobs, uniforms)
-                yield Generation(alone, 0, self._max_tokens)
+                alone.admit(0, embeds, knobs, uniforms, watched)
+                yield Generation(alone, 0, limit, text)
             finally:
                 alone.leave()
             return
@@ -287,8 +354,8 @@ class Decoder:
                 raise InternalError(f"no slot of the token model became free within {SLOT_WITHIN_S:g} s")
             slot = self._free.pop()
         try:
-            shared.admit(slot, embeds, knobs, uniforms)
-            yield Generation(shared, slot, self._max_tokens)
+            shared.admit(slot, embeds, knobs, uniforms, watched)
+            yield Generation(shared, slot, limit, text)
         finally:
             shared.release(slot)
             with self._freed:

@@ -20,11 +20,15 @@ from tts.chatterbox.weights.tensors import Tensors
 NORM_EPS = 1e-5
 
 START_TEXT, STOP_TEXT = 255, 0
+FRAME_TOKENS = 2  # those two, around a text's tokens
 START_SPEECH, STOP_SPEECH = 6561, 6562
 
 # Llama 3's scaled rotary embedding, as upstream's configuration sets it.
 ROPE_THETA, ROPE_FACTOR = 500_000.0, 8.0
 ROPE_LOW_FREQ, ROPE_HIGH_FREQ, ROPE_OLD_CONTEXT = 1.0, 4.0, 8192
+
+# (layer, head): those that attend to the text that is spoken, by upstream's `AlignmentStreamAnalyzer`.
+ALIGNMENT_HEADS = ((9, 2), (12, 15), (13, 11))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,10 @@ class Layer:
 class T3:
     """The network. Its weights are read-only, so any number of requests share it."""
 
-    def __init__(self, tensors: Tensors, dtype: torch.dtype) -> None:
-        """tensors: of `t3_cfg.safetensors`. Raises: ModelUnavailable."""
+    def __init__(
+        self, tensors: Tensors, dtype: torch.dtype, alignment_heads: tuple[tuple[int, int], ...] = ALIGNMENT_HEADS
+    ) -> None:
+        """tensors: of `t3_cfg.safetensors`; alignment_heads: in the order of their layers. Raises: ModelUnavailable."""
 
         def take(name: str, *shape: int) -> Tensor:
             return tensors.take(f"{name}.weight", *shape).to(dtype)
@@ -70,8 +76,10 @@ class T3:
             for layer in (f"tfmr.layers.{i}" for i in range(tensors.count("tfmr.layers.")))
         ]
         self.heads = self.width // HEAD_DIM
+        known = all(layer < len(self._layers) and head < self.heads for layer, head in alignment_heads)
+        self.alignment_heads = alignment_heads if known else ()  # none in a network that is too small
         self.max_speech_tokens = len(self._speech_pos) - 1
-        self.max_text_tokens = len(self._text_pos) - 2  # start and stop take two positions
+        self.max_text_tokens = len(self._text_pos) - FRAME_TOKENS
         self.vocabulary = len(self._head)
         layers = [part for layer in self._layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
         self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # read by each decode step
@@ -109,10 +117,10 @@ class T3:
         shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
         return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
-    def prefill(self, embeds: Tensor, cache: Tensor) -> Tensor:
+    def prefill(self, embeds: Tensor, cache: Tensor, queries: list[Tensor] | None = None) -> Tensor:
         """Fill the first P positions of the cache (layers, B, …) with the prefix (B, P, D).
 
-        Returns: the logits of its last position (B, V), float32.
+        queries: gets what `attention` needs of the last position. Returns: its logits (B, V), float32.
         """
         length = embeds.shape[1]
 
@@ -120,15 +128,18 @@ class T3:
             kept: Tensor = cache[layer][..., :length, :]
             return kept.copy_(fresh.permute(0, 2, 3, 1, 4))
 
-        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, mask=None)
+        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, None, queries)
         return self._logits(x[:, -1])
 
-    def decode_one_token(self, embed: Tensor, cache: Tensor, position: Tensor, reach: int) -> Tensor:
+    def decode_one_token(
+        self, embed: Tensor, cache: Tensor, position: Tensor, reach: int, queries: list[Tensor] | None = None
+    ) -> Tensor:
         """One step for B rows, each at a place of its own.
 
         Args: embed (B, D); position (B,) int64, where each row's key and value go; reach: attention reads the positions
-        before it. A row whose position is at or beyond it must be a paused one: its logits, and what it writes at its
-        position, are wrong until it is decoded there again. Returns: logits (B, V), float32.
+        before it; queries: gets what `attention` needs. A row whose position is at or beyond `reach` must be a paused
+        one: its logits, and what it writes at its position, are wrong until it is decoded there again.
+        Returns: logits (B, V), float32.
         """
         rows = torch.arange(len(embed), device=embed.device)
         ahead = torch.arange(reach, device=embed.device) > position[:, None]  # (B, reach): not written yet
@@ -140,21 +151,45 @@ class T3:
             return kept
 
         cos, sin = self._cos[position][:, None], self._sin[position][:, None]
-        return self._logits(self._run(embed[:, None], cos, sin, store, mask)[:, 0])
+        return self._logits(self._run(embed[:, None], cos, sin, store, mask, queries)[:, 0])
+
+    def attention(self, queries: list[Tensor], cache: Tensor, position: Tensor, reach: int) -> Tensor:
+        """What the alignment heads attended to, on average over them: (S, reach) float32.
+
+        The layers' own attention keeps no weights, so they are computed once more: softmax(q · k / √HEAD_DIM), Vaswani
+        et al. 2017 (arXiv:1706.03762). Args: queries of the last position, one of each head, (B, 1, HEAD_DIM), the S
+        conditional rows first; the cache that they attended to; position (S,): they saw what is before it.
+        """
+        rows, scores = len(position), []
+        for query, (layer, head) in zip(queries, self.alignment_heads, strict=True):
+            scores.append(query[:rows] @ cache[layer, :rows, 0, head, :reach].transpose(1, 2))
+        ahead = torch.arange(reach, device=position.device) >= position[:, None]
+        scaled = torch.stack(scores)[:, :, 0].float() * HEAD_DIM**-0.5  # (heads, S, reach)
+        weights: Tensor = scaled.masked_fill_(ahead, -math.inf).softmax(-1)
+        return weights.mean(0)
 
     def _run(
-        self, x: Tensor, cos: Tensor, sin: Tensor, store: Callable[[int, Tensor], Tensor], mask: Tensor | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        store: Callable[[int, Tensor], Tensor],
+        mask: Tensor | None,
+        queries: list[Tensor] | None,
     ) -> Tensor:
         """The layers, in place on x (B, T, D). cos, sin: (T or B × 1, 3, 1, HEAD_DIM).
 
         `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are attended to,
-        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t.
+        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t. `queries` gets views of the
+        alignment heads' queries at the last position, which costs no launch.
         """
         flat = x.view(-1, self.width)
         for index, layer in enumerate(self._layers):
             qkv = F.linear(_rms_norm(x, layer.attention_norm), layer.qkv).view(*x.shape[:2], 3, self.heads, HEAD_DIM)
             qkv = _rotate(qkv, cos, sin)
             seen = store(index, qkv[:, :, 1:])
+            if queries is not None:
+                queries += [qkv[:, -1:, 0, head] for at, head in self.alignment_heads if at == index]
             mixed = F.scaled_dot_product_attention(
                 qkv[:, :, 0].transpose(1, 2), seen[:, 0], seen[:, 1], attn_mask=mask, is_causal=mask is None
             )

@@ -14,10 +14,11 @@ from bench.checkpoint.originals import OriginalS3Gen
 from bench.checkpoint.seeded import SIZES, _shapes, _t3
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime import memory
+from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.memory import Budget
 from tts.chatterbox.s3gen.estimator import Memory
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.t3.decoding import cache_positions
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, Batch, cache_positions
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.voice.encoders import SkipInit
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
@@ -88,9 +89,10 @@ def test_the_published_file_has_the_tensors_we_take_and_one_buffer(s3gen):
 
 
 @pytest.mark.parametrize("slots", [1, 3, 16])
-def test_slots_cost_what_the_cache_holds(t3, slots):
-    cache = t3.new_cache(2 * slots, cache_positions(1000))
-    assert Budget.of(LoadOptions(slots=slots), H200).slots == cache.nbytes
+def test_slots_cost_what_cache_and_attention_hold(t3, slots):
+    batch = Batch(t3, slots, 2, cache_positions(1000), 1000, GraphPool(META, "token model"), CACHE_BUCKET, watches=True)
+    assert Budget.of(LoadOptions(slots=slots), H200).slots == batch._cache.nbytes + batch._state.attention.nbytes
+    assert batch._state.attention.nbytes < 0.01 * batch._cache.nbytes
 
 
 def test_block_mode_costs_what_it_remembers(s3gen):
@@ -106,8 +108,9 @@ def test_the_budget_grows_with_what_is_asked_for():
     usual = Budget.of(LoadOptions(slots=3), RTX_4090)
     assert 5.5 < usual.required / 2**30 < 6.5  # fits a GPU of 8 GB
     assert Budget.of(LoadOptions(slots=3, graphs=False), RTX_4090).graphs == 0
-    assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == 2 * usual.slots
-    assert Budget.of(LoadOptions(slots=3), T4).slots == 2 * usual.slots  # its hardware has no bfloat16
+    cache_bytes = usual.slots - 3 * memory.attention_bytes(1000)
+    assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == usual.slots + cache_bytes
+    assert Budget.of(LoadOptions(slots=3), T4).slots == usual.slots + cache_bytes  # its hardware has no bfloat16
     assert Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090).block_mode == 2 * usual.block_mode
     many = Budget.of(LoadOptions(slots=64), H200)
     assert many.workspaces == 65 * 2 * 32 * 2**20

@@ -128,9 +128,9 @@ def test_a_step_never_reads_a_value(checkpoint, model, prefixes):
     state = load_file(checkpoint / T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
-        t3 = T3(Tensors("t3", pretended, check_values=False), torch.float32)
-        fake = Batch(t3, 2, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET)
-        fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0))
+        t3 = T3(Tensors("t3", pretended, check_values=False), torch.float32, ((0, 1), (1, 0)))
+        fake = Batch(t3, 2, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, watches=True)
+        fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0), watched=True)
         fake.queue(0, 20)
         with pytest.raises(DataDependentOutputException):
             fake.read(0, 0, 1)  # the only read on the host
@@ -238,9 +238,9 @@ class Reaches(Batch):
         super().__init__(*args, **kwargs)
         self.reaches: list[int] = []
 
-    def _step(self, rows, reach):
+    def _step(self, rows, reach, queries):
         self.reaches.append(reach)
-        super()._step(rows, reach)
+        super()._step(rows, reach, queries)
 
 
 def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkeypatch):
