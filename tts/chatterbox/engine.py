@@ -44,6 +44,7 @@ class ChatterboxEngine:
             languages=("en",),
             decode_modes=("full", "window", "block"),
             can_clone=True,
+            word_timing="attention",
         )
 
     @property

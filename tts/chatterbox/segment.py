@@ -24,10 +24,12 @@ from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.runtime.host import NoiseTape, to_host
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan, FlowStream
 from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC, Generation
+from tts.chatterbox.t3.model import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.watermark import CONTEXT, WatermarkStage, can_carry
+from tts.chatterbox.words import WordClock, text_words
 from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SpeechChunk
 from validation.errors import InternalError, OutOfMemory
 from validation.options import SamplingParams
@@ -45,6 +47,7 @@ class SpeechTokens:
     codes: list[int] = field(default_factory=list)  # those that are sound
     stopped: bool = False  # by the stop token, not by the token limit
     complete: bool = False
+    words: WordClock | None = None  # if their times are asked for, and there are words
 
 
 def stream_segment(
@@ -57,29 +60,31 @@ def stream_segment(
     Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
     """
     segment: SegmentStream | None = None
-    samples = tokens = 0  # yielded
+    samples = tokens = words = 0  # yielded
     try:
         segment = SegmentStream(model, text, voice, params, SpeechTokens())
         for chunk in segment.chunks():
             yield chunk
             samples += len(chunk.samples)
             tokens += chunk.speech_tokens or 0
+            words += len(chunk.words)
         return
     except OutOfMemory:
         # Complete tokens are kept: another segment may get the slot in which they could be generated again.
         kept = segment.tokens if segment and segment.tokens.complete else SpeechTokens()
     segment = None  # frees its tensors; those of the error's frames are gone with it
     model.make_room()
-    yield from skipped(SegmentStream(model, text, voice, params, kept).chunks(), samples, tokens)
+    yield from skipped(SegmentStream(model, text, voice, params, kept).chunks(), samples, tokens, words)
 
 
-def skipped(chunks: Iterator[SpeechChunk], samples: int, tokens: int) -> Iterator[SpeechChunk]:
-    """The chunks without the first `samples`, and without counting the first `tokens`."""
+def skipped(chunks: Iterator[SpeechChunk], samples: int, tokens: int, words: int) -> Iterator[SpeechChunk]:
+    """The chunks without the first `samples` and `words`, and without counting the first `tokens`."""
     for chunk in chunks:
         drawn = chunk.speech_tokens or 0
         dropped, counted = min(samples, len(chunk.samples)), min(tokens, drawn)
-        samples, tokens = samples - dropped, tokens - counted
-        yield replace(chunk, samples=chunk.samples[dropped:], speech_tokens=drawn - counted)
+        samples, tokens, known = samples - dropped, tokens - counted, min(words, len(chunk.words))
+        words -= known
+        yield replace(chunk, samples=chunk.samples[dropped:], speech_tokens=drawn - counted, words=chunk.words[known:])
 
 
 class SegmentStream:
@@ -96,6 +101,8 @@ class SegmentStream:
         self._fade = start_fade()
         self._rendered = 0  # samples that left the vocoder
         self._reported = 0  # tokens counted in a chunk that was yielded
+        self._spoken = 0  # samples in them
+        self._told = 0  # words in them
 
     def chunks(self) -> Iterator[SpeechChunk]:
         """`window` and `block`: each as soon as its tokens and three more are generated, or, if `checked`, once all
@@ -121,7 +128,8 @@ class SegmentStream:
         if not self._rendered:
             raise InternalError(NO_SPEECH)
         finish: FinishReason = "stop" if self.tokens.stopped else "length"
-        yield replace(self._chunk(tail), finish_reason=finish, doubt=self._doubt())
+        remarks = self.tokens.words.remarks if self.tokens.words else ()
+        yield replace(self._chunk(tail), finish_reason=finish, doubt=self._doubt(), remarks=remarks)
 
     # --- speech tokens ------------------------------------------------------------------------------------
 
@@ -145,6 +153,7 @@ class SegmentStream:
             vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
             while not generation.finished:
                 yield self._take(generation, min(flow.missing, TOKENS_PER_SYNC), ahead)
+        self._end_words()
 
     def _generate_all(self) -> Iterator[list[int]]:
         """Raises: ImplausibleSpeech if the tokens are to be checked and can't be the text."""
@@ -152,6 +161,7 @@ class SegmentStream:
             while not generation.finished:
                 self._take(generation, TOKENS_PER_SYNC, ahead=TOKENS_PER_SYNC)
                 yield []
+        self._end_words()
         self.tokens.complete = True
         if self._params.checked and (doubt := self._doubt()):
             raise doubt
@@ -160,6 +170,8 @@ class SegmentStream:
         """The next tokens' codes. Start, stop and unused ids are dropped, as upstream does."""
         drawn = generation.take(count, ahead)
         codes = [token for token in drawn if token < SPEECH_CODES]
+        if (words := self.tokens.words) and (rows := generation.attention) is not None:
+            words.push(row for token, row in zip(drawn, rows, strict=False) if token < SPEECH_CODES)
         self.tokens.drawn += len(drawn)
         self.tokens.codes += codes
         self.tokens.stopped = generation.stopped
@@ -169,7 +181,14 @@ class SegmentStream:
         model, params = self._model, self._params
         text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens].to(model.device)
         prefix = model.encoders.prefix(self._voice, params.exaggeration)
-        return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed)
+        if params.word_times and model.t3.alignment_heads and (words := text_words(model.tokenizer, self._text)):
+            self.tokens.words = WordClock(words, len(text) + FRAME_TOKENS)
+        watched = self.tokens.words is not None
+        return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched)
+
+    def _end_words(self) -> None:
+        if self.tokens.words:
+            self.tokens.words.flush()
 
     def _doubt(self) -> ImplausibleSpeech | None:
         return check_tokens(self.tokens.codes, self._text, self.tokens.stopped)
@@ -199,8 +218,11 @@ class SegmentStream:
     def _chunk(self, samples: Samples) -> SpeechChunk:
         """Without samples it is a heartbeat, at which the caller may stop."""
         reported, self._reported = self._reported, self.tokens.drawn
+        self._spoken += len(samples)
         marked = self._model.watermarker is not None and can_carry(samples)
-        return SpeechChunk(samples, self.tokens.drawn - reported, marked)
+        words = self.tokens.words.ended(self._spoken)[self._told :] if self.tokens.words else ()
+        self._told += len(words)
+        return SpeechChunk(samples, self.tokens.drawn - reported, marked, words=words)
 
 
 def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:

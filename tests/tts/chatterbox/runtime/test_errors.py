@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from aligned import following
 from small import TEXT, WINDOW, buzz, say
 
 from audio.pcm import EMPTY
@@ -64,6 +65,20 @@ def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     *_, last = chunks
     assert last.finish_reason == "stop"
     assert len(chunks[-1].samples) > 0
+
+
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("turn", [1, 3, 5])
+def test_memory_that_runs_out_loses_no_word_and_tells_none_twice(model, checkpoint, turn, checked):
+    t3 = following(checkpoint, lambda token: 0.5 * token)
+    planted = replace(model, t3=t3, decoder=Decoder(t3, 120, 1))
+    params = replace(PARAMS, word_times=True, checked=checked)
+    plain, again = (
+        [word for chunk in stream_segment(each, TEXT, model.built_in, params) for word in chunk.words]
+        for each in (planted, replace(planted, flow=Failing(model.flow, "solve", {turn})))
+    )
+    assert again == plain
+    assert len(plain) == len(TEXT.split())
 
 
 @pytest.mark.parametrize(("mode", "method"), [("window", "solve"), ("block", "extend")])
