@@ -153,7 +153,7 @@ class SegmentStream:
             vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
             while not generation.finished:
                 yield self._take(generation, min(flow.missing, TOKENS_PER_SYNC), ahead)
-        self._end_words()
+            self._end_words()
 
     def _generate_all(self) -> Iterator[list[int]]:
         """Raises: ImplausibleSpeech if the tokens are to be checked and can't be the text."""
@@ -161,7 +161,7 @@ class SegmentStream:
             while not generation.finished:
                 self._take(generation, TOKENS_PER_SYNC, ahead=TOKENS_PER_SYNC)
                 yield []
-        self._end_words()
+            self._end_words()
         self.tokens.complete = True
         if self._params.checked and (doubt := self._doubt()):
             raise doubt
@@ -187,6 +187,7 @@ class SegmentStream:
         return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched)
 
     def _end_words(self) -> None:
+        """While the slot is held: on a CPU, rows of attention are in its memory."""
         if self.tokens.words:
             self.tokens.words.flush()
 
