@@ -26,7 +26,8 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Bucket
 from tts.chatterbox.segment import stream_segment, text_tokens
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, Batch, Generation, new_stream
+from tts.chatterbox.t3.batch import Batch, new_stream
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, Generation
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import CapturedRender
 from validation.request import DEFAULT_SAMPLING

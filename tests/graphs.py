@@ -16,7 +16,8 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
 from tts.chatterbox.segment import text_tokens
-from tts.chatterbox.t3.decoding import Batch, Generation, new_stream
+from tts.chatterbox.t3.batch import Batch, new_stream
+from tts.chatterbox.t3.decoding import Generation
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 

@@ -10,7 +10,7 @@ from small import WINDOW
 
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.segment import stream_segment
-from tts.chatterbox.t3.decoding import Batch
+from tts.chatterbox.t3.batch import Batch
 
 
 @pytest.mark.parametrize("mode", ["window", "block"])

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions, longest_prefix
+from tts.chatterbox.t3.batch import longest_prefix
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 
 T3_VALUES = 529_600_000  # its layers, tables and head
 S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted next

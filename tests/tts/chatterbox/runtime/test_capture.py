@@ -20,7 +20,7 @@ from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3 import sampling
-from tts.chatterbox.t3.decoding import Batch
+from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
 from validation.errors import GpuFault

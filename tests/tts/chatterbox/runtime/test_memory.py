@@ -18,7 +18,8 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.memory import Budget
 from tts.chatterbox.s3gen.estimator import Memory
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, Batch, cache_positions
+from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.voice.encoders import SkipInit
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS

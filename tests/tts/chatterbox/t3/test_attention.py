@@ -34,7 +34,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.launches import count
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
-from tts.chatterbox.t3.decoding import Batch, Decoder, Generation
+from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.decoding import Decoder, Generation
 from tts.chatterbox.t3.model import ALIGNMENT_HEADS, START_TEXT, STOP_SPEECH, STOP_TEXT, T3
 from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors

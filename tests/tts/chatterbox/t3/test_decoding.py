@@ -16,8 +16,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.t3 import batch as batch_module
 from tts.chatterbox.t3 import decoding
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, SPARE_TOKENS, Batch, Decoder
+from tts.chatterbox.t3.batch import SPARE_TOKENS, Batch
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, Decoder
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -222,7 +224,7 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(model, prefixes, alo
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12))
 def test_a_paused_slot_gives_the_same_tokens(model, prefixes, alone, monkeypatch, takes):
     """Whichever slots are read and however far, the others pause once they are a token ahead."""
-    monkeypatch.setattr(decoding, "SPARE_TOKENS", 1)
+    monkeypatch.setattr(batch_module, "SPARE_TOKENS", 1)
     shared = batch(model.t3, slots=3, reach=16)
     generations = [admit(shared, i, prefixes[i], KNOBS[i], seed=i) for i in range(3)]
     received: list[list[int]] = [[], [], []]
@@ -245,7 +247,7 @@ class Reaches(Batch):
 
 def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkeypatch):
     """A finished slot, or one whose reader had stalled, made attention of all slots read as far as it had come."""
-    monkeypatch.setattr(decoding, "SPARE_TOKENS", 4)
+    monkeypatch.setattr(batch_module, "SPARE_TOKENS", 4)
     shared = Reaches(model.t3, 3, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), 1)
     finished = admit(shared, 0, prefixes[2], KNOBS[2], seed=2)
     take(finished, LIMIT)
