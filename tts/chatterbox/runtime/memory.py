@@ -21,7 +21,7 @@ CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 
 FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512
 PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
 # Kernels of a graph of T3, of the one that follows it for word times, and of the flow; the vocoder's three add 1 %.
-STEP_NODES, WATCH_NODES, SOLUTION_NODES = 467, 14, 7_820
+STEP_NODES, WATCH_NODES, SOLUTION_NODES = 467, 13, 7_820
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
 SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, shared by the smaller ones
 LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late

@@ -3,7 +3,7 @@
 A step is embed → layers → head → guidance → sampling → write the token; on a GPU it is one captured graph. The number
 of slots is fixed, so neither a step's shapes nor a request's tokens depend on the other requests.
 
-Where a request wants to know what its tokens attended to, a second graph of some twelve kernels follows the step. It
+Where a request wants to know what its tokens attended to, a second graph of thirteen kernels follows the step. It
 reads the queries that the step left behind, so the step is the same with and without it, and only these few kernels are
 captured besides: a second set of whole steps would double what a start takes. They run for all slots if one asks.
 """
