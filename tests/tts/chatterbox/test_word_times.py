@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import fakes
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from small import TEXT, WINDOW
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import SAMPLES_PER_TOKEN
+from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
@@ -128,7 +129,7 @@ def test_ids_that_are_no_sound_take_no_time(planted, monkeypatch):
 def test_random_heads_time_nothing(model, checkpoint):
     """What they attend to is noise; so is what they remark."""
     t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
-    for seed in range(5):
+    for seed in range(2):
         chunks = list(spoken(with_t3(model, t3), replace(ASKED, seed=seed)))
         assert joined(chunks)[1] == []
         assert [chunk.remarks for chunk in chunks] == [()] * len(chunks)
@@ -155,6 +156,14 @@ def test_a_text_without_words_is_spoken(planted):
     assert words == []
 
 
-def test_the_engine_says_where_its_times_come_from(tmp_path):
-    engine = ChatterboxEngine(model="original", model_path=tmp_path, options=LoadOptions())
-    assert engine.spec.word_timing == "attention"
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_a_reply_has_these_times_and_says_where_they_come_from(planted, checkpoint, is_joined):
+    engine = ChatterboxEngine(model="original", model_path=checkpoint, options=LoadOptions())
+    engine._model = planted
+    _, reply = fakes.spoken(
+        fakes.fake_service(engine), {"text": TEXT, "seed": WINDOW.seed, "word_timestamps": True}, joined=is_joined
+    )
+    assert reply["timing"] == engine.spec.word_timing == "attention"
+    assert [word["text"] for word in reply["words"]] == TEXT.replace(",", "").rstrip(".").split()
+    for word, known in zip(reply["words"], text_words(planted.tokenizer, TEXT), strict=True):
+        assert word["start"] == pytest.approx(first_token_at(known.first_token) / TOKENS_PER_S, abs=1 / TOKENS_PER_S)
