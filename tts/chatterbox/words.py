@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,7 @@ SPACE = "[SPACE]"  # what upstream's tokenizer has for a space
 NEAR = 1  # positions on either side of the path that count as on it
 MEMORY_TOKENS = TOKENS_PER_S  # how far back the share of attention near the path looks: it fades by 1/e in a second
 PACE_WORDS = 3  # words over which the pace is judged: a single short one lasts a token or two
-BEHIND, BACK_TOKENS = (
-    3,
-    5,
-)  # upstream's: positions behind that are a discontinuity; summed attention that is a repetition
+BEHIND, BACK_TOKENS = 3, 5  # upstream's: positions further behind are a discontinuity, so much attention a repetition
 TAIL_S = 1.0  # of breath and silence after a segment's last word
 
 
@@ -50,15 +48,15 @@ def text_words(tokenizer: Any, text: str) -> list[TextWord]:
     read = normalize_punctuation(text)
     offsets = tokenizer.tokenizer.encode(read.replace(" ", SPACE)).offsets
     counts = _running(read.replace(" ", " " * len(SPACE)))
-    spans = [(counts[first], counts[last]) for first, last in offsets]
+    begins, ends = [counts[first] for first, _ in offsets], [counts[last] for _, last in offsets]
     own = _running(text)
     grown = counts[-1] - own[-1]  # a first letter can become two capitals
     words = []
     for match in re.finditer(r"\S+", text):
         first, last = (own[at] + grown * (at > 0) for at in match.span())
-        inside = [at for at, (begin, end) in enumerate(spans, 1) if max(begin, first) < min(end, last)]
-        if inside:
-            words.append(TextWord(*match.span(), inside[0], inside[-1], spoken_letters(match.group())))
+        tokens = bisect_right(ends, first) + 1, bisect_left(begins, last)  # the first and last that have letters of it
+        if first < last and tokens[0] <= tokens[1]:
+            words.append(TextWord(*match.span(), *tokens, spoken_letters(match.group())))
     return words
 
 
