@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.chatterbox.plausibility import FASTEST_S
+from tts.chatterbox.plausibility import AROUND_S, FASTEST_S
 from tts.chatterbox.punctuation import MARKS, normalize_punctuation
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.segment import text_tokens
@@ -169,6 +169,13 @@ def test_attention_that_knows_nothing_times_nothing(tokenizer, concentration):
     made.push(noise)
     made.flush()
     assert (made.ended(10**9), made.remarks) == ((), ())
+
+
+def test_a_path_on_which_nothing_is_settled_is_given_up(tokenizer):
+    """Flat rows keep all paths alive, each as long as the segment."""
+    made = clock(tokenizer)
+    made.push(np.full((500, len(TEXT) + 2), 0.02, dtype=np.float32))
+    assert AROUND_S * TOKENS_PER_S < made._path.unsettled <= AROUND_S * TOKENS_PER_S + 1
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
