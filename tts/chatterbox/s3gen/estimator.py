@@ -267,8 +267,8 @@ class Estimator:
     ) -> Tensor:
         """The field at x.
 
-        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (1,) int64; mask (T,): added
-        to the scores of each frame, to hide padding; memory: of earlier frames at this step.
+        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (1,)
+        int64; mask (T,): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """
         if memory:
