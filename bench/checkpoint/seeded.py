@@ -59,14 +59,17 @@ SIZES = {
 }
 
 
-def write_checkpoint(directory: Path, size: str = "small", seed: int = 0, speech_tokens: int = 60) -> Path:
-    """Write all five files. T3 stops after `speech_tokens` tokens. Returns the directory."""
+def write_checkpoint(
+    directory: Path, size: str = "small", seed: int = 0, speech_tokens: int = 60, voice_encoder: Path | None = None
+) -> Path:
+    """Write all five files. T3 stops after `speech_tokens` tokens; `voice_encoder`: Resemblyzer's weights, in place of
+    random ones, so that the encoder tells speakers apart. Returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     sizes = SIZES[size]
     save_file(_t3(sizes, speech_tokens), directory / manifest.T3_WEIGHTS)
     save_file(_s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
-    save_file(_voice_encoder(), directory / manifest.VOICE_ENCODER)
+    save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / manifest.VOICE_ENCODER)
     (directory / manifest.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
     torch.save(_conditionals(sizes.prompt_tokens), directory / manifest.BUILT_IN_VOICE)
     return directory
@@ -202,6 +205,12 @@ def _voice_encoder() -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in VoiceEncoder().state_dict().items()}
 
 
+def resemblyzer(weights: Path) -> dict[str, Tensor]:
+    """The weights of Resemblyzer's `pretrained.pt`, by the names of Chatterbox's voice encoder."""
+    state = torch.load(weights, map_location="cpu", weights_only=True)["model_state"]
+    return {name.replace("linear.", "proj."): tensor for name, tensor in state.items()}
+
+
 def _conditionals(prompt_tokens: int) -> dict[str, object]:
     """The built-in voice, as upstream's `Conditionals.save` lays it out."""
     speaker = torch.rand(1, SPEAKER_SIZE)
@@ -279,14 +288,16 @@ def main() -> None:
     parser.add_argument("--speech-tokens", type=int, default=60, help="tokens after which T3 stops")
     parser.add_argument("--voice-of", type=Path, help="link that checkpoint, and write a voice alone: --prompt")
     parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of that voice's recording")
+    parser.add_argument("--voice-encoder", type=Path, metavar="FILE", help="Resemblyzer's pretrained.pt")
     options = parser.parse_args()
-    unused = ("size", "seed", "speech_tokens") if options.voice_of else ("prompt",)
+    unused = ("size", "seed", "speech_tokens", "voice_encoder") if options.voice_of else ("prompt",)
     if any(getattr(options, name) != parser.get_default(name) for name in unused):
         parser.error("--voice-of goes with --prompt alone, and --prompt with --voice-of alone")
     if options.voice_of:
         print(write_voice(options.directory, options.voice_of, options.prompt))
         return
-    print(write_checkpoint(options.directory, options.size, options.seed, options.speech_tokens))
+    drawn = options.size, options.seed, options.speech_tokens
+    print(write_checkpoint(options.directory, *drawn, options.voice_encoder))
 
 
 if __name__ == "__main__":
