@@ -21,7 +21,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality listen peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -100,6 +100,10 @@ bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
 
 quality: sync  ## figures of the sound against their limits; the last line is JSON
 	$(PY) -m bench.quality $(QUALITY)
+
+listen: sync  ## what recognisers and others hear of the path; 10 minutes; the last line is JSON
+	@cd bench/listen && UV_PROJECT_ENVIRONMENT=../../.bench/listen UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
+	OMP_NUM_THREADS=1 $(PY) -m bench.listen $(LISTEN)
 
 doors: sync  ## the time to the first sound by HTTP and by the queue; the last line is JSON
 	PYTHONPATH=.:tests PYTHONWARNINGS=ignore $(PY) -m doors $(DOORS)

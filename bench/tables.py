@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 MODULES = {name: f"bench.{name}" for name in "race seams ladder cold load parts plans soak facts smoke goals".split()}
-MODULES["quality"] = "bench.quality.__main__"
+MODULES["quality"] = MODULES["listen"] = "bench.quality.__main__"
 
 
 def main() -> None:
