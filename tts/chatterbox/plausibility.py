@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,18 +11,21 @@ from tts.chatterbox.rates import TOKENS_PER_S
 from tts.engine import ImplausibleSpeech
 from tts.text.graphemes import spoken_chars
 
-# Speech has about 15 Latin letters or 4 to 5 ideographs a second (Pellegrino et al. 2011, doi 10.1353/lan.2011.0057,
-# in syllables); twice as fast and half as fast can still be speech.
-FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.15, 3.0  # per letter; and for pauses and breath in a segment
-DIGIT_LETTERS = 4
+# Seconds per letter, and for pauses and breath in a segment. Speech has about 15 Latin letters or 4 to 5 ideographs a
+# second (Pellegrino et al. 2011, doi 10.1353/lan.2011.0057, in syllables). The limits are a tenth beyond what two
+# engines needed for thousands of texts at 0.7 and 1.4 times their pace, but for the fastest one in a thousand: lower,
+# the first would let more texts through of which only a third was said (`bench.listen.paces`).
+FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.13, 3.0
+DIGIT_LETTERS, SIGN_LETTERS = 10, 4  # at most: "9" may be "nine hundred", "/" is a word to some, "." a pause
+WORD = re.compile(r"[^\W_]+")
 LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # a loop this long is no speech; the longest period looked for
 REPEATS = 3
 
 
 def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleSpeech | None:
     """What is wrong with a segment's speech codes, if anything. stopped: by the stop token, not by the token limit."""
-    duration_s, letters = len(codes) / TOKENS_PER_S, spoken_letters(text)
-    least_s, most_s = FASTEST_S * letters, SLOWEST_S * letters + AROUND_S
+    duration_s, (fewest, most) = len(codes) / TOKENS_PER_S, spoken_letters(text)
+    least_s, most_s = FASTEST_S * fewest, SLOWEST_S * most + AROUND_S
     loop_s = longest_loop_s(codes)
     excess = max(least_s - duration_s, duration_s - most_s, 0.0) + loop_s
     if not stopped:
@@ -33,9 +37,15 @@ def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleS
     return None
 
 
-def spoken_letters(text: str) -> int:
-    """How many Latin letters take about as long to say."""
-    return spoken_chars(text) + (DIGIT_LETTERS - 1) * sum(map(str.isdigit, text))
+def spoken_letters(text: str) -> tuple[int, int]:
+    """How many Latin letters take about as long to say, at least and at most.
+
+    At least: signs are silent, and a digit is a letter, as "1,000,000" is two words.
+    """
+    digits = sum(map(str.isdigit, text))
+    signs = sum(not (char.isalnum() or char.isspace()) for char in text)
+    fewest = spoken_chars(" ".join(WORD.findall(text)))
+    return fewest, spoken_chars(text) + (DIGIT_LETTERS - 1) * digits + (SIGN_LETTERS - 1) * signs
 
 
 def longest_loop_s(codes: Sequence[int]) -> float:

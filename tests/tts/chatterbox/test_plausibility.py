@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import random
+from itertools import product
+from pathlib import Path
 
 import pytest
 
 from tts.chatterbox.plausibility import check_tokens, longest_loop_s, spoken_letters
 from tts.chatterbox.rates import TOKENS_PER_S
 
+PACES = Path(__file__).parents[2] / "data" / "paces.tsv"
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."  # 4 to 5 s
 
 
@@ -69,5 +73,18 @@ def test_of_two_wrong_attempts_the_nearer_one_has_the_smaller_excess() -> None:
 
 
 def test_what_takes_longer_to_say_counts_more() -> None:
-    assert spoken_letters("1") == spoken_letters("four")
-    assert spoken_letters("你好") > spoken_letters("abc")
+    assert spoken_letters("four") == (4, 4)
+    assert spoken_letters("1,000,000") == (9, 78)  # one million, or seven names and two commas
+    assert spoken_letters("| A |\n|---|") == (1, 32)
+    assert spoken_letters("你好") == (6, 6)
+
+
+def test_of_16_000_spoken_texts_none_is_implausible_but_a_few_at_a_rattle() -> None:
+    """By two engines at 0.7, 1 and 1.4 times their pace; the file has those nearest to the limits. What is left are
+    French numbers, of whose letters half are silent, at 245 words a minute, and a line of w."""
+    with PACES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, "excel-tab"))
+    assert {(row[0], row[2]) for row in rows} == set(product(("hibari", "espeak"), ("0.7", "1.0", "1.4")))
+    alarms = [row for row in rows if check_tokens(codes(float(row[3])), row[4], stopped=True)]
+    assert {(language, speed) for _, language, speed, _, text in alarms if "www" not in text} == {("fr", "1.4")}
+    assert len(alarms) <= 16_000 / 1000
