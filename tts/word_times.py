@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tts.chatterbox.plausibility import spoken_letters
+from tts.text.graphemes import spoken_letters
 
 Numbers = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

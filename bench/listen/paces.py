@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tts.chatterbox.plausibility import AROUND_S, check_tokens, spoken_letters
+from tts.chatterbox.plausibility import AROUND_S, check_tokens, letters_between
 from tts.chatterbox.rates import TOKENS_PER_S
 from tts.espeak.child import (
     AUDIO_OUTPUT_SYNCHRONOUS,
@@ -137,9 +137,9 @@ def alarms(rows: list[Spoken]) -> dict[str, int]:
 
 def nearest(rows: list[Spoken]) -> list[Spoken]:
     """The fastest, and the slowest of the others."""
-    fewest_first = sorted(rows, key=lambda row: row.seconds / max(1, spoken_letters(row.text)[0]))
+    fewest_first = sorted(rows, key=lambda row: row.seconds / max(1, letters_between(row.text)[0]))
     fastest, others = fewest_first[:NEAREST], fewest_first[NEAREST:]
-    return fastest + sorted(others, key=lambda row: (row.seconds - AROUND_S) / spoken_letters(row.text)[1])[-NEAREST:]
+    return fastest + sorted(others, key=lambda row: (row.seconds - AROUND_S) / letters_between(row.text)[1])[-NEAREST:]
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tts.text.graphemes import spoken_chars
 # engines needed for thousands of texts at 0.7 and 1.4 times their pace, but for the fastest one in a thousand: lower,
 # the first would let more texts through of which only a third was said (`bench.listen.paces`).
 FASTEST_S, SLOWEST_S, AROUND_S = 0.03, 0.13, 3.0
-DIGIT_LETTERS, SIGN_LETTERS = 10, 4  # at most: "9" may be "nine hundred", "/" is a word to some, "." a pause
+MOST_OF_DIGIT, MOST_OF_SIGN = 10, 4  # at most: "9" may be "nine hundred", "/" is a word to some, "." a pause
 WORD = re.compile(r"[^\W_]+")
 LOOP_S, LONGEST_PERIOD_S = 3.0, 1.2  # a loop this long is no speech; the longest period looked for
 REPEATS = 3
@@ -24,7 +24,7 @@ REPEATS = 3
 
 def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleSpeech | None:
     """What is wrong with a segment's speech codes, if anything. stopped: by the stop token, not by the token limit."""
-    duration_s, (fewest, most) = len(codes) / TOKENS_PER_S, spoken_letters(text)
+    duration_s, (fewest, most) = len(codes) / TOKENS_PER_S, letters_between(text)
     least_s, most_s = FASTEST_S * fewest, SLOWEST_S * most + AROUND_S
     loop_s = longest_loop_s(codes)
     excess = max(least_s - duration_s, duration_s - most_s, 0.0) + loop_s
@@ -37,7 +37,7 @@ def check_tokens(codes: Sequence[int], text: str, stopped: bool) -> ImplausibleS
     return None
 
 
-def spoken_letters(text: str) -> tuple[int, int]:
+def letters_between(text: str) -> tuple[int, int]:
     """How many Latin letters take about as long to say, at least and at most.
 
     At least: signs are silent, and a digit is a letter, as "1,000,000" is two words.
@@ -45,7 +45,7 @@ def spoken_letters(text: str) -> tuple[int, int]:
     digits = sum(map(str.isdigit, text))
     signs = sum(not (char.isalnum() or char.isspace()) for char in text)
     fewest = spoken_chars(" ".join(WORD.findall(text)))
-    return fewest, spoken_chars(text) + (DIGIT_LETTERS - 1) * digits + (SIGN_LETTERS - 1) * signs
+    return fewest, spoken_chars(text) + (MOST_OF_DIGIT - 1) * digits + (MOST_OF_SIGN - 1) * signs
 
 
 def longest_loop_s(codes: Sequence[int]) -> float:

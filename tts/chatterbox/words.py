@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from audio.pcm import Samples
-from tts.chatterbox.plausibility import AROUND_S, FASTEST_S, SLOWEST_S, spoken_letters
+from tts.chatterbox.plausibility import AROUND_S, FASTEST_S, SLOWEST_S
 from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.t3.alignment import MonotonicPath
 from tts.engine import Remark, RemarkKind, SpokenWord
+from tts.text.graphemes import spoken_letters
 
 SPACE = "[SPACE]"  # what upstream's tokenizer has for a space
 NEAR = 1  # positions on either side of the path that count as on it

@@ -10,6 +10,7 @@ from itertools import accumulate
 # 3, so that 93 of them fit where 280 Latin characters do.
 WIDE_LETTERS = "々-〇ぁ-ゖァ-ヺㄅ-ㄯㇰ-ㇿ㐀-䶿一-鿿가-힣豈-﫿ｦ-ﾝ\U00020000-\U0003ffff"
 WIDE_WEIGHT = 3
+DIGIT_LETTERS = 4  # "five"
 WIDE_LETTER = re.compile(f"[{WIDE_LETTERS}]")
 
 # What extends the character before it, besides combining marks: conjoining jamo, Thai and Lao am, the joiners, kana
@@ -24,6 +25,11 @@ VIRAMA_CLASS = 9  # joins two consonants
 def spoken_chars(text: str) -> int:
     """The length of a text, with ideographs, kana and hangul syllables counted as three: a measure of its duration."""
     return len(text) + (WIDE_WEIGHT - 1) * (0 if text.isascii() else len(WIDE_LETTER.findall(text)))
+
+
+def spoken_letters(text: str) -> int:
+    """How many Latin letters take about as long to say, digits by their names."""
+    return spoken_chars(text) + (DIGIT_LETTERS - 1) * sum(map(str.isdigit, text))
 
 
 def running_chars(text: str) -> list[int]:

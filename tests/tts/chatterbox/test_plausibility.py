@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tts.chatterbox.plausibility import check_tokens, longest_loop_s, spoken_letters
+from tts.chatterbox.plausibility import check_tokens, letters_between, longest_loop_s
 from tts.chatterbox.rates import TOKENS_PER_S
 
 PACES = Path(__file__).parents[2] / "data" / "paces.tsv"
@@ -73,10 +73,10 @@ def test_of_two_wrong_attempts_the_nearer_one_has_the_smaller_excess() -> None:
 
 
 def test_what_takes_longer_to_say_counts_more() -> None:
-    assert spoken_letters("four") == (4, 4)
-    assert spoken_letters("1,000,000") == (9, 78)  # one million, or seven names and two commas
-    assert spoken_letters("| A |\n|---|") == (1, 32)
-    assert spoken_letters("你好") == (6, 6)
+    assert letters_between("four") == (4, 4)
+    assert letters_between("1,000,000") == (9, 78)  # one million, or seven names and two commas
+    assert letters_between("| A |\n|---|") == (1, 32)
+    assert letters_between("你好") == (6, 6)
 
 
 def test_of_16_000_spoken_texts_none_is_implausible_but_a_few_at_a_rattle() -> None:
