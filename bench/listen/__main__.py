@@ -3,8 +3,8 @@
 Each case is spoken by the real service. The reply and the sound without the path are heard by PocketSphinx (words),
 hama (phonemes), DNSMOS (quality) and a verifier (identity). A row is how much worse the reply is, in the mean over the
 texts, and its bound: what chance makes of takes that differ in nothing that is heard (seed, some milliseconds, half a
-decibel). Identity may move by as much as from one text to another. The last line is one JSON document; the exit status
-is 1 if a row misses its bound.
+decibel). Identity may move by as much as from one text to another. Word times are held against a forced alignment. The
+last line is one JSON document; the exit status is 1 if a row misses its bound.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from bench.listen.rows import WORDS, rows_of
 from bench.quality.__main__ import as_json, show, written
 from bench.quality.copies import resampled
 from bench.quality.replies import SEED, Studio
-from bench.quality.rows import Row
+from bench.quality.rows import Row, most
 from settings import Settings
 from tts.chatterbox.rates import ENCODER_RATE_HZ
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".bench" / "listen"
 ENGINES, CLONES = ("hibari", "espeak"), "clones"
-GROUPS = (*dict.fromkeys(case.group for case in cases()), CLONES)
+TIMES, TIMES_MS = "word times", 50.0  # the median difference from a forced alignment that is allowed
+GROUPS = (*dict.fromkeys(case.group for case in cases()), TIMES, CLONES)
 TAKES, TAKE_S, TAKE_DB = 5, 0.0037, -0.1  # and how much later and softer each is than the one before
 
 
@@ -51,6 +52,7 @@ class Folder:
     def __init__(self, path: Path, ears: Ears) -> None:
         self._path, self._ears = path, ears
         self._texts: dict[str, list[str]] = {}
+        self.told: dict[str, list[float]] = {}  # where replies have the words of some clips
         self.speakers: dict[str, Embedding] = {}
 
     def add(self, samples: Samples, rate_hz: int, number: int) -> str:
@@ -62,16 +64,16 @@ class Folder:
             soundfile.write(self._path / f"{name}.wav", clip, ENCODER_RATE_HZ, subtype="PCM_16")
         return name
 
-    def heard(self) -> dict[str, dict[str, float]]:
+    def heard(self) -> dict[str, dict[str, Any]]:
         """By as many processes as there are cores. Raises: CalledProcessError."""
-        (self._path / "texts.json").write_text(json.dumps(self._texts))
+        (self._path / "texts.json").write_text(json.dumps([self._texts, [*self.told]]))
         count = os.cpu_count() or 1
         command = [str(ENVIRONMENT / "bin" / "python"), "-m", "bench.listen.hearing", str(self._path)]
         parts = [
             subprocess.Popen([*command, str(number), str(count)], cwd=ROOT, stdout=subprocess.PIPE)
             for number in range(count)
         ]
-        found: dict[str, dict[str, float]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for part in parts:
             answer, _ = part.communicate()
             if part.returncode:
@@ -101,6 +103,25 @@ def pairs_of(studio: Studio, folder: Folder, case: Case) -> list[tuple[str, str]
     return found
 
 
+def timed_of(studio: Studio, folder: Folder) -> list[str]:
+    """Of each text, a clip whose reply has told its words."""
+    names = []
+    for number, text in enumerate(TEXTS):
+        clip = studio.speak(text=text, word_timestamps=True)
+        names.append(folder.add(clip.samples, clip.rate_hz, number))
+        folder.told[names[-1]] = [word["start"] for word in clip.reply["words"]]
+    return names
+
+
+def timed_row(engine: str, names: list[str], folder: Folder, heard: dict[str, dict[str, Any]]) -> tuple[Row, Any]:
+    """The median difference of words' starts from a forced alignment, and its 95th percentile; of the clips that it
+    could align."""
+    pairs = [pair for name in names for pair in zip(folder.told[name], heard[name]["starts"], strict=False)]
+    apart_ms = 1000 * np.abs(np.subtract(*np.array(pairs).T))
+    row = most("from a forced alignment, ms", f"{engine}: {TIMES}", "starts", float(np.median(apart_ms)), TIMES_MS)
+    return row, {"words": len(pairs), "p95": round(float(np.percentile(apart_ms, 95)), 1)}
+
+
 def clone_rows(ears: Ears) -> Iterator[Row]:
     def two(studio: Studio, voice: Any = None) -> tuple[Samples, Samples]:
         first, second = (utterance(studio.tap.inner, text, voice=voice) for text in TEXTS[:2])
@@ -119,11 +140,16 @@ def measured(engines: list[str], only: list[str]) -> dict[str, Any]:
         for engine in engines if set(chosen) - {CLONES} else ():
             studio = Studio(Settings(tts_engine=engine))
             takes = takes_of(studio, folder)
-            spoken[engine] = takes, [(case, pairs_of(studio, folder, case)) for case in cases() if case.group in chosen]
+            timed = timed_of(studio, folder) if TIMES in chosen else []
+            pairs = [(case, pairs_of(studio, folder, case)) for case in cases() if case.group in chosen]
+            spoken[engine] = takes, pairs, timed
         print(f"… spoken in {time.monotonic() - started:.0f} s", file=sys.stderr)
         heard = folder.heard() if spoken else {}
-    for engine, (takes, pairs) in spoken.items():
+    for engine, (takes, pairs, timed) in spoken.items():
         rows += [as_json(row) | means for row, means in rows_of(engine, takes, pairs, folder.speakers, heard)]
+        if timed:
+            row, more = timed_row(engine, timed, folder, heard)
+            rows.append(as_json(row) | more)
     if CLONES in chosen:
         rows += [as_json(row) for row in clone_rows(ears)]
     return {

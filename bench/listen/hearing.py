@@ -1,6 +1,7 @@
 """The listeners, in their own environment: a folder of WAV files at 16 kHz → what they make of each; one line of JSON.
 
-`words` and `phonemes` are error rates against the text, `quality` is DNSMOS's overall score, 1 to 5. PocketSphinx
+`words` and `phonemes` are error rates against the text, `quality` is DNSMOS's overall score, 1 to 5; of clips whose
+words are `timed`, `starts` are where a forced alignment has each word, in seconds. PocketSphinx
 chooses among the words of all texts: with its own language model, it takes nine words of ten of eSpeak's for others.
 Its last pass, over the lattice, did not end within minutes on some of eSpeak's sentences, and is off.
 """
@@ -12,6 +13,7 @@ import sys
 import wave
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -21,6 +23,8 @@ from pocketsphinx import Decoder
 from bench.listen.figures import error_rate
 
 RATE_HZ = 16_000
+FRAMES_PER_S = 100  # of PocketSphinx
+WIDE = {"beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80}  # its own beams lose the text in most clips
 WINDOW = round(9.01 * RATE_HZ)  # DNSMOS hears this much at once; a shorter clip is repeated
 # Overall score of the network's third output (Reddy et al. 2022, arXiv:2110.01763, as speechmos fits it).
 OVERALL = np.poly1d([-0.06766283, 1.11546468, 0.04602535])
@@ -40,13 +44,14 @@ class Listeners:
         grammar = f"#JSGF V1.0; grammar texts; public <text> = ({' | '.join(sorted(vocabulary))})+;"
         self._words.add_jsgf_string("texts", grammar)
         self._words.activate_search("texts")
+        self._alignment = Decoder(loglevel="FATAL", lm=None, **WIDE)
         self._phonemes = ASRModel()
         (folder,) = find_spec("speechmos").submodule_search_locations
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._quality = onnxruntime.InferenceSession(f"{folder}/dnsmos_models/sig_bak_ovr.onnx", options)
 
-    def hear(self, samples: np.ndarray, text: list[str]) -> dict[str, float]:
+    def hear(self, samples: np.ndarray, text: list[str]) -> dict[str, Any]:
         """samples: (N,) int16."""
         said = [IPA[phone] for word in text for phone in self._words.lookup_word(word).split()]
         clip = samples.astype(np.float32) / 32768
@@ -63,6 +68,15 @@ class Listeners:
         heard = self._words.hyp()
         return heard.hypstr.split() if heard else []
 
+    def starts(self, samples: np.ndarray, text: list[str]) -> list[float]:
+        """Of each word; none where the alignment fails, as for some of eSpeak's clips."""
+        self._alignment.set_align_text(" ".join(text))
+        self._alignment.start_utt()
+        self._alignment.process_raw(samples.tobytes(), full_utt=True)
+        self._alignment.end_utt()
+        found = [seg for seg in self._alignment.seg() or () if seg.word[0] not in "<(["]
+        return [seg.start_frame / FRAMES_PER_S for seg in found] if len(found) == len(text) else []
+
     def _overall(self, clip: np.ndarray) -> float:
         windows = np.resize(clip, max(1, len(clip) // WINDOW) * WINDOW).reshape(-1, WINDOW)
         outputs = [self._quality.run(None, {"input_1": window[None]})[0][0, 2] for window in windows]
@@ -72,13 +86,15 @@ class Listeners:
 def main() -> None:
     """Arguments: the folder, and the number and the count of the processes that share its files."""
     folder, number, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    texts = json.loads((folder / "texts.json").read_text())
+    texts, timed = json.loads((folder / "texts.json").read_text())
     listeners = Listeners({word for text in texts.values() for word in text})
     found = {}
     for name in sorted(texts)[number::count]:
         with wave.open(str(folder / f"{name}.wav")) as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         found[name] = listeners.hear(samples, texts[name])
+        if name in timed:
+            found[name]["starts"] = listeners.starts(samples, texts[name])
     print(json.dumps(found))
 
 

@@ -26,9 +26,9 @@ from audio.pcm import EMPTY, Samples
 from tts.engine import SpokenWord
 
 SAMPLES_PER_DURATION = 2 * dsp.HOP  # durations count 25 ms, frames 12.5
-# After a pause a word is heard 43 ms before the place of its first phoneme; before one it ends 35 ms before that of its
-# last: medians of 204 and 145 words, at −32 dB below the peak.
-LATE_SAMPLES = round(0.040 * dsp.SR)
+# After a pause a word is heard 43 ms before the place of its first phoneme, before one it ends 35 ms before that of its
+# last (medians of 204 and 145 words, by power); a forced alignment has words 80 ms before (130 words, `make listen`).
+LATE_SAMPLES = round(0.060 * dsp.SR)
 OUTPUTS = ("lh", "theta", "ln", "lr", "phi", "f0")  # what `dsp.synth` reads
 DURATIONS_END = "/CumSum_output_0"  # inside the network: (L,), each phoneme's last duration
 MAX_WORD_CHARS = 24  # of a word that its dictionaries lack, whose network reads no more
