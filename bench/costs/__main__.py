@@ -1,0 +1,207 @@
+"""What the code costs on a GPU, without one: kernels, work and memory counted, milliseconds predicted per card.
+
+    python -m bench.costs --output bench/results/costs.json
+
+Everything in milliseconds is predicted, by `bench.costs.cards`; where documents of a run on such a card lie in the
+directory, what was measured stands beside. The last line is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.checkpoint.seeded import SIZES
+from bench.costs.cards import CARDS, HIGH, LOW, Card
+from bench.costs.load import Times, load
+from bench.costs.memory import compared
+from bench.costs.operations import Counts
+from bench.costs.parts import SLOTS, count_all, step_name
+from bench.document import report
+from bench.parts import CHUNK, FIRST
+from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S
+from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC
+
+RESULTS = Path(__file__).parents[1] / "results"
+HOST_MS = 2.0  # of a request before T3: text, prefix, copies [est]
+HAND_OVER_MS = 1.0  # of a chunk: copy, stages, a change of thread [est]
+RESAMPLING_MS = {"first chunk": 0.3, "a chunk": 0.8}  # to PerTh's rate and back, measured on one core of an EPYC
+ALONE = 0.4  # share of T3's time in which nothing renders beside it [est]
+GOALS = {
+    "kernels": {"T3, a step": 230, "flow, window, a chunk": 7600, "flow, block, a chunk": 7600},
+    "waits of a chunk": 1,
+    "first_chunk_ms": 80,
+    "rtf": 0.06,
+    "sound_s_per_s": 100,
+    "first_p95_ms at 16": 150,
+}
+# Of one stream, by what the listener's time depends on.
+VARIANTS = {
+    f"{mode}, {kind}": (mode, kind)
+    for mode, kind in (("window", "float16, 10 s"), ("window", "float16, 4 s"), ("window", "float32, 10 s"))
+} | {"block, float16, 10 s": ("block", "float16, 10 s")}
+SIMULATED = ("window, float16, 10 s", "block, float16, 10 s")
+
+
+def times(card: Card, counts: Mapping[str, Counts], variant: str, slots: int = 1) -> Times:
+    mode, kind = VARIANTS[variant]
+
+    def render(chunk: str) -> float:
+        return card.ms(counts[f"flow, {mode}, {chunk}, {kind}"]) + card.ms(counts[f"vocoder, {chunk}"])
+
+    def mark(chunk: str) -> float:
+        return card.ms(counts[f"watermark, {chunk}"]) + RESAMPLING_MS[chunk]
+
+    return Times(
+        host=HOST_MS,
+        prefill=card.ms(counts["T3, prefill"]),
+        step=card.ms(counts[step_name(slots)]),
+        first_render=render("first chunk"),
+        render=render("a chunk"),
+        first_mark=mark("first chunk"),
+        mark=mark("a chunk"),
+    )
+
+
+def first_chunk_ms(of: Times) -> float:
+    """The prefill draws one of the tokens that it waits for."""
+    steps = FIRST + LOOKAHEAD_TOKENS - 1
+    return of.host + of.prefill + steps * of.step + of.first_render + of.first_mark + HAND_OVER_MS
+
+
+def real_time_factor(of: Times) -> float:
+    """Of the steady state: a chunk's rendering, and the part of T3's steps that it does not hide."""
+    return (of.render + of.mark + HAND_OVER_MS + ALONE * CHUNK * of.step) / (1000 * CHUNK / TOKENS_PER_S)
+
+
+def one_stream(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, list[float]]]:
+    """Figures of each variant, and their range: [predicted, low, high]."""
+    cards = (card, card.ranged(LOW), card.ranged(HIGH))
+    found = {}
+    for variant in VARIANTS:
+        each = [times(of, counts, variant) for of in cards]
+        found[variant] = {
+            "first_chunk_ms": [round(first_chunk_ms(of), 1) for of in each],
+            "rtf": [round(real_time_factor(of), 4) for of in each],
+            "rendered_s_per_s": [round(1000 / (of.render + of.mark), 1) for of in each],
+        }
+    return found
+
+
+def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float]]:
+    return {
+        f"{variant}, {callers} in a loop": load(times(card, counts, variant, callers), callers)
+        for variant in SIMULATED
+        for callers in SLOTS
+    }
+
+
+def waits(counts: Mapping[str, Counts]) -> dict[str, int]:
+    """Of the host for the GPU in a chunk. By reading: for each few of T3's tokens, the samples, and first the text's
+    ids (`Generation.take`, `to_host`, `SegmentStream._generation`); the others were counted."""
+    chunks = {"first chunk": (FIRST + LOOKAHEAD_TOKENS, 2), "a chunk": (CHUNK, 1)}
+    return {
+        chunk: math.ceil(tokens / TOKENS_PER_SYNC)
+        + others
+        + sum(counts[f"{part}, {chunk}"].waits for part in ("vocoder", "watermark"))
+        for chunk, (tokens, others) in chunks.items()
+    }
+
+
+def measured(card: Card, results: Path) -> dict[str, Any]:
+    """From documents of `scripts/gpu` on such a card: parts in ms, streams and loads as they are."""
+    found: dict[str, Any] = {}
+    for path in sorted(results.glob("parts-*.json")):
+        document = json.loads(path.read_text())
+        if card.name not in document["device"]:
+            continue
+        found["parts_ms"] = {name: round(1000 * seconds, 3) for name, seconds in document["medians_s"].items()}
+        for name, key in (("goals", "found"), ("load", "figures")):
+            beside = path.with_name(path.name.replace("parts", name, 1))
+            found[name] = json.loads(beside.read_text())[key] if beside.exists() else {}
+    return found
+
+
+def predictions(card: Card, counts: Mapping[str, Counts]) -> dict[str, Any]:
+    parts = {
+        name: [round(of.ms(part), 3) for of in (card, card.ranged(LOW), card.ranged(HIGH))]
+        for name, part in counts.items()
+    }
+    return {
+        "parts_ms": parts,
+        "one_stream": one_stream(card, counts),
+        "load": loads(card, counts),
+    }
+
+
+def document(counts: Mapping[str, Counts], results: Path) -> dict[str, Any]:
+    return {
+        "bench": "costs",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "goals": GOALS,
+        "counted": {name: counted(part) for name, part in counts.items()},
+        "waits": waits(counts),
+        "predicted": {name: predictions(card, counts) for name, card in CARDS.items()},
+        "measured": {name: measured(card, results) for name, card in CARDS.items()},
+        "memory": {
+            f"{name}, {slots} slots": compared(counts, card, slots)
+            for name, card in CARDS.items()
+            for slots in (1, 4, 16)
+        },
+    }
+
+
+def counted(part: Counts) -> dict[str, float]:
+    return {
+        "kernels": part.kernels,
+        "launches": part.launches,
+        "waits": part.waits,
+        "gflop": round(part.flop / 1e9, 1),
+        "moved_mb": round(part.moved_bytes / 1e6, 1),
+        "peak_mb": round(part.peak_bytes / 1e6, 1),
+    }
+
+
+def show(document: dict[str, Any]) -> None:
+    predicted, found = document["predicted"], document["measured"]
+    print(
+        f"{'counted':44} kernels launched    GFLOP       MB"
+        + "".join(f"{card:>12}, predicted ms" for card in predicted)
+    )
+    for name, part in document["counted"].items():
+        line = f"{name:44} {part['kernels']:7} {part['launches']:8} {part['gflop']:8} {part['moved_mb']:8}"
+        for card, of in predicted.items():
+            line += "{:11.2f} ({:.2f}-{:.2f})".format(*of["parts_ms"][name])
+            if own := found[card].get("parts_ms", {}).get(name):
+                line += f" measured {own:.2f}"
+        print(line)
+    print(f"\nwaits of the host: {document['waits']}; goals: {document['goals']}")
+    for card, of in predicted.items():
+        print(f"\n{card}, predicted")
+        for name, figures in (of["one_stream"] | of["load"]).items():
+            print(f"  {name:36} " + "  ".join(f"{key} {value}" for key, value in figures.items()))
+    for name, rows in document["memory"].items():
+        print(
+            f"\nMB, {name}: "
+            + "; ".join(f"{part} {row['counted_mb']} of {row['budget_mb']}" for part, row in rows.items())
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count what a GPU would do, and predict how long it takes.")
+    parser.add_argument("--output", type=Path, help="also write the document here")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where documents of runs on a GPU are")
+    options = parser.parse_args()
+    report(document(count_all(SIZES["full"]), options.results), show, options.output)
+
+
+if __name__ == "__main__":
+    main()

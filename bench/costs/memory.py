@@ -1,0 +1,54 @@
+"""What `Budget` counts, beside what the pretended run allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.costs.cards import Card
+from bench.costs.operations import Counts
+from tts.chatterbox.model import DEFAULT_FRAMES
+from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
+from tts.chatterbox.runtime import memory
+from tts.chatterbox.runtime.memory import Budget, cublas_workspace_bytes
+from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
+
+STREAMS_OF_A_JOB = 2  # the common one and T3's
+STREAMS_OF_THE_LOADER = 5  # and those on which three pools capture
+
+
+def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, dict[str, int]]:
+    """Megabytes by purpose, for streams of ten-second recordings in the flow's usual format."""
+    options = LoadOptions(slots=slots)
+    budget = Budget.of(options, card.capability)
+    peaks = {name: counts[name].peak_bytes for name in counts}
+    scratch = peaks["flow, the largest graph"] + peaks["vocoder, the largest graph"] + peaks["T3, a step"] * slots
+    step_graphs = cache_positions(options.max_tokens) // CACHE_BUCKET * (2 if slots == 1 else 1)
+    nodes = sum(
+        counts[part].kernels * number
+        for part, number in (
+            ("T3, a step", step_graphs),
+            ("flow, the largest graph", len(BUCKETS)),
+            ("vocoder, the largest graph", len(DEFAULT_FRAMES)),
+        )
+    )
+    voice = counts["flow, block, a new voice, float16, 10 s"].kept_bytes
+    stream = memory.STREAM_FRAMES * EULER_STEPS * memory.FRAME_VALUES * 2
+    pairs = slots * STREAMS_OF_A_JOB + STREAMS_OF_THE_LOADER
+    rows = {
+        "graphs' nodes [est]": (budget.graphs - memory.SCRATCH_BYTES, nodes * memory.NODE_BYTES),
+        "graphs' scratch": (memory.SCRATCH_BYTES, scratch),
+        "graphs' inputs": (0, static_bytes()),
+        "workspaces": (budget.workspaces, pairs * cublas_workspace_bytes(card.capability)),
+        "working": (memory.WORKING_BYTES, slots * peaks["vocoder, a segment at once"] + peaks["T3, prefill"]),
+        "block mode": (budget.block_mode, (slots + 2) * voice + slots * stream),
+    }
+    return {name: {"budget_mb": ours // 10**6, "counted_mb": found // 10**6} for name, (ours, found) in rows.items()}
+
+
+def static_bytes() -> int:
+    """What the graphs of flow and vocoder read and write: three mels of each length; mel, source and samples."""
+    of_flow: int = sum(3 * 2 * tokens * MEL_BANDS * 4 for tokens in BUCKETS)
+    of_vocoder: int = sum(frames * (MEL_BANDS + 2 * SAMPLES_PER_FRAME) * 4 for frames in DEFAULT_FRAMES)
+    return of_flow + of_vocoder

@@ -1,0 +1,219 @@
+"""The parts of a request in the real code, counted on pretended CUDA tensors, in any size of the networks.
+
+Euler's steps are alike, so solutions of one step and of two are counted, and the rest is multiplied.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.checkpoint import originals, seeded
+from bench.costs.operations import Counts, NotedPool, count
+from bench.parts import CHUNK, CONTEXT, FIRST, KNOBS
+from tts.chatterbox.model import DEFAULT_FRAMES
+from tts.chatterbox.rates import (
+    FRAMES_PER_S,
+    FRAMES_PER_TOKEN,
+    LOOKAHEAD_TOKENS,
+    MEL_BANDS,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_FRAME,
+    SAMPLES_PER_TOKEN,
+    TOKENS_PER_S,
+    XVECTOR,
+)
+from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream
+from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
+from tts.chatterbox.t3.model import T3
+from tts.chatterbox.vocoder.stream import HELD_FRAMES, Hift, HiftStream
+from tts.chatterbox.voice.encoders import SkipInit
+from tts.chatterbox.watermark import CONTEXT as MARK_CONTEXT
+from tts.chatterbox.watermark import HOP, RATE_HZ, Watermarker
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
+
+CUDA = torch.device("cuda")
+MAX_TOKENS = 1000
+PREFIX = 110  # positions: conditioning and a text of 70 letters
+HALFWAY = PREFIX + 73  # of 146 tokens: where an average step is
+SLOTS = (1, 4, 8, 16, 32)
+PROMPTS_S = (4, 10)
+FORMATS = {"float16": (torch.float16, PROMPTS_S), "float32": (torch.float32, PROMPTS_S[-1:])}
+
+
+@contextmanager
+def pretended() -> Iterator[None]:
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def weights(sizes: seeded.Sizes) -> tuple[Tensors, Tensors]:
+    """Of T3 and S3Gen, without values; inside `pretended`."""
+    shapes = seeded._shapes(sizes)
+    with SkipInit():
+        nets = {"flow": originals.flow(shapes), "mel2wav": originals.vocoder(shapes)}
+    state = {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
+    t3 = Tensors(T3_WEIGHTS, seeded._t3(sizes, 60), CUDA, check_values=False)
+    return t3, Tensors(S3GEN_WEIGHTS, state, CUDA, check_values=False)
+
+
+def count_t3(t3: T3, slots: int = 1) -> dict[str, Counts]:
+    """The admission of a request, and a step in the middle of it."""
+    pool = NotedPool("token model")
+    batch = Batch(t3, slots, 2, cache_positions(MAX_TOKENS), MAX_TOKENS, pool, CACHE_BUCKET)
+    batch.warm_up()
+
+    def admit(positions: int) -> None:
+        embeds = torch.zeros(2, positions, t3.width, dtype=t3.dtype, device=CUDA)
+        batch.admit(0, embeds, KNOBS, torch.zeros(MAX_TOKENS))
+
+    admission = count(partial(admit, PREFIX), pool)
+    with torch.inference_mode():
+        admit(HALFWAY)
+        batch.queue(0, 2)
+    return {"T3, prefill": admission, step_name(slots): count(lambda: batch.queue(0, 3), pool)}
+
+
+def step_name(slots: int) -> str:
+    return "T3, a step" if slots == 1 else f"T3, a step of {slots} slots"
+
+
+def flow_with(tensors: Tensors, dtype: torch.dtype, steps: int) -> tuple[Flow, NotedPool]:
+    pool = NotedPool("flow")
+    return Flow(tensors.at("flow."), steps, dtype, pool, BUCKETS), pool
+
+
+def solved(run: Callable[[Flow, NotedPool], Counts], flows: dict[int, tuple[Flow, NotedPool]]) -> Counts:
+    """A part with a solution of EULER_STEPS steps."""
+    one, two = (run(*flows[steps]) for steps in (1, 2))
+    return one.repeated(two, EULER_STEPS - 1)
+
+
+def count_flow(flows: dict[int, tuple[Flow, NotedPool]], prompt_s: int) -> dict[str, Counts]:
+    """A first chunk and one in the steady state, by mode; and what block mode does when it meets a voice."""
+    chunks = {"first chunk": partial(count_chunk, first=True), "a chunk": partial(count_chunk, first=False)}
+    found = {
+        f"flow, {mode}, {name}": solved(partial(run, mode, prompt_s), flows)
+        for mode in STREAMS
+        for name, run in chunks.items()
+    }
+    return found | {"flow, block, a new voice": solved(partial(count_new_voice, prompt_s), flows)}
+
+
+def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bool) -> Counts:
+    """The first chunk, or the second one after a first that fills the context."""
+    before = FIRST if first else FIRST + CONTEXT
+    streams: list[FlowStream] = []
+    count(lambda: streams.append(new_stream(mode, prompt_s, flow, ChunkPlan(before, CHUNK, CONTEXT))))
+    if first:
+        return count(lambda: streams[0].push([0] * (FIRST + LOOKAHEAD_TOKENS)), pool)
+    count(lambda: streams[0].push([0] * (before + LOOKAHEAD_TOKENS)))
+    return count(lambda: streams[0].push([0] * CHUNK), pool)
+
+
+def count_new_voice(prompt_s: int, flow: Flow, pool: NotedPool) -> Counts:
+    return count(lambda: flow.remember(prompt(prompt_s), CONTEXT * FRAMES_PER_TOKEN), pool)
+
+
+def new_stream(mode: str, prompt_s: int, flow: Flow, plan: ChunkPlan) -> FlowStream:
+    return STREAMS[mode](flow, prompt(prompt_s), NoiseTape(1, MEL_BANDS), plan)
+
+
+def prompt(seconds: int) -> FlowPrompt:
+    tokens = seconds * TOKENS_PER_S
+    mel = torch.zeros(1, tokens * FRAMES_PER_TOKEN, MEL_BANDS, device=CUDA)
+    ids = torch.zeros(1, tokens, dtype=torch.int64, device=CUDA)
+    return FlowPrompt(ids, mel, torch.zeros(1, XVECTOR, device=CUDA))
+
+
+def count_step(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
+    """What a window of the steady state consists of: its encoder, and the network in each of its Euler steps."""
+    wanted = prompt_s * TOKENS_PER_S + CONTEXT + CHUNK + LOOKAHEAD_TOKENS
+    tokens = min(size for size in BUCKETS if size >= wanted)
+    frames = tokens * FRAMES_PER_TOKEN
+    ids, number = torch.zeros(1, tokens, dtype=torch.int64, device=CUDA), torch.tensor(tokens).to(CUDA)
+    x = torch.zeros(2, frames, MEL_BANDS, device=CUDA)
+    fixed = torch.zeros(2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=CUDA)
+    mask = torch.zeros(frames, dtype=flow.dtype, device=CUDA)
+    return {
+        "flow, window, encoder": count(pool.capture(lambda: flow._encoder(ids, number)), pool),
+        "flow, window, a step": count(pool.capture(lambda: flow._estimator(x, fixed, 0, mask)), pool),
+    }
+
+
+def count_vocoder(hift: Hift, pool: NotedPool) -> dict[str, Counts]:
+    """A stream's first chunk, with the stream's setting up, and one in the steady state."""
+    streams: list[HiftStream] = []
+
+    def push(tokens: int) -> None:
+        streams[0].push(torch.zeros(1, MEL_BANDS, tokens * FRAMES_PER_TOKEN, device=CUDA))
+
+    def begin() -> None:
+        streams.append(HiftStream(hift, 1))
+        push(FIRST)
+
+    first = count(begin, pool)
+    for _ in range(2):
+        count(lambda: push(CHUNK))
+    return {"vocoder, first chunk": first, "vocoder, a chunk": count(lambda: push(CHUNK), pool)}
+
+
+def count_longest(flow: Flow, pool: NotedPool, hift: Hift, hift_pool: NotedPool) -> dict[str, Counts]:
+    """What takes the most memory: the flow's largest graphs, the vocoder's, and a segment of 19 s rendered at once."""
+    frames = 280 * FRAMES_PER_S // 15  # 280 letters, 15 a second
+
+    def render() -> None:
+        source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=CUDA)
+        hift.render(torch.zeros(1, MEL_BANDS, frames, device=CUDA), source)
+
+    def solve() -> None:
+        flow._buckets[-1]._begin()
+        flow._buckets[-1]._go_on()
+
+    return {
+        "flow, the largest graph": count(solve, pool),
+        "vocoder, the largest graph": count(hift._captured[max(DEFAULT_FRAMES)]._run, hift_pool),
+        "vocoder, a segment at once": count(render, hift_pool),
+    }
+
+
+def count_watermark(watermarker: Watermarker) -> dict[str, Counts]:
+    """As `Watermarker.mark` without its resampling, which is the host's."""
+
+    def mark(samples: int) -> Tensor:
+        return watermarker._mark(torch.zeros(samples * RATE_HZ // SAMPLE_RATE_HZ).to(CUDA)).cpu()
+
+    held = MARK_CONTEXT + HOP
+    first = (FIRST * FRAMES_PER_TOKEN - HELD_FRAMES) * SAMPLES_PER_FRAME
+    assert first > held
+    sizes = {"first chunk": first, "a chunk": CHUNK * SAMPLES_PER_TOKEN + 2 * MARK_CONTEXT}
+    return {f"watermark, {name}": count(partial(mark, samples), apart=True) for name, samples in sizes.items()}
+
+
+def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
+    """By the names of `bench.parts`, and more."""
+    with pretended():
+        t3_file, s3gen = weights(sizes)
+        t3 = T3(t3_file, torch.bfloat16)
+        found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots).items()}
+        for dtype_name, (dtype, prompts_s) in FORMATS.items():
+            flows = {steps: flow_with(s3gen, dtype, steps) for steps in (1, 2)}
+            for prompt_s in prompts_s:
+                counted = count_flow(flows, prompt_s) | count_step(*flows[1], prompt_s)
+                found |= {f"{name}, {dtype_name}, {prompt_s} s": counts for name, counts in counted.items()}
+        pool = NotedPool("vocoder")
+        hift = Hift(s3gen.at("mel2wav."), pool, DEFAULT_FRAMES)
+        half = flow_with(s3gen, torch.float16, 1)
+        found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool)
+        return found | count_watermark(Watermarker(CUDA))

@@ -1,0 +1,234 @@
+"""The cost model: its counts against recordings of the same code, its arithmetic by hand, and limits that only fall."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from fake_cuda import CUDA, FakeCuda
+from graphs import captured_batch
+from recording import Recording
+
+from bench.checkpoint.seeded import SIZES
+from bench.costs import parts
+from bench.costs.__main__ import RESULTS, first_chunk_ms, measured, real_time_factor, waits
+from bench.costs.cards import CARDS, PRODUCT_US, TURN_US, Card
+from bench.costs.load import Caller, Times, Visit, first_come, load
+from bench.costs.operations import Counts, Operation
+from bench.costs.parts import count_chunk, count_t3, count_vocoder, flow_with, pretended, solved, weights
+from bench.launches import VIEWS
+from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.s3gen import encoder, estimator
+from tts.chatterbox.s3gen.flow import EULER_STEPS, Bucket, Flow
+from tts.chatterbox.t3.model import T3
+from tts.chatterbox.vocoder.stream import CapturedRender, Hift
+from tts.chatterbox.watermark import Watermarker
+from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
+
+pytestmark = pytest.mark.chatterbox
+
+# Kernels of today's code, which a change may lower and not raise, and what they are to come to.
+LIMITS = {
+    "T3, a step": (475, 230),
+    "flow, window, first chunk": (8014, 7600),
+    "flow, block, first chunk": (10_057, 7600),
+}
+WAITS = {"first chunk": (9, 1), "a chunk": (8, 1)}  # likewise, of the host for the GPU
+DEEP = replace(SIZES["small"], t3_layers=30, flow_layers=6, estimator_blocks=4, estimator_middles=12)
+EASY = Card("easy", (9, 0), 10, 1.0, 10.0, 1.0, 2.0, 1e6, 1.0, 1.0, 3.0, (1.0, 10.0), launch_us=5.0)
+TIMES = Times(host=2.0, prefill=5.0, step=1.0, first_render=30.0, render=40.0, first_mark=1.0, mark=2.0)
+
+
+# --- counts -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    for network in (encoder, estimator):  # the lines of a GPU
+        monkeypatch.setattr(network, "attend_plainly", network.attend_fused)
+    return FakeCuda().install(monkeypatch)
+
+
+def recorded(recording: Recording) -> Counter[str]:
+    names = (str(operation.run).removeprefix("aten.") for operation in recording.operations)
+    return Counter(name for name in names if name.partition(".")[0] not in VIEWS)
+
+
+def captured(counts: Counts) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for operation, number in counts.operations.items():
+        found[operation.name] += number if operation.captured else 0
+    return +found
+
+
+def test_a_step_of_t3_is_counted_as_a_graph_records_it(cuda, checkpoint):
+    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    captured_batch(t3, 3, GraphPool(CUDA, "token model"))
+    with pretended():
+        ours = count_t3(T3(weights(SIZES["small"])[0], torch.float32), 3)
+    assert captured(ours["T3, a step of 3 slots"]) == recorded(cuda.recordings[0])
+
+
+def test_a_solution_is_counted_as_a_graph_records_it(cuda, checkpoint):
+    """The encoder and one step are recorded; solutions of one step and of two are counted."""
+    s3gen = Tensors.read(checkpoint, S3GEN_WEIGHTS)
+    Bucket(Flow(s3gen.at("flow.")), 96, GraphPool(CUDA, "flow"))
+    with pretended():
+        tensors = weights(SIZES["small"])[1]
+        flows = {steps: flow_with(tensors, torch.float32, steps) for steps in (1, 2)}
+        ours = solved(lambda flow, pool: count_chunk("window", 2, flow, pool, first=True), flows)
+    encoded, step = map(recorded, cuda.recordings)
+    assert captured(ours) == encoded + Counter({name: EULER_STEPS * number for name, number in step.items()})
+
+
+def test_a_rendering_is_counted_as_a_graph_records_it(cuda, checkpoint):
+    generator = Hift(Tensors.read(checkpoint, S3GEN_WEIGHTS).at("mel2wav."))._generator
+    CapturedRender(generator, max(parts.DEFAULT_FRAMES), GraphPool(CUDA, "vocoder"), torch.device("cpu"))
+    with pretended():
+        pool = parts.NotedPool("vocoder")
+        hift = Hift(weights(SIZES["small"])[1].at("mel2wav."), pool, parts.DEFAULT_FRAMES)
+        ours = count_vocoder(hift, pool)
+    assert captured(ours["vocoder, a chunk"]) == recorded(cuda.recordings[0])
+
+
+@pytest.fixture(scope="module")
+def deep() -> Iterator[dict[str, Counts]]:
+    """Networks as deep as the full ones: their kernels are as many, however narrow they are."""
+    with pretended():
+        t3, s3gen = weights(DEEP)
+        flows = {steps: flow_with(s3gen, torch.float16, steps) for steps in (1, 2)}
+        chunks = {
+            f"flow, {mode}, first chunk": solved(
+                lambda flow, pool, mode=mode: count_chunk(mode, 10, flow, pool, first=True), flows
+            )
+            for mode in ("window", "block")
+        }
+        pool = parts.NotedPool("vocoder")
+        hift = Hift(s3gen.at("mel2wav."), pool, parts.DEFAULT_FRAMES)
+        marked = parts.count_watermark(Watermarker(torch.device("cuda")))
+        yield chunks | count_t3(T3(t3, torch.bfloat16)) | count_vocoder(hift, pool) | marked
+
+
+def test_no_part_launches_more_kernels_than_today(deep):
+    assert {name: deep[name].kernels for name, (today, _) in LIMITS.items() if deep[name].kernels > today} == {}
+
+
+def test_the_host_waits_no_more_often_than_today(deep):
+    found = waits(deep)
+    assert {chunk: found[chunk] for chunk, (today, _) in WAITS.items() if found[chunk] > today} == {}
+
+
+def test_a_window_is_one_graph_and_a_block_is_none(deep):
+    assert deep["flow, window, first chunk"].launches < 20
+    assert deep["flow, block, first chunk"].launches == deep["flow, block, first chunk"].kernels
+
+
+def test_the_kept_document_is_of_this_code(deep):
+    kept = json.loads((RESULTS / "costs.json").read_text())["counted"]
+    for name in LIMITS:
+        of = kept[name if name in kept else f"{name}, float16, 10 s"]
+        assert (of["kernels"], of["launches"]) == (deep[name].kernels, deep[name].launches), "run `make costs`"
+
+
+# --- milliseconds -----------------------------------------------------------------------------------------
+
+
+def product(rows: int, dtype: torch.dtype, **changes: object) -> Operation:
+    """A quarter of a wave for each of ten multiprocessors, in tiles of 128 × 128."""
+    return replace(Operation("linear.default", (1, rows, 1280, 256), dtype, 655_360, 0), **changes)
+
+
+def test_a_product_takes_whole_waves_of_tiles():
+    """1 TFLOP/s on 10 multiprocessors: 10⁵ FLOP/µs of each, of which the tile reaches 0.8. Ten tiles are a wave, and
+    the eleventh takes another."""
+    tile = 2 * 128 * 128 * 256
+    one = EASY.operation_us(product(128, torch.float32))
+    assert one == pytest.approx(3.0 + PRODUCT_US + tile / (0.8 * 1e5))
+    more = EASY.operation_us(product(129, torch.float32))
+    assert more > one + 0.2 * tile / (0.8 * 1e5)
+    assert EASY.operation_us(product(128, torch.float16)) == pytest.approx(3.0 + PRODUCT_US + tile / (0.8 * 1e6))
+
+
+def test_a_product_of_few_rows_reads_its_weights():
+    """16 MB at 0.9 of 1 TB/s, 4 MB at 0.675."""
+    for read_bytes, share in ((16_000_000, 0.9), (4_000_000, 0.675)):
+        skinny = product(2, torch.float16, read_bytes=read_bytes)
+        assert EASY.operation_us(skinny) == pytest.approx(3.0 + read_bytes / (share * 1e6))
+
+
+def test_attention_of_one_query_walks_the_keys():
+    one = Operation("scaled_dot_product_attention.default", (16, 1, 256, 64), torch.float16, 1000, 0)
+    assert EASY.operation_us(one) == pytest.approx(3.0 + 4 * TURN_US)
+    many = replace(one, sizes=(16, 100, 256, 64))
+    assert EASY.operation_us(many) == pytest.approx(3.0 + 4 * 16 * 100 * 256 * 64 / 10e6)
+
+
+def test_what_is_small_moves_through_the_cache_and_what_is_large_through_memory():
+    small = Operation("add.Tensor", (), torch.float32, 400_000, 400_000)
+    assert EASY.operation_us(small) == pytest.approx(3.0 + 0.4)
+    assert EASY.operation_us(replace(small, read_bytes=1_600_000)) == pytest.approx(3.0 + 2.0)
+
+
+def test_what_the_host_launches_takes_the_longer_of_both_sides():
+    add = Operation("add.Tensor", (), torch.float32, 0, 0)
+    assert EASY.ms(Counts(Counter({add: 100}))) == pytest.approx(0.5)
+    assert EASY.ms(Counts(Counter({replace(add, captured=True): 100}))) == pytest.approx(0.3)
+    assert EASY.ms(Counts(Counter({add: 100}), waits=5)) == pytest.approx(0.6)
+    large = replace(add, read_bytes=8_000_000)
+    assert EASY.ms(Counts(Counter({large: 100}))) == pytest.approx(1.1)
+
+
+def test_a_stream_by_hand():
+    """19 tokens, of which the prefill draws one; then 25 steps a second, 40 % of them beside no rendering."""
+    assert first_chunk_ms(TIMES) == pytest.approx(2 + 5 + 18 + 30 + 1 + 1)
+    assert real_time_factor(TIMES) == pytest.approx((40 + 2 + 1 + 10) / 1000)
+
+
+def test_measured_figures_of_such_a_card_are_found(tmp_path: Path):
+    parts_of_it = {"device": "NVIDIA H200", "medians_s": {"T3, a step": 0.0015}}
+    (tmp_path / "parts-cuda-146.json").write_text(json.dumps(parts_of_it))
+    (tmp_path / "load-cuda-146.json").write_text(json.dumps({"figures": {"1 in a loop": {}}}))
+    found = measured(CARDS["H200"], tmp_path)
+    assert found == {"parts_ms": {"T3, a step": 1.5}, "goals": {}, "load": {"1 in a loop": {}}}
+    assert measured(CARDS["RTX 4090"], tmp_path) == {}
+
+
+# --- load -------------------------------------------------------------------------------------------------
+
+
+def test_one_caller_waits_for_its_own_work():
+    alone = load(TIMES, 1)
+    assert alone["first_median_ms"] == pytest.approx(first_chunk_ms(TIMES) - 1 + 3 * 0.05, abs=0.1)
+    assert alone["dry"] == 0.0
+
+
+def test_more_callers_get_no_more_than_is_rendered_and_run_dry():
+    """Per request: 30 + 6 · 40 ms of rendering and 13 of marks, for 5.84 s."""
+    crowd = load(TIMES, 32)
+    assert crowd["sound_s_per_s"] == pytest.approx(5.84 / 0.283, rel=0.05)
+    assert crowd["dry"] == 1.0
+    assert crowd["first_p95_ms"] > 1000
+
+
+def test_another_choice_is_another_schedule():
+    def newcomers_first(waiting: list[Visit]) -> tuple[list[Visit], float]:
+        return first_come(sorted(waiting, key=lambda visit: bool(visit.caller.sound_s)))
+
+    usual, other = load(TIMES, 16), load(TIMES, 16, choose=newcomers_first)
+    assert other["first_p95_ms"] < 0.5 * usual["first_p95_ms"]
+
+
+def test_a_listener_runs_dry_when_a_chunk_comes_after_the_sound():
+    caller = Caller()
+    for at_s, sound_s, dry in ((1.0, 0.5, False), (1.5, 0.5, False), (2.01, 0.5, True)):
+        caller.hear(at_s, sound_s)
+        assert caller.dry is dry
