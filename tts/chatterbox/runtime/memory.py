@@ -51,7 +51,8 @@ class Budget:
         positions = cache_positions(options.max_tokens)
         step_graphs = positions // CACHE_BUCKET * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
         nodes = (STEP_NODES + WATCH_NODES) * step_graphs + SOLUTION_NODES * len(BUCKETS)
-        frames = REMEMBERED_PROMPTS * PROMPT_FRAMES + options.slots * STREAM_FRAMES
+        voices = REMEMBERED_PROMPTS + options.slots  # a stream holds its voice's memories after they are forgotten
+        frames = voices * PROMPT_FRAMES + options.slots * STREAM_FRAMES
         return cls(
             weights=T3_VALUES * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
             slots=options.slots * (positions * CACHE_VALUES * t3_bytes + attention_bytes(options.max_tokens)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.memory import Budget
 from tts.chatterbox.s3gen.estimator import Memory
-from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.flow import REMEMBERED_PROMPTS, Flow, FlowPrompt
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.model import T3
@@ -103,6 +104,33 @@ def test_block_mode_costs_what_it_remembers(s3gen):
     with torch.inference_mode():
         flow._estimator(x, fixed, 0, None, kept)
     assert values([list(pair) for pair in kept._recent]) == 10 * memory.FRAME_VALUES
+
+
+def test_streams_in_block_mode_hold_their_voices(s3gen, monkeypatch):
+    """One stream goes on while two others end, whose voices are remembered; then another begins with a new voice."""
+    flow = Flow(Tensors(S3GEN_WEIGHTS, s3gen, META, check_values=False).at("flow."), steps=1, dtype=torch.float16)
+    read, of_voices, most = flow._read, [], []
+
+    def count_after(prompt: FlowPrompt) -> list[Memory]:
+        memories = read(prompt)
+        of_voices.append(weakref.ref(memories[0]._recent[0][0]))
+        most.append(sum(voice() is not None for voice in of_voices))
+        return memories
+
+    def voice() -> FlowPrompt:
+        ids = torch.zeros(1, 250, dtype=torch.int64, device=META)
+        return FlowPrompt(ids, torch.zeros(1, 500, 80, device=META), torch.zeros(1, 192, device=META))
+
+    monkeypatch.setattr(flow, "_read", count_after)
+    slots = 2
+    with torch.inference_mode():
+        running = flow.remember(voice(), 100)
+        for _ in range(3):
+            flow.remember(voice(), 100)
+    assert running
+    assert max(most) == slots + REMEMBERED_PROMPTS
+    frames = max(most) * memory.PROMPT_FRAMES + slots * memory.STREAM_FRAMES
+    assert Budget.of(LoadOptions(slots=slots), H200).block_mode == frames * 10 * memory.FRAME_VALUES * 2
 
 
 def test_the_budget_grows_with_what_is_asked_for():
