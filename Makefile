@@ -21,7 +21,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold quality listen peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold costs quality listen peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,9 @@ bench: sync  ## the cost of the service around the engine; the last line is JSON
 
 bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
 	$(PY) -m bench.cold $(COLD)
+
+costs: sync  ## what the code costs on two GPUs, counted and predicted; minutes; the last line is JSON
+	OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m bench.costs --output bench/results/costs.json
 
 quality: sync  ## figures of the sound against their limits; the last line is JSON
 	$(PY) -m bench.quality $(QUALITY)

@@ -3,7 +3,7 @@
     python -m bench.parts CHECKPOINT
 
 Medians of synchronised calls. The floor of a T3 step is the time of reading its weights once, at the bandwidth of a
-large copy in the same run. The flow is timed in each format and with each length of recording. Where a cost model
+large copy in the same run. The flow is timed in each format and with each length of recording. Where `bench.costs`
 predicted a figure it is printed beside; one that is off by more than half needs a look. The last line is one JSON
 document.
 """
@@ -11,6 +11,7 @@ document.
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import time
@@ -45,33 +46,7 @@ STEADY = 3  # chunks after which every shape was seen
 STEPS = 8  # of T3 between two synchronisations, whose time must not count as that of one step
 LONGEST_KERNELS = 10
 COPY_BYTES = 2**28
-# By a cost model, ± 30 %, made before any run on a GPU: 2.0 or 2.2 µs per kernel, and the rest by bandwidth.
-PREDICTED_S = {
-    "4090": {
-        "T3, a step": 0.00245,
-        "flow, window, first chunk, float32, 4 s": 0.052,
-        "flow, window, a chunk, float32, 4 s": 0.078,
-        "flow, window, first chunk, float32, 10 s": 0.125,
-        "flow, window, a chunk, float32, 10 s": 0.158,
-        "flow, window, first chunk, float16, 10 s": 0.060,
-        "flow, window, a chunk, float16, 10 s": 0.070,
-        "flow, block, a chunk, float32, 10 s": 0.085,
-        "vocoder, a chunk": 0.0033,
-        "watermark, a chunk": 0.002,
-    },
-    "H200": {
-        "T3, a step": 0.00145,
-        "flow, window, first chunk, float32, 4 s": 0.051,
-        "flow, window, a chunk, float32, 4 s": 0.071,
-        "flow, window, first chunk, float32, 10 s": 0.102,
-        "flow, window, a chunk, float32, 10 s": 0.113,
-        "flow, window, first chunk, float16, 10 s": 0.041,
-        "flow, window, a chunk, float16, 10 s": 0.045,
-        "flow, block, a chunk, float32, 10 s": 0.085,
-        "vocoder, a chunk": 0.0022,
-        "watermark, a chunk": 0.002,
-    },
-}
+COSTS = Path(__file__).parent / "results" / "costs.json"  # by the cost model, ± 30 %
 KNOBS = TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2)
 
 
@@ -158,6 +133,13 @@ def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:
     return [[e.key[:100], round(e.self_device_time_total / 1000, 4), e.count] for e in events[:LONGEST_KERNELS]]
 
 
+def predictions_s(device: str) -> dict[str, float]:
+    """By part, for a card that the cost model knows."""
+    cards: dict[str, dict[str, Any]] = json.loads(COSTS.read_text())["predicted"]
+    of_card: dict[str, list[float]] = next((of["parts_ms"] for card, of in cards.items() if card in device), {})
+    return {part: ms[0] / 1000 for part, ms in of_card.items()}
+
+
 def show(document: dict[str, Any]) -> None:
     predicted_s = document["predicted_s"]
     for name, seconds in document["medians_s"].items():
@@ -179,7 +161,7 @@ def main() -> None:
     model = ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, buckets=BUCKETS))
     on_gpu = model.device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    predicted_s = next((table for card, table in PREDICTED_S.items() if card in name), {})
+    predicted_s = predictions_s(name)
     document: dict[str, Any] = {"bench": "parts", **machine(), "torch": torch.__version__, "device": name}
     document |= {"dtype": str(model.dtype), "flow_dtype": str(model.flow.dtype), "predicted_s": predicted_s}
     watch = Watch(model.device, options.times, lambda: keep(document, options.output))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 MODULES = {name: f"bench.{name}" for name in "race seams ladder cold load parts plans soak facts smoke goals".split()}
 MODULES["quality"] = MODULES["listen"] = "bench.quality.__main__"
+MODULES["costs"] = "bench.costs.__main__"
 
 
 def main() -> None:
