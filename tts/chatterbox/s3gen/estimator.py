@@ -39,6 +39,10 @@ class Memory:
         assert not self._base
         return Memory(keep, self._tails, self._recent)
 
+    def compact(self) -> None:
+        """Let go of all that the tails are views of."""
+        self._tails = [tail.clone() for tail in self._tails]
+
     def rewind(self) -> None:
         """Start a forward: back to the first layer."""
         self._conv = self._attention = 0
@@ -94,14 +98,17 @@ class CausalConv:
     """A convolution over a frame and the two before it: (B, T, C) → (B, T, C')."""
 
     taps: Affine  # (C', KERNEL · C)
+    nothing: Tensor  # (1, KERNEL − 1, C), before the first frame: F.pad would fill and copy, which is a launch more
 
     @classmethod
     def read(cls, tensors: Tensors, name: str, out: int, channels: int, dtype: torch.dtype) -> CausalConv:
-        return cls(Affine.read_conv(tensors, name, out, channels, KERNEL, dtype=dtype))
+        taps = Affine.read_conv(tensors, name, out, channels, KERNEL, dtype=dtype)
+        return cls(taps, taps.weight.new_zeros(1, KERNEL - 1, channels))
 
     def __call__(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        padded, length = memory.lead(x) if memory else F.pad(x, (0, 0, KERNEL - 1, 0)), x.shape[1]
-        return self.taps(torch.cat([padded[:, k : k + length] for k in range(KERNEL)], dim=-1))
+        length = x.shape[1]
+        led = memory.lead(x) if memory else torch.cat((self.nothing.expand(x.shape[0], -1, -1), x), dim=1)
+        return self.taps(torch.cat([led[:, k : k + length] for k in range(KERNEL)], dim=-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +147,8 @@ class Resnet:
             steps=steps.to(dtype),
         )
 
-    def __call__(self, x: Tensor, step: int | Tensor, memory: Memory | None = None) -> Tensor:
-        # Indexed by a tensor, `self.steps[step]` would wait for its value.
-        embedding = self.steps[step] if isinstance(step, int) else self.steps.index_select(0, step)
+    def __call__(self, x: Tensor, embedding: Tensor, memory: Memory | None = None) -> Tensor:
+        """embedding (C,): of the step, one of `steps`."""
         return self.second(self.first(x, memory) + embedding, memory) + self.shortcut(x)
 
 
@@ -226,8 +232,8 @@ class Stack:
     transformers: tuple[Transformer, ...]
     conv: CausalConv | None = None
 
-    def __call__(self, x: Tensor, step: int | Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
-        x = self.resnet(x, step, memory)
+    def __call__(self, x: Tensor, embedding: Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
+        x = self.resnet(x, embedding, memory)
         for transformer in self.transformers:
             x = transformer(x, mask, memory)
         return x
@@ -260,6 +266,8 @@ class Estimator:
             self._up = stack("up_blocks.0", 2 * width, conv=True)
             self._last = ConvBlock.read(tensors, "final_block", width, width, dtype)
             self._out = Affine.read_conv(tensors, "final_proj", MEL_BANDS, width, 1, dtype=dtype)
+            stacks = (self._down, *self._middle, self._up)
+            self._steps = torch.stack([stack.resnet.steps for stack in stacks], dim=1)  # (steps, R, C)
         self.dtype = dtype
 
     def __call__(
@@ -273,11 +281,14 @@ class Estimator:
         """
         if memory:
             memory.rewind()
-        h = skip = self._down(torch.cat((x.to(self.dtype), fixed), dim=-1), step, mask, memory)
+        # Indexed by a tensor, `self._steps[step]` would wait for its value.
+        at_step = self._steps[step] if isinstance(step, int) else self._steps.index_select(0, step)[0]
+        first, *middle, last = at_step.unbind()
+        h = skip = self._down(torch.cat((x.to(self.dtype), fixed), dim=-1), first, mask, memory)
         assert self._down.conv
         assert self._up.conv
         h = self._down.conv(h, memory)
-        for stack in self._middle:
-            h = stack(h, step, mask, memory)
-        h = self._up.conv(self._up(torch.cat((h, skip), dim=-1), step, mask, memory), memory)
+        for stack, embedding in zip(self._middle, middle, strict=True):
+            h = stack(h, embedding, mask, memory)
+        h = self._up.conv(self._up(torch.cat((h, skip), dim=-1), last, mask, memory), memory)
         return self._out(self._last(h, memory)).to(x.dtype)

@@ -197,6 +197,8 @@ class Flow:
             mu = self._encoder(prompt.tokens, seen=seen)[:, :frames]
             noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None].to(mu)
             self._integrate(noise, self._fixed(mu, prompt.speaker, prompt.mel[:, :frames]), None, memories)
+        for memory in memories:
+            memory.compact()
         return memories
 
     def extend(

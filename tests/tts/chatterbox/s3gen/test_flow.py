@@ -195,6 +195,15 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, mode
     assert len(flow._prompts) == 2
 
 
+def test_a_prompts_memory_holds_no_more_than_it_is_made_of(s3gen, model):
+    """The last inputs of a convolution were views once, which kept the inputs of all frames."""
+    with torch.inference_mode():
+        memories = Flow(s3gen.at("flow."))._read(model.built_in.flow)
+    tails = [tail for memory in memories for tail in memory._tails]
+    assert tails
+    assert all(tail.untyped_storage().nbytes() == tail.nbytes for tail in tails)
+
+
 # --- settings ---------------------------------------------------------------------------------------------
 
 
