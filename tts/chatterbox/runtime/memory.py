@@ -20,8 +20,8 @@ OTHER_BYTES = 34_000_000  # conditioner, voice encoder and PerTh, in float32
 CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 rows, 30 layers of 1,024
 FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512
 PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
-# Kernels of a graph of T3, of the one that follows it for word times, and of a bucket of the flow (encoder and one Euler
-# step), as `make costs` counts them; the vocoder's four are as many as one more bucket.
+# Kernels of a graph of T3, of the one that follows it for word times, and of a bucket of the flow (encoder and one
+# Euler step), as `make costs` counts them; the vocoder's four are as many as one more bucket.
 STEP_NODES, WATCH_NODES, BUCKET_NODES = 475, 13, 958
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
 SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, shared by the smaller ones
