@@ -32,14 +32,11 @@ def _captions(words: Sequence[WordTime]) -> Iterator[tuple[float, float, list[st
     at = 0
     for place, (word, following) in enumerate(pairwise([*words, None]), start=1):
         assert word
-        if following is None or _ends(word, following):
-            cut = place
-        elif _is_full([*words[at:place], following]):
-            cut = _best_cut(words, at, place)
-        else:
-            continue
-        yield words[at].start_s, words[cut - 1].end_s, _lines(words[at:cut])
-        at = cut
+        is_end = following is None or _ends(word, following)
+        while at < place and (is_end or _is_full(words[at : place + 1])):  # what a cut leaves may be, too
+            cut = place if is_end else _best_cut(words, at, place)
+            yield words[at].start_s, words[cut - 1].end_s, _lines(words[at:cut])
+            at = cut
 
 
 def _ends(word: WordTime, following: WordTime) -> bool:

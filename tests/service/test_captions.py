@@ -64,6 +64,14 @@ def test_a_long_sentence_is_cut_after_a_clause() -> None:
     assert first[2] == ["This sentence has a clause that is fairly", "long already,"]
 
 
+def test_what_is_left_after_a_clause_is_cut_again_before_a_long_word() -> None:
+    """Such a caption had four lines."""
+    text = "This sentence has a clause that is fairly long already, and then " + "w" * 80 + " ends it."
+    shown = read(captions(timed(text), "srt"), "srt")
+    assert max(len(lines) for *_, lines in shown) == CAPTION_LINES
+    assert " ".join(shown[1][2]) == "and then"
+
+
 def test_hours_are_counted() -> None:
     (shown,) = read(captions([WordTime("late", 3661.5, 3662.0, "late")], "srt"), "srt")
     assert shown[:2] == (3661.5, 3662.0)
