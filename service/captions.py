@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from service.events import WordTime
+from tts.text.abbreviations import abbreviates
+from tts.text.boundaries import CLAUSE_MARKS, CLOSERS, SENTENCE_MARKS
 from validation.fields import CaptionFormat
 
 LINE_CHARS, CAPTION_LINES = 42, 2
 LONGEST_S, GAP_S = 7.0, 0.7  # a caption is on the screen for no longer; after so much silence a new one begins
-SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
-CLAUSE_ENDS = (",", ";", ":", "—", "–", "、", "，")
-CLOSERS = "\"'”’»)]」』"
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -41,7 +40,8 @@ def _captions(words: Sequence[WordTime]) -> Iterator[tuple[float, float, list[st
 
 def _ends(word: WordTime, following: WordTime) -> bool:
     """Whether a sentence ends here, or a silence follows."""
-    is_end = word.written.rstrip().rstrip(CLOSERS).endswith(SENTENCE_ENDS)
+    written = word.written.rstrip()
+    is_end = written.rstrip(CLOSERS).endswith(SENTENCE_MARKS) and not abbreviates(written, following.text)
     return is_end or following.start_s - word.end_s > GAP_S
 
 
@@ -51,7 +51,7 @@ def _is_full(words: Sequence[WordTime]) -> bool:
 
 def _best_cut(words: Sequence[WordTime], first: int, last: int) -> int:
     """After the last clause that ends in the second half of these words; else after all of them."""
-    ends = (i for i in range(last, (first + last) // 2, -1) if words[i - 1].written.rstrip().endswith(CLAUSE_ENDS))
+    ends = (i for i in range(last, (first + last) // 2, -1) if words[i - 1].written.rstrip().endswith(CLAUSE_MARKS))
     return next(ends, last)
 
 

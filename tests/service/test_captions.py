@@ -48,6 +48,12 @@ def test_sentences_are_captions_of_two_short_lines_as_they_were_sent() -> None:
     assert max(len(lines) for _, _, lines in shown) == CAPTION_LINES
 
 
+def test_an_abbreviation_ends_no_caption() -> None:
+    """“Mr.” was a caption of its own, on the screen for a fifth of a second."""
+    shown = read(captions(timed("Mr. Fox met Dr. Owl. Did she see it? नमस्ते। Bye."), "srt"), "srt")
+    assert [lines for *_, lines in shown] == [["Mr. Fox met Dr. Owl."], ["Did she see it?"], ["नमस्ते।"], ["Bye."]]
+
+
 def test_webvtt_escapes_what_would_be_markup() -> None:
     file = captions(timed("a <b & c> --> d"), "vtt")
     assert file == "WEBVTT\n\n00:00:00.000 --> 00:00:01.170\na &lt;b &amp; c&gt; --&gt; d\n\n"
