@@ -143,10 +143,13 @@ class Synthesis:
         return WordTime(word.text, self._seconds(timed.start), self._seconds(timed.end), word.written)
 
     def _word_bytes(self, line: Line) -> int:
-        """What a line's words take of the reply, and of a stream's events besides."""
-        output = self.request.output
-        copies = output.word_timestamps * (1 if self.joined else 2) + (output.captions is not None)
-        return copies * sum(json_bytes(placed.word.written) + WORD_OVERHEAD_BYTES for placed in line.words)
+        """At most what a line's words take of the reply and a stream's events: each may have a caption of its own."""
+        output, words = self.request.output, [placed.word for placed in line.words]
+        lists = output.word_timestamps * (1 if self.joined else 2)
+        listed = lists * sum(json_bytes(word.text) + WORD_OVERHEAD_BYTES for word in words)
+        if not (kind := output.captions):
+            return listed
+        return listed + sum(json_bytes(captions([WordTime("", 0.0, 0.0, word.written)], kind)) for word in words)
 
     def _refuse_if_too_large(self, held_bytes: int = 0) -> None:
         """Stop as soon as the reply is certain to be too large; `held_bytes` of audio will follow."""

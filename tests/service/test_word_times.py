@@ -19,6 +19,7 @@ from audio.pcm import Samples
 from audio.tempo import Tempo
 from service.app import build
 from service.events import AudioEvent, EndEvent
+from service.json_events import base64_bytes, json_bytes
 from service.word_times import WRONG_TIMES
 from settings import Settings
 from tts.engine import ImplausibleSpeech, SpokenWord
@@ -164,6 +165,17 @@ def test_captions_are_the_text_as_it_was_sent_and_need_no_list() -> None:
     assert reply["captions"].splitlines()[2] == "The first sentence has several words in"
     assert "$5" in reply["captions"]
     assert "pause" not in reply["captions"]
+
+
+def test_captions_count_as_they_are_written() -> None:
+    """An ampersand counted as one byte, but VTT has five: the reply passed the limit by 20 KB."""
+    raw = asked("a\n\n" + "&" * 4900, captions="vtt", normalize_text=False)  # so that they are not spoken
+    *_, end = events_of(fake_service(FakeEngine(tokens_per_char=0.0)), raw, joined=True)
+    assert isinstance(end, EndEvent)
+    size = json_bytes(end.reply) + base64_bytes(len(end.file or b""))
+    engine = FakeEngine(tokens_per_char=0.0)
+    assert refused(fake_service(engine, max_output_bytes=size - 1), raw)["error_code"] == "OUTPUT_TOO_LARGE"
+    spoken(fake_service(engine, max_output_bytes=size + 4_500), raw)
 
 
 @pytest.mark.parametrize(
