@@ -23,9 +23,9 @@ SEPARATORS = "—⸺⸻…。、，！？；：「」『』（）【】《》〈
 TOKEN = re.compile(rf"(?:(?!\.{{2}}|--|(?<!\d)–|–(?!\d)|\]\()[^\s{SEPARATORS}])+")
 IDEOGRAPHS = "々-〇㐀-䶿一-鿿\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = re.compile(f"[{IDEOGRAPHS}][ぁ-ゖー]*|[ぁ-ゖー]+|[ァ-ヺーｦ-ﾟ]+|[^{IDEOGRAPHS}ぁ-ゖァ-ヺーｦ-ﾟ]+")
-TAG = re.compile(r"</?[A-Za-z][\w.:-]{0,60}(?:\s[^<>]*=[^<>]*|\s*/)?>")  # of HTML
+TAG = re.compile(r"</?[A-Za-z][\w.:-]{0,60}(?:\s[^<>=]*=[^<>]*|\s*/)?>")  # of HTML
 KEPT_MARKS = frozenset("%‰#@&+°′″§")  # they are spoken as a part of the word; so is a sign of money
-NUMBER_SIGN = re.compile(r"[-−+±.]+(?=[\d$€£¥])")
+NUMBER_SIGN = re.compile(r"(?<![-−+±.])[-−+±.]++(?=[\d$€£¥])")
 ABBREVIATION = re.compile(r"(?:\w\.)+\w")
 ATOM = re.compile(rf"[{WIDE_LETTERS}]|[^\W_{WIDE_LETTERS}]+")  # what is compared
 WINDOW = 48  # atoms, in which the best match is looked for

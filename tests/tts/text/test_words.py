@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,14 @@ def test_a_reading_that_has_nothing_to_do_with_the_text_does_no_harm(sent: list[
     text = " ".join(sent)
     placed = place_words(text, lines, str.upper)
     assert [word.word for line in placed for word in line] == (sent_words(text) if lines else [])
+
+
+@pytest.mark.parametrize("text", ["±" * 4999 + "a", "<a " + "=" * 4997])
+def test_marks_take_no_longer_than_their_number(text: str) -> None:
+    """A sign before a number and a tag were looked for again from each mark: half a second for these texts."""
+    started = time.process_time()
+    assert sent_words(text)
+    assert time.process_time() - started < 0.1
 
 
 def test_a_long_text_takes_no_longer_than_its_length() -> None:
