@@ -153,7 +153,7 @@ class TtsSession:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""
         if self._is_cancelled:
             self.encoder = OutputEncoder(self._output, joined=False)
-            self._is_cancelled, self._words, self._sent_words = False, [], 0
+            self._is_cancelled, self._words, self._sent_words, self._timing = False, [], 0, None
         item = self._waiting.popleft()
         if isinstance(item, Mark):
             return item

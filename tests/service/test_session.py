@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes import fake_service
+from fakes import FakeEngine, by_letters, fake_service
 
 from service.events import AudioEvent, EndEvent, Event, StartEvent
 from service.session import MAX_TAKE_CHARS, Mark, Take, TtsSession
@@ -66,3 +66,16 @@ def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:
 
     with pytest.raises(UnknownVoice, match="voice-49 and 950 more"):
         TtsSession(Full(), "1", {"voice": "nobody"})  # type: ignore[arg-type]
+
+
+def test_a_cancelled_take_says_nothing_of_the_new_files_times() -> None:
+    """`timing` was "estimated" for good after one take whose times were."""
+    engine = FakeEngine(words=lambda text, samples: by_letters(text, samples) if "told" in text else ())
+    one = TtsSession(fake_service(engine), "s", {"seed": 7, "captions": "srt"})
+    for text in ("This is estimated. ", "This is told. "):
+        one.cancel()
+        one.push(text)
+        one.mark(Mark.FLUSH)
+        for take in takes(one):
+            said(one, take)
+    assert one.finish()[1]["timing"] == "engine"
