@@ -4,6 +4,10 @@ import { byId } from "./elements.js";
 
 /** @typedef {import("./takes.js").Take} Take */
 
+// What is no word of the text, though it has letters: pauses, HTML's tags and a language model's reasoning.
+const MARKS =
+  /\[\s*pause[^\[\]]*\]|<(think(?:ing)?|thought|reasoning)>[^]*?<\/\1>|<\/?[a-z][\w.:-]*(?:\s[^<>=]*=[^<>]*|\s*\/)?>/gi;
+
 export class Words {
   #box = byId("words");
   /** @type {Take | null} */ #take = null;
@@ -47,11 +51,17 @@ export class Words {
   /** Makes the next word of the text one that can be clicked. @param {string} text */
   #append(text) {
     const span = Object.assign(document.createElement("span"), { textContent: text });
-    const at = this.#rest.data.indexOf(text);
+    const at = placeOf(text, this.#rest.data);
     this.#spans.push(span);
     if (at < 0) return; // the text holds it in another form
     const [before, after] = [this.#rest.data.slice(0, at), this.#rest.data.slice(at + text.length)];
     this.#rest.before(before, span);
     this.#rest.data = after;
   }
+}
+
+/** Where a text holds a word, if it can be outside of marks. @param {string} word @param {string} text */
+function placeOf(word, text) {
+  const at = text.replace(MARKS, (mark) => " ".repeat(mark.length)).indexOf(word);
+  return at < 0 ? text.indexOf(word) : at;
 }
