@@ -45,9 +45,10 @@ def test_a_wrong_build_is_told_in_one_sentence() -> None:
 
 
 def test_a_full_gpu_is_told_before_anything_is_loaded() -> None:
-    said = r"has 5\.0 GiB of memory free.* 6\.0 GiB, of which 1\.2 GiB are for MAX_CONCURRENCY.* 1\.6 GiB for CUDA_G"
+    needed, slots, graphs = (f"{size / 2**30:.1f} GiB" for size in (BUDGET.required, BUDGET.slots, BUDGET.graphs))
+    said = f"has 4.0 GiB of memory free.* {needed}, of which {slots} are for MAX_CONCURRENCY.* {graphs} for CUDA_G"
     with pytest.raises(ModelUnavailable, match=said):
-        require_usable("NVIDIA L4", (8, 9), CUDA_128, 5 * 2**30, BUDGET)
+        require_usable("NVIDIA L4", (8, 9), CUDA_128, 4 * 2**30, BUDGET)
     require_usable("NVIDIA L4", (8, 9), CUDA_128, BUDGET.required, BUDGET)
 
 
