@@ -45,7 +45,9 @@ def test_a_wrong_build_is_told_in_one_sentence() -> None:
 
 
 def test_a_full_gpu_is_told_before_anything_is_loaded() -> None:
-    needed, slots, graphs = (f"{size / 2**30:.1f} GiB" for size in (BUDGET.required, BUDGET.slots, BUDGET.graphs))
+    needed, slots, graphs = (
+        f"{size / 2**30:.1f} GiB" for size in (BUDGET.required, BUDGET.slots + BUDGET.workspaces, BUDGET.graphs)
+    )
     said = f"has 4.0 GiB of memory free.* {needed}, of which {slots} are for MAX_CONCURRENCY.* {graphs} for CUDA_G"
     with pytest.raises(ModelUnavailable, match=said):
         require_usable("NVIDIA L4", (8, 9), CUDA_128, 4 * 2**30, BUDGET)
