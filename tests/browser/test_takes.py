@@ -135,4 +135,5 @@ def test_only_changed_fields_are_sent(page: Page, asked: list[Any]) -> None:
         "normalize_text": False,
         "pronunciations": {"SQL": "sequel", "Nguyen": "win"},
         "output_format": "pcm_s16le",
+        "word_timestamps": True,
     }
