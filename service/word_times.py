@@ -1,7 +1,7 @@
 """When each word of a segment is spoken: from the engine's samples to those of the reply.
 
-The engine's times go the way of its samples: trimming, tempo, crossfade, resampling. Where it has none, or none that
-can be, they are estimated from the sound.
+The engine's times go the way of its samples: trimming, tempo, crossfade, resampling. Where the engine reports none, or
+impossible ones, they are estimated from the sound.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ class SegmentWords:
     """The words of one segment while it is spoken: `note` its chunks, `ready` after each, `rest` at its end."""
 
     def __init__(self, line: Line, sample_rate_hz: int) -> None:
-        self.is_estimated = self.is_refused = False  # since `rest`; whether the engine's times can't be
+        self.is_estimated = False  # whether a word's time is; valid after `rest`
+        self.is_refused = False  # whether the engine reported impossible times
         self._line, self._rate_hz = line, sample_rate_hz
         self._left = deque(line.words)
         self._told: list[SpokenWord] = []
         self._levels = LevelTrack(sample_rate_hz)
-        self._samples = self._passed = 0  # of the engine; the characters whose words were ready
+        self._samples = 0  # of the engine so far
+        self._passed = 0  # characters of the line up to the end of the last word that was ready
 
     def note(self, chunk: SpeechChunk) -> None:
         self._levels.push(chunk.samples)

@@ -31,7 +31,7 @@ from bench.document import machine
 from bench.listen.cases import TEXTS, Case, cases, utterance
 from bench.listen.identity import RATE_HZ, VARIANTS, Ears, Embedding, clones, variant
 from bench.listen.rows import WORDS, rows_of
-from bench.quality.__main__ import as_json, show, written
+from bench.quality.__main__ import as_json, conclude
 from bench.quality.copies import resampled
 from bench.quality.replies import SEED, Studio
 from bench.quality.rows import Row, most
@@ -175,11 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level="ERROR")
     document = measured(options.engines, options.only)
-    if options.output:
-        options.output.write_text(written(document))
-    show(document)
-    print(json.dumps(document, ensure_ascii=False))
-    sys.exit(1 if document["short"] else 0)
+    conclude(document, options.output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.document import machine
 from bench.quality.checks import CHECKS
@@ -128,6 +128,15 @@ def progress(items: Found) -> Iterator[Row | str]:
         yield item
 
 
+def conclude(document: dict[str, Any], output: Path | None) -> NoReturn:
+    """Show and print a document of rows, and exit: with status 1 if a row falls short."""
+    if output:
+        output.write_text(written(document))
+    show(document)
+    print(json.dumps(document, ensure_ascii=False))
+    sys.exit(1 if document["short"] else 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check the sound without listening.")
     parser.add_argument("--engine", choices=("espeak", "chatterbox"), default="espeak")
@@ -143,11 +152,7 @@ def main() -> None:
     logging.basicConfig(level="ERROR")
     settings = Settings(tts_engine=options.engine, model_path=options.checkpoint, device="cpu")
     document = measured(settings, options.quick, options.only)
-    if options.output:
-        options.output.write_text(written(document))
-    show(document)
-    print(json.dumps(document, ensure_ascii=False))
-    sys.exit(1 if document["short"] else 0)
+    conclude(document, options.output)
 
 
 if __name__ == "__main__":
