@@ -148,7 +148,7 @@ class Resnet:
         )
 
     def __call__(self, x: Tensor, embedding: Tensor, memory: Memory | None = None) -> Tensor:
-        """embedding (C,): of the step, one of `steps`."""
+        """embedding (B or 1, 1, C): of each row's step, one of `steps`."""
         return self.second(self.first(x, memory) + embedding, memory) + self.shortcut(x)
 
 
@@ -187,7 +187,7 @@ class Transformer:
 def attend(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None = None) -> Tensor:
     """Attention of q (B, H, T, HEAD_DIM) over keys and values in several parts → the same shape as q.
 
-    mask: added to the scores of each key, (keys,). On a CPU two plain products take 1.6 ms at T = 356 in bfloat16 and
+    mask: added to the scores of each key, (B, keys). On a CPU two plain products take 1.6 ms at T = 356 in bfloat16 and
     torch's fused kernel 4.0; and the parts need not be joined.
     """
     return (attend_plainly if q.device.type == "cpu" else attend_fused)(q, parts, mask)
@@ -195,13 +195,14 @@ def attend(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | Non
 
 def attend_fused(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
     k, v = parts[0] if len(parts) == 1 else (torch.cat(pair, dim=2) for pair in zip(*parts, strict=True))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.expand(q.shape[2], -1))
+    bias = None if mask is None else mask[:, None, None].expand(-1, -1, q.shape[2], -1)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 def attend_plainly(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
     rows = q.flatten(0, 1)  # (B · H, T, HEAD_DIM)
     keys, values = ([pair[which].flatten(0, 1) for pair in parts] for which in (0, 1))
-    bias, beta = (q.new_zeros(1), 0) if mask is None else (mask, 1)
+    bias, beta = (q.new_zeros(1), 0) if mask is None else (mask.repeat_interleave(q.shape[1], 0)[:, None], 1)
     products = [torch.baddbmm(bias, rows, k.transpose(1, 2), beta=beta, alpha=HEAD_DIM**-0.5) for k in keys]
     weights = torch.softmax(products[0] if len(products) == 1 else torch.cat(products, dim=-1), dim=-1)
     shares = torch.split(weights, [k.shape[1] for k in keys], dim=-1)
@@ -275,15 +276,15 @@ class Estimator:
     ) -> Tensor:
         """The field at x.
 
-        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (1,)
-        int64; mask (T,): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
+        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (B,)
+        int64; mask (B, T): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """
         if memory:
             memory.rewind()
         # Indexed by a tensor, `self._steps[step]` would wait for its value.
-        at_step = self._steps[step] if isinstance(step, int) else self._steps.index_select(0, step)[0]
-        first, *middle, last = at_step.unbind()
+        at_step = self._steps[step][None] if isinstance(step, int) else self._steps.index_select(0, step)
+        first, *middle, last = at_step[:, :, None].unbind(1)
         h = skip = self._down(torch.cat((x.to(self.dtype), fixed), dim=-1), first, mask, memory)
         assert self._down.conv
         assert self._up.conv

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape, to_device
-from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.s3gen.estimator import Memory
+from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt
+from tts.chatterbox.s3gen.solve import Solving
 
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
 BLEND_FRAMES = 8
@@ -31,7 +33,8 @@ class ChunkPlan:
 
 
 class FlowStream(ABC):
-    """`push` tokens as they arrive, then `flush`; both return mel frames.
+    """`push` tokens as they arrive, then `flush`; both return mel frames. `solving` and `ending` are the same for
+    whoever takes turns between several streams: each yields what is to be driven to its end before it is resumed.
 
     A chunk is decoded as soon as it and three tokens of lookahead are there.
     """
@@ -42,22 +45,35 @@ class FlowStream(ABC):
         self._edges = [plan.first_tokens]  # where each chunk ends; the last is the next chunk's
         self._tokens: list[int] = []
         self._done = 0  # tokens whose frames were returned
+        self._memories: list[Memory] = []  # of earlier frames, in block mode
 
     def push(self, tokens: Sequence[int]) -> Tensor:
+        """`solving`, driven alone."""
+        return self._flow.drive(self.solving(tokens))
+
+    def flush(self) -> Tensor:
+        """`ending`, driven alone."""
+        return self._flow.drive(self.ending())
+
+    def solving(self, tokens: Sequence[int]) -> Solving:
         """Frames (1, MEL_BANDS, 2n) of the chunks that `tokens` complete; n may be 0."""
         self._tokens += tokens
         ready = []
         while self.missing <= 0:
-            ready.append(self._next(self._edges[-1], LOOKAHEAD_TOKENS))
+            ready.append((yield from self._next(self._edges[-1], LOOKAHEAD_TOKENS)))
         return self._joined(ready)
 
-    def flush(self) -> Tensor:
+    def ending(self) -> Solving:
         """Frames of the remaining tokens, in chunks of the same plan."""
         ready = []
         while self._done < len(self._tokens):
             end = min(self._edges[-1], len(self._tokens))
-            ready.append(self._next(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end)))
+            ready.append((yield from self._next(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end))))
         return self._joined(ready)
+
+    def close(self) -> None:
+        """Free what the stream holds; it can't go on then."""
+        self._memories = []
 
     def draw_noise(self) -> None:
         """Draw the next chunk's noise before it is needed."""
@@ -68,18 +84,22 @@ class FlowStream(ABC):
         """How many more tokens the next chunk needs."""
         return self._edges[-1] + LOOKAHEAD_TOKENS - len(self._tokens)
 
-    def _next(self, end: int, ahead: int) -> Tensor:
-        mel = self._decode(end, ahead)
+    def _next(self, end: int, ahead: int) -> Solving:
+        mel = yield from self._decode(end, ahead)
         assert mel.shape[2] == (end - self._done) * FRAMES_PER_TOKEN
         self._done = end
         self._edges.append(self._edges[-1] + self._plan.chunk_tokens)
         return mel
 
+    def _window(self, origin: int, end: int) -> Tensor:
+        """Tokens origin…end on the device: (1, N)."""
+        return to_device(torch.tensor([self._tokens[origin:end]]), self._flow.device)
+
     def _joined(self, ready: list[Tensor]) -> Tensor:
         return torch.cat(ready, dim=2) if ready else torch.empty(1, MEL_BANDS, 0, device=self._flow.device)
 
     @abstractmethod
-    def _decode(self, end: int, ahead: int) -> Tensor:
+    def _decode(self, end: int, ahead: int) -> Solving:
         """Frames of tokens done…end, with `ahead` tokens of lookahead: (1, MEL_BANDS, F)."""
 
 
@@ -90,12 +110,12 @@ class WindowStream(FlowStream):
         super().__init__(flow, prompt, noise, plan)
         self._mel = torch.empty(1, MEL_BANDS, 0, device=flow.device)  # the last frames that were returned
 
-    def _decode(self, end: int, ahead: int) -> Tensor:
-        origin, device = max(0, self._done - self._plan.context_tokens), self._flow.device
+    def _decode(self, end: int, ahead: int) -> Solving:
+        origin = max(0, self._done - self._plan.context_tokens)
         known = self._mel[:, :, self._mel.shape[2] - (self._done - origin) * FRAMES_PER_TOKEN :]
-        window = to_device(torch.tensor([self._tokens[origin : end + ahead]]), device)
-        noise = window_noise(self._noise, self._prompt, origin, end, device)
-        mel = self._flow.solve(self._prompt, window, known.transpose(1, 2), noise)
+        window = self._window(origin, end + ahead)
+        noise = window_noise(self._noise, self._prompt, origin, end, self._flow.device)
+        mel = yield from self._flow.solving(self._prompt, window, known.transpose(1, 2), noise)
         fresh = _blend(mel, known, known.shape[2])
         self._mel = torch.cat((known, fresh), dim=2)
         return fresh
@@ -105,39 +125,33 @@ class BlockStream(FlowStream):
     """Mode `block`: a chunk attends to the prompt, to the context before it and to itself, and to nothing later.
 
     So earlier frames never change: the estimator keeps what it needs of them, and only the chunk's own frames are
-    computed. The prompt is computed once per voice.
+    computed; the encoder reads the tokens that a window would. The prompt is computed once per voice.
     """
 
     def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
         super().__init__(flow, prompt, noise, plan)
-        self._prompt_ids = prompt.tokens[0].tolist()
         self._prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)
-        self._memories = flow.remember(prompt, plan.context_tokens * FRAMES_PER_TOKEN)
 
-    def _decode(self, end: int, ahead: int) -> Tensor:
-        prompt, spoken = self._prompt, len(self._prompt_ids)
-        ids = [*self._prompt_ids, *self._tokens[: end + ahead]]
-        edges = [spoken + edge for edge in self._edges[:-1] if edge < end] + [spoken + end]
-        seen = to_device(block_mask(len(ids), prompt.settled, edges, self._plan.context_tokens), self._flow.device)
+    def _decode(self, end: int, ahead: int) -> Solving:
+        prompt, context = self._prompt, self._plan.context_tokens
+        if not self._memories:
+            self._memories = yield from self._flow.remembering(prompt, context * FRAMES_PER_TOKEN)
+        origin = max(0, self._done - context)
+        tokens = torch.cat((prompt.tokens, self._window(origin, end + ahead)), dim=1)
+        spoken = prompt.tokens.shape[1]
         # The first chunk includes the prompt's last tokens, which look ahead at it.
         first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
-        mel = self._flow.extend(
-            prompt,
-            to_device(torch.tensor([ids]), self._flow.device),
-            seen,
-            first,
-            self._noise_between(first, (spoken + end) * FRAMES_PER_TOKEN),
-            self._memories,
-        )
+        noise = self._noise_between(first, (spoken + end) * FRAMES_PER_TOKEN)
+        mel = yield from self._flow.extending(prompt, tokens, first - origin * FRAMES_PER_TOKEN, noise, self._memories)
         return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
 
     def draw_noise(self) -> None:
         super().draw_noise()
-        self._prompt_noise.draw(len(self._prompt_ids) * FRAMES_PER_TOKEN)
+        self._prompt_noise.draw(self._prompt.tokens.shape[1] * FRAMES_PER_TOKEN)
 
     def _noise_between(self, first: int, last: int) -> Tensor:
         """(1, F, MEL_BANDS): the voice's noise for the prompt's frames, the request's for the others."""
-        border = len(self._prompt_ids) * FRAMES_PER_TOKEN
+        border = self._prompt.tokens.shape[1] * FRAMES_PER_TOKEN
         of_prompt = self._prompt_noise.read(min(first, border), border)
         own = self._noise.read(max(first, border), last)
         return to_device(torch.cat((of_prompt, own))[None], self._flow.device)
