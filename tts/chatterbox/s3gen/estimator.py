@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,16 @@ from tts.chatterbox.rates import HEAD_DIM, MEL_BANDS
 from tts.chatterbox.weights.tensors import Tensors
 
 KERNEL = 3  # of every causal convolution
+
+
+class Recall(Protocol):
+    """What a forward uses of earlier frames, layer by layer in the order of the network."""
+
+    def lead(self, x: Tensor) -> Tensor:
+        """A convolution's input (B, T, C), with the frames before it: (B, KERNEL − 1 + T, C)."""
+
+    def recall(self, new: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of new frames, (2, B, H, T, HEAD_DIM) → those of all frames in memory, in parts."""
 
 
 class Memory:
@@ -43,12 +54,17 @@ class Memory:
         """Let go of all that the tails are views of."""
         self._tails = [tail.clone() for tail in self._tails]
 
-    def rewind(self) -> None:
-        """Start a forward: back to the first layer."""
+    def rewound(self) -> Memory:
+        """Itself, at the start of a forward: back at the first layer."""
         self._conv = self._attention = 0
+        return self
+
+    def records(self) -> tuple[Tensor, Tensor]:
+        """Of all layers, the keys and values (n, B, attentions, 2 · values) and the tails (B, KERNEL − 1, channels)."""
+        kept = torch.stack([torch.stack(pair) for pair in self._recent])  # (attentions, 2, B, H, n, HEAD_DIM)
+        return kept.permute(4, 2, 0, 1, 3, 5).flatten(3), torch.cat(self._tails, dim=-1)
 
     def lead(self, x: Tensor) -> Tensor:
-        """A convolution's input (B, T, C), with the frames before it: (B, KERNEL − 1 + T, C)."""
         turn, self._conv = self._conv, self._conv + 1
         if turn == len(self._tails):
             self._tails.append(x.new_zeros(x.shape[0], KERNEL - 1, x.shape[2]))
@@ -56,8 +72,8 @@ class Memory:
         self._tails[turn] = led[:, 1 - KERNEL :]
         return led
 
-    def recall(self, k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of new frames, (B, H, T, HEAD_DIM) each → those of all frames in memory, in parts."""
+    def recall(self, new: Tensor) -> list[tuple[Tensor, Tensor]]:
+        k, v = new
         turn, self._attention = self._attention, self._attention + 1
         if turn == len(self._recent):
             self._recent.append((k[:, :, :0], v[:, :, :0]))
@@ -105,7 +121,7 @@ class CausalConv:
         taps = Affine.read_conv(tensors, name, out, channels, KERNEL, dtype=dtype)
         return cls(taps, taps.weight.new_zeros(1, KERNEL - 1, channels))
 
-    def __call__(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def __call__(self, x: Tensor, memory: Recall | None = None) -> Tensor:
         length = x.shape[1]
         led = memory.lead(x) if memory else torch.cat((self.nothing.expand(x.shape[0], -1, -1), x), dim=1)
         return self.taps(torch.cat([led[:, k : k + length] for k in range(KERNEL)], dim=-1))
@@ -123,7 +139,7 @@ class ConvBlock:
         block = tensors.at(f"{name}.block.")
         return cls(CausalConv.read(block, "0", width, channels, dtype), Affine.read(block, "2", width, dtype=dtype))
 
-    def __call__(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def __call__(self, x: Tensor, memory: Recall | None = None) -> Tensor:
         return F.mish(self.scale.norm(self.conv(x, memory)))
 
 
@@ -147,7 +163,7 @@ class Resnet:
             steps=steps.to(dtype),
         )
 
-    def __call__(self, x: Tensor, embedding: Tensor, memory: Memory | None = None) -> Tensor:
+    def __call__(self, x: Tensor, embedding: Tensor, memory: Recall | None = None) -> Tensor:
         """embedding (B or 1, 1, C): of each row's step, one of `steps`."""
         return self.second(self.first(x, memory) + embedding, memory) + self.shortcut(x)
 
@@ -176,10 +192,10 @@ class Transformer:
             down=Affine.read(tensors, "ff.net.2", width, 4 * width, dtype=dtype),
         )
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None, memory: Memory | None = None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None = None, memory: Recall | None = None) -> Tensor:
         qkv = self.qkv(self.attention_norm.norm(x))  # (B, T, 3 · H · HEAD_DIM)
-        q, k, v = qkv.view(*x.shape[:2], 3, -1, HEAD_DIM).permute(2, 0, 3, 1, 4)  # (B, H, T, HEAD_DIM)
-        mixed = attend(q, memory.recall(k, v) if memory else [(k, v)], mask)
+        qkv = qkv.view(*x.shape[:2], 3, -1, HEAD_DIM).permute(2, 0, 3, 1, 4)  # (3, B, H, T, HEAD_DIM)
+        mixed = attend(qkv[0], memory.recall(qkv[1:]) if memory else [(qkv[1], qkv[2])], mask)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.mlp_norm.norm(x))))
 
@@ -233,7 +249,7 @@ class Stack:
     transformers: tuple[Transformer, ...]
     conv: CausalConv | None = None
 
-    def __call__(self, x: Tensor, embedding: Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
+    def __call__(self, x: Tensor, embedding: Tensor, mask: Tensor | None, memory: Recall | None) -> Tensor:
         x = self.resnet(x, embedding, memory)
         for transformer in self.transformers:
             x = transformer(x, mask, memory)
@@ -272,7 +288,7 @@ class Estimator:
         self.dtype = dtype
 
     def __call__(
-        self, x: Tensor, fixed: Tensor, step: int | Tensor, mask: Tensor | None = None, memory: Memory | None = None
+        self, x: Tensor, fixed: Tensor, step: int | Tensor, mask: Tensor | None = None, memory: Recall | None = None
     ) -> Tensor:
         """The field at x.
 
@@ -280,8 +296,6 @@ class Estimator:
         int64; mask (B, T): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """
-        if memory:
-            memory.rewind()
         # Indexed by a tensor, `self._steps[step]` would wait for its value.
         at_step = self._steps[step][None] if isinstance(step, int) else self._steps.index_select(0, step)
         first, *middle, last = at_step[:, :, None].unbind(1)

@@ -23,9 +23,10 @@ from torch import Tensor
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.host import NoiseTape, to_device
+from tts.chatterbox.s3gen.blocks import REMEMBERED_PROMPTS, BlockRows, Blocks, OwnBlocks
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS, Encoder
-from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory
-from tts.chatterbox.s3gen.rows import OwnSolve, Rows
+from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory, Recall
+from tts.chatterbox.s3gen.rows import OwnSolve, WindowRows
 from tts.chatterbox.s3gen.solve import Solve, Solving, driven
 from tts.chatterbox.weights.tensors import Tensors, is_finite
 from validation.errors import ModelUnavailable
@@ -37,7 +38,6 @@ GUIDANCE = 0.7  # upstream's inference_cfg_rate
 # Sizes of graphs in tokens of prompt and speech: close together for windows, further apart for whole segments.
 BUCKETS = (*range(96, 385, 32), 448, 512, 640, 768, 1024)
 PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise in block mode, where its memory serves all requests
-REMEMBERED_PROMPTS = 2  # 2.3 MB a frame in bfloat16, twice that in float32
 
 Result = TypeVar("Result")
 
@@ -68,10 +68,11 @@ class Flow:
         buckets: Sequence[int] = (),
         longest_tokens: int = LONGEST_TOKENS,
         rows: int = 1,
+        block_rows: int = 0,
     ) -> None:
         """tensors: upstream's CausalMaskedDiffWithXvec; dtype: of products in encoder and estimator (the ODE's state
-        stays float32); buckets: sizes to capture now; longest_tokens: the most of prompt and speech together; rows:
-        the most solutions in a bucket at once.
+        stays float32); longest_tokens: the most of prompt and speech together; rows: the most solutions in a bucket at
+        once; buckets, block_rows: see `capture`.
 
         Raises: ModelUnavailable.
         """
@@ -88,17 +89,22 @@ class Flow:
         self.graphs = graphs or GraphPool(self.device, "flow")
         self._longest_tokens = longest_tokens
         self._row_count = rows
-        self._buckets: list[Rows] = []  # the smallest first
-        self.capture(buckets)
+        self._buckets: list[WindowRows] = []  # the smallest first
+        self._block_rows: BlockRows | None = None
+        self.capture(buckets, block_rows)
 
-    def capture(self, buckets: Sequence[int]) -> None:
-        """Capture what solves these numbers of tokens, the largest shape first (see GraphPool)."""
-        made = [Rows(self, size, self._row_count) for size in sorted(buckets) if size <= self._longest_tokens]
-        shapes = [(rows, count) for rows in made for count in rows.counts]
-        for rows, count in sorted(shapes, key=lambda shape: shape[0].tokens * shape[1], reverse=True):
+    def capture(self, buckets: Sequence[int], block_rows: int) -> None:
+        """Capture what solves these numbers of tokens, and what so many streams in block mode need at once; the largest
+        shape first (see GraphPool)."""
+        sizes = [size for size in sorted(buckets) if size <= self._longest_tokens]
+        windows = [WindowRows(self, self._row_count, size) for size in sizes]
+        blocks = [BlockRows(self, block_rows)] if block_rows else []
+        shapes = [(rows, count) for rows in (*windows, *blocks) for count in rows.counts]
+        for rows, count in sorted(shapes, key=lambda shape: shape[0].keys * shape[1], reverse=True):
             with suppress(CaptureFailed):
                 rows.capture(count, self.graphs)
-        self._buckets = [rows for rows in made if rows.captured]
+        self._buckets = [rows for rows in windows if rows.captured]
+        self._block_rows = next((rows for rows in blocks if rows.captured), None)
 
     # --- driving ----------------------------------------------------------------------------------------
 
@@ -145,15 +151,11 @@ class Flow:
         Args: tokens (1, N); speaker (1, XVECTOR); known (1, K, MEL_BANDS), K ≤ F, the condition's beginning, whose rest
         is zero; noise (1, F, MEL_BANDS).
         """
-        rows = self._bucket(tokens.shape[1])
-        if rows is not None:
-            return rows.begin(tokens, speaker, known, noise)
-        cond = F.pad(known, (0, 0, 0, noise.shape[1] - known.shape[1]))
-        return OwnSolve(self, noise, self.prepare(tokens, speaker, cond))
-
-    def _bucket(self, tokens: int) -> Rows | None:
-        """The smallest with a row free."""
-        return next((rows for rows in self._buckets if tokens <= rows.tokens and rows.free), None)
+        count, frames = tokens.shape[1], noise.shape[1]
+        for rows in self._buckets:
+            if count <= rows.tokens and rows.free:
+                return rows.begin(tokens, speaker, known, noise)
+        return OwnSolve(self, noise, self.prepare(tokens, speaker, F.pad(known, (0, 0, 0, frames - known.shape[1]))))
 
     def prepare(self, tokens: Tensor, speaker: Tensor, cond: Tensor, count: Tensor | None = None) -> Tensor:
         """The estimator's inputs that are the same at every step: (1, F, 3 · MEL_BANDS).
@@ -171,7 +173,7 @@ class Flow:
         fixed: Tensor,
         step: int | Tensor,
         mask: Tensor | None = None,
-        memory: Memory | None = None,
+        memory: Recall | None = None,
     ) -> Tensor:
         """The guided field, (B, F, MEL_BANDS), that Euler's method follows, for B solutions.
 
@@ -183,54 +185,64 @@ class Flow:
 
     # --- in blocks -----------------------------------------------------------------------------------
 
-    def remembering(self, prompt: FlowPrompt, keep_frames: int) -> Generator[Solve, None, list[Memory]]:
-        """The prompt's memories, one per Euler step, each with room for `keep_frames` of what follows.
+    def opening(self, prompt: FlowPrompt, keep_frames: int, chunk_frames: int) -> Generator[Solve, None, Blocks]:
+        """What a stream remembers, with its prompt, which is computed once per voice; the last few voices are kept.
 
-        The prompt is computed once per voice, and kept for the last few voices.
+        keep_frames: of what follows the prompt; chunk_frames: the most of a chunk. Where no row fits or is free, it is
+        in memory of the stream's own.
         """
-        memories = self._remembered(prompt)
+        rows = self._block_rows
+        if rows and rows.fits(prompt, keep_frames, chunk_frames):
+            return (yield from rows.opening(prompt, keep_frames))
+        memories = next((own for known, own in self._prompts if known is prompt), None)
         if memories is None:
             memories = yield from self._reading(prompt)
-            self._prompts.insert(0, (prompt, memories))
-            del self._prompts[REMEMBERED_PROMPTS:]
-        return [memory.fork(keep_frames) for memory in memories]
-
-    def _remembered(self, prompt: FlowPrompt) -> list[Memory] | None:
-        found = next((pair for pair in self._prompts if pair[0] is prompt), None)
-        if found is None:
-            return None
-        self._prompts.remove(found)
-        self._prompts.insert(0, found)
-        return found[1]
+        others = [pair for pair in self._prompts if pair[0] is not prompt]
+        self._prompts = [(prompt, memories), *others][:REMEMBERED_PROMPTS]
+        return OwnBlocks(self, memories, keep_frames)
 
     def forget(self) -> None:
         """Drop the memories of prompts; the next request computes its own."""
         self._prompts = []
 
     def _reading(self, prompt: FlowPrompt) -> Generator[Solve, None, list[Memory]]:
-        frames = prompt.settled * FRAMES_PER_TOKEN
-        memories = [Memory(keep=frames) for _ in self.strides]
-        if frames:
-            fixed = self.prepare(prompt.tokens, prompt.speaker, prompt.mel[:, :frames])
-            noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None]
-            yield from driven(OwnSolve(self, to_device(noise, self.device), fixed, memories))
+        memories = [Memory(prompt.settled * FRAMES_PER_TOKEN) for _ in self.strides]
+        if prompt.settled:
+            yield from driven(OwnSolve(self, *self.prompt_start(prompt), memories))
         for memory in memories:
             memory.compact()
         return memories
 
-    def extending(
-        self, prompt: FlowPrompt, tokens: Tensor, first: int, noise: Tensor, memories: Sequence[Memory]
-    ) -> Solving:
-        """The next frames after those in the memories, which are extended by them.
+    def prompt_start(self, prompt: FlowPrompt) -> tuple[Tensor, Tensor]:
+        """Noise and fixed inputs of a prompt's settled frames, from which its memories are computed."""
+        frames = prompt.settled * FRAMES_PER_TOKEN
+        noise = to_device(NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None], self.device)
+        return noise, self._prepared(prompt, prompt.tokens, frames)
+
+    def extending(self, prompt: FlowPrompt, tokens: Tensor, first: int, noise: Tensor, blocks: Blocks) -> Solving:
+        """The next frames after those in memory, which is extended by them.
 
         Args: tokens (1, N) int64: the prompt, the speech that the encoder is to read, and the lookahead; first: the
         first frame that is wanted, the prompt's included; noise (1, F, MEL_BANDS): of the frames wanted.
         Returns: (1, F, MEL_BANDS).
         """
-        last = first + noise.shape[1]
-        cond = F.pad(prompt.mel[:, :last], (0, 0, 0, max(0, last - prompt.mel.shape[1])))
-        fixed = self.prepare(tokens, prompt.speaker, cond)[:, first:]
-        return (yield from driven(OwnSolve(self, noise, fixed, memories)))
+        fixed = self._prepared(prompt, tokens, first + noise.shape[1])
+        return (yield from driven(blocks.begin(fixed[:, first:], noise)))
+
+    def _prepared(self, prompt: FlowPrompt, tokens: Tensor, frames: int) -> Tensor:
+        """`prepare` for the first `frames`, with the prompt's mel alone as the condition; valid until the next call."""
+        known, count = prompt.mel[:, :frames], tokens.shape[1]
+        rows = next((rows for rows in self._buckets if count <= rows.tokens), None)
+        if rows:
+            return rows.prepare(tokens, prompt.speaker, known)[:, :frames]
+        return self.prepare(tokens, prompt.speaker, F.pad(known, (0, 0, 0, frames - known.shape[1])))
+
+    def remembered_sizes(self) -> tuple[int, int, int]:
+        """Of a frame at one step: attentions, values of one's keys, and channels of all convolutions' inputs."""
+        memory, nothing = Memory(1), torch.zeros(2, 1, 3 * MEL_BANDS, dtype=self.dtype, device=self.device)
+        self.field(nothing[:, :, :MEL_BANDS], nothing, 0, None, memory)
+        kept, tails = memory.records()
+        return kept.shape[2], kept.shape[3] // 2, tails.shape[2]
 
 
 def finite_flow(build: Callable[[torch.dtype], Flow], dtypes: Sequence[torch.dtype], prompt: FlowPrompt) -> Flow:

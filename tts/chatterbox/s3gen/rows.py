@@ -33,7 +33,7 @@ SHARED_TOKENS = 384
 class OwnSolve(Solve):
     """A solution in memory of its own, and so a group of its own."""
 
-    def __init__(self, flow: Flow, noise: Tensor, fixed: Tensor, memories: Sequence[Memory] = ()) -> None:
+    def __init__(self, flow: Flow, noise: Tensor, fixed: Tensor, memories: list[Memory] | None = None) -> None:
         """noise (1, F, MEL_BANDS) float32; fixed: of `Flow.prepare`; memories: of each step, in block mode."""
         super().__init__(len(flow.strides))
         self._flow, self._x, self._memories = flow, noise, memories
@@ -45,7 +45,7 @@ class OwnSolve(Solve):
 
     def advance(self, solves: Sequence[Solve]) -> None:
         step = len(self._flow.strides) - self.steps_left
-        memory = self._memories[step] if self._memories else None
+        memory = self._memories[step].rewound() if self._memories else None
         field = self._flow.field(self._x.expand(2, -1, -1), self._fixed, step, None, memory)
         self._x = self._x + self._flow.strides[step] * field
         self.steps_left -= 1
@@ -60,85 +60,66 @@ class OwnSolve(Solve):
 class RowSolve(Solve):
     """A solution in one of the rows."""
 
-    def __init__(self, rows: Rows, row: int, frames: int, steps: int) -> None:
-        super().__init__(steps)
+    def __init__(self, rows: Rows, row: int, frames: int, release: Callable[[], None]) -> None:
+        """release: called once, when the solve is over or abandoned."""
+        super().__init__(rows.steps)
+        self.row = row
         self._rows, self._frames = rows, frames
-        self.row: int | None = row
+        self._release: Callable[[], None] | None = release
 
     @property
     def group(self) -> Rows:
         return self._rows
 
     def mel(self) -> Tensor:
-        assert self.row is not None
         mel = self._rows.read(self.row, self._frames)
         self.close()
         return mel
 
     def close(self) -> None:
-        if self.row is not None:
-            self._rows.free.append(self.row)
-            self.row = None
+        if self._release:
+            self._release()
+            self._release = None
 
 
 class Rows:
-    """Up to `rows` solutions for up to `tokens` tokens each."""
+    """Up to `rows` solutions of up to `frames` frames each, side by side."""
 
-    def __init__(self, flow: Flow, tokens: int, rows: int) -> None:
-        frames, device = tokens * FRAMES_PER_TOKEN, flow.device
-        self.tokens = tokens
+    def __init__(self, flow: Flow, rows: int, frames: int, keys: int, counts: Sequence[int]) -> None:
+        """keys: frames that each attends to; counts: the numbers of rows to capture, if there are so many."""
+        device = flow.device
         self.free = list(range(rows))
-        self.counts = [count for count in COUNTS if count <= rows and (count == 1 or tokens <= SHARED_TOKENS)]
-        self._flow = flow
-        # What one solution is prepared from, and to: the next one's comes later on the same stream.
-        self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
-        self._count = torch.full((), tokens, dtype=torch.int64, device=device)
-        self._speaker = torch.ones(1, XVECTOR, device=device)
-        self._cond = torch.zeros(1, frames, MEL_BANDS, device=device)
-        self._prepared = torch.zeros(1, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=device)
-        # By row; of two more the first pads a step of fewer rows than its graph has, and the second stays zero, which
+        self.counts = [count for count in counts if count <= rows]
+        self.steps, self.keys = len(flow.strides), keys
+        self.flow = flow
+        # By row. Of two more the first pads a step of fewer rows than its graph has, and the second stays zero, which
         # is what the field without the condition reads.
-        self._scratch, self._nothing = rows, rows + 1
+        self.scratch = rows
         self._x = torch.zeros(rows + 1, frames, MEL_BANDS, device=device)
         self._fixed = torch.zeros(rows + 2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=device)
-        self._mask = torch.zeros(rows + 1, frames, dtype=flow.dtype, device=device)
+        self._mask = torch.zeros(rows + 1, keys, dtype=flow.dtype, device=device)
         self._step = torch.zeros(rows + 1, dtype=torch.int64, device=device)
         self._strides = torch.tensor(flow.strides, device=device)
-        hidden = torch.ones(frames, dtype=torch.bool, device=device)
-        self._hidden = hide(hidden, flow.dtype)
-        self._prepare: Callable[[], None] | None = None
         self._replays: dict[int, tuple[Chosen, Callable[[], None]]] = {}  # by the number of rows
 
     def capture(self, count: int, graphs: GraphPool) -> None:
-        """Capture a step of `count` rows; that of one row with what prepares it. Raises: CaptureFailed."""
-        chosen = Chosen(count, self._scratch, self._flow.device)
-        step = graphs.capture(partial(self._step_of, chosen))
-        if count == 1:
-            self._prepare = graphs.capture(self._prepare_one)
-        self._replays[count] = chosen, step
+        """Capture a step of `count` rows. Raises: CaptureFailed."""
+        chosen = Chosen(count, self.scratch, self.flow.device)
+        self._replays[count] = chosen, graphs.capture(partial(self._advance, chosen))
 
     @property
     def captured(self) -> bool:
         return 1 in self._replays
 
-    def begin(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> RowSolve:
-        """As `Flow._begin`, in a free row."""
-        row, frames = self.free.pop(), noise.shape[1]
-        self._fixed[row].copy_(self.prepare(tokens, speaker, known)[0])
-        self._x[row].zero_()[:frames] = noise[0]  # none of it may be NaN: a hidden one would be seen
-        self._mask[row].zero_()[frames:] = self._hidden[frames:]
-        self._step[row].zero_()
-        return RowSolve(self, row, frames, len(self._flow.strides))
+    def put(self, row: int, noise: Tensor, fixed: Tensor, mask: Tensor) -> None:
+        """Begin a solution: noise (F, MEL_BANDS), fixed (F or more, 3 · MEL_BANDS), mask (keys,).
 
-    def prepare(self, tokens: Tensor, speaker: Tensor, known: Tensor) -> Tensor:
-        """As `Flow.prepare`, where the rest of the condition is zero; valid until the next call."""
-        assert self._prepare is not None
-        self._ids[:, : tokens.shape[1]] = tokens
-        self._count.fill_(tokens.shape[1])  # an assignment would copy from the host, and wait
-        self._speaker.copy_(speaker)
-        self._cond.zero_()[:, : known.shape[1]] = known
-        self._prepare()
-        return self._prepared
+        Nothing of an earlier one is left, as a hidden NaN would be seen.
+        """
+        self._x[row].zero_()[: len(noise)] = noise
+        self._fixed[row].zero_()[: len(fixed)] = fixed
+        self._mask[row].copy_(mask)
+        self._step[row].zero_()
 
     def read(self, row: int, frames: int) -> Tensor:
         """A copy of the row's mel: (1, frames, MEL_BANDS)."""
@@ -149,25 +130,68 @@ class Rows:
         for first in range(0, len(solves), most):
             part = solves[first : first + most]
             chosen, replay = self._replays[min(count for count in self._replays if count >= len(part))]
-            chosen.choose([solve.row for solve in part if isinstance(solve, RowSolve) and solve.row is not None])
+            chosen.choose([solve.row for solve in part if isinstance(solve, RowSolve)])
             replay()
             for solve in part:
                 solve.steps_left -= 1
 
-    def _prepare_one(self) -> None:
-        self._prepared.copy_(self._flow.prepare(self._ids, self._speaker, self._cond, self._count))
-
-    def _step_of(self, chosen: Chosen) -> None:
+    def _advance(self, chosen: Chosen) -> None:
         """A step beyond the last, as the scratch row's, is the last once more."""
         rows = chosen.rows[: chosen.count]
-        step = self._step.index_select(0, chosen.rows).clamp(max=len(self._flow.strides) - 1)
+        step = self._step.index_select(0, chosen.rows).clamp(max=self.steps - 1)
         x = self._x.index_select(0, chosen.rows)
         fixed, mask = self._fixed.index_select(0, chosen.halves), self._mask.index_select(0, chosen.rows)
-        field = self._flow.field(x, fixed, step, mask)
+        field = self._field(chosen, x, fixed, step, mask)
         step = step[: chosen.count]
         stride = self._strides.index_select(0, step)[:, None, None]
         self._x.index_copy_(0, rows, x[: chosen.count] + stride * field)
         self._step.index_copy_(0, rows, step + 1)
+
+    def _field(self, chosen: Chosen, x: Tensor, fixed: Tensor, step: Tensor, mask: Tensor) -> Tensor:
+        return self.flow.field(x, fixed, step, mask)
+
+
+class WindowRows(Rows):
+    """Solutions for up to `tokens` tokens, prompt and speech, with full attention."""
+
+    def __init__(self, flow: Flow, rows: int, tokens: int) -> None:
+        frames, device = tokens * FRAMES_PER_TOKEN, flow.device
+        super().__init__(flow, rows, frames, frames, COUNTS if tokens <= SHARED_TOKENS else COUNTS[:1])
+        self.tokens = tokens
+        # What one solution is prepared from, and to: that of the next comes later on the same stream.
+        self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
+        self._count = torch.full((), tokens, dtype=torch.int64, device=device)
+        self._speaker = torch.ones(1, XVECTOR, device=device)
+        self._cond = torch.zeros(1, frames, MEL_BANDS, device=device)
+        self._prepared = torch.zeros(1, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=device)
+        self._places = torch.arange(frames, device=device)
+        self._run: Callable[[], None] | None = None
+
+    def capture(self, count: int, graphs: GraphPool) -> None:
+        """Also, with one row, what prepares it."""
+        if count == 1:
+            self._run = graphs.capture(self._prepare)
+        super().capture(count, graphs)
+
+    def begin(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> RowSolve:
+        """As `Flow._begin`, in a free row."""
+        row, frames = self.free.pop(), noise.shape[1]
+        mask = hide(self._places >= frames, self.flow.dtype)
+        self.put(row, noise[0], self.prepare(tokens, speaker, known)[0], mask)
+        return RowSolve(self, row, frames, partial(self.free.append, row))
+
+    def prepare(self, tokens: Tensor, speaker: Tensor, known: Tensor) -> Tensor:
+        """As `Flow.prepare`, where the rest of the condition is zero; valid until the next call."""
+        assert self._run is not None
+        self._ids[:, : tokens.shape[1]] = tokens
+        self._count.fill_(tokens.shape[1])  # an assignment would copy from the host, and wait
+        self._speaker.copy_(speaker)
+        self._cond.zero_()[:, : known.shape[1]] = known
+        self._run()
+        return self._prepared
+
+    def _prepare(self) -> None:
+        self._prepared.copy_(self.flow.prepare(self._ids, self._speaker, self._cond, self._count))
 
 
 class Chosen:
@@ -178,6 +202,8 @@ class Chosen:
         self.count, self._scratch = count, scratch
         self._memory = torch.full((2, 2 * count), scratch, dtype=torch.int64, device=device)
         self.rows, self.halves = self._memory  # (2 · count,): each row twice; each row once, then the one without
+        self.batch = torch.arange(2 * count, device=device)[:, None]
+        self.half = self.batch[:, 0] // count  # 0 with the condition, 1 without
         self._known: list[int] = []
 
     def choose(self, rows: list[int]) -> None:

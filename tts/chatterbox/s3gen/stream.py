@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape, to_device
-from tts.chatterbox.s3gen.estimator import Memory
+from tts.chatterbox.s3gen.blocks import Blocks
 from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt
 from tts.chatterbox.s3gen.solve import Solving
 
@@ -45,7 +45,7 @@ class FlowStream(ABC):
         self._edges = [plan.first_tokens]  # where each chunk ends; the last is the next chunk's
         self._tokens: list[int] = []
         self._done = 0  # tokens whose frames were returned
-        self._memories: list[Memory] = []  # of earlier frames, in block mode
+        self._blocks: Blocks | None = None  # what is remembered, in block mode
 
     def push(self, tokens: Sequence[int]) -> Tensor:
         """`solving`, driven alone."""
@@ -73,7 +73,8 @@ class FlowStream(ABC):
 
     def close(self) -> None:
         """Free what the stream holds; it can't go on then."""
-        self._memories = []
+        if self._blocks:
+            self._blocks.close()
 
     def draw_noise(self) -> None:
         """Draw the next chunk's noise before it is needed."""
@@ -133,16 +134,18 @@ class BlockStream(FlowStream):
         self._prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)
 
     def _decode(self, end: int, ahead: int) -> Solving:
-        prompt, context = self._prompt, self._plan.context_tokens
-        if not self._memories:
-            self._memories = yield from self._flow.remembering(prompt, context * FRAMES_PER_TOKEN)
-        origin = max(0, self._done - context)
+        prompt, plan = self._prompt, self._plan
+        if self._blocks is None:
+            longest = max(plan.first_tokens + LOOKAHEAD_TOKENS, plan.chunk_tokens)
+            sizes = (tokens * FRAMES_PER_TOKEN for tokens in (plan.context_tokens, longest))
+            self._blocks = yield from self._flow.opening(prompt, *sizes)
+        origin = max(0, self._done - plan.context_tokens)
         tokens = torch.cat((prompt.tokens, self._window(origin, end + ahead)), dim=1)
         spoken = prompt.tokens.shape[1]
         # The first chunk includes the prompt's last tokens, which look ahead at it.
         first = (spoken + self._done if self._done else prompt.settled) * FRAMES_PER_TOKEN
         noise = self._noise_between(first, (spoken + end) * FRAMES_PER_TOKEN)
-        mel = yield from self._flow.extending(prompt, tokens, first - origin * FRAMES_PER_TOKEN, noise, self._memories)
+        mel = yield from self._flow.extending(prompt, tokens, first - origin * FRAMES_PER_TOKEN, noise, self._blocks)
         return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
 
     def draw_noise(self) -> None:
