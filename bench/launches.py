@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.slots import SlotState
@@ -84,10 +84,10 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
 
         found = {"T3 step": count(step)}
         flow = Flow(s3gen.at("flow."), graphs=GraphPool(torch.device("cpu"), "flow"))
-        ids, count_of = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.full((2,), tokens, device=cuda)
-        cond, noise = (torch.zeros(1, 2 * tokens, MEL_BANDS, device=cuda) for _ in range(2))
-        speaker = torch.zeros(1, 192, device=cuda)
-        found["flow"] = count(lambda: flow.decode(ids, speaker, cond, noise, count_of[0], count_of[1]))
+        ids, none = torch.zeros(1, tokens, dtype=torch.int64, device=cuda), torch.zeros(1, 0, MEL_BANDS, device=cuda)
+        prompt = FlowPrompt(ids, none, torch.zeros(1, 192, device=cuda))
+        noise = torch.zeros(1, MEL_BANDS, 2 * tokens, device=cuda)
+        found["flow"] = count(lambda: flow.solve(prompt, ids[:, :0], none, noise))
         hift = Hift(s3gen.at("mel2wav."))
         mel = torch.zeros(1, MEL_BANDS, FRAMES, device=cuda)
         source = torch.zeros(1, 1, FRAMES * SAMPLES_PER_FRAME, device=cuda)

@@ -39,6 +39,8 @@ class FakeCuda:
             "stream": self._stream,
             "current_stream": lambda device=None: self.current,
             "graph_pool_handle": object,
+            "get_device_capability": lambda: (9, 0),
+            "mem_get_info": lambda: (2**40, 2**40),
         }.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)

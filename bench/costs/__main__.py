@@ -23,7 +23,7 @@ from bench.costs.cards import CARDS, HIGH, LOW, Card
 from bench.costs.load import Times, load
 from bench.costs.memory import compared
 from bench.costs.operations import Counts
-from bench.costs.parts import SLOTS, count_all, step_name
+from bench.costs.parts import MEMORY_SLOTS, SLOTS, count_all, step_name
 from bench.document import report
 from bench.parts import CHUNK, FIRST
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S
@@ -154,7 +154,7 @@ def document(counts: Mapping[str, Counts], results: Path) -> dict[str, Any]:
         "memory": {
             f"{name}, {slots} slots": compared(counts, card, slots)
             for name, card in CARDS.items()
-            for slots in (1, 4, 16)
+            for slots in MEMORY_SLOTS
         },
     }
 

@@ -11,7 +11,9 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.memory import Budget, cublas_workspace_bytes
-from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
+from tts.chatterbox.s3gen.flow import BUCKETS
+from tts.chatterbox.s3gen.rows import COUNTS
+from tts.chatterbox.s3gen.rows import counts as graph_counts
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 
 STREAMS_OF_A_JOB = 2  # the common one and T3's
@@ -23,32 +25,34 @@ def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, 
     options = LoadOptions(slots=slots)
     budget = Budget.of(options, card.capability)
     peaks = {name: counts[name].peak_bytes for name in counts}
-    scratch = peaks["flow, the largest graph"] + peaks["vocoder, the largest graph"] + peaks["T3, a step"] * slots
+    scratch = peaks["flow, the largest preparation"] + peaks["vocoder, the largest graph"] + peaks["T3, a step"] * slots
     step_graphs = cache_positions(options.max_tokens) // CACHE_BUCKET * (2 if slots == 1 else 1)
     nodes = sum(
         counts[part].kernels * number
         for part, number in (
             ("T3, a step", step_graphs),
-            ("flow, the largest graph", len(BUCKETS)),
+            ("flow, the largest preparation", len(BUCKETS)),
+            ("flow, the largest step", sum(len(graph_counts(tokens, slots)) for tokens in BUCKETS)),
             ("vocoder, the largest graph", len(DEFAULT_FRAMES)),
         )
     )
-    voice = counts["flow, block, a new voice, float16, 10 s"].kept_bytes
-    stream = memory.STREAM_FRAMES * EULER_STEPS * memory.FRAME_VALUES * 2
+    at_once = max(count for count in COUNTS if count <= slots)
+    gathered = at_once * peaks["flow, block, a chunk, float16, 10 s"]
     pairs = slots * STREAMS_OF_A_JOB + STREAMS_OF_THE_LOADER
-    rows = {
+    found = {
         "graphs' nodes [est]": (budget.graphs - memory.SCRATCH_BYTES, nodes * memory.NODE_BYTES),
         "graphs' scratch": (memory.SCRATCH_BYTES, scratch),
-        "graphs' inputs": (0, static_bytes()),
+        "graphs' inputs": (0, static_bytes(slots)),
         "workspaces": (budget.workspaces, pairs * cublas_workspace_bytes(card.capability)),
         "working": (memory.WORKING_BYTES, slots * peaks["vocoder, a segment at once"] + peaks["T3, prefill"]),
-        "block mode": (budget.block_mode, (slots + 2) * voice + slots * stream),
+        "block mode": (budget.block_mode, counts[f"flow, block, {slots} rows"].kept_bytes + gathered),
     }
-    return {name: {"budget_mb": ours // 10**6, "counted_mb": found // 10**6} for name, (ours, found) in rows.items()}
+    return {name: {"budget_mb": ours // 10**6, "counted_mb": own // 10**6} for name, (ours, own) in found.items()}
 
 
-def static_bytes() -> int:
-    """What the graphs of flow and vocoder read and write: three mels of each length; mel, source and samples."""
-    of_flow: int = sum(3 * 2 * tokens * MEL_BANDS * 4 for tokens in BUCKETS)
+def static_bytes(slots: int) -> int:
+    """What the graphs of flow and vocoder read and write: the rows of each length, in float32 and half precision; mel,
+    source and samples."""
+    of_flow: int = sum(2 * tokens * MEL_BANDS * (4 + 3 * 2) for tokens in BUCKETS) * (slots + 2)
     of_vocoder: int = sum(frames * (MEL_BANDS + 2 * SAMPLES_PER_FRAME) * 4 for frames in DEFAULT_FRAMES)
     return of_flow + of_vocoder

@@ -30,8 +30,10 @@ from tts.chatterbox.rates import (
     XVECTOR,
 )
 from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.s3gen.blocks import BlockRows
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, Flow, FlowPrompt
-from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream
+from tts.chatterbox.s3gen.solve import Solving
+from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.model import T3
@@ -48,6 +50,8 @@ PREFIX = 110  # positions: conditioning and a text of 70 letters
 HALFWAY = PREFIX + 73  # of 146 tokens: where an average step is
 SLOTS = (1, 4, 8, 16, 32)
 PROMPTS_S = (4, 10)
+MEMORY_SLOTS = (1, 4, 16)
+STREAMS_AT_ONCE = 8  # whose chunks are solved side by side
 FORMATS = {"float16": (torch.float16, PROMPTS_S), "float32": (torch.float32, PROMPTS_S[-1:])}
 
 
@@ -91,7 +95,9 @@ def step_name(slots: int) -> str:
 
 def flow_with(tensors: Tensors, dtype: torch.dtype, steps: int) -> tuple[Flow, NotedPool]:
     pool = NotedPool("flow")
-    return Flow(tensors.at("flow."), steps, dtype, pool, BUCKETS), pool
+    return Flow(
+        tensors.at("flow."), steps, dtype, pool, BUCKETS, rows=STREAMS_AT_ONCE, block_rows=STREAMS_AT_ONCE
+    ), pool
 
 
 def solved(run: Callable[[Flow, NotedPool], Counts], flows: dict[int, tuple[Flow, NotedPool]]) -> Counts:
@@ -101,33 +107,52 @@ def solved(run: Callable[[Flow, NotedPool], Counts], flows: dict[int, tuple[Flow
 
 
 def count_flow(flows: dict[int, tuple[Flow, NotedPool]], prompt_s: int) -> dict[str, Counts]:
-    """A first chunk and one in the steady state, by mode; and what block mode does when it meets a voice."""
-    chunks = {"first chunk": partial(count_chunk, first=True), "a chunk": partial(count_chunk, first=False)}
+    """A first chunk and one in the steady state, by mode, of one stream and of several; and a new voice."""
     found = {
-        f"flow, {mode}, {name}": solved(partial(run, mode, prompt_s), flows)
+        f"flow, {mode}, {name}{of}": solved(
+            partial(count_chunk, mode, prompt_s, first=name == "first chunk", streams=streams), flows
+        )
         for mode in STREAMS
-        for name, run in chunks.items()
+        for name in ("first chunk", "a chunk")
+        for streams, of in ((1, ""), (STREAMS_AT_ONCE, f" of {STREAMS_AT_ONCE} streams"))
     }
     return found | {"flow, block, a new voice": solved(partial(count_new_voice, prompt_s), flows)}
 
 
-def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bool) -> Counts:
-    """The first chunk, or the second one after a first that fills the context."""
-    before = FIRST if first else FIRST + CONTEXT
-    streams: list[FlowStream] = []
-    count(lambda: streams.append(new_stream(mode, prompt_s, flow, ChunkPlan(before, CHUNK, CONTEXT))))
-    if first:
-        return count(lambda: streams[0].push([0] * (FIRST + LOOKAHEAD_TOKENS)), pool)
-    count(lambda: streams[0].push([0] * (before + LOOKAHEAD_TOKENS)))
-    return count(lambda: streams[0].push([0] * CHUNK), pool)
+def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bool, streams: int = 1) -> Counts:
+    """The first chunk, or the second one after a first that fills the context; of so many streams of a known voice."""
+    voice = prompt(prompt_s)
+    running = [
+        STREAMS[mode](flow, voice, NoiseTape(1, MEL_BANDS), ChunkPlan(FIRST, CHUNK, CONTEXT)) for _ in range(streams)
+    ]
+
+    def push(tokens: int) -> Counts:
+        return count(lambda: side_by_side(flow, [stream.solving([0] * tokens) for stream in running]), pool)
+
+    if mode == "block":
+        count_new_voice(prompt_s, flow, pool, voice)
+    counts = push(FIRST + LOOKAHEAD_TOKENS)
+    if not first:
+        push(CONTEXT)
+        counts = push(CHUNK)
+    for stream in running:
+        stream.close()
+    return counts
 
 
-def count_new_voice(prompt_s: int, flow: Flow, pool: NotedPool) -> Counts:
-    return count(lambda: flow.remember(prompt(prompt_s), CONTEXT * FRAMES_PER_TOKEN), pool)
+def side_by_side(flow: Flow, solvings: list[Solving]) -> None:
+    """What a loop with several streams does that began together."""
+    running = [(solving, next(solving)) for solving in solvings]
+    while running:
+        flow.advance([solve for _, solve in running])
+        ended = [solving for solving, solve in running if not solve.steps_left]
+        running = [(solving, solve) for solving, solve in running if solve.steps_left]
+        running += [(solving, solve) for solving in ended if (solve := next(solving, None))]
 
 
-def new_stream(mode: str, prompt_s: int, flow: Flow, plan: ChunkPlan) -> FlowStream:
-    return STREAMS[mode](flow, prompt(prompt_s), NoiseTape(1, MEL_BANDS), plan)
+def count_new_voice(prompt_s: int, flow: Flow, pool: NotedPool, voice: FlowPrompt | None = None) -> Counts:
+    opening = flow.opening(voice or prompt(prompt_s), CONTEXT * FRAMES_PER_TOKEN, CHUNK * FRAMES_PER_TOKEN)
+    return count(lambda: flow.drive(opening).close(), pool)
 
 
 def prompt(seconds: int) -> FlowPrompt:
@@ -145,7 +170,7 @@ def count_step(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
     ids, number = torch.zeros(1, tokens, dtype=torch.int64, device=CUDA), torch.tensor(tokens).to(CUDA)
     x = torch.zeros(2, frames, MEL_BANDS, device=CUDA)
     fixed = torch.zeros(2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=CUDA)
-    mask = torch.zeros(frames, dtype=flow.dtype, device=CUDA)
+    mask = torch.zeros(2, frames, dtype=flow.dtype, device=CUDA)
     return {
         "flow, window, encoder": count(pool.capture(lambda: flow._encoder(ids, number)), pool),
         "flow, window, a step": count(pool.capture(lambda: flow._estimator(x, fixed, 0, mask)), pool),
@@ -177,14 +202,22 @@ def count_longest(flow: Flow, pool: NotedPool, hift: Hift, hift_pool: NotedPool)
         source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=CUDA)
         hift.render(torch.zeros(1, MEL_BANDS, frames, device=CUDA), source)
 
-    def solve() -> None:
-        flow._buckets[-1]._begin()
-        flow._buckets[-1]._go_on()
-
+    largest = flow._buckets[-1]
+    assert largest._run
     return {
-        "flow, the largest graph": count(solve, pool),
+        "flow, the largest preparation": count(largest._run, pool),
+        "flow, the largest step": count(largest._replays[1][1], pool),
         "vocoder, the largest graph": count(hift._captured[max(DEFAULT_FRAMES)]._run, hift_pool),
         "vocoder, a segment at once": count(render, hift_pool),
+    }
+
+
+def count_block_rows(flow: Flow) -> dict[str, Counts]:
+    """Nothing but the memory that they keep."""
+    kept: list[BlockRows] = []
+    return {
+        f"flow, block, {slots} rows": count(partial(lambda slots: kept.append(BlockRows(flow, slots)), slots))
+        for slots in MEMORY_SLOTS
     }
 
 
@@ -214,6 +247,6 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
                 found |= {f"{name}, {dtype_name}, {prompt_s} s": counts for name, counts in counted.items()}
         pool = NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, DEFAULT_FRAMES)
-        half = flow_with(s3gen, torch.float16, 1)
-        found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool)
+        half = flow_with(s3gen, torch.float16, EULER_STEPS)
+        found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])
         return found | count_watermark(Watermarker(CUDA))

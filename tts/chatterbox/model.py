@@ -24,7 +24,7 @@ from tts.chatterbox.runtime.device import (
     multiplies_bfloat16,
 )
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
-from tts.chatterbox.runtime.memory import Budget
+from tts.chatterbox.runtime.memory import Budget, block_rows
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, FlowPrompt, finite_flow
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.decoding import Decoder
@@ -140,11 +140,12 @@ def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: F
     longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
 
     def build(dtype: torch.dtype) -> Flow:
-        return Flow(tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens)
+        return Flow(tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots)
 
     flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
     if graphs.captures:
-        flow.capture(options.buckets or BUCKETS)
+        capability, free_bytes = torch.cuda.get_device_capability(), torch.cuda.mem_get_info()[0]
+        flow.capture(options.buckets or BUCKETS, block_rows(options, capability, free_bytes))
     return flow
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, REMEMBERED_PROMPTS
+from tts.chatterbox.s3gen.blocks import KEYS, PROMPT_FRAMES, REMEMBERED_PROMPTS, RING_FRAMES, SPARE_PLACES
+from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
+from tts.chatterbox.s3gen.rows import COUNTS, counts
 from tts.chatterbox.t3.batch import longest_prefix
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 
@@ -18,20 +20,21 @@ S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted ne
 FLOW_VALUES = 123_300_000  # the flow's encoder and estimator, with the tables of distances
 OTHER_BYTES = 34_000_000  # conditioner, voice encoder and PerTh, in float32
 CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 rows, 30 layers of 1,024
-FRAME_VALUES = 2 * 2 * 56 * 512  # per frame and Euler step in block mode: 2 rows, 56 attentions of 512
-PROMPT_FRAMES, STREAM_FRAMES = 494, 150  # in block mode: of a 10 s recording, and of a stream of the default plan
-# Kernels of a graph of T3, of the one that follows it for word times, and of a bucket of the flow (encoder and one
-# Euler step), as `make costs` counts them; the vocoder's four are as many as one more bucket.
-STEP_NODES, WATCH_NODES, BUCKET_NODES = 475, 13, 958
+# In block mode, of each Euler step: per frame keys and values of 2 rows, 56 attentions of 512; and per row or voice two
+# frames of the inputs of 31 convolutions, for 2 rows.
+FRAME_VALUES, TAIL_VALUES = 2 * 2 * 56 * 512, 2 * 2 * 8256
+# Kernels of a graph of T3, of the one that follows it for word times, of what prepares the flow's solution, and of one of
+# its Euler steps, in windows or blocks, as `make costs` counts them; the vocoder's four are as many as two steps.
+STEP_NODES, WATCH_NODES, PREPARE_NODES, EULER_NODES = 475, 13, 182, 840
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
-SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest bucket, shared by the smaller ones
+SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest graph but those of block mode, shared by all
 LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late
 WORKING_BYTES = 1_000_000_000  # [est] prefill, vocoder, and segments too long for every bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bytes by purpose. `block_mode` is used on top while such streams run, and is not required at the start."""
+    """Bytes by purpose. `block_mode` is not required: of what is free beyond, it has as many rows as fit."""
 
     weights: int
     slots: int
@@ -48,20 +51,39 @@ class Budget:
     def of(cls, options: LoadOptions, capability: tuple[int, int]) -> Budget:
         """capability: of the GPU; it decides on number formats and cuBLAS's workspaces."""
         t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
-        flow_bytes = 4 if options.flow_dtype == "float32" else 2
+        flow_bytes = flow_value_bytes(options)
         positions = cache_positions(options.max_tokens)
         step_graphs = positions // CACHE_BUCKET * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
-        nodes = (STEP_NODES + WATCH_NODES) * step_graphs + BUCKET_NODES * len(BUCKETS)
-        voices = REMEMBERED_PROMPTS + options.slots  # a stream holds its voice's memories after they are forgotten
-        frames = voices * PROMPT_FRAMES + options.slots * STREAM_FRAMES
+        steps = sum(len(counts(tokens, options.slots)) for tokens in BUCKETS)
+        nodes = (STEP_NODES + WATCH_NODES) * step_graphs + PREPARE_NODES * len(BUCKETS) + EULER_NODES * (steps + 2)
         return cls(
             weights=T3_VALUES * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
             slots=options.slots * (positions * CACHE_VALUES * t3_bytes + attention_bytes(options.max_tokens)),
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
             workspaces=(options.slots + 1) * 2 * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,
-            block_mode=frames * EULER_STEPS * FRAME_VALUES * flow_bytes,
+            block_mode=block_bytes(options.slots, flow_bytes),
         )
+
+
+def flow_value_bytes(options: LoadOptions) -> int:
+    return 4 if options.flow_dtype == "float32" else 2
+
+
+def block_bytes(rows: int, value_bytes: int) -> int:
+    """What so many rows of block mode take: places of frames, tails, graphs, and the keys and values that the largest
+    graph gathers."""
+    voices, most = max(rows, REMEMBERED_PROMPTS), max(count for count in COUNTS if count <= rows)
+    places = voices * PROMPT_FRAMES + rows * RING_FRAMES + SPARE_PLACES
+    values = (places * EULER_STEPS + most * KEYS) * FRAME_VALUES + (rows + 1 + voices) * EULER_STEPS * TAIL_VALUES
+    return values * value_bytes + EULER_NODES * NODE_BYTES * sum(count <= rows for count in COUNTS)
+
+
+def block_rows(options: LoadOptions, capability: tuple[int, int], free_bytes: int) -> int:
+    """How many rows of block mode there is room for, beside all else, when the weights are loaded."""
+    budget, value_bytes = Budget.of(options, capability), flow_value_bytes(options)
+    left = free_bytes - (budget.required - budget.weights)
+    return max((rows for rows in range(1, options.slots + 1) if block_bytes(rows, value_bytes) <= left), default=0)
 
 
 def attention_bytes(max_tokens: int) -> int:

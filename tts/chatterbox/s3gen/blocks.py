@@ -20,7 +20,7 @@ from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_S, FRAMES_PER_TOKEN, 
 from tts.chatterbox.runtime.host import to_device
 from tts.chatterbox.s3gen.encoder import hide
 from tts.chatterbox.s3gen.estimator import KERNEL, Memory
-from tts.chatterbox.s3gen.rows import COUNTS, Chosen, OwnSolve, Rows, RowSolve
+from tts.chatterbox.s3gen.rows import Chosen, OwnSolve, Rows, RowSolve, counts
 from tts.chatterbox.s3gen.solve import Solve, driven
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ CONTEXT_FRAMES, CHUNK_FRAMES = 100, 50
 PROMPT_FRAMES = FLOW_PROMPT_S * FRAMES_PER_S - LOOKAHEAD_TOKENS * FRAMES_PER_TOKEN
 KEYS = -(-(PROMPT_FRAMES + CONTEXT_FRAMES + CHUNK_FRAMES) // 8) * 8  # 648: fused attention copies other masks
 READ_FRAMES = KEYS - CHUNK_FRAMES
+SPARE_PLACES = 2  # one that is read where there is no frame, and never written; one that is written, and never read
 RING_FRAMES = CONTEXT_FRAMES + CHUNK_FRAMES  # of a row
 REMEMBERED_PROMPTS = 2  # at least, 2.3 MB a frame in half precision, twice that in float32
 
@@ -137,12 +138,12 @@ class BlockRows(Rows):
     """Streams side by side, with the prompts of their voices."""
 
     def __init__(self, flow: Flow, rows: int) -> None:
-        super().__init__(flow, rows, CHUNK_FRAMES, KEYS, COUNTS)
+        super().__init__(flow, rows, CHUNK_FRAMES, KEYS, counts(0, rows))
         device = flow.device
         voices = max(rows, REMEMBERED_PROMPTS)
         self._ring = voices * PROMPT_FRAMES  # the first row's first place
-        self._nothing = self._ring + rows * RING_FRAMES  # read where there is no frame, and never written
-        self._discarded = self._nothing + 1  # written where there is no frame, and never read
+        self._nothing = self._ring + rows * RING_FRAMES
+        self._discarded = self._nothing + 1
         self._voices = [Voice(index * PROMPT_FRAMES, rows + 1 + index) for index in range(voices)]
         attentions, values, channels = flow.remembered_sizes()
         shape = self.steps, 2  # with the condition, and without
@@ -154,7 +155,9 @@ class BlockRows(Rows):
         # frames that become the tails.
         self._plan = torch.zeros(rows + 1, KEYS + CHUNK_FRAMES + 1, dtype=torch.int64, device=device)
         self._last = torch.zeros(rows + 1, KERNEL - 1, dtype=torch.int64, device=device)
-        self.plan(self.scratch, [], [])
+        for part, index in (self._plan[:, :KEYS], self._nothing), (self._plan[:, KEYS:-1], self._discarded):
+            part.fill_(index * 2 * self.steps)
+        self._plan[:, -1].fill_(self.scratch * 2 * self.steps)
 
     def place(self, row: int, frame: int) -> int:
         """Of a stream's frame."""

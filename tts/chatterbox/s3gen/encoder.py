@@ -117,7 +117,7 @@ class Layer:
         )
 
     def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, N, C) float32; mask: added to the scores, broadcastable to (H, B, N, N)."""
+        """x (B, N, C) float32; mask (1, B or 1, 1, N): added to the scores of each key."""
         batch, length, _ = x.shape
         heads, reach, head_dim = self.distances.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, heads, head_dim)
@@ -155,15 +155,6 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, scores: Tensor) -> Tensor:
     q, k, flat = (part.flatten(0, 1) for part in (q, k, v))
     weights = torch.softmax(torch.baddbmm(scores.flatten(0, 1), q, k.transpose(1, 2)), dim=-1)
     return torch.bmm(weights, flat).view(v.shape)
-
-
-def attention_mask(valid: Tensor | None, seen: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """The mask to add to the scores. valid (B or 1, N): keys that exist; seen (N, N): keys each query may attend to.
-
-    Returns: (1, B or 1, N or 1, N), or None if nothing is masked.
-    """
-    visible = seen if valid is None else valid[:, None] if seen is None else valid[:, None] & seen
-    return None if visible is None else hide(visible.logical_not(), dtype).unsqueeze(0)
 
 
 def hide(hidden: Tensor, dtype: torch.dtype) -> Tensor:
@@ -218,7 +209,7 @@ class Encoder:
             self._positions = torch.arange(longest_tokens, device=flow.device)
         self.dtype = dtype
 
-    def __call__(self, tokens: Tensor, length: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+    def __call__(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
         """The mean mel of every token; it is meaningless for those past `length`.
 
         The last three tokens read zeros as their lookahead: append three tokens of lookahead for exact frames.
@@ -226,22 +217,22 @@ class Encoder:
         Args:
             tokens: (B, N) int64, right-padded with any valid id.
             length: () or (B,) int64 on the tokens' device, each ≥ 1: the true number of tokens; None: N.
-            seen: (N, N) bool: the tokens (columns) that each token (row) may attend to; None: all.
         Returns: mu (B, 2N, 80) float32.
         Raises: ValueError if N exceeds `longest_tokens`.
         """
         n = tokens.shape[1]
         if n > len(self._positions):
             raise ValueError(f"{n} tokens, where the tables end at {len(self._positions)}")
-        x, valid = F.embedding(tokens, self._table), None
+        x, mask = F.embedding(tokens, self._table), None
         if length is not None:
             valid = self._positions[:n] < length.view(-1, 1)  # (B or 1, N)
             x = x * valid[..., None]  # the lookahead reads past the end, where it needs zeros
+            mask = hide(valid.logical_not(), self.dtype)[None, :, None]
         x = x + self._behind(F.leaky_relu(self._ahead(x)))
-        x = _through(self._layers, x, attention_mask(valid, seen, self.dtype))
+        x = _through(self._layers, x, mask)
         x = self._double(x).view(x.shape[0], FRAMES_PER_TOKEN * n, -1)
         x = self._frames_norm(self._frames_in(x))
-        x = _through(self._frame_layers, x, attention_mask(_framewise(valid, 1), _framewise(seen, 2), self.dtype))
+        x = _through(self._frame_layers, x, None if mask is None else mask.repeat_interleave(FRAMES_PER_TOKEN, dim=-1))
         return self._out(self._norm(x))
 
 
@@ -249,12 +240,3 @@ def _through(layers: tuple[Layer, ...], x: Tensor, mask: Tensor | None) -> Tenso
     for layer in layers:
         x = layer(x, mask)
     return x
-
-
-def _framewise(per_token: Tensor | None, axes: int) -> Tensor | None:
-    """Each token's value for each of its frames, along the last `axes` axes."""
-    if per_token is None:
-        return None
-    for axis in range(-axes, 0):
-        per_token = per_token.repeat_interleave(FRAMES_PER_TOKEN, dim=axis)
-    return per_token

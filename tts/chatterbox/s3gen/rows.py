@@ -30,6 +30,11 @@ COUNTS = (1, 2, 4, 8)  # rows that a graph advances
 SHARED_TOKENS = 384
 
 
+def counts(tokens: int, rows: int) -> list[int]:
+    """The numbers of rows with a graph, of the rows of a bucket."""
+    return [count for count in COUNTS if count <= rows and (count == 1 or tokens <= SHARED_TOKENS)]
+
+
 class OwnSolve(Solve):
     """A solution in memory of its own, and so a group of its own."""
 
@@ -86,10 +91,10 @@ class Rows:
     """Up to `rows` solutions of up to `frames` frames each, side by side."""
 
     def __init__(self, flow: Flow, rows: int, frames: int, keys: int, counts: Sequence[int]) -> None:
-        """keys: frames that each attends to; counts: the numbers of rows to capture, if there are so many."""
+        """keys: frames that each attends to; counts: the numbers of rows to capture."""
         device = flow.device
         self.free = list(range(rows))
-        self.counts = [count for count in counts if count <= rows]
+        self.counts = counts
         self.steps, self.keys = len(flow.strides), keys
         self.flow = flow
         # By row. Of two more the first pads a step of fewer rows than its graph has, and the second stays zero, which
@@ -156,7 +161,7 @@ class WindowRows(Rows):
 
     def __init__(self, flow: Flow, rows: int, tokens: int) -> None:
         frames, device = tokens * FRAMES_PER_TOKEN, flow.device
-        super().__init__(flow, rows, frames, frames, COUNTS if tokens <= SHARED_TOKENS else COUNTS[:1])
+        super().__init__(flow, rows, frames, frames, counts(tokens, rows))
         self.tokens = tokens
         # What one solution is prepared from, and to: that of the next comes later on the same stream.
         self._ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)

@@ -1,4 +1,4 @@
-"""Our forward of the flow's encoder compared to upstream's on the same weights; padding, masks, capture."""
+"""Our forward of the flow's encoder compared to upstream's on the same weights; padding, capture."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rounding import bound
 from small import Operations
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 
-from tts.chatterbox.rates import LOOKAHEAD_TOKENS, SPEECH_CODES
+from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.s3gen.encoder import Encoder
 from tts.chatterbox.weights.tensors import Tensors
 
-LONGEST_TOKENS, BLOCK_TOKENS = 80, 25
+LONGEST_TOKENS = 80
 FAR, LARGEST = 1e-3, 2.0  # the least difference of unequal mus; the largest value of mu
 
 
@@ -22,11 +22,6 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     tokens = torch.randint(SPEECH_CODES, shape, generator=generator)
     tokens[:, ::2] = torch.randint(6500, SPEECH_CODES, tokens[:, ::2].shape, generator=generator)
     return tokens
-
-
-def block_causal(tokens: int) -> torch.Tensor:
-    block = torch.arange(tokens) // BLOCK_TOKENS
-    return block[:, None] >= block
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -103,27 +98,6 @@ def test_a_batch_of_unequal_lengths_is_each_of_its_rows_and_upstreams_is_not(flo
         assert (distance(theirs[row, : 2 * length], exact) > FAR) == (length < 40)
 
 
-@pytest.mark.parametrize("tokens", [BLOCK_TOKENS, 2 * BLOCK_TOKENS])
-@pytest.mark.parametrize("padded", [False, True])
-def test_under_a_block_causal_mask_what_was_said_stays_said(encoder, near, tokens, padded):
-    whole, there = draw(1, 75), tokens + LOOKAHEAD_TOKENS
-    size = 64 if padded else there
-    length = torch.tensor(there) if padded else None
-
-    def prefix(mask: torch.Tensor | None) -> torch.Tensor:
-        return encoder(whole[:, :size], length, mask)[:, : 2 * tokens]
-
-    said = encoder(whole, seen=block_causal(75))[:, : 2 * tokens]
-    assert distance(prefix(block_causal(size)), said) <= near
-    assert distance(prefix(None), encoder(whole)[:, : 2 * tokens]) > FAR
-    assert distance(encoder(whole[:, :tokens], seen=block_causal(tokens)), said) > FAR  # no lookahead
-
-
-def test_a_mask_that_hides_nothing_changes_nothing(encoder, near):
-    tokens = draw(1, 40)
-    assert distance(encoder(tokens, seen=torch.ones(40, 40, dtype=torch.bool)), encoder(tokens)) <= near
-
-
 def test_too_many_tokens_are_refused(encoder):
     with pytest.raises(ValueError, match="81 tokens"):
         encoder(draw(1, LONGEST_TOKENS + 1))
@@ -153,9 +127,8 @@ def test_a_graph_could_hold_it(flow, device, dtype):
         encoder = Encoder(network, dtype, LONGEST_TOKENS)
         tokens = torch.zeros(2, 40, dtype=torch.long, device=device)
         lengths = torch.ones(2, dtype=torch.long, device=device)
-        seen = torch.ones(40, 40, dtype=torch.bool, device=device)
         with Operations() as operations:
-            mu = encoder(tokens, lengths, seen)
+            mu = encoder(tokens, lengths)
         with pytest.raises(DataDependentOutputException):
             lengths.max().item()
     assert mu.device.type == device

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from rounding import bound
 from small import codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt, block_mask
+from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt
+from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 
 
 def upstream_mel(oracle, prompt, tokens, seed):
@@ -113,95 +116,69 @@ def test_the_solution_never_reads_a_value(s3gen):
     flow = Flow(s3gen.at("flow."))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         fake = mode.from_tensor
-        mel = flow.decode(
-            fake(codes(64)),
-            fake(torch.randn(1, 192)),
-            fake(torch.zeros(1, 128, MEL_BANDS)),
-            fake(torch.randn(1, 128, MEL_BANDS)),
-            fake(torch.tensor(50)),
-            fake(torch.tensor(94)),
-        )
-    assert mel.shape == (1, 128, MEL_BANDS)
+        cond, x = torch.zeros(1, 128, MEL_BANDS), torch.randn(2, 128, MEL_BANDS)
+        fixed = flow.prepare(fake(codes(64)), fake(torch.randn(1, 192)), fake(cond), fake(torch.tensor(50)))
+        mask = torch.zeros(2, 128)
+        field = flow.field(fake(x), fixed.expand(2, -1, -1), fake(torch.tensor([3, 3])), fake(mask))
+    assert field.shape == (1, 128, MEL_BANDS)
 
 
 # --- blocks -----------------------------------------------------------------------------------------------
 
 
-def test_a_block_sees_its_own_the_prompt_and_its_context():
-    seen = block_mask(8, settled=2, edges=[4, 6], context=1)
-    assert ["".join(".x"[int(v)] for v in row) for row in seen] == [
-        "xx......",
-        "xx......",
-        "xxxx....",
-        "xxxx....",
-        "xx.xxx..",
-        "xx.xxx..",
-        "xx...xxx",
-        "xx...xxx",
-    ]
-
-
-def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, noise: torch.Tensor, edges: list[int]):
-    """The speech's mel in blocks; edges count from the prompt's first token."""
-    everything = torch.cat((prompt.tokens, tokens), 1)
-    memories, pieces, first = flow.remember(prompt, 10_000), [], prompt.settled
+def in_blocks(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor) -> torch.Tensor:
+    """The speech's mel in blocks, in the chunks of CHUNKS."""
+    stream = STREAMS["block"](flow, prompt, NoiseTape(1, MEL_BANDS), ChunkPlan(22, 25, 500))
     with torch.inference_mode():
-        for edge in edges:
-            ahead = everything[:, : edge + 3]
-            done = [e for e in edges if e <= edge]
-            seen = block_mask(ahead.shape[1], prompt.settled, done, 10_000)
-            frames = slice(first * FRAMES_PER_TOKEN, edge * FRAMES_PER_TOKEN)
-            pieces.append(flow.extend(prompt, ahead, seen, frames.start, noise[:, frames], memories))
-            first = edge
-    return torch.cat(pieces, 1)[:, (prompt.tokens.shape[1] - prompt.settled) * FRAMES_PER_TOKEN :]
+        return torch.cat((stream.push(tokens[0].tolist()), stream.flush()), dim=2)
 
 
-def test_blocks_are_upstreams_own_chunk_attention(model, oracle, monkeypatch):
-    """28 tokens of prompt, 25 of them settled, then blocks of 25: upstream's static chunks, all at once."""
+CHUNKS = (0, 25, 50, 75, 100)  # 28 tokens of prompt, 25 of them settled, then blocks of 25
+
+
+def upstream_means(flow, everything: torch.Tensor) -> torch.Tensor:
+    """What upstream's encoder gives for the tokens of each chunk, without what comes after its lookahead."""
+    means = []
+    for first, last in pairwise(CHUNKS):
+        tokens = everything[:, : last + LOOKAHEAD_TOKENS]
+        hidden, _ = flow.encoder(flow.input_embedding(tokens), torch.tensor([tokens.shape[1]]))
+        means.append(hidden[:, first * FRAMES_PER_TOKEN : last * FRAMES_PER_TOKEN])
+    return torch.cat(means, dim=1)
+
+
+def upstream_in_blocks(
+    oracle, monkeypatch, prompt: FlowPrompt, tokens: torch.Tensor, chunk_frames: int
+) -> torch.Tensor:
+    """Upstream's estimator with its own chunk mask, all chunks at once, from each chunk's own mean."""
+    flow, border = oracle.s3gen.flow, prompt.mel.shape[1]
+    noise = torch.cat((NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, border), NoiseTape(1, MEL_BANDS).read(border, 200)))
+    with torch.inference_mode():
+        means = upstream_means(flow, torch.cat((prompt.tokens, tokens), 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(flow.encoder, "forward", lambda *_: (means, torch.ones(1, 1, 200, dtype=torch.bool)))
+        patch.setattr(flow.decoder.estimator, "static_chunk_size", chunk_frames)
+        patch.setattr(torch, "randn_like", lambda mu, **_: noise.T[None].to(mu))
+        return upstream_mel(oracle, prompt, tokens, 0)
+
+
+@pytest.fixture
+def short_prompt(model) -> FlowPrompt:
     whole = model.built_in.flow
-    prompt = FlowPrompt(whole.tokens[:, :28], whole.mel[:, :56], whole.speaker)
+    return FlowPrompt(whole.tokens[:, :28], whole.mel[:, :56], whole.speaker)
+
+
+def test_blocks_are_upstreams_own_chunk_attention(model, oracle, monkeypatch, short_prompt):
     tokens = codes(72, seed=4)
-    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
-    prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, 50)
-    noise[0, :50] = prompt_noise
-    flow = oracle.s3gen.flow
-    monkeypatch.setattr(flow.encoder, "static_chunk_size", 25)
-    monkeypatch.setattr(flow.decoder.estimator, "static_chunk_size", 50)
-    monkeypatch.setattr(torch, "randn_like", lambda mu, **_: noise.transpose(1, 2).to(mu))
-    expected = upstream_mel(oracle, prompt, tokens, 0).transpose(1, 2)
-    ours = in_blocks(model.flow, prompt, tokens, noise, [50, 75, 100])
+    expected = upstream_in_blocks(oracle, monkeypatch, short_prompt, tokens, 50)
+    ours = in_blocks(model.flow, short_prompt, tokens)
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() < rounding(oracle, expected)
 
 
-def test_the_negative_control_without_the_blocks_upstream_says_something_else(model, oracle):
-    prompt, tokens = model.built_in.flow, codes(50, seed=4)
-    noise = torch.randn(1, 200, MEL_BANDS, generator=torch.Generator().manual_seed(3))
-    with torch.inference_mode():
-        full = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise.transpose(1, 2)).transpose(1, 2)
-    blocks = in_blocks(model.flow, prompt, tokens, noise, [75, 100])
-    assert (full - blocks).abs().max() > 10 * rounding(oracle, full)
-
-
-def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(s3gen, model, monkeypatch):
-    flow, built_in, read = Flow(s3gen.at("flow.")), model.built_in.flow, []
-    voices = [FlowPrompt(built_in.tokens, built_in.mel, built_in.speaker + i) for i in range(3)]
-    really_read = flow._read
-    monkeypatch.setattr(flow, "_read", lambda prompt: read.append(voices.index(prompt)) or really_read(prompt))
-    with torch.inference_mode():
-        for voice in (*voices, voices[2], voices[1], voices[0]):  # read, read, read, kept, kept, read again
-            flow.remember(voice, 100)
-    assert read == [0, 1, 2, 0]
-    assert len(flow._prompts) == 2
-
-
-def test_a_prompts_memory_holds_no_more_than_it_is_made_of(s3gen, model):
-    """The last inputs of a convolution were views once, which kept the inputs of all frames."""
-    with torch.inference_mode():
-        memories = Flow(s3gen.at("flow."))._read(model.built_in.flow)
-    tails = [tail for memory in memories for tail in memory._tails]
-    assert tails
-    assert all(tail.untyped_storage().nbytes() == tail.nbytes for tail in tails)
+def test_the_negative_control_without_the_blocks_upstream_says_something_else(model, oracle, monkeypatch, short_prompt):
+    tokens = codes(72, seed=4)
+    at_once = upstream_in_blocks(oracle, monkeypatch, short_prompt, tokens, 0)
+    assert (at_once - in_blocks(model.flow, short_prompt, tokens)).abs().max() > 10 * rounding(oracle, at_once)
 
 
 # --- settings ---------------------------------------------------------------------------------------------
