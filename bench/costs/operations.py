@@ -25,7 +25,7 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 # values in 13 kernels, a scan in two, three comparisons of `isfinite`, padding as a fill and a copy.
 FURTHER = {"sort": 12, "cumsum": 1, "isfinite": 2, "constant_pad_nd": 1}
 REARRANGED = ("index", "index_select", "embedding", "gather")  # that read of their first argument only what they return
-SCATTERED = {"index_put_": 2, "scatter_": 2}  # that write no more than this argument
+SCATTERED = {"index_put_": 2, "scatter_": 2, "index_copy_": 3}  # that write no more than this argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,6 @@ class Counts:
     @property
     def moved_bytes(self) -> int:
         return sum((op.read_bytes + op.other_bytes) * count for op, count in self.operations.items())
-
-    def repeated(self, longer: Counts, times: int) -> Counts:
-        """These, and `times` as often what `longer` has more."""
-        assert self.operations <= longer.operations
-        more = Counter({op: times * (longer.operations[op] - self.operations[op]) for op in longer.operations})
-        return replace(
-            self,
-            operations=self.operations + more,
-            peak_bytes=self.peak_bytes + times * (longer.peak_bytes - self.peak_bytes),
-            kept_bytes=self.kept_bytes + times * (longer.kept_bytes - self.kept_bytes),
-        )
 
 
 class Operations(TorchDispatchMode):

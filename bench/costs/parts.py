@@ -1,12 +1,9 @@
-"""The parts of a request in the real code, counted on pretended CUDA tensors, in any size of the networks.
-
-Euler's steps are alike, so solutions of one step and of two are counted, and the rest is multiplied.
-"""
+"""The parts of a request in the real code, counted on pretended CUDA tensors, in any size of the networks."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -93,30 +90,20 @@ def step_name(slots: int) -> str:
     return "T3, a step" if slots == 1 else f"T3, a step of {slots} slots"
 
 
-def flow_with(tensors: Tensors, dtype: torch.dtype, steps: int) -> tuple[Flow, NotedPool]:
-    pool = NotedPool("flow")
-    return Flow(
-        tensors.at("flow."), steps, dtype, pool, BUCKETS, rows=STREAMS_AT_ONCE, block_rows=STREAMS_AT_ONCE
-    ), pool
+def flow_with(tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS) -> tuple[Flow, NotedPool]:
+    pool, rows = NotedPool("flow"), STREAMS_AT_ONCE
+    return Flow(tensors.at("flow."), EULER_STEPS, dtype, pool, buckets, rows=rows, block_rows=rows), pool
 
 
-def solved(run: Callable[[Flow, NotedPool], Counts], flows: dict[int, tuple[Flow, NotedPool]]) -> Counts:
-    """A part with a solution of EULER_STEPS steps."""
-    one, two = (run(*flows[steps]) for steps in (1, 2))
-    return one.repeated(two, EULER_STEPS - 1)
-
-
-def count_flow(flows: dict[int, tuple[Flow, NotedPool]], prompt_s: int) -> dict[str, Counts]:
+def count_flow(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
     """A first chunk and one in the steady state, by mode, of one stream and of several; and a new voice."""
     found = {
-        f"flow, {mode}, {name}{of}": solved(
-            partial(count_chunk, mode, prompt_s, first=name == "first chunk", streams=streams), flows
-        )
+        f"flow, {mode}, {name}{of}": count_chunk(mode, prompt_s, flow, pool, name == "first chunk", streams)
         for mode in STREAMS
         for name in ("first chunk", "a chunk")
         for streams, of in ((1, ""), (STREAMS_AT_ONCE, f" of {STREAMS_AT_ONCE} streams"))
     }
-    return found | {"flow, block, a new voice": solved(partial(count_new_voice, prompt_s), flows)}
+    return found | {"flow, block, a new voice": count_new_voice(prompt_s, flow, pool)}
 
 
 def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bool, streams: int = 1) -> Counts:
@@ -241,12 +228,12 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
         t3 = T3(t3_file, torch.bfloat16)
         found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots).items()}
         for dtype_name, (dtype, prompts_s) in FORMATS.items():
-            flows = {steps: flow_with(s3gen, dtype, steps) for steps in (1, 2)}
+            flow, flow_pool = flow_with(s3gen, dtype)
             for prompt_s in prompts_s:
-                counted = count_flow(flows, prompt_s) | count_step(*flows[1], prompt_s)
+                counted = count_flow(flow, flow_pool, prompt_s) | count_step(flow, flow_pool, prompt_s)
                 found |= {f"{name}, {dtype_name}, {prompt_s} s": counts for name, counts in counted.items()}
         pool = NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, DEFAULT_FRAMES)
-        half = flow_with(s3gen, torch.float16, EULER_STEPS)
+        half = flow_with(s3gen, torch.float16)
         found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])
         return found | count_watermark(Watermarker(CUDA))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -119,7 +119,11 @@ class SegmentStream:
             yield chunk
 
     def _chunks(self) -> Iterator[SpeechChunk]:
-        flow, marker = self._new_flow(), self._new_marker()
+        with closing(self._new_flow()) as flow:
+            yield from self._chunks_of(flow)
+
+    def _chunks_of(self, flow: FlowStream) -> Iterator[SpeechChunk]:
+        marker = self._new_marker()
         vocoder = HiftStream(self._model.hift, self._params.seed ^ VOCODER_SEED)
         for codes in self._codes(flow, vocoder):
             yield self._chunk(marker.push(self._faded(vocoder.push(flow.push(codes)))) if codes else EMPTY)

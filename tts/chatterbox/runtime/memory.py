@@ -23,8 +23,8 @@ CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 
 # In block mode, of each Euler step: per frame keys and values of 2 rows, 56 attentions of 512; and per row or voice two
 # frames of the inputs of 31 convolutions, for 2 rows.
 FRAME_VALUES, TAIL_VALUES = 2 * 2 * 56 * 512, 2 * 2 * 8256
-# Kernels of a graph of T3, of the one that follows it for word times, of what prepares the flow's solution, and of one of
-# its Euler steps, in windows or blocks, as `make costs` counts them; the vocoder's four are as many as two steps.
+# Kernels of a graph of T3, of the one that follows it for word times, of what prepares the flow's solution, and of an
+# Euler step of it, in windows or blocks, as `make costs` counts them; the vocoder's four are as many as two steps.
 STEP_NODES, WATCH_NODES, PREPARE_NODES, EULER_NODES = 475, 13, 182, 840
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
 SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest graph but those of block mode, shared by all

@@ -199,10 +199,6 @@ class BlockRows(Rows):
             raise
         return blocks
 
-    def forget(self) -> None:
-        for voice in self._voices:
-            voice.prompt = voice.prompt if voice.users else None
-
     def _voice(self, prompt: FlowPrompt) -> Voice:
         """The prompt's voice, or the place of the one that was used least recently."""
         unused = (voice for voice in reversed(self._voices) if not voice.users)

@@ -202,7 +202,7 @@ class Flow:
         return OwnBlocks(self, memories, keep_frames)
 
     def forget(self) -> None:
-        """Drop the memories of prompts; the next request computes its own."""
+        """Drop the memories of prompts that are not in rows; the next request computes its own."""
         self._prompts = []
 
     def _reading(self, prompt: FlowPrompt) -> Generator[Solve, None, list[Memory]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.memory import Budget
-from tts.chatterbox.s3gen.estimator import Memory
-from tts.chatterbox.s3gen.flow import REMEMBERED_PROMPTS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.blocks import KEYS, BlockRows
+from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.model import T3
@@ -97,40 +96,26 @@ def test_slots_cost_what_cache_and_attention_hold(t3, slots):
     assert batch._state.attention.nbytes < 0.01 * batch._cache.nbytes
 
 
-def test_block_mode_costs_what_it_remembers(s3gen):
-    """10 frames through one Euler step of the estimator, for two rows."""
-    flow, kept = flow_of(s3gen), Memory(keep=10)
-    x, fixed = torch.empty(2, 10, 80, device=META), torch.empty(2, 10, 240, device=META, dtype=torch.float16)
-    with torch.inference_mode():
-        flow._estimator(x, fixed, 0, None, kept)
-    assert values([list(pair) for pair in kept._recent]) == 10 * memory.FRAME_VALUES
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_block_mode_costs_what_its_rows_hold(s3gen, rows):
+    """Places and tails, and the keys and values that a step of the most rows gathers; and the nodes of its graphs."""
+    held = BlockRows(flow_of(s3gen), rows)
+    gathered = held.counts[-1] * 2 * KEYS * held._memory[0, 0, 0].nbytes
+    nodes = len(held.counts) * memory.EULER_NODES * memory.NODE_BYTES
+    found = held._memory.nbytes + held._tails.nbytes + gathered + nodes
+    assert Budget.of(LoadOptions(slots=rows), H200).block_mode == found
 
 
-def test_streams_in_block_mode_hold_their_voices(s3gen, monkeypatch):
-    """One stream goes on while two others end, whose voices are remembered; then another begins with a new voice."""
-    flow = Flow(Tensors(S3GEN_WEIGHTS, s3gen, META, check_values=False).at("flow."), steps=1, dtype=torch.float16)
-    read, of_voices, most = flow._read, [], []
-
-    def count_after(prompt: FlowPrompt) -> list[Memory]:
-        memories = read(prompt)
-        of_voices.append(weakref.ref(memories[0]._recent[0][0]))
-        most.append(sum(voice() is not None for voice in of_voices))
-        return memories
-
-    def voice() -> FlowPrompt:
-        ids = torch.zeros(1, 250, dtype=torch.int64, device=META)
-        return FlowPrompt(ids, torch.zeros(1, 500, 80, device=META), torch.zeros(1, 192, device=META))
-
-    monkeypatch.setattr(flow, "_read", count_after)
-    slots = 2
-    with torch.inference_mode():
-        running = flow.remember(voice(), 100)
-        for _ in range(3):
-            flow.remember(voice(), 100)
-    assert running
-    assert max(most) == slots + REMEMBERED_PROMPTS
-    frames = max(most) * memory.PROMPT_FRAMES + slots * memory.STREAM_FRAMES
-    assert Budget.of(LoadOptions(slots=slots), H200).block_mode == frames * 10 * memory.FRAME_VALUES * 2
+def test_block_mode_has_as_many_rows_as_fit():
+    options = LoadOptions(slots=4)
+    budget = Budget.of(options, RTX_4090)
+    beside = budget.required - budget.weights
+    for rows in (1, 3, 4):
+        needed = beside + memory.block_bytes(rows, 2)
+        assert memory.block_rows(options, RTX_4090, needed) == rows
+        assert memory.block_rows(options, RTX_4090, needed - 1) == rows - 1
+    assert memory.block_rows(options, RTX_4090, 2**50) == 4
+    assert memory.block_rows(options, RTX_4090, beside - 1) == 0
 
 
 def test_the_budget_grows_with_what_is_asked_for():
@@ -140,7 +125,8 @@ def test_the_budget_grows_with_what_is_asked_for():
     cache_bytes = usual.slots - 3 * memory.attention_bytes(1000)
     assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == usual.slots + cache_bytes
     assert Budget.of(LoadOptions(slots=3), T4).slots == usual.slots + cache_bytes  # its hardware has no bfloat16
-    assert Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090).block_mode == 2 * usual.block_mode
+    wide = Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090)
+    assert wide.block_mode - usual.block_mode == memory.block_bytes(3, 2) - memory.block_bytes(3, 0)
     many = Budget.of(LoadOptions(slots=64), H200)
     assert many.workspaces == 65 * 2 * 32 * 2**20
 
