@@ -1,6 +1,6 @@
 """torch.cuda without a GPU: streams and events that write down what was asked of them, and graphs that are recordings.
 
-What is launched has happened at once, so an event is due as soon as it is recorded.
+What is launched has happened at once, and an event has passed as soon as it is recorded, or when `passed` says so.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ class FakeCuda:
         self.recordings: list[Recording] = []
         self.fail: dict[int, Exception] = {}
         self.captures = 0
+        self.events: list[FakeEvent] = []  # in the order in which they were recorded
+        self.passed: int | None = None  # how many of them
         self.current = FakeStream(self)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
         for name, fake in {
-            "Stream": lambda device=None: FakeStream(self),
-            "Event": lambda blocking=False: FakeEvent(self),
+            "Stream": lambda device=None, priority=0: FakeStream(self),
+            "Event": lambda: FakeEvent(self),
             "CUDAGraph": FakeGraph,
             "graph": self._graph,
             "stream": self._stream,
@@ -88,10 +90,11 @@ class FakeEvent:
         self._cuda = cuda
 
     def record(self, stream: FakeStream) -> None:
+        self._cuda.events.append(self)
         self._cuda.log.append(("record", self, stream))
 
-    def synchronize(self) -> None:
-        self._cuda.log.append(("synchronize", self, None))
+    def query(self) -> bool:
+        return self._cuda.passed is None or self._cuda.events.index(self) < self._cuda.passed
 
 
 class FakeGraph:

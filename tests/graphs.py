@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,10 +17,11 @@ from torch.utils._pytree import tree_leaves
 from audio.pcm import Samples
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
 from tts.chatterbox.segment import text_tokens
-from tts.chatterbox.t3.batch import Batch, new_stream
-from tts.chatterbox.t3.decoding import Generation
+from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.decoding import Generation, TokenLane
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 
@@ -44,28 +48,42 @@ def uniforms(seed: int) -> Tensor:
 
 def plain_batch(t3: T3, slots: int) -> Batch:
     pool = GraphPool(t3.device, "token model", enabled=False)
-    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device), watches=True)
+    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
 
 
 def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
     """With a graph for every step, or this raises."""
-    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, new_stream(t3.device), watches=True)
+    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
     made.warm_up()
     assert pool.captured == REACHES * (2 if slots == 1 else 1) * (2 if t3.alignment_heads else 1)
     return made
 
 
-def admit(batch: Batch, slot: int, prefix: Tensor, knobs: TokenSampling = KNOBS, seed: int = 0) -> Generation:
-    with torch.inference_mode():
-        batch.admit(slot, prefix, knobs, uniforms(seed))
-    return Generation(batch, slot, LIMIT)
+class InlineLoop(Loop):
+    """Takes its turns in the thread that posts, so that torch's modes of that thread see what runs."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._posted.append(call)
+        with torch.inference_mode():
+            while self.turn() or any(lane.is_ahead for lane in self.lanes):
+                pass
+
+
+LANES: WeakKeyDictionary[Batch, TokenLane] = WeakKeyDictionary()
+
+
+def admit(
+    batch: Batch, slot: int, prefix: Tensor, knobs: TokenSampling = KNOBS, seed: int = 0, watched: bool = False
+) -> Generation:
+    """Into this slot. watched: it asks what its tokens attend to, in the whole prefix."""
+    lane = LANES.setdefault(batch, TokenLane(InlineLoop(), new_stream(batch._t3.device)))
+    seat = lane.call(partial(batch.admit, slot, prefix, knobs, uniforms(seed), watched))
+    lane.call(partial(batch.read, [seat]))
+    return Generation(lane, lane.place(batch, seat), slice(0, prefix.shape[1]) if watched else None)
 
 
 def admit_watched(batch: Batch, slot: int, prefix: Tensor, seed: int = 0) -> Generation:
-    """A request that asks what its tokens attend to, in the whole prefix."""
-    with torch.inference_mode():
-        batch.admit(slot, prefix, KNOBS, uniforms(seed), watched=True)
-    return Generation(batch, slot, LIMIT, slice(0, prefix.shape[1]))
+    return admit(batch, slot, prefix, seed=seed, watched=True)
 
 
 def attended(generation: Generation, count: int = 40) -> tuple[list[int], Samples]:

@@ -15,6 +15,7 @@ import torch
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
+from tts.chatterbox.rendering import RenderLane
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import (
     choose_device,
@@ -24,6 +25,7 @@ from tts.chatterbox.runtime.device import (
     multiplies_bfloat16,
 )
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
+from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.runtime.memory import Budget, block_rows
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, FlowPrompt, finite_flow
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
@@ -55,6 +57,7 @@ class ChatterboxModel:
     decoder: Decoder
     flow: Flow
     hift: Hift
+    renders: RenderLane
     encoders: ReferenceEncoders
     watermarker: Watermarker | None
     built_in: ChatterboxVoice
@@ -66,9 +69,11 @@ class ChatterboxModel:
         """Find the weights and load them. Raises: ModelUnavailable, OutOfMemory."""
         started = time.monotonic()
         compute_exactly()
+        loop = Loop()
         with torch_errors():
             device = choose_device(options.device, partial(Budget.of, options))
-            model = cls._load(find_weights(model_path), device, options)
+            # In the thread that will run it, as library handles and plans are the thread's.
+            model = loop.call(partial(cls._load, find_weights(model_path), device, options, loop))
         log.info(
             "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
             *(device, time.monotonic() - started, model.dtype, model.flow.dtype, model.graphs or "off"),
@@ -76,7 +81,7 @@ class ChatterboxModel:
         return model
 
     @classmethod
-    def _load(cls, directory: Path, device: torch.device, options: LoadOptions) -> ChatterboxModel:
+    def _load(cls, directory: Path, device: torch.device, options: LoadOptions, loop: Loop) -> ChatterboxModel:
         import_upstream()
         t3_file, s3gen, voice_encoder = files = [
             Tensors.read(directory, file, device) for file in (T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER)
@@ -99,7 +104,8 @@ class ChatterboxModel:
             t3=t3,
             flow=read_flow(s3gen.at("flow."), options, max_tokens, built_in.flow, pools[0]),
             hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
-            decoder=Decoder(t3, max_tokens, options.slots, pools[2]),
+            renders=RenderLane(loop, new_stream(device, priority=-1)),
+            decoder=Decoder(t3, max_tokens, options.slots, pools[2], loop=loop),
             encoders=encoders,
             watermarker=Watermarker(device) if options.watermark else None,
             built_in=built_in,
@@ -131,7 +137,7 @@ class ChatterboxModel:
     def make_room(self) -> None:
         """Free what can be computed again, after the GPU's memory ran out."""
         log.warning("out of memory: caches are freed, and it is tried once more")
-        self.flow.forget()
+        self.renders.call(self.flow.forget)
         free_memory()
 
 

@@ -6,9 +6,11 @@ The streams of all parts are created here for each segment; the model, which the
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from audio.stages import Chain, Stage
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.plausibility import check_tokens
 from tts.chatterbox.punctuation import normalize_punctuation
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES
+from tts.chatterbox.rendering import RenderAsk, Rendering, Work
 from tts.chatterbox.runtime.errors import torch_errors
-from tts.chatterbox.runtime.host import NoiseTape, to_host
-from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan, FlowStream
+from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan
 from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC, Generation
 from tts.chatterbox.t3.model import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
@@ -36,6 +39,7 @@ from validation.options import SamplingParams
 
 NO_SPEECH = "the model gave no speech for this text; try another seed"
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # each network draws from a stream of its own
+PATIENCE_S = 1.0
 WHOLE = sys.maxsize  # a size that no segment reaches
 
 
@@ -99,6 +103,7 @@ class SegmentStream:
         self._model, self._text, self._params, self._voice = model, text, params, voice
         self.tokens = tokens
         self._fade = start_fade()
+        self._asked_s, self._first_s = time.monotonic(), 0.0
         self._rendered = 0  # samples that left the vocoder
         self._reported = 0  # tokens counted in a chunk that was yielded
         self._spoken = 0  # samples in them
@@ -111,52 +116,61 @@ class SegmentStream:
         Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
         """
         chunks = self._chunks()
-        while True:
-            with torch_errors(), torch.inference_mode():
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+        try:
+            while True:
+                with torch_errors(), torch.inference_mode():
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            chunks.close()
 
-    def _chunks(self) -> Iterator[SpeechChunk]:
-        with closing(self._new_flow()) as flow:
-            yield from self._chunks_of(flow)
-
-    def _chunks_of(self, flow: FlowStream) -> Iterator[SpeechChunk]:
-        marker = self._new_marker()
-        vocoder = HiftStream(self._model.hift, self._params.seed ^ VOCODER_SEED)
-        for codes in self._codes(flow, vocoder):
-            yield self._chunk(marker.push(self._faded(vocoder.push(flow.push(codes)))) if codes else EMPTY)
-        tail = marker.push(self._faded(vocoder.push(flow.flush())))
-        tail = np.concatenate((tail, marker.push(self._faded(vocoder.flush())), marker.flush()))
+    def _chunks(self) -> Generator[SpeechChunk]:
+        lane, marker = self._model.renders, self._new_marker()
+        rendering = lane.call(self._new_rendering)
+        try:
+            for codes in self._codes(rendering):
+                is_complete = rendering.receive(codes)
+                yield self._chunk(marker.push(self._render(rendering.chunks())) if is_complete else EMPTY)
+            tail = np.concatenate((marker.push(self._render(rendering.rest())), marker.flush()))
+        finally:
+            lane.loop.post(rendering.close)
         if not self._rendered:
             raise InternalError(NO_SPEECH)
         finish: FinishReason = "stop" if self.tokens.stopped else "length"
         remarks = self.tokens.words.remarks if self.tokens.words else ()
         yield replace(self._chunk(tail), finish_reason=finish, doubt=self._doubt(), remarks=remarks)
 
+    @property
+    def _due_s(self) -> float:
+        """When the listener needs the next sound: at once, or when what was sent is over. A segment that is checked
+        follows others, whose sound is still heard, or is one of a reply that nobody hears before its end."""
+        if self._spoken:
+            return self._first_s + self._spoken / SAMPLE_RATE_HZ
+        return self._asked_s + (PATIENCE_S if self._params.checked else 0.0)
+
     # --- speech tokens ------------------------------------------------------------------------------------
 
-    def _codes(self, flow: FlowStream, vocoder: HiftStream) -> Iterator[list[int]]:
-        """Codes for the flow, no more at once than its next chunk needs; an empty list is a heartbeat."""
+    def _codes(self, rendering: Rendering) -> Iterator[list[int]]:
+        """Codes for the flow, no more at once than its next chunk needs; after an empty list a caller may stop, too."""
         if not (self._params.checked or self._params.decode_mode == "full"):
-            yield from self._codes_as_generated(flow, vocoder)
+            yield from self._codes_as_generated(rendering)
             return
         if not self.tokens.complete:
             yield from self._generate_all()
         at = 0
         while at < len(self.tokens.codes):
-            first, at = at, at + flow.missing
+            first, at = at, at + rendering.missing
             yield self.tokens.codes[first:at]
 
-    def _codes_as_generated(self, flow: FlowStream, vocoder: HiftStream) -> Iterator[list[int]]:
+    def _codes_as_generated(self, rendering: Rendering) -> Iterator[list[int]]:
         ahead = self._params.chunk_size_tokens
         with self._generation() as generation:
-            generation.begin(flow.missing + ahead)
-            flow.draw_noise()  # while a GPU computes the first tokens
-            vocoder.draw_noise(flow.missing * FRAMES_PER_TOKEN)
+            generation.begin(rendering.missing + ahead)
+            rendering.draw_noise()  # while a GPU computes the first tokens
             while not generation.finished:
-                yield self._take(generation, min(flow.missing, TOKENS_PER_SYNC), ahead)
+                yield self._take(generation, min(rendering.missing, TOKENS_PER_SYNC), ahead)
             self._end_words()
 
     def _generate_all(self) -> Iterator[list[int]]:
@@ -172,7 +186,7 @@ class SegmentStream:
 
     def _take(self, generation: Generation, count: int, ahead: int) -> list[int]:
         """The next tokens' codes. Start, stop and unused ids are dropped, as upstream does."""
-        drawn = generation.take(count, ahead)
+        drawn = generation.take(count, ahead, self._due_s)
         codes = [token for token in drawn if token < SPEECH_CODES]
         if (words := self.tokens.words) and (rows := generation.attention) is not None:
             words.push(row for token, row in zip(drawn, rows, strict=False) if token < SPEECH_CODES)
@@ -183,12 +197,12 @@ class SegmentStream:
 
     def _generation(self) -> AbstractContextManager[Generation]:
         model, params = self._model, self._params
-        text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens].to(model.device)
-        prefix = model.encoders.prefix(self._voice, params.exaggeration)
+        text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens]
+        prefix = partial(model.encoders.prefix, self._voice, params.exaggeration)
         if params.word_times and model.t3.alignment_heads and (words := text_words(model.tokenizer, self._text)):
             self.tokens.words = WordClock(words, len(text) + FRAME_TOKENS)
         watched = self.tokens.words is not None
-        return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched)
+        return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched, self._due_s)
 
     def _end_words(self) -> None:
         """While the slot is held: on a CPU, rows of attention are in its memory."""
@@ -200,22 +214,25 @@ class SegmentStream:
 
     # --- sound --------------------------------------------------------------------------------------------
 
-    def _new_flow(self) -> FlowStream:
-        mode, chunk = self._params.decode_mode, self._params.chunk_size_tokens
-        plan = ChunkPlan(min(FIRST_CHUNK_TOKENS, chunk), chunk, self._params.context_window_tokens)
+    def _new_rendering(self) -> Rendering:
+        params, model = self._params, self._model
+        mode, chunk = params.decode_mode, params.chunk_size_tokens
+        plan = ChunkPlan(min(FIRST_CHUNK_TOKENS, chunk), chunk, params.context_window_tokens)
         if mode == "full":  # a window whose first chunk ends where the segment ends
             mode, plan = "window", ChunkPlan(WHOLE, WHOLE, WHOLE)
-        noise = NoiseTape(self._params.seed ^ FLOW_SEED, MEL_BANDS)
-        return STREAMS[mode](self._model.flow, self._voice.flow, noise, plan)
+        flow = STREAMS[mode](model.flow, self._voice.flow, NoiseTape(params.seed ^ FLOW_SEED, MEL_BANDS), plan)
+        return Rendering(flow, HiftStream(model.hift, params.seed ^ VOCODER_SEED))
+
+    def _render(self, work: Work) -> Samples:
+        return self._faded(self._model.renders.wait(RenderAsk(self._due_s, work=work)))
 
     def _new_marker(self) -> Stage:
         if self._model.watermarker is None:
             return Chain(())
         return WatermarkStage(self._model.watermarker, WHOLE if self._params.decode_mode == "full" else CONTEXT)
 
-    def _faded(self, samples: torch.Tensor) -> Samples:
-        """Samples on the host. Upstream fades in a clip's first 40 ms, to hide what spills over from the reference."""
-        received = to_host(samples)
+    def _faded(self, received: Samples) -> Samples:
+        """Upstream fades in a clip's first 40 ms, to hide what spills over from the reference."""
         start, self._rendered = self._rendered, self._rendered + len(received)
         fade = self._fade[start : start + len(received)]
         return np.concatenate((received[: len(fade)] * fade, received[len(fade) :])) if len(fade) else received
@@ -223,6 +240,8 @@ class SegmentStream:
     def _chunk(self, samples: Samples) -> SpeechChunk:
         """Without samples it is a heartbeat, at which the caller may stop."""
         reported, self._reported = self._reported, self.tokens.drawn
+        if not self._spoken:
+            self._first_s = time.monotonic()
         self._spoken += len(samples)
         marked = self._model.watermarker is not None and can_carry(samples)
         words = self.tokens.words.ended(self._spoken)[self._told :] if self.tokens.words else ()

@@ -42,11 +42,15 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def to_host(samples: Tensor) -> Samples:
-    """Samples (N,) on the device → float32 on the host; waits for them alone."""
-    if samples.device.type != "cuda":
-        return np.asarray(samples.float().numpy())
-    pinned = torch.empty(samples.shape, dtype=torch.float32, pin_memory=True)
-    pinned.copy_(samples, non_blocking=True)
-    torch.cuda.current_stream(samples.device).synchronize()
-    return np.array(pinned.numpy())  # the pinned memory goes back to its pool
+class HostCopy:
+    """A copy to the host that is queued on the current stream; nobody waits for it here."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._copy = values
+        if values.device.type == "cuda":
+            self._copy = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)
+            self._copy.copy_(values, non_blocking=True)
+
+    def values(self) -> Samples:
+        """Once the stream got there: float32."""
+        return np.array(self._copy.numpy(), dtype=np.float32)  # the pinned memory goes back to its pool

@@ -10,25 +10,46 @@ captured besides: a second set of whole steps would double what a start takes. T
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from audio.pcm import Samples
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.runtime.host import to_host
-from tts.chatterbox.t3.model import START_SPEECH, T3
+from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH, T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.t3.slots import SlotState
 
 SPARE_TOKENS = 128  # a slot pauses when it is so far ahead of its request: 5 s of sound
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A request in a slot."""
+
+    slot: int
+    limit: int  # tokens
+    prefix: int  # positions
+    is_watched: bool  # its attention is kept
+    wanted: int = 1  # tokens that its job will read soon
+    launched: int = 1  # tokens whose steps were launched
+    tokens: list[int] = field(default_factory=list)  # those that were read, the stop token at most once, as the last
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self.tokens) >= self.limit or self.tokens[-1:] == [STOP_SPEECH]
+
+    @property
+    def needs_steps(self) -> bool:
+        return self.launched < min(self.wanted, self.limit) and not self.is_finished
+
+    @property
+    def goes(self) -> bool:
+        """Whether it takes part in a step that any slot needs."""
+        return self.launched < min(self.wanted + SPARE_TOKENS, self.limit) and not self.is_finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +61,7 @@ class Step:
 
 
 class Batch:
-    """S slots over one cache, a request each. Its methods may be called from any thread."""
+    """S slots over one cache, a request each. It belongs to one thread."""
 
     def __init__(
         self,
@@ -51,11 +72,10 @@ class Batch:
         limit: int,
         graphs: GraphPool,
         reach: int,
-        stream: Any = None,
         watches: bool = False,
     ) -> None:
         """positions: of the cache; limit: the most tokens of a request; reach: attention reads a multiple of it, in
-        positions; stream: the CUDA stream of the steps, None on a CPU; watches: requests may ask for attention."""
+        positions; watches: requests may ask for attention."""
         self._t3, self._slots, self._rows = t3, slots, rows_per_slot
         self._row_choices = (1, 2) if slots == 1 and rows_per_slot == 2 else (rows_per_slot,)
         self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
@@ -64,27 +84,20 @@ class Batch:
         prefix = longest_prefix(positions, limit) if self._watches else 0
         self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device, prefix)
         self._host_tokens = self._state.tokens
+        if t3.device.type == "cuda":
+            tokens = self._state.tokens
+            self._host_tokens = torch.zeros(tokens.shape, dtype=tokens.dtype, pin_memory=True)
         self._captured: dict[tuple[int, int], Step] = {}  # by rows per slot and reach
-        self._watched: set[int] = set()  # the slots whose attention is kept
-        self._prefixes = [0] * slots  # positions
-        self._asked = [0] * slots  # tokens that each slot's request wants so far
         self._active: set[int] = set()  # the slots that are `active` on the device
-        self._times: list[list[int]] = [[] for _ in range(slots)]  # on which step each token of a request is complete
-        self._clock = 0  # counts queued steps
-        self._marks: deque[tuple[int, Any]] = deque(maxlen=1024)
-        self._lock = threading.Lock()
-        self._stream = stream
-        if self._stream:
-            self._host_tokens = torch.zeros_like(self._state.tokens, device="cpu").pin_memory()
+        self.seats: dict[int, Seat] = {}  # by slot
 
     def warm_up(self) -> None:
         """Capture a step for every reach, the longest first; before the first request, as a captured step also runs.
         One whose capture fails runs plain."""
-        with self._lock, self._on_stream():
-            for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
-                for rows in self._row_choices:
-                    with suppress(CaptureFailed):
-                        self._capture(rows, reach)
+        for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
+            for rows in self._row_choices:
+                with suppress(CaptureFailed):
+                    self._capture(rows, reach)
 
     def _capture(self, rows: int, reach: int) -> None:
         step = self._plain(rows, reach)
@@ -92,88 +105,64 @@ class Batch:
         if self._watches:
             self._captured[rows, reach] = replace(step, watch=self._graphs.capture(step.watch))
 
-    def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor, watched: bool = False) -> None:
+    @property
+    def free_slot(self) -> int | None:
+        return next((slot for slot in range(self._slots) if slot not in self.seats), None)
+
+    def admit(self, slot: int, embeds: Tensor, knobs: TokenSampling, uniforms: Tensor, watched: bool = False) -> Seat:
         """Put a request into a free slot and draw its first token.
 
         Args: embeds (rows, P, D), with one row if a lone slot has no guidance; uniforms (M,) on the CPU; watched: keep
         what its tokens attend to.
         """
         state = self._state.slot(slot)
-        with self._lock, self._on_stream():
-            self._rows = len(embeds)
-            cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
-            queries: list[Tensor] = []
-            logits = self._t3.prefill(embeds, cache[:, : self._rows], queries)
-            state.seen.zero_()
-            state.seen[:, START_SPEECH] = True
-            state.step.zero_()
-            state.active.fill_(True)
-            state.position.fill_(embeds.shape[1])
-            state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
-            state.knobs.write(knobs)
-            state.draw(logits[:, None])
-            if watched:
-                state.keep(self._t3.attention(queries, cache, state.position, embeds.shape[1]))
-                self._watched.add(slot)
-            self._clock += 1
-            self._prefixes[slot], self._asked[slot], self._times[slot] = embeds.shape[1], 1, [self._clock]
-            self._active.add(slot)
-            self._mark()
+        self._rows = len(embeds)
+        cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
+        queries: list[Tensor] = []
+        logits = self._t3.prefill(embeds, cache[:, : self._rows], queries)
+        state.seen.zero_()
+        state.seen[:, START_SPEECH] = True
+        state.step.zero_()
+        state.active.fill_(True)
+        state.position.fill_(embeds.shape[1])
+        state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
+        state.knobs.write(knobs)
+        state.draw(logits[:, None])
+        if watched:
+            state.keep(self._t3.attention(queries, cache, state.position, embeds.shape[1]))
+        self.seats[slot] = seat = Seat(slot, self._limit, embeds.shape[1], watched)
+        self._active.add(slot)
+        self._copy_tokens()
+        return seat
 
-    def queue(self, slot: int, count: int) -> None:
-        """Advance the slots until this one has `count` tokens; on a GPU, without waiting for them."""
-        times = self._times[slot]
-        with self._lock, self._on_stream(waits=False):
-            self._asked[slot] = max(self._asked[slot], count)
-            while len(times) < count:
-                self._advance()
-                self._mark()  # after each step, so that a read waits for no later token
-
-    def read(self, slot: int, first: int, last: int) -> list[int]:
-        """Tokens first…last of a slot; waits for them."""
-        clock = self._times[slot][last - 1]
-        for reached, event in list(self._marks):
-            if reached >= clock:
-                event.synchronize()
-                break
-        read: list[int] = self._host_tokens[slot, first:last].tolist()
-        return read
-
-    def attention(self, slot: int, first: int, last: int, positions: slice) -> Samples:
-        """What a watched slot attended to when its tokens first…last were drawn, after `read` returned them: (n, N)."""
-        return to_host(self._state.attention[slot, first:last, positions])
-
-    def release(self, slot: int) -> None:
-        with self._lock:
-            self._prefixes[slot], self._times[slot] = 0, []
-            self._watched.discard(slot)
-
-    def leave(self) -> None:
-        """Call it before the batch is dropped: the caller's next tensors, which get its memory, wait for its steps."""
-        if self._stream:
-            torch.cuda.current_stream().wait_stream(self._stream)
-
-    @property
-    def runs_ahead(self) -> bool:
-        """Whether queued steps are computed while the caller does something else."""
-        return self._stream is not None
-
-    def _advance(self) -> None:
-        """One step of every slot that is not far ahead of its request; attention reads as far as the longest needs."""
-        self._clock += 1
-        going = {slot for slot, times in enumerate(self._times) if 0 < len(times) < self._bound(slot)}
-        self._set_active(going)
-        used = max(self._prefixes[slot] + len(self._times[slot]) for slot in going)
+    def step(self) -> list[Seat]:
+        """Launch one step of every seat that is not far ahead of its request. Returns them; to be `read` later."""
+        going = [seat for seat in self.seats.values() if seat.goes]
+        self._set_active({seat.slot for seat in going})
+        used = max(seat.prefix + seat.launched for seat in going)
         reach = min(-(-used // self._reach) * self._reach, self._positions)
         step = self._captured.get((self._rows, reach)) or self._plain(self._rows, reach)
         step.run()
-        if self._watched & going:
+        if any(seat.is_watched for seat in going):
             step.watch()
-        for slot in going:
-            self._times[slot].append(self._clock)
+        for seat in going:
+            seat.launched += 1
+        self._copy_tokens()
+        return going
 
-    def _bound(self, slot: int) -> int:
-        return min(self._limit, self._asked[slot] + SPARE_TOKENS)
+    def read(self, seats: Sequence[Seat]) -> None:
+        """The next token of each, once it is computed."""
+        for seat in seats:
+            if self.seats.get(seat.slot) is seat and not seat.is_finished:
+                seat.tokens.append(int(self._host_tokens[seat.slot, len(seat.tokens)]))
+
+    def attention(self, seat: Seat, first: int, last: int, positions: slice) -> Tensor:
+        """What tokens first…last of a watched seat attended to when they were drawn: (n, N), a view."""
+        return self._state.attention[seat.slot, first:last, positions]
+
+    def release(self, seat: Seat) -> None:
+        if self.seats.get(seat.slot) is seat:
+            del self.seats[seat.slot]
 
     def _set_active(self, going: set[int]) -> None:
         for slot in self._active ^ going:
@@ -199,27 +188,9 @@ class Batch:
         """Keep what the step that left `queries` attended to."""
         self._state.keep(self._t3.attention(queries, self._cache, self._state.position, reach))
 
-    def _mark(self) -> None:
-        """Copy the tokens to the host, and record an event for what was queued so far."""
-        if self._stream:
+    def _copy_tokens(self) -> None:
+        if self._host_tokens is not self._state.tokens:
             self._host_tokens.copy_(self._state.tokens, non_blocking=True)
-            event = cast(Any, torch.cuda.Event)(blocking=True)  # a wait sleeps: there may be more threads than cores
-            event.record(self._stream)
-            self._marks.append((self._clock, event))
-
-    def _on_stream(self, waits: bool = True) -> AbstractContextManager[object]:
-        """T3 has a stream of its own, so that it runs while S3Gen renders. waits: for all work queued by requests, as
-        needed if a tensor of theirs, such as a prefix, is read."""
-        if not self._stream:
-            return nullcontext()
-        if waits:
-            self._stream.wait_stream(torch.cuda.current_stream())
-        return torch.cuda.stream(self._stream)
-
-
-def new_stream(device: torch.device) -> Any:
-    """A CUDA stream, so that T3 runs while S3Gen renders; None on a CPU."""
-    return cast(Any, torch.cuda.Stream)(device) if device.type == "cuda" else None
 
 
 def longest_prefix(positions: int, limit: int) -> int:

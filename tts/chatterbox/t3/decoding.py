@@ -2,70 +2,181 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from audio.pcm import Samples
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.t3.batch import Batch, longest_prefix, new_stream
+from tts.chatterbox.runtime.host import HostCopy, to_device
+from tts.chatterbox.runtime.loop import Ask, Lane, Loop, new_stream
+from tts.chatterbox.t3.batch import Batch, Seat, longest_prefix
 from tts.chatterbox.t3.model import FRAME_TOKENS, STOP_SPEECH, T3
 from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
 from validation.errors import InternalError
 
-TOKENS_PER_SYNC = 8  # decode steps between two host reads
+TOKENS_PER_SYNC = 8  # that a job reads at once where it reports after each few that it is alive
 CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of it; there is a graph for each
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's conditioning and text; usually some 300
 SLOT_WITHIN_S = 120.0  # there are as many slots as jobs, so a wait is short
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class Admission(Ask):
+    """A request for a slot; its answer is the request's place."""
+
+    embed: Callable[[], Tensor]  # its prefix (rows, P, D)
+    batch_for: Callable[[Tensor], Batch]  # the one to join with this prefix, or a new one
+    knobs: TokenSampling
+    uniforms: Tensor
+    is_watched: bool
+    prefix: Tensor | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A request's seat in a batch, and how urgent its tokens are."""
+
+    batch: Batch
+    seat: Seat
+    due_s: float
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class TokenAsk(Ask):
+    """For the tokens of a place up to the `last`, and what they attended to at `positions` of their prefix.
+
+    Its answer is the tokens, fewer at the end, and that attention (n, N) or None.
+    """
+
+    place: Place
+    first: int
+    last: int
+    wanted: int  # ≥ last: how many to compute meanwhile
+    positions: slice | None = None
+    copy: HostCopy | None = None  # of the attention, once it is launched
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.place.seat.tokens[self.first : self.last]
+
+    @property
+    def is_computed(self) -> bool:
+        return len(self.place.seat.tokens) >= self.last or self.place.seat.is_finished
+
+
+class TokenLane(Lane):
+    """T3's steps: a newcomer first, one each turn; then a step of the batch whose tokens are most urgent."""
+
+    def __init__(self, loop: Loop, stream: Any = None) -> None:
+        super().__init__(loop, stream)
+        self._places: list[Place] = []
+
+    def add(self, ask: Ask) -> None:
+        super().add(ask)
+        if isinstance(ask, TokenAsk):
+            ask.place.due_s = ask.due_s
+            self.want(ask.place, ask.wanted)
+            self._answer()
+
+    def drop(self, ask: Ask) -> None:
+        """Where a job left while it was admitted, its place is free again."""
+        super().drop(ask)
+        if isinstance(ask, Admission) and ask.answer.done() and not ask.answer.exception():
+            self.release(ask.answer.result())
+
+    def place(self, batch: Batch, seat: Seat, due_s: float = 0.0) -> Place:
+        """Let the batch advance for a seat of it."""
+        self._places.append(place := Place(batch, seat, due_s))
+        return place
+
+    def want(self, place: Place, count: int) -> None:
+        place.seat.wanted = max(place.seat.wanted, count)
+
+    def release(self, place: Place) -> None:
+        place.batch.release(place.seat)
+        self._places.remove(place)
+
+    def launch(self) -> Callable[[], None] | None:
+        if then := self._admit() or self._copy_attention():
+            return then
+        needy = [place for place in self._places if place.seat.needs_steps]
+        if not needy:
+            return None
+        batch = min(needy, key=lambda place: place.due_s).batch
+        return partial(self._read, batch, batch.step())
+
+    def _admit(self) -> Callable[[], None] | None:
+        asks = sorted((ask for ask in self._asks if isinstance(ask, Admission)), key=lambda ask: ask.due_s)
+        for ask in asks:
+            with self.failing([ask]):
+                prefix = ask.prefix = ask.embed() if ask.prefix is None else ask.prefix
+                batch = ask.batch_for(prefix)
+                if (slot := batch.free_slot) is not None:
+                    seat = batch.admit(slot, prefix, ask.knobs, ask.uniforms, ask.is_watched)
+                    self.reply(ask, self.place(batch, seat, ask.due_s))
+                    return partial(self._read, batch, [seat])
+        return None
+
+    def _copy_attention(self) -> Callable[[], None] | None:
+        """Of an ask whose tokens are there, after the steps that wrote it."""
+        for ask in self._asks:
+            if isinstance(ask, TokenAsk) and ask.positions and ask.is_computed and not ask.copy:
+                batch, seat = ask.place.batch, ask.place.seat
+                last = ask.first + len(ask.tokens)
+                ask.copy = HostCopy(batch.attention(seat, ask.first, last, ask.positions))
+                return partial(self._reply_with_attention, ask)
+        return None
+
+    def _reply_with_attention(self, ask: TokenAsk) -> None:
+        if ask in self._asks and ask.copy:
+            self.reply(ask, (ask.tokens, ask.copy.values()))
+
+    def _read(self, batch: Batch, seats: list[Seat]) -> None:
+        batch.read(seats)
+        self._answer()
+
+    def _answer(self) -> None:
+        for ask in list(self._asks):
+            if isinstance(ask, TokenAsk) and ask.is_computed and not ask.positions:
+                self.reply(ask, (ask.tokens, None))
+
+
 class Generation:
     """One request's tokens, in order."""
 
-    def __init__(self, batch: Batch, slot: int, limit: int, text: slice | None = None) -> None:
+    def __init__(self, lane: TokenLane, place: Place, text: slice | None = None) -> None:
         """text: its positions in the cache, if its tokens' attention to them is kept."""
-        self._batch, self._slot, self._limit, self._text = batch, slot, limit, text
-        self._taken = self._taken_before = 0
+        self._lane, self._place, self._text = lane, place, text
+        self._limit = place.seat.limit
+        self._taken = 0
+        self.attention: Samples | None = None
+        """How much each token of the last `take` attended to each position of the text with its start and stop: (n, N),
+        more rows than tokens if the stop token was drawn. None if it is not kept."""
         self.stopped = False  # the stop token was drawn
         self.finished = False  # that, or the limit is reached
 
     def begin(self, count: int) -> None:
-        """On a GPU, queue the first `count` tokens, so that they are computed while the caller does something else."""
-        if self._batch.runs_ahead:
-            self._batch.queue(self._slot, min(count, self._limit))
+        """On a GPU, have the first `count` tokens computed while the caller does something else."""
+        if self._lane.runs_ahead:
+            self._lane.loop.post(partial(self._lane.want, self._place, count))
 
-    def take(self, count: int, ahead: int = 0) -> list[int]:
+    def take(self, count: int, ahead: int = 0, due_s: float = 0.0) -> list[int]:
         """The next `count` tokens; fewer at the end. The stop token is not among them.
 
-        On a GPU `ahead` more are queued; a CPU would be kept from its other work.
+        On a GPU `ahead` more are computed; a CPU would be kept from its other work. due_s: see `Ask`.
         Raises: InternalError where a token's probabilities are not finite.
         """
-        self._taken_before = self._taken
-        last = min(self._taken + count, self._limit)
-        if self._batch.runs_ahead:
-            self._batch.queue(self._slot, min(last + ahead, self._limit))
-            return self._read(last)
-        tokens: list[int] = []
-        while self._taken < last and not self.finished:  # one by one: a step past the end would cost time
-            self._batch.queue(self._slot, self._taken + 1)
-            tokens += self._read(self._taken + 1)
-        return tokens
-
-    @property
-    def attention(self) -> Samples | None:
-        """How much each token of the last `take` attended to each position of the text with its start and stop: (n, N),
-        more rows than tokens if the stop token was drawn. None if it is not kept.
-
-        On a GPU it waits for what is queued on the caller's stream, as the samples that follow do.
-        """
-        return self._text and self._batch.attention(self._slot, self._taken_before, self._taken, self._text)
-
-    def _read(self, last: int) -> list[int]:
-        tokens = self._batch.read(self._slot, self._taken, last)
+        first, last = self._taken, min(self._taken + count, self._limit)
+        wanted = last + ahead * self._lane.runs_ahead
+        ask = TokenAsk(due_s, place=self._place, first=first, last=last, wanted=wanted, positions=self._text)
+        tokens, self.attention = self._lane.wait(ask) if last > first else ([], None)
         self._taken = last
         self.finished = last >= self._limit
         if STOP_SPEECH in tokens:
@@ -75,7 +186,7 @@ class Generation:
             raise InternalError(
                 "the token model's probabilities are not finite: its DTYPE overflows, or its weights are damaged"
             )
-        return tokens
+        return cast(list[int], tokens)
 
 
 def cache_positions(max_tokens: int) -> int:
@@ -91,7 +202,13 @@ class Decoder:
     """
 
     def __init__(
-        self, t3: T3, max_tokens: int, slots: int, graphs: GraphPool | None = None, share: bool | None = None
+        self,
+        t3: T3,
+        max_tokens: int,
+        slots: int,
+        graphs: GraphPool | None = None,
+        share: bool | None = None,
+        loop: Loop | None = None,
     ) -> None:
         """share: by default on a GPU, where a further row costs nothing, but not on a CPU, where it does."""
         self._t3, self._max_tokens = t3, max_tokens
@@ -100,52 +217,57 @@ class Decoder:
         self._shared: Batch | None = None
         self.graphs = graphs or GraphPool(t3.device, "token model")
         self._positions = cache_positions(max_tokens)
+        # All batches use one stream, on which each finds memory as the one before left it.
+        self.lane = TokenLane(loop or Loop(), new_stream(t3.device))
         if share:
-            stream = new_stream(t3.device)
-            self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, stream, True)
-            self._shared.warm_up()
-        # One for all requests with their own batch: torch has 32 streams, and the 33rd is the first again.
-        self._lone_stream = new_stream(t3.device)
-        self._free = list(range(slots))
-        self._freed = threading.Condition()
+            with self.lane.on_stream():
+                self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, True)
+                self._shared.warm_up()
 
     @contextmanager
     def generate(
-        self, conditioning: Tensor, text_tokens: Tensor, knobs: TokenSampling, seed: int, watched: bool = False
+        self,
+        conditioning: Callable[[], Tensor],
+        text_tokens: Tensor,
+        knobs: TokenSampling,
+        seed: int,
+        watched: bool = False,
+        due_s: float = 0.0,
     ) -> Iterator[Generation]:
         """A slot for the duration of the context.
 
-        Args: conditioning (1, C, D) of the voice; text_tokens (N,) int64; watched: keep what its tokens attend to, if
-        alignment heads are known.
+        Args: conditioning: gives the voice's, (1, C, D), when it is called in the loop's thread; text_tokens (N,) int64
+        on the CPU; watched: keep what its tokens attend to, if alignment heads are known; due_s: see `Ask`.
         Raises: InternalError if none becomes free, as when a request that holds a slot waits for another.
         """
-        guided = knobs.cfg_weight > 0.0
-        shared = self._shared
-        uniforms = torch.rand(
-            self._max_tokens, generator=torch.Generator().manual_seed(seed), pin_memory=self._t3.device.type == "cuda"
+        t3, limit = self._t3, self._max_tokens
+        admission = Admission(
+            due_s,
+            embed=partial(self._embed, conditioning, text_tokens, knobs.cfg_weight > 0.0 or self._slots > 1),
+            batch_for=partial(self._batch_for, watched),
+            knobs=knobs,
+            uniforms=torch.rand(
+                limit, generator=torch.Generator().manual_seed(seed), pin_memory=t3.device.type == "cuda"
+            ),
+            is_watched=watched and bool(t3.alignment_heads),
         )
-        embeds = self._t3.embed_prefix(conditioning, text_tokens, guided or self._slots > 1)
-        first, watched = conditioning.shape[1], watched and bool(self._t3.alignment_heads)
-        text = slice(first, first + len(text_tokens) + FRAME_TOKENS) if watched else None
-        limit = self._max_tokens
-        if shared is None or embeds.shape[1] > longest_prefix(self._positions, limit):
-            rows, positions = len(embeds), embeds.shape[1] + limit + 1
-            alone = Batch(self._t3, 1, rows, positions, limit, self.graphs, PLAIN_REACH, self._lone_stream, watched)
-            try:
-                alone.admit(0, embeds, knobs, uniforms, watched)
-                yield Generation(alone, 0, limit, text)
-            finally:
-                alone.leave()
-            return
-        with self._freed:
-            if not self._freed.wait_for(lambda: self._free, SLOT_WITHIN_S):
-                raise InternalError(f"no slot of the token model became free within {SLOT_WITHIN_S:g} s")
-            slot = self._free.pop()
         try:
-            shared.admit(slot, embeds, knobs, uniforms, watched)
-            yield Generation(shared, slot, limit, text)
+            place: Place = self.lane.wait(admission, SLOT_WITHIN_S)
+        except TimeoutError:
+            raise InternalError(f"no slot of the token model became free within {SLOT_WITHIN_S:g} s") from None
+        end = place.seat.prefix - 2  # start-of-speech, twice
+        text = slice(end - len(text_tokens) - FRAME_TOKENS, end)
+        try:
+            yield Generation(self.lane, place, text if admission.is_watched else None)
         finally:
-            shared.release(slot)
-            with self._freed:
-                self._free.append(slot)
-                self._freed.notify()
+            self.lane.loop.post(partial(self.lane.release, place))
+
+    def _embed(self, conditioning: Callable[[], Tensor], text_tokens: Tensor, guided: bool) -> Tensor:
+        return self._t3.embed_prefix(conditioning(), to_device(text_tokens, self._t3.device), guided)
+
+    def _batch_for(self, watched: bool, prefix: Tensor) -> Batch:
+        rows, length = prefix.shape[:2]
+        if self._shared and length <= longest_prefix(self._positions, self._max_tokens):
+            return self._shared
+        positions = length + self._max_tokens + 1
+        return Batch(self._t3, 1, rows, positions, self._max_tokens, self.graphs, PLAIN_REACH, watched)

@@ -35,7 +35,7 @@ from bench.launches import count
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
-from tts.chatterbox.t3.decoding import Decoder, Generation
+from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import ALIGNMENT_HEADS, START_TEXT, STOP_SPEECH, STOP_TEXT, T3
 from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
@@ -85,7 +85,7 @@ def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         text, prefix = text_tokens(model.tokenizer, TEXTS[0]), model.encoders.prefix(model.built_in, 0.5)
-        with Decoder(t3, LIMIT, 1).generate(prefix, text, KNOBS, 0, watched=True) as generation:
+        with Decoder(t3, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation:
             tokens, ours = attended(generation)
         seen, kept = upstreams(checkpoint, text, tokens, monkeypatch)
     assert ours.shape == (COUNT, len(text) + 2)
@@ -100,7 +100,10 @@ def test_heads_that_a_network_lacks_are_not_asked(checkpoint, model):
     small = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
     assert small.alignment_heads == ()
     text, prefix = text_tokens(model.tokenizer, TEXTS[0]), model.encoders.prefix(model.built_in, 0.5)
-    with torch.inference_mode(), Decoder(small, LIMIT, 1).generate(prefix, text, KNOBS, 0, watched=True) as generation:
+    with (
+        torch.inference_mode(),
+        Decoder(small, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation,
+    ):
         assert len(generation.take(5)) == 5
         assert generation.attention is None
 
@@ -119,13 +122,12 @@ def test_each_slots_rows_are_those_it_has_alone(model, t3, slots):
     shared = plain_batch(t3, slots)
     first = admit_watched(shared, 0, prefixes[0])
     tokens, attention = attended(first, 10)
-    for slot in range(1, slots):
-        (admit_watched if slot == 1 else admit)(shared, slot, prefixes[slot], seed=slot)
+    others = [admit(shared, slot, prefixes[slot], seed=slot, watched=slot == 1) for slot in range(1, slots)]
     more, rest = attended(first, COUNT - 10)
     assert tokens + more == alone[0][0]
     assert np.abs(np.concatenate((attention, rest)) - alone[0][1]).max() < 1e-5
-    if slots > 1:
-        tokens, attention = attended(Generation(shared, 1, LIMIT, slice(0, prefixes[1].shape[1])))
+    if others:
+        tokens, attention = attended(others[0])
         assert tokens == alone[1][0]
         assert np.abs(attention - alone[1][1]).max() < 1e-5
 
@@ -134,10 +136,13 @@ def test_a_lone_row_without_guidance_has_the_conditional_rows_attention(model, t
     prefix = embedded(model)
     one, both = plain_batch(t3, 1), plain_batch(t3, 1)
     with torch.inference_mode():
-        one.admit(0, prefix[:1], KNOBS, uniforms(0), watched=True)
-        both.admit(0, prefix, KNOBS, uniforms(0), watched=True)
-    first = [each.attention(0, 0, 1, slice(0, prefix.shape[1])) for each in (one, both)]
-    assert np.abs(first[0] - first[1]).max() < 1e-6
+        seats = [
+            each.admit(0, rows, KNOBS, uniforms(0), watched=True) for each, rows in ((one, prefix[:1]), (both, prefix))
+        ]
+    first = [
+        each.attention(seat, 0, 1, slice(0, prefix.shape[1])) for each, seat in zip((one, both), seats, strict=True)
+    ]
+    assert (first[0] - first[1]).abs().max() < 1e-6
 
 
 # --- nothing else changes -----------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ def test_who_does_not_ask_pays_nothing(model, t3):
     for made, ask in ((plain, admit), (plain_batch(t3, 1), admit), (plain_batch(t3, 1), admit_watched)):
         ask(made, 0, prefix)
         with torch.inference_mode(), Operations() as operations:
-            made.queue(0, 2)
+            made.step()
         counted.append(operations)
     assert counted[0].names == counted[1].names
     assert 0 < counted[2].launches - counted[1].launches <= MOST_LAUNCHES

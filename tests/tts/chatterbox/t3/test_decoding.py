@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from fake_cuda import FakeCuda
-from graphs import LIMIT, admit, take, uniforms
+from graphs import LIMIT, admit, embedded, take, uniforms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
+from tts.chatterbox.runtime.loop import QUEUED_PIECES, Loop
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import batch as batch_module
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.batch import SPARE_TOKENS, Batch
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, Decoder
+from tts.chatterbox.t3.decoding import CACHE_BUCKET, Admission, Decoder, TokenAsk, TokenLane
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -47,6 +49,10 @@ def batch(t3, slots: int = 1, reach: int = CACHE_BUCKET) -> Batch:
     return Batch(t3, slots, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), reach)
 
 
+def leave(shared: Batch, slot: int) -> None:
+    shared.release(shared.seats[slot])
+
+
 @pytest.fixture(scope="module")
 def alone(model, prefixes) -> list[list[int]]:
     return [take(admit(batch(model.t3), 0, prefixes[i], KNOBS[i], seed=i), LIMIT) for i in range(3)]
@@ -71,14 +77,14 @@ def test_a_request_that_takes_its_time_keeps_its_tokens(model, prefixes, alone):
     slow = admit(shared, 0, prefixes[0], KNOBS[0], seed=0)
     for _ in range(3):
         take(admit(shared, 1, prefixes[1], KNOBS[1], seed=1), LIMIT)
-        shared.release(1)
+        leave(shared, 1)
     assert take(slow, LIMIT) == alone[0]
 
 
 def test_a_released_slot_serves_the_next_request_as_if_it_were_new(model, prefixes, alone):
     shared = batch(model.t3, slots=2)
     take(admit(shared, 1, prefixes[2], KNOBS[2], seed=9), 25)
-    shared.release(1)
+    leave(shared, 1)
     assert take(admit(shared, 1, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
@@ -88,7 +94,7 @@ def test_a_slot_poisoned_with_nan_serves_the_next_request(model, prefixes, alone
     broken = admit(shared, 0, prefixes[0] * float("nan"), KNOBS[0], seed=0)
     with pytest.raises(InternalError, match="not finite"):
         take(broken, 3)
-    shared.release(0)
+    leave(shared, 0)
     assert take(admit(shared, 0, prefixes[0], KNOBS[0], seed=0), LIMIT) == alone[0]
 
 
@@ -133,9 +139,10 @@ def test_a_step_never_reads_a_value(checkpoint, model, prefixes):
         t3 = T3(Tensors("t3", pretended, check_values=False), torch.float32, ((0, 1), (1, 0)))
         fake = Batch(t3, 2, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, watches=True)
         fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0), watched=True)
-        fake.queue(0, 20)
+        for _ in range(20):
+            fake.step()
         with pytest.raises(DataDependentOutputException):
-            fake.read(0, 0, 1)  # the only read on the host
+            fake.read([fake.seats[0]])  # the only read on the host
 
 
 def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
@@ -152,7 +159,10 @@ def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
 
 def test_the_token_limit_holds(model):
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
-    with torch.inference_mode(), Decoder(model.t3, 7, slots=1).generate(prefix, text, KNOBS[0], 0) as generation:
+    with (
+        torch.inference_mode(),
+        Decoder(model.t3, 7, slots=1).generate(lambda: prefix, text, KNOBS[0], 0) as generation,
+    ):
         assert len(generation.take(100)) == 7
         assert generation.finished
         assert generation.take(5) == []
@@ -163,8 +173,8 @@ def test_a_request_has_a_slot_whatever_its_token_limit(model, max_tokens):
     """In a batch of its own its steps would not be captured, and slow."""
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, "word " * 60)
     decoder = Decoder(model.t3, max_tokens, slots=1, share=True)
-    with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], 0):
-        assert decoder._free == []
+    with torch.inference_mode(), decoder.generate(lambda: prefix, text, KNOBS[0], 0):
+        assert decoder._shared.free_slot is None
 
 
 def test_who_finds_no_slot_is_told_in_the_end(model, monkeypatch):
@@ -173,10 +183,10 @@ def test_who_finds_no_slot_is_told_in_the_end(model, monkeypatch):
     decoder = Decoder(model.t3, LIMIT, slots=1, share=True)
     with (
         torch.inference_mode(),
-        decoder.generate(prefix, text, KNOBS[0], 0),
+        decoder.generate(lambda: prefix, text, KNOBS[0], 0),
         pytest.raises(InternalError, match="no slot"),
     ):
-        decoder.generate(prefix, text, KNOBS[0], 1).__enter__()
+        decoder.generate(lambda: prefix, text, KNOBS[0], 1).__enter__()
 
 
 def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
@@ -184,7 +194,7 @@ def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
     decoder = Decoder(model.t3, LIMIT, slots=1)
 
     def speak(seed: int):
-        return decoder.generate(prefix, text, KNOBS[0], seed)
+        return decoder.generate(lambda: prefix, text, KNOBS[0], seed)
 
     with torch.inference_mode():
         with speak(1) as a, speak(2) as b:
@@ -198,23 +208,20 @@ def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
     assert first != second
 
 
-def test_threads_that_share_a_batch_get_what_they_get_alone(model, prefixes, alone):
-    shared = batch(model.t3, slots=3)
-    received: dict[int, list[int]] = {}
+def test_threads_that_share_a_batch_get_what_they_get_alone(model):
+    decoder = Decoder(model.t3, LIMIT, slots=3, share=True)
+    prefix = model.encoders.prefix(model.built_in, 0.5)
 
-    def speak(i: int) -> None:
-        generation = admit(shared, i, prefixes[i], KNOBS[i], seed=i)
+    def speak(i: int) -> list[int]:
         tokens: list[int] = []
-        while not generation.finished:
-            tokens += take(generation, 3)
-        received[i] = tokens
+        with decoder.generate(lambda: prefix, text_tokens(model.tokenizer, TEXTS[i]), KNOBS[i], i) as generation:
+            while not generation.finished:
+                tokens += generation.take(3)
+        return tokens
 
-    threads = [threading.Thread(target=speak, args=(i,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [received[i] for i in range(3)] == alone
+    expected = [speak(i) for i in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(speak, range(3))) == expected
 
 
 # --- paused slots ---------------------------------------------------------------------------------------
@@ -265,7 +272,7 @@ def test_attention_reads_no_further_than_those_who_go_on(model, prefixes, monkey
 def test_who_is_released_stands_still(model, prefixes):
     shared = batch(model.t3, slots=2)
     admit(shared, 0, prefixes[0], KNOBS[0], seed=0)
-    shared.release(0)
+    leave(shared, 0)
     take(admit(shared, 1, prefixes[1], KNOBS[1], seed=1), 5)
     assert shared._state.active.tolist() == [False, True]
     assert shared._state.step.tolist() == [0, 4]
@@ -276,15 +283,15 @@ def test_a_neighbour_is_given_steps_ahead_but_not_without_end(model, prefixes):
     limit = 2 * SPARE_TOKENS
     shared = Batch(model.t3, 2, 2, 4 * CACHE_BUCKET, limit, GraphPool(CPU, "token model"), CACHE_BUCKET)
     with torch.inference_mode():
-        for slot in range(2):
-            shared.admit(slot, prefixes[slot], KNOBS[slot], torch.rand(limit))
-        shared.queue(0, 20)
-        assert [len(times) for times in shared._times] == [20, 20]
-        shared.queue(0, limit)
-    assert [len(times) for times in shared._times] == [limit, 1 + SPARE_TOKENS]
+        first, second = (shared.admit(slot, prefixes[slot], KNOBS[slot], torch.rand(limit)) for slot in range(2))
+        for count, neighbour in ((20, 20), (limit, 1 + SPARE_TOKENS)):
+            first.wanted = count
+            while first.needs_steps:
+                shared.step()
+            assert (first.launched, second.launched) == (count, neighbour)
 
 
-# --- streams and events -----------------------------------------------------------------------------------
+# --- the lane -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -292,46 +299,116 @@ def cuda(monkeypatch) -> FakeCuda:
     return FakeCuda().install(monkeypatch)
 
 
-class Clocked(Batch):
-    """A batch on a stream that records the clock of each event and the clocks that were waited for."""
+class HandTurned(Loop):
+    """Whose turns the test takes."""
 
-    def __init__(self, t3, cuda: FakeCuda) -> None:
-        super().__init__(t3, 1, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, cuda.current)
-        self._cuda = cuda
-
-    def waited(self) -> list[int]:
-        """The clocks that `read` waited for, in order."""
-        clocks = {event: clock for clock, event in self._marks}
-        return [clocks[event] for event, _ in self._cuda.logged("synchronize") if event in clocks]
+    def post(self, call) -> None:
+        self._posted.append(call)
 
 
-def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(model, prefixes, cuda):
-    """It needs 19, read as 8, 8 and 3, and waited for the 25th when events were 8 steps apart."""
-    lone = Clocked(model.t3, cuda)
-    generation = admit(lone, 0, prefixes[0], KNOBS[0], seed=0)
-    with torch.inference_mode():
-        generation.begin(19 + 25)
-        for count in (8, 8, 3):
-            generation.take(count, ahead=25)
-    assert lone.waited() == [8, 16, 19]
-    assert len(lone._times[0]) == 19 + 25
+@pytest.fixture
+def lane(cuda) -> TokenLane:
+    return TokenLane(HandTurned(), cuda.current)
 
 
-def test_a_lone_request_makes_no_stream_of_its_own(model, cuda, monkeypatch):
+def asked(model, lane: TokenLane, shared: Batch, seed: int = 0, due_s: float = 0.0) -> Admission:
+    ask = Admission(
+        due_s,
+        embed=partial(embedded, model),
+        batch_for=lambda prefix: shared,
+        knobs=KNOBS[0],
+        uniforms=uniforms(seed),
+        is_watched=False,
+    )
+    lane.add(ask)
+    return ask
+
+
+def wanted(lane: TokenLane, admission: Admission, last: int, ahead: int = 25, due_s: float = 0.0) -> TokenAsk:
+    lane.add(ask := TokenAsk(due_s, place=admission.answer.result(), first=0, last=last, wanted=last + ahead))
+    return ask
+
+
+@torch.inference_mode()
+def turns(lane: TokenLane, count: int = 1) -> None:
+    for _ in range(count):
+        lane.loop.turn()
+
+
+def test_the_first_chunk_waits_for_the_token_it_needs_and_for_no_later_one(model, cuda, lane):
+    """It needs 19, and waited for the 25th when events were 8 steps apart."""
+    admission = asked(model, lane, batch(model.t3))
+    turns(lane)
+    ask, seat = wanted(lane, admission, 19), admission.answer.result().seat
+    for computed in range(19):
+        cuda.passed = computed
+        turns(lane, 3)
+        assert not ask.answer.done()
+        assert seat.launched == computed + QUEUED_PIECES
+    cuda.passed = 19
+    turns(lane)
+    assert len(ask.answer.result()[0]) == 19
+
+
+def test_no_lane_waits_for_another_stream(model, cuda, lane):
+    admission = asked(model, lane, batch(model.t3))
+    turns(lane)
+    wanted(lane, admission, LIMIT)
+    turns(lane, LIMIT)
+    assert cuda.logged("wait") == cuda.logged("synchronize") == []
+
+
+def test_newcomers_are_admitted_one_each_turn_the_most_urgent_first(model, lane):
+    shared = batch(model.t3, slots=3)
+    asks = [asked(model, lane, shared, due_s=due_s) for due_s in (3.0, 1.0, 2.0)]
+    admitted = []
+    for _ in range(3):
+        turns(lane)
+        admitted.append([ask.answer.done() for ask in asks])
+    assert admitted == [[False, True, False], [False, True, True], [True, True, True]]
+
+
+def test_of_batches_the_one_with_the_most_urgent_request_steps(model, lane):
+    calm, urgent = batch(model.t3), batch(model.t3)
+    admissions = [asked(model, lane, calm), asked(model, lane, urgent)]
+    turns(lane, 2)
+    asks = [
+        wanted(lane, admission, 5, ahead=0, due_s=due_s)
+        for admission, due_s in zip(admissions, (2.0, 1.0), strict=True)
+    ]
+    while not asks[1].answer.done():
+        turns(lane)
+    assert admissions[0].answer.result().seat.launched <= QUEUED_PIECES  # begun while the last answer was computed
+    while not asks[0].answer.done():
+        turns(lane)
+
+
+def test_who_left_while_it_was_admitted_holds_no_slot(model, lane):
+    shared = batch(model.t3)
+    left = asked(model, lane, shared)
+    turns(lane)
+    lane.drop(left)
+    following = asked(model, lane, shared)
+    turns(lane, 2)
+    assert following.answer.done()
+
+
+def test_an_error_of_the_device_is_every_waiting_jobs(model, cuda, lane, monkeypatch):
+    shared = batch(model.t3, slots=2)
+    admissions = [asked(model, lane, shared) for _ in range(2)]
+    turns(lane, 2)
+    asks = [wanted(lane, admission, 9) for admission in admissions]
+    shared.step = lambda: (_ for _ in ()).throw(RuntimeError("the device is lost"))
+    turns(lane)
+    assert [str(ask.answer.exception()) for ask in asks] == ["the device is lost"] * 2
+
+
+def test_requests_with_batches_of_their_own_share_a_stream(model, cuda, monkeypatch):
     """torch has 32 in rotation: after some 28 requests one was the stream of a graph's capture, or T3's."""
     monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
     decoder, made = Decoder(model.t3, LIMIT, slots=1, share=False), len(cuda.streams)
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
     for seed in range(3):
-        with torch.inference_mode(), decoder.generate(prefix, text, KNOBS[0], seed) as generation:
+        with decoder.generate(lambda: prefix, text, KNOBS[0], seed) as generation:
             generation.take(3)
-    assert len(cuda.streams) == made
-
-
-def test_the_steps_of_a_chunk_wait_for_no_rendering(model, prefixes, cuda):
-    """Only the prefix, made on the caller's stream, needs that."""
-    lone = Clocked(model.t3, cuda)
-    generation = admit(lone, 0, prefixes[0], KNOBS[0], seed=0)
-    waits = len(cuda.logged("wait"))
-    take(generation, LIMIT)
-    assert len(cuda.logged("wait")) == waits == 1
+    assert len(cuda.streams) == made == 2

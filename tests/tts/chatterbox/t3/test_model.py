@@ -125,7 +125,9 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
         )[0].tolist()
         ours = T3(Tensors.read(long_checkpoint, manifest.T3_WEIGHTS), torch.float32)
         knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
-        with Decoder(ours, 400, slots=1).generate(theirs.prepare_conditioning(cond), text, knobs, 0) as generation:
+        with Decoder(ours, 400, slots=1).generate(
+            lambda: theirs.prepare_conditioning(cond), text, knobs, 0
+        ) as generation:
             tokens = generation.take(400)
     assert len(tokens) > 200
     assert [*tokens, STOP_SPEECH] == expected
