@@ -21,6 +21,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
+THREAD_NAME = "device"
 QUEUED_PIECES = 2  # of a lane: the device computes one while the next is launched
 POLL_S = 0.0002  # between two looks at the device, where a piece takes 1 ms and more
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.lanes: list[Lane] = []
-        self._thread = ThreadPoolExecutor(1, "device")
+        self._thread = ThreadPoolExecutor(1, THREAD_NAME)
         self._posted: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._runs = False

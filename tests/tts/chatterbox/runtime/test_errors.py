@@ -55,7 +55,7 @@ class Failing:
 def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     params = replace(PARAMS, decode_mode=mode)
     plain = list(stream_segment(model, TEXT, model.built_in, params))
-    method = "extend" if mode == "block" else "solve"
+    method = "extending" if mode == "block" else "solving"
     flow = Failing(model.flow, method, {turn})
     chunks = list(stream_segment(replace(model, flow=flow), TEXT, model.built_in, params))
     assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
@@ -75,13 +75,13 @@ def test_memory_that_runs_out_loses_no_word_and_tells_none_twice(model, checkpoi
     params = replace(PARAMS, word_times=True, checked=checked)
     plain, again = (
         [word for chunk in stream_segment(each, TEXT, model.built_in, params) for word in chunk.words]
-        for each in (planted, replace(planted, flow=Failing(model.flow, "solve", {turn})))
+        for each in (planted, replace(planted, flow=Failing(model.flow, "solving", {turn})))
     )
     assert again == plain
     assert len(plain) == len(TEXT.split())
 
 
-@pytest.mark.parametrize(("mode", "method"), [("window", "solve"), ("block", "extend")])
+@pytest.mark.parametrize(("mode", "method"), [("window", "solving"), ("block", "extending")])
 def test_a_retry_needs_no_slot_that_the_next_segment_has(model, mode, method, monkeypatch):
     """Jobs that hold a slot and wait for another would never end."""
     monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.5)
@@ -95,14 +95,14 @@ def test_a_retry_needs_no_slot_that_the_next_segment_has(model, mode, method, mo
     assert flow.called < 4
     following = stream_segment(failing, "Next.", model.built_in, params)
     next(following)
-    assert not one_slot._free
+    assert one_slot._shared.free_slot is None
     received += [chunk.samples for chunk in chunks]
     assert flow.forgot == 1
     assert np.array_equal(np.concatenate(received), plain)
 
 
 def test_memory_that_runs_out_twice_is_an_error(model):
-    flow = Failing(model.flow, "solve", {2, 4})
+    flow = Failing(model.flow, "solving", {2, 4})
     stream = stream_segment(replace(model, flow=flow), TEXT, model.built_in, PARAMS)
     with pytest.raises(OutOfMemory):
         list(stream)
@@ -111,7 +111,7 @@ def test_memory_that_runs_out_twice_is_an_error(model):
 
 def test_a_voice_is_encoded_on_the_retry(model):
     encoders = Failing(model.encoders, "encode", {1})
-    flow = Failing(model.flow, "solve", set())
+    flow = Failing(model.flow, "solving", set())
     voice = replace(model, encoders=encoders, flow=flow).condition("clone", buzz())
     assert (voice.voice, encoders.called, flow.forgot) == ("clone", 2, 1)
     with pytest.raises(OutOfMemory):

@@ -1,0 +1,129 @@
+"""The loop: who goes first, how far the device is ahead, and that nothing that goes wrong keeps a job waiting."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from fake_cuda import FakeCuda
+
+from tts.chatterbox.runtime.loop import QUEUED_PIECES, Ask, Lane, Loop
+
+
+class Pieces(Lane):
+    """Each ask is one piece; notes the order in which they are launched. An ask without a job fails."""
+
+    def __init__(self, loop: Loop, stream: object = None) -> None:
+        super().__init__(loop, stream)
+        self.launched: list[float] = []
+        self.broken: Exception | None = None
+
+    def launch(self) -> Callable[[], None] | None:
+        if self.broken:
+            raise self.broken
+        fresh = [ask for ask in self._asks if ask.due_s not in self.launched]
+        if not fresh:
+            return None
+        ask = min(fresh, key=lambda ask: ask.due_s)
+        self.launched.append(ask.due_s)
+        return lambda: self.reply(ask, -ask.due_s)
+
+
+class HandTurned(Loop):
+    """Whose turns the test takes."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._posted.append(call)
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> FakeCuda:
+    return FakeCuda().install(monkeypatch)
+
+
+def test_the_most_urgent_goes_first_and_the_device_is_only_so_far_ahead(cuda):
+    lane = Pieces(HandTurned(), cuda.current)
+    asks = [Ask(due_s) for due_s in (5.0, 3.0, 4.0)]
+    for ask in asks:
+        lane.add(ask)
+    cuda.passed = 0
+    assert [lane.loop.turn() for _ in range(4)] == [True, True, False, False]
+    assert lane.launched == [3.0, 4.0]
+    lane.add(Ask(1.0))
+    cuda.passed = 1
+    lane.loop.turn()
+    assert lane.launched == [3.0, 4.0, 1.0]
+    assert [ask.answer.done() for ask in asks] == [False, True, False]
+    cuda.passed = None
+    while lane.loop.turn():
+        pass
+    assert lane.launched == [3.0, 4.0, 1.0, 5.0]
+    assert not lane.is_ahead
+
+
+def test_lanes_take_turns(cuda):
+    loop = HandTurned()
+    lanes = [Pieces(loop, cuda.current) for _ in range(2)]
+    for lane in lanes:
+        for due_s in range(3):
+            lane.add(Ask(due_s))
+    loop.turn()
+    assert [lane.launched for lane in lanes] == [[0], [0]]
+
+
+def test_answers_come_from_another_thread_to_as_many_jobs_as_ask():
+    lane = Pieces(Loop())
+    with ThreadPoolExecutor(8) as jobs:
+        assert list(jobs.map(lambda due_s: lane.wait(Ask(due_s)), range(200))) == [-due_s for due_s in range(200)]
+    assert lane.loop.call(threading.current_thread) is lane.loop.call(threading.current_thread)
+    assert lane.loop.call(threading.current_thread) is not threading.current_thread()
+
+
+def test_a_fault_of_the_device_is_every_waiting_jobs_and_the_next_one_is_served():
+    lane = Pieces(HandTurned())
+    asks = [Ask(due_s) for due_s in (1.0, 2.0)]
+    for ask in asks:
+        lane.add(ask)
+    lane.broken = RuntimeError("the device is lost")
+    lane.loop.turn()
+    assert [str(ask.answer.exception()) for ask in asks] == ["the device is lost"] * 2
+    lane.broken = None
+    lane.add(following := Ask(3.0))
+    lane.loop.turn()
+    lane.loop.turn()
+    assert following.answer.result() == -3.0
+
+
+def test_a_job_that_gives_up_is_forgotten():
+    lane = Pieces(HandTurned())
+    with pytest.raises(TimeoutError):
+        lane.wait(Ask(1.0), 0.01)
+    lane.loop.turn()
+    assert (lane.launched, lane._asks) == ([], [])
+
+
+def test_a_call_that_fails_ends_neither_the_loop_nor_another_job(caplog):
+    lane = Pieces(Loop())
+    lane.loop.post(lambda: 1 // 0)
+    assert lane.wait(Ask(1.0)) == -1.0
+    assert "device's thread failed" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        lane.call(lambda: 1 // 0)
+
+
+def test_what_runs_in_the_loop_needs_no_gradients():
+    assert Pieces(Loop()).call(torch.is_inference_mode_enabled)
+
+
+def test_its_thread_ends_with_it():
+    lane = Pieces(Loop())
+    thread, gone = lane.loop.call(threading.current_thread), weakref.ref(lane)
+    del lane
+    gc.collect()
+    thread.join(5)
+    assert (gone(), thread.is_alive()) == (None, False)
