@@ -79,10 +79,10 @@ def measure(model: ChatterboxModel, watch: Watch) -> None:
     """Times everything but the flow."""
     device, t3 = model.device, model.t3
     prefix = model.encoders.prefix(model.built_in, 0.5)
-    text = text_tokens(model.tokenizer, TEXT).to(device)
+    text = text_tokens(model.tokenizer, TEXT)
 
     def steps(count: int) -> None:
-        with model.decoder.generate(prefix, text, KNOBS, 1) as fresh:
+        with model.decoder.generate(lambda: prefix, text, KNOBS, 1) as fresh:
             fresh.take(count)
 
     first_s = watch("T3, to the first token", lambda: steps(1))

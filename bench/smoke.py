@@ -26,8 +26,7 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Bucket
 from tts.chatterbox.segment import stream_segment, text_tokens
-from tts.chatterbox.t3.batch import Batch, new_stream
-from tts.chatterbox.t3.decoding import CACHE_BUCKET, Generation
+from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import CapturedRender
 from validation.request import DEFAULT_SAMPLING
@@ -43,15 +42,13 @@ def difference(replayed: torch.Tensor, plain: torch.Tensor) -> float:
 
 
 def tokens(model: ChatterboxModel, graphs: bool) -> list[int]:
-    pool, device = GraphPool(model.device, "token model", graphs), model.device
-    batch = Batch(model.t3, 1, 2, 4 * CACHE_BUCKET, LIMIT, pool, CACHE_BUCKET, new_stream(device))
-    batch.warm_up()
+    pool = GraphPool(model.device, "token model", graphs)
+    decoder = Decoder(model.t3, LIMIT, 1, pool, share=True)
     if pool.captures and not pool.captured:
         raise RuntimeError("nothing was captured: the log says why")
-    ids = text_tokens(model.tokenizer, TEXT).to(device)
-    embeds = model.t3.embed_prefix(model.encoders.prefix(model.built_in, 0.5), ids, guided=True)
-    batch.admit(0, embeds, KNOBS, torch.rand(LIMIT, generator=torch.Generator().manual_seed(0)))
-    return Generation(batch, 0, LIMIT).take(LIMIT)
+    prefix = partial(model.encoders.prefix, model.built_in, 0.5)
+    with decoder.generate(prefix, text_tokens(model.tokenizer, TEXT), KNOBS, seed=0) as generation:
+        return generation.take(LIMIT)
 
 
 def token_model(model: ChatterboxModel) -> dict[str, Any]:

@@ -73,7 +73,8 @@ class ChatterboxModel:
         with torch_errors():
             device = choose_device(options.device, partial(Budget.of, options))
             # In the thread that will run it, as library handles and plans are the thread's.
-            model = loop.call(partial(cls._load, find_weights(model_path), device, options, loop))
+            load = torch.inference_mode(mode=False)(partial(cls._load, find_weights(model_path), device, options, loop))
+            model = loop.call(load)
         log.info(
             "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
             *(device, time.monotonic() - started, model.dtype, model.flow.dtype, model.graphs or "off"),

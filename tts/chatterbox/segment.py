@@ -26,7 +26,7 @@ from tts.chatterbox.rendering import RenderAsk, Rendering, Work
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan
-from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC, Generation
+from tts.chatterbox.t3.decoding import Generation
 from tts.chatterbox.t3.model import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
@@ -170,14 +170,14 @@ class SegmentStream:
             generation.begin(rendering.missing + ahead)
             rendering.draw_noise()  # while a GPU computes the first tokens
             while not generation.finished:
-                yield self._take(generation, min(rendering.missing, TOKENS_PER_SYNC), ahead)
+                yield self._take(generation, min(rendering.missing, generation.at_once), ahead)
             self._end_words()
 
     def _generate_all(self) -> Iterator[list[int]]:
         """Raises: ImplausibleSpeech if the tokens are to be checked and can't be the text."""
         with self._generation() as generation:
             while not generation.finished:
-                self._take(generation, TOKENS_PER_SYNC, ahead=TOKENS_PER_SYNC)
+                self._take(generation, generation.at_once, ahead=generation.at_once)
                 yield []
             self._end_words()
         self.tokens.complete = True

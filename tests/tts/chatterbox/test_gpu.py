@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import graphs
@@ -56,9 +57,14 @@ class Rig:
 
     @contextmanager
     def count_waits(self) -> Iterator[Callable[[], int]]:
-        """Gives a function that returns how often the host has waited since."""
-        with counted_waits(self.device) as on_gpu, Looks() as looks:
-            yield on_gpu if self.device.type == "cuda" else lambda: looks.count
+        """Gives a function that returns how often the host has waited since, in this thread and in the device's."""
+        loops, there = {self.model.decoder.lane.loop, self.model.renders.loop}, Looks()
+        with counted_waits(self.device) as on_gpu, Looks() as here:
+            for loop in loops:
+                loop.call(there.__enter__)
+            yield on_gpu if self.device.type == "cuda" else lambda: here.count + there.count
+            for loop in loops:
+                loop.call(partial(there.__exit__, None, None, None))
 
 
 @contextmanager
@@ -200,7 +206,7 @@ def test_the_tokens_are_those_of_the_cpu(rig, model):
     greedy = replace(graphs.KNOBS, min_p=1.0)
     there = graphs.take(graphs.admit(captured_batch(rig.model.t3, 1, rig.pool()), 0, embedded(rig.model), greedy))
     prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
-    with torch.inference_mode(), Decoder(model.t3, LIMIT, slots=1).generate(prefix, text, greedy, 0) as generation:
+    with Decoder(model.t3, LIMIT, slots=1).generate(lambda: prefix, text, greedy, 0) as generation:
         here = generation.take(LIMIT)
     assert there == here
 
@@ -261,10 +267,9 @@ def test_the_token_loop_never_waits(rig, checkpoint):
     """What keeps the attention does not, either."""
     batch = captured_batch(with_heads(checkpoint, rig.device), 1, rig.pool())
     graphs.admit_watched(batch, 0, embedded(rig.model))
-    with torch.inference_mode():
-        with rig.refuse_waits():
-            batch.queue(0, 30)
-        assert len(batch.read(0, 0, 30)) == 30
+    with torch.inference_mode(), rig.refuse_waits():
+        for _ in range(30):
+            batch.step()
 
 
 def test_flow_and_vocoder_never_wait(rig):

@@ -20,7 +20,7 @@ from tts.chatterbox.t3.model import FRAME_TOKENS, STOP_SPEECH, T3
 from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
 from validation.errors import InternalError
 
-TOKENS_PER_SYNC = 8  # that a job reads at once where it reports after each few that it is alive
+AT_ONCE, AT_ONCE_ON_GPU = 8, 25  # tokens that a job takes at a time: between two it can end, and says that it lives
 CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of it; there is a graph for each
 PLAIN_REACH = 16
 PREFIX_POSITIONS = 640  # of a shared cache, for a segment's conditioning and text; usually some 300
@@ -161,6 +161,11 @@ class Generation:
         more rows than tokens if the stop token was drawn. None if it is not kept."""
         self.stopped = False  # the stop token was drawn
         self.finished = False  # that, or the limit is reached
+
+    @property
+    def at_once(self) -> int:
+        """How many tokens to take at a time, at most."""
+        return AT_ONCE_ON_GPU if self._lane.runs_ahead else AT_ONCE
 
     def begin(self, count: int) -> None:
         """On a GPU, have the first `count` tokens computed while the caller does something else."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fake_cuda import FakeCuda
 
-from tts.chatterbox.runtime.loop import QUEUED_PIECES, Ask, Lane, Loop
+from tts.chatterbox.runtime.loop import Ask, Lane, Loop
 
 
 class Pieces(Lane):
