@@ -20,7 +20,7 @@ import torch
 
 from bench.checkpoint.seeded import SIZES
 from bench.costs.cards import CARDS, HIGH, LOW, Card
-from bench.costs.load import Times, load
+from bench.costs.load import Chunk, Times, deadline, first_come, load
 from bench.costs.memory import compared
 from bench.costs.operations import Counts
 from bench.costs.parts import MEMORY_SLOTS, SLOTS, count_all, step_name
@@ -32,7 +32,7 @@ from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC
 RESULTS = Path(__file__).parents[1] / "results"
 HOST_MS = 2.0  # of a request before T3: text, prefix, copies [est]
 HAND_OVER_MS = 1.0  # of a chunk: copy, stages, a change of thread [est]
-RESAMPLING_MS = {"first chunk": 0.3, "a chunk": 0.8}  # to PerTh's rate and back, measured on one core of an EPYC
+MARKING_MS = {"first chunk": 3.9, "a chunk": 10.7}  # the watermark on one core of an EPYC, with its resampling
 ALONE = 0.4  # share of T3's time in which nothing renders beside it [est]
 GOALS = {
     "kernels": {"T3, a step": 230, "flow, window, a chunk": 7600, "flow, block, a chunk": 7600},
@@ -47,38 +47,43 @@ VARIANTS = {
     f"{mode}, {kind}": (mode, kind)
     for mode, kind in (("window", "float16, 10 s"), ("window", "float16, 4 s"), ("window", "float32, 10 s"))
 } | {"block, float16, 10 s": ("block", "float16, 10 s")}
+CALLERS = (1, 4, 16, 32)
 SIMULATED = ("window, float16, 10 s", "block, float16, 10 s")
 
 
 def times(card: Card, counts: Mapping[str, Counts], variant: str, slots: int = 1) -> Times:
+    """The flow's steps of several chunks are known where they were counted; else those of one are all there is."""
     mode, kind = VARIANTS[variant]
 
-    def render(chunk: str) -> float:
-        return card.ms(counts[f"flow, {mode}, {chunk}, {kind}"]) + card.ms(counts[f"vocoder, {chunk}"])
-
-    def mark(chunk: str) -> float:
-        return card.ms(counts[f"watermark, {chunk}"]) + RESAMPLING_MS[chunk]
+    def chunk(name: str) -> Chunk:
+        prepared = card.ms(counts[f"flow, {mode}, preparation, {kind}"])
+        together = {n: counts.get(f"flow, {mode}, {name}{of_streams(n)}, {kind}") for n in COUNTS}
+        return Chunk(
+            begin=prepared,
+            steps={n: (card.ms(of) - n * prepared) / EULER_STEPS for n, of in together.items() if of},
+            end=card.ms(counts[f"vocoder, {name}"]),
+            mark=MARKING_MS[name],
+            shape=name if mode == "window" else mode,
+        )
 
     return Times(
         host=HOST_MS,
         prefill=card.ms(counts["T3, prefill"]),
         step=card.ms(counts[step_name(slots)]),
-        first_render=render("first chunk"),
-        render=render("a chunk"),
-        first_mark=mark("first chunk"),
-        mark=mark("a chunk"),
+        first=chunk("first chunk"),
+        later=chunk("a chunk"),
     )
 
 
 def first_chunk_ms(of: Times) -> float:
     """The prefill draws one of the tokens that it waits for."""
     steps = FIRST + LOOKAHEAD_TOKENS - 1
-    return of.host + of.prefill + steps * of.step + of.first_render + of.first_mark + HAND_OVER_MS
+    return of.host + of.prefill + steps * of.step + of.first.render + of.first.mark + HAND_OVER_MS
 
 
 def real_time_factor(of: Times) -> float:
     """Of the steady state: a chunk's rendering, and the part of T3's steps that it does not hide."""
-    return (of.render + of.mark + HAND_OVER_MS + ALONE * CHUNK * of.step) / (1000 * CHUNK / TOKENS_PER_S)
+    return (of.later.render + of.later.mark + HAND_OVER_MS + ALONE * CHUNK * of.step) / (1000 * CHUNK / TOKENS_PER_S)
 
 
 def one_stream(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, list[float]]]:
@@ -90,16 +95,24 @@ def one_stream(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, 
         found[variant] = {
             "first_chunk_ms": [round(first_chunk_ms(of), 1) for of in each],
             "rtf": [round(real_time_factor(of), 4) for of in each],
-            "rendered_s_per_s": [round(1000 / (of.render + of.mark), 1) for of in each],
+            "rendered_s_per_s": [round(1000 / of.later.render, 1) for of in each],
         }
     return found
 
 
 def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float]]:
+    """By who waits for what: callers that ask again at once, and listeners that ask again when they have heard all;
+    T3 and the renderings beside each other, as if each had the card for itself, and one after the other."""
     return {
-        f"{variant}, {callers} in a loop": load(times(card, counts, variant, callers), callers)
+        f"{variant}, {callers} {who}, {how}{rule}": load(
+            times(card, counts, variant, callers), callers, due, share=share, listens=listens
+        )
         for variant in SIMULATED
-        for callers in SLOTS
+        for who, listens in (("listeners", True), ("in a loop", False))
+        for callers in CALLERS
+        for how, share in (("beside", False), ("in turn", True))
+        for rule, due in (("", deadline), (", first come", first_come))
+        if not rule or callers == 16
     }
 
 

@@ -30,9 +30,9 @@ TOKENS = 146  # of a request, as in the checkpoint of scripts/gpu
 FIRST_SOUND_S = 0.15  # of the 0.3 s that leave the vocoder, as the watermark holds the rest back
 WAKE_MS = 0.1  # from an answer to its job's next step, and from an ask to the loop [est]
 PIECE_MS = 0.1  # of the loop's thread for each piece: to choose it, launch it and look at events [est]
-UNTIL_S, WARM_UP_S = 60.0, 15.0
+UNTIL_S, WARM_UP_S = 50.0, 10.0
 THINKS_S = 2.0  # at most, if somebody listens, between two requests
-STARTS_MS = (10.0, 30.0, 50.0, 70.0, 90.0)  # between two callers: who meets whom in the queue depends on it
+STARTS_MS = (30.0, 70.0)  # between two callers: who meets whom in the queue depends on it
 
 
 @dataclass(frozen=True, slots=True)
