@@ -89,7 +89,7 @@ def studios(settings: Settings) -> tuple[Studio, Studio]:
     if settings.tts_engine == "chatterbox":
         return Studio(settings), plain
     with redirect_stdout(StringIO()):  # PerTh prints a line
-        watermarker = Watermarker(torch.device("cpu"))
+        watermarker = Watermarker()
     return Studio(settings, MarkedEngine(plain.tap.inner, watermarker)), plain
 
 

@@ -108,7 +108,7 @@ class ChatterboxModel:
             renders=RenderLane(loop, new_stream(device, priority=-1)),
             decoder=Decoder(t3, max_tokens, options.slots, pools[2], loop=loop),
             encoders=encoders,
-            watermarker=Watermarker(device) if options.watermark else None,
+            watermarker=Watermarker() if options.watermark else None,
             built_in=built_in,
             device=device,
             dtype=t3.dtype,

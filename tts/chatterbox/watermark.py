@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audio.pcm import EMPTY, Samples
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
+from tts.chatterbox.vocoder.conv import CentredConv
 from validation.errors import ModelUnavailable
 
 HOP = 240  # one hop of PerTh's 32 kHz spectrogram (320 samples) at 24 kHz: its length comes out floored to this
@@ -37,21 +38,23 @@ class Watermarker:
 
     From a spectrogram in decibels it computes a gain for each of the lowest bins; the phase stays. PerTh's package
     gives the same, but imports librosa, SciPy and pkg_resources, which takes longer than torch.
+
+    It runs on the CPU, in the job's thread, wherever the model runs. There it takes some 5 ms for a first chunk and
+    15 ms for a second of sound (docs/LOG.md), without Python's lock; on a GPU the host would wait three times for what
+    others have queued there, as samples come from the host and return to it.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self) -> None:
         """Raises: ModuleNotFoundError where PerTh is not installed, ModelUnavailable where its weights are damaged."""
-        self._device = device
-        self._layers = _read_layers(device)
-        self._window = torch.hann_window(N_FFT, device=device)
+        self._layers = _read_layers()
+        self._window = torch.hann_window(N_FFT)
 
     @torch.inference_mode()
     def mark(self, samples: Samples) -> Samples:
         """A clip (N,) at 24 kHz → the same with the watermark, (N,)."""
         padded = max(SHORTEST, -(-len(samples) // HOP) * HOP)
         wide = resampled(np.pad(samples, (0, padded - len(samples))), SAMPLE_RATE_HZ, RATE_HZ)
-        marked = self._mark(torch.from_numpy(wide).to(self._device)).cpu().numpy()
-        narrow = resampled(marked, RATE_HZ, SAMPLE_RATE_HZ)
+        narrow = resampled(self._mark(torch.from_numpy(wide)).numpy(), RATE_HZ, SAMPLE_RATE_HZ)
         short = max(0, len(samples) - len(narrow))
         return np.asarray(np.pad(narrow[: len(samples)], (0, short)), dtype=np.float32)
 
@@ -66,13 +69,13 @@ class Watermarker:
     def _gains(self, spectrogram: Tensor) -> Tensor:
         """A spectrogram (bins, frames), 0…1 → gains (BINS, frames) on the same scale, 0 in nearly silent frames."""
         loudness = spectrogram.sum(dim=0)
-        x = spectrogram[None, :BINS]
-        for weight, bias in self._layers[:-1]:
-            x = F.leaky_relu(F.conv1d(x, weight, bias, padding=weight.shape[2] // 2), LEAK)
-        return F.conv1d(x, *self._layers[-1])[0] * (loudness > QUIET * loudness.max())
+        x = spectrogram[:BINS].T
+        for layer in self._layers[:-1]:
+            x = F.leaky_relu_(layer(x), LEAK)
+        return self._layers[-1](x).T * (loudness > QUIET * loudness.max())
 
 
-def _read_layers(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+def _read_layers() -> list[CentredConv]:
     """Weights and biases of the encoder's convolutions, from the file in PerTh's package. Raises: ModelUnavailable."""
     spec = importlib.util.find_spec("perth")
     if spec is None or not spec.submodule_search_locations:
@@ -81,7 +84,7 @@ def _read_layers(device: torch.device) -> list[tuple[Tensor, Tensor]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
         names = [f"encoder.layers.{i}.conv" for i in range(LAYERS)]
-        return [(state[f"{name}.weight"].to(device), state[f"{name}.bias"].to(device)) for name in names]
+        return [CentredConv.of(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
     except (OSError, RuntimeError, pickle.UnpicklingError, KeyError) as exc:
         raise ModelUnavailable(f"the watermarker's weights {WEIGHTS} can't be read") from exc
 
