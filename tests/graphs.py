@@ -27,6 +27,7 @@ from tts.chatterbox.t3.sampling import TokenSampling
 
 LIMIT = 60  # tokens of a request
 REACH, REACHES = 64, 2  # positions; a request of LIMIT tokens crosses from the first length to the second
+PREFILLS = 1  # of 64 positions, as that leaves for a prefix
 TEXTS = ("Hello there, this is a test.", "Short.", "A somewhat longer sentence than the others are.")
 KNOBS = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
 NEUTRAL = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
@@ -55,7 +56,7 @@ def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
     """With a graph for every step, or this raises."""
     made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
     made.warm_up()
-    assert pool.captured == REACHES * (2 if slots == 1 else 1) * (2 if t3.alignment_heads else 1)
+    assert pool.captured == (PREFILLS + REACHES * (2 if t3.alignment_heads else 1)) * (2 if slots == 1 else 1)
     return made
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH, T3
+from tts.chatterbox.t3.prefill import Prefill
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.t3.slots import SlotState
 
@@ -80,6 +81,7 @@ class Batch:
         self._row_choices = (1, 2) if slots == 1 and rows_per_slot == 2 else (rows_per_slot,)
         self._positions, self._limit, self._graphs, self._reach = positions, limit, graphs, reach
         self._cache = t3.new_cache(rows_per_slot * slots, positions)  # conditional rows first
+        self._prefill = Prefill(t3, self._cache, slots, graphs)
         self._watches = watches and bool(t3.alignment_heads)
         prefix = longest_prefix(positions, limit) if self._watches else 0
         self._state = SlotState.empty(slots, t3.vocabulary, limit, t3.device, prefix)
@@ -92,8 +94,9 @@ class Batch:
         self.seats: dict[int, Seat] = {}  # by slot
 
     def warm_up(self) -> None:
-        """Capture a step for every reach, the longest first; before the first request, as a captured step also runs.
-        One whose capture fails runs plain."""
+        """Capture prefills, and a step for every reach, the longest first; before the first request, as a captured step
+        also runs. One whose capture fails runs plain."""
+        self._prefill.warm_up(self._row_choices, longest_prefix(self._positions, self._limit))
         for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
             for rows in self._row_choices:
                 with suppress(CaptureFailed):
@@ -118,8 +121,7 @@ class Batch:
         state = self._state.slot(slot)
         self._rows = len(embeds)
         cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
-        queries: list[Tensor] = []
-        logits = self._t3.prefill(embeds, cache[:, : self._rows], queries)
+        logits, queries = self._prefill(slot, embeds)
         state.seen.zero_()
         state.seen[:, START_SPEECH] = True
         state.step.zero_()

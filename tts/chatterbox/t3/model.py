@@ -117,19 +117,32 @@ class T3:
         shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
         return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
-    def prefill(self, embeds: Tensor, cache: Tensor, queries: list[Tensor] | None = None) -> Tensor:
+    def prefill(
+        self,
+        embeds: Tensor,
+        cache: Tensor,
+        queries: list[Tensor] | None = None,
+        rows: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Tensor:
         """Fill the first P positions of the cache (layers, B, …) with the prefix (B, P, D).
 
-        queries: gets what `attention` needs of the last position. Returns: its logits (B, V), float32.
+        Args: queries: gets what `attention` needs of the last position; rows (B,) int64: those of a larger cache; last
+        (1,) int64: the last position, if padding follows it. A graph reads both from the device.
+        Returns: the logits of the last position (B, V), float32.
         """
         length = embeds.shape[1]
 
         def store(layer: int, fresh: Tensor) -> Tensor:
-            kept: Tensor = cache[layer][..., :length, :]
-            return kept.copy_(fresh.permute(0, 2, 3, 1, 4))
+            fresh, kept = fresh.permute(0, 2, 3, 1, 4), cache[layer][..., :length, :]
+            if rows is None:
+                kept.copy_(fresh)
+            else:
+                kept.index_copy_(0, rows, fresh)
+            return fresh
 
-        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, None, queries)
-        return self._logits(x[:, -1])
+        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, None, queries, last)
+        return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
 
     def decode_one_token(
         self, embed: Tensor, cache: Tensor, position: Tensor, reach: int, queries: list[Tensor] | None = None
@@ -176,12 +189,13 @@ class T3:
         store: Callable[[int, Tensor], Tensor],
         mask: Tensor | None,
         queries: list[Tensor] | None,
+        last: Tensor | None = None,
     ) -> Tensor:
         """The layers, in place on x (B, T, D). cos, sin: (T or B × 1, 3, 1, HEAD_DIM).
 
         `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are attended to,
-        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t. `queries` gets views of the
-        alignment heads' queries at the last position, which costs no launch.
+        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t. `queries` gets the
+        alignment heads' queries at the last position, or at `last` (1,): views, which cost no launch, or copies.
         """
         flat = x.view(-1, self.width)
         for index, layer in enumerate(self._layers):
@@ -189,7 +203,8 @@ class T3:
             qkv = _rotate(qkv, cos, sin)
             seen = store(index, qkv[:, :, 1:])
             if queries is not None:
-                queries += [qkv[:, -1:, 0, head] for at, head in self.alignment_heads if at == index]
+                heads = (qkv[:, :, 0, head] for at, head in self.alignment_heads if at == index)
+                queries += [query[:, -1:] if last is None else query.index_select(1, last) for query in heads]
             mixed = F.scaled_dot_product_attention(
                 qkv[:, :, 0].transpose(1, 2), seen[:, 0], seen[:, 1], attn_mask=mask, is_causal=mask is None
             )

@@ -14,6 +14,7 @@ from graphs import (
     HEADS,
     KNOBS,
     LIMIT,
+    PREFILLS,
     REACH,
     REACHES,
     TEXTS,
@@ -200,17 +201,17 @@ def cuda(monkeypatch) -> FakeCuda:
 def test_the_step_that_is_captured_is_the_same_for_all(cuda, model, t3):
     """Where one asks, its graph is followed by another; no step has two graphs."""
     captured_batch(t3, 2, GraphPool(CUDA, "token model"))
-    steps, watches = cuda.recordings[::2], cuda.recordings[1::2]
+    steps, watches = cuda.recordings[PREFILLS::2], cuda.recordings[PREFILLS + 1 :: 2]
     without = Batch(t3, 2, 2, REACHES * REACH, LIMIT, GraphPool(CUDA, "token model"), REACH)
     cuda.recordings.clear()
     without.warm_up()
-    assert [len(step.operations) for step in steps] == [len(step.operations) for step in cuda.recordings]
+    assert [len(step.operations) for step in steps] == [len(step.operations) for step in cuda.recordings[PREFILLS:]]
     assert max(len(watch.operations) for watch in watches) <= MOST_LAUNCHES
 
 
 def test_rows_whose_capture_failed_are_kept_all_the_same(cuda, model, t3):
     """The step's graph leaves its queries behind for lines that run plain."""
-    cuda.fail = {2: torch.OutOfMemoryError("CUDA out of memory")}
+    cuda.fail = {PREFILLS + 2: torch.OutOfMemoryError("CUDA out of memory")}
     captured, prefix = watching(t3, 3, GraphPool(CUDA, "token model")), embedded(model)
     captured.warm_up()
     (drawn, ours), (expected, theirs) = (
