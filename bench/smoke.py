@@ -23,12 +23,13 @@ from bench.contenders.turns import TEXT
 from bench.document import attempt, machine, report, show_failures
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Bucket
 from tts.chatterbox.segment import stream_segment, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.sampling import TokenSampling
-from tts.chatterbox.vocoder.stream import CapturedRender
+from tts.chatterbox.vocoder.stream import F0_FRAMES, Window
 from validation.request import DEFAULT_SAMPLING
 
 LIMIT = 40  # tokens
@@ -68,13 +69,15 @@ def flow(model: ChatterboxModel) -> dict[str, Any]:
 
 
 def vocoder(model: ChatterboxModel) -> dict[str, Any]:
-    device, frames = model.device, 78
-    mel, source = torch.randn(1, 80, frames, device=device) - 6, torch.randn(1, 1, frames * 480, device=device)
-    captured = CapturedRender(model.hift._generator, frames, GraphPool(device, "vocoder"), device)
-    f0_hz = model.hift.pitch_hz(mel)
+    hift, device, frames = model.hift, model.device, 78
+    mel, nothing = torch.randn(1, 80, frames + F0_FRAMES, device=device) - 6, torch.zeros(1, 1, 0, device=device)
+    noise = torch.randn(frames, hift.harmonics * SAMPLES_PER_FRAME, device=device)
+    phase = torch.zeros(hift.harmonics, 1, dtype=torch.float64, device=device)
+    given = mel, nothing, phase, noise
+    captured = Window(hift, frames, F0_FRAMES, GraphPool(device, "vocoder"))
     return {
-        "pitch_hz": float(f0_hz.mean()),
-        "differs": difference(captured(mel, source), model.hift.render(mel, source)),
+        "pitch_hz": float(hift.pitch_hz(mel).mean()),
+        "differs": difference(captured(*given)[0], hift.render(*given, ahead=F0_FRAMES)[0]),
     }
 
 

@@ -58,10 +58,10 @@ def gib(count_bytes: int) -> str:
 def compute_exactly() -> None:
     """Set how torch computes products on a GPU, for the whole process.
 
-    No TF32, which cuDNN's convolutions use by default: the vocoder's phase sums up its pitch, and with it every
-    difference; the flow is fast in float16, and the rest is small. No sums in half precision across the parts of a
-    product that cuBLAS may split: they are less exact, and overflow in float16. Only deterministic algorithms: the
-    same request gives the same audio.
+    No TF32, which cuDNN's convolutions use by default: what is float32 is computed as on a CPU. The vocoder's phase
+    sums up what its pitch errs, which would be 1e-3; the flow is fast in float16, and the rest is small. No sums in
+    half precision across the parts of a product that cuBLAS may split: they are less exact, and overflow in float16.
+    Only deterministic algorithms: the same request gives the same audio.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

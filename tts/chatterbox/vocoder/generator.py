@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.rates import MEL_BANDS
+from tts.chatterbox.vocoder.conv import CentredConv
 from tts.chatterbox.weights.tensors import Tensors
 
 N_FFT = 16  # samples of a spectrum's frame, under a periodic Hann window
@@ -180,7 +181,11 @@ def source_down(tensors: Tensors, stage: int, width: int) -> Conv:
 
 
 class Generator:
-    """The network; read-only."""
+    """The network; read-only.
+
+    On a GPU its convolutions are cuDNN's in float32, not in TF32 as upstream's there: its samples are the CPU's within
+    1e-4 of their peak, and it is a small part of a chunk's time.
+    """
 
     def __init__(self, tensors: Tensors) -> None:
         """tensors: upstream's HiFTGenerator (HiFTNet, Li et al. 2023, arXiv:2309.09493). Raises: ModelUnavailable."""
@@ -247,24 +252,25 @@ def fourier() -> tuple[Tensor, Tensor, Tensor]:
 class PitchPredictor:
     """The fundamental frequency of mel frames.
 
-    Exactly upstream's operations: the phase sums up every difference in the last bit.
+    Its convolutions are products in float32, and on a GPU never in TF32 (`compute_exactly`): the phase sums up what
+    every frame's pitch errs.
     """
 
     def __init__(self, tensors: Tensors) -> None:
         """tensors: upstream's ConvRNNF0Predictor. Raises: ModelUnavailable."""
-        convs: list[tuple[Tensor, Tensor]] = []
+        convs: list[CentredConv] = []
         width, channels = -1, MEL_BANDS
         for i in range(PITCH_LAYERS):
             name = f"condnet.{2 * i}"  # each convolution is followed by an ELU
             weight = normed_weight(tensors, name, width, channels, 3)
             width = channels = len(weight)
-            convs.append((weight, tensors.take(f"{name}.bias", width)))
+            convs.append(CentredConv.of(weight, tensors.take(f"{name}.bias", width)))
         self._convs = tuple(convs)
         self._weight, self._bias = tensors.take("classifier.weight", 1, width), tensors.take("classifier.bias", 1)
 
     def __call__(self, mel: Tensor) -> Tensor:
         """mel (1, 80, F) → (1, F) in Hz, 0 where unvoiced."""
-        x = mel
-        for weight, bias in self._convs:
-            x = F.elu_(F.conv1d(x, weight, bias, padding=weight.shape[2] // 2))
-        return F.linear(x.transpose(1, 2), self._weight, self._bias)[..., 0].abs_()
+        x = mel[0].T
+        for conv in self._convs:
+            x = F.elu_(conv(x))
+        return F.linear(x, self._weight, self._bias).T.abs_()

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
 
 import pytest
 import torch
 from rounding import bound
 
 from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
+from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.vocoder import stream as module
@@ -92,9 +96,9 @@ def test_one_shot_is_upstreams_for_the_same_phase_and_noise(network, exact, mel)
         torch.manual_seed(11)
         phase = torch.distributions.Uniform(-math.pi, math.pi).sample((1, 9, 1))[0]
         phase[0] = 0.0
-        noise = torch.randn(1, 9, samples)
-        source, _ = exact.excite(exact.pitch_hz(mel), torch.zeros(9, 1), phase, noise)
-        ours = exact.render(mel, source)
+        noise = torch.randn(9, mel.shape[2], SAMPLES_PER_FRAME).transpose(0, 1)
+        nothing = torch.empty(1, 1, 0)
+        ours, _, _ = exact.render(mel, nothing, phase / (2 * math.pi), noise.flatten(1), ahead=0)
         assert ours.shape == (samples,)
         assert error(ours, theirs[0]) < rounding(network, mel)
 
@@ -130,15 +134,14 @@ def test_short_clips(network, exact, mel, frames):
 def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(model, mel, sizes):
     """The phase is float64 there: only the last bit of the angle may differ, 2⁻²² below 2π, in every harmonic."""
     hift, numbers = model.hift, torch.Generator().manual_seed(3)
-    noise = torch.randn(1, hift.harmonics, mel.shape[2], SAMPLES_PER_FRAME, generator=numbers)
-    nothing, at, pieces = torch.zeros(hift.harmonics, 1), 0, []
-    phase = nothing.double()
+    noise = torch.randn(mel.shape[2], hift.harmonics * SAMPLES_PER_FRAME, generator=numbers)
+    phase, at, pieces = torch.zeros(hift.harmonics, 1, dtype=torch.float64), 0, []
     with torch.inference_mode():
         pitch_hz = hift.pitch_hz(mel)
-        whole, _ = hift.excite(pitch_hz, phase, nothing, noise.flatten(2))
+        whole, _ = hift.excite(pitch_hz, phase, noise)
         for size in [*sizes, mel.shape[2] - sum(sizes)]:
             part = slice(at, at + size)
-            source, phase = hift.excite(pitch_hz[:, part], phase, nothing, noise[:, :, part].flatten(2))
+            source, phase = hift.excite(pitch_hz[:, part], phase, noise[part])
             pieces.append(source)
             at += size
     assert phase.dtype == torch.float64
@@ -170,42 +173,72 @@ def test_samples_leave_as_soon_as_they_are_certain(model, mel):
         assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
 
 
-@pytest.mark.parametrize(("first", "chunk"), [(32, 50), (32, 32), (20, 20), (16, 100)])
-def test_the_sizes_to_capture_are_those_that_a_stream_renders(model, first, chunk):
-    sizes: list[int] = []
-
-    class Listening(Hift):
-        def render(self, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-            sizes.append(mel.shape[2])
-            return super().render(mel, source)
-
-    hift = copy.copy(model.hift)
-    hift.__class__ = Listening
-    stream = HiftStream(hift, seed=1)
-    with torch.inference_mode():
-        for frames in (first, *[chunk] * 6):
-            stream.push(torch.zeros(1, MEL_BANDS, frames))
-        stream.flush()
-    assert set(sizes) == rendered_frames(first, chunk)
+# --- windows of fixed sizes -------------------------------------------------------------------------------
 
 
-def test_a_captured_size_gives_the_same_samples_and_keeps_nothing(s3gen, model):
-    captured = Hift(s3gen.at("mel2wav."), sizes=(30,))
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(2):
-        mel, source = (
-            torch.randn(1, MEL_BANDS, 30, generator=generator),
-            torch.randn(1, 1, 30 * 480, generator=generator),
-        )
-        with torch.inference_mode():
-            assert torch.equal(captured.render(mel, source), model.hift.render(mel, source))
+SIZES = rendered_frames(32, 50)
 
 
-@pytest.mark.parametrize("frames", [78, 79, 107, 150])
-def test_a_long_clip_by_windows_is_one_shot(network, exact, mel, frames) -> None:
-    """Windows with the context that a stream gives its pieces: what they lack is far below a rounding of float32."""
-    windowed = Hift(Tensors("network", network.state_dict()), sizes={33, 78})
-    source = torch.randn(1, 1, frames * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(frames))
-    with torch.inference_mode():
-        whole, joined = (hift.render(mel[:, :, :frames].double(), source) for hift in (exact, windowed))
-    assert error(joined, whole) <= 2**-24
+def windowed(tensors: Tensors, sizes: Sequence[int] = SIZES) -> Hift:
+    """With the windows that a GPU captures."""
+    return Hift(tensors, GraphPool(torch.device("cpu"), "vocoder"), sizes)
+
+
+@pytest.fixture
+def by_windows(network) -> Hift:
+    return windowed(Tensors("network", network.state_dict()))
+
+
+class Counting:
+    """In place of a Hift's generator."""
+
+    def __init__(self, hift: Hift, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes, self._generator = Counter[int](), hift.generator
+        monkeypatch.setattr(hift, "generator", self)
+
+    def __call__(self, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        self.sizes[mel.shape[2]] += 1
+        return self._generator(mel, source)
+
+
+@pytest.mark.parametrize("frames", [1, 18, 33, 34, 84, 150])
+@pytest.mark.parametrize("sizes", [[], [32, 50, 50], [16, 1, 0, 40, 3]])
+def test_windows_render_what_the_plain_lines_render(network, exact, by_windows, mel, frames, sizes):
+    """Beyond a window are frames of nothing, where the plain lines have the clip's end: neither reaches what leaves,
+    but for far less than a rounding of float32."""
+    clip = mel[:, :, :frames].double()
+    sizes = [size for size, end in zip(sizes, accumulate(sizes), strict=True) if end <= frames]
+    plain, ours = (render(hift, clip, sizes) for hift in (exact, by_windows))
+    assert error(ours, plain) < rounding(network, clip) + 2**-24
+
+
+@pytest.mark.parametrize(
+    ("pushed", "rendered"),
+    [
+        pytest.param([32, 50, 50, 50], {27: 1, 78: 3, 33: 1}, id="the default plan"),
+        pytest.param([32, 50, 50, 11], {27: 1, 78: 3, 33: 1}, id="its last chunk is short"),
+        pytest.param([20, 20, 20], {27: 1, 78: 2, 33: 1}, id="smaller chunks"),
+        pytest.param([200], {78: 4, 33: 1}, id="larger ones"),
+        pytest.param([32], {27: 1, 32: 1}, id="a clip of less than its end's window, plain"),
+    ],
+)
+def test_every_length_has_a_window(by_windows, monkeypatch, pushed, rendered):
+    counting = Counting(by_windows, monkeypatch)
+    render(by_windows, torch.zeros(1, MEL_BANDS, sum(pushed)), pushed)
+    assert counting.sizes == rendered
+
+
+def test_a_window_shows_nothing_of_an_earlier_request(s3gen, mel):
+    """In float32, bit by bit, where the window is longer than what is rendered, and after values that spread."""
+    used, unused = (windowed(s3gen.at("mel2wav.")) for _ in range(2))
+    render(used, torch.full_like(mel, math.nan), [32, 50])
+    assert torch.equal(render(used, mel, [20, 20]), render(unused, mel, [20, 20]))
+
+
+def test_the_negative_control_without_wiping_it_does(s3gen, mel, monkeypatch):
+    used, unused = (windowed(s3gen.at("mel2wav.")) for _ in range(2))
+    render(used, torch.full_like(mel, math.nan), [32, 50])
+    for window in used.windows:
+        for memory in (window._mel, window._source):
+            monkeypatch.setattr(memory, "zero_", lambda: None)
+    assert not torch.equal(render(used, mel, [20, 20]), render(unused, mel, [20, 20]))
