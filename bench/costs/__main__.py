@@ -32,7 +32,7 @@ from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC
 RESULTS = Path(__file__).parents[1] / "results"
 HOST_MS = 2.0  # of a request before T3: text, prefix, copies [est]
 HAND_OVER_MS = 1.0  # of a chunk: copy, stages, a change of thread [est]
-MARKING_MS = {"first chunk": 3.9, "a chunk": 10.7}  # the watermark on one core of an EPYC, with its resampling
+MARK_MS = {"first chunk": 5.2, "a chunk": 14.0}  # of the watermark, on the host: measured on one core of an EPYC
 ALONE = 0.4  # share of T3's time in which nothing renders beside it [est]
 GOALS = {
     "kernels": {"T3, a step": 230, "flow, window, a chunk": 7600, "flow, block, a chunk": 7600},
@@ -62,7 +62,7 @@ def times(card: Card, counts: Mapping[str, Counts], variant: str, slots: int = 1
             begin=prepared,
             steps={n: (card.ms(of) - n * prepared) / EULER_STEPS for n, of in together.items() if of},
             end=card.ms(counts[f"vocoder, {name}"]),
-            mark=MARKING_MS[name],
+            mark=MARK_MS[name],
             shape=name if mode == "window" else mode,
         )
 
@@ -117,13 +117,17 @@ def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float
 
 
 def waits(counts: Mapping[str, Counts]) -> dict[str, int]:
-    """Of the host for the GPU in a chunk. By reading: for each few of T3's tokens, the samples, and first the text's
-    ids (`Generation.take`, `to_host`, `SegmentStream._generation`); the others were counted."""
-    chunks = {"first chunk": (FIRST + LOOKAHEAD_TOKENS, 2), "a chunk": (CHUNK, 1)}
+    """Of the host for the GPU in a chunk. By reading: one for each few of T3's tokens and one for the samples
+    (`Generation.take`, `to_host`); the others were counted, and there are none."""
+    chunks = {"first chunk": (FIRST + LOOKAHEAD_TOKENS, ("T3, prefill",)), "a chunk": (CHUNK, ())}
     return {
         chunk: math.ceil(tokens / TOKENS_PER_SYNC)
-        + others
-        + sum(counts[f"{part}, {chunk}"].waits for part in ("vocoder", "watermark"))
+        + 1
+        + sum(
+            part.waits
+            for name, part in counts.items()
+            if name.startswith((*others, f"flow, window, {chunk}", f"vocoder, {chunk}"))
+        )
         for chunk, (tokens, others) in chunks.items()
     }
 

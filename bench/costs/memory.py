@@ -14,10 +14,12 @@ from tts.chatterbox.runtime.memory import Budget, cublas_workspace_bytes
 from tts.chatterbox.s3gen.flow import BUCKETS
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.rows import counts as graph_counts
+from tts.chatterbox.t3.batch import longest_prefix
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
+from tts.chatterbox.t3.prefill import BUCKET as PREFILL_BUCKET
+from tts.chatterbox.vocoder.stream import ENDING_FRAMES, HARMONICS
 
-STREAMS_OF_A_JOB = 2  # the common one and T3's
-STREAMS_OF_THE_LOADER = 5  # and those on which three pools capture
+VOCODER_FRAMES = *DEFAULT_FRAMES, ENDING_FRAMES
 
 
 def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, dict[str, int]]:
@@ -26,24 +28,24 @@ def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, 
     budget = Budget.of(options, card.capability)
     peaks = {name: counts[name].peak_bytes for name in counts}
     scratch = peaks["flow, the largest preparation"] + peaks["vocoder, the largest graph"] + peaks["T3, a step"] * slots
-    step_graphs = cache_positions(options.max_tokens) // CACHE_BUCKET * (2 if slots == 1 else 1)
+    positions, rows = cache_positions(options.max_tokens), 2 if slots == 1 else 1
+    prefills = longest_prefix(positions, options.max_tokens) // PREFILL_BUCKET
     nodes = sum(
-        counts[part].kernels * number
+        (counts[part].kernels - counts[part].launches) * number
         for part, number in (
-            ("T3, a step", step_graphs),
+            ("T3, a step", positions // CACHE_BUCKET * rows),
+            ("T3, prefill", prefills * rows),
             ("flow, the largest preparation", len(BUCKETS)),
             ("flow, the largest step", sum(len(graph_counts(tokens, slots)) for tokens in BUCKETS)),
-            ("vocoder, the largest graph", len(DEFAULT_FRAMES)),
+            ("vocoder, the largest graph", len(VOCODER_FRAMES)),
         )
     )
     at_once = max(count for count in COUNTS if count <= slots)
     gathered = at_once * peaks["flow, block, a chunk, float16, 10 s"]
-    pairs = slots * STREAMS_OF_A_JOB + STREAMS_OF_THE_LOADER
     found = {
         "graphs' nodes [est]": (budget.graphs - memory.SCRATCH_BYTES, nodes * memory.NODE_BYTES),
         "graphs' scratch": (memory.SCRATCH_BYTES, scratch),
         "graphs' inputs": (0, static_bytes(slots)),
-        "workspaces": (budget.workspaces, pairs * cublas_workspace_bytes(card.capability)),
         "working": (memory.WORKING_BYTES, slots * peaks["vocoder, a segment at once"] + peaks["T3, prefill"]),
         "block mode": (budget.block_mode, counts[f"flow, block, {slots} rows"].kept_bytes + gathered),
     }
@@ -52,7 +54,7 @@ def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, 
 
 def static_bytes(slots: int) -> int:
     """What the graphs of flow and vocoder read and write: the rows of each length, in float32 and half precision; mel,
-    source and samples."""
+    noise, source and samples."""
     of_flow: int = sum(2 * tokens * MEL_BANDS * (4 + 3 * 2) for tokens in BUCKETS) * (slots + 2)
-    of_vocoder: int = sum(frames * (MEL_BANDS + 2 * SAMPLES_PER_FRAME) * 4 for frames in DEFAULT_FRAMES)
+    of_vocoder: int = sum(frames * (MEL_BANDS + (2 + HARMONICS) * SAMPLES_PER_FRAME) * 4 for frames in VOCODER_FRAMES)
     return of_flow + of_vocoder

@@ -134,7 +134,7 @@ class NotedPool(GraphPool):
     """A pool whose graphs run plain, and tell the mode that counts that they were captured."""
 
     def __init__(self, part: str) -> None:
-        super().__init__(torch.device("cpu"), part)
+        super().__init__(torch.device("cuda"), part)
         self.counting: Operations | None = None
 
     def capture(self, run: Callable[[], object]) -> Callable[[], None]:
@@ -151,13 +151,11 @@ class NotedPool(GraphPool):
         return replay
 
 
-def count(run: Callable[[], object], pool: NotedPool | None = None, apart: bool = False) -> Counts:
-    """apart: take operations apart that consist of others, such as a Fourier transform over frames; but attention and
-    products with a bias would not be one kernel then."""
+def count(run: Callable[[], object], pool: NotedPool | None = None) -> Counts:
     operations = Operations()
     if pool:
         pool.counting = operations
-    with operations, torch.no_grad() if apart else torch.inference_mode():
+    with operations, torch.inference_mode():
         run()
     return operations.counts
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.checkpoint import originals, seeded
@@ -20,9 +19,6 @@ from tts.chatterbox.rates import (
     FRAMES_PER_TOKEN,
     LOOKAHEAD_TOKENS,
     MEL_BANDS,
-    SAMPLE_RATE_HZ,
-    SAMPLES_PER_FRAME,
-    SAMPLES_PER_TOKEN,
     TOKENS_PER_S,
     XVECTOR,
 )
@@ -34,10 +30,8 @@ from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.model import T3
-from tts.chatterbox.vocoder.stream import HELD_FRAMES, Hift, HiftStream
+from tts.chatterbox.vocoder.stream import Hift, HiftStream
 from tts.chatterbox.voice.encoders import SkipInit
-from tts.chatterbox.watermark import CONTEXT as MARK_CONTEXT
-from tts.chatterbox.watermark import HOP, RATE_HZ, Watermarker
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -186,15 +180,14 @@ def count_longest(flow: Flow, pool: NotedPool, hift: Hift, hift_pool: NotedPool)
     frames = 280 * FRAMES_PER_S // 15  # 280 letters, 15 a second
 
     def render() -> None:
-        source = torch.zeros(1, 1, frames * SAMPLES_PER_FRAME, device=CUDA)
-        hift.render(torch.zeros(1, MEL_BANDS, frames, device=CUDA), source)
+        HiftStream(hift, 1).push(torch.zeros(1, MEL_BANDS, frames, device=CUDA))
 
     largest = flow._buckets[-1]
     assert largest._run
     return {
         "flow, the largest preparation": count(largest._run, pool),
         "flow, the largest step": count(largest._replays[1][1], pool),
-        "vocoder, the largest graph": count(hift._captured[max(DEFAULT_FRAMES)]._run, hift_pool),
+        "vocoder, the largest graph": count(hift.windows[-1].run, hift_pool),
         "vocoder, a segment at once": count(render, hift_pool),
     }
 
@@ -206,19 +199,6 @@ def count_block_rows(flow: Flow) -> dict[str, Counts]:
         f"flow, block, {slots} rows": count(partial(lambda slots: kept.append(BlockRows(flow, slots)), slots))
         for slots in MEMORY_SLOTS
     }
-
-
-def count_watermark(watermarker: Watermarker) -> dict[str, Counts]:
-    """As `Watermarker.mark` without its resampling, which is the host's."""
-
-    def mark(samples: int) -> Tensor:
-        return watermarker._mark(torch.zeros(samples * RATE_HZ // SAMPLE_RATE_HZ).to(CUDA)).cpu()
-
-    held = MARK_CONTEXT + HOP
-    first = (FIRST * FRAMES_PER_TOKEN - HELD_FRAMES) * SAMPLES_PER_FRAME
-    assert first > held
-    sizes = {"first chunk": first, "a chunk": CHUNK * SAMPLES_PER_TOKEN + 2 * MARK_CONTEXT}
-    return {f"watermark, {name}": count(partial(mark, samples), apart=True) for name, samples in sizes.items()}
 
 
 def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
@@ -235,5 +215,4 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
         pool = NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, DEFAULT_FRAMES)
         half = flow_with(s3gen, torch.float16)
-        found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])
-        return found | count_watermark(Watermarker(CUDA))
+        return found | count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])

@@ -14,6 +14,7 @@ from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS, counts
 from tts.chatterbox.t3.batch import longest_prefix
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
+from tts.chatterbox.t3.prefill import BUCKET as PREFILL_BUCKET
 
 T3_VALUES = 529_600_000  # its layers, tables and head
 S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted next
@@ -23,9 +24,12 @@ CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 
 # In block mode, of each Euler step: per frame keys and values of 2 rows, 56 attentions of 512; and per row or voice two
 # frames of the inputs of 31 convolutions, for 2 rows.
 FRAME_VALUES, TAIL_VALUES = 2 * 2 * 56 * 512, 2 * 2 * 8256
-# Kernels of a graph of T3, of the one that follows it for word times, of what prepares the flow's solution, and of an
-# Euler step of it, in windows or blocks, as `make costs` counts them; the vocoder's four are as many as two steps.
-STEP_NODES, WATCH_NODES, PREPARE_NODES, EULER_NODES = 475, 13, 182, 840
+# Kernels of a graph, as `make costs` counts them: of a step of T3, of what follows it for word times, of a prefill; of
+# what prepares the flow's solution, of an Euler step of it, in windows or blocks; and of the vocoder.
+STEP_NODES, WATCH_NODES, PREFILL_NODES = 475, 13, 397
+PREPARE_NODES, EULER_NODES, VOCODER_NODES = 182, 840, 337
+VOCODER_GRAPHS = 3
+LOOP_STREAMS = 5  # of the loop's thread: T3's, that of the renderings, and those on which three parts are captured
 NODE_BYTES = 10_000  # [est] device memory of an instantiated kernel node
 SCRATCH_BYTES = 450_000_000  # [est] intermediate results of the largest graph but those of block mode, shared by all
 LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load late
@@ -53,14 +57,16 @@ class Budget:
         t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
         flow_bytes = flow_value_bytes(options)
         positions = cache_positions(options.max_tokens)
-        step_graphs = positions // CACHE_BUCKET * (2 if options.slots == 1 else 1)  # a lone slot: with and without CFG
-        steps = sum(len(counts(tokens, options.slots)) for tokens in BUCKETS)
-        nodes = (STEP_NODES + WATCH_NODES) * step_graphs + PREPARE_NODES * len(BUCKETS) + EULER_NODES * (steps + 2)
+        steps, prefills = positions // CACHE_BUCKET, longest_prefix(positions, options.max_tokens) // PREFILL_BUCKET
+        nodes = (STEP_NODES + WATCH_NODES) * steps + PREFILL_NODES * prefills
+        nodes *= 2 if options.slots == 1 else 1  # a lone slot: with and without CFG
+        eulers = sum(len(counts(tokens, options.slots)) for tokens in BUCKETS)
+        nodes += PREPARE_NODES * len(BUCKETS) + EULER_NODES * eulers + VOCODER_GRAPHS * VOCODER_NODES
         return cls(
             weights=T3_VALUES * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
             slots=options.slots * (positions * CACHE_VALUES * t3_bytes + attention_bytes(options.max_tokens)),
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
-            workspaces=(options.slots + 1) * 2 * cublas_workspace_bytes(capability),
+            workspaces=(options.slots + LOOP_STREAMS) * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,
             block_mode=block_bytes(options.slots, flow_bytes),
         )
@@ -92,5 +98,6 @@ def attention_bytes(max_tokens: int) -> int:
 
 
 def cublas_workspace_bytes(capability: tuple[int, int]) -> int:
-    """cuBLAS's workspace for each thread and stream that multiplies; a job's thread uses two streams."""
+    """cuBLAS's workspace for each thread and stream that multiplies: those of the loop, and a job's that encodes a
+    voice."""
     return 32 * 2**20 if capability >= (9, 0) else 8_519_680
