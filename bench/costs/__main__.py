@@ -23,7 +23,7 @@ from bench.costs.cards import CARDS, HIGH, LOW, Card
 from bench.costs.load import Chunk, Times, deadline, first_come, load
 from bench.costs.memory import compared
 from bench.costs.operations import Counts
-from bench.costs.parts import MEMORY_SLOTS, SLOTS, count_all, step_name
+from bench.costs.parts import MEMORY_SLOTS, count_all, step_name
 from bench.document import report
 from bench.parts import CHUNK, FIRST
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S

@@ -10,7 +10,7 @@ from tts.chatterbox.model import DEFAULT_FRAMES
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime import memory
-from tts.chatterbox.runtime.memory import Budget, cublas_workspace_bytes
+from tts.chatterbox.runtime.memory import Budget
 from tts.chatterbox.s3gen.flow import BUCKETS
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.rows import counts as graph_counts
@@ -28,13 +28,13 @@ def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, 
     budget = Budget.of(options, card.capability)
     peaks = {name: counts[name].peak_bytes for name in counts}
     scratch = peaks["flow, the largest preparation"] + peaks["vocoder, the largest graph"] + peaks["T3, a step"] * slots
-    positions, rows = cache_positions(options.max_tokens), 2 if slots == 1 else 1
+    positions, kinds = cache_positions(options.max_tokens), 2 if slots == 1 else 1
     prefills = longest_prefix(positions, options.max_tokens) // PREFILL_BUCKET
     nodes = sum(
         (counts[part].kernels - counts[part].launches) * number
         for part, number in (
-            ("T3, a step", positions // CACHE_BUCKET * rows),
-            ("T3, prefill", prefills * rows),
+            ("T3, a step", positions // CACHE_BUCKET * kinds),
+            ("T3, prefill", prefills * kinds),
             ("flow, the largest preparation", len(BUCKETS)),
             ("flow, the largest step", sum(len(graph_counts(tokens, slots)) for tokens in BUCKETS)),
             ("vocoder, the largest graph", len(VOCODER_FRAMES)),

@@ -23,6 +23,7 @@ from tts.chatterbox.runtime.device import (
     compute_exactly,
     flow_dtypes,
     multiplies_bfloat16,
+    share_processors,
 )
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
@@ -72,6 +73,7 @@ class ChatterboxModel:
         loop = Loop()
         with torch_errors():
             device = choose_device(options.device, partial(Budget.of, options))
+            share_processors(device)
             # In the thread that will run it, as library handles and plans are the thread's.
             load = torch.inference_mode(mode=False)(partial(cls._load, find_weights(model_path), device, options, loop))
             model = loop.call(load)

@@ -27,20 +27,23 @@ class Rendering:
     def __init__(self, flow: FlowStream, vocoder: HiftStream) -> None:
         self._flow, self._vocoder = flow, vocoder
         self._codes: list[int] = []  # not handed to the flow yet
+        self._received = 0  # with those
 
     @property
     def missing(self) -> int:
         """How many more codes the next chunk needs."""
         return self._flow.missing - len(self._codes)
 
-    def draw_noise(self) -> None:
-        """Of the next chunk, before it is needed; on the host, in any thread."""
-        self._flow.draw_noise()
-        self._vocoder.draw_noise(self._flow.missing * FRAMES_PER_TOKEN)
+    def draw_noise(self, ahead: int = 0) -> None:
+        """Of the codes that were received and of `ahead` more, which keeps it from the loop's thread."""
+        self._flow.draw_noise(self._received + ahead)
+        self._vocoder.draw_noise((self._received + ahead) * FRAMES_PER_TOKEN)
 
     def receive(self, codes: Sequence[int]) -> bool:
         """Returns whether they complete a chunk, which is then to be rendered."""
         self._codes += codes
+        self._received += len(codes)
+        self.draw_noise()
         return self.missing <= 0
 
     def chunks(self) -> Work:

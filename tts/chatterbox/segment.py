@@ -168,8 +168,8 @@ class SegmentStream:
         ahead = self._params.chunk_size_tokens
         with self._generation() as generation:
             generation.begin(rendering.missing + ahead)
-            rendering.draw_noise()  # while a GPU computes the first tokens
             while not generation.finished:
+                rendering.draw_noise(rendering.missing)  # while a GPU computes the tokens
                 yield self._take(generation, min(rendering.missing, generation.at_once), ahead)
             self._end_words()
 

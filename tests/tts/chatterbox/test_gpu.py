@@ -126,7 +126,7 @@ def test_every_part_is_captured(rig):
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slots, dtype):
-    """A prefix that fills its graph: a padded one is rounded otherwise in bfloat16, and in float32 is test_prefill.py's."""
+    """A prefix that fills its graph: a padded one is rounded otherwise in bfloat16, and is test_prefill.py's."""
     t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), dtype)
     prefix = embedded(rig.model).repeat(1, BUCKET, 1)[:, -BUCKET:].to(dtype)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)

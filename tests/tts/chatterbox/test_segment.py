@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 import small
 import torch
-from small import WINDOW
 
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.segment import stream_segment
 
 
-@pytest.mark.parametrize("mode", ["window", "block"])
-def test_the_first_chunks_noise_is_drawn_by_the_job_while_its_first_tokens_are_computed(model, monkeypatch, mode):
-    """1.3 ms of CPU time, which would delay the first sound, or other jobs' if the device's thread drew it."""
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
+def test_a_jobs_noise_is_drawn_in_its_own_thread(model, monkeypatch, mode, checked):
+    """3 ms of CPU time for each second of sound, for which other jobs would wait if the device's thread drew it."""
     small.say(model, decode_mode=mode)  # block mode's prompt has noise of its own, once for a voice
     threads: list[str] = []
     randn = torch.randn
@@ -26,10 +24,7 @@ def test_the_first_chunks_noise_is_drawn_by_the_job_while_its_first_tokens_are_c
         return randn(*args, **kwargs)
 
     monkeypatch.setattr(torch, "randn", noted)
-    chunks = stream_segment(model, "Hello there.", model.built_in, replace(WINDOW, decode_mode=mode))
-    while not len(next(chunks).samples):
-        pass
-    chunks.close()
+    small.say(model, decode_mode=mode, checked=checked)
     assert set(threads) == {threading.current_thread().name}
 
 

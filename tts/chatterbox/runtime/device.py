@@ -73,6 +73,15 @@ def compute_exactly() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
+def share_processors(device: torch.device) -> None:
+    """Have each job of a GPU compute its watermarks on one core, in the threads that use torch from now on.
+
+    Jobs are side by side there: a team of threads for each would only make them wait for one another.
+    """
+    if device.type == "cuda":
+        torch.set_num_threads(1)
+
+
 def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     """Whether there is machine code for this generation, or code that the driver can compile for it.
 

@@ -76,9 +76,9 @@ class FlowStream(ABC):
         if self._blocks:
             self._blocks.close()
 
-    def draw_noise(self) -> None:
-        """Draw the next chunk's noise before it is needed."""
-        self._noise.draw(self._prompt.mel.shape[1] + self._edges[-1] * FRAMES_PER_TOKEN)
+    def draw_noise(self, tokens: int) -> None:
+        """Draw the noise of the first `tokens` tokens before it is needed; in any thread, between two solutions."""
+        self._noise.draw(self._prompt.mel.shape[1] + tokens * FRAMES_PER_TOKEN)
 
     @property
     def missing(self) -> int:
@@ -148,8 +148,8 @@ class BlockStream(FlowStream):
         mel = yield from self._flow.extending(prompt, tokens, first - origin * FRAMES_PER_TOKEN, noise, self._blocks)
         return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
 
-    def draw_noise(self) -> None:
-        super().draw_noise()
+    def draw_noise(self, tokens: int) -> None:
+        super().draw_noise(tokens)
         self._prompt_noise.draw(self._prompt.tokens.shape[1] * FRAMES_PER_TOKEN)
 
     def _noise_between(self, first: int, last: int) -> Tensor:

@@ -136,9 +136,8 @@ class T3:
         def store(layer: int, fresh: Tensor) -> Tensor:
             fresh, kept = fresh.permute(0, 2, 3, 1, 4), cache[layer][..., :length, :]
             if rows is None:
-                kept.copy_(fresh)
-            else:
-                kept.index_copy_(0, rows, fresh)
+                return kept.copy_(fresh)  # a CPU attends to these faster
+            kept.index_copy_(0, rows, fresh)
             return fresh
 
         x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, None, queries, last)

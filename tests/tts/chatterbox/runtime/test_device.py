@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.runtime.device import choose_device, require_usable, runs_on
+from tts.chatterbox.runtime.device import choose_device, require_usable, runs_on, share_processors
 from tts.chatterbox.runtime.memory import Budget
 from validation.errors import ModelUnavailable
 
@@ -84,3 +87,21 @@ def test_a_gpu_is_asked_what_its_own_budget_says(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelUnavailable, match="of memory free"):
         choose_device("auto", budget)
     assert asked == [(8, 9)]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 2), ("cuda", 1)])
+def test_jobs_of_a_gpu_share_the_processors(two_threads: None, device: str, threads: int) -> None:
+    """Also those whose thread was started before the model is loaded."""
+    with ThreadPoolExecutor(1) as job:
+        job.submit(int).result()
+        with ThreadPoolExecutor(1) as loader:
+            loader.submit(share_processors, torch.device(device)).result()
+        assert job.submit(torch.get_num_threads).result() == threads

@@ -235,6 +235,18 @@ def test_a_window_shows_nothing_of_an_earlier_request(s3gen, mel):
     assert torch.equal(render(used, mel, [20, 20]), render(unused, mel, [20, 20]))
 
 
+def test_beyond_what_is_rendered_a_window_holds_nothing(s3gen):
+    """Of frames that a convolution does not reach, an algorithm that works in tiles may mix in the rounding."""
+    window = windowed(s3gen.at("mel2wav.")).windows[-1]
+    phase = torch.zeros(9, 1, dtype=torch.float64)
+    for frames in (window.frames, 20):
+        mel, noise = torch.ones(1, MEL_BANDS, frames + window.ahead), torch.ones(frames, 9 * SAMPLES_PER_FRAME)
+        with torch.inference_mode():
+            window(mel, torch.empty(1, 1, 0), phase, noise)
+    assert not window._mel[:, :, 20 + window.ahead :].any()
+    assert not window._source[:, :, 20 * SAMPLES_PER_FRAME :].any()
+
+
 def test_the_negative_control_without_wiping_it_does(s3gen, mel, monkeypatch):
     used, unused = (windowed(s3gen.at("mel2wav.")) for _ in range(2))
     render(used, torch.full_like(mel, math.nan), [32, 50])
