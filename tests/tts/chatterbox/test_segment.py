@@ -14,7 +14,7 @@ from tts.chatterbox.runtime.host import NoiseTape
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
 def test_a_jobs_noise_is_drawn_in_its_own_thread(model, monkeypatch, mode, checked):
-    """3 ms of CPU time for each second of sound, for which other jobs would wait if the device's thread drew it."""
+    """Other jobs would wait for it if the thread of the device drew it."""
     small.say(model, decode_mode=mode)  # block mode's prompt has noise of its own, once for a voice
     threads: list[str] = []
     randn = torch.randn
