@@ -56,7 +56,7 @@ def times(card: Card, counts: Mapping[str, Counts], variant: str, slots: int = 1
     mode, kind = VARIANTS[variant]
 
     def chunk(name: str) -> Chunk:
-        prepared = card.ms(counts[f"flow, {mode}, preparation, {kind}"])
+        prepared = card.ms(counts[f"flow, window, encoder, {kind}"])  # that of both modes
         together = {n: counts.get(f"flow, {mode}, {name}{of_streams(n)}, {kind}") for n in COUNTS}
         return Chunk(
             begin=prepared,
