@@ -76,6 +76,15 @@ class Counts:
     def moved_bytes(self) -> int:
         return sum((op.read_bytes + op.other_bytes) * count for op, count in self.operations.items())
 
+    def then(self, others: Counts, times: int = 1) -> Counts:
+        """These, and then others so many times."""
+        return Counts(
+            self.operations + Counter({op: times * count for op, count in others.operations.items()}),
+            self.waits + times * others.waits,
+            max(self.peak_bytes, others.peak_bytes),
+            self.kept_bytes + times * others.kept_bytes,
+        )
+
 
 class Operations(TorchDispatchMode):
     """As a context it counts what runs on a device. captured: whether that is replayed from a graph."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -23,9 +23,9 @@ from tts.chatterbox.rates import (
     XVECTOR,
 )
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.blocks import BlockRows
+from tts.chatterbox.s3gen.blocks import BlockRows, Blocks
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, Flow, FlowPrompt
-from tts.chatterbox.s3gen.solve import Solving
+from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
@@ -108,32 +108,41 @@ def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bo
     ]
 
     def push(tokens: int) -> Counts:
-        return count(lambda: side_by_side(flow, [stream.solving([0] * tokens) for stream in running]), pool)
+        return count_solves(flow, pool, [stream.solving([0] * tokens) for stream in running])
 
     if mode == "block":
         count_new_voice(prompt_s, flow, pool, voice)
     counts = push(FIRST + LOOKAHEAD_TOKENS)
     if not first:
-        push(CONTEXT)
-        counts = push(CHUNK)
+        for _ in range(CONTEXT // CHUNK + 1):
+            counts = push(CHUNK)
     for stream in running:
         stream.close()
     return counts
 
 
-def side_by_side(flow: Flow, solvings: list[Solving]) -> None:
-    """What a loop with several streams does that began together."""
-    running = [(solving, next(solving)) for solving in solvings]
-    while running:
-        flow.advance([solve for _, solve in running])
-        ended = [solving for solving, solve in running if not solve.steps_left]
-        running = [(solving, solve) for solving, solve in running if solve.steps_left]
-        running += [(solving, solve) for solving in ended if (solve := next(solving, None))]
-
-
 def count_new_voice(prompt_s: int, flow: Flow, pool: NotedPool, voice: FlowPrompt | None = None) -> Counts:
-    opening = flow.opening(voice or prompt(prompt_s), CONTEXT * FRAMES_PER_TOKEN, CHUNK * FRAMES_PER_TOKEN)
-    return count(lambda: flow.drive(opening).close(), pool)
+    opened: list[Blocks] = []
+
+    def opening() -> Generator[Solve, None, None]:
+        sizes = (tokens * FRAMES_PER_TOKEN for tokens in (CONTEXT, CHUNK))
+        opened.append((yield from flow.opening(voice or prompt(prompt_s), *sizes)))
+
+    counts = count_solves(flow, pool, [opening()])
+    opened[0].close()
+    return counts
+
+
+def count_solves(flow: Flow, pool: NotedPool, solvings: Sequence[Generator[Solve, None, object]]) -> Counts:
+    """Generators of one solution each, which advance together. Euler's steps are alike from the second one on, so that
+    is run for all the rest."""
+    solves: list[Solve] = []
+    begin = count(lambda: solves.extend(map(next, solvings)), pool)
+    first, second = (count(lambda: flow.advance(solves), pool) for _ in range(2))
+    for solve in solves:
+        solve.steps_left = 0
+    end = count(lambda: [next(solving, None) for solving in solvings], pool)
+    return begin.then(first).then(second, EULER_STEPS - 1).then(end)
 
 
 def prompt(seconds: int) -> FlowPrompt:
