@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tts.chatterbox.s3gen.flow import Flow
 
 COUNTS = (1, 2, 4, 8)  # rows that a graph advances
-# Beyond, a row alone fills a GPU, and each graph has some 770 nodes: with 2 rows as well as 1, the flow's captures
-# would take 2.0 to 3.2 s in place of 1.9 to 2.9 (at 41 to 65 µs a node [est], with the token model's).
+# Beyond, a row alone keeps a GPU busy, and each graph has some 770 nodes. All graphs of 8 jobs have 48,600, the token
+# model's and the vocoder's among them: 2.0 to 3.2 s of a start at 41 to 65 µs each [est]. Pairs of these: 0.2 s more.
 SHARED_TOKENS = 384
 
 
