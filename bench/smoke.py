@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from bench.contenders.turns import TEXT
 from bench.document import attempt, machine, report, show_failures
@@ -25,7 +24,6 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.s3gen.flow import Bucket
 from tts.chatterbox.segment import stream_segment, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.sampling import TokenSampling
@@ -60,12 +58,16 @@ def token_model(model: ChatterboxModel) -> dict[str, Any]:
 def flow(model: ChatterboxModel) -> dict[str, Any]:
     prompt, device = model.built_in.flow, model.device
     count, known = 25, prompt.mel.shape[1]
-    ids = torch.cat((prompt.tokens, torch.arange(count, device=device)[None]), dim=1)
-    noise = torch.randn(1, known + 2 * count, 80, device=device)
-    bucket = Bucket(model.flow, 128, GraphPool(device, "flow"))
-    replayed = bucket.decode(ids, prompt.speaker, prompt.mel, noise)
-    plain = model.flow.decode(ids, prompt.speaker, F.pad(prompt.mel, (0, 0, 0, 2 * count)), noise)
-    return {"dtype": str(model.flow.dtype), "differs": difference(replayed[:, known:], plain[:, known:])}
+    ids, noise = torch.arange(count, device=device)[None], torch.randn(1, 80, known + 2 * count, device=device)
+
+    def solved() -> torch.Tensor:
+        return model.flow.solve(prompt, ids, prompt.mel[:, :0], noise)
+
+    plain, model.flow.graphs = solved(), GraphPool(device, "flow")
+    model.flow.capture((128,), 0)
+    replayed = solved()
+    model.flow.capture((), 0)
+    return {"dtype": str(model.flow.dtype), "differs": difference(replayed, plain)}
 
 
 def vocoder(model: ChatterboxModel) -> dict[str, Any]:

@@ -30,9 +30,9 @@ EXAGGERATION = 0.5  # upstream's default, as all of its other defaults
 def replace_t3(tts: ChatterboxTTS, model: ChatterboxModel) -> None:
     def inference(*, text_tokens: Tensor, **asked: Any) -> Tensor:
         knobs = TokenSampling(**{name: asked[name] for name in TokenSampling.__dataclass_fields__})
-        prefix = model.encoders.prefix(model.built_in, EXAGGERATION)
+        prefix = partial(model.encoders.prefix, model.built_in, EXAGGERATION)
         tokens: list[int] = []
-        with model.decoder.generate(prefix, text_tokens[0, 1:-1], knobs, SEED) as generation:
+        with model.decoder.generate(prefix, text_tokens[0, 1:-1].cpu(), knobs, SEED) as generation:
             while not generation.finished:
                 tokens += generation.take(25)
         return torch.tensor([tokens], device=model.device)

@@ -23,11 +23,13 @@ from bench.costs.cards import CARDS, HIGH, LOW, Card
 from bench.costs.load import Chunk, Times, deadline, first_come, load
 from bench.costs.memory import compared
 from bench.costs.operations import Counts
-from bench.costs.parts import MEMORY_SLOTS, count_all, step_name
+from bench.costs.parts import MEMORY_SLOTS, count_all, of_streams, step_name
 from bench.document import report
 from bench.parts import CHUNK, FIRST
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S
-from tts.chatterbox.t3.decoding import TOKENS_PER_SYNC
+from tts.chatterbox.s3gen.flow import EULER_STEPS
+from tts.chatterbox.s3gen.rows import COUNTS
+from tts.chatterbox.t3.decoding import AT_ONCE_ON_GPU
 
 RESULTS = Path(__file__).parents[1] / "results"
 HOST_MS = 2.0  # of a request before T3: text, prefix, copies [est]
@@ -117,11 +119,11 @@ def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float
 
 
 def waits(counts: Mapping[str, Counts]) -> dict[str, int]:
-    """Of the host for the GPU in a chunk. By reading: one for each few of T3's tokens and one for the samples
-    (`Generation.take`, `to_host`); the others were counted, and there are none."""
+    """Of a job for the GPU in a chunk. By reading: one for its tokens, and one for its samples (`Generation.take`,
+    `SegmentStream._render`); others were counted: there are none. The loop's thread looks at events and never waits."""
     chunks = {"first chunk": (FIRST + LOOKAHEAD_TOKENS, ("T3, prefill",)), "a chunk": (CHUNK, ())}
     return {
-        chunk: math.ceil(tokens / TOKENS_PER_SYNC)
+        chunk: math.ceil(tokens / AT_ONCE_ON_GPU)
         + 1
         + sum(
             part.waits

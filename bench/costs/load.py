@@ -106,7 +106,7 @@ class Gpu:
     def compute(self, stream: object, ms: float) -> None:
         before = max(self._until.values(), default=0.0) if self._share else self._until.get(stream, 0.0)
         self._until[stream] = max(self.now_s, before) + ms / 1000
-        heapq.heappush(self._events, (self._until[stream], next(self._number), int))  # something to look at
+        self.after(1000 * (self._until[stream] - self.now_s), lambda: None)  # something to look at
 
     def computed_s(self, stream: object) -> float:
         return self._until.get(stream, self.now_s)

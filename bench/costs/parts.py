@@ -25,6 +25,7 @@ from tts.chatterbox.rates import (
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.blocks import BlockRows, Blocks
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
@@ -42,7 +43,6 @@ HALFWAY = PREFIX + 73  # of 146 tokens: where an average step is
 SLOTS = (1, 4, 8, 16, 32)
 PROMPTS_S = (4, 10)
 MEMORY_SLOTS = (1, 4, 16)
-STREAMS_AT_ONCE = 8  # whose chunks are solved side by side
 FORMATS = {"float16": (torch.float16, PROMPTS_S), "float32": (torch.float32, PROMPTS_S[-1:])}
 
 
@@ -76,8 +76,8 @@ def count_t3(t3: T3, slots: int = 1) -> dict[str, Counts]:
     admission = count(partial(admit, PREFIX), pool)
     with torch.inference_mode():
         admit(HALFWAY)
-        batch.queue(0, 2)
-    return {"T3, prefill": admission, step_name(slots): count(lambda: batch.queue(0, 3), pool)}
+        batch.step()
+    return {"T3, prefill": admission, step_name(slots): count(batch.step, pool)}
 
 
 def step_name(slots: int) -> str:
@@ -85,19 +85,24 @@ def step_name(slots: int) -> str:
 
 
 def flow_with(tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS) -> tuple[Flow, NotedPool]:
-    pool, rows = NotedPool("flow"), STREAMS_AT_ONCE
+    pool, rows = NotedPool("flow"), max(COUNTS)
     return Flow(tensors.at("flow."), EULER_STEPS, dtype, pool, buckets, rows=rows, block_rows=rows), pool
 
 
 def count_flow(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
     """A first chunk and one in the steady state, by mode, of one stream and of several; and a new voice."""
     found = {
-        f"flow, {mode}, {name}{of}": count_chunk(mode, prompt_s, flow, pool, name == "first chunk", streams)
+        f"flow, {mode}, {name}{of_streams(number)}": count_chunk(mode, prompt_s, flow, pool, is_first, number)
         for mode in STREAMS
-        for name in ("first chunk", "a chunk")
-        for streams, of in ((1, ""), (STREAMS_AT_ONCE, f" of {STREAMS_AT_ONCE} streams"))
+        for name, is_first in (("first chunk", True), ("a chunk", False))
+        for number in COUNTS
     }
     return found | {"flow, block, a new voice": count_new_voice(prompt_s, flow, pool)}
+
+
+def of_streams(number: int) -> str:
+    """Whose chunks are solved side by side."""
+    return "" if number == 1 else f" of {number} streams"
 
 
 def count_chunk(mode: str, prompt_s: int, flow: Flow, pool: NotedPool, first: bool, streams: int = 1) -> Counts:
