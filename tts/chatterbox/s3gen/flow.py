@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -115,7 +115,7 @@ class Flow:
 
     def drive(self, solving: Generator[Solve, None, Result]) -> Result:
         """Drive every solve of a generator to its end, alone, and return what the generator returns."""
-        with self._lock:
+        with self._lock, closing(solving):  # an error frees its row at once
             while True:
                 try:
                     solve = next(solving)

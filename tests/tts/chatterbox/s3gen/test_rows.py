@@ -165,6 +165,20 @@ def test_what_is_abandoned_leaves_nothing_to_the_next_in_its_row(s3gen, model, m
     assert torch.equal(run(used, usual), run(fresh, usual))
 
 
+@MODES
+def test_an_error_frees_the_row_at_once(rowed, model, monkeypatch, mode):
+    """Not when its traceback is forgotten: what runs out of memory is tried again before that."""
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(rowed, "advance", fail)
+    with pytest.raises(torch.OutOfMemoryError) as kept:
+        rowed.drive(spoken(rowed, voices(model)[0], mode, 0))
+    assert kept
+    assert rows_free(rowed) == [ROWS] * 3
+
+
 # --- graphs -----------------------------------------------------------------------------------------------
 
 
