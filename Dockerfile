@@ -17,12 +17,13 @@ ENV PYTHONUNBUFFERED=1 \
     RUNPOD_LOG_LEVEL=INFO \
     NUMBA_CPU_NAME=generic \
     NUMBA_CACHE_DIR=/app/.numba \
+    TRITON_CACHE_DIR=/app/.triton \
     PATH="/app/.venv/bin:$PATH"
 WORKDIR /app
 
 FROM base AS packages
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 
 # What `make sync` installs, without the hibari, eSpeak (GPL-3) and development groups, with the uv that `make` uses. PyAV's wheel
 # brings x264 and x265 (GPL-2) along, which the worker has no use for; this stage is no part of the image.
@@ -38,6 +39,16 @@ RUN pip install --no-cache-dir uv==0.13.9 \
 RUN python -c "from librosa import effects, filters, resample; from numpy import ones; \
 effects.trim(resample(ones(8000), orig_sr=2, target_sr=1)); filters.mel(sr=16000, n_fft=400)" \
     && chmod -R a+rwX .numba
+
+# Triton compiles a kernel when it is first launched, and C that launches it: here, for every GPU, and not in each
+# worker, which has no compiler. The GPU's library, which that C is linked with, is the host's, and empty here.
+FROM packages AS kernels
+COPY validation ./validation
+COPY tts ./tts
+RUN mkdir /tmp/empty \
+    && gcc -shared -Wl,-soname,libcuda.so.1 -o /tmp/empty/libcuda.so.1 -x c /dev/null \
+    && TRITON_LIBCUDA_PATH=/tmp/empty LD_LIBRARY_PATH=/tmp/empty python -m tts.chatterbox.kernels.ahead \
+    && chmod -R a+rwX .triton
 
 FROM base
 ARG REVISION=""
@@ -70,6 +81,7 @@ COPY audio ./audio
 COPY tts ./tts
 COPY service ./service
 COPY web ./web
+COPY --from=kernels /app/.triton ./.triton
 # As the packages are above: PYTHONDONTWRITEBYTECODE keeps a start from writing any.
 RUN python -m compileall -q ./*.py validation audio tts service web
 

@@ -69,6 +69,9 @@ def test_what_a_start_or_a_first_clone_would_compile_is_compiled_in_the_image():
     assert any("compileall -q /usr/local/lib" in step for step in steps)
     assert any(step.startswith('python -c "from librosa import') for step in steps)
     assert "COPY --from=packages /app/.numba ./.numba" in DOCKERFILE
+    assert any("python -m tts.chatterbox.kernels.ahead" in step for step in steps)
+    assert "TRITON_CACHE_DIR=/app/.triton" in steps[0]  # Triton's index of it has absolute paths
+    assert "COPY --from=kernels /app/.triton ./.triton" in after_code
     assert "RUN python -m compileall" in after_code
 
 
@@ -94,7 +97,12 @@ def test_the_labels_are_ocis_and_name_this_version():
 
 
 def test_the_base_may_be_pinned_by_digest_and_every_stage_is_built_on_it():
-    assert re.findall(r"^FROM (.+)$", DOCKERFILE, re.M) == ["${BASE} AS base", "base AS packages", "base"]
+    assert re.findall(r"^FROM (.+)$", DOCKERFILE, re.M) == [
+        "${BASE} AS base",
+        "base AS packages",
+        "packages AS kernels",
+        "base",
+    ]
     assert not re.search(r"sha256:[0-9a-f]{8}", DOCKERFILE)  # none has been looked up
 
 

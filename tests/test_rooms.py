@@ -14,7 +14,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 ROOMS = ("validation", "audio", "tts", "settings", "service", "doors")  # a module imports its own and those left of it
 DOORS = {"handler": "queue", "server": "http", "web": "http", "start": "start"}  # `web` is what `server` is made of
-TORCH = {"torch", "torchaudio", "torchvision", "transformers", "chatterbox", "perth", "s3tokenizer", "safetensors"}
+TORCH = {
+    *("torch", "torchaudio", "torchvision", "triton", "transformers", "chatterbox", "perth", "s3tokenizer"),
+    "safetensors",
+}
 TORCH_ROOM = "tts/chatterbox/"
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
@@ -147,6 +150,7 @@ def test_every_room_is_looked_into() -> None:
         ("service/app.py", "from web.jobs import Jobs", "imports web.jobs: to its right"),
         ("web/jobs.py", "import os\nos.environ['A']", "reads the environment"),
         ("service/app.py", "def f():\n    import torch.cuda", "imports torch.cuda: torch lives elsewhere"),
+        ("tts/engine.py", "import triton.language", "imports triton.language: torch lives elsewhere"),
         ("tts/voices/store.py", "from torch import nn", "imports torch: torch lives elsewhere"),
         ("tts/chatterboxes.py", "import torchaudio", "imports torchaudio: torch lives elsewhere"),
         ("service/app.py", "import os\nos.environ['A']", "reads the environment"),

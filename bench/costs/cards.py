@@ -22,6 +22,7 @@ PRODUCT_US = 1.0  # run-up and end of a product's pipeline
 SKINNY_ROWS = 32  # up to here a product is bound by reading its weights
 SKINNY_SHARE, SKINNY_MORE, SKINNY_BYTES = 0.60, 0.30, 16e6  # of the bandwidth: small, and added up to this size
 KEYS_A_TURN, TURN_US = 64, 0.9  # a single query's kernel walks the keys alone
+DRAW_US = 20.0  # of a token: 30 sums and two scans over the vocabulary by one program [est]
 LAYOUT_NODES = 0.8  # of a kernel that lays out or adds the bias beside a convolution of cuDNN's
 WAIT_US = 20.0  # of a wait of the host, for the sleep and the first launch after it [est]
 LOW, HIGH = (0.75, 0.8), (1.4, 1.4)  # factors on launches and on computing, of the range of a prediction
@@ -69,6 +70,9 @@ class Card:
             beside_us = LAYOUT_NODES * self.node_us if op.name.startswith("conv") else 0.0
             return nodes_us + beside_us + self._product_us(op)
         moved = op.read_bytes + op.other_bytes
+        if op.name.startswith("attend_pieces"):  # each program walks one piece, of KEYS_A_TURN keys
+            return nodes_us + TURN_US + moved / self.memory_tb_s / 1e6
+        nodes_us += DRAW_US * op.name.startswith("draw.")
         return nodes_us + moved / (self.memory_tb_s if moved > self.cache_bytes else self.cache_tb_s) / 1e6
 
     def _product_us(self, op: Operation) -> float:

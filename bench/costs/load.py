@@ -192,7 +192,10 @@ class TimedGroup:
         self._gpu, self._lane, self._steps = gpu, lane, chunk.steps
 
     def advance(self, solves: Sequence[Any]) -> None:
-        self._gpu.compute(self._lane, self._steps[min(size for size in self._steps if size >= len(solves))])
+        most = max(self._steps)
+        for first in range(0, len(solves), most):
+            number = len(solves[first : first + most])
+            self._gpu.compute(self._lane, self._steps[min(size for size in self._steps if size >= number)])
         for solve in solves:
             solve.steps_left -= 1
 

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.launches import LOOKS, VIEWS
+from tts.chatterbox.kernels.fused import NAMESPACE
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 
 # Kernels that one operation launches beyond its first, of torch 2.10's CUDA sources [read]: a radix sort of 8,194
@@ -113,7 +114,7 @@ class Operations(TorchDispatchMode):
         out = func(*args, **kwargs)
         made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
         still = name in VIEWS or not (func._schema.is_mutable or fresh(made, read))
-        if space == "aten" and not still and self._on_device(read + made):
+        if space in ("aten", NAMESPACE) and not still and self._on_device(read + made):
             self._waits += waits_for_copy(func, args, kwargs, read + made)
             full = f"{name}.{overload}"
             self._operations[replace(operation(full, args, read, made), captured=self.captured)] += 1
@@ -179,6 +180,10 @@ def operation(name: str, args: Any, read: list[Tensor], made: list[Tensor]) -> O
         held_bytes = size_bytes(args[weight]) if weight is not None else 0
         moved_bytes = sum(map(size_bytes, read)) - held_bytes + written_bytes
         return Operation(name, sizes(args, made), read[0].dtype, held_bytes, moved_bytes)
+    if base == "attend_pieces_":
+        qkv, _, _, cache, _, reach, *written = args
+        seen_bytes = size_bytes(cache) * reach // cache.shape[3]
+        return Operation(name, (), like.dtype, seen_bytes, sum(map(size_bytes, (qkv, *written))))
     if base in REARRANGED:
         return Operation(name, (), like.dtype, written_bytes, written_bytes)
     if base in SCATTERED:
@@ -212,6 +217,11 @@ def _linear(args: Any, made: list[Tensor]) -> tuple[int, ...]:
     return 1, args[0].numel() // summed, columns, summed
 
 
+def _weighted(rows: int, weight: int) -> Callable[[Any, list[Tensor]], tuple[int, ...]]:
+    """Of one of our kernels; rows, weight: which arguments these are."""
+    return lambda args, made: _linear((args[rows], args[weight]), made)
+
+
 def _product(args: Any, made: list[Tensor]) -> tuple[int, ...]:
     """Of the last two matrices among the arguments: mm, addmm, bmm, baddbmm."""
     left, right = [arg for arg in args if isinstance(arg, Tensor)][-2:]
@@ -234,7 +244,15 @@ def _attention(args: Any, made: list[Tensor]) -> tuple[int, ...]:
     return math.prod(heads), queries, args[1].shape[-2], size
 
 
+# Of the products in kernels of our own: which arguments are the rows and the matrix of weights.
+FUSED = {
+    **dict.fromkeys(("norm_linear", "norm_swiglu"), (0, 2)),
+    **dict.fromkeys(("layer_norm_linear", "layer_norm_linear_gelu"), (0, 3)),
+    "linear_add_": (1, 2),
+    "linear_bias_add": (0, 1),
+}
 SIZES: dict[str, Callable[[Any, list[Tensor]], tuple[int, ...]]] = {
+    **{name: _weighted(*places) for name, places in FUSED.items()},
     "linear": _linear,
     **dict.fromkeys(("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_"), _product),
     **dict.fromkeys(("conv1d", "conv2d", "convolution"), _convolution),
@@ -243,6 +261,7 @@ SIZES: dict[str, Callable[[Any, list[Tensor]], tuple[int, ...]]] = {
 }
 # Which argument is a matrix of weights.
 WEIGHT = {
+    **{name: weight for name, (_, weight) in FUSED.items()},
     "linear": 1,
     "mm": 1,
     "addmm": 2,

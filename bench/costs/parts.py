@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.checkpoint import originals, seeded
 from bench.costs.operations import Counts, NotedPool, count
 from bench.parts import CHUNK, CONTEXT, FIRST, KNOBS
+from tts.chatterbox.kernels.estimating import PLAIN
+from tts.chatterbox.kernels.fused import DECODE, FRAMES
 from tts.chatterbox.model import DEFAULT_FRAMES
 from tts.chatterbox.rates import (
     FRAMES_PER_S,
@@ -43,6 +45,7 @@ HALFWAY = PREFIX + 73  # of 146 tokens: where an average step is
 SLOTS = (1, 4, 8, 16, 32)
 PROMPTS_S = (4, 10)
 MEMORY_SLOTS = (1, 4, 16)
+KERNELS = (torch.float16, torch.bfloat16)  # the formats in which the networks run on kernels of our own
 FORMATS = {"float16": (torch.float16, PROMPTS_S), "float32": (torch.float32, PROMPTS_S[-1:])}
 
 
@@ -86,7 +89,8 @@ def step_name(slots: int) -> str:
 
 def flow_with(tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS) -> tuple[Flow, NotedPool]:
     pool, rows = NotedPool("flow"), max(COUNTS)
-    return Flow(tensors.at("flow."), EULER_STEPS, dtype, pool, buckets, rows=rows, block_rows=rows), pool
+    ops = FRAMES if dtype in KERNELS else PLAIN
+    return Flow(tensors.at("flow."), EULER_STEPS, dtype, pool, buckets, rows=rows, block_rows=rows, ops=ops), pool
 
 
 def count_flow(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
@@ -165,10 +169,10 @@ def count_step(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
     ids, number = torch.zeros(1, tokens, dtype=torch.int64, device=CUDA), torch.tensor(tokens).to(CUDA)
     x = torch.zeros(2, frames, MEL_BANDS, device=CUDA)
     fixed = torch.zeros(2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=CUDA)
-    mask = torch.zeros(2, frames, dtype=flow.dtype, device=CUDA)
+    mask, step = torch.zeros(2, frames, dtype=flow.dtype, device=CUDA), torch.zeros(1, dtype=torch.int64, device=CUDA)
     return {
         "flow, window, encoder": count(pool.capture(lambda: flow._encoder(ids, number)), pool),
-        "flow, window, a step": count(pool.capture(lambda: flow._estimator(x, fixed, 0, mask)), pool),
+        "flow, window, a step": count(pool.capture(lambda: flow._estimator(x, fixed, step, mask)), pool),
     }
 
 
@@ -219,7 +223,7 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
     """By the names of `bench.parts`, and more."""
     with pretended():
         t3_file, s3gen = weights(sizes)
-        t3 = T3(t3_file, torch.bfloat16)
+        t3 = T3(t3_file, torch.bfloat16, ops=DECODE)
         found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots).items()}
         for dtype_name, (dtype, prompts_s) in FORMATS.items():
             flow, flow_pool = flow_with(s3gen, dtype)

@@ -24,6 +24,7 @@ from bench.costs.load import Caller, Chunk, Times, first_come, load
 from bench.costs.operations import Counts, Operation
 from bench.costs.parts import count_chunk, count_t3, count_vocoder, flow_with, pretended, weights
 from bench.launches import VIEWS
+from tts.chatterbox.kernels.fused import DECODE
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import EULER_STEPS, Flow
@@ -36,16 +37,17 @@ pytestmark = pytest.mark.chatterbox
 
 # Kernels of today's code, which a change may lower and not raise, and what they are to come to.
 LIMITS = {
-    "T3, a step": (475, 230),
-    "flow, window, first chunk": (7932, 7600),
-    "flow, window, a chunk": (7942, 7600),
-    "flow, block, first chunk": (8597, 7600),
-    "flow, block, a chunk": (8594, 7600),
+    "T3, a step": (199, 230),
+    "flow, window, first chunk": (4562, 7600),
+    "flow, window, a chunk": (4570, 7600),
+    "flow, block, first chunk": (5227, 7600),
+    "flow, block, a chunk": (5224, 7600),
     "vocoder, first chunk": (350, 350),
     "vocoder, a chunk": (349, 349),
 }
-LAUNCHES = {"vocoder, first chunk": 13, "vocoder, a chunk": 12, "T3, prefill": 85}  # most of which draw a token
-WAITS = {"first chunk": (2, 1), "a chunk": (2, 1)}  # likewise, of the host for the GPU: tokens and samples
+PLAIN_STEP = 476  # kernels of T3's step where none of ours is used
+LAUNCHES = {"vocoder, first chunk": 13, "vocoder, a chunk": 12, "T3, prefill": 86}  # most of which draw a token
+WAITS = {"first chunk": (2, 1), "a chunk": (2, 1)}  # likewise, of a job for the GPU: tokens and samples
 DEEP = replace(SIZES["small"], t3_layers=30, flow_layers=6, estimator_blocks=4, estimator_middles=12)
 EASY = Card("easy", (9, 0), 10, 1.0, 10.0, 1.0, 2.0, 1e6, 1.0, 1.0, 3.0, (1.0, 10.0), launch_us=5.0)
 STEPS = {1: 3.0, 2: 3.5, 4: 5.0, 8: 9.0}
@@ -123,11 +125,16 @@ def deep() -> dict[str, Counts]:
         }
         pool = parts.NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, parts.DEFAULT_FRAMES)
-        return chunks | count_t3(T3(t3, torch.bfloat16)) | count_vocoder(hift, pool)
+        return chunks | count_t3(T3(t3, torch.bfloat16, ops=DECODE)) | count_vocoder(hift, pool)
 
 
 def test_no_part_launches_more_kernels_than_today(deep):
     assert {name: deep[name].kernels for name, (today, _) in LIMITS.items() if deep[name].kernels > today} == {}
+
+
+def test_the_plain_lines_of_a_step_are_no_more_either():
+    with pretended():
+        assert count_t3(T3(weights(DEEP)[0], torch.bfloat16))["T3, a step"].kernels <= PLAIN_STEP
 
 
 def test_a_prefill_and_a_rendering_are_each_one_graph_and_a_handful_of_launches(deep):
@@ -150,7 +157,7 @@ def test_eight_streams_share_the_launches_of_their_steps(deep):
     """What is left beside is each one's own encoder."""
     for mode in ("window", "block"):
         one, eight = (deep[f"flow, {mode}, a chunk{of}"] for of in ("", " of 8 streams"))
-        assert eight.kernels < 1.3 * one.kernels
+        assert eight.kernels - one.kernels < 7 * 220
         assert eight.flop > 7.9 * one.flop
 
 

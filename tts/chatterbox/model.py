@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from audio.reference import Reference
+from tts.chatterbox.kernels.choice import decode_ops, frame_ops
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.rendering import RenderLane
@@ -28,7 +29,8 @@ from tts.chatterbox.runtime.device import (
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.runtime.memory import Budget, block_rows
-from tts.chatterbox.s3gen.flow import BUCKETS, Flow, FlowPrompt, finite_flow
+from tts.chatterbox.s3gen.estimator import estimator_sizes
+from tts.chatterbox.s3gen.flow import BUCKETS, ESTIMATOR, Flow, FlowPrompt, finite_flow
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3
@@ -91,6 +93,8 @@ class ChatterboxModel:
         ]
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         t3 = T3(t3_file, choose_dtype(options.dtype, fast))
+        sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}
+        t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs)
         encoders = ReferenceEncoders(
             voice_encoder=VoiceEncoder(voice_encoder),
             tokenizer=SpeechTokenizer(s3gen.at("tokenizer.")),
@@ -147,9 +151,13 @@ class ChatterboxModel:
 def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool) -> Flow:
     """In the fastest format in which it is finite, with graphs of all lengths. Raises: ModelUnavailable."""
     longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
+    sizes = estimator_sizes(tensors.at(ESTIMATOR))
 
     def build(dtype: torch.dtype) -> Flow:
-        return Flow(tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots)
+        ops = frame_ops(tensors.device, dtype, *sizes, graphs.captures)
+        return Flow(
+            tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots, ops=ops
+        )
 
     flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
     if graphs.captures:

@@ -25,6 +25,7 @@ from small import WINDOW, say
 
 from bench.goals import counted_waits
 from tts.chatterbox import model as model_module
+from tts.chatterbox.kernels.choice import decode_ops, frame_ops
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
@@ -274,6 +275,29 @@ def test_logits_are_sums_in_float32(rig, checkpoint):
     hidden = random_noise(4, t3.width).to(rig.device, torch.bfloat16)
     with torch.inference_mode():
         assert graphs.logit_faults(t3, hidden) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
+def test_every_kernel_of_ours_is_right_here(rig, caplog):
+    """At the real sizes, in all their shapes of rows; one that is wrong would be told and left out."""
+    fused = pytest.importorskip("tts.chatterbox.kernels.fused")
+    assert decode_ops(rig.device, torch.bfloat16, (1024, 4096, 8194), (1, 2, 16, 17, 32, 64)) == fused.DECODE
+    for dtype in (torch.float16, torch.bfloat16):
+        assert frame_ops(rig.device, dtype, 256, 512) == fused.FRAMES
+    assert caplog.records == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_graph_of_our_kernels_draws_the_tokens_that_they_draw(rig, checkpoint, slots):
+    fused = pytest.importorskip("tts.chatterbox.kernels.fused")
+    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), torch.bfloat16, ops=fused.DECODE)
+    prefix = embedded(rig.model).to(torch.bfloat16)
+    batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
+    drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
+    assert drawn == expected
 
 
 # --- waiting ----------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 NOT_TO_SPEAK = """
-    diffusers torch._dynamo torch._inductor sympy transformers librosa.core librosa.filters scipy numba sklearn pandas
-    matplotlib IPython gradio onnx omegaconf conformer perth pkg_resources soundfile torchvision s3tokenizer
+    diffusers torch._dynamo torch._inductor triton sympy transformers librosa.core librosa.filters scipy numba sklearn
+    pandas matplotlib IPython gradio onnx omegaconf conformer perth pkg_resources soundfile torchvision s3tokenizer
     chatterbox.tts chatterbox.vc chatterbox.models.s3gen.flow chatterbox.models.s3gen.hifigan chatterbox.models.t3.t3
 """.split()
 NOT_TO_CLONE = """

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts.chatterbox.kernels.estimating import PLAIN, FrameOps
 from tts.chatterbox.rates import HEAD_DIM, MEL_BANDS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -105,8 +106,10 @@ class Affine:
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
-    def norm(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias)
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        assert self.bias is not None
+        return self.weight, self.bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class CausalConv:
 
 @dataclass(frozen=True, slots=True)
 class ConvBlock:
-    """Convolution, normalisation, Mish."""
+    """Convolution, normalisation, Mish; then a step's embedding is added, if one is given."""
 
     conv: CausalConv
     scale: Affine
@@ -139,8 +142,10 @@ class ConvBlock:
         block = tensors.at(f"{name}.block.")
         return cls(CausalConv.read(block, "0", width, channels, dtype), Affine.read(block, "2", width, dtype=dtype))
 
-    def __call__(self, x: Tensor, memory: Recall | None = None) -> Tensor:
-        return F.mish(self.scale.norm(self.conv(x, memory)))
+    def __call__(
+        self, x: Tensor, ops: FrameOps, memory: Recall | None = None, embedding: Tensor | None = None
+    ) -> Tensor:
+        return ops.norm_mish(self.conv(x, memory), *self.scale.parts, embedding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,10 @@ class Resnet:
             steps=steps.to(dtype),
         )
 
-    def __call__(self, x: Tensor, embedding: Tensor, memory: Recall | None = None) -> Tensor:
+    def __call__(self, x: Tensor, ops: FrameOps, embedding: Tensor, memory: Recall | None = None) -> Tensor:
         """embedding (B or 1, 1, C): of each row's step, one of `steps`."""
-        return self.second(self.first(x, memory) + embedding, memory) + self.shortcut(x)
+        mixed = self.second(self.first(x, ops, memory, embedding), ops, memory)
+        return ops.linear_add(x, *self.shortcut.parts, mixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +198,13 @@ class Transformer:
             down=Affine.read(tensors, "ff.net.2", width, 4 * width, dtype=dtype),
         )
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None, memory: Recall | None = None) -> Tensor:
-        qkv = self.qkv(self.attention_norm.norm(x))  # (B, T, 3 · H · HEAD_DIM)
+    def __call__(self, x: Tensor, ops: FrameOps, mask: Tensor | None = None, memory: Recall | None = None) -> Tensor:
+        qkv = ops.norm_linear(x, *self.attention_norm.parts, self.qkv.weight)  # (B, T, 3 · H · HEAD_DIM)
         qkv = qkv.view(*x.shape[:2], 3, -1, HEAD_DIM).permute(2, 0, 3, 1, 4)  # (3, B, H, T, HEAD_DIM)
         mixed = attend(qkv[0], memory.recall(qkv[1:]) if memory else [(qkv[1], qkv[2])], mask)
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.mlp_norm.norm(x))))
+        x = ops.linear_add(mixed.transpose(1, 2).flatten(2), *self.out.parts, x)
+        hidden = ops.norm_linear_gelu(x, *self.mlp_norm.parts, *self.up.parts)
+        return ops.linear_add(hidden, *self.down.parts, x)
 
 
 def attend(q: Tensor, parts: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None = None) -> Tensor:
@@ -249,22 +256,31 @@ class Stack:
     transformers: tuple[Transformer, ...]
     conv: CausalConv | None = None
 
-    def __call__(self, x: Tensor, embedding: Tensor, mask: Tensor | None, memory: Recall | None) -> Tensor:
-        x = self.resnet(x, embedding, memory)
+    def __call__(
+        self, x: Tensor, ops: FrameOps, embedding: Tensor, mask: Tensor | None, memory: Recall | None
+    ) -> Tensor:
+        x = self.resnet(x, ops, embedding, memory)
         for transformer in self.transformers:
-            x = transformer(x, mask, memory)
+            x = transformer(x, ops, mask, memory)
         return x
+
+
+def estimator_sizes(tensors: Tensors) -> tuple[int, int]:
+    """Of the frames, and of all heads together. Raises: ModelUnavailable."""
+    inner, width = tensors.take("down_blocks.0.1.0.attn1.to_q.weight", -1, -1).shape
+    return width, inner
 
 
 class Estimator:
     """The network, for one schedule of times; read-only."""
 
-    def __init__(self, tensors: Tensors, times: Tensor, dtype: torch.dtype) -> None:
-        """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps,), where it is evaluated.
+    def __init__(self, tensors: Tensors, times: Tensor, dtype: torch.dtype, ops: FrameOps = PLAIN) -> None:
+        """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps,), where it is evaluated;
+        ops: of captured steps.
 
         Raises: ModelUnavailable.
         """
-        inner, width = tensors.take("down_blocks.0.1.0.attn1.to_q.weight", -1, -1).shape
+        width, inner = estimator_sizes(tensors)
         depth = tensors.count("down_blocks.0.1.")
 
         def stack(name: str, channels: int, conv: bool = False) -> Stack:
@@ -285,7 +301,7 @@ class Estimator:
             self._out = Affine.read_conv(tensors, "final_proj", MEL_BANDS, width, 1, dtype=dtype)
             stacks = (self._down, *self._middle, self._up)
             self._steps = torch.stack([stack.resnet.steps for stack in stacks], dim=1)  # (steps, R, C)
-        self.dtype = dtype
+        self.dtype, self._ops = dtype, ops
 
     def __call__(
         self, x: Tensor, fixed: Tensor, step: int | Tensor, mask: Tensor | None = None, memory: Recall | None = None
@@ -296,14 +312,17 @@ class Estimator:
         int64; mask (B, T): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """
+        # A graph has the index in device memory. What Python launches step by step has the plain lines: a launch of
+        # Triton's takes the host 25 to 50 µs, one of torch's 8.
+        ops = PLAIN if isinstance(step, int) else self._ops
         # Indexed by a tensor, `self._steps[step]` would wait for its value.
         at_step = self._steps[step][None] if isinstance(step, int) else self._steps.index_select(0, step)
         first, *middle, last = at_step[:, :, None].unbind(1)
-        h = skip = self._down(torch.cat((x.to(self.dtype), fixed), dim=-1), first, mask, memory)
+        h = skip = self._down(torch.cat((x.to(self.dtype), fixed), dim=-1), ops, first, mask, memory)
         assert self._down.conv
         assert self._up.conv
         h = self._down.conv(h, memory)
         for stack, embedding in zip(self._middle, middle, strict=True):
-            h = stack(h, embedding, mask, memory)
-        h = self._up.conv(self._up(torch.cat((h, skip), dim=-1), last, mask, memory), memory)
-        return self._out(self._last(h, memory)).to(x.dtype)
+            h = stack(h, ops, embedding, mask, memory)
+        h = self._up.conv(self._up(torch.cat((h, skip), dim=-1), ops, last, mask, memory), memory)
+        return self._out(self._last(h, ops, memory)).to(x.dtype)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts.chatterbox.kernels.estimating import PLAIN, FrameOps
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.host import NoiseTape, to_device
@@ -33,6 +34,7 @@ from validation.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
 
+ESTIMATOR = "decoder.estimator."
 EULER_STEPS = 10
 GUIDANCE = 0.7  # upstream's inference_cfg_rate
 # Sizes of graphs in tokens of prompt and speech: close together for windows, further apart for whole segments.
@@ -69,10 +71,11 @@ class Flow:
         longest_tokens: int = LONGEST_TOKENS,
         rows: int = 1,
         block_rows: int = 0,
+        ops: FrameOps = PLAIN,
     ) -> None:
         """tensors: upstream's CausalMaskedDiffWithXvec; dtype: of products in encoder and estimator (the ODE's state
         stays float32); longest_tokens: the most of prompt and speech together; rows: the most solutions in a bucket at
-        once; buckets, block_rows: see `capture`.
+        once; buckets, block_rows: see `capture`; ops: of the estimator's captured steps.
 
         Raises: ModelUnavailable.
         """
@@ -83,7 +86,7 @@ class Flow:
         self._encoder = Encoder(tensors, dtype, longest_tokens)
         self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
         starts = torch.tensor(times[:-1], device=self.device)
-        self._estimator = Estimator(tensors.at("decoder.estimator."), starts, dtype)
+        self._estimator = Estimator(tensors.at(ESTIMATOR), starts, dtype, ops)
         self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first
         self._lock = threading.Lock()
         self.graphs = graphs or GraphPool(self.device, "flow")

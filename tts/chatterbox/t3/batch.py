@@ -184,7 +184,7 @@ class Batch:
         logits = t3.decode_one_token(embed, cache, state.position.repeat(rows), reach, queries)
         state.step.add_(state.active)
         state.position.add_(state.active)
-        state.draw(logits.view(rows, self._slots, -1))
+        state.draw(logits.view(rows, self._slots, -1), t3.ops.sample)
 
     def _watch(self, reach: int, queries: list[Tensor]) -> None:
         """Keep what the step that left `queries` attended to."""

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts.chatterbox.kernels.decoding import PLAIN, DecodeOps, rotate
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.weights.tensors import Tensors
-
-NORM_EPS = 1e-5
 
 START_TEXT, STOP_TEXT = 255, 0
 FRAME_TOKENS = 2  # those two, around a text's tokens
@@ -47,9 +46,16 @@ class T3:
     """The network. Its weights are read-only, so any number of requests share it."""
 
     def __init__(
-        self, tensors: Tensors, dtype: torch.dtype, alignment_heads: tuple[tuple[int, int], ...] = ALIGNMENT_HEADS
+        self,
+        tensors: Tensors,
+        dtype: torch.dtype,
+        alignment_heads: tuple[tuple[int, int], ...] = ALIGNMENT_HEADS,
+        ops: DecodeOps = PLAIN,
     ) -> None:
-        """tensors: of `t3_cfg.safetensors`; alignment_heads: in the order of their layers. Raises: ModelUnavailable."""
+        """tensors: of `t3_cfg.safetensors`; alignment_heads: in the order of their layers; ops: of a decode step.
+
+        Raises: ModelUnavailable.
+        """
 
         def take(name: str, *shape: int) -> Tensor:
             return tensors.take(f"{name}.weight", *shape).to(dtype)
@@ -57,13 +63,13 @@ class T3:
         def fuse(prefix: str, names: tuple[str, ...], *shape: int) -> Tensor:
             return torch.cat([tensors.take(f"{prefix}.{name}.weight", *shape) for name in names]).to(dtype)
 
-        self.device, self.dtype = tensors.device, dtype
+        self.device, self.dtype, self.ops = tensors.device, dtype, ops
         self._text_emb = take("text_emb", -1, -1)
         self.width = width = self._text_emb.shape[1]
         self._speech_emb = take("speech_emb", -1, width)
         self._text_pos, self._speech_pos = take("text_pos_emb.emb", -1, width), take("speech_pos_emb.emb", -1, width)
         self._norm, self._head = take("tfmr.norm", width), take("speech_head", len(self._speech_emb), width)
-        inner = len(tensors.take("tfmr.layers.0.mlp.gate_proj.weight", -1, width))
+        self.inner = inner = len(tensors.take("tfmr.layers.0.mlp.gate_proj.weight", -1, width))
         self._layers = [
             Layer(
                 attention_norm=take(f"{layer}.input_layernorm", width),
@@ -83,7 +89,7 @@ class T3:
         self.vocabulary = len(self._head)
         layers = [part for layer in self._layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
         self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # read by each decode step
-        cos, sin = _rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
+        cos, sin = rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
         self._cos, self._sin = cos.to(self.device, dtype), sin.to(self.device, dtype)
 
     # --- embeddings ---------------------------------------------------------------------------------------
@@ -132,15 +138,21 @@ class T3:
         Returns: the logits of the last position (B, V), float32.
         """
         length = embeds.shape[1]
+        cos, sin = self._cos[:length], self._sin[:length]
 
-        def store(layer: int, fresh: Tensor) -> Tensor:
-            fresh, kept = fresh.permute(0, 2, 3, 1, 4), cache[layer][..., :length, :]
+        def mix(layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
+            rotated = rotate(qkv.view(*embeds.shape[:2], 3, self.heads, HEAD_DIM), cos, sin)
+            fresh, kept = rotated[:, :, 1:].permute(0, 2, 3, 1, 4), cache[layer][..., :length, :]
             if rows is None:
-                return kept.copy_(fresh)  # a CPU attends to these faster
-            kept.index_copy_(0, rows, fresh)
-            return fresh
+                fresh = kept.copy_(fresh)  # a CPU attends to these faster
+            else:
+                kept.index_copy_(0, rows, fresh)
+            q = rotated[:, :, 0]
+            mixed = F.scaled_dot_product_attention(q.transpose(1, 2), fresh[:, 0], fresh[:, 1], is_causal=True)
+            query = q[:, -1] if last is None else q.index_select(1, last)[:, 0]
+            return mixed.transpose(1, 2).reshape(-1, self.width), query
 
-        x = self._run(embeds.clone(), self._cos[:length], self._sin[:length], store, None, queries, last)
+        x = self._run(embeds.flatten(0, 1).clone(), mix, PLAIN, queries).view(embeds.shape)
         return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
 
     def decode_one_token(
@@ -153,17 +165,12 @@ class T3:
         one: its logits, and what it writes at its position, are wrong until it is decoded there again.
         Returns: logits (B, V), float32.
         """
-        rows = torch.arange(len(embed), device=embed.device)
-        ahead = torch.arange(reach, device=embed.device) > position[:, None]  # (B, reach): not written yet
-        mask = torch.zeros_like(ahead, dtype=embed.dtype).masked_fill_(ahead, -math.inf)[:, None, None]
+        attend = self.ops.attention(self._cos, self._sin, position, reach)
 
-        def store(layer: int, fresh: Tensor) -> Tensor:
-            cache[layer][rows, :, :, position] = fresh[:, 0]
-            kept: Tensor = cache[layer][..., :reach, :]
-            return kept
+        def mix(layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
+            return attend(qkv, cache[layer])
 
-        cos, sin = self._cos[position][:, None], self._sin[position][:, None]
-        return self._logits(self._run(embed[:, None], cos, sin, store, mask, queries)[:, 0])
+        return self._logits(self._run(embed, mix, self.ops, queries), self.ops)
 
     def attention(self, queries: list[Tensor], cache: Tensor, position: Tensor, reach: int) -> Tensor:
         """What the alignment heads attended to, on average over them: (S, reach) float32.
@@ -183,56 +190,29 @@ class T3:
     def _run(
         self,
         x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        store: Callable[[int, Tensor], Tensor],
-        mask: Tensor | None,
+        mix: Callable[[int, Tensor], tuple[Tensor, Tensor]],
+        ops: DecodeOps,
         queries: list[Tensor] | None,
-        last: Tensor | None = None,
     ) -> Tensor:
-        """The layers, in place on x (B, T, D). cos, sin: (T or B × 1, 3, 1, HEAD_DIM).
+        """The layers, in place on x (N, D).
 
-        `store` takes a layer's keys and values (B, T, 2, heads, HEAD_DIM) and returns all that are attended to,
-        (B, 2, heads, L, HEAD_DIM). Without a mask, position t attends to positions up to t. `queries` gets the
-        alignment heads' queries at the last position, or at `last` (1,): views, which cost no launch, or copies.
+        `mix` takes a layer's queries, keys and values (N, 3D), and returns what they attended to, (N, D), and the
+        queries of the last position, (B, heads, HEAD_DIM). `queries` gets views of the alignment heads', which costs
+        no launch.
         """
-        flat = x.view(-1, self.width)
         for index, layer in enumerate(self._layers):
-            qkv = F.linear(_rms_norm(x, layer.attention_norm), layer.qkv).view(*x.shape[:2], 3, self.heads, HEAD_DIM)
-            qkv = _rotate(qkv, cos, sin)
-            seen = store(index, qkv[:, :, 1:])
+            mixed, last = mix(index, ops.norm_linear(x, layer.attention_norm, layer.qkv))
             if queries is not None:
-                heads = (qkv[:, :, 0, head] for at, head in self.alignment_heads if at == index)
-                queries += [query[:, -1:] if last is None else query.index_select(1, last) for query in heads]
-            mixed = F.scaled_dot_product_attention(
-                qkv[:, :, 0].transpose(1, 2), seen[:, 0], seen[:, 1], attn_mask=mask, is_causal=mask is None
-            )
-            flat.addmm_(mixed.transpose(1, 2).reshape(-1, self.width), layer.out.T)
-            gate, up = F.linear(_rms_norm(flat, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-            flat.addmm_(F.silu(gate) * up, layer.down.T)
+                queries += [last[:, head : head + 1] for at, head in self.alignment_heads if at == index]
+            ops.linear_add(x, mixed, layer.out)
+            ops.linear_add(x, ops.norm_swiglu(x, layer.mlp_norm, layer.gate_up), layer.down)
         return x
 
-    def _logits(self, x: Tensor) -> Tensor:
-        x = _rms_norm(x, self._norm)
-        if x.device.type == "cuda" and x.dtype != torch.float32:
-            # cuBLAS writes the float32 sums themselves: in bfloat16, logits around 20 are 0.125 apart.
-            return torch.mm(x, self._head.T, out_dtype=torch.float32)
-        return F.linear(x, self._head).float()
+    def _logits(self, x: Tensor, ops: DecodeOps = PLAIN) -> Tensor:
+        return ops.norm_logits(x, self._norm, self._head)
 
 
-def _rms_norm(x: Tensor, weight: Tensor) -> Tensor:
-    """Root-mean-square norm, the mean in float32. Zhang & Sennrich 2019 (arXiv:1910.07467)."""
-    return F.rms_norm(x, weight.shape, weight, NORM_EPS)
-
-
-def _rotate(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding, halves convention, of queries and keys; values pass, for their cos is 1 and their
-    sin 0. Su et al. 2021 (arXiv:2104.09864). All three at once, because each operation costs a launch."""
-    swapped = qkv.view(*qkv.shape[:-1], 2, -1).flip(-2).flatten(-2)
-    return torch.addcmul(qkv * cos, swapped, sin)
-
-
-def _rope_tables(positions: int) -> tuple[Tensor, Tensor]:
+def rope_tables(positions: int) -> tuple[Tensor, Tensor]:
     """cos and sin, (positions, 3, 1, HEAD_DIM) for queries, keys and values, of Llama 3.1's frequency-dependent
     scaling: wavelengths beyond the old context are stretched by ROPE_FACTOR, short ones kept, those between blended.
     The first half of sin is negative: rotation swaps the halves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,7 @@ class SlotState:
             knobs=self.knobs.slot(index),
         )
 
-    def draw(self, logits: Tensor) -> None:
+    def draw(self, logits: Tensor, sample: Callable[[Tensor, Tensor, Knobs, Tensor], Tensor] = sample) -> None:
         """Draw the next token of each slot that is not paused, from logits (rows, S, V)."""
         drawn = sample(logits, self.seen, self.knobs, self.uniforms.gather(1, self.step[:, None]))
         token = torch.where(self.active, drawn.clamp(min=0), self.token)  # BROKEN can't be embedded
