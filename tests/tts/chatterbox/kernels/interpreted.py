@@ -163,6 +163,7 @@ SETTINGS = (
     TokenSampling(1.0, 5.0, 0.3, 0.0, 2.0),
     TokenSampling(0.5, 0.05, 0.01, 1.0, 1.0),
     TokenSampling(0.5, 1.0, 1e-30, 0.0, 1.0),
+    TokenSampling(0.5, 1.0, 1e-50, 0.0, 1.0),  # 0 in float32
     TokenSampling(0.5, 1.0, 0.5, 0.0, 1.0),
 )
 

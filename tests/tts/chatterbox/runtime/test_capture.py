@@ -37,7 +37,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
     """Have each step of T3 call `change(logits)` first."""
     draw = SlotState.draw
-    monkeypatch.setattr(SlotState, "draw", lambda state, logits: draw(state, change(logits)))
+    monkeypatch.setattr(SlotState, "draw", lambda state, logits, *ops: draw(state, change(logits), *ops))
 
 
 # --- the checks of test_gpu.py can fail -------------------------------------------------------------------
