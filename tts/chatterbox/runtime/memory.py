@@ -24,8 +24,9 @@ CACHE_VALUES = 2 * 2 * 30 * 1024  # per position and slot: keys and values of 2 
 # In block mode, of each Euler step: per frame keys and values of 2 rows, 56 attentions of 512; and per row or voice two
 # frames of the inputs of 31 convolutions, for 2 rows.
 FRAME_VALUES, TAIL_VALUES = 2 * 2 * 56 * 512, 2 * 2 * 8256
-# Kernels of a graph, as `make costs` counts them: of a step of T3, of what follows it for word times, of a prefill; of
-# what prepares the flow's solution, of an Euler step of it, in windows or blocks; and of the vocoder.
+# Kernels of a graph as `make costs` counts them, of the plain lines, which are more than ours: of a step of T3, of what
+# follows it for word times, of a prefill; of what prepares the flow's solution, of an Euler step of it, in windows or
+# blocks; and of the vocoder.
 STEP_NODES, WATCH_NODES, PREFILL_NODES = 475, 13, 397
 PREPARE_NODES, EULER_NODES, VOCODER_NODES = 182, 840, 337
 VOCODER_GRAPHS = 3

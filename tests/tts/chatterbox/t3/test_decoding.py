@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -222,6 +224,49 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(model):
     expected = [speak(i) for i in range(3)]
     with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(speak, range(3))) == expected
+
+
+# --- coming, stalling and leaving at random ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spoken(model) -> list[list[int]]:
+    """Tokens of three requests, each alone."""
+    decoder = Decoder(model.t3, LIMIT, slots=3, share=True)
+    return [taken(model, decoder, i, LIMIT) for i in range(3)]
+
+
+def generation(model, decoder: Decoder, i: int):
+    prefix = partial(model.encoders.prefix, model.built_in, 0.5)
+    return decoder.generate(prefix, text_tokens(model.tokenizer, TEXTS[i]), KNOBS[i], i)
+
+
+def taken(model, decoder: Decoder, i: int, count: int) -> list[int]:
+    with generation(model, decoder, i) as alone:
+        return alone.take(count)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2), st.one_of(st.none(), st.integers(1, 15))), max_size=20))
+def test_tokens_are_those_of_a_request_alone_whoever_comes_stalls_or_leaves(model, spoken, moves):
+    """A move is a request and how many tokens it takes, for which it is admitted if need be; None: it leaves."""
+    decoder = Decoder(model.t3, LIMIT, slots=3, share=True)
+    with ExitStack() as end:
+        open_now: dict[int, tuple[ExitStack, Any, list[int]]] = {}
+        for i, count in moves:
+            if count is None:
+                if i in open_now:
+                    open_now.pop(i)[0].close()
+                continue
+            if i not in open_now:
+                own = end.enter_context(ExitStack())
+                open_now[i] = own, own.enter_context(generation(model, decoder, i)), []
+            _, going, received = open_now[i]
+            received += going.take(count)
+            assert received == spoken[i][: len(received)]
+    assert decoder._shared is not None
+    decoder.lane.loop.call(lambda: None)
+    assert decoder._shared.seats == {}
 
 
 # --- paused slots ---------------------------------------------------------------------------------------
