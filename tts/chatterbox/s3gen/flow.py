@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.kernels.estimating import PLAIN, FrameOps
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
+from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_S, FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import REMEMBERED_PROMPTS, BlockRows, Blocks, OwnBlocks
@@ -87,6 +87,8 @@ class Flow:
         self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
         starts = torch.tensor(times[:-1], device=self.device)
         self._estimator = Estimator(tensors.at(ESTIMATOR), starts, dtype, ops)
+        self.prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)  # in block mode
+        self.prompt_noise.draw(FLOW_PROMPT_S * FRAMES_PER_S)
         self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first
         self._lock = threading.Lock()
         self.graphs = graphs or GraphPool(self.device, "flow")
@@ -219,7 +221,7 @@ class Flow:
     def prompt_start(self, prompt: FlowPrompt) -> tuple[Tensor, Tensor]:
         """Noise and fixed inputs of a prompt's settled frames, from which its memories are computed."""
         frames = prompt.settled * FRAMES_PER_TOKEN
-        noise = to_device(NoiseTape(PROMPT_SEED, MEL_BANDS).read(0, frames)[None], self.device)
+        noise = to_device(self.prompt_noise.read(0, frames)[None], self.device)
         return noise, self._prepared(prompt, prompt.tokens, frames)
 
     def extending(self, prompt: FlowPrompt, tokens: Tensor, first: int, noise: Tensor, blocks: Blocks) -> Solving:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import Blocks
-from tts.chatterbox.s3gen.flow import PROMPT_SEED, Flow, FlowPrompt
-from tts.chatterbox.s3gen.solve import Solving
+from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.solve import Solve, Solving
 
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back
 BLEND_FRAMES = 8
@@ -70,6 +70,10 @@ class FlowStream(ABC):
             end = min(self._edges[-1], len(self._tokens))
             ready.append((yield from self._next(end, min(LOOKAHEAD_TOKENS, len(self._tokens) - end))))
         return self._joined(ready)
+
+    def preparing(self) -> Generator[Solve, None, None]:
+        """What can be computed before the first token is there; `solving` does it, where nobody did."""
+        yield from ()
 
     def close(self) -> None:
         """Free what the stream holds; it can't go on then."""
@@ -129,17 +133,17 @@ class BlockStream(FlowStream):
     computed; the encoder reads the tokens that a window would. The prompt is computed once per voice.
     """
 
-    def __init__(self, flow: Flow, prompt: FlowPrompt, noise: NoiseTape, plan: ChunkPlan) -> None:
-        super().__init__(flow, prompt, noise, plan)
-        self._prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)
-
-    def _decode(self, end: int, ahead: int) -> Solving:
-        prompt, plan = self._prompt, self._plan
+    def preparing(self) -> Generator[Solve, None, None]:
         if self._blocks is None:
+            plan = self._plan
             longest = max(plan.first_tokens + LOOKAHEAD_TOKENS, plan.chunk_tokens)
             sizes = (tokens * FRAMES_PER_TOKEN for tokens in (plan.context_tokens, longest))
-            self._blocks = yield from self._flow.opening(prompt, *sizes)
-        origin = max(0, self._done - plan.context_tokens)
+            self._blocks = yield from self._flow.opening(self._prompt, *sizes)
+
+    def _decode(self, end: int, ahead: int) -> Solving:
+        yield from self.preparing()
+        assert self._blocks
+        prompt, origin = self._prompt, max(0, self._done - self._plan.context_tokens)
         tokens = torch.cat((prompt.tokens, self._window(origin, end + ahead)), dim=1)
         spoken = prompt.tokens.shape[1]
         # The first chunk includes the prompt's last tokens, which look ahead at it.
@@ -148,14 +152,10 @@ class BlockStream(FlowStream):
         mel = yield from self._flow.extending(prompt, tokens, first - origin * FRAMES_PER_TOKEN, noise, self._blocks)
         return mel[:, -(end - self._done) * FRAMES_PER_TOKEN :].transpose(1, 2)
 
-    def draw_noise(self, tokens: int) -> None:
-        super().draw_noise(tokens)
-        self._prompt_noise.draw(self._prompt.tokens.shape[1] * FRAMES_PER_TOKEN)
-
     def _noise_between(self, first: int, last: int) -> Tensor:
         """(1, F, MEL_BANDS): the voice's noise for the prompt's frames, the request's for the others."""
         border = self._prompt.tokens.shape[1] * FRAMES_PER_TOKEN
-        of_prompt = self._prompt_noise.read(min(first, border), border)
+        of_prompt = self._flow.prompt_noise.read(min(first, border), border)
         own = self._noise.read(max(first, border), last)
         return to_device(torch.cat((of_prompt, own))[None], self._flow.device)
 
