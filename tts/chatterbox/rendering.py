@@ -46,6 +46,11 @@ class Rendering:
         self.draw_noise()
         return self.missing <= 0
 
+    def preparing(self) -> Work:
+        """What needs no code, ahead of them: in block mode, a voice's prompt. No samples."""
+        yield from self._flow.preparing()
+        return torch.empty(0)
+
     def chunks(self) -> Work:
         """The samples (N,) of the chunks that are complete."""
         codes, self._codes = self._codes, []

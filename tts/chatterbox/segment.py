@@ -103,6 +103,7 @@ class SegmentStream:
         self._model, self._text, self._params, self._voice = model, text, params, voice
         self.tokens = tokens
         self._fade = start_fade()
+        self._preparing: RenderAsk | None = None
         self._asked_s, self._first_s = time.monotonic(), 0.0
         self._rendered = 0  # samples that left the vocoder
         self._reported = 0  # tokens counted in a chunk that was yielded
@@ -135,6 +136,8 @@ class SegmentStream:
                 yield self._chunk(marker.push(self._render(rendering.chunks())) if is_complete else EMPTY)
             tail = np.concatenate((marker.push(self._render(rendering.rest())), marker.flush()))
         finally:
+            if self._preparing:
+                lane.loop.post(partial(lane.drop, self._preparing))
             lane.loop.post(rendering.close)
         if not self._rendered:
             raise InternalError(NO_SPEECH)
@@ -168,6 +171,8 @@ class SegmentStream:
         ahead = self._params.chunk_size_tokens
         with self._generation() as generation:
             generation.begin(rendering.missing + ahead)
+            self._preparing = RenderAsk(self._due_s, work=rendering.preparing())
+            self._model.renders.hand_in(self._preparing)
             while not generation.finished:
                 rendering.draw_noise(rendering.missing)  # while a GPU computes the tokens
                 yield self._take(generation, min(rendering.missing, generation.at_once), ahead)
@@ -224,7 +229,11 @@ class SegmentStream:
         return Rendering(flow, HiftStream(model.hift, params.seed ^ VOCODER_SEED))
 
     def _render(self, work: Work) -> Samples:
-        return self._faded(self._model.renders.wait(RenderAsk(self._due_s, work=work)))
+        lane = self._model.renders
+        if self._preparing:
+            lane.wait(self._preparing)
+            self._preparing = None
+        return self._faded(lane.answer(RenderAsk(self._due_s, work=work)))
 
     def _new_marker(self) -> Stage:
         if self._model.watermarker is None:

@@ -36,7 +36,7 @@ class Ask:
 
 
 class Lane(ABC):
-    """Asks of one kind. All but `wait` and the constructor runs in the loop's thread."""
+    """Asks of one kind. What is not said to be for other threads runs in the loop's."""
 
     def __init__(self, loop: Loop, stream: Any = None) -> None:
         """stream: a CUDA stream; None on a CPU, where a piece is computed when it is launched."""
@@ -45,17 +45,25 @@ class Lane(ABC):
         self._queued: deque[tuple[Any, Callable[[], None]]] = deque()  # an event, and what to do then
         loop.lanes.append(self)
 
+    def hand_in(self, ask: Ask) -> None:
+        """From any other thread; to be waited for, or dropped, later."""
+        self.loop.post(partial(self.add, ask))
+
     def wait(self, ask: Ask, timeout_s: float | None = None) -> Any:
-        """From any other thread: hand in an ask, and wait for its answer.
+        """From any other thread: wait for the answer of an ask that was handed in.
 
         Raises: what its work raises; TimeoutError.
         """
-        self.loop.post(partial(self.add, ask))
         try:
             return ask.answer.result(timeout_s)
         except BaseException:
             self.loop.post(partial(self.drop, ask))
             raise
+
+    def answer(self, ask: Ask, timeout_s: float | None = None) -> Any:
+        """Hand it in and wait."""
+        self.hand_in(ask)
+        return self.wait(ask, timeout_s)
 
     def call(self, do: Callable[[], T]) -> T:
         """From any other thread: have it done on this lane's stream, and wait for its result."""

@@ -181,7 +181,7 @@ class Generation:
         first, last = self._taken, min(self._taken + count, self._limit)
         wanted = last + ahead * self._lane.runs_ahead
         ask = TokenAsk(due_s, place=self._place, first=first, last=last, wanted=wanted, positions=self._text)
-        tokens, self.attention = self._lane.wait(ask) if last > first else ([], None)
+        tokens, self.attention = self._lane.answer(ask) if last > first else ([], None)
         self._taken = last
         self.finished = last >= self._limit
         if STOP_SPEECH in tokens:
@@ -257,7 +257,7 @@ class Decoder:
             is_watched=watched and bool(t3.alignment_heads),
         )
         try:
-            place: Place = self.lane.wait(admission, SLOT_WITHIN_S)
+            place: Place = self.lane.answer(admission, SLOT_WITHIN_S)
         except TimeoutError:
             raise InternalError(f"no slot of the token model became free within {SLOT_WITHIN_S:g} s") from None
         end = place.seat.prefix - 2  # start-of-speech, twice

@@ -79,7 +79,7 @@ def test_lanes_take_turns(cuda):
 def test_answers_come_from_another_thread_to_as_many_jobs_as_ask():
     lane = Pieces(Loop())
     with ThreadPoolExecutor(8) as jobs:
-        assert list(jobs.map(lambda due_s: lane.wait(Ask(due_s)), range(200))) == [-due_s for due_s in range(200)]
+        assert list(jobs.map(lambda due_s: lane.answer(Ask(due_s)), range(200))) == [-due_s for due_s in range(200)]
     assert lane.loop.call(threading.current_thread) is lane.loop.call(threading.current_thread)
     assert lane.loop.call(threading.current_thread) is not threading.current_thread()
 
@@ -102,7 +102,7 @@ def test_a_fault_of_the_device_is_every_waiting_jobs_and_the_next_one_is_served(
 def test_a_job_that_gives_up_is_forgotten():
     lane = Pieces(HandTurned())
     with pytest.raises(TimeoutError):
-        lane.wait(Ask(1.0), 0.01)
+        lane.answer(Ask(1.0), 0.01)
     lane.loop.turn()
     assert (lane.launched, lane._asks) == ([], [])
 
@@ -110,7 +110,7 @@ def test_a_job_that_gives_up_is_forgotten():
 def test_a_call_that_fails_ends_neither_the_loop_nor_another_job(caplog):
     lane = Pieces(Loop())
     lane.loop.post(lambda: 1 // 0)
-    assert lane.wait(Ask(1.0)) == -1.0
+    assert lane.answer(Ask(1.0)) == -1.0
     assert "device's thread failed" in caplog.text
     with pytest.raises(ZeroDivisionError):
         lane.call(lambda: 1 // 0)
