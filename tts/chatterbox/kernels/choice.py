@@ -4,6 +4,7 @@ the plain lines give; else the plain lines, and a warning."""
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -78,8 +79,7 @@ class Draws:
 
     def weight(self, rows: int, columns: int) -> Tensor:
         """Such that a product keeps the size of what it multiplies."""
-        weight: Tensor = self.normal(rows, columns) * columns**-0.5
-        return weight
+        return self.normal(rows, columns) / math.sqrt(columns)
 
     def uniform(self, *shape: int) -> Tensor:
         drawn: Tensor = torch.rand(shape, generator=self._generator).to(self.device)

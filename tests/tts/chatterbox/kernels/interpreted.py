@@ -199,6 +199,22 @@ def test_of_equally_likely_tokens_top_p_keeps_the_first():
     assert drawn == [0, 1, 2, 3]
 
 
+def test_each_sampling_parameter_acts_as_in_the_plain_lines():
+    """Four tokens, two of them with negative logits and one not drawn before, at 24 places of the distribution."""
+    uniform, logits = torch.arange(24)[:, None] / 24, torch.tensor([-1.0, 1.0, -2.0, 0.5]).expand(2, 24, 4).clone()
+    logits[1] *= 0.5
+    seen = torch.tensor([[True, True, True, False]]).expand(24, 4).clone()
+    neutral = TokenSampling(0.0, 1.0, 1.0, 0.0, 1.0)
+    changes = {"cfg_weight": 1.0, "temperature": 3.0, "top_p": 0.5, "min_p": 0.2, "repetition_penalty": 3.0}
+    found = set()
+    for settings in (neutral, *(replace(neutral, **{name: value}) for name, value in changes.items())):
+        knobs = Knobs.of([settings] * 24, CPU)
+        drawn = DECODE.sample(logits, seen, knobs, uniform).tolist()
+        assert drawn == sample(logits, seen, knobs, uniform).tolist()
+        found.add(tuple(drawn))
+    assert len(found) == 6
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.filterwarnings("ignore:(invalid value|All-NaN):RuntimeWarning")  # NumPy's
 def test_a_draw_from_broken_logits_is_told(value):
