@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.s3gen.blocks import KEYS, PROMPT_FRAMES, REMEMBERED_PROMPTS, RING_FRAMES, SPARE_PLACES
+from tts.chatterbox.s3gen.blocks import CONTEXT_FRAMES, KEYS, PROMPT_FRAMES, REMEMBERED_PROMPTS, SPARE_PLACES
 from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS, counts
 from tts.chatterbox.t3.batch import longest_prefix
@@ -81,7 +81,7 @@ def block_bytes(rows: int, value_bytes: int) -> int:
     """What so many rows of block mode take: places of frames, tails, graphs, and the keys and values that the largest
     graph gathers."""
     voices, most = max(rows, REMEMBERED_PROMPTS), max(count for count in COUNTS if count <= rows)
-    places = voices * PROMPT_FRAMES + rows * RING_FRAMES + SPARE_PLACES
+    places = voices * PROMPT_FRAMES + rows * CONTEXT_FRAMES + SPARE_PLACES
     values = (places * EULER_STEPS + most * KEYS) * FRAME_VALUES + (rows + 1 + voices) * EULER_STEPS * TAIL_VALUES
     return values * value_bytes + EULER_NODES * NODE_BYTES * sum(count <= rows for count in COUNTS)
 

@@ -32,7 +32,6 @@ PROMPT_FRAMES = FLOW_PROMPT_S * FRAMES_PER_S - LOOKAHEAD_TOKENS * FRAMES_PER_TOK
 KEYS = -(-(PROMPT_FRAMES + CONTEXT_FRAMES + CHUNK_FRAMES) // 8) * 8  # 648: fused attention copies other masks
 READ_FRAMES = KEYS - CHUNK_FRAMES
 SPARE_PLACES = 2  # one that is read where there is no frame, and never written; one that is written, and never read
-RING_FRAMES = CONTEXT_FRAMES + CHUNK_FRAMES  # of a row
 REMEMBERED_PROMPTS = 2  # at least, 2.3 MB a frame in half precision, twice that in float32
 
 
@@ -142,7 +141,7 @@ class BlockRows(Rows):
         device = flow.device
         voices = max(rows, REMEMBERED_PROMPTS)
         self._ring = voices * PROMPT_FRAMES  # the first row's first place
-        self._nothing = self._ring + rows * RING_FRAMES
+        self._nothing = self._ring + rows * CONTEXT_FRAMES
         self._discarded = self._nothing + 1
         self._voices = [Voice(index * PROMPT_FRAMES, rows + 1 + index) for index in range(voices)]
         attentions, values, channels = flow.remembered_sizes()
@@ -160,8 +159,9 @@ class BlockRows(Rows):
         self._plan[:, -1].fill_(self.scratch * 2 * self.steps)
 
     def place(self, row: int, frame: int) -> int:
-        """Of a stream's frame."""
-        return self._ring + row * RING_FRAMES + frame % RING_FRAMES
+        """Of a stream's frame. A step reads before it writes, so that a new frame may take the place of the one that
+        leaves the context with it."""
+        return self._ring + row * CONTEXT_FRAMES + frame % CONTEXT_FRAMES
 
     def fits(self, prompt: FlowPrompt, keep_frames: int, chunk_frames: int) -> bool:
         """Whether a stream's sizes are those of the rows, and one is free."""

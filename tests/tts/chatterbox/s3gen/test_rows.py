@@ -150,7 +150,7 @@ def test_solutions_of_one_size_share_launches(rowed, model, monkeypatch):
 def test_what_is_abandoned_leaves_nothing_to_the_next_in_its_row(s3gen, model, mode):
     """Not even a NaN, which a mask can't hide."""
     usual, other = voices(model)
-    broken = FlowPrompt(other.tokens, torch.full_like(other.mel, torch.nan), other.speaker)
+    broken = FlowPrompt(other.tokens, *(torch.full_like(part, torch.nan) for part in (other.mel, other.speaker)))
 
     def run(flow: Flow, prompt: FlowPrompt) -> Tensor:
         return flow.drive(spoken(flow, prompt, mode, 3))
