@@ -104,17 +104,16 @@ def test_the_prompt_is_read_once_per_voice_and_the_last_few_are_kept(counted, mo
 
 @pytest.mark.parametrize("counted", [2], indirect=True)
 def test_a_voice_that_is_spoken_keeps_its_place(counted, model):
-    """Two streams go on, each with its voice, while a third one comes and goes."""
+    """One stream goes on while two other voices come and go, of which the second takes the place of the first."""
     flow, read = counted
     first, second, third = voices(model.built_in.flow, 3)
-    expected = run(flow, first)
-    going = [stream(flow, voice) for voice in (first, second)]
-    halves = [each.push(codes(95)[0, :50].tolist()) for each in going]
+    expected, tokens = run(flow, first), codes(95)[0].tolist()
+    going = stream(flow, first)
+    half = going.push(tokens[:50])
+    run(flow, second)
     run(flow, third)
-    rest = [each.push(codes(95)[0, 50:].tolist()) for each in going]
-    assert torch.equal(torch.cat((halves[0], rest[0], going[0].flush()), dim=2), expected)
-    for each in going:
-        each.close()
+    assert torch.equal(torch.cat((half, going.push(tokens[50:]), going.flush()), dim=2), expected)
+    going.close()
     assert len(flow._block_rows.free) == 2
     assert read == [first, second, third]
 
