@@ -128,7 +128,7 @@ def test_the_budget_grows_with_what_is_asked_for():
     wide = Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090)
     assert wide.block_mode - usual.block_mode == memory.block_bytes(3, 2) - memory.block_bytes(3, 0)
     many = Budget.of(LoadOptions(slots=64), H200)
-    assert many.workspaces == 65 * 2 * 32 * 2**20
+    assert many.workspaces == (64 + memory.LOOP_STREAMS) * 32 * 2**20
 
 
 def test_the_readmes_table_is_this_arithmetic():

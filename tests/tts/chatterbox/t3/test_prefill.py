@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.t3 import prefill as module
-from tts.chatterbox.t3.batch import Batch, new_stream
+from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.prefill import BUCKET
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -38,7 +38,7 @@ def cuda() -> Iterator[FakeCuda]:
 
 
 def batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
-    made = Batch(t3, slots, 2, POSITIONS, LIMIT, pool, POSITIONS, new_stream(t3.device), watches=True)
+    made = Batch(t3, slots, 2, POSITIONS, LIMIT, pool, POSITIONS, watches=True)
     made.warm_up()
     return made
 
@@ -69,7 +69,7 @@ def test_tokens_and_attention_are_those_of_the_plain_lines(cuda, t3, prefix, slo
     given = prefix(positions, rows)
     ours, theirs = captured(t3, slots), plain(t3, slots)
     take(admit(ours, slots - 1, prefix(2 * BUCKET, rows)), 3)
-    ours.release(slots - 1)
+    ours.release(ours.seats[slots - 1])
     if slots > 1:
         admit(ours, 0, prefix(30))
     (drawn, seen), (expected, to) = (attended(admit_watched(each, slots - 1, given)) for each in (ours, theirs))
@@ -120,7 +120,7 @@ def test_an_earlier_request_leaves_nothing_in_the_padding(cuda, t3, prefix):
     """Not even what is not finite, which a product with 0 keeps."""
     used, unused = captured(t3), captured(t3)
     admit(used, 0, prefix(2 * BUCKET) * float("nan"))
-    used.release(0)
+    used.release(used.seats[0])
     assert take(admit(used, 0, prefix(BUCKET + 1))) == take(admit(unused, 0, prefix(BUCKET + 1)))
 
 
