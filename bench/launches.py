@@ -23,7 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.slots import SlotState

@@ -32,7 +32,8 @@ from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import choose_dtype
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.sampling import TokenSampling

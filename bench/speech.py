@@ -13,7 +13,7 @@ from audio.pcm import Samples
 from bench.contenders.turns import TEXT, Run
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
-from tts.chatterbox.s3gen.flow import FlowPrompt
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from validation.options import SamplingParams

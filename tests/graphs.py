@@ -18,7 +18,8 @@ from audio.pcm import Samples
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.loop import Loop, new_stream
-from tts.chatterbox.s3gen.flow import EULER_STEPS, GUIDANCE, Flow
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import EULER_STEPS, GUIDANCE
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Generation, TokenLane

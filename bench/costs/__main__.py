@@ -27,7 +27,7 @@ from bench.costs.parts import MEMORY_SLOTS, count_all, of_streams, step_name
 from bench.document import report
 from bench.parts import CHUNK, FIRST
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S
-from tts.chatterbox.s3gen.flow import EULER_STEPS
+from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.t3.decoding import AT_ONCE_ON_GPU
 

@@ -26,7 +26,8 @@ from tts.chatterbox.rates import (
 )
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.blocks import BlockRows, Blocks
-from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS, Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import BUCKETS, Flow
+from tts.chatterbox.s3gen.network import EULER_STEPS, FlowPrompt
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan

@@ -27,7 +27,8 @@ from bench.launches import VIEWS
 from tts.chatterbox.kernels.fused import DECODE
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
-from tts.chatterbox.s3gen.flow import EULER_STEPS, Flow
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Hift, Window
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS

@@ -30,7 +30,8 @@ from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.runtime.memory import Budget, block_rows
 from tts.chatterbox.s3gen.estimator import estimator_sizes
-from tts.chatterbox.s3gen.flow import BUCKETS, ESTIMATOR, Flow, FlowPrompt, finite_flow
+from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
+from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.model import T3

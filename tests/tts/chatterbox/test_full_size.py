@@ -16,7 +16,7 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.flow import GUIDANCE
+from tts.chatterbox.s3gen.network import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.segment import text_tokens
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.s3gen.blocks import CONTEXT_FRAMES, KEYS, PROMPT_FRAMES, REMEMBERED_PROMPTS, SPARE_PLACES
-from tts.chatterbox.s3gen.flow import BUCKETS, EULER_STEPS
+from tts.chatterbox.s3gen.flow import BUCKETS
+from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS, counts
 from tts.chatterbox.t3.batch import longest_prefix
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions

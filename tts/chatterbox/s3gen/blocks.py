@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,11 +19,9 @@ from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_S, FRAMES_PER_TOKEN, 
 from tts.chatterbox.runtime.host import to_device
 from tts.chatterbox.s3gen.encoder import hide
 from tts.chatterbox.s3gen.estimator import KERNEL, Memory
+from tts.chatterbox.s3gen.network import FlowNetwork, FlowPrompt
 from tts.chatterbox.s3gen.rows import Chosen, OwnSolve, Rows, RowSolve, counts
 from tts.chatterbox.s3gen.solve import Solve, driven
-
-if TYPE_CHECKING:
-    from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
 
 # Of a stream of the default plan, in frames: context, chunk, and the longest prompt, without what looks ahead.
 CONTEXT_FRAMES, CHUNK_FRAMES = 100, 50
@@ -35,12 +32,15 @@ SPARE_PLACES = 2  # one that is read where there is no frame, and never written;
 REMEMBERED_PROMPTS = 2  # at least, 2.3 MB a frame in half precision, twice that in float32
 
 
+Start = Callable[[], tuple[Tensor, Tensor]]  # gives noise and fixed inputs of a prompt's frames
+
+
 class Blocks(ABC):
     """What one stream remembers of its prompt and of its own last frames."""
 
     @abstractmethod
     def begin(self, fixed: Tensor, noise: Tensor) -> Solve:
-        """The next frames: fixed (1, F, 3 · MEL_BANDS), of `Flow.prepare`; noise (1, F, MEL_BANDS)."""
+        """The next frames: fixed (1, F, 3 · MEL_BANDS), of `FlowNetwork.prepare`; noise (1, F, MEL_BANDS)."""
 
     @abstractmethod
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Blocks(ABC):
 class OwnBlocks(Blocks):
     """In memory of the stream's own."""
 
-    def __init__(self, flow: Flow, prompt: Sequence[Memory], keep_frames: int) -> None:
+    def __init__(self, flow: FlowNetwork, prompt: Sequence[Memory], keep_frames: int) -> None:
         """prompt: its memory at each Euler step."""
         self._flow = flow
         self._memories = [memory.fork(keep_frames) for memory in prompt]
@@ -136,7 +136,7 @@ class Recalled:
 class BlockRows(Rows):
     """Streams side by side, with the prompts of their voices."""
 
-    def __init__(self, flow: Flow, rows: int) -> None:
+    def __init__(self, flow: FlowNetwork, rows: int) -> None:
         super().__init__(flow, rows, CHUNK_FRAMES, KEYS, counts(0, rows))
         device = flow.device
         voices = max(rows, REMEMBERED_PROMPTS)
@@ -186,13 +186,13 @@ class BlockRows(Rows):
         self._last[row] = to_device(torch.tensor(last), device)
         return hide(to_device(torch.tensor(there), device).logical_not(), self.flow.dtype)
 
-    def opening(self, prompt: FlowPrompt, keep_frames: int) -> Generator[Solve, None, RowBlocks]:
-        """A stream's row; its voice's prompt is computed first, if it is not there."""
+    def opening(self, prompt: FlowPrompt, keep_frames: int, start: Start) -> Generator[Solve, None, RowBlocks]:
+        """A stream's row; its voice's prompt is computed first, from `start`, if it is not there."""
         voice = self._voice(prompt)
         blocks = RowBlocks(self, row := self.free.pop(), voice, keep_frames)
         try:
             if voice.prompt is None:
-                yield from self._reading(voice, prompt)
+                yield from self._reading(voice, prompt, start)
             self._tails[row] = self._tails[voice.tails]
         except BaseException:  # the generator may be closed, too
             blocks.close()
@@ -210,11 +210,10 @@ class BlockRows(Rows):
         self._voices.insert(0, voice)
         return voice
 
-    def _reading(self, voice: Voice, prompt: FlowPrompt) -> Generator[Solve, None, None]:
+    def _reading(self, voice: Voice, prompt: FlowPrompt, start: Start) -> Generator[Solve, None, None]:
         self._tails[voice.tails].zero_()
         if prompt.settled:
-            noise, fixed = self.flow.prompt_start(prompt)
-            yield from driven(Reading(self, voice, noise, fixed))
+            yield from driven(Reading(self, voice, *start()))
         voice.prompt = prompt
 
     def keep(self, voice: Voice, step: int, memory: Memory) -> None:

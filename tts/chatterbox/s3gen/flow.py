@@ -8,12 +8,10 @@ replayed (`rows`).
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -21,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.kernels.estimating import PLAIN, FrameOps
-from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_S, FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS, XVECTOR
+from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_S, FRAMES_PER_TOKEN, MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import REMEMBERED_PROMPTS, BlockRows, Blocks, OwnBlocks
-from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS, Encoder
-from tts.chatterbox.s3gen.estimator import Affine, Estimator, Memory, Recall
+from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
+from tts.chatterbox.s3gen.estimator import Memory
+from tts.chatterbox.s3gen.network import EULER_STEPS, FlowNetwork, FlowPrompt
 from tts.chatterbox.s3gen.rows import OwnSolve, WindowRows
 from tts.chatterbox.s3gen.solve import Solve, Solving, driven
 from tts.chatterbox.weights.tensors import Tensors, is_finite
@@ -34,9 +33,6 @@ from validation.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
 
-ESTIMATOR = "decoder.estimator."
-EULER_STEPS = 10
-GUIDANCE = 0.7  # upstream's inference_cfg_rate
 # Sizes of graphs in tokens of prompt and speech: close together for windows, further apart for whole segments.
 BUCKETS = (*range(96, 385, 32), 448, 512, 640, 768, 1024)
 PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise in block mode, where its memory serves all requests
@@ -44,21 +40,7 @@ PROMPT_SEED = 0x5EED_9A3E  # of a prompt's noise in block mode, where its memory
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowPrompt:
-    """The reference as the flow's prompt; read-only. Ids stay int64: half precision can't hold 6,561 integers."""
-
-    tokens: Tensor  # (1, P) int64
-    mel: Tensor  # (1, 2P, MEL_BANDS)
-    speaker: Tensor  # (1, 192), the x-vector
-
-    @property
-    def settled(self) -> int:
-        """Tokens whose frames do not depend on the speech that follows: all but the last, which look ahead at it."""
-        return max(0, self.tokens.shape[1] - LOOKAHEAD_TOKENS)
-
-
-class Flow:
+class Flow(FlowNetwork):
     """The flow network with its inference loop."""
 
     def __init__(
@@ -73,20 +55,11 @@ class Flow:
         block_rows: int = 0,
         ops: FrameOps = PLAIN,
     ) -> None:
-        """tensors: upstream's CausalMaskedDiffWithXvec; dtype: of products in encoder and estimator (the ODE's state
-        stays float32); longest_tokens: the most of prompt and speech together; rows: the most solutions in a bucket at
-        once; buckets, block_rows: see `capture`; ops: of the estimator's captured steps.
+        """rows: the most solutions in a bucket at once; buckets, block_rows: see `capture`; others: see FlowNetwork.
 
         Raises: ModelUnavailable.
         """
-        # A cosine schedule: small steps first, where the field bends most.
-        times = [1 - math.cos(0.5 * math.pi * step / steps) for step in range(steps + 1)]
-        self.device, self.dtype = tensors.device, dtype
-        self.strides = [later - time for time, later in pairwise(times)]
-        self._encoder = Encoder(tensors, dtype, longest_tokens)
-        self._speaker = Affine.read(tensors, "spk_embed_affine_layer", MEL_BANDS, XVECTOR, dtype=torch.float32)
-        starts = torch.tensor(times[:-1], device=self.device)
-        self._estimator = Estimator(tensors.at(ESTIMATOR), starts, dtype, ops)
+        super().__init__(tensors, steps, dtype, longest_tokens, ops)
         self.prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)  # in block mode
         self.prompt_noise.draw(FLOW_PROMPT_S * FRAMES_PER_S)
         self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first
@@ -162,32 +135,6 @@ class Flow:
                 return rows.begin(tokens, speaker, known, noise)
         return OwnSolve(self, noise, self.prepare(tokens, speaker, F.pad(known, (0, 0, 0, frames - known.shape[1]))))
 
-    def prepare(self, tokens: Tensor, speaker: Tensor, cond: Tensor, count: Tensor | None = None) -> Tensor:
-        """The estimator's inputs that are the same at every step: (1, F, 3 · MEL_BANDS).
-
-        Args: tokens (1, N); speaker (1, XVECTOR); cond (1, F, MEL_BANDS), F ≤ 2N; count: () int64, the true number of
-        tokens if they are padded on the right.
-        """
-        mu = self._encoder(tokens, count)[:, : cond.shape[1]]
-        voice = self._speaker(F.normalize(speaker, dim=1))[:, None].expand_as(mu)
-        return torch.cat((mu, voice, cond), dim=-1).to(self.dtype)
-
-    def field(
-        self,
-        x: Tensor,
-        fixed: Tensor,
-        step: int | Tensor,
-        mask: Tensor | None = None,
-        memory: Recall | None = None,
-    ) -> Tensor:
-        """The guided field, (B, F, MEL_BANDS), that Euler's method follows, for B solutions.
-
-        Args: x, fixed (2B, F, …): with the condition, then without; step: index, an int or (2B,) int64; mask (2B, F):
-        see Estimator.
-        """
-        conditional, free = self._estimator(x, fixed, step, mask, memory).chunk(2)
-        return (1 + GUIDANCE) * conditional - GUIDANCE * free
-
     # --- in blocks -----------------------------------------------------------------------------------
 
     def opening(self, prompt: FlowPrompt, keep_frames: int, chunk_frames: int) -> Generator[Solve, None, Blocks]:
@@ -198,7 +145,7 @@ class Flow:
         """
         rows = self._block_rows
         if rows and rows.fits(prompt, keep_frames, chunk_frames):
-            return (yield from rows.opening(prompt, keep_frames))
+            return (yield from rows.opening(prompt, keep_frames, partial(self.prompt_start, prompt)))
         memories = next((own for known, own in self._prompts if known is prompt), None)
         if memories is None:
             memories = yield from self._reading(prompt)
@@ -241,13 +188,6 @@ class Flow:
         if rows:
             return rows.prepare(tokens, prompt.speaker, known)[:, :frames]
         return self.prepare(tokens, prompt.speaker, F.pad(known, (0, 0, 0, frames - known.shape[1])))
-
-    def remembered_sizes(self) -> tuple[int, int, int]:
-        """Of a frame at one step: attentions, values of one's keys, and channels of all convolutions' inputs."""
-        memory, nothing = Memory(1), torch.zeros(2, 1, 3 * MEL_BANDS, dtype=self.dtype, device=self.device)
-        self.field(nothing[:, :, :MEL_BANDS], nothing, 0, None, memory)
-        kept, tails = memory.records()
-        return kept.shape[2], kept.shape[3] // 2, tails.shape[2]
 
 
 def finite_flow(build: Callable[[torch.dtype], Flow], dtypes: Sequence[torch.dtype], prompt: FlowPrompt) -> Flow:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,10 +18,8 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import to_device
 from tts.chatterbox.s3gen.encoder import hide
 from tts.chatterbox.s3gen.estimator import Memory
+from tts.chatterbox.s3gen.network import FlowNetwork
 from tts.chatterbox.s3gen.solve import Solve
-
-if TYPE_CHECKING:
-    from tts.chatterbox.s3gen.flow import Flow
 
 COUNTS = (1, 2, 4, 8)  # rows that a graph advances
 # Beyond, a row alone keeps a GPU busy, and each graph has some 770 nodes. All graphs of 8 jobs have 48,600, the token
@@ -38,8 +35,8 @@ def counts(tokens: int, rows: int) -> list[int]:
 class OwnSolve(Solve):
     """A solution in memory of its own, and so a group of its own."""
 
-    def __init__(self, flow: Flow, noise: Tensor, fixed: Tensor, memories: list[Memory] | None = None) -> None:
-        """noise (1, F, MEL_BANDS) float32; fixed: of `Flow.prepare`; memories: of each step, in block mode."""
+    def __init__(self, flow: FlowNetwork, noise: Tensor, fixed: Tensor, memories: list[Memory] | None = None) -> None:
+        """noise (1, F, MEL_BANDS) float32; fixed: of `FlowNetwork.prepare`; memories: of each step, in block mode."""
         super().__init__(len(flow.strides))
         self._flow, self._x, self._memories = flow, noise, memories
         self._fixed = torch.cat((fixed, torch.zeros_like(fixed)))  # the second row is unconditional
@@ -90,7 +87,7 @@ class RowSolve(Solve):
 class Rows:
     """Up to `rows` solutions of up to `frames` frames each, side by side."""
 
-    def __init__(self, flow: Flow, rows: int, frames: int, keys: int, counts: Sequence[int]) -> None:
+    def __init__(self, flow: FlowNetwork, rows: int, frames: int, keys: int, counts: Sequence[int]) -> None:
         """keys: frames that each attends to; counts: the numbers of rows to capture."""
         device = flow.device
         self.free = list(range(rows))
@@ -159,7 +156,7 @@ class Rows:
 class WindowRows(Rows):
     """Solutions for up to `tokens` tokens, prompt and speech, with full attention."""
 
-    def __init__(self, flow: Flow, rows: int, tokens: int) -> None:
+    def __init__(self, flow: FlowNetwork, rows: int, tokens: int) -> None:
         frames, device = tokens * FRAMES_PER_TOKEN, flow.device
         super().__init__(flow, rows, frames, frames, counts(tokens, rows))
         self.tokens = tokens
@@ -186,7 +183,7 @@ class WindowRows(Rows):
         return RowSolve(self, row, frames, partial(self.free.append, row))
 
     def prepare(self, tokens: Tensor, speaker: Tensor, known: Tensor) -> Tensor:
-        """As `Flow.prepare`, where the rest of the condition is zero; valid until the next call."""
+        """As `FlowNetwork.prepare`, where the rest of the condition is zero; valid until the next call."""
         assert self._run is not None
         self._ids[:, : tokens.shape[1]] = tokens
         self._count.fill_(tokens.shape[1])  # an assignment would copy from the host, and wait

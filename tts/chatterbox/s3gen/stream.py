@@ -16,7 +16,8 @@ from torch import Tensor
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import Blocks
-from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.solve import Solve, Solving
 
 FIRST_CHUNK_TOKENS = 16  # a stream's first chunk is short: 0.3 s of sound after what the vocoder holds back

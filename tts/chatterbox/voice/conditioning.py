@@ -28,7 +28,7 @@ from tts.chatterbox.rates import (
     T3_PROMPT_S,
     T3_PROMPT_TOKENS,
 )
-from tts.chatterbox.s3gen.flow import FlowPrompt
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.weights.tensors import is_finite

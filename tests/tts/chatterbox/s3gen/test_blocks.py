@@ -10,7 +10,8 @@ from torch import Tensor
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.blocks import KEYS, REMEMBERED_PROMPTS, OwnBlocks, RowBlocks
-from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream
 
 USUAL = ChunkPlan(16, 25, 50)

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.flow import BUCKETS, GUIDANCE, PROMPT_SEED, Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import BUCKETS, PROMPT_SEED, Flow
+from tts.chatterbox.s3gen.network import GUIDANCE, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 
 

@@ -19,7 +19,8 @@ from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen import encoder, estimator
-from tts.chatterbox.s3gen.flow import Flow, FlowPrompt
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.rows import COUNTS, SHARED_TOKENS, Chosen, counts
 from tts.chatterbox.s3gen.solve import Solving
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
