@@ -148,7 +148,7 @@ class SegmentStream:
     @property
     def _due_s(self) -> float:
         """When the listener needs the next sound: at once, or when what was sent is over. A segment that is checked
-        follows others, whose sound is still heard, or is one of a reply that nobody hears before its end."""
+        follows others, whose sound is still playing, or is part of a joined reply."""
         if self._spoken:
             return self._first_s + self._spoken / SAMPLE_RATE_HZ
         return self._asked_s + (PATIENCE_S if self._params.checked else 0.0)

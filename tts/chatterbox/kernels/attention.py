@@ -2,7 +2,7 @@
 
 The cache is read in pieces of a fixed length, by a program each, and a second kernel joins them ("flash-decoding", Dao
 et al. 2023, after arXiv:2205.14135). A row's sums do not depend on how far the other rows are, nor on `reach`; what
-lies at and beyond a row's position is not read.
+is at and beyond a row's position is not read.
 """
 
 from __future__ import annotations

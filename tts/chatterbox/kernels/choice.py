@@ -121,7 +121,7 @@ def _added(x: Tensor, y: Tensor, weight: Tensor, ops: DecodeOps) -> tuple[Tensor
 
 
 def _attention_inputs(draws: Draws, rows: int, width: int) -> tuple[Tensor, ...]:
-    """cos, sin, positions, a layer's queries, keys and values, and its cache, where nothing lies ahead of a row."""
+    """cos, sin, positions, a layer's queries, keys and values, and its cache, where nothing is ahead of a row."""
     cos, sin = (table.to(draws.device, draws.dtype) for table in rope_tables(POSITIONS))
     position = torch.linspace(0, POSITIONS - 1, rows).long().to(draws.device)
     cache = draws.normal(rows, 2, width // HEAD_DIM, POSITIONS, HEAD_DIM)

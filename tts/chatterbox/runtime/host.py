@@ -43,7 +43,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class HostCopy:
-    """A copy to the host that is queued on the current stream; nobody waits for it here."""
+    """A copy to the host that is queued on the current stream, without waiting for it."""
 
     def __init__(self, values: Tensor) -> None:
         self._copy = values

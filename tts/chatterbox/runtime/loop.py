@@ -77,7 +77,7 @@ class Lane(ABC):
     def turn(self) -> bool:
         """Hand over what is computed, and launch the next piece unless enough are queued. Returns whether one was.
 
-        An error here is the device's, of any piece: whoever waits gets it.
+        An error here is the device's, of any piece: all who wait get it.
         """
         with self.failing(self._asks):
             while self._queued and self._is_computed(self._queued[0][0]):

@@ -1,4 +1,4 @@
-"""One solution of the flow's ODE, step by step, so that whoever drives several can take turns between Euler steps."""
+"""One solution of the flow's ODE, step by step, so that a driver of several can take turns between Euler steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Solving = Generator[Solve, None, Tensor]
 
 
 def driven(solve: Solve) -> Solving:
-    """Yield the solve to whoever drives it to its last step, and return its mel; close it if they leave."""
+    """Yield the solve to be driven to its last step, and return its mel; close it if the generator is closed."""
     try:
         yield solve
         return solve.mel()

@@ -35,7 +35,7 @@ class ChunkPlan:
 
 class FlowStream(ABC):
     """`push` tokens as they arrive, then `flush`; both return mel frames. `solving` and `ending` are the same for
-    whoever takes turns between several streams: each yields what is to be driven to its end before it is resumed.
+    a driver that takes turns between several streams: each yields what is to be driven to its end before it is resumed.
 
     A chunk is decoded as soon as it and three tokens of lookahead are there.
     """
@@ -73,7 +73,7 @@ class FlowStream(ABC):
         return self._joined(ready)
 
     def preparing(self) -> Generator[Solve, None, None]:
-        """What can be computed before the first token is there; `solving` does it, where nobody did."""
+        """What can be computed before the first token is there; `solving` does it, if this was not called."""
         yield from ()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """T3's prefill: a request's prefix into its rows of the cache, on a GPU as one graph per 64 positions.
 
 A graph's prefix is padded on the right. Attention is causal, so no true position sees the padding; what the padding
-writes to the cache lies where the request's tokens go, and each is written before anything attends to it.
+writes to the cache is where the request's tokens go, and each is written before anything attends to it.
 """
 
 from __future__ import annotations

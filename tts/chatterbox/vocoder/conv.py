@@ -13,7 +13,7 @@ from torch import Tensor
 class CentredConv:
     """A convolution over each frame and as many on either side, zeros beyond the ends: (T, C) → (T, C').
 
-    cuDNN plans a convolution anew for each length, in each thread; cuBLAS chooses a product's kernel at once.
+    cuDNN plans a convolution again for each length, in each thread; cuBLAS chooses a product's kernel at once.
     """
 
     taps: Tensor  # (C', K · C)

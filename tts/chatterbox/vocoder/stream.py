@@ -68,7 +68,7 @@ class Hift:
         """Render F frames, of which the first K have their source.
 
         Where windows are captured, every length has one but that of a clip below ENDING_FRAMES: a new length would make
-        cuDNN plan each convolution anew, in each thread.
+        cuDNN plan each convolution again, in each thread.
 
         Args:
             mel: (1, 80, F + ahead). ahead: F0_FRAMES, of which the pitch needs to know; none at a clip's end.
