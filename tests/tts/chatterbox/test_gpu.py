@@ -81,7 +81,8 @@ def refuse_waits_on_gpu() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=[pytest.param("gpu", marks=pytest.mark.gpu), "recorded"])
-def rig(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest, checkpoint: Path, model: ChatterboxModel) -> Iterator[Rig]:
+    """`model` is loaded first: under the patches it would have recorded graphs, for all files that come after."""
     if request.param == "gpu":
         options = LoadOptions("cuda", "float32", "float32", max_tokens=LIMIT, slots=3)
         yield Rig(ChatterboxModel.load(checkpoint, options), CUDA)
