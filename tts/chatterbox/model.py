@@ -14,6 +14,7 @@ import torch
 
 from audio.reference import Reference
 from tts.chatterbox.kernels.choice import decode_ops, frame_ops
+from tts.chatterbox.kernels.packed import pack
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.rendering import RenderLane
@@ -29,6 +30,7 @@ from tts.chatterbox.runtime.device import (
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.runtime.memory import Budget, block_rows
+from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.s3gen.estimator import estimator_sizes
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
 from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
@@ -96,6 +98,8 @@ class ChatterboxModel:
         t3 = T3(t3_file, choose_dtype(options.dtype, fast))
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}
         t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs)
+        if device.type == "cpu" and t3.dtype in processor().packed:
+            t3.pack(partial(pack, rows=max(rows)))
         encoders = ReferenceEncoders(
             voice_encoder=VoiceEncoder(voice_encoder),
             tokenizer=SpeechTokenizer(s3gen.at("tokenizer.")),

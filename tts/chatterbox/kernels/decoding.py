@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts.chatterbox.kernels.packed import linear
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.t3.sampling import Knobs, sample
 
@@ -41,7 +42,7 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def norm_linear(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
-    return F.linear(rms_norm(x, norm), weight)
+    return linear(rms_norm(x, norm), weight)
 
 
 def norm_logits(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def norm_logits(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
     if x.device.type == "cuda" and x.dtype != torch.float32:
         # cuBLAS writes the float32 sums themselves: in bfloat16, logits around 20 are 0.125 apart.
         return torch.mm(x, weight.T, out_dtype=torch.float32)
-    return F.linear(x, weight).float()
+    return linear(x, weight).float()
 
 
 def norm_swiglu(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
@@ -59,7 +60,10 @@ def norm_swiglu(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
 
 
 def linear_add(x: Tensor, y: Tensor, weight: Tensor) -> None:
-    x.addmm_(y, weight.T)
+    if weight.is_mkldnn:
+        x.add_(linear(y, weight))
+    else:
+        x.addmm_(y, weight.T)
 
 
 def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:

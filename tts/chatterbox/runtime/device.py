@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tts.chatterbox.runtime.memory import Budget
+from tts.chatterbox.runtime.processor import processor
 from validation.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
@@ -129,4 +130,4 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware does; otherwise bfloat16 is emulated, and slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return processor().multiplies_bfloat16

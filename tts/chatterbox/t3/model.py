@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,13 @@ class T3:
         self.step_bytes = sum(part.nbytes for part in (*layers, self._head))  # read by each decode step
         cos, sin = rope_tables(len(self._text_pos) + len(self._speech_pos) + 64)
         self._cos, self._sin = cos.to(self.device, dtype), sin.to(self.device, dtype)
+
+    def pack(self, pack: Callable[[Tensor], Tensor]) -> None:
+        """Replace each weight of a product, one by one, so that only one is there twice."""
+        for index, layer in enumerate(self._layers):
+            weights = {name: pack(getattr(layer, name)) for name in ("qkv", "out", "gate_up", "down")}
+            self._layers[index] = replace(layer, **weights)
+        self._head = pack(self._head)
 
     # --- embeddings ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,26 @@
+"""Weights that lie in memory as oneDNN reads them, for a CPU.
+
+A product of few rows takes as long as reading its weights, and oneDNN brings those that lie row by row into its own
+order at each call. The operations are those that torch's compiler gives frozen weights; there are no public ones.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pack(weight: Tensor, rows: int) -> Tensor:
+    """weight (N, K), in a format of `Processor.packed`, → the same values for `linear` alone. rows: of most products;
+    others get the same results, and where oneDNN wants another order for them it is as slow as before."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return packed
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x (…, K) · weight (N, K)ᵀ → (…, N), whether the weight is packed or not."""
+    if not weight.is_mkldnn:
+        return F.linear(x, weight)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return product

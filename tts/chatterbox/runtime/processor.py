@@ -1,0 +1,46 @@
+"""What this processor multiplies fast, and what follows from it.
+
+By rules and not by a stopwatch: the same processor makes the same choices at each start, so a request with a seed gives
+the same bytes again. On a machine with other work the fastest of a few calls changes from one second to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Its facts, as torch and oneDNN find them."""
+
+    avx512_bfloat16: bool  # products of pairs of bfloat16 in one instruction
+    amx: bool  # products of tiles: Intel, from Sapphire Rapids on
+    packed: frozenset[torch.dtype]  # the formats of weights that oneDNN can lay out
+
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Otherwise it is emulated, and slower than float32."""
+        return self.avx512_bfloat16 or self.amx
+
+    def fuses_attention(self, dtype: torch.dtype, parts: int) -> bool:
+        """Whether torch's fused kernel is faster than two products, for keys and values in so many parts.
+
+        It uses tiles for bfloat16, where there are any (ATen/native/CPUBlas.cpp, `could_pack`). 400 frames, two
+        threads: 1.5 ms and 3.8 with AMX, 4.0 and 1.6 without (an AMD EPYC of Zen 4). Parts would have to be joined, and
+        a block has too few frames for tiles to be used.
+        """
+        return self.amx and dtype == torch.bfloat16 and parts == 1
+
+
+@cache
+def processor() -> Processor:
+    """This machine's."""
+    packed = set()
+    if torch.backends.mkldnn.is_available():
+        packed.add(torch.float32)
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            packed.add(torch.bfloat16)
+    return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), frozenset(packed))
