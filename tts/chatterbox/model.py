@@ -98,8 +98,10 @@ class ChatterboxModel:
         t3 = T3(t3_file, choose_dtype(options.dtype, fast))
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}
         t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs)
-        if device.type == "cpu" and t3.dtype in processor().packed:
-            t3.pack(partial(pack, rows=max(rows)))
+        if device.type == "cpu":
+            log.info("chosen for %s", processor())
+            if t3.dtype in processor().packed:
+                t3.pack(partial(pack, rows=max(rows)))
         encoders = ReferenceEncoders(
             voice_encoder=VoiceEncoder(voice_encoder),
             tokenizer=SpeechTokenizer(s3gen.at("tokenizer.")),

@@ -18,7 +18,7 @@ class Processor:
 
     avx512_bfloat16: bool  # products of pairs of bfloat16 in one instruction
     amx: bool  # products of tiles: Intel, from Sapphire Rapids on
-    packed: frozenset[torch.dtype]  # the formats of weights that oneDNN can lay out
+    packed: tuple[torch.dtype, ...]  # the formats of weights that oneDNN can lay out
 
     @property
     def multiplies_bfloat16(self) -> bool:
@@ -38,9 +38,7 @@ class Processor:
 @cache
 def processor() -> Processor:
     """This machine's."""
-    packed = set()
+    packed: tuple[torch.dtype, ...] = ()
     if torch.backends.mkldnn.is_available():
-        packed.add(torch.float32)
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            packed.add(torch.bfloat16)
-    return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), frozenset(packed))
+        packed = (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
+    return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), packed)

@@ -93,7 +93,7 @@ class T3:
         self._cos, self._sin = cos.to(self.device, dtype), sin.to(self.device, dtype)
 
     def pack(self, pack: Callable[[Tensor], Tensor]) -> None:
-        """Replace each weight of a product, one by one, so that only one is there twice."""
+        """Replace the weights of all products, layer by layer, so that only one layer's are there twice."""
         for index, layer in enumerate(self._layers):
             weights = {name: pack(getattr(layer, name)) for name in ("qkv", "out", "gate_up", "down")}
             self._layers[index] = replace(layer, **weights)
