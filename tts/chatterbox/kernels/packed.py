@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def pack(weight: Tensor, rows: int) -> Tensor:
-    """weight (N, K), in a format of `Processor.packed`, → the same values for `linear` alone. rows: of most products;
-    others get the same results, and where oneDNN wants another order for them it is as slow as before."""
+    """weight (N, K), in a format of `Processor.packed`, → the same values for `linear` alone. rows: for how many the
+    order is the best; where oneDNN wants another one for others, it reorders at each call, as it does without."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
     return packed
 

@@ -28,9 +28,9 @@ class Processor:
     def fuses_attention(self, dtype: torch.dtype, parts: int) -> bool:
         """Whether torch's fused kernel is faster than two products, for keys and values in so many parts.
 
-        It uses tiles for bfloat16, where there are any (ATen/native/CPUBlas.cpp, `could_pack`). 400 frames, two
-        threads: 1.5 ms and 3.8 with AMX, 4.0 and 1.6 without (an AMD EPYC of Zen 4). Parts would have to be joined, and
-        a block has too few frames for tiles to be used.
+        It packs bfloat16 for tiles, where there are any (ATen/native/CPUBlas.cpp, `could_pack`). Two threads: 1.5 ms
+        and 3.8 with AMX at 400 frames, 4.0 and 1.6 at 356 on an AMD EPYC without. Several parts, as blocks have them,
+        would have to be joined first, and were not measured with AMX.
         """
         return self.amx and dtype == torch.bfloat16 and parts == 1
 
