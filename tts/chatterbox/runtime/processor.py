@@ -39,6 +39,6 @@ class Processor:
 def processor() -> Processor:
     """This machine's."""
     packed: tuple[torch.dtype, ...] = ()
-    if torch.backends.mkldnn.is_available():
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         packed = (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
     return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), packed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+from pathlib import Path
 
 import graphs
 import numpy as np
@@ -21,8 +22,11 @@ from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3 import sampling
 from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
+from tts.chatterbox.weights.manifest import T3_WEIGHTS
+from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import GpuFault
 
 CPU = torch.device("cpu")
@@ -34,6 +38,12 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     return FakeCuda().install(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def t3(checkpoint: Path) -> T3:
+    """The small network as a GPU has it: its weights are not packed."""
+    return T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+
+
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
     """Have each step of T3 call `change(logits)` first."""
     draw = SlotState.draw
@@ -43,7 +53,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:
 # --- the checks of test_gpu.py can fail -------------------------------------------------------------------
 
 
-def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, monkeypatch):
+def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, t3, monkeypatch):
     """A defect of a known fork: new tensors for new parameters, while the graph reads the old ones."""
 
     def replaced(knobs: sampling.Knobs, request: sampling.TokenSampling) -> None:
@@ -60,9 +70,9 @@ def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, monkeypatch):
                 return super().admit(*args)
 
     monkeypatch.setattr(graphs, "Batch", Fork)
-    forked = captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
+    forked = captured_batch(t3, 1, GraphPool(CUDA, "token model"))
     monkeypatch.undo()
-    found = graphs.knob_faults(forked, plain_batch(model.t3, 1), embedded(model))
+    found = graphs.knob_faults(forked, plain_batch(t3, 1), embedded(model))
     assert sorted(found) == sorted(graphs.CHANGED)
 
 
@@ -74,17 +84,17 @@ def test_knobs_that_a_graph_does_not_read_are_found(cuda, model, monkeypatch):
         pytest.param(lambda logits: logits + torch.randn(()), "is random", id="a random number"),
     ],
 )
-def test_what_no_graph_can_hold_is_refused(cuda, model, monkeypatch, caplog, change, why):
+def test_what_no_graph_can_hold_is_refused(cuda, model, t3, monkeypatch, caplog, change, why):
     planted(monkeypatch, change)
     with pytest.raises(AssertionError):  # nothing was captured
-        captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
+        captured_batch(t3, 1, GraphPool(CUDA, "token model"))
     assert why in caplog.text
 
 
-def test_memory_that_died_is_found(cuda, model, monkeypatch):
+def test_memory_that_died_is_found(cuda, model, t3, monkeypatch):
     lost = [torch.zeros(1)]
     planted(monkeypatch, lambda logits: logits + lost[0])
-    batch = captured_batch(model.t3, 1, GraphPool(CUDA, "token model"))
+    batch = captured_batch(t3, 1, GraphPool(CUDA, "token model"))
     lost[0] = torch.zeros(1)
     gc.collect()
     with pytest.raises(RuntimeError, match="is gone"):
@@ -181,14 +191,14 @@ def test_a_worker_whose_capture_fails_speaks_all_the_same(
     assert np.abs(say(worker, "Hello there.") - everything_plain).max() < 1e-3
 
 
-def test_a_token_model_whose_capture_fails_draws_the_same_tokens(cuda, model):
+def test_a_token_model_whose_capture_fails_draws_the_same_tokens(cuda, model, t3):
     cuda.fail = {2: NOT_PERMITTED}
     pool, prefix = GraphPool(CUDA, "token model"), embedded(model)
     with pytest.raises(AssertionError):
-        captured_batch(model.t3, 1, pool)
-    batch = Batch(model.t3, 1, 2, graphs.REACHES * graphs.REACH, graphs.LIMIT, pool, graphs.REACH)
+        captured_batch(t3, 1, pool)
+    batch = Batch(t3, 1, 2, graphs.REACHES * graphs.REACH, graphs.LIMIT, pool, graphs.REACH)
     batch.warm_up()
-    assert graphs.take(graphs.admit(batch, 0, prefix)) == graphs.take(graphs.admit(plain_batch(model.t3, 1), 0, prefix))
+    assert graphs.take(graphs.admit(batch, 0, prefix)) == graphs.take(graphs.admit(plain_batch(t3, 1), 0, prefix))
 
 
 def test_switched_off_nothing_is_captured(cuda, checkpoint, monkeypatch):
@@ -208,7 +218,7 @@ def shapes(cuda: FakeCuda) -> list[int]:
     ]
 
 
-def test_the_largest_is_captured_first(cuda, s3gen, model):
+def test_the_largest_is_captured_first(cuda, s3gen, model, t3):
     """Blocks of a small graph can't serve a larger one."""
     flow = Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(64, 128, 96))
     for kind in (0, 1):  # encoders, Euler steps
@@ -218,7 +228,7 @@ def test_the_largest_is_captured_first(cuda, s3gen, model):
     Hift(s3gen.at("mel2wav."), GraphPool(CUDA, "vocoder"), {27, 78, 77})
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     cuda.recordings.clear()
-    captured_batch(model.t3, 3, GraphPool(CUDA, "token model"))
+    captured_batch(t3, 3, GraphPool(CUDA, "token model"))
     assert shapes(cuda) == sorted(shapes(cuda), reverse=True)
     assert len(shapes(cuda)) == graphs.PREFILLS + graphs.REACHES
 
