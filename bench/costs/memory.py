@@ -11,6 +11,7 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.memory import Budget
+from tts.chatterbox.s3gen.blocks import ROWS_OF_A_JOB
 from tts.chatterbox.s3gen.flow import BUCKETS
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.rows import counts as graph_counts
@@ -40,14 +41,14 @@ def compared(counts: Mapping[str, Counts], card: Card, slots: int) -> dict[str, 
             ("vocoder, the largest graph", len(VOCODER_FRAMES)),
         )
     )
-    at_once = max(count for count in COUNTS if count <= slots)
+    at_once = max(count for count in COUNTS if count <= ROWS_OF_A_JOB * slots)
     gathered = at_once * peaks["flow, block, a chunk, float16, 10 s"]
     found = {
         "graphs' nodes [est]": (budget.graphs - memory.SCRATCH_BYTES, nodes * memory.NODE_BYTES),
         "graphs' scratch": (memory.SCRATCH_BYTES, scratch),
         "graphs' inputs": (0, static_bytes(slots)),
         "working": (memory.WORKING_BYTES, slots * peaks["vocoder, a segment at once"] + peaks["T3, prefill"]),
-        "block mode": (budget.block_mode, counts[f"flow, block, {slots} rows"].kept_bytes + gathered),
+        "block mode": (budget.block_mode, counts[f"flow, block, {slots} jobs"].kept_bytes + gathered),
     }
     return {name: {"budget_mb": ours // 10**6, "counted_mb": own // 10**6} for name, (ours, own) in found.items()}
 

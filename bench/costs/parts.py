@@ -25,7 +25,7 @@ from tts.chatterbox.rates import (
     XVECTOR,
 )
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.s3gen.blocks import BlockRows, Blocks
+from tts.chatterbox.s3gen.blocks import ROWS_OF_A_JOB, BlockRows, Blocks
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow
 from tts.chatterbox.s3gen.network import EULER_STEPS, FlowPrompt
 from tts.chatterbox.s3gen.rows import COUNTS
@@ -215,7 +215,9 @@ def count_block_rows(flow: Flow) -> dict[str, Counts]:
     """Nothing but the memory that they keep."""
     kept: list[BlockRows] = []
     return {
-        f"flow, block, {slots} rows": count(partial(lambda slots: kept.append(BlockRows(flow, slots)), slots))
+        f"flow, block, {slots} jobs": count(
+            partial(lambda rows: kept.append(BlockRows(flow, rows)), ROWS_OF_A_JOB * slots)
+        )
         for slots in MEMORY_SLOTS
     }
 

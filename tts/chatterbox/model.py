@@ -82,6 +82,8 @@ class ChatterboxModel:
             # In the thread that will run it, as library handles and plans are the thread's.
             load = torch.inference_mode(mode=False)(partial(cls._load, find_weights(model_path), device, options, loop))
             model = loop.call(load)
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # jobs run on other streams than what was loaded
         log.info(
             "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
             *(device, time.monotonic() - started, model.dtype, model.flow.dtype, model.graphs or "off"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.s3gen.blocks import CONTEXT_FRAMES, KEYS, PROMPT_FRAMES, REMEMBERED_PROMPTS, SPARE_PLACES
+from tts.chatterbox.s3gen.blocks import CONTEXT_FRAMES, KEYS, PROMPT_FRAMES, ROWS_OF_A_JOB, SPARE_PLACES, voices_of
 from tts.chatterbox.s3gen.flow import BUCKETS
 from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS, counts
@@ -70,7 +70,7 @@ class Budget:
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
             workspaces=(options.slots + LOOP_STREAMS) * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,
-            block_mode=block_bytes(options.slots, flow_bytes),
+            block_mode=block_bytes(ROWS_OF_A_JOB * options.slots, flow_bytes),
         )
 
 
@@ -81,7 +81,7 @@ def flow_value_bytes(options: LoadOptions) -> int:
 def block_bytes(rows: int, value_bytes: int) -> int:
     """What so many rows of block mode take: places of frames, tails, graphs, and the keys and values that the largest
     graph gathers."""
-    voices, most = max(rows, REMEMBERED_PROMPTS), max(count for count in COUNTS if count <= rows)
+    voices, most = voices_of(rows), max(count for count in COUNTS if count <= rows)
     places = voices * PROMPT_FRAMES + rows * CONTEXT_FRAMES + SPARE_PLACES
     values = (places * EULER_STEPS + most * KEYS) * FRAME_VALUES + (rows + 1 + voices) * EULER_STEPS * TAIL_VALUES
     return values * value_bytes + EULER_NODES * NODE_BYTES * sum(count <= rows for count in COUNTS)
@@ -91,7 +91,10 @@ def block_rows(options: LoadOptions, capability: tuple[int, int], free_bytes: in
     """How many rows of block mode there is room for, beside all else, when the weights are loaded."""
     budget, value_bytes = Budget.of(options, capability), flow_value_bytes(options)
     left = free_bytes - (budget.required - budget.weights)
-    return max((rows for rows in range(1, options.slots + 1) if block_bytes(rows, value_bytes) <= left), default=0)
+    return max(
+        (rows for rows in range(1, ROWS_OF_A_JOB * options.slots + 1) if block_bytes(rows, value_bytes) <= left),
+        default=0,
+    )
 
 
 def attention_bytes(max_tokens: int) -> int:

@@ -29,10 +29,16 @@ PROMPT_FRAMES = FLOW_PROMPT_S * FRAMES_PER_S - LOOKAHEAD_TOKENS * FRAMES_PER_TOK
 KEYS = -(-(PROMPT_FRAMES + CONTEXT_FRAMES + CHUNK_FRAMES) // 8) * 8  # 648: fused attention copies other masks
 READ_FRAMES = KEYS - CHUNK_FRAMES
 SPARE_PLACES = 2  # one that is read where there is no frame, and never written; one that is written, and never read
+ROWS_OF_A_JOB = 2  # the line that is spoken, and the next one, which is prepared meanwhile
 REMEMBERED_PROMPTS = 2  # at least, 2.3 MB a frame in half precision, twice that in float32
 
 
 Start = Callable[[], tuple[Tensor, Tensor]]  # gives noise and fixed inputs of a prompt's frames
+
+
+def voices_of(rows: int) -> int:
+    """How many prompts there are beside so many rows: a job has one voice."""
+    return max(-(-rows // ROWS_OF_A_JOB), REMEMBERED_PROMPTS)
 
 
 class Blocks(ABC):
@@ -139,7 +145,7 @@ class BlockRows(Rows):
     def __init__(self, flow: FlowNetwork, rows: int) -> None:
         super().__init__(flow, rows, CHUNK_FRAMES, KEYS, counts(0, rows))
         device = flow.device
-        voices = max(rows, REMEMBERED_PROMPTS)
+        voices = voices_of(rows)
         self._ring = voices * PROMPT_FRAMES  # the first row's first place
         self._nothing = self._ring + rows * CONTEXT_FRAMES
         self._discarded = self._nothing + 1
@@ -164,7 +170,9 @@ class BlockRows(Rows):
         return self._ring + row * CONTEXT_FRAMES + frame % CONTEXT_FRAMES
 
     def fits(self, prompt: FlowPrompt, keep_frames: int, chunk_frames: int) -> bool:
-        """Whether a stream's sizes are those of the rows, and one is free."""
+        """Whether a stream's sizes are those of the rows, and one is free, with a place for its voice."""
+        if not any(voice.prompt is prompt or not voice.users for voice in self._voices):
+            return False
         within = prompt.settled * FRAMES_PER_TOKEN <= PROMPT_FRAMES and keep_frames <= CONTEXT_FRAMES
         return bool(self.free) and within and chunk_frames <= CHUNK_FRAMES
 

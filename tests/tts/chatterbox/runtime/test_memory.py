@@ -96,25 +96,25 @@ def test_slots_cost_what_cache_and_attention_hold(t3, slots):
     assert batch._state.attention.nbytes < 0.01 * batch._cache.nbytes
 
 
-@pytest.mark.parametrize("rows", [1, 3, 16])
-def test_block_mode_costs_what_its_rows_hold(s3gen, rows):
+@pytest.mark.parametrize("jobs", [1, 3, 16])
+def test_block_mode_costs_what_its_rows_hold(s3gen, jobs):
     """Places and tails, and the keys and values that a step of the most rows gathers; and the nodes of its graphs."""
-    held = BlockRows(flow_of(s3gen), rows)
+    held = BlockRows(flow_of(s3gen), 2 * jobs)
     gathered = held.counts[-1] * 2 * KEYS * held._memory[0, 0, 0].nbytes
     nodes = len(held.counts) * memory.EULER_NODES * memory.NODE_BYTES
     found = held._memory.nbytes + held._tails.nbytes + gathered + nodes
-    assert Budget.of(LoadOptions(slots=rows), H200).block_mode == found
+    assert Budget.of(LoadOptions(slots=jobs), H200).block_mode == found
 
 
 def test_block_mode_has_as_many_rows_as_fit():
     options = LoadOptions(slots=4)
     budget = Budget.of(options, RTX_4090)
     beside = budget.required - budget.weights
-    for rows in (1, 3, 4):
+    for rows in (1, 3, 8):
         needed = beside + memory.block_bytes(rows, 2)
         assert memory.block_rows(options, RTX_4090, needed) == rows
         assert memory.block_rows(options, RTX_4090, needed - 1) == rows - 1
-    assert memory.block_rows(options, RTX_4090, 2**50) == 4
+    assert memory.block_rows(options, RTX_4090, 2**50) == 8  # a line and the next one of each job
     assert memory.block_rows(options, RTX_4090, beside - 1) == 0
 
 
@@ -126,7 +126,7 @@ def test_the_budget_grows_with_what_is_asked_for():
     assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == usual.slots + cache_bytes
     assert Budget.of(LoadOptions(slots=3), T4).slots == usual.slots + cache_bytes  # its hardware has no bfloat16
     wide = Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090)
-    assert wide.block_mode - usual.block_mode == memory.block_bytes(3, 2) - memory.block_bytes(3, 0)
+    assert wide.block_mode - usual.block_mode == memory.block_bytes(6, 2) - memory.block_bytes(6, 0)
     many = Budget.of(LoadOptions(slots=64), H200)
     assert many.workspaces == (64 + memory.LOOP_STREAMS) * 32 * 2**20
 

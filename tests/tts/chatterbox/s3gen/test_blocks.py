@@ -148,3 +148,18 @@ def test_a_prompts_memory_holds_no_more_than_it_is_made_of(s3gen, model):
     tails = [tail for memory in flow._prompts[0][1] for tail in memory._tails]
     assert tails
     assert all(tail.untyped_storage().nbytes() == tail.nbytes for tail in tails)
+
+
+def test_a_job_has_a_row_for_its_line_and_one_for_the_next_and_a_place_for_its_voice(s3gen, model):
+    """The next line is prepared while this one is spoken. Four rows are two jobs', so a third voice finds no place."""
+    flow, prompt = Flow(s3gen.at("flow."), block_rows=4), model.built_in.flow
+    kinds = []
+    first, second, third = voices(prompt, 3)
+    going = [stream(flow, voice) for voice in (first, first, second, third)]
+    for each in going:
+        each.push(codes(30)[0].tolist())
+        kinds.append(type(each._blocks))
+    assert kinds == [RowBlocks, RowBlocks, RowBlocks, OwnBlocks]
+    for each in going:
+        each.close()
+    assert sorted(flow._block_rows.free) == [0, 1, 2, 3]
