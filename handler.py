@@ -133,7 +133,7 @@ def main() -> int:
     for doubt in settings.misspelled:
         log.warning("%s", doubt)
     # PID 1 has no default action for SIGTERM: without this, one that comes while the model loads is ignored.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: _leave())
     if settings.warmup and settings.on_runpod:
         try:
             service().warm_up()
@@ -142,6 +142,12 @@ def main() -> int:
             return 1
         gc.freeze()  # half a million permanent objects, whose collection took 0.26 s and stopped all threads
     return _start(settings)
+
+
+def _leave() -> None:
+    """Without waiting for the thread that loads the model."""
+    logging.shutdown()
+    os._exit(0)
 
 
 def _start(settings: Settings) -> int:

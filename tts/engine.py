@@ -122,9 +122,9 @@ class Engine(Protocol):
         """
 
     def stream(self, text: str, voice: Conditioning, params: SamplingParams) -> Iterator[SpeechChunk]:
-        """Speak one segment. Nothing is computed ahead of the chunk that is asked for; closing it early
-        frees everything. The same arguments give the same samples; on a GPU that serves several jobs at a time, to
-        within rounding.
+        """Speak one segment. At most a few seconds of tokens are computed ahead of the chunk that is asked for; closing
+        it early frees everything. The same arguments give the same samples; on a GPU that serves several jobs at a
+        time, to within rounding.
 
         Raises: ImplausibleSpeech, before the first sample, where `params.checked` and it can't be the text.
         """

@@ -210,7 +210,6 @@ class SegmentStream:
         return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched, self._due_s)
 
     def _end_words(self) -> None:
-        """While the slot is held: on a CPU, rows of attention are in its memory."""
         if self.tokens.words:
             self.tokens.words.flush()
 

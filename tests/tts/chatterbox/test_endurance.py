@@ -34,12 +34,14 @@ say = partial(small.say, chunk_size_tokens=10, context_window_tokens=20)
 
 
 def held_bytes() -> int:
-    """The size of all reachable tensors; shared storages count once."""
+    """The size of all reachable tensors but packed weights, which have no storage; shared storages count once."""
     gc.collect()
+    # isinstance would wake lazy modules.
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
     storages = {
-        thing.untyped_storage().data_ptr(): thing.untyped_storage().nbytes()
-        for thing in gc.get_objects()
-        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu"  # isinstance wakes lazy modules
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in tensors
+        if tensor.device.type == "cpu" and not tensor.is_mkldnn
     }
     return sum(storages.values())
 

@@ -109,6 +109,8 @@ def linear_add(x: Tensor, y: Tensor, weight: Tensor) -> None:
 
 def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:
     count = -(-reach // pieces.PIECE)
+    if count > pieces.MOST_PIECES:
+        return decoding.attention(cos, sin, position, reach)
 
     def attend(qkv: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         rows, heads = len(qkv), cache.shape[2]

@@ -75,11 +75,8 @@ class Lane(ABC):
         return self.loop.call(run)
 
     def turn(self) -> bool:
-        """Hand over what is computed, and launch the next piece unless enough are queued. Returns whether one was.
-
-        An error here is the device's, of any piece: all who wait get it.
-        """
-        with self.failing(self._asks):
+        """Hand over what is computed, and launch the next piece unless enough are queued. Returns whether one was."""
+        try:
             while self._queued and self._is_computed(self._queued[0][0]):
                 self._queued.popleft()[1]()
             if len(self._queued) == QUEUED_PIECES:
@@ -87,10 +84,16 @@ class Lane(ABC):
             with self.on_stream():
                 if then := self.launch():
                     self._queued.append((self._mark(), then))
-                    return True
+            return then is not None
+        except Exception as error:  # noqa: BLE001 (the device's, of any piece: it is raised again by `wait`)
+            self._queued.clear()
+            self.give_up(error)
             return False
-        self._queued.clear()
-        return False
+
+    def give_up(self, error: Exception) -> None:
+        """All jobs of this lane get the error."""
+        for ask in list(self._asks):
+            self.fail(ask, error)
 
     @abstractmethod
     def launch(self) -> Callable[[], None] | None:
@@ -116,8 +119,13 @@ class Lane(ABC):
             yield
         except Exception as error:  # noqa: BLE001 (it is raised again by `wait`)
             for ask in list(asks):
-                self.drop(ask)
-                ask.answer.set_exception(error)
+                self.fail(ask, error)
+
+    def fail(self, ask: Ask, error: Exception) -> None:
+        try:
+            self.drop(ask)
+        finally:
+            ask.answer.set_exception(error)
 
     @property
     def is_ahead(self) -> bool:
@@ -172,8 +180,8 @@ class Loop:
             self._posted.append(call)
             self._changed.notify()
             if not self._runs:
+                self._thread.submit(self._run)  # it begins with this lock
                 self._runs = True
-                self._thread.submit(self._run)
 
     def turn(self) -> bool:
         """What was posted, then a turn of each lane. Returns whether any launched a piece."""

@@ -177,9 +177,10 @@ class WindowRows(Rows):
 
     def begin(self, tokens: Tensor, speaker: Tensor, known: Tensor, noise: Tensor) -> RowSolve:
         """As `Flow._begin`, in a free row."""
-        row, frames = self.free.pop(), noise.shape[1]
+        row, frames = self.free[-1], noise.shape[1]
         mask = hide(self._places >= frames, self.flow.dtype)
         self.put(row, noise[0], self.prepare(tokens, speaker, known)[0], mask)
+        self.free.pop()  # now, as memory may have run out before
         return RowSolve(self, row, frames, partial(self.free.append, row))
 
     def prepare(self, tokens: Tensor, speaker: Tensor, known: Tensor) -> Tensor:

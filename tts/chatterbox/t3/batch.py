@@ -122,6 +122,7 @@ class Batch:
         self._rows = len(embeds)
         cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
         logits, queries = self._prefill(slot, embeds)
+        self._active.add(slot)  # before the device says so: were it the other way round, an error would leave it going
         state.seen.zero_()
         state.seen[:, START_SPEECH] = True
         state.step.zero_()
@@ -133,7 +134,6 @@ class Batch:
         if watched:
             state.keep(self._t3.attention(queries, cache, state.position, embeds.shape[1]))
         self.seats[slot] = seat = Seat(slot, self._limit, embeds.shape[1], watched)
-        self._active.add(slot)
         self._copy_tokens()
         return seat
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ class Place:
     batch: Batch
     seat: Seat
     due_s: float
+    error: Exception | None = None  # of a step of the batch, after which its tokens are not to be trusted
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -80,7 +81,9 @@ class TokenLane(Lane):
 
     def add(self, ask: Ask) -> None:
         super().add(ask)
-        if isinstance(ask, TokenAsk):
+        if isinstance(ask, TokenAsk) and ask.place.error:
+            self.fail(ask, ask.place.error)
+        elif isinstance(ask, TokenAsk):
             ask.place.due_s = ask.due_s
             self.want(ask.place, ask.wanted)
             self._answer()
@@ -106,11 +109,28 @@ class TokenLane(Lane):
     def launch(self) -> Callable[[], None] | None:
         if then := self._admit() or self._copy_attention():
             return then
-        needy = [place for place in self._places if place.seat.needs_steps]
+        needy = [place for place in self._places if place.seat.needs_steps and not place.error]
         if not needy:
             return None
         batch = min(needy, key=lambda place: place.due_s).batch
-        return partial(self._read, batch, batch.step())
+        try:
+            return partial(self._read, batch, batch.step())
+        except Exception as error:  # noqa: BLE001 (it is raised again by `wait`)
+            self._break([place for place in self._places if place.batch is batch], error)
+            return partial(self._read, batch, [])
+
+    def give_up(self, error: Exception) -> None:
+        super().give_up(error)
+        self._break(self._places, error)
+
+    def _break(self, places: Sequence[Place], error: Exception) -> None:
+        """Their jobs get the error, now or with their next ask; their slots are free."""
+        for place in places:
+            place.error = error
+            place.batch.release(place.seat)
+        for ask in list(self._asks):
+            if isinstance(ask, TokenAsk) and ask.place in places:
+                self.fail(ask, error)
 
     def _admit(self) -> Callable[[], None] | None:
         asks = sorted((ask for ask in self._asks if isinstance(ask, Admission)), key=lambda ask: ask.due_s)
@@ -126,11 +146,12 @@ class TokenLane(Lane):
 
     def _copy_attention(self) -> Callable[[], None] | None:
         """Of an ask whose tokens are there, after the steps that wrote it."""
-        for ask in self._asks:
+        for ask in list(self._asks):
             if isinstance(ask, TokenAsk) and ask.positions and ask.is_computed and not ask.copy:
                 batch, seat = ask.place.batch, ask.place.seat
                 last = ask.first + len(ask.tokens)
-                ask.copy = HostCopy(batch.attention(seat, ask.first, last, ask.positions))
+                with self.failing([ask]):
+                    ask.copy = HostCopy(batch.attention(seat, ask.first, last, ask.positions))
                 return partial(self._reply_with_attention, ask)
         return None
 

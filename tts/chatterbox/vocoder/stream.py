@@ -60,7 +60,8 @@ class Hift:
     @property
     def longest(self) -> int:
         """The most frames, with those that are ahead, of which a window renders some."""
-        return max((window.frames + F0_FRAMES for window in self.windows if window.ahead), default=sys.maxsize)
+        longest = max((window.frames + F0_FRAMES for window in self.windows if window.ahead), default=0)
+        return longest if longest > LEFT_FRAMES + HELD_FRAMES else sys.maxsize  # a stream keeps so many
 
     def render(
         self, mel: Tensor, source: Tensor, phase: Tensor, noise: Tensor, ahead: int

@@ -156,3 +156,14 @@ def test_without_triton_a_gpu_has_the_plain_lines_and_it_is_told(caplog, monkeyp
 
 def test_the_loader_gives_a_cpu_the_plain_lines(model):
     assert model.t3.ops is decoding.PLAIN
+
+
+def test_attention_that_reaches_further_than_the_pieces_that_are_joined_is_the_plain_lines():
+    """MAX_SEGMENT_TOKENS may be 2000: 2,688 positions of a shared cache, and 42 pieces."""
+    pytest.importorskip("triton")
+    from tts.chatterbox.kernels import fused
+    from tts.chatterbox.kernels.attention import MOST_PIECES, PIECE
+
+    cos, sin, position = torch.ones(4096, 3, 64), torch.zeros(4096, 3, 64), torch.tensor([3])
+    near, far = (fused.attention(cos, sin, position, MOST_PIECES * PIECE + more) for more in (0, 1))
+    assert (near.__module__, far.__module__) == (fused.__name__, decoding.__name__)

@@ -127,3 +127,11 @@ def test_its_thread_ends_with_it():
     gc.collect()
     thread.join(5)
     assert (gone(), thread.is_alive()) == (None, False)
+
+
+def test_a_thread_that_can_not_start_keeps_nobody_waiting():
+    lane = Pieces(Loop())
+    lane.loop._thread.shutdown()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="shutdown"):
+            lane.answer(Ask(1.0))

@@ -221,3 +221,16 @@ def test_as_many_rows_are_captured_as_there_are_jobs():
     assert counts(352, 3) == [1, 2]
     assert counts(352, 16) == list(COUNTS)
     assert counts(SHARED_TOKENS + 1, 16) == [1]
+
+
+def test_a_solution_that_could_not_begin_takes_no_row(s3gen, model):
+    flow = Flow(s3gen.at("flow."), buckets=(96,), rows=1)
+    (rows,), prompt = flow._buckets, model.built_in.flow
+    really, rows.prepare = rows.prepare, lambda *args: 1 // 0
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            next(spoken(flow, prompt, "window", 0))
+    assert rows.free == [0]
+    rows.prepare = really
+    flow.drive(spoken(flow, prompt, "window", 0))
+    assert rows.free == [0]

@@ -26,6 +26,7 @@ from tts.chatterbox.t3.batch import SPARE_TOKENS, Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, Admission, Decoder, TokenAsk, TokenLane
 from tts.chatterbox.t3.model import T3
 from tts.chatterbox.t3.sampling import TokenSampling
+from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import InternalError
@@ -446,6 +447,44 @@ def test_an_error_of_the_device_is_every_waiting_jobs(model, cuda, lane, monkeyp
     shared.step = lambda: (_ for _ in ()).throw(RuntimeError("the device is lost"))
     turns(lane)
     assert [str(ask.answer.exception()) for ask in asks] == ["the device is lost"] * 2
+
+
+def failing_step(batch: Batch) -> None:
+    def step():
+        raise RuntimeError("planted")
+
+    batch.step = step
+
+
+def test_an_error_of_one_batch_is_no_other_batchs_and_reaches_who_was_not_waiting(model, lane):
+    """Tokens after a step that failed half-way would be wrong: nobody is given any."""
+    broken, sound = batch(model.t3, slots=2), batch(model.t3)
+    waiting, rendering = asked(model, lane, broken), asked(model, lane, broken, seed=1)
+    other = asked(model, lane, sound)
+    turns(lane, 3)
+    asks = [wanted(lane, waiting, 9), wanted(lane, other, 9)]
+    failing_step(broken)
+    turns(lane, 30)
+    assert str(asks[0].answer.exception()) == "planted"
+    assert len(asks[1].answer.result()[0]) == 9
+    late = wanted(lane, rendering, 1)
+    assert str(late.answer.exception()) == "planted"
+    assert broken.seats == {}
+    for admission in (waiting, rendering, other):
+        lane.release(admission.answer.result())
+    assert lane._places == []
+
+
+def test_an_admission_that_fails_leaves_no_slot_going(model, prefixes, monkeypatch):
+    """Its steps were counted on the device, with every step of the others, until they ran out of its memory."""
+    shared = batch(model.t3, slots=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotState, "draw", lambda state, logits: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            shared.admit(1, prefixes[0], KNOBS[0], uniforms(0))
+    take(admit(shared, 0, prefixes[1], KNOBS[1], seed=1), 5)
+    assert shared._state.active.tolist() == [True, False]
+    assert shared.free_slot == 1
 
 
 def test_requests_with_batches_of_their_own_share_a_stream(model, cuda, monkeypatch):
