@@ -172,7 +172,7 @@ def everything_plain(model) -> np.ndarray:
 @pytest.mark.parametrize(
     ("failing", "captured"),
     [
-        pytest.param(set(), {"flow": 5, "vocoder": 3}, id="none"),
+        pytest.param(set(), {"flow": 6, "vocoder": 3}, id="none"),
         pytest.param({2}, {"flow": 1, "vocoder": 3}, id="the flow's"),
         pytest.param({1, 2}, {"flow": 0, "vocoder": 0}, id="both parts'"),
     ],
@@ -180,7 +180,7 @@ def everything_plain(model) -> np.ndarray:
 def test_a_worker_whose_capture_fails_speaks_all_the_same(
     cuda, checkpoint, monkeypatch, caplog, everything_plain, failing, captured
 ):
-    """The first five captures are the flow's, one of blocks and two a bucket, the other three the vocoder's; after a
+    """The first six captures are the flow's, two of blocks and two a bucket, the other three the vocoder's; after a
     failure a part tries no more."""
     monkeypatch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
     cuda.fail = dict.fromkeys(failing, NOT_PERMITTED)
