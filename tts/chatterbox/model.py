@@ -114,6 +114,8 @@ class ChatterboxModel:
         )
         built_in = encoders.read_built_in("default", directory / BUILT_IN_VOICE)
         max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
+        # A second thread that computes with all cores slows every small operation of the first on a CPU (docs/LOG.md).
+        here = (loop.call,) if device.type == "cpu" else ()
         pools = [GraphPool(device, part, options.graphs) for part in ("flow", "vocoder", "token model")]
         model = cls(
             tokenizer=read_tokenizer(directory / TOKENIZER),
@@ -123,7 +125,7 @@ class ChatterboxModel:
             renders=RenderLane(loop, new_stream(device, priority=-1)),
             decoder=Decoder(t3, max_tokens, options.slots, pools[2], loop=loop),
             encoders=encoders,
-            watermarker=Watermarker() if options.watermark else None,
+            watermarker=Watermarker(*here) if options.watermark else None,
             built_in=built_in,
             device=device,
             dtype=t3.dtype,
@@ -144,11 +146,14 @@ class ChatterboxModel:
         """The built-in voice, or one from a recording. Raises: OutOfMemory, GpuFault, InternalError."""
         if reference is None:
             return self.built_in
+        encode = partial(self.encoders.encode, voice, reference)
+        if self.device.type == "cpu":
+            encode = partial(self.renders.loop.call, encode)
         with suppress(OutOfMemory), torch_errors():
-            return self.encoders.encode(voice, reference)
+            return encode()
         self.make_room()
         with torch_errors():
-            return self.encoders.encode(voice, reference)
+            return encode()
 
     def make_room(self) -> None:
         """Free what can be computed again, after the GPU's memory ran out."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +46,11 @@ class Watermarker:
     others have queued there, as samples come from the host and return to it.
     """
 
-    def __init__(self) -> None:
-        """Raises: ModuleNotFoundError where PerTh is not installed, ModelUnavailable where its weights are damaged."""
+    def __init__(self, run: Callable[[Callable[[], Tensor]], Tensor] = lambda compute: compute()) -> None:
+        """run: in which thread the network is computed.
+
+        Raises: ModuleNotFoundError where PerTh is not installed, ModelUnavailable where its weights are damaged."""
+        self._run = run
         self._layers = _read_layers()
         self._window = torch.hann_window(N_FFT)
 
@@ -54,7 +59,8 @@ class Watermarker:
         """A clip (N,) at 24 kHz → the same with the watermark, (N,)."""
         padded = max(SHORTEST, -(-len(samples) // HOP) * HOP)
         wide = resampled(np.pad(samples, (0, padded - len(samples))), SAMPLE_RATE_HZ, RATE_HZ)
-        narrow = resampled(self._mark(torch.from_numpy(wide)).numpy(), RATE_HZ, SAMPLE_RATE_HZ)
+        marked = self._run(partial(self._mark, torch.from_numpy(wide)))
+        narrow = resampled(marked.numpy(), RATE_HZ, SAMPLE_RATE_HZ)
         short = max(0, len(samples) - len(narrow))
         return np.asarray(np.pad(narrow[: len(samples)], (0, short)), dtype=np.float32)
 
