@@ -9,6 +9,7 @@ import small
 import torch
 
 from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.runtime.loop import THREAD_NAME
 
 
 @pytest.mark.parametrize("checked", [False, True])
@@ -32,3 +33,21 @@ def test_noise_drawn_early_is_the_noise_drawn_late():
     early, late = NoiseTape(3, 4), NoiseTape(3, 4)
     early.draw(170)
     assert torch.equal(early.read(20, 130), torch.cat((late.read(20, 60), late.read(60, 130))))
+
+
+def test_on_a_processor_one_thread_computes(model, monkeypatch):
+    """Two teams of threads are more than there are cores, and each operation then wakes its team."""
+    threads: set[str] = set()
+
+    def noted(method):
+        def call(*args):
+            threads.add(threading.current_thread().name)
+            return method(*args)
+
+        return call
+
+    monkeypatch.setattr(model.watermarker, "_mark", noted(model.watermarker._mark))
+    monkeypatch.setattr(type(model.encoders), "encode", noted(type(model.encoders).encode))
+    small.say(model, voice=model.condition("buzz", small.buzz()))
+    assert len(threads) == 1
+    assert threads.pop().startswith(THREAD_NAME)
