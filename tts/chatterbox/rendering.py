@@ -35,7 +35,7 @@ class Rendering:
         return self._flow.missing - len(self._codes)
 
     def draw_noise(self, ahead: int = 0) -> None:
-        """Of the codes that were received and of `ahead` more, which keeps it from the loop's thread."""
+        """Draw the noise for the codes that were received and for `ahead` more, so that the loop's thread need not."""
         self._flow.draw_noise(self._received + ahead)
         self._vocoder.draw_noise((self._received + ahead) * FRAMES_PER_TOKEN)
 
@@ -47,7 +47,7 @@ class Rendering:
         return self.missing <= 0
 
     def preparing(self) -> Work:
-        """What needs no code, ahead of them: in block mode, a voice's prompt. No samples."""
+        """Compute what needs no code: in block mode, a voice's prompt. Gives no samples."""
         yield from self._flow.preparing()
         return torch.empty(0)
 

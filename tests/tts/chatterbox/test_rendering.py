@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 import torch
+from turns import HandTurned
 
 from tts.chatterbox.rendering import ROWS, RenderAsk, RenderLane, Work
-from tts.chatterbox.runtime.loop import Loop
 
 STEPS = 10
 
@@ -37,13 +36,6 @@ class Planned:
     group: Group
     steps_left: int = STEPS
     closed: bool = False
-
-
-class HandTurned(Loop):
-    """Whose turns the test takes."""
-
-    def post(self, call: Callable[[], None]) -> None:
-        self._posted.append(call)
 
 
 @pytest.fixture

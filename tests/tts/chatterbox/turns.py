@@ -1,4 +1,4 @@
-"""Drives several streams of the flow by turns, as a loop does."""
+"""Turns that a test takes itself: of several streams of the flow, and of the loop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from tts.chatterbox.runtime.loop import Loop
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.solve import Solve, Solving
+
+
+class HandTurned(Loop):
+    """Whose turns the test takes."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._posted.append(call)
 
 
 @dataclass

@@ -58,7 +58,7 @@ def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 
 
 def decode_launches() -> Iterator[tuple[str, Launch]]:
-    """Of a step of T3 in bfloat16, with a tile of rows and with two."""
+    """The launches of a step of T3 in bfloat16, with one tile of rows and with two."""
     norm = empty(WIDTH)
     qkv, head, gate_up = empty(3 * WIDTH, WIDTH), empty(VOCABULARY, WIDTH), empty(2 * INNER, WIDTH)
     for rows in (products.TILE, products.MOST_ROWS):
@@ -90,7 +90,7 @@ def attention_launches() -> Iterator[tuple[str, Launch]]:
 
 
 def frame_launches(dtype: torch.dtype) -> Iterator[tuple[str, Launch]]:
-    """Of a step of the estimator."""
+    """The launches of a step of the estimator."""
 
     def half(*shape: int) -> Tensor:
         return empty(*shape, dtype=dtype)

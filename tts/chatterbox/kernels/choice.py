@@ -89,7 +89,7 @@ class Draws:
 def decode_trials(
     draws: Draws, sizes: tuple[int, int, int], rows: Iterable[int]
 ) -> Mapping[str, list[Trial[DecodeOps]]]:
-    """By the name of the operation."""
+    """The trials of each operation, by its name."""
     width, inner, vocabulary = sizes
     norm, qkv, gate_up = 1 + draws.normal(width) / 4, draws.weight(3 * width, width), draws.weight(2 * inner, width)
     down, head = draws.weight(width, inner), draws.weight(vocabulary, width)
@@ -106,7 +106,7 @@ def decode_trials(
 
 
 def calls(name: str, *args: Any) -> Trial[Any]:
-    """Of one operation."""
+    """A trial that calls one operation with these arguments."""
 
     def trial(ops: Any) -> tuple[Tensor, ...]:
         return (getattr(ops, name)(*args),)

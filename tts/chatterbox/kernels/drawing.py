@@ -44,8 +44,7 @@ def draw_tokens(
     """One slot. logits (1 or 2, slots, vocabulary) float32; seen (slots, vocabulary); the others (slots,), the
     knobs `knob_step` apart. MOST: a power of 2 ≥ vocabulary."""
     slot, token = tl.program_id(0), tl.arange(0, MOST)
-    knob = slot * knob_step
-    inside = token < vocabulary
+    knob, inside = slot * knob_step, token < vocabulary
     logits = tl.load(logits_at + slot * vocabulary + token, mask=inside, other=0.0)
     if GUIDED:
         without = tl.load(logits_at + (slots + slot) * vocabulary + token, mask=inside, other=0.0)
@@ -57,8 +56,7 @@ def draw_tokens(
     logits = tl.where(inside, logits / tl.load(temperature_at + knob), -float("inf"))
     probs = tl.exp(logits - tl.max(logits, 0))
     probs = probs / tl.sum(probs, 0)
-    largest = tl.max(probs, 0)
-    probs = tl.where(probs < tl.load(min_p_at + knob) * largest, 0.0, probs)
+    probs = tl.where(probs < tl.load(min_p_at + knob) * tl.max(probs, 0), 0.0, probs)
     probs = probs / tl.sum(probs, 0)
     is_finite &= tl.min((tl.abs(probs) < float("inf")).to(tl.int32), 0)
     top_p = tl.load(top_p_at + knob)

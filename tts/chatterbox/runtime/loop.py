@@ -10,7 +10,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Ask:
 
 
 class Lane(ABC):
-    """Asks of one kind. What is not said to be for other threads runs in the loop's."""
+    """Asks of one kind. Methods run in the loop's thread, unless they say that they are for other threads."""
 
     def __init__(self, loop: Loop, stream: Any = None) -> None:
         """stream: a CUDA stream; None on a CPU, where a piece is computed when it is launched."""
@@ -46,7 +46,7 @@ class Lane(ABC):
         loop.lanes.append(self)
 
     def hand_in(self, ask: Ask) -> None:
-        """From any other thread; to be waited for, or dropped, later."""
+        """From any other thread: hand in an ask, whose answer is waited for later."""
         self.loop.post(partial(self.add, ask))
 
     def wait(self, ask: Ask, timeout_s: float | None = None) -> Any:
@@ -61,7 +61,7 @@ class Lane(ABC):
             raise
 
     def answer(self, ask: Ask, timeout_s: float | None = None) -> Any:
-        """Hand it in and wait."""
+        """From any other thread: hand in an ask and wait for its answer. Raises: as `wait`."""
         self.hand_in(ask)
         return self.wait(ask, timeout_s)
 
@@ -76,7 +76,7 @@ class Lane(ABC):
 
     def turn(self) -> bool:
         """Hand over what is computed, and launch the next piece unless enough are queued. Returns whether one was."""
-        try:
+        with errors_to(self.give_up):
             while self._queued and self._is_computed(self._queued[0][0]):
                 self._queued.popleft()[1]()
             if len(self._queued) == QUEUED_PIECES:
@@ -85,13 +85,11 @@ class Lane(ABC):
                 if then := self.launch():
                     self._queued.append((self._mark(), then))
             return then is not None
-        except Exception as error:  # noqa: BLE001 (the device's, of any piece: it is raised again by `wait`)
-            self._queued.clear()
-            self.give_up(error)
-            return False
+        return False
 
     def give_up(self, error: Exception) -> None:
-        """All jobs of this lane get the error."""
+        """After an error of the device, which may come from any piece: all jobs of this lane get it."""
+        self._queued.clear()
         for ask in list(self._asks):
             self.fail(ask, error)
 
@@ -112,14 +110,14 @@ class Lane(ABC):
         self._asks.remove(ask)
         ask.answer.set_result(result)
 
-    @contextmanager
-    def failing(self, asks: Iterable[Ask]) -> Iterator[None]:
+    def failing(self, asks: Sequence[Ask]) -> AbstractContextManager[None]:
         """An error inside ends these asks, whose jobs get it."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (it is raised again by `wait`)
-            for ask in list(asks):
+
+        def fail(error: Exception) -> None:
+            for ask in asks:
                 self.fail(ask, error)
+
+        return errors_to(fail)
 
     def fail(self, ask: Ask, error: Exception) -> None:
         try:
@@ -166,10 +164,8 @@ class Loop:
         ask = Ask()
 
         def run() -> None:
-            try:
+            with errors_to(ask.answer.set_exception):
                 ask.answer.set_result(do())
-            except Exception as error:  # noqa: BLE001 (it is raised again below)
-                ask.answer.set_exception(error)
 
         self.post(run)
         return cast(T, ask.answer.result())
@@ -188,10 +184,8 @@ class Loop:
         with self._changed:
             posted, self._posted = self._posted, []
         for call in posted:
-            try:
+            with errors_to(report_defect):  # without the loop no job would ever end
                 call()
-            except Exception:  # a defect of ours; without the loop no job would ever end
-                log.exception("a call in the device's thread failed")
         return any([lane.turn() for lane in self.lanes])  # noqa: C419 (each has its turn)
 
     @torch.inference_mode()
@@ -205,6 +199,19 @@ class Loop:
                     self._runs = False
                     return
                 self._changed.wait(POLL_S)
+
+
+@contextmanager
+def errors_to(handle: Callable[[Exception], object]) -> Iterator[None]:
+    """Give an error inside to `handle`: the loop's thread must go on, and the error belongs to a job."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (`Lane.wait` and `Loop.call` raise it again, in the job's thread)
+        handle(error)
+
+
+def report_defect(error: Exception) -> None:
+    log.error("a call in the device's thread failed", exc_info=error)
 
 
 def new_stream(device: torch.device, priority: int = 0) -> Any:

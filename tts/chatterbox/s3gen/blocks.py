@@ -54,7 +54,7 @@ class Blocks(ABC):
 
 
 class OwnBlocks(Blocks):
-    """In memory of the stream's own."""
+    """A stream's memory of its own: on a CPU, and where no row is free."""
 
     def __init__(self, flow: FlowNetwork, prompt: Sequence[Memory], keep_frames: int) -> None:
         """prompt: its memory at each Euler step."""
@@ -83,7 +83,7 @@ class Voice:
 
 
 class RowBlocks(Blocks):
-    """In one of the rows."""
+    """A stream's memory in one of the rows."""
 
     def __init__(self, rows: BlockRows, row: int, voice: Voice, keep_frames: int) -> None:
         self._rows, self._row, self._voice = rows, row, voice
@@ -165,8 +165,8 @@ class BlockRows(Rows):
         self._plan[:, -1].fill_(self.scratch * 2 * self.steps)
 
     def place(self, row: int, frame: int) -> int:
-        """Of a stream's frame. A step reads before it writes, so that a new frame may take the place of the one that
-        leaves the context with it."""
+        """The place of a stream's frame. A step reads before it writes, so that a new frame may take the place of the
+        one that leaves the context with it."""
         return self._ring + row * CONTEXT_FRAMES + frame % CONTEXT_FRAMES
 
     def fits(self, prompt: FlowPrompt, keep_frames: int, chunk_frames: int) -> bool:
@@ -225,7 +225,7 @@ class BlockRows(Rows):
         voice.prompt = prompt
 
     def keep(self, voice: Voice, step: int, memory: Memory) -> None:
-        """A prompt's memory of one step."""
+        """Write a prompt's memory of one step into its places."""
         kept, tails = memory.records()
         self._memory[voice.first : voice.first + len(kept), step] = kept
         self._tails[voice.tails, step] = tails

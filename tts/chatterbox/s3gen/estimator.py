@@ -267,7 +267,7 @@ class Stack:
 
 
 def estimator_sizes(tensors: Tensors) -> tuple[int, int]:
-    """Of the frames, and of all heads together. Raises: ModelUnavailable."""
+    """The width of the frames, and that of all heads together. Raises: ModelUnavailable."""
     inner, width = tensors.take("down_blocks.0.1.0.attn1.to_q.weight", -1, -1).shape
     return width, inner
 

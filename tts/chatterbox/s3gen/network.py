@@ -87,7 +87,8 @@ class FlowNetwork:
         return (1 + GUIDANCE) * conditional - GUIDANCE * free
 
     def remembered_sizes(self) -> tuple[int, int, int]:
-        """Of a frame at one step: attentions, values of one's keys, and channels of all convolutions' inputs."""
+        """What a frame leaves at one step: the number of attentions, the values of one attention's keys, and the
+        channels of all convolutions' inputs together."""
         memory, nothing = Memory(1), torch.zeros(2, 1, 3 * MEL_BANDS, dtype=self.dtype, device=self.device)
         self.field(nothing[:, :, :MEL_BANDS], nothing, 0, None, memory)
         kept, tails = memory.records()

@@ -14,7 +14,7 @@ from torch import Tensor
 from audio.pcm import Samples
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import HostCopy, to_device
-from tts.chatterbox.runtime.loop import Ask, Lane, Loop, new_stream
+from tts.chatterbox.runtime.loop import Ask, Lane, Loop, errors_to, new_stream
 from tts.chatterbox.t3.batch import Batch, Seat, longest_prefix
 from tts.chatterbox.t3.model import FRAME_TOKENS, STOP_SPEECH, T3
 from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
@@ -113,15 +113,14 @@ class TokenLane(Lane):
         if not needy:
             return None
         batch = min(needy, key=lambda place: place.due_s).batch
-        try:
-            return partial(self._read, batch, batch.step())
-        except Exception as error:  # noqa: BLE001 (it is raised again by `wait`)
-            self._break([place for place in self._places if place.batch is batch], error)
-            return partial(self._read, batch, [])
+        going: list[Seat] = []
+        with errors_to(partial(self._break, [place for place in self._places if place.batch is batch])):
+            going = batch.step()
+        return partial(self._read, batch, going)
 
     def give_up(self, error: Exception) -> None:
         super().give_up(error)
-        self._break(self._places, error)
+        self._break(list(self._places), error)
 
     def _break(self, places: Sequence[Place], error: Exception) -> None:
         """Their jobs get the error, now or with their next ask; their slots are free."""

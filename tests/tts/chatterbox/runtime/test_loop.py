@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from fake_cuda import FakeCuda
+from turns import HandTurned
 
 from tts.chatterbox.runtime.loop import Ask, Lane, Loop
 
@@ -32,13 +33,6 @@ class Pieces(Lane):
         ask = min(fresh, key=lambda ask: ask.due_s)
         self.launched.append(ask.due_s)
         return lambda: self.reply(ask, -ask.due_s)
-
-
-class HandTurned(Loop):
-    """Whose turns the test takes."""
-
-    def post(self, call: Callable[[], None]) -> None:
-        self._posted.append(call)
 
 
 @pytest.fixture

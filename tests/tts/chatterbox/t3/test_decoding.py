@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from turns import HandTurned
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.runtime.loop import QUEUED_PIECES, Loop
+from tts.chatterbox.runtime.loop import QUEUED_PIECES
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import batch as batch_module
 from tts.chatterbox.t3 import decoding
@@ -343,13 +344,6 @@ def test_a_neighbour_is_given_steps_ahead_but_not_without_end(model, prefixes):
 @pytest.fixture
 def cuda(monkeypatch) -> FakeCuda:
     return FakeCuda().install(monkeypatch)
-
-
-class HandTurned(Loop):
-    """Whose turns the test takes."""
-
-    def post(self, call) -> None:
-        self._posted.append(call)
 
 
 @pytest.fixture
