@@ -56,16 +56,18 @@ class Service:
         clock: JobClock,
         s3_config: object = None,
         clone: Clone | None = None,
+        translated: bool = False,
     ) -> Generator[Event]:
         """One job's events; the last is an EndEvent or an ErrorEvent, unless the clock was stopped. Never raises.
 
         `s3_config` is the bucket that came with the job, in RunPod's form; `clone` the voice of its session, which it
-        names "clone".
+        names "clone"; `translated` an input that came in another contract's words.
         """
 
         def events() -> Iterator[Event]:
             own = bucket_of_job(s3_config, allow_private=self.settings.allow_private_urls)
-            worker = replace(self._worker, bucket=own or self._worker.bucket, clone=clone)
+            bucket = own or self._worker.bucket
+            worker = replace(self._worker, bucket=bucket, clone=clone, translated=translated)
             return dispatch(worker, raw, clock, joined)
 
         with lines_of(job_id):

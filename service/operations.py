@@ -167,6 +167,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         max_reference_bytes=settings.max_reference_bytes,
         streaming=not joined,
         uploads=worker.bucket is not None,
+        translated=worker.translated,
     )
 
 

@@ -20,7 +20,6 @@ from audio.pcm import INT16_SCALE, Samples
 from service.app import Service
 from service.captions import captions
 from service.events import AudioEvent, EndEvent, Event, StartEvent, WordTime
-from service.json_events import word_fields
 from service.output_encoder import OutputEncoder
 from service.speech import SEED_STEP
 from service.telemetry import JobClock
@@ -62,6 +61,7 @@ class Take:
     sentences: list[Sentence]
     start_s: float = 0.0
     end_s: float = 0.0
+    last_words: tuple[WordTime, ...] = ()  # that no piece of audio had, if they were asked for
 
     @property
     def text(self) -> str:
@@ -78,8 +78,9 @@ class Take:
 class TtsSession:
     """One client's text and its takes. Text may come from another thread than the one that speaks."""
 
-    def __init__(self, service: Service, session_id: str, start: Json) -> None:
+    def __init__(self, service: Service, session_id: str, start: Json, *, translated: bool = False) -> None:
         """`start` has the fields of `tts` but `text`; what else can be wrong with them the first take says.
+        `translated`: as for `Service.run`.
 
         Raises: InvalidInput, UnknownVoice, Unsupported.
         """
@@ -88,7 +89,7 @@ class TtsSession:
         voices = {voice["name"]: voice["language"] for voice in listed["voices"]}
         if fields.voice is not None and fields.voice not in voices:
             raise UnknownVoice.of(unknown_voice(repr(fields.voice[:40]), voices))
-        self.id, self._service = session_id, service
+        self.id, self._service, self._translated = session_id, service, translated
         self.seed = secrets.randbelow(MAX_SEED + 1) if fields.seed is None else fields.seed
         self.has_recording = not REFERENCES.isdisjoint(start)
         predefined = chosen_voice(fields.voice, fields.language, listed["default"], voices)
@@ -185,7 +186,9 @@ class TtsSession:
             yield silence
         take.start_s, start = self.encoder.seconds, None
         job_id, raw = f"{self.id}-{take.index}", self._job(take.text)
-        running = self._service.run(job_id, raw, joined=False, clock=clock, clone=self._clone)
+        running = self._service.run(
+            job_id, raw, joined=False, clock=clock, clone=self._clone, translated=self._translated
+        )
         with closing(running) as events:
             for event in events:
                 if isinstance(event, StartEvent):
@@ -202,7 +205,7 @@ class TtsSession:
                     event = replace(event, data=data, format=self.encoder.format.name, words=words)
                 elif isinstance(event, EndEvent):
                     self._note(event.reply)
-                    event.reply["words"] = [*map(word_fields, self._new_words())]  # that no piece had
+                    take.last_words = tuple(self._new_words())
                     take.end_s = self.encoder.seconds
                 yield event
 

@@ -22,7 +22,7 @@ class Clone:
 @dataclass(frozen=True, slots=True)
 class Worker:
     """What the operations work with, built once per process; a job may have a bucket of its own, or its session's
-    clone."""
+    clone, or be `translated` from another contract (`validation.rules.Capabilities`)."""
 
     settings: Settings
     engine: Engine
@@ -30,3 +30,4 @@ class Worker:
     telemetry: Telemetry
     bucket: Bucket | None = None
     clone: Clone | None = None
+    translated: bool = False

@@ -75,3 +75,9 @@ class TtsFields(BaseModel):
     delivery: DeliveryMode = "auto"
     word_timestamps: bool = False
     captions: CaptionFormat | None = None
+
+
+class TranslatedFields(TtsFields):
+    """The fields of a request that came in another contract's words."""
+
+    exaggeration: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] = 0.5  # above 1 the model extrapolates

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from validation.faults import present_fields, refusal, typed
-from validation.fields import CLONE, MAX_SEED, DecodeMode, TtsFields
+from validation.fields import CLONE, MAX_SEED, DecodeMode, TranslatedFields, TtsFields
 from validation.options import OutputOptions, ReadingOptions, SamplingParams, SoundOptions, part
 from validation.rules import RULES, Capabilities, chosen_voice, decode_base64
 
@@ -44,7 +44,7 @@ def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
     share; InvalidInput where they are mixed. The message names every fault.
     """
     given = present_fields(raw)
-    fields, findings = typed(TtsFields, given)
+    fields, findings = typed(TranslatedFields if capabilities.translated else TtsFields, given)
     faulty = {fault.field for _, fault in findings}
     if faulty & {"output_format", "sample_rate"}:
         faulty.add("bitrate_kbps")  # which means nothing without them

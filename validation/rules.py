@@ -37,7 +37,8 @@ class Capabilities:
     """What this endpoint can do.
 
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording can't be
-    cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket.
+    cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
+    another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`.
     """
 
     voices: Mapping[str, str]
@@ -50,6 +51,7 @@ class Capabilities:
     max_reference_bytes: int
     streaming: bool
     uploads: bool = False
+    translated: bool = False
 
 
 def speaks(asked: str, spoken: str) -> bool:
@@ -96,7 +98,8 @@ def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Fi
         yield InvalidInput, Fault("text", "holds a NUL character")
     if printable(text) != text:
         yield InvalidInput, Fault("text", "holds a lone surrogate, which is no character")
-    if not any(char.isalnum() for part in found if isinstance(part, str) for char in part):
+    is_wordless = not any(char.isalnum() for part in found if isinstance(part, str) for char in part)
+    if is_wordless and not (capabilities.translated and text):
         yield InvalidInput, Fault("text", "must hold at least one letter or digit")
     if message := _wrong_pause([part for part in found if isinstance(part, Pause)]):
         yield InvalidInput, Fault("text", message)

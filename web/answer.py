@@ -31,12 +31,13 @@ JSON = "application/json"
 class JobRequest:
     """What a request asks for: a job's input, and how its events are sent (None: as the joined reply).
 
-    `headers` are added to the answer's.
+    `headers` are added to the answer's; `translated`: the request came in another contract's words.
     """
 
     raw: object
     encoder: ResponseEncoder | None
     headers: Mapping[str, str] = field(default_factory=dict)
+    translated: bool = False
 
     def take_raw(self) -> object:
         """The input, which is not kept here: it may be large, and the answer may be read for minutes."""
@@ -64,7 +65,9 @@ class Answer(Response):
 
     async def _deliver(self, asked: JobRequest, scope: Scope, send: Send) -> None:
         job_id, is_joined, held = scope["state"]["request_id"], asked.encoder is None, scope["state"]["input"]
-        running = self._jobs.run(job_id, asked.take_raw(), joined=is_joined, on_made=held.release)
+        running = self._jobs.run(
+            job_id, asked.take_raw(), joined=is_joined, translated=asked.translated, on_made=held.release
+        )
         async with running as events:
             await _send(events, asked, Reader(send))
 

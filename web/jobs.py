@@ -97,10 +97,16 @@ class Jobs:
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self._usual_s / self.max_running)))
 
     def run(
-        self, job_id: str, raw: object, *, joined: bool, on_made: Callable[[], None] = lambda: None
+        self,
+        job_id: str,
+        raw: object,
+        *,
+        joined: bool,
+        translated: bool = False,
+        on_made: Callable[[], None] = lambda: None,
     ) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
         """`job` for one input of the contract."""
-        work = partial(self.service.run, job_id, raw, joined=joined)
+        work = partial(self.service.run, job_id, raw, joined=joined, translated=translated)
         return self.job(job_id, operation_of(raw), work, on_made)
 
     @asynccontextmanager
@@ -171,9 +177,9 @@ class Jobs:
         """The reply of `voices` or `info`, which needs neither turn nor model. Raises: WorkerError."""
         return await asyncio.get_running_loop().run_in_executor(self._desk, self.service.ask, operation)
 
-    async def session(self, session_id: str, start: dict[str, Any]) -> TtsSession:
+    async def session(self, session_id: str, start: dict[str, Any], *, translated: bool = False) -> TtsSession:
         """Raises: WorkerError."""
-        made = partial(TtsSession, self.service, session_id, start)
+        made = partial(TtsSession, self.service, session_id, start, translated=translated)
         return await asyncio.get_running_loop().run_in_executor(self._desk, made)
 
     async def voices(self) -> dict[str, str]:

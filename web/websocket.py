@@ -6,65 +6,51 @@
          they were asked for, {"type": "spoken"}; {"type": "flushed"}, {"type": "cancelled"}, {"type": "end"},
          {"type": "error"}
 
-One task reads messages into a `TtsSession`, one sends the events of its takes.
+One task reads messages into a `Conversation`, one speaks it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
-from starlette.types import Message
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
+from service.events import AudioEvent, WordTime
 from service.json_events import word_fields
 from service.session import Mark, Take, TtsSession
 from validation.errors import InvalidInput, WorkerError
-from web.budget import Input, memory_bytes
-from web.buffer import ClientGone, ReadRate
-from web.jobs import Jobs, Work
-from web.objects import json_object
-from web.refusals import Busy, NotReady, TooSlow, status_of
+from web.budget import memory_bytes
+from web.conversation import Conversation
+from web.jobs import Jobs
+from web.json_socket import IDLE_S, JsonSocket, until_first_ends
+from web.refusals import TooSlow
 from web.response_encoders import header_text
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "tts"
-IDLE_S = 120.0  # without a message, while nothing is spoken
 START_WITHIN_S = 10.0
-MANY_CHARS = 1000  # cut in a thread: up to 0.2 s of work for a piece of the largest size
-NORMAL, NO_STATUS, POLICY, FAULT, LATER = 1000, 1005, 1008, 1011, 1013  # close codes, RFC 6455, 7.4.1
 
 
 class TtsWebSocket:
     """One WebSocket from its first message to its close."""
 
     def __init__(self, websocket: WebSocket, jobs: Jobs, idle_s: float = IDLE_S) -> None:
-        self._socket, self._jobs, self._idle_s = websocket, jobs, idle_s
-        self._id: str = websocket.scope["state"]["request_id"]
-        self._news = asyncio.Event()  # something waits in the session
-        self._take: asyncio.Task[None] | None = None
-        self._rate = ReadRate()
-        self._input: Input = websocket.scope["state"]["input"]
+        self._socket, self._jobs = JsonSocket(websocket, idle_s), jobs
         self._held = jobs.input_budget.input(lambda: None)  # by the fields of `start`, a recording perhaps
 
     async def run(self) -> None:
         """Raises nothing but what is a defect."""
-        offered = self._socket.headers.get("sec-websocket-protocol", "")
-        is_named = PROTOCOL in (name.strip() for name in offered.split(","))  # a browser wants one that it offered
-        await self._socket.accept(PROTOCOL if is_named else None)
+        await self._socket.accept(PROTOCOL)
         try:
             start = await self._start()
             with self._jobs.open_socket():
-                session = await self._jobs.session(self._id, _fields(start))
+                session = await self._jobs.session(self._socket.id, _fields(start))
                 del start  # what it holds is the session's, until that has no more use for it
                 try:
-                    await self._send(self._ready(session))
                     await self._converse(session)
                 finally:
                     session.fields = {}  # an error keeps its frames until the garbage collector runs
@@ -83,177 +69,90 @@ class TtsWebSocket:
         Raises: Busy.
         """
         async with asyncio.timeout(START_WITHIN_S):
-            start = await self._message()
-        self._input.release()
+            start = await self._socket.message()
         self._held.settle(memory_bytes(start))
         self._held.require()
         return start
 
-    def _ready(self, session: TtsSession) -> dict[str, Any]:
-        encoder = session.encoder
-        return {
-            "type": "ready",
-            "id": session.id,
-            "voice": header_text(session.voice),
-            "seed": session.seed,
-            "format": encoder.format.name,
-            "mime_type": encoder.format.mime_type,
-            "sample_rate": encoder.rate_hz,
-        }
-
     async def _converse(self, session: TtsSession) -> None:
-        """Both tasks, until one has ended."""
-        tasks = {asyncio.create_task(self._read(session)), asyncio.create_task(self._speak(session))}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
+        sink = FrameSink(self._socket)
+        conversation = Conversation(session, self._jobs, sink)
+        await self._socket.send(_ready(session))
+        await until_first_ends(self._read(conversation), self._speak(conversation))
 
-    # --- messages → the session -----------------------------------------------------------------------------------
-
-    async def _read(self, session: TtsSession) -> None:
+    async def _read(self, conversation: Conversation) -> None:
         """Raises: WebSocketDisconnect, InvalidInput, TooSlow."""
         while True:
-            message = await self._message_in_time(session)
-            self._input.release()
+            message = await self._socket.message_in_time(lambda: conversation.is_busy)
             match message.get("type"):
                 case "text":
-                    await self._push(session, message.get("text"))
+                    await conversation.push(message.get("text"))
                 case "flush":
-                    session.mark(Mark.FLUSH)
+                    conversation.mark(Mark.FLUSH)
                 case "end":
-                    session.mark(Mark.END)
+                    conversation.mark(Mark.END)
                 case "cancel":
-                    await self._cancel(session)
+                    await conversation.cancel()
+                    await self._socket.send({"type": "cancelled"})
                 case _:
                     raise InvalidInput("type must be text, flush, cancel or end, after one start")
-            self._news.set()
 
-    async def _push(self, session: TtsSession, text: object) -> None:
-        if isinstance(text, str) and len(text) >= MANY_CHARS:
-            await asyncio.to_thread(session.push, text)
-        else:
-            session.push(text)
-
-    async def _message_in_time(self, session: TtsSession) -> dict[str, Any]:
-        """The next message. A client may be silent for as long as it is spoken to. Raises: TooSlow."""
-        reading = asyncio.create_task(self._message())
-        try:
-            while not (await asyncio.wait({reading}, timeout=self._idle_s))[0]:
-                if not session.is_waiting and self._take is None:
-                    raise TooSlow(f"nothing came for {self._idle_s:g} s")
-            return reading.result()
-        finally:
-            reading.cancel()
-
-    async def _cancel(self, session: TtsSession) -> None:
-        """After the answer to this nothing is sent of what waits or is being spoken."""
-        session.clear()
-        if self._take:
-            self._take.cancel()
-            await asyncio.wait({self._take})
-        session.cancel()
-        await self._send({"type": "cancelled"})
-
-    # --- the session's events → messages --------------------------------------------------------------------------
-
-    async def _speak(self, session: TtsSession) -> None:
-        """Take after take, until the end. Raises: WorkerError."""
-        if session.has_recording:
-            await self._run("voice", session.condition, None)
-        self._held.settle(memory_bytes(session.fields))
-        while True:
-            while not session.is_waiting:
-                self._news.clear()
-                await self._news.wait()
-            match session.next():
-                case Mark.END:
-                    return await self._finish(session)
-                case Mark.FLUSH:
-                    await self._send({"type": "flushed"})
-                case Take() as take:
-                    await self._say(session, take)
-
-    async def _say(self, session: TtsSession, take: Take) -> None:
-        """Speak one take, which `_cancel` may end. Raises: WorkerError."""
-        self._jobs.readiness.require()
-        self._take = asyncio.create_task(self._run(str(take.index), partial(session.say, take), take))
-        try:
-            await asyncio.wait({self._take})
-        finally:
-            running, self._take = self._take, None
-            running.cancel()
-            await asyncio.wait({running})
-        if not running.cancelled():
-            running.result()
-
-    async def _run(self, name: str, work: Work, take: Take | None) -> None:
-        """One of the session's jobs. Raises: WorkerError, NotReady where the worker leaves."""
-        async with self._jobs.job(f"{self._id}-{name}", "tts" if take else "clone", work) as events:
-            async for event in events:
-                match event:
-                    case StartEvent() if take:
-                        start_s = round(take.start_s, 6)
-                        await self._send({"type": "segment", "index": take.index, "text": take.text, "start": start_s})
-                    case AudioEvent():
-                        await self._send_words(take, [*map(word_fields, event.words or ())])
-                        await self._send_bytes(event.data, event.duration_s)
-                    case EndEvent():
-                        if take:
-                            await self._send_words(take, event.reply.get("words", []))
-                            await self._send({"type": "spoken", "index": take.index, "end": round(take.end_s, 6)})
-                        return
-                    case ErrorEvent():
-                        raise event.error
-        raise NotReady("this worker is leaving")
-
-    async def _send_words(self, take: Take | None, words: list[dict[str, Any]]) -> None:
-        if take and words:
-            await self._send({"type": "words", "index": take.index, "words": words})
-
-    async def _finish(self, session: TtsSession) -> None:
-        rest, report = await asyncio.to_thread(session.finish)
-        if rest:
-            await self._send_bytes(rest, 0.0)
-        await self._send({"type": "end", "id": self._id} | report)
-        await self._socket.close(NORMAL)
-
-    # --- the connection -------------------------------------------------------------------------------------------
-
-    async def _message(self) -> dict[str, Any]:
-        """Raises: WebSocketDisconnect, InvalidInput."""
-        frame = await self._socket.receive()
-        if frame["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(frame.get("code", NORMAL))
-        return await json_object(frame.pop("text", "") or "", "a message, which is a text frame,", self._input)
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        await self._pass({"type": "websocket.send", "text": json.dumps(message, ensure_ascii=False)})
-
-    async def _send_bytes(self, data: bytes, sound_s: float) -> None:
-        await self._pass({"type": "websocket.send", "bytes": data}, sound_s)
-
-    async def _pass(self, message: Message, sound_s: float = 0.0) -> None:
-        """Raises: WebSocketDisconnect, also where nobody reads, or where uvicorn has closed the connection, which it
-        reports by a RuntimeError."""
-        try:
-            await self._rate.taken(self._socket.send(message), sound_s)
-        except (RuntimeError, ClientGone):
-            raise WebSocketDisconnect(NO_STATUS) from None
+    async def _speak(self, conversation: Conversation) -> None:
+        """Raises: WorkerError, WebSocketDisconnect."""
+        if conversation.session.has_recording:
+            await conversation.condition()
+        self._held.settle(memory_bytes(conversation.session.fields))
+        await conversation.speak()
 
     async def _fail(self, error: WorkerError) -> None:
-        self._socket.state.refused = error  # for the access log
-        if self._socket.application_state is not WebSocketState.CONNECTED:
-            return
-        with suppress(WebSocketDisconnect, RuntimeError):  # it may leave at this very moment
-            await self._send({"type": "error"} | error.to_reply())
-            code = LATER if isinstance(error, Busy) else POLICY if status_of(error) < 500 else FAULT
-            await self._socket.close(code)
+        await self._socket.fail(error, {"type": "error"} | error.to_reply())
+
+
+class FrameSink:
+    """The messages of this dialect."""
+
+    def __init__(self, socket: JsonSocket) -> None:
+        self._socket = socket
+        self._index = 0  # of the take
+
+    async def began(self, take: Take) -> None:
+        self._index = take.index
+        start_s = round(take.start_s, 6)
+        await self._socket.send({"type": "segment", "index": take.index, "text": take.text, "start": start_s})
+
+    async def audio(self, event: AudioEvent) -> None:
+        await self._send_words(event.words or ())
+        await self._socket.send_bytes(event.data, event.duration_s)
+
+    async def ended(self, take: Take) -> None:
+        await self._send_words(take.last_words)
+        await self._socket.send({"type": "spoken", "index": take.index, "end": round(take.end_s, 6)})
+
+    async def _send_words(self, words: Iterable[WordTime]) -> None:
+        if listed := [*map(word_fields, words)]:
+            await self._socket.send({"type": "words", "index": self._index, "words": listed})
+
+    async def flushed(self) -> None:
+        await self._socket.send({"type": "flushed"})
+
+    async def finished(self, rest: bytes, report: dict[str, Any]) -> None:
+        if rest:
+            await self._socket.send_bytes(rest, 0.0)
+        await self._socket.send({"type": "end", "id": self._socket.id} | report)
+        await self._socket.close()
+
+
+def _ready(session: TtsSession) -> dict[str, Any]:
+    encoder = session.encoder
+    return {
+        "type": "ready",
+        "id": session.id,
+        "voice": header_text(session.voice),
+        "seed": session.seed,
+        "format": encoder.format.name,
+        "mime_type": encoder.format.mime_type,
+        "sample_rate": encoder.rate_hz,
+    }
 
 
 def _fields(start: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from audio.encode import ENCODERS
 from service.session import MAX_PIECE_CHARS
 from service.speech import SEED_STEP
 from validation.errors import OutOfMemory
+from web.json_socket import JsonSocket
 from web.websocket import TtsWebSocket
 
 pytestmark = pytest.mark.slow
@@ -209,9 +210,9 @@ def test_a_paragraph_is_a_pause(server: HttpServer) -> None:
 
 def test_after_a_pause_too_the_first_sound_leaves_before_more_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, asked_meanwhile = FakeEngine(), list[int]()
-    send = TtsWebSocket._send_bytes
+    send = JsonSocket.send_bytes
 
-    async def send_slowly(self: TtsWebSocket, data: bytes, sound_s: float) -> None:
+    async def send_slowly(self: JsonSocket, data: bytes, sound_s: float) -> None:
         before = engine.asked
         await asyncio.sleep(0.02)
         asked_meanwhile.append(engine.asked - before)
@@ -220,7 +221,7 @@ def test_after_a_pause_too_the_first_sound_leaves_before_more_is_asked_for(monke
     with open_server(engine) as server, line(server, chunk_size=5, sentence_pause_ms=200) as talk:
         talk.send("text", text="Hello there. ")
         talk.until("spoken")
-        monkeypatch.setattr(TtsWebSocket, "_send_bytes", send_slowly)
+        monkeypatch.setattr(JsonSocket, "send_bytes", send_slowly)
         talk.send("text", text="And here is a sentence of a good many chunks. ")
         talk.until("spoken")
     assert asked_meanwhile[:2] == [0, 0]  # the pause, the first sound
