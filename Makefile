@@ -21,7 +21,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold costs quality listen peer race seams ladder soak doors same wheelhouse format sync picture requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold costs quality listen peer race seams ladder soak doors same crowd wheelhouse format sync picture requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -116,6 +116,9 @@ same: sync  ## every reply against those of an earlier commit: COMMIT=…; the l
 
 soak: sync  ## workers under 500 jobs, some cancelled, some faulty; minutes; the last line is JSON
 	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m tests.soak $(SOAK)
+
+crowd: sync  ## 64 clients of all dialects at one HTTP server, for a minute; the last line is JSON
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m tests.crowd $(CROWD)
 
 format: sync  ## put the code into its style
 	.venv/bin/ruff check --fix .

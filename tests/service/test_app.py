@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from fakes import FakeEngine, both_ways, events_of, fake_service, raising_at, recording, refused, spoken
+from fakes import FakeEngine, both_ways, decoded, events_of, fake_service, raising_at, recording, refused, spoken
 
 from service.app import ENGINES, build
 from service.events import EndEvent, ErrorEvent
@@ -264,3 +265,11 @@ def test_an_engine_that_cannot_speak_fails_the_warm_up() -> None:
 
     with pytest.raises(ModelUnavailable):
         fake_service(FakeEngine(before_condition=fail)).warm_up()
+
+
+def test_a_translated_text_of_signs_is_a_short_silence() -> None:
+    *_, end = fake_service().run("job", {"text": "… 😀"}, joined=True, clock=JobClock(), translated=True)
+    assert isinstance(end, EndEvent)
+    samples, rate_hz = decoded(end.file or b"")
+    assert (len(samples) / rate_hz, np.abs(samples).max()) == (0.3, 0.0)
+    assert end.reply["watermarked"] is False

@@ -87,12 +87,16 @@ class Probe:
                 if (request := self._path.with_suffix(".tidy")).exists():
                     self._tidy()
                     request.unlink()
-                print(json.dumps(self._stalls() | resources()), file=lines)
+                print(json.dumps(self._stalls() | self._tasks() | resources()), file=lines)
                 time.sleep(WRITE_EVERY_S)
 
     def _stalls(self) -> dict[str, float]:
         longest_s = {"stall_ms": self._stall_s, "kept_ms": self._kept_s, "own_ms": self._own_s}
         return {name: round(value_s * 1e3, 1) for name, value_s in longest_s.items()}
+
+    def _tasks(self) -> dict[str, int]:
+        assert self._ticker
+        return {"tasks": len(asyncio.all_tasks(self._ticker.get_loop()))}
 
     def _tidy(self) -> None:
         """This stalls the loop, which is not measured meanwhile."""

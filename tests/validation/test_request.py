@@ -757,3 +757,27 @@ def test_many_long_words_are_checked_at_once() -> None:
     started = time.perf_counter()
     parsed(pronunciations={f"{n}".rjust(64, "a"): "b" * 200 for n in range(200)})
     assert time.perf_counter() - started < 1.0  # a bound against 200 * 200 comparisons of something slow
+
+
+# --- requests that came in another contract's words ---------------------------------------------------------------
+
+TRANSLATED = replace(CAPABILITIES, translated=True)
+
+
+@pytest.mark.parametrize("given", [{"exaggeration": 2.0}, {"text": "…"}, {"text": "😀 !"}])
+def test_a_translated_request_may_be_what_ours_may_not(given: dict[str, Any]) -> None:
+    assert parsed(TRANSLATED, **given)
+    assert refusal({"text": "Hello."} | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"exaggeration": 2.1}, "exaggeration"),
+        ({"text": " \n"}, "text"),
+        ({"text": "\0…"}, "text"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_what_is_wrong_stays_wrong_in_a_translated_request(given: dict[str, Any], field: str) -> None:
+    assert fault(TRANSLATED, **given)[1] == field
