@@ -61,7 +61,11 @@ FORMATS = {
     "pcm_s16le": Format(("RAW", "PCM_16"), "pcm"),
     "mulaw": Format(("WAV", "ULAW"), "wav"),
     "alaw": Format(("WAV", "ALAW"), "wav"),
+    "mulaw_raw": Format(("RAW", "ULAW"), "ul"),
+    "alaw_raw": Format(("RAW", "ALAW"), "al"),
+    "pcm_f32le": Format(("RAW", "FLOAT"), "f32"),
 }
+RAW_SUBTYPES = {name: own.container[1] for name, own in FORMATS.items() if own.container[0] == "RAW"}  # no header
 TEXT = "Hello! This is a test of the speech endpoint, and it should sound like a person."
 RUNSYNC_WAIT_MS = 5_000  # /runsync answers IN_QUEUE or IN_PROGRESS after this, so that progress can be shown
 STATUS_POLL_S, STREAM_POLL_S, PROGRESS_EVERY_S, PROBE_TIMEOUT_S = 0.25, 0.05, 10.0, 120.0
@@ -495,8 +499,8 @@ def check_file(spoken: Spoken, to: Connection, options: argparse.Namespace) -> l
 def decode_with_libsndfile(path: Path, name: str, reply: Json) -> Decoded:
     """Raises: LibsndfileError, ValueError, TypeError."""
     raw: Json = {}
-    if name == "pcm_s16le":  # which has no header
-        raw = {"format": "RAW", "subtype": "PCM_16", "samplerate": reply.get("sample_rate", 0), "channels": 1}
+    if subtype := RAW_SUBTYPES.get(name):
+        raw = {"format": "RAW", "subtype": subtype, "samplerate": reply.get("sample_rate", 0), "channels": 1}
     with soundfile.SoundFile(path, **raw) as file:
         return (file.format, file.subtype), file.read(dtype="float32", always_2d=True), file.samplerate
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.libav_encode import AAC_FRAME_SAMPLES, AacEncoder, FlacEncoder, Mp3Encoder, OpusEncoder
-from audio.pcm import Samples, to_int16
+from audio.pcm import Samples, clipped, to_int16
 from validation.fields import OutputFormat
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # in a streamed WAV; libsndfile, FFmpeg, scipy and pydub read on to the end
-LINEAR_TAG, ALAW_TAG, MULAW_TAG = 1, 6, 7  # WAVE_FORMAT_PCM, _ALAW, _MULAW
+LINEAR_TAG, FLOAT_TAG, ALAW_TAG, MULAW_TAG = 1, 3, 6, 7  # WAVE_FORMAT_PCM, _IEEE_FLOAT, _ALAW, _MULAW
 
 
 class Encoder(Protocol):
@@ -81,6 +81,8 @@ MULAW_CODES, ALAW_CODES = _companded(mulaw_levels(), 0x7F), _companded(alaw_leve
 LINEAR = Coding(LINEAR_TAG, 2, lambda samples: to_int16(samples).astype("<i2").tobytes())
 MULAW = Coding(MULAW_TAG, 1, lambda samples: MULAW_CODES[to_int16(samples).view(np.uint16)].tobytes())
 ALAW = Coding(ALAW_TAG, 1, lambda samples: ALAW_CODES[to_int16(samples).view(np.uint16)].tobytes())
+# Clipped, though it need not be: readers convert it to integers, and some wrap what is beyond full scale.
+FLOAT = Coding(FLOAT_TAG, 4, lambda samples: clipped(samples).astype("<f4").tobytes())
 
 
 class RawEncoder:
@@ -285,6 +287,25 @@ def _wav(name: OutputFormat, coding: Coding, sample_rate_hz: int, *aliases: str)
     )
 
 
+def _raw(
+    name: OutputFormat, mime_type: str, extension: str, coding: Coding, sample_rate_hz: int, *aliases: str
+) -> AudioFormat:
+    width = coding.bytes_per_sample
+    return AudioFormat(
+        name,
+        mime_type,
+        extension,
+        lambda *_: RawEncoder(coding),
+        lambda hz, _: width * hz,
+        width,
+        sample_rate_hz=sample_rate_hz,
+        aliases=aliases,
+    )
+
+
+# A raw file's MIME type can't state its rate. audio/basic (RFC 2046, 4.2) is mu-law at 8 kHz, so an Accept header may
+# ask for it, but no reply at another rate could be called so. RFC 4856's PCMU and PCMA have both laws and any rate,
+# though for RTP. No type is registered for raw floats.
 ENCODERS: dict[str, AudioFormat] = {
     "wav": _wav("wav", LINEAR, 24_000, "audio/x-wav", "audio/wave", "audio/vnd.wave", "audio/x-pn-wav"),
     "opus": AudioFormat(
@@ -326,9 +347,12 @@ ENCODERS: dict[str, AudioFormat] = {
         shrinks_silence=True,
         aliases=("audio/x-flac",),
     ),
-    "pcm_s16le": AudioFormat("pcm_s16le", "audio/pcm", "pcm", lambda *_: RawEncoder(LINEAR), lambda hz, _: 2 * hz, 2),
+    "pcm_s16le": _raw("pcm_s16le", "audio/pcm", "pcm", LINEAR, 24_000),
     "mulaw": _wav("mulaw", MULAW, 8_000),
     "alaw": _wav("alaw", ALAW, 8_000),
+    "mulaw_raw": _raw("mulaw_raw", "audio/pcmu", "ul", MULAW, 8_000, "audio/basic"),
+    "alaw_raw": _raw("alaw_raw", "audio/pcma", "al", ALAW, 8_000),
+    "pcm_f32le": _raw("pcm_f32le", "audio/x-f32le", "f32", FLOAT, 24_000),
 }
 # MIME type or alias → name of the format; of several formats with one type, the first.
 BY_MIME_TYPE = {mime: own.name for own in reversed(ENCODERS.values()) for mime in (own.mime_type, *own.aliases)}

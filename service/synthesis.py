@@ -76,8 +76,8 @@ class Synthesis:
         self._encoder = OutputEncoder(output, joined=self.joined)
         rate_hz = self._encoder.rate_hz
         if rate_hz != output.sample_rate_hz:
-            cannot = f"{output.output_format} can't carry {output.sample_rate_hz} Hz"
-            self.warnings.append(f"{cannot}: coded at {rate_hz} Hz")
+            lacking = f"there is no {output.output_format} at {output.sample_rate_hz} Hz here"
+            self.warnings.append(f"{lacking}: coded at {rate_hz} Hz")
         self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
         self.warnings += self._script.warnings
         self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)

@@ -208,17 +208,19 @@ def as_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def decoded(data: bytes, raw_hz: int | None = None) -> tuple[Samples, int]:
+def decoded(data: bytes, raw_hz: int | None = None, raw_as: str | None = None) -> tuple[Samples, int]:
     """The samples of a mono file and their rate, as libsndfile reads them, or PyAV where it is AAC; with `raw_hz` what
-    has no known head is PCM at that rate."""
-    if data[:2] == ADTS_START:
+    has no known head is PCM at that rate. `raw_as`: libsndfile's name for what certainly has no head."""
+    if data[:2] == ADTS_START and not raw_as:
         with av.open(io.BytesIO(data), "r", format="aac") as opened:
             frames = list(opened.decode(audio=0))
         assert {frame.layout.name for frame in frames} == {"mono"}
         return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
     headless = raw_hz is not None and data[:4] not in (b"RIFF", b"OggS", b"fLaC") and data[:1] != b"\xff"
     how: dict[str, Any] = (
-        {"format": "RAW", "subtype": "PCM_16", "samplerate": raw_hz, "channels": 1} if headless else {}
+        {"format": "RAW", "subtype": raw_as or "PCM_16", "samplerate": raw_hz, "channels": 1}
+        if headless or raw_as
+        else {}
     )
     with soundfile.SoundFile(io.BytesIO(data), **how) as file:
         assert file.channels == 1

@@ -34,6 +34,7 @@ import av, numpy, runpod, soundfile
 TYPES = {
     "wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III"), "flac": ("FLAC", "PCM_16"),
     "pcm_s16le": ("RAW", "PCM_16"), "mulaw": ("WAV", "ULAW"), "alaw": ("WAV", "ALAW"),
+    "mulaw_raw": ("RAW", "ULAW"), "alaw_raw": ("RAW", "ALAW"), "pcm_f32le": ("RAW", "FLOAT"),
 }
 LIBRARY = ("voices", "voice_add", "voice_delete")
 VOICE = {"name": "anna", "language": "de", "reference_duration": 7.5, "default": False, "description": "calm"}
@@ -224,8 +225,8 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
     ran = client("--format", name, at=joined)
     assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
     saved = Path(f"output.{sync_test.FORMATS[name].suffix}")
-    if name == "pcm_s16le":
-        assert saved.stat().st_size == 2 * 36_000
+    if subtype := sync_test.RAW_SUBTYPES.get(name):
+        assert saved.stat().st_size == 36_000 * {"PCM_16": 2, "FLOAT": 4}.get(subtype, 1)
     elif name == "aac":
         assert saved.read_bytes()[:2] == b"\xff\xf1"
     else:
@@ -379,7 +380,7 @@ def test_the_text_that_was_spoken_is_shown(client: Client, joined: FakeRunPod) -
 # --- the worker's own HTTP server ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["wav", "mp3", "aac", "flac", "pcm_s16le"])
+@pytest.mark.parametrize("name", ["wav", "mp3", "aac", "flac", "pcm_s16le", "pcm_f32le", "mulaw_raw"])
 @pytest.mark.parametrize("argv", [["--stream"], []])
 def test_the_workers_server_is_recognised_and_passes(client: Client, name: str, argv: list[str]) -> None:
     with open_server(FakeEngine()) as it:

@@ -12,7 +12,7 @@ from validation.rules import MAX_PRONUNCIATIONS
 MAX_SEED = 2**32 - 1
 DEFAULT_CHUNK_TOKENS = 25  # whose plan Chatterbox captures
 CLONE = "clone"  # the name of a voice that has none
-SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 44100, 48000)
+SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def _known_rate(rate_hz: int) -> int:
@@ -33,7 +33,9 @@ VoiceMode = Literal["predefined", "clone"]
 Normalization = Literal["peak", "rms", "lufs"]
 CaptionFormat = Literal["srt", "vtt"]
 DeliveryMode = Literal["auto", "inline", "url"]
-OutputFormat = Literal["wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw"]
+OutputFormat = Literal[
+    "wav", "opus", "mp3", "aac", "flac", "pcm_s16le", "mulaw", "alaw", "mulaw_raw", "alaw_raw", "pcm_f32le"
+]
 
 
 class TtsFields(BaseModel):

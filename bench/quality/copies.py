@@ -13,7 +13,7 @@ from bench.quality import figures
 from bench.quality.replies import Studio
 from bench.quality.rows import Found, Scene, hz, least, most
 
-LINEAR, G711 = ("wav", "flac", "pcm_s16le"), ("mulaw", "alaw")
+LINEAR, G711 = ("wav", "flac", "pcm_s16le", "pcm_f32le"), ("mulaw", "alaw", "mulaw_raw", "alaw_raw")
 SENTENCE = "The quick brown fox jumps over the lazy dog, while seven wizards watch in silence. "
 
 RATIO = 1.2  # after over before

@@ -19,6 +19,7 @@ from service.events import AudioEvent, EndEvent, ErrorEvent
 from service.telemetry import JobClock, Telemetry
 from service.worker import Worker
 from settings import Settings
+from sync_test import RAW_SUBTYPES
 from tts.engine import Conditioning, Engine, EngineSpec, SpeechChunk
 from tts.voices.store import VoiceStore
 from validation.options import SamplingParams
@@ -124,8 +125,9 @@ def decoded(file: bytes, audio_format: str, raw_hz: int) -> tuple[Samples, int]:
     FFmpeg always decodes Opus at 48 kHz; libsndfile can't read a FLAC without a length. The delay of AAC is removed, as
     its file does not state it.
     """
-    if audio_format == "pcm_s16le":
-        return _to_float(np.frombuffer(file, "<i2")), raw_hz
+    if subtype := RAW_SUBTYPES.get(audio_format):
+        raw = {"format": "RAW", "subtype": subtype, "samplerate": raw_hz, "channels": 1}
+        return soundfile.read(io.BytesIO(file), dtype="float32", **raw)[0], raw_hz
     if audio_format == "opus":
         samples, rate_hz = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
         return _mono(samples.T), rate_hz

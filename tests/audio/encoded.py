@@ -18,11 +18,13 @@ import soundfile
 from audio.encode import ENCODERS, Encoder
 from audio.libav_encode import AAC_DELAY_SAMPLES, AAC_FRAME_SAMPLES
 from audio.pcm import INT16_SCALE, Samples, rms_dbfs, to_int16
+from sync_test import RAW_SUBTYPES
 from validation.fields import SAMPLE_RATES_HZ
 
 Int16 = npt.NDArray[np.int16]
 
-EXACT, G711 = ("wav", "pcm_s16le", "flac"), {"mulaw": "ULAW", "alaw": "ALAW"}
+EXACT = ("wav", "pcm_s16le", "flac", "pcm_f32le")
+G711 = {"mulaw": "ULAW", "alaw": "ALAW", "mulaw_raw": "ULAW", "alaw_raw": "ALAW"}
 CLIP_S = 1.21  # no whole number of any codec's frames
 LOSSY_TOLERANCE_S = 0.05
 MP3_STREAM_PADDING_S = 0.13
@@ -86,8 +88,9 @@ def by_pyav(data: bytes) -> tuple[Int16, int]:
 
 def by_libsndfile(case: Case, data: bytes) -> tuple[Int16, int]:
     """The samples and the rate that the file tells, or is told where it can't."""
-    named = {"samplerate": case.rate_hz, "channels": 1, "format": "RAW", "subtype": "PCM_16"}
-    with soundfile.SoundFile(io.BytesIO(data), **(named if case.format == "pcm_s16le" else {})) as opened:
+    subtype = RAW_SUBTYPES.get(case.format)
+    named = {"samplerate": case.rate_hz, "channels": 1, "format": "RAW", "subtype": subtype}
+    with soundfile.SoundFile(io.BytesIO(data), **(named if subtype else {})) as opened:
         assert opened.channels == 1
         if case.format == "flac" and not case.joined:
             return read_on(opened), opened.samplerate
@@ -103,8 +106,9 @@ def read_on(opened: Any) -> Int16:
 
 
 def by_ffmpeg(exe: str, case: Case, data: bytes) -> tuple[Int16, int]:
-    container = {"opus": "ogg", "pcm_s16le": "s16le", "mulaw": "wav", "alaw": "wav"}.get(case.format, case.format)
-    told = ["-ar", str(case.rate_hz)] if case.format == "pcm_s16le" else []
+    containers = {"opus": "ogg", "pcm_s16le": "s16le", "pcm_f32le": "f32le", "mulaw": "wav", "alaw": "wav"}
+    container = containers.get(case.format, case.format.removesuffix("_raw"))
+    told = ["-ar", str(case.rate_hz)] if case.format in RAW_SUBTYPES else []
     command = [exe, "-hide_banner", "-f", container, *told, "-i", "pipe:0", "-f", "s16le", "pipe:1"]
     done = subprocess.run(command, input=data, capture_output=True, check=True)
     said = re.search(r"Audio: .*?, (\d+) Hz, (?:mono|1 channels)", done.stderr.decode())

@@ -26,12 +26,12 @@ from audio.resample import Resampler
 from audio.stages import Chain, Stage
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
+from validation.fields import SAMPLE_RATES_HZ
 
 CLIP_S = 0.5
 FADE_S = 0.02
 JOINS_S = (0.12, 0.13, 0.3, 0.3, 0.35)  # a segment shorter than a fade, and an empty one, among them
 CHAIN_HZ = 16_000
-RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 FLAC_SYNC = b"\xff\xf8"
 FROM_HZ = (8_000, 22_050, 24_000, 192_000)  # engines' rates, and references' extremes
 
@@ -152,6 +152,9 @@ DECODED: dict[str, Callable[[int, bytes], float]] = {
     "pcm_s16le": partial(pcm_s, 2),
     "mulaw": partial(pcm_s, 1),
     "alaw": partial(pcm_s, 1),
+    "mulaw_raw": partial(pcm_s, 1),
+    "alaw_raw": partial(pcm_s, 1),
+    "pcm_f32le": partial(pcm_s, 4),
     "opus": opus_s,
     "mp3": mp3_s,
     "aac": aac_s,
@@ -165,7 +168,7 @@ def shaping_chain(in_hz: int) -> Stage:
 
 def stage_cases() -> Iterator[Case]:
     for in_hz in FROM_HZ:
-        for out_hz in RATES_HZ:
+        for out_hz in SAMPLE_RATES_HZ:
             make = partial(Resampler, in_hz, out_hz)
             yield Case(f"resample-{in_hz}-{out_hz}", in_hz, make, partial(samples_s, out_hz))
     for rate_hz in (22_050, 24_000):
@@ -193,7 +196,7 @@ def level_and_tempo_cases() -> Iterator[Case]:
 
 def encoder_cases() -> Iterator[Case]:
     for name, audio_format in ENCODERS.items():
-        for rate_hz in sorted({audio_format.coded_rate(rate) for rate in RATES_HZ}):
+        for rate_hz in sorted({audio_format.coded_rate(rate) for rate in SAMPLE_RATES_HZ}):
             decoded, make = partial(DECODED[name], rate_hz), partial(audio_format.encoder, rate_hz)
             yield Case(f"{name}-{rate_hz}-streamed", rate_hz, partial(make, joined=False), decoded)
             yield Case(f"{name}-{rate_hz}-joined", rate_hz, partial(make, joined=True), None, seal=True)

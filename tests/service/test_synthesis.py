@@ -29,6 +29,7 @@ from audio.encode import ENCODERS
 from audio.pcm import EMPTY, Samples, peak_dbfs, rms_dbfs
 from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
 from service.telemetry import JobClock
+from sync_test import RAW_SUBTYPES
 from tts.engine import ImplausibleSpeech, SpeechChunk
 from validation.errors import OutOfMemory
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
@@ -37,7 +38,7 @@ from validation.options import SamplingParams
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
 LONG = " ".join(f"This is sentence number {n} of a rather long text." for n in range(40))
 FORMATS = tuple(ENCODERS)
-HEADER_BYTES = {"pcm_s16le": 0, "aac": 0, "mulaw": 58, "alaw": 58, "flac": 42}  # of the others 44, but for MP3
+HEADER_BYTES = {"aac": 0, "mulaw": 58, "alaw": 58, "flac": 42, **dict.fromkeys(RAW_SUBTYPES, 0)}  # or 44, but for MP3
 each_format = pytest.mark.parametrize("output_format", FORMATS)
 
 REPLY_KEYS = {
@@ -104,7 +105,9 @@ def test_a_streams_events_describe_one_valid_file(output_format: str, rate_hz: i
     assert [piece.start_s for piece in pieces] == pytest.approx([0.0, *ends][:-1])
     assert sum(piece.duration_s for piece in pieces) == pytest.approx(reply["duration"], abs=1e-6)
     assert sum(len(piece.data) for piece in pieces) == reply["bytes"]
-    samples, decoded_hz = decoded(b"".join(piece.data for piece in pieces), reply["sample_rate"])
+    samples, decoded_hz = decoded(
+        b"".join(piece.data for piece in pieces), reply["sample_rate"], RAW_SUBTYPES.get(output_format)
+    )
     assert decoded_hz == reply["sample_rate"]
     # MP3: two frames and LAME's delay, and frames are 72 ms long at 8 kHz. AAC: its delay, and the last frame's rest.
     slack_s = {
@@ -153,7 +156,7 @@ def test_the_chunks_of_the_engine_do_not_move_the_samples() -> None:
 def test_a_joined_file_is_what_the_reply_claims(output_format: str, rate_hz: int, engine_hz: int) -> None:
     engine = FakeEngine(sample_rate_hz=engine_hz)
     file, reply = spoken(fake_service(engine), asked(output_format=output_format, sample_rate=rate_hz))
-    samples, decoded_hz = decoded(file, reply["sample_rate"])
+    samples, decoded_hz = decoded(file, reply["sample_rate"], RAW_SUBTYPES.get(output_format))
     assert decoded_hz == reply["sample_rate"]
     slack_s = {"opus": 0.05, "mp3": 0.05, "aac": 2048 / rate_hz}.get(output_format, 0.0)
     assert abs(len(samples) / decoded_hz - reply["duration"]) <= slack_s
@@ -282,14 +285,14 @@ def test_normalize_text_false_leaves_the_text_alone() -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("output_format", ["wav", "flac", "pcm_s16le"])
+@pytest.mark.parametrize("output_format", ["wav", "flac", "pcm_s16le", "pcm_f32le"])
 @pytest.mark.parametrize("level", [None, "lufs"])
 def test_pauses_are_exact_zeros_in_the_file(output_format: str, joined: bool, level: str | None) -> None:
     first, then, last = TEXT.split(". ")[0], "Then it sleeps in the warm afternoon sun", "And it dreams of geese"
     text = f"{first}.[pause:750ms] {then}.\n\n{last}, I think."
     raw = asked(text=text, output_format=output_format, sample_rate=16_000, audio_normalization=level)
     file, reply = spoken(fake_service(), raw, joined=joined)
-    samples, rate_hz = decoded(file, 16_000)
+    samples, rate_hz = decoded(file, 16_000, RAW_SUBTYPES.get(output_format))
     (_, first), (second, third), (fourth, last) = (
         (round(part["start"] * rate_hz), round(part["end"] * rate_hz)) for part in reply["segments"]
     )
@@ -350,8 +353,12 @@ def test_a_higher_bit_rate_is_a_larger_file() -> None:
         ),
         ({}, {"text": "Hi.", "fade_duration": 0.5}, ["a fade of 0.5 s was shortened to half of a short segment"]),
         *(
-            ({}, {"output_format": "opus", "sample_rate": hz}, [f"opus can't carry {hz} Hz: coded at 48000 Hz"])
-            for hz in (22_050, 44_100)
+            (
+                {},
+                {"output_format": name, "sample_rate": hz},
+                [f"there is no {name} at {hz} Hz here: coded at 48000 Hz"],
+            )
+            for name, hz in (("opus", 22_050), ("opus", 44_100), ("mp3", 32_000), ("aac", 32_000))
         ),
     ],
 )

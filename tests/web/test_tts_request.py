@@ -13,6 +13,7 @@ from fakes import FakeEngine, as_base64, decoded, pitch_hz, raising_at, recordin
 from http_server import LONG, HttpServer, open_server, until
 
 from audio.encode import ENCODERS
+from sync_test import RAW_SUBTYPES
 from validation.errors import GpuFault, InternalError, ModelUnavailable, OutOfMemory
 from web.response_encoders import EventEncoder, FileEncoder
 from web.tts_request import accepted
@@ -52,8 +53,9 @@ def test_bytes_are_the_file_as_it_is_made(server: HttpServer, name: str) -> None
     told = {key: answer.headers[f"x-{key}"] for key in ("format", "voice", "seed", "sample-rate")}
     rate_hz = ENCODERS[name].coded_rate(ENCODERS[name].sample_rate_hz)
     assert told == {"format": name, "voice": "hans", "seed": "3", "sample-rate": str(rate_hz)}
-    samples, rate_hz = decoded(answer.content, raw_hz=24_000)
-    whole, _ = decoded(base64.b64decode(server.post("/tts", asked).json()["audio"]), raw_hz=24_000)
+    as_told: dict[str, Any] = {"raw_hz": rate_hz, "raw_as": RAW_SUBTYPES.get(name)}
+    samples, rate_hz = decoded(answer.content, **as_told)
+    whole, _ = decoded(base64.b64decode(server.post("/tts", asked).json()["audio"]), **as_told)
     assert abs(len(samples) - len(whole)) < 0.25 * rate_hz
     assert pitch_hz(whole, rate_hz) == 450
 
@@ -100,6 +102,9 @@ def test_the_voice_that_a_language_chooses_is_told(server: HttpServer) -> None:
         ("audio/vnd.wave, */*;q=0.1", "wav"),
         ("audio/x-flac", "flac"),
         ("audio/ogg; codecs=opus", "opus"),
+        ("audio/basic", "mulaw_raw"),
+        ("audio/PCMA", "alaw_raw"),
+        ("audio/x-f32le", "pcm_f32le"),
     ],
 )
 def test_an_exact_type_names_the_format(server: HttpServer, accept: str, name: str) -> None:

@@ -13,7 +13,8 @@ import * as worker from "./worker.js";
 
 /** @typedef {import("./takes.js").Take} Take */
 
-/** @type {Record<string, string>} */ const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav" };
+/** @type {Record<string, string>} */
+const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav", mulaw_raw: "ul", alaw_raw: "al", pcm_f32le: "f32" };
 
 const player = new Player();
 const stage = new Stage(player, (seconds) => playFrom(seconds));

@@ -11,6 +11,7 @@ const RETRY_MS = 2000;
 /** @type {Record<string, string>} */
 const FORMATS = {
   wav: "WAV", flac: "FLAC", mp3: "MP3", aac: "AAC", opus: "Opus", pcm_s16le: "PCM", mulaw: "μ-law", alaw: "A-law",
+  mulaw_raw: "μ-law, raw", alaw_raw: "A-law, raw", pcm_f32le: "PCM, float",
 };
 
 /** @type {worker.Voice[]} */ let voices = [];
