@@ -22,6 +22,7 @@ from validation.errors import InvalidInput, WorkerError
 from web import documents as docs
 from web.access import ApiKeyMiddleware, RequestIdMiddleware, SameOriginMiddleware
 from web.answer import Answer
+from web.cartesia import add_cartesia
 from web.jobs import Jobs
 from web.limits import BodyLimit
 from web.openai import SpeechReader, models
@@ -50,6 +51,7 @@ def application(jobs: Jobs) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused_by_starlette)
     _add_speech(app, jobs)
     _add_lists(app, jobs)
+    add_cartesia(app, jobs)
     _add_watch(app, jobs)
     if settings.serve_page:
         app.router.routes.extend(page_routes())

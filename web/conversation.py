@@ -194,5 +194,5 @@ class Contexts:
             self.drop(name)
         if self._running:
             await asyncio.wait(self._running)
-        if self._failed.done():
+        if self._failed.done() and not self._failed.cancelled():
             self._failed.exception()  # seen: asyncio complains of one that nobody has looked at

@@ -13,6 +13,13 @@ from validation.errors import WorkerError, printable
 
 OPENAI_PREFIX = "/v1/"
 OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what OpenAI calls our fields
+CARTESIA_PREFIXES = ("/tts/bytes", "/tts/sse", "/tts/websocket", "/voices")
+CARTESIA_NAMES = {
+    "text": "transcript",
+    "sample_rate": "output_format.sample_rate",
+    "bitrate_kbps": "output_format.bit_rate",
+    "speed": "generation_config.speed",
+}
 
 
 class Refusal(WorkerError):
@@ -92,8 +99,10 @@ def status_of(error: WorkerError) -> int:
 
 
 def error_response(error: WorkerError, path: str) -> JSONResponse:
-    """OpenAI's form of the error under /v1/, else the contract's."""
+    """OpenAI's form of the error under /v1/, Cartesia's at its addresses, else the contract's."""
     headers = error.headers if isinstance(error, Refusal) else {}
+    if path.startswith(CARTESIA_PREFIXES):
+        return JSONResponse(cartesia_error(error), status_of(error), headers)
     if not path.startswith(OPENAI_PREFIX):
         return JSONResponse(error.to_reply(), status_of(error), headers)
     status = 400 if error.code in ("UNKNOWN_VOICE", "UNSUPPORTED") else status_of(error)
@@ -109,17 +118,31 @@ async def deny(error: WorkerError, scope: Scope, receive: Receive, send: Send) -
 
 def openai_error(error: WorkerError) -> dict[str, Any]:
     """OpenAI's error object; `param` is the first field at fault, by OpenAI's name, `code` is the contract's."""
-    faults = [replace(fault, field=OPENAI_NAMES.get(fault.field, fault.field)) for fault in error.faults]
-    ours, theirs = ("; ".join(map(str, named)) for named in (error.faults, faults))
-    field = faults[0].field if faults else ""
+    message, field = _reworded(error, OPENAI_NAMES)
     return {
         "error": {
-            "message": str(error).replace(printable(ours), printable(theirs)) if ours else str(error),
+            "message": message,
             "type": _openai_type(status_of(error)),
             "param": printable(field) or None,
             "code": error.code,
         }
     }
+
+
+def cartesia_error(error: WorkerError) -> dict[str, Any]:
+    """Cartesia's error object; `error`, which its versions before 2026 have instead of title and message, too."""
+    message = _reworded(error, CARTESIA_NAMES)[0].removeprefix(f"{error.code}: ")
+    title = error.code.replace("_", " ").capitalize()
+    named = {"title": title, "message": message, "error": f"{title}: {message}"}
+    return named | {"error_code": error.code, "status_code": status_of(error)}
+
+
+def _reworded(error: WorkerError, names: Mapping[str, str]) -> tuple[str, str]:
+    """The message and the first field at fault, by the names that another contract has for our fields."""
+    faults = [replace(fault, field=names.get(fault.field, fault.field)) for fault in error.faults]
+    ours, theirs = ("; ".join(map(str, named)) for named in (error.faults, faults))
+    message = str(error).replace(printable(ours), printable(theirs)) if ours else str(error)
+    return message, faults[0].field if faults else ""
 
 
 def _openai_type(status: int) -> str:

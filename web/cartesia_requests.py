@@ -1,0 +1,215 @@
+"""Cartesia's requests for speech in terms of the job contract, and what is sent for them.
+
+https://docs.cartesia.ai/api-reference/tts/bytes. Values are checked by the contract.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from audio.encode import ENCODERS
+from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
+from service.json_events import base64_text
+from validation.errors import Fault, InvalidInput, UnknownVoice
+from validation.faults import unknown_voice
+from validation.rules import LANGUAGE_TAG, speaks
+from web.answer import JobRequest
+from web.jobs import Jobs
+from web.objects import json_object
+from web.openai import DEFAULT, IGNORED
+from web.refusals import UnsupportedMediaType, cartesia_error
+from web.response_encoders import EventEncoder, FileEncoder
+from web.tts_request import media_type
+
+Json = dict[str, Any]
+
+DEFAULT_VOICES = frozenset(  # that clients have built in: livekit's, the SDK's, and that of Cartesia's own examples
+    {
+        "f786b574-daa5-4673-aa0c-cbe3e8534c02",
+        "6ccbfb76-1fc6-48f7-b71d-91ac6298247b",
+        "a0e99841-438c-4a64-b679-ae501e7d6091",
+    }
+)
+ENCODINGS = {  # our formats; a WAV of floats becomes one of 16 bits
+    "raw": {"pcm_s16le": "pcm_s16le", "pcm_f32le": "pcm_f32le", "pcm_mulaw": "mulaw_raw", "pcm_alaw": "alaw_raw"},
+    "wav": {"pcm_s16le": "wav", "pcm_f32le": "wav", "pcm_mulaw": "mulaw", "pcm_alaw": "alaw"},
+    "mp3": {"mp3": "mp3"},
+}
+SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.25}  # Cartesia's words say no number
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("context_id", "model_id", "transcript", "language", "locale", "normalization"), (str, "a string")),
+    **dict.fromkeys(("continue", "flush", "cancel", "add_timestamps"), (bool, "true or false")),
+    **dict.fromkeys(("output_format", "generation_config"), (dict, "an object")),
+    "speed": (str, "slow, normal or fast"),
+    "max_buffer_delay_ms": (int, "a whole number"),
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request in our words: fields of `tts` but `text`. `ignored`: what was sent and is not done here."""
+
+    fields: Json
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        names = [name for name in self.ignored if name.isascii() and name.isprintable()]
+        return {IGNORED: ", ".join(names)[:1000]} if names else {}
+
+
+class CartesiaReader:
+    """Reads requests for speech. `voices` maps Cartesia's ids, or any other names, to the library's."""
+
+    def __init__(self, jobs: Jobs, voices: Mapping[str, str]) -> None:
+        self._jobs, self._voices = jobs, voices
+
+    async def read_bytes(self, request: Request) -> JobRequest:
+        """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
+        given = await _body(request)
+        asked = await self.asked(given, *ENCODINGS)
+        raw = asked.fields | {"text": given.get("transcript")}
+        return JobRequest(raw, FileEncoder(), asked.headers, translated=True)
+
+    async def read_events(self, request: Request) -> JobRequest:
+        """Raises: as `read_bytes`."""
+        given = await _body(request)
+        asked = await self.asked(given, "raw")
+        raw = asked.fields | {"text": given.get("transcript"), "word_timestamps": given.get("add_timestamps")}
+        return JobRequest(raw, MessageEncoder(given.get("context_id")), asked.headers, translated=True)
+
+    async def asked(self, given: Json, *containers: str) -> Asked:
+        """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""
+        config: Json = given.get("generation_config", {})
+        asked = Asked({"speed": config.get("speed", SPEEDS.get(given.get("speed", "")))})
+        asked.ignored += [name for name, value in given.items() if value and name not in {*TYPES, "voice"}]
+        asked.ignored += [f"generation_config.{name}" for name in config if name != "speed"]
+        if given.get("normalization") == "off":
+            asked.fields["normalize_text"] = False
+        _name_format(asked, given.get("output_format", {}), containers)
+        await self._name_voice(asked, given.get("voice"), given.get("language") or given.get("locale"))
+        return asked
+
+    async def _name_voice(self, asked: Asked, voice: object, language: str | None) -> None:
+        """A voice that was named speaks its own language, whichever the client has built in."""
+        if language and not LANGUAGE_TAG.fullmatch(language):
+            raise InvalidInput.of(Fault("language", "must be a tag such as en or en-US"))
+        given = _voice_id(voice)
+        name = self._voices.get(given, DEFAULT if given in DEFAULT_VOICES else given)
+        if name == DEFAULT:
+            asked.fields["language"] = language
+            return
+        if name not in (known := await self._jobs.voices()):
+            raise UnknownVoice.of(unknown_voice(repr(given[:40]), dict.fromkeys([*self._voices, DEFAULT, *known])))
+        asked.fields["voice"] = name
+        if language and not speaks(language, known[name]):
+            asked.ignored.append("language")
+
+
+async def _body(request: Request) -> Json:
+    if media_type(request) != "application/json":
+        raise UnsupportedMediaType("send Content-Type: application/json")
+    return checked(await json_object(await request.body(), "the body", request.state.input))
+
+
+def checked(sent: Json) -> Json:
+    """The fields that are not null. Raises: InvalidInput, for values of other types than theirs."""
+    given = {name: value for name, value in sent.items() if value is not None}
+    wrong = [
+        Fault(name, f"must be {words}")
+        for name, (kind, words) in TYPES.items()
+        if type(given.get(name, kind())) is not kind
+    ]
+    if wrong:
+        raise InvalidInput.of(*wrong)
+    return given
+
+
+def _voice_id(voice: object) -> str:
+    """Raises: InvalidInput."""
+    given = voice.get("id") if isinstance(voice, dict) and voice.get("mode", "id") == "id" else voice
+    if given is None or isinstance(given, str):
+        return given or DEFAULT
+    raise InvalidInput.of(Fault("voice", "must have an id, which is a string: embeddings are not taken here"))
+
+
+def _name_format(asked: Asked, given: Json, containers: tuple[str, ...]) -> None:
+    """Raises: InvalidInput."""
+    container, rate_hz = given.get("container"), given.get("sample_rate")
+    if container not in containers:
+        raise InvalidInput.of(Fault("output_format.container", f"must be {' or '.join(containers)} here"))
+    encodings = ENCODINGS[container]
+    encoding = "mp3" if container == "mp3" else given.get("encoding")
+    if not isinstance(encoding, str) or encoding not in encodings:
+        raise InvalidInput.of(Fault("output_format.encoding", f"must be one of {', '.join(encodings)}"))
+    asked.fields |= {"output_format": encodings[encoding], "sample_rate": rate_hz}
+    if encoding == "pcm_f32le" and container == "wav":
+        asked.ignored.append("output_format.encoding")
+    if container == "mp3" and (bit_rate := given.get("bit_rate")) is not None:
+        _choose_bit_rate(asked, bit_rate)
+
+
+def _choose_bit_rate(asked: Asked, bit_rate: object) -> None:
+    """The highest that MP3 has at this sample rate, up to what was asked for. Raises: InvalidInput."""
+    if type(bit_rate) is not int or bit_rate <= 0:
+        raise InvalidInput.of(Fault("output_format.bit_rate", "must be a whole number of bits a second"))
+    rate_hz, mp3 = asked.fields["sample_rate"], ENCODERS["mp3"]
+    legal = mp3.bitrates_kbps(mp3.coded_rate(rate_hz if isinstance(rate_hz, int) else 0))
+    kbps = max((kbps for kbps in legal if 1000 * kbps <= bit_rate), default=legal[0])
+    asked.fields["bitrate_kbps"] = kbps
+    if 1000 * kbps != bit_rate:
+        asked.ignored.append("output_format.bit_rate")
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+class Messages:
+    """What is sent of one context."""
+
+    def __init__(self, context_id: str | None) -> None:
+        self._common = {"context_id": context_id, "status_code": 206, "done": False}
+        self._since_s, self._flushes = time.monotonic(), 0
+
+    def chunk(self, data: bytes) -> Json:
+        """`step_time` is in milliseconds."""
+        before_s, self._since_s = self._since_s, time.monotonic()
+        step_ms = round(1000 * (self._since_s - before_s), 3)
+        return {"type": "chunk", "data": base64_text(data), "step_time": step_ms} | self._common
+
+    def timestamps(self, words: Iterable[WordTime]) -> list[Json]:
+        listed = [(word.written.strip(), round(word.start_s, 6), round(word.end_s, 6)) for word in words]
+        columns = dict(zip(("words", "start", "end"), map(list, zip(*listed, strict=True)), strict=False))
+        return [{"type": "timestamps", "word_timestamps": columns} | self._common] if listed else []
+
+    def flush_done(self) -> Json:
+        self._flushes += 1
+        return {"type": "flush_done", "flush_done": True, "flush_id": self._flushes} | self._common
+
+    def done(self) -> Json:
+        return {"type": "done"} | self._common | {"done": True}
+
+
+class MessageEncoder(EventEncoder):
+    """The messages as server-sent events."""
+
+    def __init__(self, context_id: str | None) -> None:
+        self._messages = Messages(context_id)
+
+    def encoded(self, event: Event) -> bytes:
+        match event:
+            case AudioEvent():
+                sent = [*self._messages.timestamps(event.words or ()), self._messages.chunk(event.data)]
+            case EndEvent():
+                sent = [self._messages.done()]
+            case ErrorEvent():
+                sent = [{"type": "error", "done": True} | cartesia_error(event.error)]
+            case _:
+                sent = []
+        return b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in sent)
