@@ -22,6 +22,7 @@ from service.worker import Clone, Worker
 from settings import Settings, SettingsError
 from tts.engine import Engine
 from tts.voices.store import VoiceStore
+from validation.aliases import todays_operation
 from validation.errors import InternalError, RequestError, ServerError, WorkerError
 
 log = logging.getLogger(__name__)
@@ -172,8 +173,8 @@ def _check_voices(settings: Settings, store: VoiceStore) -> None:
 
 
 def operation_of(raw: object) -> str:
-    """For the log: an unknown name, which may be any text, is "?"."""
-    name = raw.get("operation") if isinstance(raw, Mapping) else None
+    """By today's name, for the log: an unknown one, which may be any text, is "?"."""
+    name = todays_operation(raw.get("operation")) if isinstance(raw, Mapping) else None
     if name is None:
         return "tts"
     return name if isinstance(name, str) and name in OPERATIONS else "?"

@@ -70,7 +70,7 @@ class FileDelivery:
 
         assert self.bucket is not None
         settings, clock, began_s = self.settings, self.clock, time.monotonic()
-        left_s = max(settings.job_timeout_s - clock.running_s, LEAST_UPLOAD_S)
+        left_s = max(clock.left_s(settings.job_timeout_s), LEAST_UPLOAD_S)
         try:
             stored = store(
                 self.bucket,

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from service import __version__
+from service.batch import batch
 from service.delivery import FileDelivery
 from service.events import EndEvent, Event
 from service.fetch import recording_of
@@ -24,6 +25,7 @@ from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices
 from service.worker import Clone, Worker
 from tts.engine import Conditioning
+from validation.aliases import todays_operation
 from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
 from validation.fields import CLONE, SAMPLE_RATES_HZ
@@ -51,6 +53,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     request = parse(raw, _capabilities(worker, joined))
     cold_start = not worker.engine.describe()["loaded"]
     conditioning, warnings = _conditioned(worker, request, clock)
+    warnings += request.warnings
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
         warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
@@ -133,12 +136,9 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
 def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iterator[Event]:
     """Run the operation the input names; `tts` where it names none."""
     given = present_fields(raw)
-    if "openai_route" in given:
-        raise Unsupported(
-            'a queue endpoint does not answer OpenAI\'s routes: send {"input": {"text": …}} to /run or /runsync, '
-            "or use a load-balancing endpoint's /v1/audio/speech"
-        )
-    name = given.get("operation", "tts")
+    name = todays_operation(given.get("operation", "tts"))
+    if name == "convert":
+        raise Unsupported("convert, speech in another voice, can't be done here yet")
     if not isinstance(name, str) or name not in OPERATIONS:
         shown = repr(name)[:40] if isinstance(name, str) else "that"
         raise UnknownOperation(f"{shown} is not an operation; known: {', '.join(OPERATIONS)}")
@@ -168,6 +168,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         streaming=not joined,
         uploads=worker.bucket is not None,
         translated=worker.translated,
+        engine=spec.name,
     )
 
 
@@ -199,6 +200,7 @@ def _package_versions() -> dict[str, str]:
 Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
 OPERATIONS: dict[str, Operation] = {
     "tts": tts,
+    "batch": partial(batch, tts),
     "voices": voices,
     "voice_add": voice_add,
     "voice_delete": voice_delete,

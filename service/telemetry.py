@@ -29,12 +29,14 @@ class JobStopped(Exception):
 
 @dataclass(slots=True)
 class JobClock:
-    """The times of one job (time.monotonic), and whether its client is still there."""
+    """The times of one job (time.monotonic), and whether its client is still there. `part_of`: the clock of the batch
+    that the job is part of, whose end and time limit are this job's too."""
 
     entered_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
     first_bytes_at: float | None = None
     stopped: bool = False
+    part_of: JobClock | None = None
 
     def stop(self) -> None:
         """Make the job end at its next check. May be called from any thread, also after the end."""
@@ -42,14 +44,18 @@ class JobClock:
 
     def require_wanted(self) -> None:
         """Raises: JobStopped."""
-        if self.stopped:
+        if self.stopped or (self.part_of and self.part_of.stopped):
             raise JobStopped
 
     def check(self, timeout_s: float) -> None:
         """Raises: JobStopped, JobTimeout after `timeout_s` of work."""
         self.require_wanted()
-        if self.running_s > timeout_s:
+        if self.left_s(timeout_s) < 0:
             raise JobTimeout(f"the job was given up after {timeout_s:g} s")
+
+    def left_s(self, timeout_s: float) -> float:
+        """Seconds of work that are left."""
+        return timeout_s - (self.part_of or self).running_s
 
     def start(self) -> None:
         self.started_at = time.monotonic()

@@ -23,7 +23,11 @@ def voices(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool
     refuse_fields(raw)
     default = worker.voices.default_voice
     listed = [_listed(voice, default) for voice in worker.voices.catalogue().values()]
-    yield EndEvent({"operation": "voices", "voices": listed, "default": default})
+    reply: dict[str, Any] = {"operation": "voices", "voices": listed, "default": default}
+    if (asked := raw.get("operation")) != "voices":
+        reply |= {"local_voices": listed, "total_local_voices": len(listed)}
+        reply["warnings"] = [f"operation {asked} is called voices today, and local_voices voices"]
+    yield EndEvent(reply)
 
 
 def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ from validation.rules import MAX_PRONUNCIATIONS
 
 MAX_SEED = 2**32 - 1
 DEFAULT_CHUNK_TOKENS = 25  # whose plan Chatterbox captures
+MAX_INPUTS = 100  # of a batch
 CLONE = "clone"  # the name of a voice that has none
 SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -77,6 +78,15 @@ class TtsFields(BaseModel):
     delivery: DeliveryMode = "auto"
     word_timestamps: bool = False
     captions: CaptionFormat | None = None
+
+
+class BatchFields(BaseModel):
+    """The fields of `batch`. Each of `inputs` is checked when its turn comes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    operation: Literal["batch"]
+    inputs: Annotated[list[Any], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class TranslatedFields(TtsFields):

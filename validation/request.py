@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from validation.aliases import in_todays_names
 from validation.faults import present_fields, refusal, typed
 from validation.fields import CLONE, MAX_SEED, DecodeMode, TranslatedFields, TtsFields
 from validation.options import OutputOptions, ReadingOptions, SamplingParams, SoundOptions, part
@@ -21,7 +22,8 @@ class TtsRequest:
     """A valid request, cut into the parts that are handed on; every value is the one that will be used.
 
     `voice` is "" for a clone, whose recording is `reference` (undecoded bytes) or is fetched from `reference_url`.
-    `parameters` are the values by contract name, as the reply shows them; `given` names the fields the caller set.
+    `parameters` are the values by contract name, as the reply shows them; `given` names the fields the caller set;
+    `warnings` are about old names.
     """
 
     text: str
@@ -35,6 +37,7 @@ class TtsRequest:
     output: OutputOptions
     parameters: Mapping[str, Any]
     given: frozenset[str]
+    warnings: tuple[str, ...] = ()
 
 
 def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
@@ -43,8 +46,9 @@ def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
     Raises: InvalidInput, UnknownVoice, ReferenceAudioError or Unsupported, whichever kind all the faults
     share; InvalidInput where they are mixed. The message names every fault.
     """
-    given = present_fields(raw)
+    given, old, warnings = in_todays_names(present_fields(raw), capabilities)
     fields, findings = typed(TranslatedFields if capabilities.translated else TtsFields, given)
+    findings += old
     faulty = {fault.field for _, fault in findings}
     if faulty & {"output_format", "sample_rate"}:
         faulty.add("bitrate_kbps")  # which means nothing without them
@@ -52,7 +56,7 @@ def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
     findings += [finding for rule in RULES for finding in rule(sound, capabilities)]
     if fields is None or findings:
         raise refusal(findings)
-    return _resolved(fields, frozenset(given), capabilities)
+    return replace(_resolved(fields, frozenset(given), capabilities), warnings=tuple(warnings))
 
 
 def _resolved(fields: TtsFields, given: frozenset[str], capabilities: Capabilities) -> TtsRequest:

@@ -38,7 +38,8 @@ class Capabilities:
 
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording can't be
     cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
-    another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`.
+    another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`;
+    `engine` is its name.
     """
 
     voices: Mapping[str, str]
@@ -52,6 +53,7 @@ class Capabilities:
     streaming: bool
     uploads: bool = False
     translated: bool = False
+    engine: str = ""
 
 
 def speaks(asked: str, spoken: str) -> bool:

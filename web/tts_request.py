@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from audio.encode import BY_MIME_TYPE, ENCODERS
+from validation.aliases import todays_operation
 from validation.errors import Fault, InvalidInput
 from web.answer import JobRequest
 from web.budget import Input
@@ -20,7 +21,7 @@ async def read(request: Request) -> JobRequest:
     """Raises: InvalidInput, NotAcceptable, UnsupportedMediaType, BodyTooLarge, TooSlow."""
     encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
     raw = await _input(request)
-    if raw.get("operation") not in (None, "tts"):
+    if todays_operation(raw.get("operation")) not in (None, "tts"):
         return JobRequest(raw, None)
     if own_format and raw.get("output_format") is None:
         raw["output_format"] = own_format

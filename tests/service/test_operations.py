@@ -19,7 +19,7 @@ from validation.fields import SAMPLE_RATES_HZ
 
 
 def test_the_operations_are_the_contracts() -> None:
-    assert list(OPERATIONS) == ["tts", "voices", "voice_add", "voice_delete", "info"]
+    assert list(OPERATIONS) == ["tts", "batch", "voices", "voice_add", "voice_delete", "info"]
 
 
 @pytest.mark.parametrize("named", [{}, {"operation": None}, {"operation": "tts"}])
