@@ -21,7 +21,7 @@ export TEXT
 # Where it is set, every process compiles all that it imports, which takes seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser fuzz audit lint types-page bench bench-cold costs quality listen peer race seams ladder soak doors same crowd wheelhouse format sync picture requirements clean
+.PHONY: help run serve test test-fast test-portable test-full test-gpu test-browser test-clients fuzz audit lint types-page bench bench-cold costs quality listen peer race seams ladder soak doors same crowd wheelhouse format sync picture requirements clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,11 @@ test-gpu: sync  ## what only a CUDA GPU can show
 
 test-browser: sync  ## the page in a real Chromium (apt-get install chromium); skipped where there is none
 	$(PY) -m pytest -q -rs -m browser tests/browser
+
+test-clients: .uv/ready  ## the real programs of others against a server here, in an environment of their own: a minute
+	@$(INSTALL) --inexact --no-dev --group hibari
+	@cd tests/clients && UV_PROJECT_ENVIRONMENT=../../.clients UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
+	cd tests/clients && OMP_NUM_THREADS=1 ../../.clients/bin/python -m pytest -q -rs
 
 fuzz: sync  ## 22,000 wrong recordings and inputs: minutes; the counts are printed
 	$(PY) -m pytest -q -m fuzz tests/fuzz
@@ -139,5 +144,5 @@ requirements: .uv/ready  ## the lock for pip: `pip install --no-deps -r requirem
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-clean:  ## remove .uv, .venv and TypeScript
-	rm -rf .uv .venv scripts/page/node_modules
+clean:  ## remove .uv, .venv, .clients and TypeScript
+	rm -rf .uv .venv .clients scripts/page/node_modules

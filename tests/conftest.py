@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 THREAD_ENDS_S = 5.0
 
+collect_ignore = ["clients"]  # they run in an environment of their own: `make test-clients`
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks on shared cores: one thread is the fastest
 tqdm.monitor_interval = 0  # or the first progress bar, upstream's or the hub's, starts a thread that never ends
 

@@ -1,0 +1,97 @@
+"""ElevenLabs' SDK at its defaults: bytes, streams, times, the realtime socket, voices and models."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from pathlib import Path
+
+import pytest
+import recipes
+import tls
+from conftest import Worker
+from elevenlabs.client import ElevenLabs
+from elevenlabs.core.api_error import ApiError
+from speech import MP3_PADDING_S, are_timed, decoded, is_spoken
+
+VOICE = "JBFqnCBsd6RMkjVDRZzb"  # of the SDK's own examples
+TEXT = "Hello there. This sentence costs $5, and it ends here."
+
+
+def client(server: Worker) -> ElevenLabs:
+    return ElevenLabs(base_url=server.url, api_key="none")
+
+
+def timed(characters: list[str], starts_s: list[float]) -> tuple[list[str], list[float]]:
+    """The words of an alignment, and when each begins."""
+    words: list[str] = []
+    starts: list[float] = []
+    inside = False
+    for character, start in zip(characters, starts_s, strict=True):
+        if character.isspace():
+            inside = False
+        elif inside:
+            words[-1] += character
+        else:
+            words.append(character)
+            starts.append(start)
+            inside = True
+    return words, starts
+
+
+def test_the_recipe(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipes.run("ElevenLabs(", server.url)
+    is_spoken(decoded(Path("hello.mp3").read_bytes()), server.reference("Hello there."), MP3_PADDING_S)
+
+
+def test_convert_and_stream(server: Worker) -> None:
+    for speak in (client(server).text_to_speech.convert, client(server).text_to_speech.stream):
+        is_spoken(decoded(b"".join(speak(VOICE, text=TEXT))), server.reference(TEXT), MP3_PADDING_S)
+
+
+def test_convert_with_timestamps(server: Worker) -> None:
+    answer = client(server).text_to_speech.convert_with_timestamps(VOICE, text=TEXT)
+    is_spoken(decoded(base64.b64decode(answer.audio_base_64)), server.reference(TEXT), MP3_PADDING_S)
+    for alignment in (answer.alignment, answer.normalized_alignment):
+        assert alignment
+        are_timed(*timed(alignment.characters, alignment.character_start_times_seconds), server.reference(TEXT))
+
+
+def test_stream_with_timestamps(server: Worker) -> None:
+    chunks = list(client(server).text_to_speech.stream_with_timestamps(VOICE, text=TEXT))
+    sound = b"".join(base64.b64decode(chunk.audio_base_64) for chunk in chunks)
+    is_spoken(decoded(sound), server.reference(TEXT), MP3_PADDING_S)
+    aligned = [chunk.alignment for chunk in chunks if chunk.alignment]
+    characters = [each for alignment in aligned for each in alignment.characters]
+    starts = [each for alignment in aligned for each in alignment.character_start_times_seconds]
+    assert "".join(characters).split() == TEXT.split()
+    are_timed(*timed(characters, starts), server.reference(TEXT))
+
+
+def test_convert_realtime(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text from a generator. The SDK asks by wss whatever its address, so a front with a certificate stands before the
+    server, as RunPod's does."""
+    with tls.front(server.url, tmp_path) as (url, authority):
+        context = ssl.create_default_context(cafile=authority)
+        monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: context)
+        speaking = ElevenLabs(base_url=url, api_key="none")
+        sound = b"".join(speaking.text_to_speech.convert_realtime(VOICE, text=(f"{word} " for word in TEXT.split())))
+    heard = decoded(sound)
+    assert abs(heard.duration_s - server.reference(TEXT).sound.duration_s) < 1.0  # cut elsewhere: 50 letters a piece
+
+
+def test_voices_and_models(server: Worker) -> None:
+    ours = {voice["name"] for voice in server.get("/v1/voices")["voices"]}
+    assert {voice.name for voice in client(server).voices.get_all().voices} >= ours
+    assert {voice.name for voice in client(server).voices.search().voices} >= ours
+    assert all(model.model_id and model.can_do_text_to_speech for model in client(server).models.list())
+    named = next(iter(ours))
+    is_spoken(decoded(b"".join(client(server).text_to_speech.convert(named, text=TEXT))), server.reference(TEXT), 0.13)
+
+
+def test_a_voice_that_is_none(server: Worker) -> None:
+    with pytest.raises(ApiError) as refused:
+        b"".join(client(server).text_to_speech.convert("nobody at all", text=TEXT))
+    assert refused.value.status_code in (400, 404)
+    assert "nobody" in str(refused.value.body["detail"])
