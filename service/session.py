@@ -25,7 +25,7 @@ from service.speech import SEED_STEP
 from service.telemetry import JobClock
 from service.worker import Clone
 from tts.text.boundaries import Break
-from tts.text.script import REASONING_LEFT_OUT
+from tts.text.script import REASONING_LEFT_OUT, WORDLESS_MS
 from tts.text.sentences import Sentence, Sentences
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
 from validation.faults import refusal, typed, unknown_voice
@@ -102,6 +102,7 @@ class TtsSession:
         self._sentences = Sentences()
         self._waiting: deque[Sentence | Mark] = deque()
         self._is_cancelled = False  # since then nothing was spoken
+        self._has_text = False
         self._takes = self._lines = 0  # each line spoken has a seed of its own
         self._first_chunk_s: float | None = None
         self._work_s = 0.0
@@ -123,6 +124,7 @@ class TtsSession:
             raise InvalidInput("text must be a string")
         if len(text) > MAX_PIECE_CHARS:
             raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
+        self._has_text = self._has_text or bool(text.strip())
         self._put(*self._sentences.push(text))
         waiting = tuple(self._waiting)  # which the other thread may change
         if sum(len(item.text) for item in waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
@@ -227,9 +229,12 @@ class TtsSession:
             pause_ms = max(pause_ms, paragraph_ms)
         if not encoder.seconds or not pause_ms:
             return None
-        silence = np.zeros(round(pause_ms * encoder.rate_hz / 1000), dtype=np.float32)
-        start_s, data = encoder.seconds, encoder.encode(encoder.level(silence))
+        start_s, data = encoder.seconds, self._silence(pause_ms)
         return AudioEvent(0, data, encoder.format.name, encoder.rate_hz, start_s, pause_ms / 1000) if data else None
+
+    def _silence(self, length_ms: float) -> bytes:
+        silence = np.zeros(round(length_ms * self.encoder.rate_hz / 1000), dtype=np.float32)
+        return self.encoder.encode(self.encoder.level(silence))
 
     def _note(self, reply: Json) -> None:
         metrics = reply["metrics"]
@@ -242,8 +247,11 @@ class TtsSession:
         self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
 
     def finish(self) -> tuple[bytes, Json]:
-        """The last bytes of the file, and what is reported of it."""
-        rest, seconds = self.encoder.flush(), self.encoder.seconds
+        """The last bytes of the file, and what is reported of it. Clients of other contracts take a text without sound
+        for a failure, so there a text of signs alone is a silence, as it is for `Service.run`."""
+        is_wordless = self._translated and self._has_text and not self.encoder.seconds
+        rest = (self._silence(WORDLESS_MS) if is_wordless else b"") + self.encoder.flush()
+        seconds = self.encoder.seconds
         keeps_mark = self.encoder.keeps_watermark(self._speed)
         shown = {"captions": captions(self._words, self._output.captions)} if self._output.captions else {}
         timing = {"timing": self._timing} if self._timing else {}

@@ -31,7 +31,7 @@ from web.cartesia_requests import CartesiaReader, Messages, checked
 from web.conversation import Contexts, Conversation
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, until_first_ends
-from web.refusals import Refusal, TooSlow, cartesia_error, deny
+from web.refusals import Refusal, TooSlow, deny
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +175,7 @@ class CartesiaWebSocket:
         await self._socket.send(self._error(error, name))
 
     def _error(self, error: WorkerError, name: str | None) -> Json:
-        request = {"context_id": name, "request_id": self._socket.id}
-        return {"type": "error", "done": True} | cartesia_error(error) | request
+        return Messages(name).error(error) | {"request_id": self._socket.id}
 
 
 def _context_id(sent: Json) -> str:
@@ -207,7 +206,7 @@ class ContextSink:
         await self._send(self._messages.flush_done())
 
     async def finished(self, rest: bytes, report: Json) -> None:
-        await self._send(self._messages.done())
+        await self._send(*([self._messages.chunk(rest)] if rest else []), self._messages.done())
 
     async def _send(self, *messages: Json) -> None:
         for message in messages:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from audio.encode import ENCODERS
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
-from validation.errors import Fault, InvalidInput, UnknownVoice
+from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
 from validation.faults import unknown_voice
 from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
@@ -183,10 +183,14 @@ class Messages:
         step_ms = round(1000 * (self._since_s - before_s), 3)
         return {"type": "chunk", "data": base64_text(data), "step_time": step_ms} | self._common
 
-    def timestamps(self, words: Iterable[WordTime]) -> list[Json]:
-        listed = [(word.written.strip(), round(word.start_s, 6), round(word.end_s, 6)) for word in words]
-        columns = dict(zip(("words", "start", "end"), map(list, zip(*listed, strict=True)), strict=False))
-        return [{"type": "timestamps", "word_timestamps": columns} | self._common] if listed else []
+    def timestamps(self, words: Sequence[WordTime]) -> list[Json]:
+        """No message if there is no word."""
+        listed = {
+            "words": [word.written.strip() for word in words],
+            "start": [round(word.start_s, 6) for word in words],
+            "end": [round(word.end_s, 6) for word in words],
+        }
+        return [{"type": "timestamps", "word_timestamps": listed} | self._common] if words else []
 
     def flush_done(self) -> Json:
         self._flushes += 1
@@ -194,6 +198,9 @@ class Messages:
 
     def done(self) -> Json:
         return {"type": "done"} | self._common | {"done": True}
+
+    def error(self, error: WorkerError) -> Json:
+        return {"type": "error"} | self._common | cartesia_error(error) | {"done": True}
 
 
 class MessageEncoder(EventEncoder):
@@ -209,7 +216,7 @@ class MessageEncoder(EventEncoder):
             case EndEvent():
                 sent = [self._messages.done()]
             case ErrorEvent():
-                sent = [{"type": "error", "done": True} | cartesia_error(event.error)]
+                sent = [self._messages.error(event.error)]
             case _:
                 sent = []
         return b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in sent)
