@@ -293,6 +293,15 @@ def test_what_waits_for_a_slow_reader_is_bounded() -> None:
         until(server.at_rest)
 
 
+def test_no_piece_waits_until_the_one_before_it_is_acknowledged() -> None:
+    """Every piece of an answer but the first came 40 ms late: asyncio had left Nagle's algorithm on, as the listener
+    does not say that it speaks TCP."""
+    with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a limit")
 def test_the_kernel_ends_a_connection_that_nobody_reads() -> None:
     with bound("127.0.0.1", 0, unread_within_ms=300) as listener, socket.socket() as client:
