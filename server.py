@@ -129,8 +129,8 @@ def bound(host: str, port: int, unread_within_ms: int = UNREAD_WITHIN_MS) -> soc
     """Raises: OSError, where the port can't be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    # Connections inherit it. asyncio sets it only for sockets that name their protocol, which create_server's don't; else
-    # all that follows an answer's first piece waits for the client's acknowledgement, which comes after 40 ms.
+    # Connections inherit it. asyncio sets it only for sockets that name their protocol, which create_server's don't:
+    # what follows an answer's first piece would wait for the client's acknowledgement, which comes after 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":  # inherited, too; else a client that reads nothing would keep one
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_within_ms)
