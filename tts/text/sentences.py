@@ -105,7 +105,7 @@ class Sentences:
             return
         if _says_something(self._line):
             yield self._sentence(self._line)
-        elif not self._line.strip():
+        elif may_go_on and not self._line.strip():  # a blank line, and not a flush where a sentence has just ended
             self._blank = self._has_spoken
         self._line, self._is_new_line = "", True
 

@@ -155,6 +155,14 @@ def test_after_a_flush_it_goes_on() -> None:
     assert [s.text for s in sentences.push("Two. ")] == ["Two."]
 
 
+def test_a_flush_is_no_blank_line() -> None:
+    """livekit sends "One. " and a flush; what followed became a paragraph, after 400 ms of silence."""
+    sentences = Sentences()
+    sentences.push("One. ")
+    sentences.flush()
+    assert [s.begins for s in sentences.push("Two. ")] == [Break.SENTENCE]
+
+
 def test_a_blank_line_begins_a_paragraph() -> None:
     sentences = Sentences()
     found = sentences.push("\n\nOne.\nTwo.\n \nThree. ")
