@@ -1,8 +1,8 @@
 """The queue endpoint: RunPod jobs in, a dict or a stream of events out.
 
 `handler(job)` answers a job with one dict; `stream_handler(job)` with events as they come. `main()` starts
-RunPod's SDK with the one that `STREAMING` asks for, because the SDK decides by the kind of function. Importing this
-file loads no model, no torch and no SDK.
+RunPod's SDK with the one that `STREAMING` asks for, because the SDK decides by the kind of function. A job that names a
+route of the HTTP server gets that route's answer. Importing this file loads no model, no torch, no SDK and no routes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from service.app import Service, build
 from service.bridge import bridge
@@ -31,6 +32,10 @@ from service.queue_jobs import QueueJobs
 from service.telemetry import JobClock
 from settings import Settings, SettingsError
 from validation.errors import WorkerError, printable
+from validation.route import names_route
+
+if TYPE_CHECKING:
+    from web.in_process import HttpRoutes
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +54,36 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(service().settings.max_concurrency, thread_name_prefix="job")
 
 
-async def handler(job: dict[str, Any]) -> dict[str, Any]:
-    """Answer one job: the joined reply with base64 audio, or the error reply. Never raises."""
+@cache
+def _routes() -> HttpRoutes:
+    from web.in_process import HttpRoutes  # here, because few queues are asked for a route
+
+    return HttpRoutes(service())
+
+
+async def _http_routes() -> HttpRoutes:
+    """The first time they are imported, which takes half a second: not in the event loop."""
+    await asyncio.to_thread(import_module, "web.in_process")
+    return _routes()
+
+
+async def handler(job: dict[str, Any]) -> Any:
+    """Answer one job: the joined reply with base64 audio, a route's answer, or the error reply. Never raises."""
+    if names_route(given := _given(job).get("input")):
+        JOBS.note()
+        routes = await _http_routes()
+        answer = await routes.joined(_id_of(job), given, job.get("s3Config"))
+    else:
+        answer = await _reply(job)
+    if _must_be_replaced():
+        if not isinstance(answer, dict):
+            _leave_when_idle()
+        else:
+            answer |= {"refresh_worker": True}
+    return _unlogged(answer)
+
+
+async def _reply(job: object) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     async with aclosing(_events(job, joined=True)) as events:
         async for event in events:
@@ -62,31 +95,45 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
                         del file
                 case ErrorEvent():
                     answer = event.error.to_reply()
-    return _unlogged(answer | ({"refresh_worker": True} if _must_be_replaced() else {}))
+    return answer
 
 
-async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-    """Answer one job with events: audio pieces, then `end`; or `error`, and then the SDK's own error.
+async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[Any]:
+    """Answer one job with events: audio pieces, then `end`, or a route's answer; or `error`, and then the SDK's own
+    error.
 
     The SDK hides a dict that has an `error` key from the client's `/stream` and keeps only its text, so the
     error goes out twice: as an event that carries everything, then as the text that fails the job.
     """
-    failed: WorkerError | None = None
+    failed = ""
+    if names_route(given := _given(job).get("input")):
+        JOBS.note()
+        routes = await _http_routes()
+        pieces = routes.streamed(_id_of(job), given, job.get("s3Config"))
+    else:
+        pieces = _stream(job)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, dict) and piece.get("type") == "error":
+                failed = piece["detail"]["error"]
+            yield _unlogged(piece)
+    if failed:  # whether the worker is still healthy is known once the events have ended
+        if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
+            _leave_when_idle()
+        yield _unlogged({"error": failed})
+
+
+async def _stream(job: object) -> AsyncGenerator[dict[str, Any]]:
     async with aclosing(_events(job, joined=False)) as events:
         async for event in events:
             match event:
                 case AudioEvent():
-                    yield _unlogged({"type": "audio"} | audio_fields(event))
+                    yield {"type": "audio"} | audio_fields(event)
                 case EndEvent():
                     for part in await asyncio.to_thread(events_of, event.reply):
-                        yield _unlogged(part)
+                        yield part
                 case ErrorEvent():
-                    failed = event.error
-                    yield _unlogged({"type": "error", "detail": failed.to_reply()})
-    if failed:  # whether the worker is still healthy is known once the events have ended
-        if _must_be_replaced():  # the SDK ignores `refresh_worker` in a stream
-            os.kill(os.getpid(), signal.SIGTERM)  # running jobs are finished and posted first
-        yield _unlogged({"error": str(failed)})
+                    yield {"type": "error", "detail": event.error.to_reply()}
 
 
 class Unlogged(dict[str, Any]):
@@ -96,9 +143,27 @@ class Unlogged(dict[str, Any]):
         return f"<{len(self)} fields>"
 
 
-def _unlogged(reply: dict[str, Any]) -> dict[str, Any]:
+class UnloggedText(str):
+    """As `Unlogged`. JSON has the text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} characters>"
+
+    __str__ = __repr__
+
+
+def _unlogged(reply: Any) -> Any:
     """On RunPod; elsewhere the SDK's local mode shows the reply by writing it into the log."""
-    return Unlogged(reply) if service().settings.on_runpod else reply
+    if not service().settings.on_runpod:
+        return reply
+    return Unlogged(reply) if isinstance(reply, dict) else UnloggedText(reply) if isinstance(reply, str) else reply
+
+
+def _leave_when_idle() -> None:
+    """Running jobs are finished and posted first."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _must_be_replaced() -> bool:
@@ -108,8 +173,7 @@ def _must_be_replaced() -> bool:
 
 def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     """The SDK passes dicts with an id; the service refuses anything else, as any bad input."""
-    given = job if isinstance(job, Mapping) else {}
-    clock = JobClock()
+    given, clock = _given(job), JobClock()
     JOBS.note()
     running = service().run(
         _id_of(given), given.get("input"), joined=joined, clock=clock, s3_config=given.get("s3Config")
@@ -117,8 +181,12 @@ def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     return bridge(running, _threads(), one_by_one=2, on_stop=clock.stop)  # the start, and the first audio
 
 
-def _id_of(job: Mapping[str, Any]) -> str:
-    job_id = job.get("id")
+def _given(job: object) -> Mapping[str, Any]:
+    return job if isinstance(job, Mapping) else {}
+
+
+def _id_of(job: object) -> str:
+    job_id = _given(job).get("id")
     return printable(job_id[:MAX_ID_CHARS]) if isinstance(job_id, str) else ""
 
 

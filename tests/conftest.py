@@ -71,6 +71,9 @@ def open_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeE
     def forget() -> None:
         if handler._threads.cache_info().currsize:
             handler._threads().shutdown(wait=False)
+        if handler._routes.cache_info().currsize:
+            handler._routes().close()
+        handler._routes.cache_clear()
         handler._threads.cache_clear()
         handler.service.cache_clear()
 

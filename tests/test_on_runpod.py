@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openai
 import pytest
 import soundfile
 from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
 from fake_runpod import Job, wait_until
 from fakes import as_base64, recording
+from openai_forwarding import forwarding
 
 from audio.pcm import Samples
 from validation import errors
@@ -296,6 +298,62 @@ def assert_no_insides(job: Job) -> None:
 
 def without_audio(output: Any) -> Any:
     return {k: v for k, v in output.items() if k != "audio"} if isinstance(output, dict) else output
+
+
+# --- HTTP's routes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["joined", "streamed"])
+def test_openais_client_works_through_runpods_forwarding(light: dict[str, Pair], mode: str) -> None:
+    with forwarding(light["espeak"][mode]) as base_url, openai.OpenAI(base_url=base_url, api_key="key") as client:
+        assert "tts-1" in [model.id for model in client.models.list()]
+        ask = client.audio.speech.with_streaming_response.create
+        with ask(model="tts-1", voice="en-us", input=HELLO["text"], stream_format="sse", response_format="wav") as sent:
+            events = [json.loads(line[6:]) for line in sent.iter_lines() if line.startswith("data: {")]
+        assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+        assert events[-1]["type"] == "speech.audio.done"
+        assert len(decoded(b"".join(base64.b64decode(event["audio"]) for event in events[:-1]))) > 24_000
+        with pytest.raises(openai.BadRequestError, match=r"UNKNOWN_VOICE: voice 'nobody' is not a voice here"):
+            client.audio.speech.create(model="tts-1", voice="nobody", input="Hello.")
+
+
+def test_a_file_comes_as_base64(light: dict[str, Pair]) -> None:
+    asked = {
+        "openai_route": "/v1/audio/speech",
+        "openai_input": {"model": "tts-1", "voice": "en-us", "input": "Hello."},
+    }
+    whole = light["espeak"].joined.run(asked)
+    job, (*pieces, end) = light["espeak"].streamed.stream(asked)
+    assert (whole.status, job.status) == ("COMPLETED", "COMPLETED")
+    for reply, file in ((whole.output, base64.b64decode(whole.output["audio"])), (end, sound_of(pieces))):
+        assert (reply["format"], reply["mime_type"], reply["bytes"]) == ("mp3", "audio/mpeg", len(file))
+
+
+def test_a_route_that_fails_fails_its_job(light: dict[str, Pair]) -> None:
+    asked = {"route": "/v1/models/none"}
+    message = "NOT_FOUND: the models here are espeak"
+    whole = light["espeak"].joined.run(asked)
+    job, (event,) = light["espeak"].streamed.stream(asked)
+    assert [own.status for own in (whole, job)] == ["FAILED", "FAILED"]
+    assert whole.error == job.error == event["detail"]["error"]
+    assert whole.error.startswith(message)
+    assert whole.output["status"] == event["detail"]["status"] == 404
+    assert whole.output["body"]["error"]["message"] == whole.error
+    assert_no_insides(whole)
+
+
+@pytest.mark.parametrize("mode", ["joined", "streamed"])
+def test_a_batch_has_a_reply_for_each(light: dict[str, Pair], mode: str) -> None:
+    asked = {"operation": "batch", "inputs": [HELLO, {"text": ""}, {"text": LONG_TEXT[:600], "sample_rate": 48000}]}
+    job = light["espeak"][mode].run(asked)
+    assert (job.status, job.refused) == ("COMPLETED", [])
+    if mode == "joined":
+        replies = job.output["replies"]
+        assert [own.get("error_code") for own in replies] == [None, "INVALID_INPUT", None]
+        assert len(base64.b64decode(replies[2]["audio"])) == replies[2]["bytes"] > 1_000_000
+    else:
+        large = [part["replies.2.audio"] for part in job.output if "replies.2.audio" in part]
+        assert len(base64.b64decode("".join(large))) > 1_000_000
 
 
 # --- the worker's life ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
+from validation.errors import WorkerError
 from web.buffer import ClientGone, ReadRate
 from web.jobs import Jobs
 from web.refusals import NotReady
@@ -61,6 +62,8 @@ class Answer(Response):
             with self._jobs.admitted_one():
                 await self._while_there(receive, self._deliver(asked, scope, self._noting(send)))
         except (ClientDisconnect, ClientGone, Truncated) as reason:
+            if isinstance(reason.__cause__, WorkerError):
+                scope["state"]["refused"] = reason.__cause__
             log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
     async def _deliver(self, asked: JobRequest, scope: Scope, send: Send) -> None:

@@ -36,9 +36,10 @@ OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
 EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields", "Retry-After")
 
 
-def application(jobs: Jobs) -> FastAPI:
-    """All routes. It runs in the event loop of `jobs`."""
-    settings = jobs.service.settings
+def application(jobs: Jobs, settings: Settings | None = None) -> FastAPI:
+    """All routes. It runs in the event loop of `jobs`. `settings` are for who may ask, and the page; the service's if
+    None."""
+    settings = settings or jobs.service.settings
     app = FastAPI(
         title="Chatterbox worker",
         version=__version__,

@@ -39,7 +39,7 @@ class FileEncoder:
             case AudioEvent():
                 return event.data
             case ErrorEvent():
-                raise Truncated(str(event.error))
+                raise Truncated(str(event.error)) from event.error
         return b""
 
 
