@@ -23,7 +23,7 @@ from validation.markup import Pause, Reasoning, Tag, parts
 from validation.options import ReadingOptions
 
 CLOSING_MARKS = " ,.;:!?…"  # a space before them is removed
-WORDLESS_MS = 300.0  # of silence, for a text with nothing to say
+WORDLESS_MS = 300.0  # of silence, for a text with nothing to say and no pause
 LETTERS_PER_S = 15  # at an average speaking rate, in `spoken_chars`
 REASONING = ""  # the key among the omitted marks: no tag has it
 REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
@@ -78,7 +78,7 @@ def write(text: str, reading: ReadingOptions, *, word_times: bool = False) -> Sc
         else:
             lead_ms += run.pause_ms
     if not lines:
-        lead_ms = max(lead_ms, WORDLESS_MS)
+        lead_ms = lead_ms or WORDLESS_MS
     if word_times:
         lines = _with_words(lines, "\n".join(run.text for run in sent), reading)
     return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
