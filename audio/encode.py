@@ -143,6 +143,25 @@ class WavEncoder:
         return struct.pack("<4sI4s", b"RIFF", riff_bytes, b"WAVE") + body + struct.pack("<4sI", b"data", data_bytes)
 
 
+def with_sizes(wav: bytes) -> bytes:
+    """A whole WAV that was streamed, with the sizes that `seal` writes; a file that is no WAV is left as it is."""
+    if wav[:4] != b"RIFF":
+        return wav
+    sized, at, facts = bytearray(wav), 12, []
+    while sized[at : at + 4] != b"data":
+        (size,) = struct.unpack_from("<I", sized, at + 4)
+        facts += [at + 8] if sized[at : at + 4] == b"fact" else []
+        at += 8 + size + size % 2
+    data_bytes = len(wav) - at - 8
+    for fact in facts:
+        (width,) = struct.unpack_from("<H", sized, 32)  # of a sample: `fmt ` is the first chunk
+        struct.pack_into("<I", sized, fact, data_bytes // width)
+    sized += b"\0" * (data_bytes % 2)
+    struct.pack_into("<I", sized, at + 4, data_bytes)
+    struct.pack_into("<I", sized, 4, len(sized) - 8)
+    return bytes(sized)
+
+
 def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack("<4sI", name, len(body)) + body
 
@@ -205,8 +224,9 @@ AAC = BitRates(
 ADTS_FRAME_BYTES = 9  # the header, and the padding to a whole byte
 
 # Watermark at speeds from 0.5 to these: detection was at least 0.86; at the next speeds tried 0.73 and 0.37. Measured
-# at the default bit rates; AAC's default is 80 because 64 gave 0.84.
-PCM_MARKED_TO_SPEED, CODED_MARKED_TO_SPEED = 1.5, 1.25
+# at the default bit rates; AAC's default is 80 because 64 gave 0.84. Below 0.5 (a sentence in three languages): at 0.45
+# G.711 gave 0.78 and Opus 0.77, at 0.25 0.71 and 0.69; linear PCM and FLAC 0.85 to 0.93, which is too near the limit.
+MARKED_FROM_SPEED, PCM_MARKED_TO_SPEED, CODED_MARKED_TO_SPEED = 0.5, 1.5, 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +274,11 @@ class AudioFormat:
     def keeps_watermark(self, coded_rate_hz: int, bitrate_kbps: int | None, speed: float = 1.0) -> bool:
         """Whether PerTh's watermark survives this encoding of speech at this speed, as measured.
 
-        PCM, G.711 and FLAC keep it at every rate, but not at speed 2; codecs need at least their default bit rate at
-        any speed but 1.
+        PCM, G.711 and FLAC keep it at every rate, but not at speed 2 or below 0.5; codecs need at least their default
+        bit rate at any speed but 1.
         """
+        if speed < MARKED_FROM_SPEED:
+            return False
         if not self.bit_rates:
             return speed <= PCM_MARKED_TO_SPEED
         kbps = self._kbps(coded_rate_hz, bitrate_kbps)

@@ -69,7 +69,7 @@ class TtsFields(BaseModel):
     pronunciations: Annotated[dict[str, str] | None, BeforeValidator(_few)] = None
     sentence_pause_ms: Annotated[int, Field(ge=0, le=5000)] = 0
     paragraph_pause_ms: Annotated[int, Field(ge=0, le=10_000)] = 400
-    speed: Annotated[float, Field(ge=0.5, le=2.0, allow_inf_nan=False)] = 1.0
+    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
     trim_silence: bool = False
     output_format: OutputFormat = "wav"
     sample_rate: Annotated[int, AfterValidator(_known_rate)] | None = None  # the format's own

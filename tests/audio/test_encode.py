@@ -16,7 +16,7 @@ import soundfile
 from scipy import signal  # type: ignore[import-untyped, unused-ignore]
 from scipy.io import wavfile  # type: ignore[import-untyped, unused-ignore]
 
-from audio.encode import ENCODERS
+from audio.encode import ENCODERS, with_sizes
 from audio.pcm import EMPTY, INT16_SCALE, rms_dbfs, to_int16
 from sync_test import RAW_SUBTYPES
 from tests.audio.encoded import (
@@ -144,6 +144,14 @@ def test_a_streamed_g711_wav_has_no_sizes_and_not_a_byte_too_many(name: str) -> 
     data = encode(Case(name, 8_000, joined=False), tone(8_000)[:1_001])
     assert data[4:8] == data[46:50] == data[54:58] == b"\xff\xff\xff\xff"
     assert len(data) == 58 + 1_001
+
+
+@pytest.mark.parametrize("samples", [0, 1_000, 1_001])
+@pytest.mark.parametrize("name", ["wav", *G711])
+def test_a_whole_stream_gets_the_sizes_of_a_file(name: str, samples: int) -> None:
+    stream, file = (encode(Case(name, 8_000, joined), tone(8_000)[:samples]) for joined in (False, True))
+    assert with_sizes(stream) == file
+    assert with_sizes(b"OggS") == b"OggS"
 
 
 def test_a_streamed_wav_has_no_sizes_and_is_read_to_its_end() -> None:

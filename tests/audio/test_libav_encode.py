@@ -193,6 +193,10 @@ def test_only_a_low_bit_rate_loses_the_watermark() -> None:
     assert not ENCODERS["opus"].keeps_watermark(24_000, 16)
     assert not ENCODERS["mp3"].keeps_watermark(24_000, 16)
     assert not ENCODERS["aac"].keeps_watermark(24_000, 35)
+    assert [ENCODERS["wav"].keeps_watermark(24_000, None, speed) for speed in (0.49, 0.5, 1.5, 1.51)] == [
+        *(False, True),
+        *(True, False),
+    ]
     for name, rate_hz in LEGAL:
         most_kbps = ENCODERS[name].bitrates_kbps(rate_hz)[-1]
         assert all(ENCODERS[name].keeps_watermark(rate_hz, kbps, speed=1.1) for kbps in (None, most_kbps))

@@ -189,7 +189,7 @@ def level_and_tempo_cases() -> Iterator[Case]:
         yield Case(f"edges-{rate_hz}", rate_hz, partial(EdgeTrimmer, rate_hz, 0.01, 0.02, max_cut_s=0.06), decoded)
         for name, normalizer in STREAMED_NORMALIZERS.items():
             yield Case(f"streamed-{name}-{rate_hz}", rate_hz, partial(normalizer, rate_hz), decoded)
-        for speed in (0.5, 0.9, 1.0, 1.25, 2.0):
+        for speed in (0.25, 0.5, 0.9, 1.0, 1.25, 2.0, 4.0):
             due = partial(sped_due_s, rate_hz, speed)
             yield Case(f"tempo-{speed:g}-{rate_hz}", rate_hz, partial(Tempo, speed, rate_hz), decoded, due)
 

@@ -15,7 +15,7 @@ from audio.tempo import Tempo
 from tests.audio.spoken import sine, spoken, through
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
-SPEEDS = (0.5, 0.8, 0.95, 1.1, 1.5, 2.0)
+SPEEDS = (0.25, 0.4, 0.5, 0.8, 0.95, 1.1, 1.5, 2.0, 2.1, 4.0)
 # Each speed at three rates, and the reverse.
 PAIRS = [(speed, RATES_HZ[(at + step) % 6]) for at, speed in enumerate(SPEEDS) for step in (0, 2, 3)]
 
@@ -39,7 +39,7 @@ def centroid_hz(clip: Samples, rate_hz: int) -> float:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     length=st.integers(0, 3_000) | st.integers(0, 30_000),
-    speed=st.sampled_from(SPEEDS) | st.floats(0.5, 2.0),
+    speed=st.sampled_from(SPEEDS) | st.floats(0.25, 4.0),
     rate_hz=st.sampled_from(RATES_HZ),
 )
 def test_the_length_is_exact(length: int, speed: float, rate_hz: int) -> None:
@@ -53,7 +53,8 @@ def test_a_tone_keeps_its_pitch_and_its_level_and_has_no_click(speed: float, rat
     out = through(Tempo(speed, rate_hz), tone)
     out_hz = np.argmax(spectrum(out)) * rate_hz / (1 << 19)
     assert out_hz == pytest.approx(200.0, rel=0.005)
-    inner = out[rate_hz // 20 : -rate_hz // 20]
+    edge = round(0.05 * rate_hz / min(1.0, 2 * speed))  # two filters in a row lose more of a loud end
+    inner = out[edge:-edge]
     assert np.max(np.abs(np.diff(inner))) <= 1.02 * np.max(np.abs(np.diff(tone)))
     period = rate_hz // 100
     levels = np.sqrt(np.mean(np.square(inner[: len(inner) // period * period].reshape(-1, period)), axis=1))
@@ -64,7 +65,7 @@ def test_a_tone_keeps_its_pitch_and_its_level_and_has_no_click(speed: float, rat
 def test_speech_keeps_its_timbre_and_its_level(speed: float) -> None:
     """A resampler would move the centroid by the speed."""
     out = through(Tempo(speed, 22_050), spoken())
-    assert centroid_hz(out, 22_050) == pytest.approx(centroid_hz(spoken(), 22_050), rel=0.06)
+    assert centroid_hz(out, 22_050) == pytest.approx(centroid_hz(spoken(), 22_050), rel=0.07)
     assert np.std(out) == pytest.approx(np.std(spoken()), rel=0.05)
 
 
@@ -84,7 +85,7 @@ def test_the_beginning_is_whole_and_of_a_loud_end_little_is_lost(speed: float, r
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_events_stay_where_a_clock_has_them(speed: float) -> None:
     """Ten bursts in silence, found again no later, and little earlier."""
-    rate_hz = 24_000
+    rate_hz, early_s = 24_000, 0.043 / speed if speed < 0.5 else 0.065 if speed <= 2 else 0.03
     clip = np.zeros(5 * rate_hz, dtype=np.float32)
     starts = [round((0.2 + 0.45 * number) * rate_hz) for number in range(10)]
     for start in starts:
@@ -93,9 +94,9 @@ def test_events_stay_where_a_clock_has_them(speed: float) -> None:
     loud = np.abs(out) > 0.02
     for start in starts:
         near = round(start / speed)
-        before = max(0, near - round(0.1 * rate_hz))
+        before = max(0, near - round((early_s + 0.02) * rate_hz))  # not the burst before it
         onset = before + int(np.argmax(loud[before:]))
-        assert -0.065 * rate_hz <= onset - near <= 0
+        assert -early_s * rate_hz <= onset - near <= 0
 
 
 @pytest.mark.parametrize("length", [1, 10, 100, 700, 2_000])
@@ -103,7 +104,7 @@ def test_events_stay_where_a_clock_has_them(speed: float) -> None:
 def test_a_clip_below_a_window_is_not_lost(speed: float, length: int) -> None:
     clip = voiced(24_000, 1.0)[500 : 500 + length]
     out = through(Tempo(speed, 24_000), clip)
-    both = min(len(out), len(clip), 240)
+    both = min(len(out), len(clip), 240 if speed <= 2 else 90)
     assert np.allclose(out[:both], clip[:both], atol=0.02)
 
 
@@ -127,9 +128,9 @@ def test_speed_one_is_the_same_samples() -> None:
     assert not len(tempo.flush())
 
 
-@pytest.mark.parametrize("speed", [0.0, 0.49, 2.01, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("speed", [0.0, 0.249, 4.01, -1.0, math.nan, math.inf])
 def test_a_speed_out_of_range_is_refused(speed: float) -> None:
-    with pytest.raises(ValueError, match=r"speed must be 0\.5 to 2"):
+    with pytest.raises(ValueError, match=r"speed must be 0\.25 to 4"):
         Tempo(speed, 24_000)
 
 
@@ -159,9 +160,10 @@ def test_it_starts_no_threads() -> None:
     assert tempos
 
 
-@pytest.mark.parametrize("speed", [0.5, 0.7, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("speed", [0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0])
 def test_sound_is_where_it_is_said_to_be(speed: float) -> None:
-    """The levels of 2 ms each, stretched as `place` says, fit best without a shift of more than 5 ms."""
+    """The levels of 2 ms each, stretched as `place` says, fit best without a shift of more than 5 ms, or 10 at a
+    quarter of the speed."""
 
     def levels(clip: Samples) -> np.ndarray:
         return np.log(np.mean(np.square(clip[: len(clip) // 44 * 44].reshape(-1, 44)), axis=1) + 1e-5)
@@ -174,4 +176,4 @@ def test_sound_is_where_it_is_said_to_be(speed: float) -> None:
     def likeness(shift: int) -> float:
         return float(np.corrcoef(heard[60 + shift : len(heard) - 60 + shift], expected[60 : len(heard) - 60])[0, 1])
 
-    assert abs(max(range(-60, 61), key=likeness)) * 0.002 <= 0.005
+    assert abs(max(range(-60, 61), key=likeness)) * 0.002 <= 0.005 / min(1.0, 2 * speed)

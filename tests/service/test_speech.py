@@ -75,7 +75,7 @@ def test_lines_without_a_pause_overlap_by_the_fade() -> None:
     assert [before.end - after.start for before, after in pairwise(spoken.segments)] == [480, 480]
 
 
-@pytest.mark.parametrize("speed", [0.5, 0.8, 1.25, 2.0])
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.8, 1.25, 2.0, 4.0])
 def test_speed_changes_each_segments_length_and_not_its_pause(speed: float) -> None:
     plain, quick = (speech(Line(LINES[0], 300.0), LINES[1], speed=value) for value in (1.0, speed))
     clip(plain)

@@ -176,7 +176,7 @@ BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, le
     "max_reference_duration_sec": (0.99, 1.0, 60.0, 60.01),
     "sentence_pause_ms": (-1, 0, 5000, 5001),
     "paragraph_pause_ms": (-1, 0, 10_000, 10_001),
-    "speed": (0.49, 0.5, 2.0, 2.01),
+    "speed": (0.24, 0.25, 4.0, 4.01),
 }
 WHOLE = (
     "seed",
