@@ -114,6 +114,7 @@ class Settings:
     api_keys: tuple[str, ...] | None = setting(
         None, "keys, one of which an HTTP request must send, separated by commas (empty: none is needed)", secret=True
     )
+    open_lists: bool = setting(True, "answer OpenAI's lists of models and voices without a key, as its clients ask")
     cors_origins: Origins | None = setting(
         None, "other sites whose pages may call the HTTP server, separated by commas; `*` is all"
     )

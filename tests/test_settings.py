@@ -55,6 +55,7 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
     "port": (80, "8000", 8000),
     "port_health": (None, "8001", 8001),
     "api_keys": (None, "one, two", ("one", "two")),
+    "open_lists": (True, "false", False),
     "cors_origins": (None, "https://a.example", ("https://a.example",)),
     "serve_page": (True, "false", False),
     "max_queue": (32, "0", 0),
@@ -68,7 +69,7 @@ TTS_MODEL=turbo → must be one of original
 DEVICE=cuda:0 → must be one of auto, cuda, cpu
 DTYPE=fp16 FLOW_DTYPE=int8 → must be one of auto, float32, bfloat16, float16
 CUDA_GRAPHS=some ALLOW_VOICE_WRITES=maybe ALLOW_PRIVATE_URLS=some STREAMING=yep → must be true or false
-STREAM_AGGREGATE=2 WARMUP=none WATERMARK=maybe SERVE_PAGE=maybe → must be true or false
+STREAM_AGGREGATE=2 WARMUP=none WATERMARK=maybe SERVE_PAGE=maybe OPEN_LISTS=maybe → must be true or false
 FLOW_STEPS=0 MAX_LIBRARY_VOICES=0 VOICE_CACHE_SIZE=0 MAX_TEXT_CHARS=-5 UPLOAD_TIMEOUT_S=0.5 → must be at least 1
 MAX_CONCURRENCY=0 PORT=0 → must be at least 1
 FLOW_STEPS=51 → must be at most 50

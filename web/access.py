@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MAX_ID_CHARS = 100
 UNANSWERED = 499  # the client left before the response
+KEY_HEADERS = ("xi-api-key", "x-api-key")
+KEY_PARAMETER, KEY_IN_QUERY = "api_key", frozenset({"/tts/bytes"})  # there, and in a WebSocket's address
 KEY_PROTOCOL = "bearer."  # a browser's WebSocket cannot set headers, so it sends the key as a subprotocol
 QUIET = frozenset({"/ping", "/metrics", "/static"})  # not logged: probes, and the twenty files of the page
 
@@ -139,10 +141,14 @@ class SameOriginMiddleware:
 
 
 def _given(scope: Scope) -> Iterator[str]:
+    """Every key that a request sends: as OpenAI's clients do, as ElevenLabs' and Cartesia's, as a browser's socket."""
     headers = Headers(scope=scope)
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         yield key.strip()
+    yield from (headers[name] for name in KEY_HEADERS if name in headers)
+    if scope["type"] == "websocket" or scope["path"] in KEY_IN_QUERY:
+        yield from QueryParams(scope["query_string"]).getlist(KEY_PARAMETER)
     if scope["type"] == "websocket":
         offered = (name.strip() for name in headers.get("sec-websocket-protocol", "").split(","))
         yield from (name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from audio.encode import ENCODERS, with_sizes
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
 from validation.errors import WorkerError
 from web.buffer import ClientGone, ReadRate
@@ -24,6 +26,7 @@ from web.response_encoders import ResponseEncoder, Truncated, joined_reply, spok
 
 log = logging.getLogger(__name__)
 
+SIZED_BYTES = 8_000_000  # of a WAV whose sizes are awaited: 2.8 minutes at 24 kHz
 PIECE_BYTES = 65_536  # of a reply; sent whole, it would stay in the server's memory until it is read
 JSON = "application/json"
 
@@ -32,13 +35,17 @@ JSON = "application/json"
 class JobRequest:
     """What a request asks for: a job's input, and how its events are sent (None: as the joined reply).
 
-    `headers` are added to the answer's; `translated`: the request came in another contract's words.
+    `headers` are added to the answer's; `translated`: the request came in another contract's words. `joined` writes the
+    joined reply, as JSON. `sized`: nothing is sent of a WAV before its end, so that its header has its length, unless
+    the file is larger than SIZED_BYTES.
     """
 
     raw: object
     encoder: ResponseEncoder | None
     headers: Mapping[str, str] = field(default_factory=dict)
     translated: bool = False
+    joined: Callable[[EndEvent], bytes] = joined_reply
+    sized: bool = False
 
     def take_raw(self) -> object:
         """The input, which is not kept here: it may be large, and the answer may be read for minutes."""
@@ -125,15 +132,21 @@ async def _send(events: AsyncGenerator[Event], asked: JobRequest, reader: Reader
         first = await anext(events, None)
     match first:
         case EndEvent():
-            return await _send_reply(first, headers, reader)
+            return await _send_reply(first, asked, headers, reader)
         case ErrorEvent():
             raise first.error
         case None:
-            raise NotReady("this worker is leaving", {"Connection": "close"})
+            raise _leaving()
     assert encoder
     assert isinstance(first, AudioEvent)  # of a stream
-    await reader.begin(encoder.headers(first) | headers)
-    await reader.take(encoder.encoded(first), more=True, sound_s=first.duration_s)
+    headers, held = encoder.headers(first) | headers, deque([first])
+    if asked.sized and ENCODERS[first.format].extension == "wav" and await _ended(events, held):
+        file = with_sizes(b"".join(event.data for event in held))
+        return await _send_whole(file, sum(event.duration_s for event in held), headers, reader)
+    await reader.begin(headers)
+    while held:
+        early = held.popleft()
+        await reader.take(encoder.encoded(early), more=True, sound_s=early.duration_s)
     async for event in events:
         if not isinstance(event, AudioEvent):
             return await reader.take(encoder.encoded(event), more=False)
@@ -141,13 +154,38 @@ async def _send(events: AsyncGenerator[Event], asked: JobRequest, reader: Reader
     raise Truncated("the job was stopped")
 
 
-async def _send_reply(end: EndEvent, headers: dict[str, str], reader: Reader) -> None:
-    body = await asyncio.to_thread(joined_reply, end)
-    await reader.begin({"Content-Type": JSON, "Content-Length": str(len(body))} | headers)
-    sound_s = end.reply.get("duration", 0.0) * PIECE_BYTES / len(body)  # in a piece
+async def _ended(events: AsyncGenerator[Event], held: deque[AudioEvent]) -> bool:
+    """Hold the next pieces, too; whether the clip ended before they became too large. Raises: WorkerError."""
+    held_bytes = len(held[0].data)
+    while held_bytes <= SIZED_BYTES:
+        match event := await anext(events, None):
+            case AudioEvent():
+                held.append(event)
+                held_bytes += len(event.data)
+            case ErrorEvent():
+                raise event.error
+            case EndEvent():
+                return True
+            case _:
+                raise _leaving()
+    return False
+
+
+def _leaving() -> NotReady:
+    return NotReady("this worker is leaving", {"Connection": "close"})
+
+
+async def _send_reply(end: EndEvent, asked: JobRequest, headers: dict[str, str], reader: Reader) -> None:
+    body = await asyncio.to_thread(asked.joined, end)
+    await _send_whole(body, end.reply.get("duration", 0.0), {"Content-Type": JSON} | headers, reader)
+
+
+async def _send_whole(body: bytes, sound_s: float, headers: Mapping[str, str], reader: Reader) -> None:
+    await reader.begin({"Content-Length": str(len(body)), **headers})
     for start in range(0, len(body), PIECE_BYTES):
         piece = body[start : start + PIECE_BYTES]
-        await reader.take(piece, more=start + PIECE_BYTES < len(body), sound_s=sound_s)
+        is_last = start + PIECE_BYTES >= len(body)
+        await reader.take(piece, more=not is_last, sound_s=sound_s * PIECE_BYTES / len(body))
 
 
 async def _left(receive: Receive) -> None:

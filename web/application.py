@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,13 +20,14 @@ from starlette.websockets import WebSocket
 from service import __version__
 from settings import Settings
 from validation.errors import InvalidInput, WorkerError
+from web import devnen
 from web import documents as docs
 from web.access import ApiKeyMiddleware, RequestIdMiddleware, SameOriginMiddleware
 from web.answer import Answer
 from web.cartesia import add_cartesia
 from web.jobs import Jobs
 from web.limits import BodyLimit
-from web.openai import SpeechReader, models
+from web.openai import SpeechReader, openai_models, openai_voices
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
@@ -33,6 +35,7 @@ from web.tts_request import read
 from web.websocket import TtsWebSocket
 
 OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
+LISTS = frozenset({"/v1", "/v1/", "/v1/models", "/v1/audio/models", "/v1/audio/voices"})  # `open_lists`
 EXPOSED = ("X-Request-Id", "X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields", "Retry-After")
 
 
@@ -67,7 +70,8 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
         stack.append(Middleware(CORSMiddleware, allow_origins=settings.cors_origins, **how))
     if settings.api_keys:
         open_under = f"{STATIC}/" if settings.serve_page else "\0"
-        stack.append(Middleware(ApiKeyMiddleware, keys=settings.api_keys, open_paths=OPEN_PATHS, open_under=open_under))
+        open_paths = OPEN_PATHS | (LISTS if settings.open_lists else frozenset())
+        stack.append(Middleware(ApiKeyMiddleware, keys=settings.api_keys, open_paths=open_paths, open_under=open_under))
     else:  # without a key other sites' pages could send forms and open WebSockets
         stack.append(Middleware(SameOriginMiddleware, allowed=settings.cors_origins or ()))
     return [*stack, Middleware(BodyLimit, budget=jobs.input_budget)]
@@ -88,12 +92,12 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
         summary="One job of the contract; `Accept` decides how its sound comes",
     )
     async def _tts() -> Answer:
-        return Answer(jobs, read)
+        return Answer(jobs, partial(read, jobs))
 
     @app.post(
         "/v1/audio/speech",
         response_class=Response,
-        responses=docs.speech_answers(None, docs.OPENAI_ERROR, events=True),
+        responses=docs.speech_answers(docs.TIMED, docs.OPENAI_ERROR, events=True),
         openapi_extra=docs.body(docs.SPEECH_EXAMPLES, docs.SPEECH),
         summary="OpenAI's speech endpoint",
     )
@@ -111,8 +115,12 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     settings = jobs.service.settings
+    known, mapped = openai_models(settings.tts_engine, int(time.time())), settings.openai_voices or {}
 
-    known = models(settings.tts_engine, int(time.time()))
+    @app.get("/v1", include_in_schema=False)
+    @app.get("/v1/", responses=_answers("That OpenAI's addresses are here.", docs.ROOT, docs.OPENAI_ERROR))
+    async def _root() -> JSONResponse:
+        return JSONResponse({"name": "chatterbox-worker", "version": __version__, "models": [*known]})
 
     @app.get("/v1/models", responses=_answers("OpenAI's list of models.", docs.MODEL_LIST, docs.OPENAI_ERROR))
     async def _models() -> JSONResponse:
@@ -127,14 +135,41 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
             raise NotFound(f"the models here are {', '.join(known)}")
         return JSONResponse(known[name])
 
+    @app.get("/v1/audio/models", responses=_answers("The models, as Open WebUI asks.", docs.IDS, docs.OPENAI_ERROR))
+    async def _speech_models() -> JSONResponse:
+        return JSONResponse({"models": [{"id": name} for name in known]})
+
+    @app.get("/v1/audio/voices", responses=_answers("Every voice's name.", docs.VOICE_IDS, docs.OPENAI_ERROR))
+    async def _speech_voices() -> JSONResponse:
+        return JSONResponse({"voices": openai_voices(await jobs.voices(), mapped)})
+
     @app.get("/v1/voices", responses=_answers("The predefined voices.", docs.VOICES, docs.OPENAI_ERROR))
     async def _voices() -> JSONResponse:
         listed = await jobs.ask("voices")
         return JSONResponse({"default": listed["default"], "voices": listed["voices"]})
 
+    _add_devnens_lists(app, jobs)
+
     @app.get("/info", responses=_answers("What this worker is and can do.", docs.INFO, docs.ERROR))
     async def _info() -> JSONResponse:
         return JSONResponse(await jobs.ask("info"))
+
+
+def _add_devnens_lists(app: FastAPI, jobs: Jobs) -> None:
+    """The lists of Chatterbox-TTS-Server."""
+
+    @app.get("/get_predefined_voices", responses=_answers("The voices, as files.", docs.FILES, docs.ERROR))
+    async def _predefined() -> JSONResponse:
+        return JSONResponse(devnen.predefined_voices((await jobs.ask("voices"))["voices"]))
+
+    @app.get("/get_reference_files", responses=_answers("The library's voices.", docs.FILE_NAMES, docs.ERROR))
+    async def _references() -> JSONResponse:
+        return JSONResponse(devnen.reference_files((await jobs.ask("voices"))["voices"]))
+
+    @app.get("/api/ui/initial-data", responses=_answers("Both lists and defaults.", docs.INITIAL, docs.ERROR))
+    async def _initial_data() -> JSONResponse:
+        settings = jobs.service.settings
+        return JSONResponse(devnen.initial_data(await jobs.ask("voices"), settings.tts_engine, settings.tts_model))
 
 
 def _answers(about: str, schema: docs.Json, error: docs.Json) -> docs.Answers:
@@ -191,7 +226,8 @@ def health_application(readiness: Readiness) -> Callable[..., Any]:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, WorkerError)
     request.state.refused = error
-    return error_response(error, request.url.path)
+    as_sent = getattr(request.state, "error_response", error_response)  # by the contract that the body was in
+    return as_sent(error, request.url.path)
 
 
 async def _refused_by_starlette(request: Request, error: Exception) -> Response:

@@ -22,9 +22,9 @@ from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
 from web.jobs import Jobs
 from web.objects import json_object
-from web.openai import DEFAULT, IGNORED
+from web.openai import DEFAULT
 from web.refusals import UnsupportedMediaType, cartesia_error
-from web.response_encoders import EventEncoder, FileEncoder
+from web.response_encoders import EventEncoder, FileEncoder, ignored_header
 from web.tts_request import media_type
 
 Json = dict[str, Any]
@@ -58,11 +58,6 @@ class Asked:
     fields: Json
     ignored: list[str] = field(default_factory=list)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        names = [name for name in self.ignored if name.isascii() and name.isprintable()]
-        return {IGNORED: ", ".join(names)[:1000]} if names else {}
-
 
 class CartesiaReader:
     """Reads requests for speech. `voices` maps Cartesia's ids, or any other names, to the library's."""
@@ -75,14 +70,14 @@ class CartesiaReader:
         given = await _body(request)
         asked = await self.asked(given, *ENCODINGS)
         raw = asked.fields | {"text": given.get("transcript")}
-        return JobRequest(raw, FileEncoder(), asked.headers, translated=True)
+        return JobRequest(raw, FileEncoder(), ignored_header(asked.ignored), translated=True)
 
     async def read_events(self, request: Request) -> JobRequest:
         """Raises: as `read_bytes`."""
         given = await _body(request)
         asked = await self.asked(given, "raw")
         raw = asked.fields | {"text": given.get("transcript"), "word_timestamps": given.get("add_timestamps")}
-        return JobRequest(raw, MessageEncoder(given.get("context_id")), asked.headers, translated=True)
+        return JobRequest(raw, MessageEncoder(given.get("context_id")), ignored_header(asked.ignored), translated=True)
 
     async def asked(self, given: Json, *containers: str) -> Asked:
         """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from audio.encode import ENCODERS
-from validation.fields import TtsFields
+from validation.fields import TranslatedFields, TtsFields
 from validation.voices import VoiceAddFields, VoiceDeleteFields
-from web.openai import FORMATS, MODELS
+from web.openai import FORMATS, MODELS, OTHER_FORMATS
 from web.refusals import STATUSES
 
 Json = dict[str, Any]
@@ -52,6 +52,16 @@ VOICE = _object(
 VOICES = _object("default voices", default=STRING, voices={"type": "array", "items": VOICE})
 MODEL = _object("id object created owned_by", id=STRING, object=STRING, created=INTEGER, owned_by=STRING)
 MODEL_LIST = _object("object data", object={"const": "list"}, data={"type": "array", "items": MODEL})
+IDS = _object("models", models={"type": "array", "items": _object("id", id=STRING)})
+VOICE_IDS = _object("voices", voices={"type": "array", "items": _object("id name", id=STRING, name=STRING)})
+ROOT = _object("name version models", name=STRING, version=STRING, models={"type": "array", "items": STRING})
+FILE_NAMES: Json = {"type": "array", "items": STRING}
+FILES: Json = {"type": "array", "items": _object("display_name filename", display_name=STRING, filename=STRING)}
+INITIAL = _object("config reference_files predefined_voices", reference_files=FILE_NAMES, predefined_voices=FILES)
+WORD = _object("text start end", text=STRING, start={"type": "number"}, end={"type": "number"})
+TIMED = _object(
+    "format sample_rate duration_seconds words", audio=STRING, format=STRING, words={"type": "array", "items": WORD}
+)
 INFO = _object(
     "operation engine model versions limits formats", operation={"const": "info"}, engine=STRING, model=STRING
 )
@@ -96,23 +106,28 @@ FORM: Json = {
     "additionalProperties": True,
     "description": "The fields of the JSON body; numbers and booleans as JSON writes them, `pronunciations` as JSON.",
 }
-_NAMED_BY_OPENAI = ("operation", "text", "voice", "speed", "output_format")
-_OURS = {name: own for name, own in _TTS["properties"].items() if name not in _NAMED_BY_OPENAI}
+_NAMED_BY_OPENAI = ("operation", "text", "voice", "speed", "output_format", "word_timestamps")
+_TRANSLATED = _fields(TranslatedFields)["properties"]
+_OURS = {name: own for name, own in _TRANSLATED.items() if name not in _NAMED_BY_OPENAI}
+_FLAG: Json = {"type": ["boolean", "null"]}
 SPEECH: Json = {
     "title": "CreateSpeech",
     "type": "object",
-    "required": ["model", "input", "voice"],
+    "required": ["input"],
     "properties": {
-        "model": {"type": "string", "examples": [*MODELS], "description": "One that /v1/models lists."},
+        "model": NULLABLE_STRING | {"examples": [*MODELS], "description": "One that /v1/models lists."},
         "input": STRING,
-        "voice": {"anyOf": [STRING, _object("id", id=STRING) | {"additionalProperties": False}]},
-        "response_format": {"enum": [*FORMATS, None], "default": "mp3"},
-        "speed": {"anyOf": [{"type": "number", "minimum": 0.5, "maximum": 2.0}, {"type": "null"}], "default": 1.0},
+        "voice": {"anyOf": [NULLABLE_STRING, _object("id", id=STRING) | {"additionalProperties": False}]},
+        "response_format": {"enum": [*FORMATS, *OTHER_FORMATS, None], "default": "mp3"},
+        "speed": _TRANSLATED["speed"],
         "stream_format": {"enum": ["audio", "sse", None], "default": "audio"},
+        "stream": _FLAG | {"description": "A WAV is streamed, too; without, its header has its length."},
+        "timestamps": _FLAG | {"description": "The answer is JSON: the file, and the times of its words."},
         "instructions": NULLABLE_STRING | {"description": "Not used; X-Ignored-Fields then says so."},
         **_OURS,
     },
-    "additionalProperties": False,
+    "additionalProperties": True,
+    "description": "A field that nobody knows has no effect; X-Ignored-Fields names it.",
 }
 
 _SOUND = {"speed": 1.2, "output_format": "mp3", "bitrate_kbps": 64, "audio_normalization": "lufs"}
@@ -132,7 +147,9 @@ FORM_EXAMPLES = {"form": {"summary": "A form", "value": {"text": TEXT, "speed": 
 
 ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "The client's own where it sent one, else made here."}}
 RETRY_HEADER = {"Retry-After": {"schema": STRING, "description": "Seconds."}}
-SOUND_HEADERS = {name: {"schema": STRING} for name in ("X-Format", "X-Sample-Rate", "X-Seed", "X-Voice")}
+SOUND_HEADERS = {
+    name: {"schema": STRING} for name in ("X-Format", "X-Sample-Rate", "X-Seed", "X-Voice", "X-Ignored-Fields")
+}
 
 
 def body(examples: Mapping[str, Any], schema: Json, form: Json | None = None) -> Json:
@@ -148,12 +165,12 @@ def answer(about: str, schema: Json, **headers: Json) -> Json:
     return {"description": about, "content": content, "headers": ID_HEADER | headers}
 
 
-def speech_answers(reply: Json | None, error: Json, *, events: bool) -> Answers:
+def speech_answers(reply: Json, error: Json, *, events: bool) -> Answers:
     """The responses of an address that speaks: the sound in every form, and every error."""
     mime_types = sorted({encoder.mime_type for encoder in ENCODERS.values()})
     sound: Json = {mime: {"schema": {"type": "string", "format": "binary"}} for mime in mime_types}
     sound |= {"text/event-stream": {"schema": EVENT}} if events else {}
-    sound |= {"application/json": {"schema": reply}} if reply else {}
+    sound |= {"application/json": {"schema": reply}}
     answers: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
     statuses = {*STATUSES.values(), 401, 403, 406, 408, 413, 415}
     answers |= {status: answer(PHRASES[status], error) for status in sorted(statuses)}

@@ -1,131 +1,156 @@
-"""POST /v1/audio/speech and GET /v1/models as OpenAI documents them, in terms of the job contract.
+"""POST /v1/audio/speech, GET /v1/models and the lists beside it, in terms of the job contract.
 
-https://platform.openai.com/docs/api-reference/audio/createSpeech. Values are checked by the contract, except where
-OpenAI's range is wider.
+https://platform.openai.com/docs/api-reference/audio/createSpeech, and what clients send besides. What is wrong is
+refused; what has no meaning here is left out, and named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
 
-from audio.encode import BY_EXTENSION
-from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
+from audio.encode import BY_EXTENSION, BY_MIME_TYPE
+from validation.errors import Fault, InvalidInput, UnknownVoice
 from validation.faults import unknown_voice
+from validation.fields import TtsFields
 from web.answer import JobRequest
 from web.jobs import Jobs
 from web.objects import json_object
 from web.refusals import UnsupportedMediaType
-from web.response_encoders import FileEncoder, OpenAiEncoder
-from web.tts_request import media_type
+from web.response_encoders import FileEncoder, OpenAiEncoder, ignored_header, timed_reply
+from web.tts_request import by_preference, media_type
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # OpenAI's names, which are our file extensions
+OTHER_FORMATS = {"ogg": "opus"}  # what clients say for them
 PCM_HZ = 24_000  # what OpenAI's pcm is: 16 bit, little-endian, mono, without a header
 VOICES = (
     "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()  # OpenAI's own
 )
 MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # OpenAI's names, which clients have built in; all mean ours
+MODEL_FAMILIES = tuple(f"{name}-" for name in MODELS)  # dated: tts-1-1106
 DEFAULT = "default"
-OURS = {"input": "text", "response_format": "output_format"}
-IGNORED = "X-Ignored-Fields"
+OURS = {"input": "text", "response_format": "output_format", "timestamps": "word_timestamps"}
+EMPTY = frozenset({"model", "voice", "instructions"})  # "" is none, as clients send what was not configured
+KNOWN = frozenset({*OURS, *TtsFields.model_fields, "model", "stream", "stream_format"})
+NOT_OURS = frozenset({"model", "voice", "response_format", "stream", "stream_format"})
 
 
 class SpeechReader:
     """Reads requests to /v1/audio/speech. `voices` maps OpenAI's names, or any other, to the library's."""
 
     def __init__(self, jobs: Jobs, model: str, voices: Mapping[str, str]) -> None:
-        self._jobs, self._models, self._voices = jobs, (model, *MODELS), voices
+        self._jobs, self._model, self._voices = jobs, model, voices
 
     async def read(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
         if media_type(request) != "application/json":
             raise UnsupportedMediaType("send Content-Type: application/json")
         sent = await json_object(await request.body(), "the body", request.state.input)
-        given = {name: value for name, value in sent.items() if value is not None}
-        faults = [*_faults(given), *self._model_faults(given)]
-        if faults:
-            raise InvalidInput.of(*faults)
-        raw = {OURS.get(name, name): value for name, value in given.items() if name not in NOT_OURS}
-        raw |= _format(given)
-        await self._name_voice(raw, given["voice"])
-        headers = {IGNORED: "instructions"} if given.get("instructions") else {}
-        encoder = OpenAiEncoder() if given.get("stream_format") == "sse" else FileEncoder()
-        return JobRequest(raw, encoder, headers)
-
-    def _model_faults(self, given: Mapping[str, Any]) -> list[Fault]:
-        model = given.get("model")
-        if not isinstance(model, str) or model in self._models:
-            return []
-        return [Fault("model", f"is not here; known: {', '.join(self._models)}")]
-
-    async def _name_voice(self, raw: dict[str, Any], voice: str | dict[str, Any]) -> None:
-        """Puts the library's name into `raw`; a recording beside it speaks instead of it."""
-        asked = voice["id"] if isinstance(voice, dict) else voice
-        del raw["voice"]
-        if "reference_audio" in raw or "reference_audio_url" in raw or asked == DEFAULT:
-            return
-        name = self._voices.get(asked, asked)
-        if name == DEFAULT:
-            return
-        if name not in (known := await self._jobs.voices()):
-            raise _unknown(asked, [*self._voices, DEFAULT, *known])
-        raw["voice"] = name
+        accept = by_preference(",".join(request.headers.getlist("accept")))
+        own_format = next((BY_MIME_TYPE[kind] for kind in accept if kind in BY_MIME_TYPE), "")
+        return openai_job(sent, self._model, await self._jobs.voices(), self._voices, own_format)
 
 
-NOT_OURS = frozenset({"model", "response_format", "stream_format", "instructions"})
+def openai_job(
+    sent: Mapping[str, Any], model: str, voices: Mapping[str, str], mapped: Mapping[str, str], own_format: str
+) -> JobRequest:
+    """Translate a request. `model` is the loaded one, `voices` are the library's, `mapped` are names that stand for
+    them, `own_format` is the format, by our name, if the body has none.
+
+    Raises: InvalidInput, UnknownVoice.
+    """
+    given = {name: value for name, value in sent.items() if value is not None and (value != "" or name not in EMPTY)}
+    if faults := [*_faults(given, (model, *MODELS))]:
+        raise InvalidInput.of(*faults)
+    raw = {OURS.get(name, name): value for name, value in given.items() if name in KNOWN - NOT_OURS}
+    raw |= _format(given, own_format)
+    if not raw.keys() & {"reference_audio", "reference_audio_url"}:  # a recording speaks instead of the voice
+        raw |= _voice(given.get("voice", DEFAULT), voices, mapped)
+    headers = ignored_header([name for name in given if name not in KNOWN])
+    if _is_timed(given):
+        return JobRequest({"delivery": "inline"} | raw, None, headers, translated=True, joined=timed_reply)
+    encoder = OpenAiEncoder() if given.get("stream_format") == "sse" else FileEncoder()
+    return JobRequest(raw, encoder, headers, translated=True, sized=not _is_streamed(given))
 
 
-def _unknown(asked: str, known: list[str]) -> WorkerError:
-    hint = "; OPENAI_VOICES maps OpenAI's names" if asked in VOICES else ""
-    return UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys(known), hint))
+def _is_timed(given: Mapping[str, Any]) -> bool:
+    """Whether the answer is JSON: sound alone has no place for words."""
+    return given.get("timestamps") is True or given.get("word_timestamps") is True or "captions" in given
 
 
-def _faults(given: Mapping[str, Any]) -> list[Fault]:
-    faults = [Fault(name, "is required") for name in ("model", "voice") if name not in given]
+def _is_streamed(given: Mapping[str, Any]) -> bool:
+    """Whether a stream was asked for."""
+    return given.get("stream") is True or "stream_format" in given
+
+
+def _faults(given: Mapping[str, Any], models: tuple[str, ...]) -> Iterator[Fault]:
     if "input" not in given and "text" not in given:
-        faults.append(Fault("input", "is required"))
-    faults += [
-        Fault(theirs, f"and {ours} are one: send one of them")
-        for theirs, ours in OURS.items()
-        if theirs in given and ours in given
-    ]
+        yield Fault("input", "is required")
+    for theirs, ours in OURS.items():
+        if theirs in given and ours in given:
+            yield Fault(theirs, f"and {ours} are one: send one of them")
     if "operation" in given:
-        faults.append(Fault("operation", "is not a field here: /tts has operations"))
+        yield Fault("operation", "is not a field here: /tts has operations")
     for name in ("model", "instructions", "response_format"):
         if name in given and not isinstance(given[name], str):
-            faults.append(Fault(name, "must be a string"))
+            yield Fault(name, "must be a string")
+    for name in ("stream", "timestamps"):
+        if name in given and not isinstance(given[name], bool):
+            yield Fault(name, "must be true or false")
     if given.get("stream_format", "audio") not in ("audio", "sse"):
-        faults.append(Fault("stream_format", "must be audio or sse"))
-    return [*faults, *_voice_faults(given.get("voice", "")), *_speed_faults(given.get("speed", 1.0))]
+        yield Fault("stream_format", "must be audio or sse")
+    yield from _voice_faults(given.get("voice", ""))
+    yield from _model_faults(given.get("model"), models)
+    if _is_timed(given) and _is_streamed(given):
+        yield Fault("timestamps", "come with the whole file: leave out stream and stream_format")
 
 
-def _voice_faults(voice: object) -> list[Fault]:
+def _voice_faults(voice: object) -> Iterator[Fault]:
     named = voice.get("id") if isinstance(voice, dict) and set(voice) == {"id"} else voice
-    return [] if isinstance(named, str) else [Fault("voice", "must be a name, or an object with an id")]
+    if not isinstance(named, str):
+        yield Fault("voice", "must be a name, or an object with an id")
 
 
-def _speed_faults(speed: object) -> list[Fault]:
-    """OpenAI accepts 0.25 to 4. A value that is no number is refused by the contract."""
-    if isinstance(speed, int | float) and not isinstance(speed, bool) and not 0.5 <= speed <= 2.0:
-        shown = f"{speed:g}" if isinstance(speed, float) else str(speed)[:20]
-        return [Fault("speed", f"must be 0.5 to 2 here, not OpenAI's 0.25 to 4 (got {shown})")]
-    return []
+def _model_faults(model: object, models: tuple[str, ...]) -> Iterator[Fault]:
+    """A name that is neither ours nor OpenAI's is another vendor's model, whose speech this is not."""
+    if isinstance(model, str) and model not in models and not model.startswith(MODEL_FAMILIES):
+        yield Fault("model", f"is not here; known: {', '.join(models)}")
 
 
-def _format(given: Mapping[str, Any]) -> dict[str, Any]:
+def _format(given: Mapping[str, Any], own_format: str) -> dict[str, Any]:
     """Our fields for OpenAI's format. Raises: InvalidInput."""
     if "output_format" in given:
         return {}
-    name = given.get("response_format", "mp3")
-    if name in FORMATS:
-        pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
-        return {"output_format": BY_EXTENSION[name]} | pcm
-    raise InvalidInput.of(Fault("response_format", f"must be one of {', '.join(FORMATS)}"))
+    name = given.get("response_format", "")
+    if not name and own_format:
+        return {"output_format": own_format}
+    name = OTHER_FORMATS.get(name, name) or "mp3"
+    if name not in FORMATS:
+        raise InvalidInput.of(Fault("response_format", f"must be one of {', '.join(FORMATS)}"))
+    pcm = {"sample_rate": PCM_HZ} if name == "pcm" and "sample_rate" not in given else {}
+    return {"output_format": BY_EXTENSION[name]} | pcm
 
 
-def models(model: str, created: int) -> dict[str, dict[str, Any]]:
+def _voice(voice: str | dict[str, str], voices: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Our field for a voice; none is the default voice, which also speaks for OpenAI's names. Raises: UnknownVoice."""
+    asked = voice["id"] if isinstance(voice, dict) else voice
+    name = mapped.get(asked, asked)
+    if name in voices and name != DEFAULT:
+        return {"voice": name}
+    if name == DEFAULT or asked in VOICES:
+        return {}
+    known, hint = dict.fromkeys([*mapped, DEFAULT, *voices]), "; OpenAI's names are the default voice"
+    raise UnknownVoice.of(unknown_voice(repr(asked[:40]), known, hint))
+
+
+def openai_models(model: str, created: int) -> dict[str, dict[str, Any]]:
     """OpenAI's description of each model: ours under its own name and under OpenAI's."""
     common = {"object": "model", "created": created, "owned_by": "chatterbox-worker"}
     return {name: {"id": name} | common for name in (model, *MODELS)}
+
+
+def openai_voices(voices: Mapping[str, str], mapped: Mapping[str, str]) -> list[dict[str, str]]:
+    """Every name that a request may give as its voice: the library's, those that stand for them, OpenAI's."""
+    return [{"id": name, "name": name} for name in dict.fromkeys([*voices, *mapped, *VOICES])]

@@ -20,6 +20,7 @@ CARTESIA_NAMES = {
     "bitrate_kbps": "output_format.bit_rate",
     "speed": "generation_config.speed",
 }
+DEVNEN_NAMES = {"speed": "speed_factor"}  # what Chatterbox-TTS-Server calls them
 
 
 class Refusal(WorkerError):
@@ -135,6 +136,13 @@ def cartesia_error(error: WorkerError) -> dict[str, Any]:
     title = error.code.replace("_", " ").capitalize()
     named = {"title": title, "message": message, "error": f"{title}: {message}"}
     return named | {"error_code": error.code, "status_code": status_of(error)}
+
+
+def detail_response(error: WorkerError, path: str) -> JSONResponse:
+    """The error as FastAPI's servers have it, such as Chatterbox-TTS-Server."""
+    message, _ = _reworded(error, DEVNEN_NAMES)
+    status = 400 if error.code == "UNSUPPORTED" else status_of(error)
+    return JSONResponse({"detail": message}, status, error.headers if isinstance(error, Refusal) else {})
 
 
 def _reworded(error: WorkerError, names: Mapping[str, str]) -> tuple[str, str]:

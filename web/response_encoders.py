@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from audio.encode import ENCODERS
@@ -12,6 +13,8 @@ from service.json_events import audio_fields, base64_text
 from web.refusals import openai_error
 
 EVENT_STREAM = "text/event-stream"
+IGNORED = "X-Ignored-Fields"
+MAX_IGNORED, MAX_IGNORED_CHARS = 20, 40  # names in that header, and the length of one
 
 
 class Truncated(Exception):
@@ -87,6 +90,30 @@ def joined_reply(end: EndEvent) -> bytes:
     audio = {} if file is None else {"audio": base64_text(file)}
     del file
     return json.dumps(audio | end.reply, ensure_ascii=False).encode()
+
+
+def timed_reply(end: EndEvent) -> bytes:
+    """The whole file with the times of its words, as JSON that OpenAI-compatible servers have for `timestamps`."""
+    file, reply = end.take_file(), end.reply
+    audio = {"audio_url": reply["audio_url"]} if file is None else {"audio": base64_text(file)}
+    del file
+    about = {
+        "format": ENCODERS[reply["format"]].extension,
+        "sample_rate": reply["sample_rate"],
+        "duration_seconds": reply["duration"],
+    }
+    times = {name: reply[name] for name in ("words", "captions") if name in reply}
+    return json.dumps(audio | about | times, ensure_ascii=False).encode()
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """The header that names the fields without effect, if there are any. The names are the caller's own text: what a
+    header can't hold is replaced."""
+    if not names:
+        return {}
+    listed = [re.sub(r"[^!-+\--~]", "?", name[:MAX_IGNORED_CHARS]) or "?" for name in names[:MAX_IGNORED]]
+    more = [f"and {len(names) - MAX_IGNORED} more"] if len(names) > MAX_IGNORED else []
+    return {IGNORED: ", ".join(listed + more)}
 
 
 def spoken_with(start: StartEvent) -> dict[str, str]:

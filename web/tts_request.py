@@ -1,4 +1,7 @@
-"""POST /tts: the job contract over HTTP. A body and an Accept header → a job's input and how to send its events."""
+"""POST /tts: the job contract over HTTP. A body and an Accept header → a job's input and how to send its events.
+
+Chatterbox-TTS-Server's clients have the same address: their bodies go to `web.devnen`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,21 @@ from validation.aliases import todays_operation
 from validation.errors import Fault, InvalidInput
 from web.answer import JobRequest
 from web.budget import Input
+from web.devnen import devnen_job, is_devnens
 from web.forms import MULTIPART, URLENCODED, form_fields
+from web.jobs import Jobs
 from web.objects import json_object
-from web.refusals import NotAcceptable, UnsupportedMediaType
+from web.refusals import NotAcceptable, UnsupportedMediaType, detail_response
 from web.response_encoders import EventEncoder, FileEncoder, ResponseEncoder
 
 
-async def read(request: Request) -> JobRequest:
-    """Raises: InvalidInput, NotAcceptable, UnsupportedMediaType, BodyTooLarge, TooSlow."""
-    encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
+async def read(jobs: Jobs, request: Request) -> JobRequest:
+    """Raises: InvalidInput, UnknownVoice, NotAcceptable, UnsupportedMediaType, BodyTooLarge, TooSlow."""
     raw = await _input(request)
+    if is_devnens(raw):
+        request.state.error_response = detail_response
+        return devnen_job(raw, await jobs.voices())
+    encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
     if todays_operation(raw.get("operation")) not in (None, "tts"):
         return JobRequest(raw, None)
     if own_format and raw.get("output_format") is None:
@@ -33,7 +41,7 @@ def accepted(header: str) -> tuple[ResponseEncoder | None, str]:
 
     Raises: NotAcceptable.
     """
-    for kind in _by_preference(header):
+    for kind in by_preference(header):
         if kind == "audio/*" or kind in BY_MIME_TYPE:
             return FileEncoder(), BY_MIME_TYPE.get(kind, "")
         if kind == "text/event-stream":
@@ -44,7 +52,7 @@ def accepted(header: str) -> tuple[ResponseEncoder | None, str]:
     raise NotAcceptable(f"the answer can be application/json, text/event-stream, audio/* or one of {known}")
 
 
-def _by_preference(header: str) -> list[str]:
+def by_preference(header: str) -> list[str]:
     """The types of an Accept header, best first (RFC 9110, 12.5.1); of equals the first."""
     weighed = []
     for part in header.split(","):

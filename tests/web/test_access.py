@@ -16,6 +16,8 @@ from http_server import HttpServer, open_server, until
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from service import __version__
 from web.budget import InputBudget
@@ -39,7 +41,7 @@ def locked() -> Iterator[HttpServer]:
 
 
 @pytest.mark.parametrize("given", ["", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer", "Bearer ü"])
-@pytest.mark.parametrize("path", ["/info", "/metrics", "/v1/models", "/v1/voices", "/openapi.json", "/nowhere"])
+@pytest.mark.parametrize("path", ["/info", "/metrics", "/v1/models/tts-1", "/v1/voices", "/openapi.json", "/nowhere"])
 def test_without_a_key_nothing_is_told(locked: HttpServer, path: str, given: str) -> None:
     answer = locked.http.get(path, headers={"Authorization": given.encode()})
     assert answer.status_code == 401
@@ -53,6 +55,42 @@ def test_each_key_opens_and_none_is_logged(locked: HttpServer, caplog: pytest.Lo
     assert locked.get("/info", Authorization="bearer other").status_code == 200
     assert locked.get("/info", Authorization="Bearer wrong-platypus").status_code == 401
     assert "platypus" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["xi-api-key", "X-API-Key"])
+def test_a_key_may_have_another_header(locked: HttpServer, name: str) -> None:
+    assert [locked.get("/info", **{name: key}).status_code for key in (KEY, "other", f"{KEY}x", "")] == [
+        200,
+        200,
+        401,
+        401,
+    ]
+
+
+def test_a_sockets_address_may_hold_the_key_and_it_is_not_logged(
+    locked: HttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="uvicorn")
+    caplog.set_level(logging.DEBUG, logger="web")
+    address = f"ws://127.0.0.1:{locked.port}/ws/tts?api_key="
+    with connect(f"{address}{KEY}"):
+        pass
+    with pytest.raises(InvalidStatus, match="401"):
+        connect(f"{address}wrong-platypus")
+    assert locked.get(f"/info?api_key={KEY}").status_code == 401
+    assert locked.get(f"/tts/bytes?api_key={KEY}").status_code in (404, 405)
+    written = [record.getMessage() for record in caplog.records if record.name.startswith(("web", "uvicorn", "server"))]
+    assert not any("platypus" in line for line in written)
+
+
+LISTS = ("/v1/", "/v1", "/v1/models", "/v1/audio/models", "/v1/audio/voices")
+
+
+def test_openais_lists_need_no_key_unless_they_are_closed(locked: HttpServer) -> None:
+    assert [locked.get(path).status_code for path in LISTS] == [200] * len(LISTS)
+    with open_server(api_keys=(KEY,), open_lists=False) as closed:
+        assert [closed.get(path).status_code for path in LISTS] == [401] * len(LISTS)
+        assert closed.get("/v1/", authorization=f"Bearer {KEY}").status_code == 200
 
 
 def test_health_and_the_page_need_no_key(locked: HttpServer) -> None:
@@ -140,7 +178,7 @@ def test_who_was_not_let_in_is_logged_with_what_was_asked_for(caplog: pytest.Log
     ("path", "body", "told"),
     [
         ("/tts", SAY | {"speed": 9.87, "Geheimnis": 1}, "INVALID_INPUT (? is not a field, speed)"),
-        ("/v1/audio/speech", {"model": "Geheimnis", "input": "Hi."}, "INVALID_INPUT (model, voice)"),
+        ("/v1/audio/speech", {"model": "Geheimnis", "input": "Hi."}, "INVALID_INPUT (model)"),
         ("/tts", {"operation": "Geheimnis"}, "UNKNOWN_OPERATION"),
     ],
 )

@@ -416,7 +416,7 @@ def test_what_is_not_done_here_is_named(server: HttpServer) -> None:
     }
     answer = server.post("/tts/bytes", asked)
     assert answer.headers["x-ignored-fields"] == (
-        "pronunciation_dict_id, generation_config.volume, generation_config.emotion, language"
+        "pronunciation_dict_id, sho?, generation_config.volume, generation_config.emotion, language"
     )
     assert answer.headers["x-voice"] == "hans"
 

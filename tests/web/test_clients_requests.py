@@ -1,0 +1,452 @@
+"""The default requests of other servers' clients, as their sources send them, and what each contract refuses.
+
+A row for each client: add a list for another contract to REQUESTS, and its refusals to REFUSED.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from fakes import FakeEngine, by_letters, decoded, pitch_hz, recording
+from http_server import HttpServer, open_server
+
+from web.openai import VOICES
+
+pytestmark = pytest.mark.slow
+
+TEXT = "The quick brown fox."
+SPOKEN_S = 1.2  # of FakeEngine: 10 tokens and one for each character
+CODEC_S = 0.15  # by which a codec's frames may be longer
+SPEECH, TTS = "/v1/audio/speech", "/tts"
+AUDIO = {"mp3": "audio/mpeg", "opus": "audio/ogg", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav"}
+PCM, EVENTS, JSON = "audio/pcm", "text/event-stream", "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One client's request, and what it needs: the answer's type, how long the sound is, whose voice it is, which of
+    its fields are named as ignored. `sized`: a whole file, with its length in its head."""
+
+    client: str
+    path: str
+    body: dict[str, Any]
+    kind: str
+    seconds: float = SPOKEN_S
+    voice: str = "default"
+    ignored: str = ""
+    sized: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def openai(client: str, kind: str, *, seconds: float = SPOKEN_S, **rest: Any) -> Asked:
+    own = {name: rest.pop(name) for name in ("ignored", "sized", "headers") if name in rest}
+    return Asked(client, SPEECH, {"input": TEXT} | rest, kind, seconds, **own)
+
+
+OPENAI = [
+    openai("pipecat", PCM, model="gpt-4o-mini-tts", voice="alloy", response_format="pcm"),
+    openai(
+        "pipecat, with instructions",
+        PCM,
+        model="gpt-4o-mini-tts",
+        voice="sage",
+        response_format="pcm",
+        instructions="Be kind.",
+        speed=1.25,
+        seconds=SPOKEN_S / 1.25,
+        ignored="instructions",
+    ),
+    openai(
+        "livekit", EVENTS, model="gpt-4o-mini-tts", voice="ash", response_format="mp3", speed=1.0, stream_format="sse"
+    ),
+    openai("livekit, tts-1", AUDIO["mp3"], model="tts-1", voice="ash", response_format="mp3", stream_format="audio"),
+    openai("Open WebUI", AUDIO["mp3"], voice="alloy", model="tts-1", headers={"X-OpenWebUI-User-Id": "1"}),
+    openai(
+        "SillyTavern, slowest",
+        AUDIO["mp3"],
+        response_format="mp3",
+        voice="nova",
+        speed=0.25,
+        model="tts-1",
+        seconds=SPOKEN_S * 4,
+        headers={"Authorization": "Bearer"},
+    ),
+    openai(
+        "SillyTavern, fastest",
+        AUDIO["mp3"],
+        response_format="mp3",
+        voice="nova",
+        speed=4,
+        model="tts-1",
+        seconds=SPOKEN_S / 4,
+        headers={"Authorization": "Bearer"},
+    ),
+    *(
+        openai(f"n8n, {form}", AUDIO[form], model="tts-1-hd", voice="onyx", response_format=form, speed=1)
+        for form in ("mp3", "opus", "aac", "flac")
+    ),
+    openai("LibreChat", AUDIO["mp3"], model="tts-1", voice="alloy", backend="x", ignored="backend"),
+    openai("LibreChat, not configured", AUDIO["mp3"], model="", voice=""),
+    openai("AnythingLLM", AUDIO["mp3"], model="tts-1", voice="alloy"),
+    openai("Home Assistant", AUDIO["opus"], model="tts-1", voice="shimmer", response_format="opus", speed=1.0),
+    openai("hermes-agent", PCM, model="tts-1", voice="alloy", response_format="pcm"),
+    openai("RealtimeTTS", AUDIO["mp3"], model="tts-1", voice="nova", instructions=None, response_format=None),
+    openai(
+        "SubtitleEdit",
+        AUDIO["wav"],
+        voice="default",
+        language="en",
+        response_format="wav",
+        consent_attestation="I may.",
+        spoken_disclaimer=False,
+        ignored="consent_attestation, spoken_disclaimer",
+        sized=True,
+    ),
+    openai("swama", JSON, timestamps=True),
+    openai("swama, WAV", JSON, timestamps=True, response_format="wav", sized=True),
+    openai("a dated model", AUDIO["mp3"], model="gpt-4o-mini-tts-2025-12-15", voice="cedar"),
+    openai("nothing but a text", AUDIO["mp3"]),
+    openai("a user", AUDIO["mp3"], model="tts-1", voice="coral", user="u-1", ignored="user"),
+    openai("ogg", AUDIO["opus"], response_format="ogg", stream=True),
+    openai("a WAV as a stream", AUDIO["wav"], response_format="wav", stream=True),
+    openai("a WAV as a stream, in OpenAI's words", AUDIO["wav"], response_format="wav", stream_format="audio"),
+    openai("no stream", AUDIO["wav"], response_format="wav", stream=False, sized=True),
+    openai("mu-law", AUDIO["wav"], output_format="mulaw", sized=True),
+    openai("signs", AUDIO["mp3"], model="tts-1", voice="alloy", input="… 🙂", seconds=0.3),
+    openai("Accept: audio/mp3", AUDIO["mp3"], headers={"Accept": "audio/mp3"}),
+    openai("Accept: audio/wave", AUDIO["wav"], headers={"Accept": "audio/wave"}, sized=True),
+    openai("Accept: audio/x-flac", AUDIO["flac"], headers={"Accept": "audio/x-flac, */*"}),
+    openai("Accept, and a format", AUDIO["opus"], response_format="opus", headers={"Accept": "audio/mpeg"}),
+    Asked("a voice of ours", SPEECH, {"input": TEXT, "voice": "hans"}, AUDIO["mp3"], voice="hans"),
+    Asked("one of OpenAI's name", SPEECH, {"input": TEXT, "voice": "echo"}, AUDIO["mp3"], voice="echo"),
+    Asked("a mapped voice", SPEECH, {"input": TEXT, "voice": "fable"}, AUDIO["mp3"], voice="hans"),
+]
+
+SILLY_TAVERN = {
+    "text": TEXT,
+    "voice_mode": "predefined",
+    "temperature": 0.8,
+    "exaggeration": 0.5,
+    "cfg_weight": 0.5,
+    "seed": 1234,
+    "speed_factor": 1.0,
+    "language": "en",
+    "split_text": True,
+    "chunk_size": 120,
+    "output_format": "wav",
+}
+CUT_BY_ITSELF = "split_text, chunk_size"
+
+
+def devnen(client: str, kind: str, *, seconds: float = SPOKEN_S, voice: str = "default", **rest: Any) -> Asked:
+    own = {name: rest.pop(name) for name in ("ignored", "sized", "headers") if name in rest}
+    return Asked(client, TTS, rest, kind, seconds, voice, **own)
+
+
+DEVNEN = [
+    devnen(
+        "SillyTavern, Chatterbox",
+        AUDIO["wav"],
+        **SILLY_TAVERN,
+        predefined_voice_id="default.wav",
+        ignored=CUT_BY_ITSELF,
+        sized=True,
+        headers={"Accept": "*/*", "Cache-Control": "no-cache"},
+    ),
+    devnen(
+        "SillyTavern, a reference",
+        AUDIO["opus"],
+        **SILLY_TAVERN | {"voice_mode": "clone", "output_format": "opus", "speed_factor": 2},
+        reference_audio_filename="echo.wav",
+        voice="echo",
+        seconds=SPOKEN_S / 2,
+        ignored=CUT_BY_ITSELF,
+    ),
+    devnen(
+        "SillyTavern, at the ends of its sliders",
+        AUDIO["mp3"],
+        **SILLY_TAVERN | {"temperature": 0, "exaggeration": 2, "cfg_weight": 1, "seed": 0, "output_format": "mp3"},
+        predefined_voice_id="default.wav",
+        ignored=f"{CUT_BY_ITSELF}, temperature",
+    ),
+    devnen(
+        "Tater",
+        AUDIO["wav"],
+        text=TEXT,
+        voice_mode="predefined",
+        predefined_voice_id="hans",
+        language="de",
+        output_format="wav",
+        split_text=True,
+        chunk_size=120,
+        voice="hans",
+        ignored=CUT_BY_ITSELF,
+        sized=True,
+    ),
+    devnen(
+        "a stream",
+        AUDIO["wav"],
+        text=TEXT,
+        voice_mode="predefined",
+        stream=True,
+        split_text=True,
+        predefined_voice_id="echo.mp3",
+        voice="echo",
+        ignored="split_text",
+    ),
+    devnen(
+        "more than the model does",
+        AUDIO["wav"],
+        text=TEXT,
+        speed_factor=0.5,
+        exaggeration=3,
+        seconds=SPOKEN_S * 2,
+        ignored="exaggeration",
+        sized=True,
+    ),
+    devnen(
+        "a voice of another language",
+        AUDIO["wav"],
+        text=TEXT,
+        predefined_voice_id="hans",
+        language="en",
+        voice="hans",
+        ignored="language",
+        sized=True,
+    ),
+    devnen("no voice chosen", AUDIO["wav"], text=TEXT, predefined_voice_id="S1", voice_mode="predefined", sized=True),
+    devnen("signs", AUDIO["wav"], text="…", speed_factor=1, seconds=0.3, sized=True),
+    devnen("JSON", AUDIO["wav"], text=TEXT, speed_factor=1, sized=True, headers={"Accept": "application/json"}),
+]
+REQUESTS = [*OPENAI, *DEVNEN]
+BROKEN = [
+    (TTS, {"text": "Hi.", "split_text": True}, "detail"),
+    (TTS, {"text": "Hi.", "split_text": True, "stream": True}, "detail"),
+    (SPEECH, {"input": "Hi."}, "error"),
+    (SPEECH, {"input": TEXT, "response_format": "wav", "chunk_size": 5}, "error"),
+    (SPEECH, {"input": "Hi.", "timestamps": True}, "error"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """Two voices of the library, one of them with a name of OpenAI's."""
+    voices = tmp_path_factory.mktemp("voices")
+    (voices / "echo.wav").write_bytes(recording(pitch=600.0))
+    (voices / "anna.wav").write_bytes(recording(pitch=900.0))
+    with open_server(FakeEngine(words=by_letters), voices_dir=voices, openai_voices={"fable": "hans"}) as running:
+        yield running
+
+
+PITCHES_HZ = {"default": 300, "hans": 450, "echo": 600}
+
+
+def file_of(answer: httpx.Response) -> bytes:
+    """The sound, in whatever it came."""
+    kind = answer.headers["content-type"]
+    if kind == JSON:
+        return base64.b64decode(answer.json()["audio"])
+    if kind != EVENTS:
+        return answer.content
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    assert events[-1]["type"] == "speech.audio.done"
+    assert set(events[-1]["usage"]) == {"input_tokens", "output_tokens", "total_tokens"}
+    return b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+
+
+def has_its_length(wav: bytes) -> bool:
+    riff_bytes, at = struct.unpack_from("<I", wav, 4)[0], wav.index(b"data")
+    data_bytes = struct.unpack_from("<I", wav, at + 4)[0]
+    return riff_bytes == len(wav) - 8 and data_bytes + data_bytes % 2 == len(wav) - at - 8
+
+
+@pytest.mark.parametrize("asked", REQUESTS, ids=lambda asked: asked.client)
+def test_a_clients_request_is_answered(server: HttpServer, asked: Asked) -> None:
+    answer = server.http.post(asked.path, json=asked.body, headers=asked.headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == asked.kind
+    assert answer.headers.get("x-ignored-fields", "") == asked.ignored
+    file = file_of(answer)
+    samples, rate_hz = decoded(file, raw_hz=24_000)
+    exact = asked.kind in (PCM, AUDIO["wav"], AUDIO["flac"])
+    assert len(samples) / rate_hz == pytest.approx(asked.seconds, abs=1e-3 if exact else CODEC_S)
+    assert not abs(samples).max() or pitch_hz(samples, rate_hz) == pytest.approx(PITCHES_HZ[asked.voice], rel=0.05)
+    assert has_its_length(file) if asked.sized else file[:4] != b"RIFF" or not has_its_length(file)
+    assert asked.kind == JSON or ("content-length" in answer.headers) == asked.sized
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_each_of_openais_voices_speaks(server: HttpServer, voice: str) -> None:
+    answer = server.post(SPEECH, {"input": "Hi.", "voice": voice, "response_format": "pcm"})
+    assert answer.status_code == 200
+    assert answer.headers["x-voice"] == {"echo": "echo", "fable": "hans"}.get(voice, "default")
+
+
+def test_words_come_with_their_times(server: HttpServer) -> None:
+    told = server.post(SPEECH, {"input": TEXT, "timestamps": True, "voice": "alloy"}).json()
+    assert {name: told[name] for name in ("format", "sample_rate", "duration_seconds")} == {
+        "format": "mp3",
+        "sample_rate": 24_000,
+        "duration_seconds": SPOKEN_S,
+    }
+    assert [word["text"] for word in told["words"]] == ["The", "quick", "brown", "fox"]
+    times = [time for word in told["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= SPOKEN_S
+    captioned = server.post(SPEECH, {"input": TEXT, "captions": "srt"}).json()
+    assert captioned["captions"].startswith("1\n")
+    assert "words" not in captioned
+
+
+def test_a_long_wav_is_streamed_rather_than_held(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.answer.SIZED_BYTES", 10_000)
+    body = {"input": TEXT, "response_format": "wav", "seed": 1, "chunk_size": 5}
+    answer = server.post(SPEECH, body)
+    assert (answer.status_code, "content-length" in answer.headers) == (200, False)
+    assert not has_its_length(answer.content)
+    assert len(decoded(answer.content)[0]) == round(SPOKEN_S * 24_000)
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+
+def test_the_lists_of_openais_clients(server: HttpServer) -> None:
+    assert server.get("/v1/").json()["name"] == "chatterbox-worker"
+    models = ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
+    assert server.get("/v1/audio/models").json() == {"models": [{"id": name} for name in models]}
+    assert [model["id"] for model in server.get("/v1/models").json()["data"]] == models
+    voices = ["default", "hans", "anna", "echo", "fable", *(name for name in VOICES if name not in ("echo", "fable"))]
+    assert server.get("/v1/audio/voices").json() == {"voices": [{"id": name, "name": name} for name in voices]}
+    for path in ("/v1/test", "/readyz", "/health"):  # wyoming_openai looks for other servers there
+        assert server.get(path).status_code == 404
+
+
+def test_the_lists_of_devnens_clients(server: HttpServer) -> None:
+    predefined = [{"display_name": name, "filename": f"{name}.wav"} for name in ("default", "hans", "anna", "echo")]
+    assert server.get("/get_predefined_voices").json() == predefined
+    assert server.get("/get_reference_files").json() == ["anna.wav", "echo.wav"]
+    told = server.get("/api/ui/initial-data").json()
+    assert told["predefined_voices"] == predefined
+    assert told["reference_files"] == ["anna.wav", "echo.wav"]
+    assert told["config"]["generation_defaults"]["exaggeration"] == 0.5
+    for listed in predefined:
+        body = {"text": "Hi.", "split_text": True, "predefined_voice_id": listed["filename"]}
+        assert server.post(TTS, body).headers["x-voice"] == listed["display_name"]
+
+
+def test_a_random_seed_is_drawn_and_any_other_is_used(server: HttpServer) -> None:
+    def seed(**given: Any) -> str:
+        return server.post(TTS, {"text": "Hi.", "split_text": True} | given).headers["x-seed"]
+
+    assert seed(seed=7) == "7"
+    assert len({seed(), seed(seed=0), seed(seed=-1), seed(seed=0)}) == 4
+
+
+def test_exaggeration_is_carried_out_up_to_2() -> None:
+    with open_server(engine := FakeEngine()) as server:
+        for given in (1.7, 3.0):
+            server.post(TTS, {"text": "Hi.", "speed_factor": 1, "exaggeration": given})
+    assert [params.exaggeration for params in engine.heard] == [1.7, 2.0]
+
+
+# --- what each contract refuses ---------------------------------------------------------------------------------
+
+
+def openais_words(told: dict[str, Any]) -> str:
+    assert set(told) == {"error"}
+    assert set(told["error"]) == {"message", "type", "param", "code"}
+    return f"{told['error']['param']}: {told['error']['message']}"
+
+
+def devnens_words(told: dict[str, Any]) -> str:
+    assert set(told) == {"detail"}
+    return str(told["detail"])
+
+
+def our_words(told: dict[str, Any]) -> str:
+    return str(told["error"])
+
+
+WORDS = {SPEECH: openais_words, TTS: devnens_words}
+HI = {"text": "Hi.", "split_text": True}
+REFUSED = [
+    (SPEECH, {"input": ""}, 400, "input: INVALID_INPUT: input must hold at least one letter or digit"),
+    (SPEECH, {"input": " \n"}, 400, "input: INVALID_INPUT: input must hold at least one letter or digit"),
+    (SPEECH, {"voice": "alloy"}, 400, "input: INVALID_INPUT: input is required"),
+    (SPEECH, {"input": 5}, 400, "input: INVALID_INPUT: input must be a string (got 5)"),
+    (SPEECH, {"input": "Hi.", "model": "kokoro"}, 400, "model: INVALID_INPUT: model is not here; known: chatterbox"),
+    (SPEECH, {"input": "Hi.", "model": 0}, 400, "model: INVALID_INPUT: model must be a string"),
+    (SPEECH, {"input": "Hi.", "voice": "af_bella"}, 400, "known: fable, default, hans, anna, echo; OpenAI's names"),
+    (SPEECH, {"input": "Hi.", "voice": 5}, 400, "voice: INVALID_INPUT: voice must be a name"),
+    (SPEECH, {"input": "Hi.", "response_format": "aiff"}, 400, "response_format must be one of mp3, opus"),
+    (SPEECH, {"input": "Hi.", "speed": 4.1}, 400, "speed: INVALID_INPUT: speed must be at most 4.0 (got 4.1)"),
+    (SPEECH, {"input": "Hi.", "speed": 0.24}, 400, "speed: INVALID_INPUT: speed must be at least 0.25"),
+    (SPEECH, {"input": "Hi.", "speed": "fast"}, 400, "speed: INVALID_INPUT: speed must be a number"),
+    (SPEECH, {"input": "Hi.", "instructions": 5}, 400, "instructions: INVALID_INPUT: instructions must be a string"),
+    (SPEECH, {"input": "x" * 5001}, 400, "input: INVALID_INPUT: input must be at most 5000 characters"),
+    (TTS, HI | {"text": ""}, 400, "INVALID_INPUT: text must hold at least one letter or digit"),
+    (TTS, {"split_text": True}, 400, "INVALID_INPUT: text is required"),
+    (TTS, HI | {"speed_factor": 5}, 400, "INVALID_INPUT: speed_factor must be at most 4.0 (got 5)"),
+    (TTS, HI | {"exaggeration": 3.1}, 400, "INVALID_INPUT: exaggeration must be at most 2.0 (got 3.1)"),
+    (TTS, HI | {"seed": 2**32}, 400, "INVALID_INPUT: seed must be at most"),
+    (TTS, HI | {"seed": False}, 400, "INVALID_INPUT: seed must be a whole number (got false)"),
+    (TTS, HI | {"output_format": "aiff"}, 400, "INVALID_INPUT: output_format must be one of"),
+    (TTS, HI | {"language": "fr"}, 400, "UNSUPPORTED: language fr is not spoken here"),
+    (TTS, HI | {"voice_mode": "own"}, 400, "INVALID_INPUT: voice_mode must be predefined or clone"),
+    (TTS, HI | {"voice_mode": "clone"}, 400, "reference_audio_filename is required when voice_mode is clone"),
+    (TTS, HI | {"stream": "yes"}, 400, "INVALID_INPUT: stream must be true or false"),
+    (TTS, HI | {"chunk_size": "120"}, 400, "INVALID_INPUT: chunk_size must be a number"),
+    (TTS, HI | {"predefined_voice_id": 5}, 400, "INVALID_INPUT: predefined_voice_id must be a string"),
+    (
+        TTS,
+        HI | {"predefined_voice_id": "Abigail.wav"},
+        404,
+        'UNKNOWN_VOICE: predefined_voice_id "Abigail.wav" is not a voice here; known: default, hans, anna, echo',
+    ),
+    (
+        TTS,
+        HI | {"voice_mode": "clone", "reference_audio_filename": "../echo.wav"},
+        404,
+        'UNKNOWN_VOICE: reference_audio_filename "../echo.wav" is not a voice here',
+    ),
+    (TTS, HI | {"voice": "hans", "speed": 2}, 400, "split_text is a field of Chatterbox-TTS-Server's, and speed one"),
+    (TTS, HI | {"operation": "info"}, 400, "Chatterbox-TTS-Server's, and operation one of this worker's"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "words"), REFUSED)
+def test_what_is_wrong_is_refused_in_the_contracts_own_shape(
+    server: HttpServer, path: str, body: dict[str, Any], status: int, words: str
+) -> None:
+    answer = server.post(path, body)
+    assert answer.status_code == status
+    assert words in WORDS[path](answer.json())
+    assert server.at_rest()
+
+
+@pytest.mark.parametrize(("path", "body", "shape"), BROKEN)
+def test_a_failure_before_the_first_byte_has_its_status_and_shape(path: str, body: dict[str, Any], shape: str) -> None:
+    """A WAV that is held back fails so after its first sound, too."""
+
+    def broken(k: int) -> None:
+        if k == 3 or "chunk_size" not in body:
+            raise RuntimeError("no")
+
+    with open_server(FakeEngine(before_chunk=broken)) as server:
+        answer = server.post(path, body)
+        assert (answer.status_code, set(answer.json())) == (500, {shape})
+
+
+def test_a_body_of_ours_is_read_as_ours(server: HttpServer) -> None:
+    """Null is no field, and `chunk_size` is ours, too."""
+    body = {"text": "Hi.", "chunk_size": 25, "stream": None, "predefined_voice_id": None, "speed": 2}
+    assert server.post(TTS, body).json()["parameters"]["chunk_size"] == 25
+    assert our_words(server.post(TTS, {"text": "Hi.", "stream": True}).json()).startswith("INVALID_INPUT: `stream` is")
