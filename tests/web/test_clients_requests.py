@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import FakeEngine, by_letters, decoded, pitch_hz, recording
-from http_server import HttpServer, open_server
+from http_server import HANG_S, HttpServer, open_server
 
 from web.openai import VOICES
 
@@ -304,6 +305,29 @@ def test_words_come_with_their_times(server: HttpServer) -> None:
     captioned = server.post(SPEECH, {"input": TEXT, "captions": "srt"}).json()
     assert captioned["captions"].startswith("1\n")
     assert "words" not in captioned
+
+
+STREAMED = [
+    (SPEECH, {"input": TEXT, "response_format": "pcm"}),
+    (SPEECH, {"input": TEXT, "response_format": "pcm", "stream_format": "sse"}),
+    (SPEECH, {"input": TEXT, "response_format": "wav", "stream": True}),
+    (TTS, {"text": TEXT, "split_text": True, "stream": True}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMED)
+def test_a_streams_first_byte_comes_before_its_last_is_made(path: str, body: dict[str, Any]) -> None:
+    """The engine waits before its second chunk for the first one to have arrived; a held file would wait in vain."""
+    has_arrived = threading.Event()
+
+    def wait(k: int) -> None:
+        assert k == 1 or has_arrived.wait(HANG_S)
+
+    with open_server(FakeEngine(before_chunk=wait)) as server, server.http.stream("POST", path, json=body) as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces)
+        has_arrived.set()
+        assert sum(map(len, pieces)) > 10_000
 
 
 def test_a_long_wav_is_streamed_rather_than_held(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
