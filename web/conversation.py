@@ -186,7 +186,14 @@ class Contexts:
 
     async def until_failed(self) -> None:
         """Raises what ended a task and was no WorkerError: the client left, or a defect. Never returns."""
-        await self._failed
+        await asyncio.shield(self._failed)  # whose cancellation it would else be
+
+    async def until_finished(self) -> None:
+        """Until each that is open has finished, failed or was dropped. Raises as `until_failed`."""
+        while self._open:
+            await asyncio.wait({task for _, task in self._open.values()})
+        if self._failed.done():
+            self._failed.result()
 
     async def close(self) -> None:
         """Drop all, and wait for the steps in flight."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,11 +30,12 @@ class JsonSocket:
         self.input: Input = websocket.scope["state"]["input"]
         self._rate, self._sending = ReadRate(), asyncio.Lock()
 
-    async def accept(self, protocol: str = "") -> None:
+    async def accept(self, protocol: str = "", headers: Mapping[str, str] | None = None) -> None:
         """`protocol` is named in the answer if the client offered it: a browser wants one of those that it offered."""
         offered = self._socket.headers.get("sec-websocket-protocol", "")
         is_named = protocol in (name.strip() for name in offered.split(","))
-        await self._socket.accept(protocol if protocol and is_named else None)
+        raw = [(name.lower().encode(), text.encode()) for name, text in (headers or {}).items()]
+        await self._socket.accept(protocol if protocol and is_named else None, raw)
 
     async def message(self) -> dict[str, Any]:
         """The next message. Raises: WebSocketDisconnect, InvalidInput, Busy."""
