@@ -25,6 +25,8 @@ from web import documents as docs
 from web.access import ApiKeyMiddleware, RequestIdMiddleware, SameOriginMiddleware
 from web.answer import Answer
 from web.cartesia import add_cartesia
+from web.elevenlabs import add_elevenlabs
+from web.elevenlabs_requests import model_objects, voice_object
 from web.jobs import Jobs
 from web.limits import BodyLimit
 from web.openai import SpeechReader, openai_models, openai_voices
@@ -56,6 +58,7 @@ def application(jobs: Jobs, settings: Settings | None = None) -> FastAPI:
     _add_speech(app, jobs)
     _add_lists(app, jobs)
     add_cartesia(app, jobs)
+    add_elevenlabs(app, jobs)
     _add_watch(app, jobs)
     if settings.serve_page:
         app.router.routes.extend(page_routes())
@@ -123,7 +126,9 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
         return JSONResponse({"name": "chatterbox-worker", "version": __version__, "models": [*known]})
 
     @app.get("/v1/models", responses=_answers("OpenAI's list of models.", docs.MODEL_LIST, docs.OPENAI_ERROR))
-    async def _models() -> JSONResponse:
+    async def _models(request: Request) -> JSONResponse:
+        if "xi-api-key" in request.headers:
+            return JSONResponse(model_objects(settings.tts_engine, settings.max_text_chars))
         return JSONResponse({"object": "list", "data": list(known.values())})
 
     one = _answers("One model.", docs.MODEL, docs.OPENAI_ERROR)
@@ -146,7 +151,8 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     @app.get("/v1/voices", responses=_answers("The predefined voices.", docs.VOICES, docs.OPENAI_ERROR))
     async def _voices() -> JSONResponse:
         listed = await jobs.ask("voices")
-        return JSONResponse({"default": listed["default"], "voices": listed["voices"]})
+        voices = [voice_object(voice) for voice in listed["voices"]]
+        return JSONResponse({"default": listed["default"], "voices": voices})
 
     _add_devnens_lists(app, jobs)
 

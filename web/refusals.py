@@ -12,6 +12,21 @@ from starlette.types import Receive, Scope, Send
 from validation.errors import WorkerError, printable
 
 OPENAI_PREFIX = "/v1/"
+ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/voices/", "/v2/")
+ELEVENLABS_STATUSES = {  # what ElevenLabs calls our errors
+    "UNAUTHORIZED": "invalid_api_key",
+    "UNKNOWN_VOICE": "voice_not_found",
+    "INVALID_INPUT": "invalid_parameters",
+    "REQUEST_TIMEOUT": "input_timeout_exceeded",
+    "BUSY": "too_many_concurrent_requests",
+}
+ELEVENLABS_NAMES = {
+    "language": "language_code",
+    "exaggeration": "voice_settings.style",
+    "speed": "voice_settings.speed",
+    "sample_rate": "output_format",
+    "bitrate_kbps": "output_format",
+}
 OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what OpenAI calls our fields
 CARTESIA_PREFIXES = ("/tts/bytes", "/tts/sse", "/tts/websocket", "/voices")
 CARTESIA_NAMES = {
@@ -100,10 +115,13 @@ def status_of(error: WorkerError) -> int:
 
 
 def error_response(error: WorkerError, path: str) -> JSONResponse:
-    """OpenAI's form of the error under /v1/, Cartesia's at its addresses, else the contract's."""
+    """OpenAI's form of the error under /v1/, ElevenLabs' and Cartesia's at their addresses, else the contract's."""
     headers = error.headers if isinstance(error, Refusal) else {}
     if path.startswith(CARTESIA_PREFIXES):
         return JSONResponse(cartesia_error(error), status_of(error), headers)
+    if path.startswith(ELEVENLABS_PREFIXES):
+        status = 422 if error.code == "INVALID_INPUT" else status_of(error)
+        return JSONResponse({"detail": elevenlabs_error(error)}, status, headers)
     if not path.startswith(OPENAI_PREFIX):
         return JSONResponse(error.to_reply(), status_of(error), headers)
     status = 400 if error.code in ("UNKNOWN_VOICE", "UNSUPPORTED") else status_of(error)
@@ -143,6 +161,12 @@ def detail_response(error: WorkerError, path: str) -> JSONResponse:
     message, _ = _reworded(error, DEVNEN_NAMES)
     status = 400 if error.code == "UNSUPPORTED" else status_of(error)
     return JSONResponse({"detail": message}, status, error.headers if isinstance(error, Refusal) else {})
+
+
+def elevenlabs_error(error: WorkerError) -> dict[str, str]:
+    """ElevenLabs' word for the error, and the message."""
+    status = ELEVENLABS_STATUSES.get(error.code, error.code.lower())
+    return {"status": status, "message": _reworded(error, ELEVENLABS_NAMES)[0]}
 
 
 def _reworded(error: WorkerError, names: Mapping[str, str]) -> tuple[str, str]:
