@@ -103,6 +103,7 @@ class Settings:
     stream_aggregate: bool = setting(True, "let RunPod join a stream's events for `/runsync` and `/status`")
     warmup: bool = setting(True, "load the model and speak once before the first job (the queue: on RunPod only)")
     watermark: bool = setting(True, "mark Chatterbox's speech with PerTh")
+    provenance: bool = setting(True, "say in a file's metadata that its speech is synthetic, and which engine made it")
     mode: str = setting(
         "auto",
         "which server starts; auto is `queue` where RunPod's queue calls, else `http`",

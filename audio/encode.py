@@ -108,8 +108,9 @@ class WavEncoder:
 
     hold_back_s = 0.0
 
-    def __init__(self, sample_rate: int, coding: Coding, *, joined: bool) -> None:
+    def __init__(self, sample_rate: int, coding: Coding, *, joined: bool, comment: str = "") -> None:
         self._sample_rate, self._coding, self._joined = sample_rate, coding, joined
+        self._info = _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0")) if comment else b""
         self._samples = 0
         self._header = self._header_for(None)
 
@@ -138,6 +139,7 @@ class WavEncoder:
         if tag != LINEAR_TAG:  # other codings need an extension size (0) and a fact chunk with the length
             fact = struct.pack("<I", UNKNOWN_SIZE if samples is None else samples)
             body = _chunk(b"fmt ", fmt + b"\0\0") + _chunk(b"fact", fact)
+        body += self._info
         data_bytes = UNKNOWN_SIZE if samples is None else self._data_bytes
         riff_bytes = UNKNOWN_SIZE if samples is None else 4 + len(body) + 8 + data_bytes + data_bytes % 2
         return struct.pack("<4sI4s", b"RIFF", riff_bytes, b"WAVE") + body + struct.pack("<4sI", b"data", data_bytes)
@@ -163,12 +165,13 @@ def with_sizes(wav: bytes) -> bytes:
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack("<4sI", name, len(body)) + body
+    """RIFF pads it to an even length, which its size leaves out."""
+    return struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
 
 
 # --- the table --------------------------------------------------------------------------------------
 
-EncoderFactory: TypeAlias = Callable[[int, bool, int], Encoder]  # of sample rate, joined, kbit/s
+EncoderFactory: TypeAlias = Callable[[int, bool, int, str], Encoder]  # of sample rate, joined, kbit/s, comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +249,14 @@ class AudioFormat:
     shrinks_silence: bool = False  # silence takes almost no bytes
     aliases: tuple[str, ...] = ()  # further MIME types
 
-    def encoder(self, sample_rate: int, *, joined: bool, bitrate_kbps: int | None = None) -> Encoder:
-        """Raises ValueError for a bit rate that the format does not have at this rate."""
+    def encoder(self, sample_rate: int, *, joined: bool, bitrate_kbps: int | None = None, comment: str = "") -> Encoder:
+        """`comment`: ASCII for the file's metadata, if the format has any; it is in the first bytes of a stream, too.
+
+        Raises ValueError for a bit rate that the format does not have at this rate.
+        """
         if bitrate_kbps is not None and bitrate_kbps not in self.bitrates_kbps(sample_rate):
             raise ValueError(f"{self.name} at {sample_rate} Hz can't be {bitrate_kbps} kbit/s")
-        return self.make(sample_rate, joined, self._kbps(sample_rate, bitrate_kbps))
+        return self.make(sample_rate, joined, self._kbps(sample_rate, bitrate_kbps), comment)
 
     def coded_rate(self, sample_rate: int) -> int:
         """The rate in Hz at which to encode: `sample_rate`, or the highest if the codec lacks it."""
@@ -293,8 +299,8 @@ class AudioFormat:
 
 
 def _wav(name: OutputFormat, coding: Coding, sample_rate_hz: int, *aliases: str) -> AudioFormat:
-    def make(sample_rate: int, joined: bool, _: int) -> Encoder:
-        return WavEncoder(sample_rate, coding, joined=joined)
+    def make(sample_rate: int, joined: bool, _: int, comment: str) -> Encoder:
+        return WavEncoder(sample_rate, coding, joined=joined, comment=comment)
 
     width = coding.bytes_per_sample
     return AudioFormat(
@@ -334,7 +340,7 @@ ENCODERS: dict[str, AudioFormat] = {
         "opus",
         "audio/ogg",
         "opus",
-        lambda hz, _, kbps: OpusEncoder(hz, kbps),
+        lambda hz, _, kbps, comment: OpusEncoder(hz, kbps, comment),
         lambda _, kbps: 1_500 + 125 * (kbps + 5),  # the pages, and what libopus goes beyond on gliding tones
         bit_rates=OPUS,
         shrinks_silence=True,
@@ -344,7 +350,7 @@ ENCODERS: dict[str, AudioFormat] = {
         "mp3",
         "audio/mpeg",
         "mp3",
-        lambda hz, joined, kbps: Mp3Encoder(hz, kbps, joined=joined),
+        lambda hz, joined, kbps, comment: Mp3Encoder(hz, kbps, joined=joined, comment=comment),
         lambda _, kbps: 128 * kbps,
         bit_rates=MP3,
         aliases=("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg", "audio/mpa"),
@@ -353,7 +359,7 @@ ENCODERS: dict[str, AudioFormat] = {
         "aac",
         "audio/aac",
         "aac",
-        lambda hz, _, kbps: AacEncoder(hz, kbps),
+        lambda hz, _, kbps, __: AacEncoder(hz, kbps),
         lambda hz, kbps: 125 * kbps + ADTS_FRAME_BYTES * hz // AAC_FRAME_SAMPLES,
         bit_rates=AAC,
         shrinks_silence=True,
@@ -363,7 +369,7 @@ ENCODERS: dict[str, AudioFormat] = {
         "flac",
         "audio/flac",
         "flac",
-        lambda hz, *_: FlacEncoder(hz),
+        lambda hz, _, __, comment: FlacEncoder(hz, comment),
         lambda hz, _: 500 + 2 * hz,  # of noise, which it can't make smaller
         speech_bytes_per_s=lambda hz: min(hz, 24_000),  # at 8, 24, 48 kHz eSpeak took 1.37, 1.04, 1.25 of it
         shrinks_silence=True,

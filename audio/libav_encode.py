@@ -82,7 +82,7 @@ class _Recipe:
 class _LibavEncoder:
     """A codec in a container. It encodes whole frames, so its bytes do not depend on how the samples were pushed."""
 
-    def __init__(self, sample_rate: int, recipe: _Recipe) -> None:
+    def __init__(self, sample_rate: int, recipe: _Recipe, comment: str = "") -> None:
         self._sink = _Sink()
         self._container = av.open(self._sink, "w", recipe.container, options=dict(recipe.container_options))
         stream = self._container.add_stream(recipe.codec, sample_rate, options=dict(recipe.codec_options))
@@ -91,7 +91,10 @@ class _LibavEncoder:
         codec.layout, codec.format = "mono", recipe.sample_format
         if recipe.bitrate_kbps:
             codec.bit_rate = 1000 * recipe.bitrate_kbps
+        if comment:
+            self._container.metadata["comment"] = comment
         self._container.start_encoding()  # the header, and the frame size
+        self._header_bytes = self._sink.tell()
         self.frame_samples = codec.frame_size
         self._sample_rate, self._recipe = sample_rate, recipe
         self._waiting = recipe.prepare(EMPTY)
@@ -103,7 +106,7 @@ class _LibavEncoder:
         for start in range(0, whole, self.frame_samples):
             self._encode(waiting[start : start + self.frame_samples])
         self._waiting = waiting[whole:]
-        return self._sink.take()
+        return self._sink.take() if self._sink.tell() > self._header_bytes else b""  # a header is no sound yet
 
     def flush(self) -> bytes:
         if len(self._waiting):
@@ -126,25 +129,26 @@ class _LibavEncoder:
 class OpusEncoder(_LibavEncoder):
     """Opus in Ogg, at 8, 12, 16, 24 or 48 kHz; one page per frame, for low latency."""
 
-    def __init__(self, sample_rate: int, bitrate_kbps: int) -> None:
+    def __init__(self, sample_rate: int, bitrate_kbps: int, comment: str = "") -> None:
         container_options = {"page_duration": "20000", "fflags": BITEXACT}
         # Unconstrained, libopus uses up to twice the requested bit rate for clean speech.
         codec_options = {"vbr": "constrained"}
         recipe = _Recipe("ogg", "libopus", "flt", clipped, container_options, codec_options, bitrate_kbps)
-        super().__init__(sample_rate, recipe)
+        super().__init__(sample_rate, recipe, comment)
         self.hold_back_s = 2 * OPUS_FRAME_S + OPUS_PRE_SKIP_S
 
 
 class Mp3Encoder(_LibavEncoder):
     """MP3 at a constant bit rate: MPEG-1 at 44.1 and 48 kHz, MPEG-2 from 16 to 24 kHz, MPEG-2.5 at 8 kHz.
 
-    A joined file begins with a LAME frame that holds its exact length; a stream has none, because the length is known
-    only at the end.
+    The first frame of a joined file is LAME's, which holds its exact length; a stream has none, because the length is
+    known only at the end. A comment is an ID3v2 tag before it.
     """
 
-    def __init__(self, sample_rate: int, bitrate_kbps: int, *, joined: bool) -> None:
+    def __init__(self, sample_rate: int, bitrate_kbps: int, *, joined: bool, comment: str = "") -> None:
         gain = np.float32(1 / MP3_SCALES.get(bitrate_kbps, MP3_SCALE))
-        container_options = {"write_xing": str(int(joined)), "id3v2_version": "0", "fflags": BITEXACT}
+        id3_version = "3" if comment else "0"  # ID3v2.3, which more programs read than 2.4
+        container_options = {"write_xing": str(int(joined)), "id3v2_version": id3_version, "fflags": BITEXACT}
         # With a bit reservoir a frame would be complete only after up to three later frames.
         codec_options = {"reservoir": "0"}
         recipe = _Recipe(
@@ -156,7 +160,7 @@ class Mp3Encoder(_LibavEncoder):
             codec_options,
             bitrate_kbps,
         )
-        super().__init__(sample_rate, recipe)
+        super().__init__(sample_rate, recipe, comment)
         self.hold_back_s = (2 * self.frame_samples + MP3_DELAY_SAMPLES) / sample_rate
 
 
@@ -185,9 +189,10 @@ class FlacEncoder(_LibavEncoder):
     into a joined file.
     """
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, comment: str = "") -> None:
         frame_samples = round(FLAC_FRAME_S * sample_rate)
         container_options = {"metadata_header_padding": "0", "fflags": BITEXACT}  # 8 KB of room for tags, otherwise
         codec_options = {"frame_size": str(frame_samples)}
-        super().__init__(sample_rate, _Recipe("flac", "flac", "s16", to_int16, container_options, codec_options))
+        recipe = _Recipe("flac", "flac", "s16", to_int16, container_options, codec_options)
+        super().__init__(sample_rate, recipe, comment)
         self.hold_back_s = frame_samples / sample_rate

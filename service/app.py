@@ -20,7 +20,7 @@ from service.operations import OPERATIONS, clone_of, dispatch
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
 from service.worker import Clone, Worker
 from settings import Settings, SettingsError
-from tts.engine import Engine
+from tts.engine import Engine, EngineSpec
 from tts.voices.store import VoiceStore
 from validation.aliases import todays_operation
 from validation.errors import InternalError, RequestError, ServerError, WorkerError
@@ -42,6 +42,10 @@ class Service:
     @property
     def telemetry(self) -> Telemetry:
         return self._worker.telemetry
+
+    @property
+    def made_by(self) -> EngineSpec | None:
+        return self._worker.made_by
 
     @property
     def must_be_replaced(self) -> bool:

@@ -63,6 +63,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     spoken = Synthesis(
         request=request,
         engine=worker.engine,
+        made_by=worker.made_by,
         conditioning=conditioning,
         clock=clock,
         limits=_limits(worker, delivery, joined),

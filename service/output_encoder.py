@@ -1,23 +1,29 @@
-"""Samples to the bytes of one file: levelled, then encoded, and counted."""
+"""Samples to the bytes of one file: levelled, then encoded, and counted. And what the file says of its origin."""
 
 from __future__ import annotations
 
 from audio.encode import ENCODERS
 from audio.levels import NORMALIZERS, STREAMED_NORMALIZERS
 from audio.pcm import Samples
+from tts.engine import EngineSpec
 from validation.options import OutputOptions
 
 
 class OutputEncoder:
     """`encode(level(samples))*`, then `flush()`. `rate_hz` is that of the samples and of the file."""
 
-    def __init__(self, output: OutputOptions, *, joined: bool) -> None:
-        """Raises: ValueError, for a bit rate that the format does not have."""
+    def __init__(self, output: OutputOptions, speed: float, made_by: EngineSpec | None, *, joined: bool) -> None:
+        """`made_by`: the engine that the file's metadata names; None leaves them out.
+
+        Raises: ValueError, for a bit rate that the format does not have.
+        """
         self.format = ENCODERS[output.output_format]
         self.rate_hz = self.format.coded_rate(output.sample_rate_hz)
         self.given_samples = self.pushed_samples = 0  # before the normaliser, and into the encoder
-        self._bitrate_kbps, how = output.bitrate_kbps, output.audio_normalization
-        self._encoder = self.format.encoder(self.rate_hz, joined=joined, bitrate_kbps=output.bitrate_kbps)
+        kbps, how = output.bitrate_kbps, output.audio_normalization
+        self.keeps_watermark = self.format.keeps_watermark(self.rate_hz, kbps, speed)
+        comment = provenance(made_by, marked=made_by.marks and self.keeps_watermark) if made_by else ""
+        self._encoder = self.format.encoder(self.rate_hz, joined=joined, bitrate_kbps=kbps, comment=comment)
         table = NORMALIZERS if joined else STREAMED_NORMALIZERS
         self._level = table[how](self.rate_hz) if how else None  # may hold back the whole clip
 
@@ -29,9 +35,6 @@ class OutputEncoder:
     @property
     def warnings(self) -> list[str]:
         return self._level.warnings if self._level else []
-
-    def keeps_watermark(self, speed: float) -> bool:
-        return self.format.keeps_watermark(self.rate_hz, self._bitrate_kbps, speed)
 
     def level(self, samples: Samples) -> Samples:
         self.given_samples += len(samples)
@@ -50,3 +53,9 @@ class OutputEncoder:
         stream = b"".join(pieces)
         pieces.clear()
         return self._encoder.seal(stream)
+
+
+def provenance(engine: EngineSpec, *, marked: bool) -> str:
+    """The same for every clip of a worker: nothing of the request, the voice or the time."""
+    mark = "PerTh" if marked else "none"
+    return f"Synthetic speech; engine: {engine.name}; model: {engine.model}; watermark: {mark}"

@@ -112,9 +112,12 @@ class TtsSession:
         self._sent_words = 0
         self._timing: str | None = None
         try:
-            self.encoder = OutputEncoder(self._output, joined=False)
+            self.encoder = self._new_encoder()
         except ValueError as error:
             raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
+
+    def _new_encoder(self) -> OutputEncoder:
+        return OutputEncoder(self._output, self._speed, self._service.made_by, joined=False)
 
     # --- text -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ class TtsSession:
     def next(self) -> Take | Mark:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""
         if self._is_cancelled:
-            self.encoder = OutputEncoder(self._output, joined=False)
+            self.encoder = self._new_encoder()
             self._is_cancelled, self._words, self._sent_words, self._timing = False, [], 0, None
         item = self._waiting.popleft()
         if isinstance(item, Mark):
@@ -252,14 +255,13 @@ class TtsSession:
         is_wordless = self._translated and self._has_text and not self.encoder.seconds
         rest = (self._silence(WORDLESS_MS) if is_wordless else b"") + self.encoder.flush()
         seconds = self.encoder.seconds
-        keeps_mark = self.encoder.keeps_watermark(self._speed)
         shown = {"captions": captions(self._words, self._output.captions)} if self._output.captions else {}
         timing = {"timing": self._timing} if self._timing else {}
         left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
         return rest, {
             "duration": round(seconds, 6),
             "takes": self._takes,
-            "watermarked": self._takes > 0 and self._watermarked and keeps_mark,
+            "watermarked": self._takes > 0 and self._watermarked and self.encoder.keeps_watermark,
             "metrics": {
                 "latency_to_first_chunk": self._first_chunk_s,
                 "total_generation_time": round(self._work_s, 4),

@@ -18,7 +18,7 @@ from service.output_encoder import OutputEncoder
 from service.speech import Speech
 from service.telemetry import JobClock
 from service.word_times import TimedWord
-from tts.engine import Conditioning, Engine
+from tts.engine import Conditioning, Engine, EngineSpec
 from tts.text.script import Line, Script, write
 from validation.errors import OutputTooLarge
 from validation.request import TtsRequest
@@ -48,13 +48,14 @@ class Limits:
 
 @dataclass(slots=True)
 class Synthesis:
-    """One request being served. `events()` may be called once.
+    """One request being served. `events()` may be called once. `made_by`: as for `OutputEncoder`.
 
     Raises out of `events()`: OutputTooLarge, JobTimeout, JobStopped, and whatever the engine raises.
     """
 
     request: TtsRequest
     engine: Engine
+    made_by: EngineSpec | None
     conditioning: Conditioning
     clock: JobClock
     limits: Limits
@@ -73,12 +74,13 @@ class Synthesis:
 
     def __post_init__(self) -> None:
         request, output = self.request, self.request.output
-        self._encoder = OutputEncoder(output, joined=self.joined)
+        self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
+        made_by = self.made_by if self._script.lines else None  # who made 0.3 s of silence does not matter
+        self._encoder = OutputEncoder(output, request.sound.speed, made_by, joined=self.joined)
         rate_hz = self._encoder.rate_hz
         if rate_hz != output.sample_rate_hz:
             lacking = f"there is no {output.output_format} at {output.sample_rate_hz} Hz here"
             self.warnings.append(f"{lacking}: coded at {rate_hz} Hz")
-        self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
         self.warnings += self._script.warnings
         self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)
         texts = request.text, self._spoken_text(), request.reading.pronunciations
@@ -264,7 +266,7 @@ class Synthesis:
             self.warnings.append("the clip is silent, so there is nothing in it to carry a watermark")
         if not speech.watermarked:
             return False
-        if not self._encoder.keeps_watermark(speed):
+        if not self._encoder.keeps_watermark:
             at = f" at {output.bitrate_kbps} kbit/s" if output.bitrate_kbps else ""
             faster = f" at speed {speed:g}" if speed != 1.0 else ""
             rate_hz = self._encoder.rate_hz

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.bucket import Bucket
 from service.telemetry import Telemetry
 from settings import Settings
-from tts.engine import Conditioning, Engine
+from tts.engine import Conditioning, Engine, EngineSpec
 from tts.voices.store import VoiceStore
 
 
@@ -31,3 +31,8 @@ class Worker:
     bucket: Bucket | None = None
     clone: Clone | None = None
     translated: bool = False
+
+    @property
+    def made_by(self) -> EngineSpec | None:
+        """The engine that files name in their metadata; None if they name none (`PROVENANCE=false`)."""
+        return self.engine.spec if self.settings.provenance else None

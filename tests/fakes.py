@@ -103,6 +103,7 @@ class FakeEngine:
             unused_fields=unused_fields,
             stand_in=stand_in,
             word_timing="engine" if words else None,
+            marks=watermarked,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -216,7 +217,7 @@ def decoded(data: bytes, raw_hz: int | None = None, raw_as: str | None = None) -
             frames = list(opened.decode(audio=0))
         assert {frame.layout.name for frame in frames} == {"mono"}
         return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
-    headless = raw_hz is not None and data[:4] not in (b"RIFF", b"OggS", b"fLaC") and data[:1] != b"\xff"
+    headless = raw_hz is not None and not data.startswith((b"RIFF", b"OggS", b"fLaC", b"ID3", b"\xff"))
     how: dict[str, Any] = (
         {"format": "RAW", "subtype": raw_as or "PCM_16", "samplerate": raw_hz, "channels": 1}
         if headless or raw_as
@@ -229,6 +230,26 @@ def decoded(data: bytes, raw_hz: int | None = None, raw_as: str | None = None) -
         samples = np.zeros(60 * file.samplerate, dtype=np.float32)  # a streamed FLAC; soundfile asks how long it is
         into = soundfile._ffi.cast("float *", samples.ctypes.data)
         return samples[: soundfile._snd.sf_readf_float(file._file, into, len(samples))], file.samplerate
+
+
+def comment_of(file: bytes) -> str:
+    """The comment in its metadata, as FFmpeg reads it; "" if there is none. There may be nothing else."""
+    with av.open(io.BytesIO(file)) as opened:
+        found = {**opened.metadata, **opened.streams[0].metadata}
+    comment = found.pop("comment", "")
+    assert not found.keys() - {"encoder"}  # which a LAME frame has
+    return comment
+
+
+def body_of(file: bytes) -> bytes:
+    """What a joined file and the stream have in common: all but a header with sizes. Of an MP3, all but its ID3v2 tag:
+    the joined one's body ends with the streamed one's."""
+    if file.startswith(b"RIFF"):
+        return file[file.index(b"data") + 8 :]
+    if file.startswith(b"ID3"):
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(file[6:10], (21, 14, 7, 0), strict=True))
+        return file[10 + size :]
+    return file[42:] if file.startswith(b"fLaC") else file
 
 
 # --- a service --------------------------------------------------------------------------------------------

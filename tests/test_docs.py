@@ -20,7 +20,9 @@ from pydantic import BaseModel
 
 import sync_test
 from audio.encode import ENCODERS
+from service.app import build
 from service.operations import OPERATIONS
+from service.output_encoder import provenance
 from settings import Settings
 from validation import errors
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
@@ -168,6 +170,17 @@ def test_the_formats_are_those_of_the_code() -> None:
         for name, cell in zip(("opus", "mp3", "aac"), row[1:], strict=True):
             rate_hz = ENCODERS[name].coded_rate(int(row[0].split()[0]))
             assert ENCODERS[name].bit_rates.marked_from_kbps[rate_hz] == int(cell), row
+
+
+def test_the_provenance_is_the_codes_and_takes_as_many_bytes() -> None:
+    spec = build(Settings()).made_by
+    assert spec
+    comment = provenance(spec, marked=True)
+    assert f"```\n{comment}\n```" in PAGES["docs/API.md"]
+    stated = {name: int(row[2]) for row in rows("docs/API.md", "metadata of") for name in names(row[0])}
+    for name, own in ENCODERS.items():
+        told, untold = (own.encoder(24_000, joined=True, comment=text).flush() for text in (comment, ""))
+        assert len(told) - len(untold) == stated.get(name, 0), name
 
 
 def test_the_two_endpoints_are_timed_as_often_as_the_documents_say() -> None:

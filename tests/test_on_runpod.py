@@ -177,7 +177,7 @@ def test_a_stream_is_the_joined_reply_but_for_the_header(engine: Pair) -> None:
     assert [piece["index"] for piece in pieces] == list(range(len(pieces)))
     file, stream = base64.b64decode(whole.output["audio"]), sound_of(pieces)
     assert end["bytes"] == len(stream)
-    assert (stream[4:8], stream[40:44]) == (b"\xff" * 4, b"\xff" * 4)
+    assert (stream[4:8], stream[stream.index(b"data") + 4 :][:4]) == (b"\xff" * 4, b"\xff" * 4)
     assert np.array_equal(decoded(file), decoded(stream))
     timed = {"metrics", "bytes", "audio", "type"}
     assert {k: v for k, v in end.items() if k not in timed} == {k: v for k, v in whole.output.items() if k not in timed}

@@ -50,6 +50,7 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
     "stream_aggregate": (True, "0", False),
     "warmup": (True, "No", False),
     "watermark": (True, "off", False),
+    "provenance": (True, "false", False),
     "mode": ("auto", "http", "http"),
     "bind_host": ("0.0.0.0", "127.0.0.1", "127.0.0.1"),
     "port": (80, "8000", 8000),
@@ -69,7 +70,8 @@ TTS_MODEL=turbo → must be one of original
 DEVICE=cuda:0 → must be one of auto, cuda, cpu
 DTYPE=fp16 FLOW_DTYPE=int8 → must be one of auto, float32, bfloat16, float16
 CUDA_GRAPHS=some ALLOW_VOICE_WRITES=maybe ALLOW_PRIVATE_URLS=some STREAMING=yep → must be true or false
-STREAM_AGGREGATE=2 WARMUP=none WATERMARK=maybe SERVE_PAGE=maybe OPEN_LISTS=maybe → must be true or false
+STREAM_AGGREGATE=2 WARMUP=none WATERMARK=maybe PROVENANCE=maybe SERVE_PAGE=maybe → must be true or false
+OPEN_LISTS=maybe → must be true or false
 FLOW_STEPS=0 MAX_LIBRARY_VOICES=0 VOICE_CACHE_SIZE=0 MAX_TEXT_CHARS=-5 UPLOAD_TIMEOUT_S=0.5 → must be at least 1
 MAX_CONCURRENCY=0 PORT=0 → must be at least 1
 FLOW_STEPS=51 → must be at most 50

@@ -45,7 +45,7 @@ class EngineSpec:
 
     A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
     where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
-    the times of its words come from; None if it reports none.
+    the times of its words come from; None if it reports none. `marks`: its speech carries PerTh's watermark.
     """
 
     name: str
@@ -59,6 +59,7 @@ class EngineSpec:
     unused_fields: tuple[str, ...] = ()
     stand_in: bool = False
     word_timing: WordTiming | None = None
+    marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Case:
     rate_hz: int
     joined: bool
     bitrate_kbps: int | None = None
+    comment: str = ""
 
 
 def coded_rates(name: str) -> list[int]:
@@ -59,7 +60,9 @@ def tone(rate_hz: int) -> Samples:
 
 
 def encoder(case: Case) -> Encoder:
-    return ENCODERS[case.format].encoder(case.rate_hz, joined=case.joined, bitrate_kbps=case.bitrate_kbps)
+    return ENCODERS[case.format].encoder(
+        case.rate_hz, joined=case.joined, bitrate_kbps=case.bitrate_kbps, comment=case.comment
+    )
 
 
 @cache

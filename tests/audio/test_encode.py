@@ -7,12 +7,15 @@ import struct
 import subprocess
 import warnings
 import wave
+from dataclasses import replace
+from functools import partial
 
 import imageio_ffmpeg  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from fakes import body_of, comment_of
 from scipy import signal  # type: ignore[import-untyped, unused-ignore]
 from scipy.io import wavfile  # type: ignore[import-untyped, unused-ignore]
 
@@ -43,6 +46,8 @@ with warnings.catch_warnings():  # of audioop's end in Python 3.13, of its own r
     from pydub import AudioSegment  # type: ignore[import-untyped, unused-ignore]
 
 CASES = [Case(name, rate, joined) for name in ENCODERS for rate in coded_rates(name) for joined in (True, False)]
+COMMENT = "Synthetic speech; engine: fake; model: tones; watermark: none"
+KEYS = {"opus": b"DESCRIPTION=", "flac": b"DESCRIPTION=", "mp3": b"TXXX\0\0\0\x47\0\0\0comment\0"}  # the others are WAV
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -87,6 +92,35 @@ def test_an_empty_clip_is_at_most_a_header(case: Case) -> None:
     assert len(encode(case, EMPTY)) <= (576 if case.format == "mp3" else 150)
 
 
+@each_case
+def test_a_comment_changes_no_sample_and_is_in_the_metadata_where_there_is_room(case: Case, ffmpeg: str) -> None:
+    plain, with_comment = encoded(case), encoded(replace(case, comment=COMMENT))
+    if case.format in ("aac", *RAW_SUBTYPES):
+        assert with_comment == plain
+        return
+    assert 2 * len(COMMENT) >= len(with_comment) - len(plain) >= len(COMMENT)
+    assert (comment_of(plain), comment_of(with_comment)) == ("", COMMENT)
+    assert KEYS.get(case.format, b"ICMT\x3e\0\0\0") + COMMENT.encode() in with_comment
+    for read in (partial(by_library, case), partial(by_ffmpeg, ffmpeg, case)):
+        (samples, rate_hz), (others, other_hz) = read(plain), read(with_comment)
+        assert rate_hz == other_hz
+        assert np.array_equal(samples, others)
+
+
+@pytest.mark.parametrize("length", [60, 61])
+@pytest.mark.parametrize("name", ["wav", "mulaw"])
+def test_a_wav_with_a_comment_of_any_length_is_whole(name: str, length: int) -> None:
+    """Python's own reader and SciPy's skip the comment."""
+    text = COMMENT[:length]
+    chunks = wav_chunks(data := encoded(Case(name, 24_000, joined=True, comment=text)))
+    assert list(chunks) == [b"fmt ", *([b"fact"] if name == "mulaw" else []), b"LIST", b"data"]
+    assert chunks[b"LIST"].rstrip(b"\0") == b"INFOICMT" + struct.pack("<I", length + 1) + text.encode()
+    if name == "wav":
+        with wave.open(io.BytesIO(data)) as opened:
+            assert opened.readframes(opened.getnframes()) == to_int16(tone(24_000)).tobytes()
+        assert np.array_equal(wavfile.read(io.BytesIO(data))[1], to_int16(tone(24_000)))
+
+
 def test_an_encoder_may_be_dropped_half_way() -> None:
     """A stream whose client went away is never flushed."""
     for case in CASES:
@@ -98,6 +132,8 @@ def test_a_stream_and_a_file_differ_in_the_header_alone() -> None:
     for name, header_bytes in {**headers, **dict.fromkeys(RAW_SUBTYPES, 0)}.items():
         streamed, joined = (encoded(Case(name, 24_000, flag)) for flag in (False, True))
         assert streamed[header_bytes:] == joined[header_bytes:]
+        streamed, joined = (encoded(Case(name, 24_000, flag, comment=COMMENT)) for flag in (False, True))
+        assert body_of(streamed) == body_of(joined)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -154,9 +190,11 @@ def test_a_whole_stream_gets_the_sizes_of_a_file(name: str, samples: int) -> Non
     assert with_sizes(b"OggS") == b"OggS"
 
 
-def test_a_streamed_wav_has_no_sizes_and_is_read_to_its_end() -> None:
-    data = encoded(Case("wav", 24_000, joined=False))
-    assert data[4:8] == data[40:44] == b"\xff\xff\xff\xff"
+@pytest.mark.parametrize("comment", ["", COMMENT])
+def test_a_streamed_wav_has_no_sizes_and_is_read_to_its_end(comment: str) -> None:
+    data = encoded(Case("wav", 24_000, joined=False, comment=comment))
+    at = data.index(b"data") + 4
+    assert data[4:8] == data[at : at + 4] == b"\xff\xff\xff\xff"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wavfile.WavFileWarning)  # that the file ends before 4 GB
         rate_hz, samples = wavfile.read(io.BytesIO(data))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from fakes import PARAMS
+from fakes import PARAMS, body_of
 
 from audio.encode import AAC, ADTS_FRAME_BYTES, ENCODERS, MP3, OPUS
 from audio.libav_encode import AAC_DELAY_SAMPLES, AAC_FRAME_SAMPLES
@@ -52,8 +52,10 @@ def test_a_joined_flac_tells_its_length_and_its_md5_and_a_streamed_one_neither()
         md5 = hashlib.md5(to_int16(tone(rate_hz)).astype("<i2").tobytes()).digest()
         frame_samples = round(0.03 * rate_hz)
         shape = (frame_samples, frame_samples, rate_hz)
-        assert flac_header(Case("flac", rate_hz, joined=True)) == (*shape, len(tone(rate_hz)), md5)
-        assert flac_header(Case("flac", rate_hz, joined=False)) == (*shape, 0, bytes(16))
+        for comment in ("", "Synthetic speech"):
+            told, untold = (Case("flac", rate_hz, joined, comment=comment) for joined in (True, False))
+            assert flac_header(told) == (*shape, len(tone(rate_hz)), md5)
+            assert flac_header(untold) == (*shape, 0, bytes(16))
 
 
 @pytest.mark.parametrize("samples", [1, 15, 16, 719, 720, 721])
@@ -73,13 +75,14 @@ def test_opus_tells_the_rate_it_was_given() -> None:
         assert int.from_bytes(data[head + 12 : head + 16], "little") == rate_hz
 
 
-def test_a_joined_mp3_tells_its_length_and_a_streamed_one_claims_none() -> None:
+@pytest.mark.parametrize("comment", ["", "Synthetic speech"])
+def test_a_joined_mp3_tells_its_length_and_a_streamed_one_claims_none(comment: str) -> None:
     for rate_hz in coded_rates("mp3"):
-        joined, streamed = (encoded(Case("mp3", rate_hz, flag)) for flag in (True, False))
-        assert b"Info" in joined[:64]
-        assert not {b"Info", b"Xing"} & {streamed[at : at + 4] for at in range(64)}
+        joined, streamed = (encoded(Case("mp3", rate_hz, flag, comment=comment)) for flag in (True, False))
+        assert b"Info" in body_of(joined)[:64]
+        assert not {b"Info", b"Xing"} & {streamed[at : at + 4] for at in range(200)}
         assert soundfile.info(io.BytesIO(joined)).frames == len(tone(rate_hz))
-        assert joined.endswith(streamed)
+        assert body_of(joined).endswith(body_of(streamed))
 
 
 @pytest.mark.parametrize(("name", "rate_hz"), LEGAL)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import av
 import numpy as np
 import pytest
+from fakes import body_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ CLIP_S = 0.5
 FADE_S = 0.02
 JOINS_S = (0.12, 0.13, 0.3, 0.3, 0.35)  # a segment shorter than a fade, and an empty one, among them
 CHAIN_HZ = 16_000
+COMMENT = "Synthetic speech; engine: fake; model: tones; watermark: none"
 FLAC_SYNC = b"\xff\xf8"
 FROM_HZ = (8_000, 22_050, 24_000, 192_000)  # engines' rates, and references' extremes
 
@@ -122,7 +124,7 @@ def opus_s(rate_hz: int, out: bytes) -> float:
 
 def mp3_s(rate_hz: int, out: bytes) -> float:
     """The same, by a bare decoder: libav's MP3 demuxer is not sure of a file of one frame."""
-    return max(0, bare_samples("mp3float", out) - MP3_DELAY_SAMPLES) / rate_hz
+    return max(0, bare_samples("mp3float", body_of(out)) - MP3_DELAY_SAMPLES) / rate_hz
 
 
 def aac_s(rate_hz: int, out: bytes) -> float:
@@ -200,6 +202,9 @@ def encoder_cases() -> Iterator[Case]:
             decoded, make = partial(DECODED[name], rate_hz), partial(audio_format.encoder, rate_hz)
             yield Case(f"{name}-{rate_hz}-streamed", rate_hz, partial(make, joined=False), decoded)
             yield Case(f"{name}-{rate_hz}-joined", rate_hz, partial(make, joined=True), None, seal=True)
+        make = partial(audio_format.encoder, 24_000, comment=COMMENT)
+        yield Case(f"{name}-streamed-comment", 24_000, partial(make, joined=False), partial(DECODED[name], 24_000))
+        yield Case(f"{name}-joined-comment", 24_000, partial(make, joined=True), None, seal=True)
         for rate_hz in (8_000, 48_000) if audio_format.bit_rates else ():
             for kbps in (audio_format.bitrates_kbps(rate_hz)[0], audio_format.bitrates_kbps(rate_hz)[-1]):
                 make = partial(audio_format.encoder, rate_hz, joined=False, bitrate_kbps=kbps)

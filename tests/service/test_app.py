@@ -193,6 +193,17 @@ def test_each_engine_is_built_without_loading_anything(name: str) -> None:
     assert reply["loaded"] is (name == "espeak")  # which has nothing to load
 
 
+def test_chatterbox_alone_marks_and_only_where_it_may() -> None:
+    engines = {name: build(Settings(tts_engine=name)).made_by for name in ENGINES}
+    assert {name: spec and spec.marks for name, spec in engines.items()} == dict.fromkeys(ENGINES, False) | {
+        "chatterbox": True
+    }
+    unmarked = build(Settings(tts_engine="chatterbox", watermark=False)).made_by
+    assert unmarked
+    assert not unmarked.marks
+    assert build(Settings(tts_engine="chatterbox", provenance=False)).made_by is None
+
+
 def test_the_table_of_engines_is_the_settings_choice() -> None:
     (choice,) = [item for item in Settings.public_fields() if item.name == "tts_engine"]
     assert set(ENGINES) == set(choice.metadata["choices"])

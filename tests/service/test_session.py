@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, by_letters, fake_service
+from fakes import FakeEngine, by_letters, comment_of, fake_service
 
 from service.events import AudioEvent, EndEvent, Event, StartEvent
 from service.session import MAX_TAKE_CHARS, Mark, Take, TtsSession
@@ -57,6 +57,23 @@ def test_a_take_begins_where_the_one_before_ended_however_much_is_held_back(leve
     rest, report = one.finish()
     assert spoken == [[StartEvent, EndEvent]] * 2
     assert len(file + rest) / 2 / 24_000 == ends_s[-1] == report["duration"]
+
+
+@pytest.mark.parametrize("provenance", [True, False])
+@pytest.mark.parametrize("name", ["wav", "opus", "mp3", "flac", "alaw"])
+@pytest.mark.parametrize(("speed", "mark"), [(1.0, "PerTh"), (1.6, "none")])
+def test_its_file_begins_with_what_it_says_of_its_origin(name: str, speed: float, mark: str, provenance: bool) -> None:
+    one = TtsSession(fake_service(provenance=provenance), "s", {"output_format": name, "speed": speed})
+    for is_cancelled in (False, True):  # the file after a cancelled one, too
+        one.push(SENTENCE)
+        (take,) = takes(one)
+        file = b"".join(event.data for event in said(one, take) if isinstance(event, AudioEvent))
+        if not is_cancelled:
+            one.cancel()
+    rest, report = one.finish()
+    told = f"Synthetic speech; engine: fake; model: tones; watermark: {mark}"
+    assert comment_of(file + rest) == (told if provenance else "")
+    assert report["watermarked"] is (mark == "PerTh")
 
 
 def test_an_unknown_voice_is_told_some_of_a_full_library() -> None:

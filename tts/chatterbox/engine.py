@@ -45,6 +45,7 @@ class ChatterboxEngine:
             decode_modes=("full", "window", "block"),
             can_clone=True,
             word_timing="attention",
+            marks=options.watermark,
         )
 
     @property
