@@ -135,11 +135,14 @@ def fuzzed(strategy: st.SearchStrategy[Any], count: int, ask: Callable[[str, Any
 
 
 def sent(value: Any) -> bytes:
-    """JSON, in which a lone surrogate is an escape."""
-    return json.dumps(value).encode()
+    """JSON, in which a lone surrogate is an escape; for a number that Python can't write, one as long."""
+    try:
+        return json.dumps(value).encode()
+    except ValueError:
+        return b'{"text": 1' + b"0" * 5000 + b"}"
 
 
-each_count = pytest.mark.parametrize("count", [40, pytest.param(3000, marks=pytest.mark.fuzz)])
+each_count = pytest.mark.parametrize("count", [40, pytest.param(1500, marks=pytest.mark.fuzz)])
 
 
 @each_count
