@@ -115,15 +115,19 @@ class CartesiaWebSocket:
     async def _read(self) -> None:
         """Raises: WebSocketDisconnect, TooSlow, Busy."""
         while True:
-            context_id = None
-            try:
-                sent = await self._socket.message_in_time(lambda: self._contexts.is_busy)
-                context_id = _context_id(sent)
-                await self._take(context_id, checked(sent))
-            except RequestError as error:
-                if context_id not in self._ended:
-                    self._drop(context_id)
-                await self._socket.send(self._error(error, context_id))
+            await self._read_one()
+
+    async def _read_one(self) -> None:
+        """Raises: as `_read`."""
+        context_id = None
+        try:
+            sent = await self._socket.message_in_time(lambda: self._contexts.is_busy)
+            context_id = _context_id(sent)
+            await self._take(context_id, checked(sent))
+        except RequestError as error:
+            if context_id not in self._ended:
+                self._drop(context_id)
+            await self._socket.send(self._error(error, context_id))
 
     async def _take(self, name: str, given: Json) -> None:
         """Raises: InvalidInput, UnknownVoice."""
