@@ -41,7 +41,7 @@ def voice_add(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: b
         request.voice,
         recording,
         request.max_reference_duration_s,
-        About(request.language, request.description),
+        About(request.language, request.description, request.consent),
         replace=request.replace,
         check=check,
     )
@@ -92,4 +92,5 @@ def _listed(voice: EngineVoice, default: str) -> dict[str, Any]:
         "reference_duration": voice.reference_duration_s,
         "default": voice.name == default,
         "source": voice.source,
+        **({"consent": voice.consent} if voice.consent else {}),
     }

@@ -546,7 +546,7 @@ def test_a_full_librarys_list_comes_in_events_that_the_platform_takes(
     open_worker: Callable[..., FakeEngine], tmp_path: Path
 ) -> None:
     """RunPod drops an event of a megabyte; the list was one of 2.1 MB."""
-    voice = pack(decode_reference(recording(duration_s=1.5, rate_hz=8000), 5.0), About("en", "é" * 500))
+    voice = pack(decode_reference(recording(duration_s=1.5, rate_hz=8000), 5.0), About("en", "é" * 500, "é" * 500))
     for n in range(1000):
         (tmp_path / f"v{n}.flac").write_bytes(voice)
     open_worker(VOICES_DIR=str(tmp_path))

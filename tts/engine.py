@@ -30,13 +30,15 @@ class ImplausibleSpeech(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EngineVoice:
-    """A predefined voice. `reference_duration_s` is None where no recording is known."""
+    """A predefined voice. `reference_duration_s` is None where no recording is known; `consent` is what was said of the
+    speaker's consent, if anything."""
 
     name: str
     language: str  # BCP-47
     reference_duration_s: float | None = None
     description: str = ""
     source: VoiceSource = "built-in"
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from validation.fields import CLONE
 from validation.rules import decode_base64, language_rule, reference_rule
 
 VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-MAX_DESCRIPTION_CHARS = 500
+MAX_LINE_CHARS = 500  # of a description, and of a consent
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class VoiceAddFields(BaseModel):
     reference_audio_url: str | None = None
     language: str | None = None
     description: str = ""
+    consent: str = ""
     replace: bool = False
     max_reference_duration_sec: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 30.0
 
@@ -70,6 +71,7 @@ class VoiceAdd:
     reference_url: str | None
     language: str
     description: str
+    consent: str
     replace: bool
     max_reference_duration_s: float
 
@@ -78,7 +80,7 @@ def parse_voice_add(given: Mapping[str, Any], capabilities: LibraryCapabilities)
     """Check the present fields. Raises: InvalidInput, ReferenceAudioError or Unsupported, whichever kind all the
     faults share; InvalidInput where they are mixed."""
     fields = _checked(
-        VoiceAddFields, given, capabilities, (_new_name_rule, _reference_rule, _language_rule, _description_rule)
+        VoiceAddFields, given, capabilities, (_new_name_rule, _reference_rule, _language_rule, _line_rule)
     )
     return VoiceAdd(
         voice=fields.voice,
@@ -86,6 +88,7 @@ def parse_voice_add(given: Mapping[str, Any], capabilities: LibraryCapabilities)
         reference_url=fields.reference_audio_url,
         language=fields.language or capabilities.languages[0],
         description=fields.description.strip(),
+        consent=fields.consent.strip(),
         replace=fields.replace,
         max_reference_duration_s=fields.max_reference_duration_sec,
     )
@@ -130,15 +133,16 @@ def _language_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> 
     return language_rule(given.get("language"), capabilities.languages, "with a recording's voice")
 
 
-def _description_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
-    if isinstance(text := given.get("description"), str):
-        yield from ((InvalidInput, Fault("description", message)) for message in description_faults(text))
+def _line_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
+    for name in ("description", "consent"):
+        if isinstance(text := given.get(name), str):
+            yield from ((InvalidInput, Fault(name, message)) for message in line_faults(text))
 
 
-def description_faults(text: str) -> Iterator[str]:
-    """The faults of a voice's description."""
-    if (length := len(text.strip())) > MAX_DESCRIPTION_CHARS:
-        yield f"must be at most {MAX_DESCRIPTION_CHARS} characters (got {length})"
+def line_faults(text: str) -> Iterator[str]:
+    """The faults of a line of free text about a voice."""
+    if (length := len(text.strip())) > MAX_LINE_CHARS:
+        yield f"must be at most {MAX_LINE_CHARS} characters (got {length})"
         return
     if printable(text) != text:
         yield "holds a lone surrogate, which is no character"

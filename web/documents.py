@@ -48,6 +48,7 @@ VOICE = _object(
     reference_duration={"type": ["number", "null"]},
     default=BOOLEAN,
     source={"enum": ["built-in", "library"]},
+    consent=STRING,
 )
 VOICES = _object("default voices", default=STRING, voices={"type": "array", "items": VOICE})
 MODEL = _object("id object created owned_by", id=STRING, object=STRING, created=INTEGER, owned_by=STRING)

@@ -32,7 +32,7 @@ JSON_KINDS = (bool, int, float, dict)
 MAX_NUMBER_CHARS, MAX_OBJECT_CHARS = 64, 400_000  # of a number or boolean; of `pronunciations`, every character escaped
 STRING_FIELDS = frozenset(
     "operation text language decode_mode voice_mode voice reference_audio reference_audio_url output_format"
-    " audio_normalization delivery description".split()
+    " audio_normalization delivery description consent".split()
 )
 
 

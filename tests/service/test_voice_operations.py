@@ -57,7 +57,8 @@ def test_voices_lists_what_is_known_of_each_and_the_default(joined: bool) -> Non
 
 def test_voices_lists_what_tts_takes(library: Path) -> None:
     (library / "anna.wav").write_bytes(recording(500))
-    (library / "anna.json").write_text(json.dumps({"language": "en-GB", "description": "Warm."}))
+    about = {"language": "en-GB", "description": "Warm.", "consent": "By letter."}
+    (library / "anna.json").write_text(json.dumps(about))
     service = service_of(library, default_voice="anna", allow_voice_writes=False)
     listed = reply_of(service, {"operation": "voices"})
     assert [voice["name"] for voice in listed["voices"]] == ["default", "hans", "anna"]
@@ -69,6 +70,7 @@ def test_voices_lists_what_tts_takes(library: Path) -> None:
         "reference_duration": 6.0,
         "default": True,
         "source": "library",
+        "consent": "By letter.",
     }
     for voice in listed["voices"]:
         _, reply = spoken(service, {"text": "Hi.", "voice": voice["name"], "language": voice["language"]})
@@ -110,6 +112,18 @@ def test_a_voice_is_replaced_only_where_that_is_asked_for(library: Path) -> None
     assert spoken_pitch_hz(service, "anna") == 500
     assert reply_of(service, addition(700.0, replace=True))["replaced"] is True
     assert spoken_pitch_hz(service, "anna") == 700
+
+
+@both_ways
+def test_consent_is_kept_with_the_recording_and_listed_where_there_is_one(library: Path, joined: bool) -> None:
+    service, neighbour = service_of(library), service_of(library)
+    said = "Anna Ä. agreed in writing, 1 May 2026"
+    assert reply_of(service, addition(consent=f" {said} "), joined=joined)["voice"]["consent"] == said
+    for each in (service, neighbour, service_of(library)):
+        listed = reply_of(each, {"operation": "voices"}, joined=joined)["voices"]
+        assert [voice.get("consent") for voice in listed] == [None, None, said]
+    assert "consent" not in reply_of(service, addition(replace=True))["voice"]
+    assert "consent" not in reply_of(neighbour, {"operation": "voices"})["voices"][-1]
 
 
 def test_a_change_to_a_recording_is_a_warning(library: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
 from validation.faults import refuse_fields
-from validation.voices import MAX_DESCRIPTION_CHARS, LibraryCapabilities, VoiceAdd, parse_voice_add, parse_voice_delete
+from validation.voices import MAX_LINE_CHARS, LibraryCapabilities, VoiceAdd, parse_voice_add, parse_voice_delete
 
 CLIP = base64.b64encode(b"a recording").decode()
 CAPABILITIES = LibraryCapabilities(
@@ -37,7 +37,7 @@ def refused(error: type[RequestError], **given: Any) -> str:
 
 
 def test_the_least_request_has_the_defaults() -> None:
-    assert add() == VoiceAdd("carl", b"a recording", None, "en", "", False, 30.0)
+    assert add() == VoiceAdd("carl", b"a recording", None, "en", "", "", False, 30.0)
 
 
 def test_every_field_is_taken() -> None:
@@ -47,10 +47,12 @@ def test_every_field_is_taken() -> None:
         reference_audio_url="https://example.com/a.wav",
         language="de-AT",
         description="  Größe & „Wärme“ 🎙  ",
+        consent=" In writing, 1 May. ",
         replace=True,
         max_reference_duration_sec=60,
     )
-    assert asked == VoiceAdd("anna", None, "https://example.com/a.wav", "de-AT", "Größe & „Wärme“ 🎙", True, 60.0)
+    lines = "Größe & „Wärme“ 🎙", "In writing, 1 May."
+    assert asked == VoiceAdd("anna", None, "https://example.com/a.wav", "de-AT", *lines, True, 60.0)
 
 
 @pytest.mark.parametrize("name", ["a", "7", "A-b_c", "x" * 64, "default2", "Clones"])
@@ -96,15 +98,21 @@ def test_only_a_language_that_a_recording_is_spoken_in() -> None:
     assert "must be a BCP-47 tag" in refused(InvalidInput, language="english!")
 
 
+each_line = pytest.mark.parametrize("name", ["description", "consent"])
+
+
+@each_line
 @pytest.mark.parametrize("text", ["two\nlines", "a\0b", "\x1b[31mred", "a\x85b"])
-def test_a_description_is_one_line_of_text(text: str) -> None:
-    assert "holds a control character" in refused(InvalidInput, description=text)
+def test_description_and_consent_are_one_line_of_text(name: str, text: str) -> None:
+    assert f"{name} holds a control character" in refused(InvalidInput, **{name: text})
 
 
-def test_a_description_has_its_length() -> None:
-    assert len(add(description="ü" * MAX_DESCRIPTION_CHARS).description) == MAX_DESCRIPTION_CHARS
-    assert refused(InvalidInput, description="x" * 501) == "description must be at most 500 characters (got 501)"
-    assert "lone surrogate" in refused(InvalidInput, description="\ud800")
+@each_line
+def test_description_and_consent_have_their_length(name: str) -> None:
+    assert len(getattr(add(**{name: "ü" * MAX_LINE_CHARS}), name)) == MAX_LINE_CHARS
+    assert refused(InvalidInput, **{name: "x" * 501}) == f"{name} must be at most 500 characters (got 501)"
+    assert "lone surrogate" in refused(InvalidInput, **{name: "\ud800"})
+    assert refused(InvalidInput, **{name: True}) == f"{name} must be a string (got true)"
 
 
 @pytest.mark.parametrize(
@@ -130,9 +138,9 @@ def test_types_are_strict_and_unknown_fields_are_refused(given: dict[str, Any], 
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(InvalidInput) as caught:
-        add(voice="../x", reference_audio="?", language="fr", description="a\nb", replace=0, txet=1)
+        add(voice="../x", reference_audio="?", language="fr", description="a\nb", consent="\0", replace=0, txet=1)
     assert [fault.field for fault in caught.value.faults] == [
-        *("replace", "txet", "voice", "reference_audio", "language", "description")
+        *("replace", "txet", "voice", "reference_audio", "language", "description", "consent")
     ]
 
 

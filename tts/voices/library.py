@@ -125,7 +125,7 @@ class Library:
             message = "the recording %s is left out: its language, %r, is not spoken here"
             log.warning(message, found.path.name, language[:MAX_TAG_CHARS])
             return None
-        return dataclasses.replace(found, about=About(language, found.about.description))
+        return dataclasses.replace(found, about=dataclasses.replace(found.about, language=language))
 
     def _forget(self) -> None:
         """Scan again at the next call, whatever the directory's mtime."""

@@ -1,7 +1,7 @@
 """One recording of the voice library as a file: which voice is in it, and how a new one is written.
 
-A file written by `pack` holds the whole voice, with language and description in its tags. One that a person put there
-may have a sidecar with them.
+A file written by `pack` holds the whole voice, with language, description and consent in its tags. One that a person
+put there may have a sidecar with them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from audio.reference import Reference, decode, decode_reference
 from audio.sources import LIBAV_OPTIONS
 from tts.voices.files import opened, read
 from validation.errors import WorkerError, printable
-from validation.voices import description_faults
+from validation.voices import line_faults
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,11 @@ Version: TypeAlias = tuple[int, ...]  # mtime in ns, size, inode; of the file, t
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """A voice's metadata. `language` None is the engine's own."""
+    """A voice's metadata. `language` None is the engine's own; `consent`: what was said of the speaker's."""
 
     language: str | None = None
     description: str = ""
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _packed(path: Path, version: Version) -> Recording | None:
     if tags.get(FORMAT_TAG) != FORMAT or not duration_s:
         return None
     try:
-        about = _about({"language": tags.get("language"), "description": tags.get("comment", "")})
+        lines = {"description": tags.get("comment", ""), "consent": tags.get("consent", "")}
+        about = _about({"language": tags.get("language"), **lines})
     except ValueError as exc:
         log.warning("the tags of the recording %s are passed over: %s", path.name, exc)
         about = About()
@@ -117,14 +119,19 @@ def _about(fields: Any) -> About:
     """Checked as the fields of `voice_add` are. Raises: ValueError."""
     if not isinstance(fields, dict):
         raise ValueError("it is no JSON object")
-    language, description = fields.get("language"), fields.get("description", "")
+    language = fields.get("language")
     if not (language is None or isinstance(language, str)):
         raise ValueError("its language is no string")
-    if not isinstance(description, str):
-        raise ValueError("its description is no string")
-    if faults := list(description_faults(description)):
-        raise ValueError(f"its description {faults[0]}")
-    return About(language, description.strip())
+    return About(language, *(_line(fields, name) for name in ("description", "consent")))
+
+
+def _line(fields: dict[str, Any], name: str) -> str:
+    text = fields.get(name, "")
+    if not isinstance(text, str):
+        raise ValueError(f"its {name} is no string")
+    if faults := list(line_faults(text)):
+        raise ValueError(f"its {name} {faults[0]}")
+    return text.strip()
 
 
 def pack(reference: Reference, about: About) -> bytes:
@@ -134,7 +141,8 @@ def pack(reference: Reference, about: About) -> bytes:
     """
     file = io.BytesIO()
     with av.open(file, "w", "flac") as container:
-        tags = {FORMAT_TAG: FORMAT, "language": about.language or "", "comment": about.description}
+        lines = {"comment": about.description, "consent": about.consent}
+        tags = {FORMAT_TAG: FORMAT, "language": about.language or "", **lines}
         container.metadata.update({name: text for name, text in tags.items() if text})
         stream: Any = container.add_stream("flac", reference.sample_rate)
         stream.layout, stream.format = "mono", "s32"

@@ -97,7 +97,10 @@ class VoiceStore:
         own = {voice.name: voice for voice in self._engine.spec.voices}
         if self._library is None:
             return own
-        return own | {name: _as_engine_voice(name, found) for name, found in self._library.voices().items()}
+        return own | {
+            name: _as_engine_voice(name, found.about, found.duration_s)
+            for name, found in self._library.voices().items()
+        }
 
     def add(
         self,
@@ -117,8 +120,7 @@ class VoiceStore:
         reference = decode_reference(recording, max_duration_s, check)
         replaced = library.add(name, reference, about, replace=replace)
         duration_s = round(len(reference.samples) / reference.sample_rate, 3)
-        voice = EngineVoice(name, about.language or "", duration_s, about.description, "library")
-        return Added(voice, replaced, reference.warnings)
+        return Added(_as_engine_voice(name, about, duration_s), replaced, reference.warnings)
 
     def delete(self, name: str) -> None:
         """Remove a voice from the library. Raises: UnknownVoice, Unsupported, InternalError."""
@@ -189,9 +191,8 @@ class VoiceStore:
             return conditioned
 
 
-def _as_engine_voice(name: str, found: Recording) -> EngineVoice:
-    about = found.about
-    return EngineVoice(name, about.language or "", found.duration_s, about.description, "library")
+def _as_engine_voice(name: str, about: About, duration_s: float) -> EngineVoice:
+    return EngineVoice(name, about.language or "", duration_s, about.description, "library", about.consent)
 
 
 def _content_key(recording: bytes, max_duration_s: float) -> Hashable:

@@ -76,10 +76,11 @@ def pitch_hz(path: Path) -> float:
 @pytest.mark.parametrize("rate_hz", [8000, 11_025, 12_345, 22_050, 48_000, 96_000, 192_000])
 def test_a_voice_is_one_file_with_the_same_sound(tmp_path: Path, rate_hz: int) -> None:
     reference = tone(440.0, 1.5, rate_hz)
-    assert library_of(tmp_path).add("anna", reference, About("en-US", "wärm, “close”"), replace=False) is False
+    about = About("en-US", "wärm, “close”", "agreed; by “letter” = 1")
+    assert library_of(tmp_path).add("anna", reference, about, replace=False) is False
     assert names(tmp_path) == ["anna.flac"]
     found = library_of(tmp_path).voices()["anna"]
-    assert found.about == About("en-US", "wärm, “close”")
+    assert found.about == about
     assert found.duration_s == 1.5
     kept = found.reference(found.path.read_bytes())
     assert kept.sample_rate == rate_hz
@@ -240,12 +241,14 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
 # --- sidecars -----------------------------------------------------------------------------------------------
 
 
-def test_a_sidecar_tells_language_and_description(tmp_path: Path) -> None:
+def test_a_sidecar_tells_language_description_and_consent(tmp_path: Path) -> None:
     (tmp_path / "anna.wav").write_bytes(wav())
     library = library_of(tmp_path)
     assert library.voices()["anna"].about == About("en", "")
-    (tmp_path / "anna.json").write_text(json.dumps({"language": "en-GB", "description": "Tönt warm.", "more": 1}))
-    assert library.voices()["anna"].about == About("en-GB", "Tönt warm.")
+    (tmp_path / "anna.json").write_text(
+        json.dumps({"language": "en-GB", "description": "Tönt warm.", "consent": "Ja.", "more": 1})
+    )
+    assert library.voices()["anna"].about == About("en-GB", "Tönt warm.", "Ja.")
     (tmp_path / "anna.json").unlink()
     assert library.voices()["anna"].about == About("en", "")
 
@@ -256,6 +259,7 @@ def test_a_sidecar_tells_language_and_description(tmp_path: Path) -> None:
         *(b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b" " * 70_000),
         *(b'{"language": 5}', b'{"description": null}', b'{"description": "' + b"x" * 501 + b'"}'),
         *(b'{"description": "two\\nlines"}', b'{"description": "a lone \\ud800"}'),
+        *(b'{"consent": true}', b'{"consent": "' + b"x" * 501 + b'"}', b'{"consent": "two\\nlines"}'),
     ],
 )
 def test_a_damaged_sidecar_costs_no_voice_and_is_told_of_once(
@@ -281,7 +285,10 @@ def test_a_language_that_is_no_tag_leaves_the_voice_out(
     assert len(caplog.text) < 500
 
 
-@pytest.mark.parametrize("about", [About("en", "x" * 501), About("en", "two\nlines"), About("en-" + "x" * 999, "")])
+@pytest.mark.parametrize(
+    "about",
+    [About("en", "x" * 501), About("en", "two\nlines"), About("en", "", "x" * 501), About("en-" + "x" * 999, "")],
+)
 def test_tags_are_checked_as_a_sidecar_is(tmp_path: Path, about: About) -> None:
     """Any process that writes to the directory can write the tags of a voice that was added."""
     (tmp_path / "anna.flac").write_bytes(pack(tone(500), about))
