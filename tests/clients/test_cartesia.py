@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import recipes
 from cartesia import Cartesia
-from conftest import Worker
+from conftest import KEY, Worker
 from speech import MP3_PADDING_S, are_timed, decoded, is_spoken, pcm
 
 VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}  # the SDK's own
@@ -24,12 +24,12 @@ FORMATS: list[dict[str, Any]] = [
 
 
 def client(server: Worker) -> Cartesia:
-    return Cartesia(base_url=server.url, websocket_base_url=server.socket_url, api_key="none")
+    return Cartesia(base_url=server.url, websocket_base_url=server.socket_url, api_key=KEY)
 
 
 def test_the_recipe(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    recipes.run("Cartesia(", server.url)
+    recipes.run("Cartesia's SDK", "Cartesia", server.url)
     is_spoken(decoded(Path("hello.wav").read_bytes()), server.reference("Hello there."))
 
 

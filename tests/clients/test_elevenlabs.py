@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import recipes
-import tls
-from conftest import Worker
+from conftest import KEY, Worker
 from elevenlabs.client import ElevenLabs
 from elevenlabs.core.api_error import ApiError
+from front import certified, front
 from speech import MP3_PADDING_S, are_timed, decoded, is_spoken
 
 VOICE = "JBFqnCBsd6RMkjVDRZzb"  # of the SDK's own examples
@@ -19,7 +19,7 @@ TEXT = "Hello there. This sentence costs $5, and it ends here."
 
 
 def client(server: Worker) -> ElevenLabs:
-    return ElevenLabs(base_url=server.url, api_key="none")
+    return ElevenLabs(base_url=server.url, api_key=KEY)
 
 
 def timed(characters: list[str], starts_s: list[float]) -> tuple[list[str], list[float]]:
@@ -41,7 +41,7 @@ def timed(characters: list[str], starts_s: list[float]) -> tuple[list[str], list
 
 def test_the_recipe(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    recipes.run("ElevenLabs(", server.url)
+    recipes.run("ElevenLabs' SDK", "ElevenLabs", server.url)
     is_spoken(decoded(Path("hello.mp3").read_bytes()), server.reference("Hello there."), MP3_PADDING_S)
 
 
@@ -72,17 +72,18 @@ def test_stream_with_timestamps(server: Worker) -> None:
 def test_convert_realtime(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text from a generator. The SDK asks by wss whatever its address, so a front with a certificate stands before the
     server, as RunPod's does."""
-    with tls.front(server.url, tmp_path) as (url, authority):
-        context = ssl.create_default_context(cafile=authority)
-        monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: context)
-        speaking = ElevenLabs(base_url=url, api_key="none")
+    certificate, authority = certified(tmp_path)
+    context = ssl.create_default_context(cafile=authority)
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: context)
+    with front(server.url, certificate) as port:
+        speaking = ElevenLabs(base_url=f"https://localhost:{port}", api_key=KEY)
         sound = b"".join(speaking.text_to_speech.convert_realtime(VOICE, text=(f"{word} " for word in TEXT.split())))
     heard = decoded(sound)
     assert abs(heard.duration_s - server.reference(TEXT).sound.duration_s) < 1.0  # cut elsewhere: 50 letters a piece
 
 
 def test_voices_and_models(server: Worker) -> None:
-    ours = {voice["name"] for voice in server.get("/v1/voices")["voices"]}
+    ours = {voice["name"] for voice in server.ask("/v1/voices")["voices"]}
     assert {voice.name for voice in client(server).voices.get_all().voices} >= ours
     assert {voice.name for voice in client(server).voices.search().voices} >= ours
     assert all(model.model_id and model.can_do_text_to_speech for model in client(server).models.list())

@@ -50,7 +50,7 @@ async def everything(events: AsyncIterator[livekit_tts.SynthesizedAudio]) -> Hea
 
 
 def plugin(name: str, server: Worker) -> Any:
-    return recipes.run(f"plugins import {name}\n", server.url)["tts"]
+    return recipes.run("livekit", f"import {name}\n", server.url)["tts"]
 
 
 def run(speaking: Coroutine[Any, Any, Result]) -> Result:

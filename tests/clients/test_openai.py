@@ -10,7 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 import recipes
-from conftest import Worker
+from conftest import KEY, Worker
 from speech import MP3_PADDING_S, decoded, is_spoken, pcm
 
 TEXT = "Hello there. This sentence costs $5, and it ends here."
@@ -18,12 +18,12 @@ ASKED = {"model": "gpt-4o-mini-tts", "voice": "coral", "input": TEXT}
 
 
 def client(server: Worker) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0)
 
 
 def test_the_recipe(server: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    recipes.run("openai.OpenAI(", server.url)
+    recipes.run("Other people's clients", "openai", server.url)
     is_spoken(decoded(Path("hello.mp3").read_bytes()), server.reference("Hello there."), MP3_PADDING_S)
 
 
@@ -52,7 +52,7 @@ def test_events(server: Worker) -> None:
 
 def test_asynchronously(server: Worker) -> None:
     async def speak() -> bytes:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as asking:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY) as asking:
             return (await asking.audio.speech.create(**ASKED, speed=4.0)).content
 
     heard = decoded(asyncio.run(speak()))

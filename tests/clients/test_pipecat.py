@@ -30,6 +30,7 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.tts_service import TTSService
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 from pipecat.workers.runner import WorkerRunner
@@ -120,20 +121,26 @@ class Bot:
 @asynccontextmanager
 async def bot(service: str, url: str) -> AsyncIterator[Bot]:
     async with aiohttp.ClientSession() as session:
-        tts = recipes.run(f"{service}(", url, session=session)["tts"]
-        asked, made, speaker, told = Heard(), Heard(), Loudspeaker(), Heard()
-        worker = PipelineWorker(Pipeline([asked, tts, made, speaker, told]), enable_rtvi=False)
-        runner = WorkerRunner(handle_sigint=False)
-        await runner.add_workers(worker)
-        running = asyncio.create_task(runner.run())
-        speaking = Bot(worker, asked, made, speaker, told)
-        try:
+        tts = recipes.run("pipecat", f" {service}(", url, session=session)["tts"]
+        async with running(tts) as speaking:
             yield speaking
-            await worker.queue_frame(EndFrame())
-            await asyncio.wait_for(running, WAITS_S)
-            speaking.made_no_error()
-        finally:
-            await worker.cancel()
+
+
+@asynccontextmanager
+async def running(tts: TTSService) -> AsyncIterator[Bot]:
+    asked, made, speaker, told = Heard(), Heard(), Loudspeaker(), Heard()
+    worker = PipelineWorker(Pipeline([asked, tts, made, speaker, told]), enable_rtvi=False)
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    serving = asyncio.create_task(runner.run())
+    speaking = Bot(worker, asked, made, speaker, told)
+    try:
+        yield speaking
+        await worker.queue_frame(EndFrame())
+        await asyncio.wait_for(serving, WAITS_S)
+        speaking.made_no_error()
+    finally:
+        await worker.cancel()
 
 
 @pytest.mark.parametrize("service", SERVICES)
