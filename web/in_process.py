@@ -1,42 +1,31 @@
 """The HTTP server's routes without a socket: what the queue answers to a job that names one.
 
 The very application of the HTTP server is called, in the caller's event loop. RunPod has checked the key, and no other
-site's page can ask here: there are neither keys nor origins. A joined answer is one JSON value, a streamed one comes as
-it is made. RunPod carries JSON only, so audio is base64.
+site's page can ask here: there are neither keys nor origins.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
-import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Message, Scope
 
 from service.app import Service
-from service.json_events import MAX_EVENT_JSON_BYTES, base64_text, events_of, json_bytes
-from service.synthesis import MAX_EVENT_BYTES
-from validation.errors import Fault, InternalError, InvalidInput, OutputTooLarge, WorkerError
+from service.json_events import json_bytes
+from validation.errors import Fault, InvalidInput, OutputTooLarge, WorkerError
 from validation.route import RouteCall, parse_route
 from web.application import application
 from web.jobs import Jobs
 from web.metrics import Metrics
 from web.readiness import Readiness
-
-MESSAGES_AHEAD = 8  # of the application, before the caller has taken them
-TEXT_CHARS = 200_000  # at a time: JSON writes a character as up to three bytes
-JSON, TEXTS = "application/json", ("text/", "application/x-ndjson", "application/jsonl")
-FIELDS = {"x-format": "format", "content-type": "mime_type", "x-voice": "voice", "x-ignored-fields": "ignored_fields"}
-NUMBERS = {"x-sample-rate": "sample_rate", "x-seed": "seed"}
-Json = dict[str, Any]
+from web.route_answer import JSON, Messages, RouteAnswer, pieces_of
 
 
 class HttpRoutes:
@@ -61,7 +50,7 @@ class HttpRoutes:
         failed."""
         sent_bytes = 0
         try:
-            async with self._answer(job_id, raw, s3_config) as answer, aclosing(_pieces(answer)) as pieces:
+            async with self._answer(job_id, raw, s3_config) as answer, aclosing(pieces_of(answer)) as pieces:
                 async for piece in pieces:
                     if self._service.settings.stream_aggregate:
                         sent_bytes += json_bytes(piece)
@@ -87,7 +76,7 @@ class HttpRoutes:
     @asynccontextmanager
     async def _answer(self, job_id: str, raw: object, s3_config: object) -> AsyncIterator[RouteAnswer]:
         """The answer once it has begun. Leaving ends the work for it. Raises: InvalidInput."""
-        if s3_config is not None:
+        if s3_config not in (None, {}):
             raise InvalidInput("s3Config can't go with a route: the answer comes as over HTTP")
         call = await asyncio.to_thread(parse_route, raw)
         app = self._application()
@@ -126,136 +115,6 @@ class HttpRoutes:
     def close(self) -> None:
         if self._jobs:
             self._jobs.close()
-
-
-class Messages:
-    """Between the application and who takes its answer: it waits when it is MESSAGES_AHEAD."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(MESSAGES_AHEAD)
-
-    async def send(self, message: Message) -> None:
-        await self._room.acquire()
-        self._waiting.put_nowait(message)
-
-    def end(self, _: object) -> None:
-        self._waiting.put_nowait(None)
-
-    async def next(self) -> Message | None:
-        """None once the application has ended."""
-        message = await self._waiting.get()
-        self._room.release()
-        return message
-
-
-@dataclass(frozen=True, slots=True)
-class RouteAnswer:
-    """An answer that has begun: its head, and the messages that are its body."""
-
-    status: int
-    headers: Headers
-    scope: Scope
-    messages: Messages
-
-    @classmethod
-    async def begun(cls, scope: Scope, messages: Messages) -> RouteAnswer:
-        """Raises: InternalError."""
-        if (start := await messages.next()) is None:
-            raise _broken_off(scope)
-        return cls(start["status"], Headers(raw=start["headers"]), scope, messages)
-
-    async def body(self) -> AsyncGenerator[bytes]:
-        """Its bytes as they come. Raises: the error that ended it too early."""
-        while (message := await self.messages.next()) is not None:
-            if data := message.get("body"):
-                yield data
-            if not message.get("more_body", False):
-                return
-        raise _broken_off(self.scope)
-
-    @property
-    def has_failed(self) -> bool:
-        return self.status >= 400
-
-    @property
-    def kind(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def is_text(self) -> bool:
-        return not self.kind or self.kind == JSON or self.kind.startswith(TEXTS)
-
-    def value(self, body: bytes) -> Any:
-        """The body as one JSON value."""
-        if self.kind == JSON and body:
-            return json.loads(body)
-        if self.is_text:
-            return body.decode(errors="replace")
-        return {"audio": base64_text(body), "bytes": len(body)} | self.fields()
-
-    def fields(self) -> Json:
-        """What the head says of a file, by the contract's names."""
-        texts = {ours: self.headers[name] for name, ours in FIELDS.items() if name in self.headers}
-        return texts | {ours: int(self.headers[name]) for name, ours in NUMBERS.items() if name in self.headers}
-
-    def failure(self, body: Any) -> Json:
-        """The error reply: in its `body` is the route's own error."""
-        refused = self.scope["state"].get("refused")
-        reply = refused.to_reply() if isinstance(refused, WorkerError) else {}
-        return reply | {"error": _message(body) or f"HTTP {self.status}", "status": self.status, "body": body}
-
-
-def _message(body: Any) -> str:
-    """Of any contract's error, which is a text, or an object with one, under `error` or `detail`."""
-    found = body
-    for name in ("error", "detail", "message"):
-        found = found.get(name, found) if isinstance(found, Mapping) else found
-    return found if isinstance(found, str) else ""
-
-
-def _broken_off(scope: Scope) -> WorkerError:
-    refused = scope["state"].get("refused")
-    return refused if isinstance(refused, WorkerError) else InternalError("the answer broke off")
-
-
-async def _pieces(answer: RouteAnswer) -> AsyncGenerator[Any]:
-    if answer.has_failed or answer.kind == JSON:
-        value = answer.value(b"".join([piece async for piece in answer.body()]))
-        if answer.has_failed:
-            yield {"type": "error", "detail": answer.failure(value)}
-        elif json_bytes(value) <= MAX_EVENT_JSON_BYTES:
-            yield value
-        else:
-            for event in events_of(value if isinstance(value, dict) else {"body": value}):
-                yield event
-    elif answer.is_text:
-        async for text in _texts(answer):
-            yield text
-    else:
-        async for event in _audio(answer):
-            yield event
-
-
-async def _texts(answer: RouteAnswer) -> AsyncGenerator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    async for piece in answer.body():
-        text = decoder.decode(piece)
-        for at in range(0, len(text), TEXT_CHARS):
-            yield text[at : at + TEXT_CHARS]
-
-
-async def _audio(answer: RouteAnswer) -> AsyncGenerator[Json]:
-    index = size_bytes = 0
-    about = answer.fields()
-    of_each = {name: about[name] for name in ("format", "sample_rate") if name in about}
-    async for piece in answer.body():
-        size_bytes += len(piece)
-        for at in range(0, len(piece), MAX_EVENT_BYTES):
-            audio = base64_text(piece[at : at + MAX_EVENT_BYTES])
-            yield {"type": "audio", "index": index, "audio": audio} | of_each
-            index += 1
-    yield {"type": "end", "bytes": size_bytes} | about
 
 
 async def _served(app: FastAPI, scope: Scope, body: bytes, messages: Messages) -> None:

@@ -98,9 +98,9 @@ def test_an_input_that_would_be_too_large_alone_takes_nothing_from_the_others() 
 
 
 def test_the_errors_of_many_inputs_stay_within_the_bound() -> None:
-    wrong = {f"wrong_{n}": 1 for n in range(30)}
-    reply = batch(fake_service(max_output_bytes=60_000), *[wrong] * MAX_INPUTS)
-    assert len(json.dumps(reply)) <= 60_000
+    wrong = {f"{n}{'é' * 50}": 1 for n in range(30)}  # an error of 17 KB
+    reply = batch(fake_service(max_output_bytes=80_000), *[wrong] * MAX_INPUTS)
+    assert len(json.dumps(reply)) <= 80_000
     assert {*codes(reply)} == {"INVALID_INPUT", "OUTPUT_TOO_LARGE"}
     raw = {"operation": "batch", "inputs": [wrong] * MAX_INPUTS}
     assert refused(fake_service(max_output_bytes=10_000), raw)["error_code"] == "OUTPUT_TOO_LARGE"
