@@ -99,10 +99,11 @@ class RouteAnswer:
         return texts | {ours: int(self.headers[name]) for name, ours in NUMBERS.items() if name in self.headers}
 
     def failure(self, body: Any) -> Json:
-        """The error reply: in its `body` is the route's own error."""
-        refused = self.scope["state"].get("refused")
-        reply = refused.to_reply() if isinstance(refused, WorkerError) else {}
-        return reply | {"error": _message(body) or f"HTTP {self.status}", "status": self.status, "body": body}
+        """The error reply: `body` is the route's own error, whose text is the reply's if it begins with the code."""
+        refused, reply = self.scope["state"].get("refused"), {"error": _message(body) or f"HTTP {self.status}"}
+        if isinstance(refused, WorkerError):
+            reply = refused.to_reply() | (reply if reply["error"].startswith(f"{refused.code}: ") else {})
+        return reply | {"status": self.status, "body": body}
 
 
 def _message(body: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from validation.errors import InternalError, JobTimeout, WorkerError
+from validation.errors import InternalError, JobTimeout, UnknownVoice, WorkerError
 from web.route_answer import Messages, RouteAnswer, pieces_of
 
 LARGE = 2_000_000
@@ -75,6 +75,20 @@ def test_a_large_list_comes_in_parts() -> None:
 def test_an_errors_message_is_found_in_any_contracts_form(body: Any, message: str) -> None:
     (event,) = pieces("application/json", json.dumps(body).encode(), status=418)
     assert event == {"type": "error", "detail": {"error": message, "status": 418, "body": body}}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [("UNKNOWN_VOICE: ours, in their words", "UNKNOWN_VOICE: ours, in their words"), ("Oh no", "UNKNOWN_VOICE: who?")],
+)
+def test_an_error_of_ours_begins_with_its_code(message: str, shown: str) -> None:
+    body = json.dumps({"error": message}).encode()
+    (event,) = pieces("application/json", body, status=404, refused=UnknownVoice("who?"))
+    assert event["detail"] == UnknownVoice("who?").to_reply() | {
+        "error": shown,
+        "status": 404,
+        "body": {"error": message},
+    }
 
 
 @pytest.mark.parametrize(
