@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -118,7 +117,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     settings = jobs.service.settings
-    known, mapped = openai_models(settings.tts_engine, int(time.time())), settings.openai_voices or {}
+    known, mapped = openai_models(settings.tts_engine), settings.openai_voices or {}
 
     @app.get("/v1", include_in_schema=False)
     @app.get("/v1/", responses=_answers("That OpenAI's addresses are here.", docs.ROOT, docs.OPENAI_ERROR))

@@ -6,6 +6,7 @@ refused; what has no meaning here is left out, and named.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ VOICES = (
 )
 MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # OpenAI's names, which clients have built in; all mean ours
 MODEL_FAMILIES = tuple(f"{name}-" for name in MODELS)  # dated: tts-1-1106
+CREATED = int(time.time())  # of every model: when this process began
 DEFAULT = "default"
 OURS = {"input": "text", "response_format": "output_format", "timestamps": "word_timestamps"}
 EMPTY = frozenset({"model", "voice", "instructions"})  # "" is none, as clients send what was not configured
@@ -145,9 +147,9 @@ def _voice(voice: str | dict[str, str], voices: Mapping[str, str], mapped: Mappi
     raise UnknownVoice.of(unknown_voice(repr(asked[:40]), known, hint))
 
 
-def openai_models(model: str, created: int) -> dict[str, dict[str, Any]]:
+def openai_models(model: str) -> dict[str, dict[str, Any]]:
     """OpenAI's description of each model: ours under its own name and under OpenAI's."""
-    common = {"object": "model", "created": created, "owned_by": "chatterbox-worker"}
+    common = {"object": "model", "created": CREATED, "owned_by": "chatterbox-worker"}
     return {name: {"id": name} | common for name in (model, *MODELS)}
 
 
