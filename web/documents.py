@@ -61,7 +61,7 @@ FILES: Json = {"type": "array", "items": _object("display_name filename", displa
 INITIAL = _object("config reference_files predefined_voices", reference_files=FILE_NAMES, predefined_voices=FILES)
 WORD = _object("text start end", text=STRING, start={"type": "number"}, end={"type": "number"})
 TIMED = _object(
-    "format sample_rate duration_seconds words", audio=STRING, format=STRING, words={"type": "array", "items": WORD}
+    "format sample_rate duration_seconds", audio=STRING, format=STRING, words={"type": "array", "items": WORD}
 )
 INFO = _object(
     "operation engine model versions limits formats", operation={"const": "info"}, engine=STRING, model=STRING
