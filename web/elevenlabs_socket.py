@@ -44,7 +44,7 @@ from web.response_encoders import ignored_header
 
 log = logging.getLogger(__name__)
 
-FLUSHED_S = 0.25  # a close so soon after a flush is of one piece with it
+AT_ONCE_S, SOON_S = 0.01, 0.25  # after a flush: a close of one piece with it, or one that nothing was heard before
 IDLE_S, MOST_IDLE_S = 20, 180  # of `inactivity_timeout`
 MAX_NAME_CHARS = 200
 KINDS = {"flush", "close_context"}
@@ -105,6 +105,13 @@ class Context:
     sound: Json
     flushed_s: float = NEVER  # when it was flushed, if no text came since
     is_closed: bool = False  # it speaks the rest
+
+    def has_just_flushed(self) -> bool:
+        """Whether a close ends a turn, of which all is to be heard: livekit's plugin and pipecat flush and close at
+        once. Once its sound has arrived, a client that closes interrupts."""
+        since_s = time.monotonic() - self.flushed_s
+        is_unheard = since_s <= SOON_S and self.sink.sent_s < self.flushed_s
+        return not self.is_closed and (since_s <= AT_ONCE_S or is_unheard)
 
     def finish(self) -> None:
         """Speak the rest, then end. Raises: InvalidInput."""
@@ -224,7 +231,7 @@ class SpeechSocket:
 
     async def _close(self, name: str, context: Context) -> None:
         """Let it finish, or send nothing more of it."""
-        if not context.is_closed and time.monotonic() - context.flushed_s <= FLUSHED_S:
+        if context.has_just_flushed():
             context.finish()
         else:
             self._contexts.drop(name)
@@ -264,6 +271,7 @@ class AlignedSink:
         self._socket, self._named, self._in_whole = socket, named, in_whole
         self._aligned = AlignedAudio("")
         self._zero_ms, self._is_stopped = 0, False
+        self.sent_s = NEVER  # when the last message was sent
 
     async def began(self, take: Take) -> None:
         silence, _ = self._aligned.flush(take.start_s)
@@ -301,4 +309,5 @@ class AlignedSink:
         self._zero_ms = round(1000 * chars[-1].end_s) if chars else self._zero_ms
         message = {"audio": base64_text(data), "isFinal": None, "alignment": alignment}
         if not self._is_stopped:
+            self.sent_s = time.monotonic()
             await self._socket.send(message | {"normalizedAlignment": alignment} | self._named, sound_s)
