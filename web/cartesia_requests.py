@@ -16,16 +16,14 @@ from starlette.requests import Request
 from audio.encode import ENCODERS
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
-from validation.errors import Fault, InvalidInput, UnknownVoice, WorkerError
-from validation.faults import unknown_voice
+from validation.errors import Fault, InvalidInput, WorkerError
 from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
 from web.jobs import Jobs
-from web.objects import json_object
-from web.openai import DEFAULT
-from web.refusals import UnsupportedMediaType, cartesia_error
+from web.openai import DEFAULT, voice_field
+from web.refusals import cartesia_error
 from web.response_encoders import EventEncoder, FileEncoder, ignored_header
-from web.tts_request import media_type
+from web.tts_request import json_body
 
 Json = dict[str, Any]
 
@@ -67,14 +65,14 @@ class CartesiaReader:
 
     async def read_bytes(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
-        given = await _body(request)
+        given = checked(await json_body(request))
         asked = await self.asked(given, *ENCODINGS)
         raw = asked.fields | {"text": given.get("transcript")}
         return JobRequest(raw, FileEncoder(), ignored_header(asked.ignored), translated=True)
 
     async def read_events(self, request: Request) -> JobRequest:
         """Raises: as `read_bytes`."""
-        given = await _body(request)
+        given = checked(await json_body(request))
         asked = await self.asked(given, "raw")
         raw = asked.fields | {"text": given.get("transcript"), "word_timestamps": given.get("add_timestamps")}
         return JobRequest(raw, MessageEncoder(given.get("context_id")), ignored_header(asked.ignored), translated=True)
@@ -95,22 +93,13 @@ class CartesiaReader:
         """A voice that was named speaks its own language, whichever the client has built in."""
         if language and not LANGUAGE_TAG.fullmatch(language):
             raise InvalidInput.of(Fault("language", "must be a tag such as en or en-US"))
-        given = _voice_id(voice)
-        name = self._voices.get(given, DEFAULT if given in DEFAULT_VOICES else given)
-        if name == DEFAULT:
+        known, hint = await self._jobs.voices(), "; OPENAI_VOICES maps other ids"
+        named = voice_field(_voice_id(voice), known, self._voices, DEFAULT_VOICES, hint)
+        asked.fields |= named
+        if not named:
             asked.fields["language"] = language
-            return
-        if name not in (known := await self._jobs.voices()):
-            raise UnknownVoice.of(unknown_voice(repr(given[:40]), dict.fromkeys([*self._voices, DEFAULT, *known])))
-        asked.fields["voice"] = name
-        if language and not speaks(language, known[name]):
+        elif language and not speaks(language, known[named["voice"]]):
             asked.ignored.append("language")
-
-
-async def _body(request: Request) -> Json:
-    if media_type(request) != "application/json":
-        raise UnsupportedMediaType("send Content-Type: application/json")
-    return checked(await json_object(await request.body(), "the body", request.state.input))
 
 
 def checked(sent: Json) -> Json:

@@ -22,16 +22,15 @@ from web.elevenlabs_requests import (
     Json,
     alignment_s,
     format_fields,
+    id_field,
     job_fields,
-    voice_field,
     voice_object,
 )
 from web.elevenlabs_socket import Asked, SpeechSocket
 from web.jobs import Jobs
-from web.objects import json_object
-from web.refusals import UnsupportedMediaType, deny
+from web.refusals import deny
 from web.response_encoders import FileEncoder, ResponseEncoder, Truncated, ignored_header
-from web.tts_request import media_type
+from web.tts_request import json_body
 
 SPEECH = "/v1/text-to-speech/{voice}"
 JSON_LINES = "application/x-ndjson"
@@ -104,13 +103,11 @@ class SpeechReader:
 
     async def read(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
-        if media_type(request) != "application/json":
-            raise UnsupportedMediaType("send Content-Type: application/json")
-        body = await json_object(await request.body(), "the body", request.state.input)
+        body = await json_body(request)
         query = dict(request.query_params)
         sound = format_fields(query.pop("output_format", DEFAULT_FORMAT))
         fields, ignored = job_fields({name: value for name, value in (query | body).items() if value is not None})
-        raw = fields | sound | await voice_field(self.jobs, request.path_params["voice"])
+        raw = fields | sound | await id_field(self.jobs, request.path_params["voice"])
         raw |= {"word_timestamps": True, "delivery": "inline"} if self.timed else {}
         return JobRequest(raw, self._encoder(raw), ignored_header(ignored), translated=True, joined=timed_object)
 

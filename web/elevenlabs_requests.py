@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.alignment import CharTime
-from validation.errors import Fault, InvalidInput, UnknownVoice
-from validation.faults import shown, unknown_voice
+from validation.errors import Fault, InvalidInput
+from validation.faults import shown
 from web.jobs import Jobs
-from web.openai import DEFAULT
+from web.openai import voice_field
 
 Json = dict[str, Any]
 
@@ -97,17 +97,10 @@ def format_fields(name: str) -> Json:
     raise InvalidInput.of(Fault("output_format", f"must be one of {', '.join(FORMATS)} (got {shown(name)})"))
 
 
-async def voice_field(jobs: Jobs, asked: str) -> Json:
-    """The voice of ours for an id: what OPENAI_VOICES maps, the library's own names, and ElevenLabs' own ids, which
-    are the default voice. Raises: UnknownVoice."""
+async def id_field(jobs: Jobs, asked: str) -> Json:
+    """The voice of ours for an id. Raises: UnknownVoice."""
     mapped = jobs.service.settings.openai_voices or {}
-    name, known = mapped.get(asked, asked), await jobs.voices()
-    if name in known:
-        return {"voice": name}
-    if name == DEFAULT or name in VOICES:
-        return {}
-    hint = "; OPENAI_VOICES maps other ids"
-    raise UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys([*mapped, DEFAULT, *known]), hint))
+    return voice_field(asked, await jobs.voices(), mapped, VOICES, "; OPENAI_VOICES maps other ids")
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

@@ -33,9 +33,9 @@ from web.elevenlabs_requests import (
     Json,
     alignment_ms,
     format_fields,
+    id_field,
     job_fields,
     sound_fields,
-    voice_field,
 )
 from web.jobs import Jobs
 from web.json_socket import POLICY, JsonSocket, until_first_ends
@@ -76,7 +76,7 @@ class Asked:
         if "seed" in given:
             given["seed"] = _whole_number("seed", given["seed"])
         fields, ignored = job_fields(given)
-        start = fields | sound | {"word_timestamps": True} | await voice_field(jobs, voice)
+        start = fields | sound | {"word_timestamps": True} | await id_field(jobs, voice)
         return cls(start, idle_s, auto_mode, in_whole, ignored)
 
 

@@ -7,7 +7,7 @@ refused; what has no meaning here is left out, and named.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -18,10 +18,8 @@ from validation.faults import unknown_voice
 from validation.fields import TtsFields
 from web.answer import JobRequest
 from web.jobs import Jobs
-from web.objects import json_object
-from web.refusals import UnsupportedMediaType
 from web.response_encoders import FileEncoder, OpenAiEncoder, ignored_header, timed_reply
-from web.tts_request import by_preference, media_type
+from web.tts_request import by_preference, json_body
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # OpenAI's names, which are our file extensions
 OTHER_FORMATS = {"ogg": "opus"}  # what clients say for them
@@ -47,9 +45,7 @@ class SpeechReader:
 
     async def read(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
-        if media_type(request) != "application/json":
-            raise UnsupportedMediaType("send Content-Type: application/json")
-        sent = await json_object(await request.body(), "the body", request.state.input)
+        sent = await json_body(request)
         accept = by_preference(",".join(request.headers.getlist("accept")))
         own_format = next((BY_MIME_TYPE[kind] for kind in accept if kind in BY_MIME_TYPE), "")
         return openai_job(sent, self._model, await self._jobs.voices(), self._voices, own_format)
@@ -69,7 +65,9 @@ def openai_job(
     raw = {OURS.get(name, name): value for name, value in given.items() if name in KNOWN - NOT_OURS}
     raw |= _format(given, own_format)
     if not raw.keys() & {"reference_audio", "reference_audio_url"}:  # a recording speaks instead of the voice
-        raw |= _voice(given.get("voice", DEFAULT), voices, mapped)
+        asked = given.get("voice", DEFAULT)
+        name = asked["id"] if isinstance(asked, dict) else asked
+        raw |= voice_field(name, voices, mapped, VOICES, "; OpenAI's names are the default voice")
     headers = ignored_header([name for name in given if name not in KNOWN])
     if _is_timed(given):
         return JobRequest({"delivery": "inline"} | raw, None, headers, translated=True, joined=timed_reply)
@@ -135,16 +133,17 @@ def _format(given: Mapping[str, Any], own_format: str) -> dict[str, Any]:
     return {"output_format": BY_EXTENSION[name]} | pcm
 
 
-def _voice(voice: str | dict[str, str], voices: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
-    """Our field for a voice; none is the default voice, which also speaks for OpenAI's names. Raises: UnknownVoice."""
-    asked = voice["id"] if isinstance(voice, dict) else voice
+def voice_field(
+    asked: str, voices: Mapping[str, str], mapped: Mapping[str, str], built_in: Collection[str], hint: str
+) -> dict[str, str]:
+    """Our field for a voice of another contract; none is the default voice, which also speaks for the names `built_in`
+    its clients. Raises: UnknownVoice."""
     name = mapped.get(asked, asked)
     if name in voices and name != DEFAULT:
         return {"voice": name}
-    if name == DEFAULT or asked in VOICES:
+    if name == DEFAULT or asked in built_in:
         return {}
-    known, hint = dict.fromkeys([*mapped, DEFAULT, *voices]), "; OpenAI's names are the default voice"
-    raise UnknownVoice.of(unknown_voice(repr(asked[:40]), known, hint))
+    raise UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys([*mapped, DEFAULT, *voices]), hint))
 
 
 def openai_models(model: str) -> dict[str, dict[str, Any]]:

@@ -94,5 +94,12 @@ def _without_envelope(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+async def json_body(request: Request) -> dict[str, Any]:
+    """Raises: UnsupportedMediaType, InvalidInput, BodyTooLarge, TooSlow, Busy."""
+    if media_type(request) != "application/json":
+        raise UnsupportedMediaType("send Content-Type: application/json")
+    return await json_object(await request.body(), "the body", request.state.input)
+
+
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

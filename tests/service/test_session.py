@@ -99,19 +99,17 @@ def test_a_cancelled_take_says_nothing_of_the_new_files_times() -> None:
 
 
 @pytest.mark.parametrize("level", [None, "lufs"])
-@pytest.mark.parametrize("output_format", ["pcm_s16le", "mp3"])
 @pytest.mark.parametrize(
     ("text", "translated", "duration_s"), [("…", True, 0.3), ("…", False, 0.0), (" ", True, 0.0), ("Hi.", True, 0.52)]
 )
 def test_a_text_of_signs_alone_is_a_silence_where_another_contract_is_spoken(
-    text: str, translated: bool, duration_s: float, output_format: str, level: str | None
+    text: str, translated: bool, duration_s: float, level: str | None
 ) -> None:
     """pipecat and livekit take a text without sound for a failure."""
-    asked = {"output_format": output_format, "audio_normalization": level}
+    asked = {"output_format": "pcm_s16le", "audio_normalization": level}
     one = TtsSession(fake_service(), "s", asked, translated=translated)
     one.push(text)
     one.mark(Mark.END)
-    spoken = [event for take in takes(one) for event in said(one, take)]
+    spoken = [event.data for take in takes(one) for event in said(one, take) if isinstance(event, AudioEvent)]
     rest, report = one.finish()
-    assert report["duration"] == pytest.approx(duration_s)
-    assert bool(rest or spoken) == (duration_s > 0)
+    assert report["duration"] == len(b"".join(spoken) + rest) / 2 / 24_000 == duration_s
