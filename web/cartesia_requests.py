@@ -47,6 +47,7 @@ TYPES: dict[str, tuple[type, str]] = {
     "speed": (str, "slow, normal or fast"),
     "max_buffer_delay_ms": (int, "a whole number"),
 }
+KNOWN = frozenset({*TYPES, "voice"})
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class CartesiaReader:
         """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""
         config: Json = given.get("generation_config", {})
         asked = Asked({"speed": config.get("speed", SPEEDS.get(given.get("speed", "")))})
-        asked.ignored += [name for name, value in given.items() if value and name not in {*TYPES, "voice"}]
+        asked.ignored += [name for name, value in given.items() if value and name not in KNOWN]
         asked.ignored += [f"generation_config.{name}" for name in config if name != "speed"]
         if given.get("normalization") == "off":
             asked.fields["normalize_text"] = False
