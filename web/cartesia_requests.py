@@ -69,7 +69,7 @@ class CartesiaReader:
         given = checked(await json_body(request))
         asked = await self.asked(given, *ENCODINGS)
         raw = asked.fields | {"text": given.get("transcript")}
-        return JobRequest(raw, FileEncoder(), ignored_header(asked.ignored), translated=True)
+        return JobRequest(raw, FileEncoder(), ignored_header(asked.ignored), translated=True, sized=True)
 
     async def read_events(self, request: Request) -> JobRequest:
         """Raises: as `read_bytes`."""

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import time
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -388,6 +389,12 @@ def test_bytes_in_every_format(server: HttpServer, container: str, encoding: str
     assert pitch_hz(samples, rate_hz) == 450
     is_narrowed = (container, encoding) == ("wav", "pcm_f32le")
     assert answer.headers.get("x-ignored-fields") == ("output_format.encoding" if is_narrowed else None)
+
+
+def test_a_wav_has_its_true_length(server: HttpServer) -> None:
+    asked = {"transcript": TEXT, "output_format": RAW | {"container": "wav"}}
+    with wave.open(io.BytesIO(server.post("/tts/bytes", asked).content)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx((10 + len(TEXT)) / 25)
 
 
 @pytest.mark.parametrize(
