@@ -21,12 +21,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from service.events import EndEvent, ErrorEvent
 from service.operations import FORMATS
 from service.telemetry import JobClock
-from tests.fuzz.asks import asked, texts
+from tests.fuzz.asks import asked, routes, texts
 from tests.fuzz.decoding import LAST_RESORT_BYTES
 from tests.fuzz.gauge import Gauge
 from validation.errors import WorkerError
 from validation.markup import parts
 from validation.request import parse
+from validation.route import parse_route
 from validation.rules import Capabilities
 from validation.voices import LibraryCapabilities, parse_voice_add, parse_voice_delete
 
@@ -106,6 +107,8 @@ TARGETS: dict[str, tuple[Callable[[Any], str], Any]] = {
     "voice_delete": (ask_voice_delete, asked("voice_delete")),
     "markup": (ask_markup, texts),
     "service": (ask_service, asked()),
+    "batch": (ask_service, asked("batch")),
+    "route": (lambda given: _refused_or(lambda: parse_route(given)), routes),
 }
 
 

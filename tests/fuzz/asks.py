@@ -7,12 +7,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from validation.aliases import ALIASES, OPERATION_ALIASES
 from validation.fields import TtsFields
 from validation.markup import TAGS
 from validation.voices import VoiceAddFields, VoiceDeleteFields
 
-NAMES = sorted({*TtsFields.model_fields, *VoiceAddFields.model_fields, *VoiceDeleteFields.model_fields})
-OPERATIONS = ("tts", "voices", "voice_add", "voice_delete", "info")
+NAMES = sorted({*TtsFields.model_fields, *VoiceAddFields.model_fields, *VoiceDeleteFields.model_fields, *ALIASES})
+OPERATIONS = ("tts", "batch", "voices", "voice_add", "voice_delete", "info", *OPERATION_ALIASES)
 MAX_PUMPED_CHARS = 300_000
 ODD_CHARS = "\0\x01\x1f\x7f\x85\xa0\xad\u0130\u0131\u017f\u200b\u200d\u200f\u2028\u202e\u2066\ufeff\uffff\ud800\udfff"
 
@@ -86,9 +87,7 @@ crowds = st.tuples(st.sampled_from((300, 5000)), st.one_of(words, numbers)).map(
     lambda of: {f"word {n}": of[1] for n in range(of[0])}
 )
 values = st.one_of(*(st.none(), numbers, texts, maps, crowds, deep()), st.lists(st.one_of(texts, numbers), max_size=4))
-names = st.one_of(
-    st.sampled_from(NAMES), st.text(characters, max_size=20), st.sampled_from(["openai_route", "Text", ""])
-)
+names = st.one_of(st.sampled_from(NAMES), st.text(characters, max_size=20), st.sampled_from(["inputs", "Text", ""]))
 
 
 @st.composite
@@ -102,6 +101,8 @@ def asked(draw: st.DrawFn, operation: str | None = None) -> Any:
     if operation in ("voice_add", "voice_delete") and draw(st.booleans()):
         names_of_voices = st.one_of(texts, values, st.just("mia"), st.text("ab-_1", max_size=4))
         ask = {"operation": operation, "voice": draw(names_of_voices)}
+    if operation == "batch":
+        ask = {"operation": operation, "inputs": draw(st.lists(asked(), max_size=4))}
     if draw(st.integers(0, 3)) == 0:
         ask[draw(st.sampled_from(["reference_audio", "reference_audio_url"]))] = draw(recordings)
     if draw(st.integers(0, 2)):
@@ -109,3 +110,13 @@ def asked(draw: st.DrawFn, operation: str | None = None) -> Any:
     if draw(st.integers(0, 29)) == 0:
         ask |= draw(crowds)
     return ask
+
+
+paths = st.one_of(texts, st.sampled_from(["/tts", "/v1/models", "/ws/tts", "/v1/../tts", "/tts?a=%00", "/%ff"]))
+routes = st.builds(
+    lambda named, rest: named | rest,
+    st.fixed_dictionaries(
+        {}, optional={"openai_route": paths, "openai_input": values, "route": paths, "method": words, "body": values}
+    ),
+    st.dictionaries(names, values, max_size=1),
+)

@@ -23,7 +23,7 @@ from tests.fuzz.gauge import MAX_S
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS, INPUTS_OF_A_KIND = 12_000, 2_000
-KINDS = {"tts", "voice_add", "voice_delete", "markup", "service"}
+KINDS = {"batch", "route", "tts", "voice_add", "voice_delete", "markup", "service"}
 
 # All that may be read of a recording at the highest rate, as float32, and once more while it is evened; and what libav
 # may take in one piece.
