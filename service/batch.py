@@ -73,6 +73,8 @@ class Batch:
         left_bytes = self._left_bytes()
         if self._is_full or left_bytes < REPLY_OVERHEAD_BYTES:
             raise self._no_room()
+        if isinstance(given, WorkerError):  # by who translated the batch from another contract
+            raise given
         worker = replace(self.worker, settings=replace(self.worker.settings, max_output_bytes=left_bytes))
         try:
             *_, end = self.speak(worker, given, clock, True)

@@ -29,6 +29,7 @@ from web.elevenlabs_requests import model_objects, voice_object
 from web.jobs import Jobs
 from web.limits import BodyLimit
 from web.openai import SpeechReader, openai_models, openai_voices
+from web.openai_batch import BatchReader
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
@@ -105,6 +106,16 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     )
     async def _speech() -> Answer:
         return Answer(jobs, speech.read)
+
+    @app.post(
+        "/v1/audio/speech/batch",
+        response_class=Response,
+        responses=docs.job_answers("A result for each item.", docs.BATCH_RESULTS, docs.OPENAI_ERROR),
+        openapi_extra=docs.body(docs.BATCH_EXAMPLES, docs.SPEECH_BATCH),
+        summary="Several files at once, as vLLM-Omni has it",
+    )
+    async def _batch() -> Answer:
+        return Answer(jobs, BatchReader(speech).read)
 
     @app.websocket("/ws/tts")
     async def _socket(websocket: WebSocket) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from audio.encode import ENCODERS
-from validation.fields import TranslatedFields, TtsFields
+from validation.fields import MAX_INPUTS, TranslatedFields, TtsFields
 from validation.voices import VoiceAddFields, VoiceDeleteFields
 from web.openai import FORMATS, MODELS, OTHER_FORMATS
 from web.refusals import STATUSES
@@ -96,7 +96,12 @@ def _bare(operation: str) -> Json:
 
 
 _TTS, _ADD, _DELETE = _fields(TtsFields), _fields(VoiceAddFields), _fields(VoiceDeleteFields)
-JOB: Json = {"anyOf": [_TTS, _bare("voices"), _ADD, _DELETE, _bare("info")]}
+_INPUTS: Json = {"type": "array", "minItems": 1, "maxItems": MAX_INPUTS, "items": {}}
+_BATCH = _bare("batch") | {"required": ["operation", "inputs"]}
+_BATCH["properties"] |= {
+    "inputs": _INPUTS | {"description": "Each is a job of `tts`; what is wrong with one is its own."}
+}
+JOB: Json = {"anyOf": [_TTS, _BATCH, _bare("voices"), _ADD, _DELETE, _bare("info")]}
 FORM: Json = {
     "type": "object",
     "required": ["text"],
@@ -131,10 +136,28 @@ SPEECH: Json = {
     "description": "A field that nobody knows has no effect; X-Ignored-Fields names it.",
 }
 
+SPEECH_BATCH: Json = {
+    "title": "CreateSpeechBatch",
+    "type": "object",
+    "required": ["items"],
+    "properties": {"items": _INPUTS | {"description": "Each has CreateSpeech's fields; an error is its own."}},
+    "additionalProperties": True,
+    "description": "Fields beside `items` are each item's, unless it has its own.",
+}
+_RESULT = _object("index status", index={"type": "integer"}, status={"enum": ["success", "error"]})
+_COUNT: Json = {"type": "integer"}
+BATCH_RESULTS = _object(
+    "id results total succeeded failed", id=STRING, results={"type": "array", "items": _RESULT}, total=_COUNT
+)
+
 _SOUND = {"speed": 1.2, "output_format": "mp3", "bitrate_kbps": 64, "audio_normalization": "lufs"}
 JOB_EXAMPLES = {
     "speech": {"summary": "The shortest job", "value": {"text": TEXT}},
     "manner": {"summary": "How it is to sound", "value": {"text": TEXT, **_SOUND}},
+    "batch": {
+        "summary": "Two jobs in one",
+        "value": {"operation": "batch", "inputs": [{"text": TEXT}, {"text": "Two."}]},
+    },
     "voices": {"summary": "What voices there are", "value": {"operation": "voices"}},
     "info": {"summary": "What this worker is", "value": {"operation": "info"}},
 }
@@ -144,6 +167,7 @@ SPEECH_EXAMPLES = {
     "speech": {"summary": "A file", "value": _SPEECH},
     "events": {"summary": "Events, with fields of our own", "value": _EVENTS},
 }
+BATCH_EXAMPLES = {"batch": {"summary": "Two files", "value": {"items": [{"input": TEXT}, {"input": "Two."}]}}}
 FORM_EXAMPLES = {"form": {"summary": "A form", "value": {"text": TEXT, "speed": "1.1"}}}
 
 ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "The client's own where it sent one, else made here."}}
@@ -172,7 +196,13 @@ def speech_answers(reply: Json, error: Json, *, events: bool) -> Answers:
     sound: Json = {mime: {"schema": {"type": "string", "format": "binary"}} for mime in mime_types}
     sound |= {"text/event-stream": {"schema": EVENT}} if events else {}
     sound |= {"application/json": {"schema": reply}}
-    answers: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
+    spoken: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
+    return job_answers("", reply, error) | spoken
+
+
+def job_answers(about: str, reply: Json, error: Json) -> Answers:
+    """The responses of an address that answers a job by JSON, and every error."""
+    answers: Answers = {200: answer(about, reply)}
     statuses = {*STATUSES.values(), 401, 403, 406, 408, 413, 415}
     answers |= {status: answer(PHRASES[status], error) for status in sorted(statuses)}
     answers[429] = answer(PHRASES[429], error, **RETRY_HEADER)

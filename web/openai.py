@@ -7,8 +7,9 @@ refused; what has no meaning here is left out, and named.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
@@ -34,6 +35,7 @@ DEFAULT = "default"
 OURS = {"input": "text", "response_format": "output_format", "timestamps": "word_timestamps"}
 EMPTY = frozenset({"model", "voice", "instructions"})  # "" is none, as clients send what was not configured
 KNOWN = frozenset({*OURS, *TtsFields.model_fields, "model", "stream", "stream_format"})
+Translate: TypeAlias = Callable[..., JobRequest]  # an OpenAI request, `own_format`
 NOT_OURS = frozenset({"model", "voice", "response_format", "stream", "stream_format"})
 
 
@@ -48,7 +50,11 @@ class SpeechReader:
         sent = await json_body(request)
         accept = by_preference(",".join(request.headers.getlist("accept")))
         own_format = next((BY_MIME_TYPE[kind] for kind in accept if kind in BY_MIME_TYPE), "")
-        return openai_job(sent, self._model, await self._jobs.voices(), self._voices, own_format)
+        return (await self.translator())(sent, own_format=own_format)
+
+    async def translator(self) -> Translate:
+        """`openai_job` for this worker."""
+        return partial(openai_job, model=self._model, voices=await self._jobs.voices(), mapped=self._voices)
 
 
 def openai_job(

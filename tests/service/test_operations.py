@@ -27,6 +27,27 @@ def test_tts_is_the_default_operation(named: dict[str, Any]) -> None:
     assert spoken(fake_service(), {"text": "Hi."} | named)[1]["operation"] == "tts"
 
 
+def test_the_first_clients_operations_are_todays(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    service = fake_service()
+    _, reply = spoken(service, {"operation": "expressive_tts", "text": "Hi."})
+    assert (reply["operation"], reply["warnings"]) == ("tts", ["operation expressive_tts is called tts today"])
+    assert '"operation": "tts"' in caplog.text
+    listed = reply_of(service, {"operation": "list_local_voices"})
+    today = reply_of(service, {"operation": "voices"})
+    assert listed == today | {
+        "local_voices": today["voices"],
+        "total_local_voices": 2,
+        "warnings": ["operation list_local_voices is called voices today, and local_voices voices"],
+    }
+
+
+@pytest.mark.parametrize("name", ["convert", "voice_conversion", "voice_transfer"])
+def test_what_can_not_be_done_yet_says_so(name: str) -> None:
+    reply = refused(fake_service(), {"operation": name, "text": "Hi."})
+    assert reply["error"] == "UNSUPPORTED: convert, speech in another voice, can't be done here yet"
+
+
 @both_ways
 @pytest.mark.parametrize(
     ("name", "shown"),

@@ -12,7 +12,7 @@ from fakes import FakeEngine
 from http_server import HttpServer, open_server
 from hypothesis import HealthCheck, given, settings
 
-from web.documents import FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
+from web.documents import BATCH_EXAMPLES, FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,7 @@ def test_every_address_is_described(server: HttpServer, description: Any) -> Non
     assert set(description["paths"]) == {
         "/tts",
         "/v1/audio/speech",
+        "/v1/audio/speech/batch",
         "/v1/",
         "/v1/models",
         "/v1/models/{name}",
@@ -68,7 +69,7 @@ def test_every_example_runs(server: HttpServer, description: Any) -> None:
         answer = server.http.post(path, **how)
         assert answer.status_code == 200, (value, answer.text)
         ran += 1
-    assert ran == len(JOB_EXAMPLES) + len(SPEECH_EXAMPLES) + len(FORM_EXAMPLES)
+    assert ran == sum(map(len, (JOB_EXAMPLES, SPEECH_EXAMPLES, BATCH_EXAMPLES, FORM_EXAMPLES)))
 
 
 def test_whatever_it_allows_is_answered_as_it_says(server: HttpServer) -> None:

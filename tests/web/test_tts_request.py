@@ -60,6 +60,11 @@ def test_bytes_are_the_file_as_it_is_made(server: HttpServer, name: str) -> None
     assert pitch_hz(whole, rate_hz) == 450
 
 
+def test_an_old_name_of_the_operation_is_speech_too(server: HttpServer) -> None:
+    answer = server.post("/tts", SAY | {"operation": "expressive_tts"}, accept="audio/mpeg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg")
+
+
 def test_events_are_the_stream_and_its_end(server: HttpServer) -> None:
     answer = server.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}, accept="text/event-stream")
     assert answer.headers["content-type"] == "text/event-stream"
