@@ -45,7 +45,7 @@ def test_openais_key_is_runpods(server: Worker) -> None:
 def test_cartesias_key_is_runpods(server: Worker) -> None:
     client = Cartesia(base_url=server.url, websocket_base_url=server.socket_url, api_key=KEY)
     with client.tts.websocket_connect() as connection:
-        context = connection.context(voice=VOICE, timeout=20)
+        context = connection.context(voice="6ccbfb76-1fc6-48f7-b71d-91ac6298247b", timeout=20)
         context.push(TEXT)
         context.no_more_inputs()
         assert [event.type for event in context.receive()][-1] == "done"
