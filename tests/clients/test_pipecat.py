@@ -43,6 +43,7 @@ WAITS_S = 20.0
 
 SERVICES = ["OpenAITTSService", "ElevenLabsTTSService", "ElevenLabsHttpTTSService", "CartesiaTTSService"]
 TIMED = SERVICES[1:]
+SOCKETS = ["ElevenLabsTTSService", "CartesiaTTSService"]
 
 
 class Heard(FrameProcessor):
@@ -172,17 +173,23 @@ def test_the_words_of_a_reply_have_their_times(server: Worker, service: str) -> 
     are_timed(heard.words(), [stamp / 1e9 - began for stamp in times], reference)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    ("service", "is_whole"), [*((each, True) for each in SERVICES), *((each, False) for each in SOCKETS)]
+)
 def test_an_interruption_in_mid_word_stops_the_sound_and_the_next_sentence_is_whole(
-    server: Worker, service: str
+    server: Worker, service: str, is_whole: bool
 ) -> None:
-    """The loudspeaker plays in real time. Where words have times, those told by then are those that were heard."""
+    """The loudspeaker plays in real time. Where words have times, those told by then are those that were heard. A text
+    that is not whole is one that the language model is still writing."""
     reference = server.reference(LONG)
     middle_s = (reference.starts_s[4] + reference.starts_s[5]) / 2
 
     async def run() -> tuple[list[str], float, Sound]:
         async with bot(service, server.url) as speaking:
-            await speaking.say(LONG)
+            if is_whole:
+                await speaking.say(LONG)
+            else:
+                await speaking.worker.queue_frames([LLMFullResponseStartFrame(), LLMTextFrame(LONG)])
             await speaking.until(lambda: bool(speaking.speaker.played))
             await asyncio.sleep(speaking.speaker.played[0][0] + middle_s - time.monotonic())
             told = speaking.told.words()
