@@ -42,8 +42,6 @@ class Alignment:
         first = self._text.find(word.text, self._at)
         if first < 0:
             return
-        if first == self._at:
-            self._end_s = max(self._end_s, word.start_s)
         yield from self._spread(first, word.start_s)
         yield from self._spread(first + len(word.text), word.end_s)
 

@@ -109,7 +109,8 @@ class SpeechReader:
         fields, ignored = job_fields({name: value for name, value in (query | body).items() if value is not None})
         raw = fields | sound | await id_field(self.jobs, request.path_params["voice"])
         raw |= {"word_timestamps": True, "delivery": "inline"} if self.timed else {}
-        return JobRequest(raw, self._encoder(raw), ignored_header(ignored), translated=True, joined=timed_object)
+        encoder, headers = self._encoder(raw), ignored_header(ignored)
+        return JobRequest(raw, encoder, headers, translated=True, joined=timed_object, sized=not self.streamed)
 
     def _encoder(self, raw: Json) -> ResponseEncoder | None:
         if not self.timed:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from fakes import FakeEngine, by_letters, decoded, pitch_hz
 from http_server import LONG, HttpServer, open_server, until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from audio.encode import ALAW_CODES, MULAW_CODES
 from web.elevenlabs import LINE_BYTES
@@ -188,6 +190,24 @@ def test_other_errors_have_that_form_too() -> None:
         assert (answer.status_code, answer.json()["detail"]["status"]) == (415, "unsupported_media_type")
         answer = server.http.get("/v1/text-to-speech/hans", headers={"Authorization": "Bearer sk-one"})
         assert (answer.status_code, answer.json()["detail"]["status"]) == (405, "method_not_allowed")
+
+
+def test_a_wav_that_is_not_streamed_has_its_length(server: HttpServer) -> None:
+    whole, streamed = (ask(server, ending, form="wav_24000").content for ending in ("", "/stream"))
+    assert int.from_bytes(whole[4:8], "little") == len(whole) - 8
+    assert streamed[4:8] == b"\xff" * 4
+
+
+def test_a_key_in_elevenlabs_header_is_a_key() -> None:
+    with open_server(api_keys=("sk-one",)) as server:
+        path, body = "/v1/text-to-speech/hans", {"text": TEXT}
+        assert [server.post(path, body, xi_api_key=key).status_code for key in ("sk-one", "sk-two")] == [200, 401]
+        address = f"ws://127.0.0.1:{server.port}{path}/multi-stream-input"
+        with connect(address, additional_headers={"xi-api-key": "sk-one"}, close_timeout=1):
+            pass
+        with pytest.raises(InvalidStatus) as caught, connect(address):
+            pass
+    assert (caught.value.response.status_code, b"invalid_api_key" in caught.value.response.body) == (401, True)
 
 
 def test_voices_are_listed_for_both_contracts(server: HttpServer) -> None:
