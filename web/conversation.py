@@ -201,5 +201,5 @@ class Contexts:
             self.drop(name)
         if self._running:
             await asyncio.wait(self._running)
-        if self._failed.done() and not self._failed.cancelled():
+        if self._failed.done():
             self._failed.exception()  # seen: asyncio complains of one that nobody has looked at

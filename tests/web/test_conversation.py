@@ -156,3 +156,15 @@ async def test_a_sink_that_fails_is_what_the_socket_hears_of() -> None:
         with pytest.raises(ConnectionError):
             await contexts.until_failed()
         assert errors == []
+
+
+@in_a_loop
+async def test_it_is_closed_after_the_wait_for_a_failure_was_given_up() -> None:
+    """The cancelled wait cancelled the failure that it awaited, and that came out of `close`."""
+    async with opened(FakeEngine()) as (contexts, _, errors):
+        waiting = asyncio.create_task(contexts.until_failed())
+        heard = await speak(contexts, "a", SHORT)
+        await contexts.until_finished()
+        assert (heard.told[-1], len(contexts), errors) == ("finished", 0, [])
+        waiting.cancel()
+        await asyncio.wait({waiting})

@@ -280,6 +280,14 @@ def test_a_second_close_is_an_interruption(slow: HttpServer) -> None:
     until(slow.at_rest)
 
 
+def test_a_close_after_more_text_is_an_interruption(slow: HttpServer) -> None:
+    with line(slow) as talk:
+        talk.send({"text": LONG, "context_id": "a"}, {"context_id": "a", "flush": True})
+        talk.send({"text": "More. ", "context_id": "a"}, {"context_id": "a", "close_context": True})
+        talk.until_final("a")
+    assert len(talk.text("a")) < len(LONG) / 2
+
+
 def test_a_name_may_be_used_again_for_another_context(server: HttpServer) -> None:
     with line(server) as talk:
         for text in ("First. ", "Second. "):
