@@ -76,10 +76,10 @@ async def handler(job: dict[str, Any]) -> Any:
     else:
         answer = await _reply(job)
     if _must_be_replaced():
-        if not isinstance(answer, dict):
-            _leave_when_idle()
-        else:
+        if isinstance(answer, dict):
             answer |= {"refresh_worker": True}
+        else:
+            _leave_when_idle()
     return _unlogged(answer)
 
 

@@ -48,6 +48,20 @@ async def streamed(number: int, asked: dict[str, Any]) -> None:
     assert events[-1]["type"] == "end", events[-1]
 
 
+async def routed(number: int, asked: dict[str, Any]) -> None:
+    """By the route of the HTTP server: the same reply, as JSON, read and written once more."""
+    body = {"seed": number, "print_metrics": False} | asked
+    reply = await handler.handler({"id": f"job-{number}", "input": {"route": "/tts", "body": body}})
+    assert "audio" in reply, reply
+
+
+async def routed_in_parts(number: int, asked: dict[str, Any]) -> None:
+    body = {"seed": number, "print_metrics": False} | asked
+    events = handler.stream_handler({"id": f"job-{number}", "input": {"route": "/tts", "body": body}})
+    *_, end = [event async for event in events]
+    assert end["operation"] == "tts", end
+
+
 async def longest_s(work: Callable[[int, dict[str, Any]], Any], asked: dict[str, Any]) -> tuple[float, float]:
     """With the jobs running side by side: the longest computation of the loop's thread, and its longest stall without
     the wait for a processor. A stall includes waits for Python's lock, which are longer on fewer processors."""
@@ -77,7 +91,7 @@ async def longest_s(work: Callable[[int, dict[str, Any]], Any], asked: dict[str,
     ],
     ids=["large-replies", "many-chunks", "every-stage"],
 )
-@pytest.mark.parametrize("mode", [joined, streamed])
+@pytest.mark.parametrize("mode", [joined, streamed, routed, routed_in_parts])
 def test_the_loop_is_never_blocked(
     open_worker: Callable[..., FakeEngine], mode: Callable[..., Any], asked: dict[str, Any]
 ) -> None:
