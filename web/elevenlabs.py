@@ -133,7 +133,7 @@ class LinesEncoder:
                 self._end_s = event.start_s + event.duration_s
                 return b"".join(_lines(each.data, chars) for each, chars in self._aligned.push(event))
             case ErrorEvent():
-                raise Truncated(str(event.error))
+                raise Truncated(str(event.error)) from event.error
         last, chars = self._aligned.flush(self._end_s)
         return _lines(last.data if last else b"", chars) if last or chars else b""
 

@@ -207,6 +207,12 @@ def test_a_stream_that_fails_in_mid_speech_says_so_last(open_worker: Open) -> No
     assert error == {"error": "GPU_FAULT: the GPU failed"}
 
 
+def test_lines_that_break_off_in_mid_speech_say_why(open_worker: Open) -> None:
+    open_worker(FakeEngine(before_chunk=raising_at(2, GpuFault("the GPU failed"))))
+    *_, error = streamed(route="/v1/text-to-speech/default/stream/with-timestamps", body={"text": TEXT})
+    assert error == {"error": "GPU_FAULT: the GPU failed"}
+
+
 def test_a_bucket_beside_a_route_is_refused(open_worker: Open) -> None:
     open_worker()
     reply = run(handler.handler({"id": "1", "input": {"route": "/v1/models"}, "s3Config": {"accessId": "a"}}))
