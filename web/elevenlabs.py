@@ -144,7 +144,7 @@ def _lines(data: bytes, chars: Sequence[CharTime]) -> bytes:
 
 
 def _line(data: bytes, chars: Sequence[CharTime]) -> bytes:
-    return json.dumps(_timed(base64_text(data), chars), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(_timed(base64_text(data), chars)).encode() + b"\n"
 
 
 def _timed(audio: str, chars: Sequence[CharTime]) -> Json:

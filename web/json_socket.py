@@ -60,7 +60,7 @@ class JsonSocket:
 
     async def send(self, message: dict[str, Any], sound_s: float = 0.0) -> None:
         """A message with `sound_s` of audio in it. Raises: WebSocketDisconnect."""
-        await self._pass({"type": "websocket.send", "text": json.dumps(message, ensure_ascii=False)}, sound_s)
+        await self._pass({"type": "websocket.send", "text": json.dumps(message)}, sound_s)
 
     async def send_bytes(self, data: bytes, sound_s: float) -> None:
         """Raises: WebSocketDisconnect."""

@@ -134,4 +134,4 @@ def _sound_headers(first: AudioEvent) -> dict[str, str]:
 def _sse(name: str | None, data: Mapping[str, Any]) -> bytes:
     """One event, as https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return f"{head}data: {json.dumps(data)}\n\n".encode()

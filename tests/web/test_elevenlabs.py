@@ -98,6 +98,14 @@ def test_every_character_has_its_time_in_the_whole(server: HttpServer, ending: s
     assert all(base64.b64decode(each["audio_base64"]) for each in told)
 
 
+def test_lines_are_lines_to_a_client_that_splits_at_every_kind_of_line_end(server: HttpServer) -> None:
+    """httpx, and so ElevenLabs' SDK, does it at U+2028 and U+0085, too."""
+    text = "Hello\u2028there\u0085you are."
+    answer = ask(server, "/stream/with-timestamps", text=text)
+    read = [json.loads(line)["alignment"] for line in answer.iter_lines()]
+    assert "".join(char for each in read if each for char in each["characters"]) == text
+
+
 def test_lines_are_short_enough_for_aiohttp(server: HttpServer) -> None:
     told = objects(ask(server, "/stream/with-timestamps", form="pcm_48000", text=LONG))
     assert max(len(base64.b64decode(each["audio_base64"])) for each in told) <= LINE_BYTES

@@ -298,6 +298,15 @@ def test_a_name_may_be_used_again_for_another_context(server: HttpServer) -> Non
             talk.heard.clear()
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\u2028", "é" * 200, "a\0b"])
+def test_any_text_is_a_name(server: HttpServer, name: str) -> None:
+    """A lone surrogate, which UTF-8 does not have, ended the connection without a close code."""
+    with line(server) as talk:
+        talk.send({"text": "Hello.", "context_id": name, "flush": True}, {"context_id": name, "close_context": True})
+        talk.until_final(name)
+    assert talk.text(name) == "Hello. "
+
+
 def test_who_leaves_in_mid_speech_leaves_nothing_behind(slow: HttpServer) -> None:
     with line(slow) as talk:
         talk.send({"text": LONG, "context_id": "a"}, {"text": LONG, "context_id": "b"})
