@@ -39,6 +39,12 @@ class Worker:
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}{path}", sent, headers), timeout=60) as response:
             return json.load(response)
 
+    def metric(self, name: str) -> float:
+        asked = urllib.request.Request(f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+        with urllib.request.urlopen(asked, timeout=10) as response:
+            (line,) = [line for line in response.read().decode().splitlines() if line.startswith(f"{name} ")]
+        return float(line.split()[1])
+
     def answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/ping", timeout=1) as response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,23 @@ import trustme
 REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Callable[[int], None] = lambda _: None
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
+            seen(len(data))
             writer.write(data)
             await writer.drain()
     writer.close()
 
 
 @contextmanager
-def front(url: str, context: ssl.SSLContext | None = None, key: str = "") -> Iterator[int]:
-    """Its port. With a key, a connection whose first request does not have it as `Authorization` is refused."""
+def front(
+    url: str, context: ssl.SSLContext | None = None, key: str = "", seen: Callable[[int], None] = lambda _: None
+) -> Iterator[int]:
+    """Its port. With a key, a connection whose first request does not have it as `Authorization` is refused. `seen` is
+    called with the number of bytes that the server sends, as it sends them."""
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -36,7 +42,7 @@ def front(url: str, context: ssl.SSLContext | None = None, key: str = "") -> Ite
             return
         behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         behind_writer.write(head)
-        await asyncio.gather(pass_on(reader, behind_writer), pass_on(behind_reader, writer))
+        await asyncio.gather(pass_on(reader, behind_writer), pass_on(behind_reader, writer, seen))
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

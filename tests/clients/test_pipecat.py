@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import recipes
 from conftest import Worker
+from front import front
 from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
@@ -38,6 +39,8 @@ from speech import PLAIN, Sound, are_timed, is_spoken, pcm
 
 FIRST, SECOND = "Hello there, my friend.", "This sentence costs $5, and it ends here."
 LONG = "Somebody talks and talks about one thing or another, without an end in sight. " * 6
+MINUTES = LONG * 9  # what the engine needs seconds for
+A_FEW_BYTES = 1000  # as much as the message that a context is at its end
 WAITS_S = 20.0
 
 
@@ -207,3 +210,27 @@ def test_an_interruption_in_mid_word_stops_the_sound_and_the_next_sentence_is_wh
     is_spoken(following, server.reference(SECOND))
     if service in TIMED:
         assert [word.strip(PLAIN) for word in told] == list(reference.words[:5])
+
+
+@pytest.mark.parametrize("service", SOCKETS)
+def test_an_interruption_reaches_the_server(server: Worker, service: str) -> None:
+    """Of minutes that are still being made nothing more is sent after 100 ms, and the engine is free."""
+    arrived: list[tuple[float, int]] = []
+
+    async def run(port: int) -> float:
+        async with bot(service, f"http://127.0.0.1:{port}") as speaking:
+            await speaking.say(MINUTES)
+            await speaking.until(lambda: bool(speaking.speaker.played))
+            assert server.metric("tts_jobs_running") == 1
+            await speaking.worker.queue_frame(InterruptionFrame())
+            interrupted = time.monotonic()
+            await asyncio.sleep(0.6)
+            assert server.metric("tts_jobs_running") == 0
+            await speaking.say(SECOND)
+            await speaking.until_it_has_spoken()
+            return interrupted
+
+    with front(server.url, seen=lambda count: arrived.append((time.monotonic(), count))) as port:
+        interrupted = asyncio.run(run(port))
+    late = [count for at, count in arrived if interrupted + 0.1 < at < interrupted + 0.6]
+    assert sum(late) < A_FEW_BYTES
