@@ -5,7 +5,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 const [folder, endpoint, text, kind, file] = process.argv.slice(2);
 const ORIGIN = "http://127.0.0.1:8000";
-const nothing = new Proxy(() => {}, { get: (_, name) => (name === Symbol.toPrimitive ? () => "" : nothing), apply: () => nothing });
+const nothing = new Proxy(() => {}, {
+  get: (_, name) => (name === Symbol.toPrimitive ? () => "" : nothing),
+  apply: () => nothing,
+});
+const standIns = (names) => Object.fromEntries(names.split(" ").map((name) => [name, nothing]));
 
 /** What a module exports, with these names in place of its imports. */
 function load(path, exported, given) {
@@ -20,15 +24,17 @@ function load(path, exported, given) {
 async function browserFetch(url, options = {}) {
   if (url.startsWith("/")) return ownServer(url, JSON.parse(options.body));
   if (options.body) {
-    const headers = Object.keys(options.headers).map((name) => name.toLowerCase()).sort();
-    const asked = { Origin: ORIGIN, "Access-Control-Request-Method": options.method, "Access-Control-Request-Headers": headers.join() };
+    const headers = Object.keys(options.headers).map((name) => name.toLowerCase());
+    const asked = { Origin: ORIGIN, "Access-Control-Request-Method": options.method };
+    asked["Access-Control-Request-Headers"] = headers.sort().join();
     const allowed = await fetch(url, { method: "OPTIONS", headers: asked });
-    if (!allowed.ok) throw new Error(`preflight: ${allowed.status}`);
-    const granted = allowed.headers.get("access-control-allow-headers").toLowerCase();
-    for (const name of headers) if (granted !== "*" && !granted.includes(name)) throw new Error(`preflight: ${name}`);
+    const granted = allowed.headers.get("access-control-allow-headers")?.toLowerCase() ?? "";
+    if (!allowed.ok || !headers.every((name) => granted === "*" || granted.includes(name)))
+      throw new Error(`the browser would not ask: ${allowed.status}, ${granted}`);
   }
   const answer = await fetch(url, { ...options, headers: { ...options.headers, Origin: ORIGIN } });
-  if (!["*", ORIGIN].includes(answer.headers.get("access-control-allow-origin"))) throw new Error("no page may read it");
+  const readers = answer.headers.get("access-control-allow-origin");
+  if (!["*", ORIGIN].includes(readers)) throw new Error("the page may not read it");
   return answer;
 }
 
@@ -39,8 +45,10 @@ async function ownServer(path, body) {
   const custom = { ...router, post: (route, handler) => (routes[`/custom${route}`] = handler) };
   const routers = [router];
   const express = { Router: () => routers.pop() ?? custom };
-  const names = "fs FormData getConfigValue mergeObjectWithYaml excludeKeysByYaml trimV1 delay setAdditionalHeaders SECRET_KEYS POLLINATIONS_ENDPOINT AIMLAPI_HEADERS OPENROUTER_HEADERS SILICONFLOW_ENDPOINT ZAI_ENDPOINT";
-  const given = Object.fromEntries(names.split(" ").map((name) => [name, nothing]));
+  const given = standIns(
+    "fs FormData getConfigValue mergeObjectWithYaml excludeKeysByYaml trimV1 delay setAdditionalHeaders SECRET_KEYS " +
+      "POLLINATIONS_ENDPOINT AIMLAPI_HEADERS OPENROUTER_HEADERS SILICONFLOW_ENDPOINT ZAI_ENDPOINT",
+  );
   load("src/endpoints/openai.js", "router", { ...given, Buffer, fetch, express, readSecret: () => null });
   return new Promise((resolve) => {
     const answer = { statusCode: 200, setHeader: () => {} };
@@ -51,19 +59,14 @@ async function ownServer(path, body) {
   });
 }
 
-const page = { document: nothing, $: nothing, toastr: nothing, getPreviewString: nothing, saveTtsProviderSettings: nothing };
-const shared = { ...page, event_types: nothing, eventSource: nothing, getRequestHeaders: () => ({}), SECRET_KEYS: nothing, secret_state: nothing, fetch: browserFetch };
-let provider, voice;
-if (kind === "chatterbox") {
-  provider = new (load("public/scripts/extensions/tts/chatterbox.js", "ChatterboxTtsProvider", shared))();
-  provider.settings.provider_endpoint = endpoint;
-  await provider.checkReady();
-  if (!provider.ready) throw new Error("not ready");
-  voice = (await provider.fetchTtsVoiceObjects())[0].voice_id;
-} else {
-  provider = new (load("public/scripts/extensions/tts/openai-compatible.js", "OpenAICompatibleTtsProvider", shared))();
-  provider.settings = { ...provider.defaultSettings, provider_endpoint: endpoint };
-  voice = (await provider.fetchTtsVoiceObjects())[0].voice_id;
-}
+const page = standIns(
+  "document $ toastr getPreviewString saveTtsProviderSettings event_types eventSource SECRET_KEYS secret_state",
+);
+const given = { ...page, getRequestHeaders: () => ({}), fetch: browserFetch };
+const exported = { chatterbox: "ChatterboxTtsProvider", "openai-compatible": "OpenAICompatibleTtsProvider" }[kind];
+const provider = new (load(`public/scripts/extensions/tts/${kind}.js`, exported, given))();
+provider.settings = { ...provider.defaultSettings, ...provider.settings, provider_endpoint: endpoint };
+await provider.checkReady();
+const voice = (await provider.fetchTtsVoiceObjects())[0].voice_id;
 const answer = await provider.generateTts(text, voice);
 writeFileSync(file, Buffer.from(await answer.arrayBuffer()));

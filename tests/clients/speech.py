@@ -36,9 +36,10 @@ def pcm(data: bytes, rate_hz: int = 24000, kind: str = "<i2") -> Sound:
     return Sound(samples / 32768 if kind == "<i2" else samples, rate_hz)
 
 
-def decoded(data: bytes) -> Sound:
-    """A file, whatever its format."""
-    with av.open(io.BytesIO(data)) as container:
+def decoded(data: bytes, headless: str | None = None) -> Sound:
+    """A file, whatever its format; of telephone samples without a head, the name of their law."""
+    options = {"sample_rate": "8000"} if headless else {}
+    with av.open(io.BytesIO(data), format=headless, options=options) as container:
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
         rate_hz = container.streams.audio[0].rate
     samples = np.concatenate([frame.reshape(-1) for frame in frames])

@@ -93,6 +93,27 @@ def test_a_text_in_pieces_is_spoken_and_timed(server: Worker, name: str) -> None
 
 
 @pytest.mark.parametrize("name", STREAMING)
+def test_two_speeches_at_once_are_not_mixed(server: Worker, name: str) -> None:
+    """ElevenLabs' plugin sends both as contexts of one socket."""
+
+    async def speak() -> list[Heard]:
+        tts = plugin(name, server)
+        streams = [tts.stream(), tts.stream()]
+        for stream, text in zip(streams, (FIRST, SECOND), strict=True):
+            stream.push_text(text)
+            stream.end_input()
+        both = await asyncio.gather(*map(everything, streams))
+        for stream in streams:
+            await stream.aclose()
+        await tts.aclose()
+        return both
+
+    for heard, text in zip(run(speak()), (FIRST, SECOND), strict=True):
+        is_spoken(heard.sound(), server.reference(text), PADDING_S[name])
+        are_timed("".join(heard.words).split(), heard.starts_s, server.reference(text))
+
+
+@pytest.mark.parametrize("name", STREAMING)
 def test_after_a_speech_that_was_broken_off_the_next_is_whole(server: Worker, name: str) -> None:
     """`aclose` in mid-speech is what a user's barge-in does."""
 
