@@ -6,9 +6,9 @@
     out  {"audio", "alignment", "normalizedAlignment", "isFinal": null, "contextId"}, {"isFinal": true, "contextId"},
          {"error", "message", "code", "contextId"}
 
-A context that is closed right after a flush speaks what was flushed (ElevenLabs: "If it has already been set to flush
-it will continue flushing"): so a turn ends. Any other close is an interruption, and so is a second one: pipecat closes
-at the end of a turn, too, and livekit flushes each sentence.
+A context that is closed right after a flush, or before any sound since, speaks what was flushed: so a turn ends, and
+ElevenLabs says of it: "If it has already been set to flush it will continue flushing". Any other close is an
+interruption, and so is a second one: pipecat closes at the end of a turn, too, and livekit flushes each sentence.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from web.response_encoders import ignored_header
 
 log = logging.getLogger(__name__)
 
-AT_ONCE_S, SOON_S = 0.01, 0.25  # after a flush: a close of one piece with it, or one that nothing was heard before
+AT_ONCE_S = 0.1  # after a flush: what was sent together may arrive so far apart
 IDLE_S, MOST_IDLE_S = 20, 180  # of `inactivity_timeout`
 MAX_NAME_CHARS = 200
 KINDS = {"flush", "close_context"}
@@ -106,12 +106,11 @@ class Context:
     flushed_s: float = NEVER  # when it was flushed, if no text came since
     is_closed: bool = False  # it speaks the rest
 
-    def has_just_flushed(self) -> bool:
+    def is_at_its_end(self) -> bool:
         """Whether a close ends a turn, of which all is to be heard: livekit's plugin and pipecat flush and close at
-        once. Once its sound has arrived, a client that closes interrupts."""
-        since_s = time.monotonic() - self.flushed_s
-        is_unheard = since_s <= SOON_S and self.sink.sent_s < self.flushed_s
-        return not self.is_closed and (since_s <= AT_ONCE_S or is_unheard)
+        once. Later, and once it was heard since the flush, a client that closes interrupts."""
+        is_at_once = time.monotonic() - self.flushed_s <= AT_ONCE_S
+        return not self.is_closed and (is_at_once or self.sink.sent_s < self.flushed_s)
 
     def finish(self) -> None:
         """Speak the rest, then end. Raises: InvalidInput."""
@@ -231,7 +230,7 @@ class SpeechSocket:
 
     async def _close(self, name: str, context: Context) -> None:
         """Let it finish, or send nothing more of it."""
-        if context.has_just_flushed():
+        if context.is_at_its_end():
             context.finish()
         else:
             self._contexts.drop(name)

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from web.conversation import MAX_CONTEXTS
-from web.elevenlabs_socket import SOON_S
+from web.elevenlabs_socket import AT_ONCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -247,7 +247,7 @@ def test_a_close_in_mid_speech_ends_the_sound_and_disturbs_no_other(slow: HttpSe
             talk.send({"text": " ", "context_id": name}, {"text": LONG, "context_id": name})
         if flushed:
             talk.send({"context_id": "a", "flush": True})
-            time.sleep(SOON_S / 2)  # in which something is heard
+            time.sleep(AT_ONCE_S + 0.03)  # in which something is heard
         talk.until(lambda message: message.get("audio") and message["contextId"] == "a")
         talk.drain()
         talk.send({"context_id": "a", "close_context": True})
@@ -278,6 +278,20 @@ def test_a_second_close_is_an_interruption(slow: HttpServer) -> None:
     assert talk.text("b") == "Next. "
     assert [message for message in talk.of("a") if message.get("isFinal")] == [{"isFinal": True, "contextId": "a"}]
     until(slow.at_rest)
+
+
+def test_a_close_that_precedes_all_sound_is_no_interruption() -> None:
+    """However long the flushed text waits for the engine."""
+    gate = threading.Event()
+    engine = FakeEngine(words=by_letters, before_chunk=lambda k: gate.wait(HANG_S) and None)
+    with open_server(engine) as server, line(server) as talk:
+        talk.send({"text": "Hello there. ", "context_id": "a"}, {"context_id": "a", "flush": True})
+        time.sleep(AT_ONCE_S + 0.05)
+        talk.send({"context_id": "a", "close_context": True})
+        time.sleep(0.05)
+        gate.set()
+        talk.until_final("a")
+    assert talk.text("a") == "Hello there. "
 
 
 def test_a_close_after_more_text_is_an_interruption(slow: HttpServer) -> None:
