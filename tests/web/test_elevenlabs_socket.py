@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -18,8 +19,12 @@ from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from service.events import AudioEvent
+from service.session import Take
+from tts.text.boundaries import Break
+from tts.text.sentences import Sentence
 from web.conversation import MAX_CONTEXTS
-from web.elevenlabs_socket import AT_ONCE_S
+from web.elevenlabs_socket import AT_ONCE_S, AlignedSink
 
 pytestmark = pytest.mark.slow
 
@@ -482,3 +487,20 @@ def test_contexts_wait_for_the_engine_one_after_the_other() -> None:
             loudness.append(float(np.abs(decoded(talk.sound(name), raw_hz=24_000)[0]).max()))
         assert len(set(loudness)) == 3
         until(server.at_rest)
+
+
+def test_a_piece_that_arrives_as_its_context_is_stopped_is_not_sent() -> None:
+    class Sent(list[dict[str, Any]]):
+        async def send(self, message: dict[str, Any], sound_s: float = 0.0) -> None:
+            self.append(message)
+
+    async def stop_between_two_pieces(sent: Sent) -> None:
+        sink = AlignedSink(sent, {"contextId": "a"}, in_whole=False)  # type: ignore[arg-type]
+        await sink.began(Take(0, [Sentence("Hello there.", Break.SENTENCE)]))
+        await sink.audio(AudioEvent(0, b"12", "pcm_s16le", 24_000, 0.0, 0.1))
+        await sink.stop()
+        await sink.audio(AudioEvent(1, b"34", "pcm_s16le", 24_000, 0.1, 0.1))
+
+    sent = Sent()
+    asyncio.run(stop_between_two_pieces(sent))
+    assert [message.get("audio") or message["isFinal"] for message in sent] == ["MTI=", True]
