@@ -28,7 +28,7 @@ from tts.text.boundaries import Break
 from tts.text.script import REASONING_LEFT_OUT, WORDLESS_MS
 from tts.text.sentences import Sentence, Sentences
 from validation.errors import Fault, InvalidInput, UnknownVoice, Unsupported
-from validation.faults import refusal, typed, unknown_voice
+from validation.faults import refusal, shown, typed, unknown_voice
 from validation.fields import CLONE, MAX_SEED, TtsFields
 from validation.options import OutputOptions, part
 from validation.rules import chosen_voice
@@ -123,24 +123,22 @@ class TtsSession:
 
     def push(self, text: object) -> None:
         """Raises: InvalidInput."""
-        if not isinstance(text, str):
-            raise InvalidInput("text must be a string")
-        if len(text) > MAX_PIECE_CHARS:
-            raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(text)})")
-        self._has_text = self._has_text or bool(text.strip())
-        self._put(*self._sentences.push(text))
+        text = piece_of_text(text)
         waiting = tuple(self._waiting)  # which the other thread may change
-        if sum(len(item.text) for item in waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
-            raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters wait to be spoken")
+        if len(text) + sum(len(item.text) for item in waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
+            raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters would wait to be spoken")
+        self._require_room()
+        self._has_text = self._has_text or bool(text.strip())
+        self._waiting.extend(self._sentences.push(text))
 
     def mark(self, mark: Mark) -> None:
         """All text so far counts as complete, and is followed by the mark. Raises: InvalidInput."""
-        self._put(*self._sentences.flush(), mark)
+        self._require_room()
+        self._waiting.extend([*self._sentences.flush(), mark])
 
-    def _put(self, *items: Sentence | Mark) -> None:
+    def _require_room(self) -> None:
         if len(self._waiting) > MAX_WAITING_ITEMS:
             raise InvalidInput(f"more than {MAX_WAITING_ITEMS} sentences and flushes wait")
-        self._waiting.extend(items)
 
     def clear(self) -> None:
         """Text that waits is not spoken."""
@@ -272,6 +270,15 @@ class TtsSession:
             **shown,
             "warnings": [*self._warnings, *left_out, *self.encoder.warnings],
         }
+
+
+def piece_of_text(sent: object) -> str:
+    """Raises: InvalidInput."""
+    if not isinstance(sent, str):
+        raise InvalidInput.of(Fault("text", f"must be a string (got {shown(sent)})"))
+    if len(sent) > MAX_PIECE_CHARS:
+        raise InvalidInput(f"a piece of text must be at most {MAX_PIECE_CHARS} characters (got {len(sent)})")
+    return sent
 
 
 def _later(word: WordTime, by_s: float) -> WordTime:

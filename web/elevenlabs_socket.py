@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from service.alignment import AlignedAudio, CharTime
 from service.events import AudioEvent
 from service.json_events import base64_text
-from service.session import Mark, Take
+from service.session import Mark, Take, piece_of_text
 from validation.errors import Fault, InvalidInput, RequestError, WorkerError
 from validation.faults import shown
 from web.conversation import Contexts, Conversation
@@ -182,12 +182,11 @@ class SpeechSocket:
 
     async def _obey(self, name: str, message: Json) -> None:
         """Raises: RequestError, Busy."""
-        text, flush, closes = message.get("text"), _asks(message, "flush"), _asks(message, "close_context")
-        context = self._context(name)
-        if text is None and not KINDS & message.keys():
+        flush, closes, context = _asks(message, "flush"), _asks(message, "close_context"), self._context(name)
+        if (text := message.get("text")) is not None:
+            text = piece_of_text(text)  # before a context is opened for it
+        elif not KINDS & message.keys():
             raise InvalidInput("a message has text, flush, close_context or close_socket")
-        if text is not None and not isinstance(text, str):
-            raise InvalidInput.of(Fault("text", f"must be a string (got {shown(text)})"))
         if text:
             context = await self._say(name, context, text, message)
         elif text == "" and not self._has_contexts and not flush:

@@ -9,9 +9,17 @@ import pytest
 from fakes import FakeEngine, by_letters, comment_of, fake_service
 
 from service.events import AudioEvent, EndEvent, Event, StartEvent
-from service.session import MAX_TAKE_CHARS, Mark, Take, TtsSession
+from service.session import (
+    MAX_PIECE_CHARS,
+    MAX_TAKE_CHARS,
+    MAX_WAITING_CHARS,
+    MAX_WAITING_ITEMS,
+    Mark,
+    Take,
+    TtsSession,
+)
 from service.telemetry import JobClock
-from validation.errors import UnknownVoice
+from validation.errors import InvalidInput, UnknownVoice
 
 SENTENCE = "This is one of many sentences that wait. "
 
@@ -40,6 +48,25 @@ def test_what_waits_goes_in_takes_of_a_bounded_length_before_the_mark() -> None:
     assert " ".join(texts) == (SENTENCE * 40).strip()
     assert len(texts[1]) < len(texts[0]) <= MAX_TAKE_CHARS
     assert not one.is_waiting
+
+
+def test_what_finds_no_room_is_not_taken() -> None:
+    """A socket of several contexts goes on after the error."""
+    one, piece = session(), (SENTENCE * 1000)[: MAX_PIECE_CHARS - 100]
+    for _ in range(MAX_WAITING_CHARS // MAX_PIECE_CHARS):
+        one.push(piece)
+    with pytest.raises(InvalidInput, match="more than 100000 characters would wait"):
+        one.push("Zebra. " * 1000)
+    assert "Zebra" not in "".join(take.text for take in takes(one))
+    one.clear()
+    for _ in range(MAX_WAITING_ITEMS + 1):
+        one.mark(Mark.FLUSH)
+    for refused in (lambda: one.push("Zebra. "), lambda: one.mark(Mark.END)):
+        with pytest.raises(InvalidInput, match="sentences and flushes wait"):
+            refused()
+    assert not list(takes(one))
+    one.mark(Mark.FLUSH)
+    assert not list(takes(one))
 
 
 @pytest.mark.parametrize("level", [None, "lufs"])

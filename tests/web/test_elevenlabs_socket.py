@@ -396,7 +396,7 @@ WRONG = [
     ({"text": "Hi. ", "context_id": "b", "voice_settings": {"speed": 9}}, "b", "speed must be at most"),
     ({"text": "Hi. ", "context_id": "b", "voice_settings": {"style": 2}}, "b", "voice_settings.style must be a number"),
     ({"text": "Hi. ", "context_id": "a", "voice_settings": {"speed": 1.5}}, "a", "may only be in the first message"),
-    ({"text": "A" * 20_001, "context_id": "a"}, "a", "at most 20000 characters"),
+    *(({"text": "A" * 20_001, "context_id": name}, name, "at most 20000 characters") for name in ("a", "b")),
 ]
 
 
@@ -411,9 +411,11 @@ def test_a_wrong_message_changes_nothing(server: HttpServer) -> None:
         for frame in ("{", "[]", b"\0", ""):
             talk.socket.send(frame)
             assert "must be a JSON object" in talk.hear()["message"]
+        talk.send({"context_id": "b", "close_context": True})  # which no message has opened
         talk.send({"context_id": "a", "flush": True}, {"context_id": "a", "close_context": True})
         talk.until_final("a")
     assert talk.text("a") == "Hello there "
+    assert all("error" in message for message in talk.of("b"))
     until(server.at_rest)
 
 
