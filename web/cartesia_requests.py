@@ -81,7 +81,9 @@ class CartesiaReader:
     async def asked(self, given: Json, *containers: str) -> Asked:
         """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""
         config: Json = given.get("generation_config", {})
-        asked = Asked({"speed": config.get("speed", SPEEDS.get(given.get("speed", "")))})
+        if (pace := given.get("speed", "normal")) not in SPEEDS:
+            raise InvalidInput.of(Fault("speed", "must be slow, normal or fast"))
+        asked = Asked({"speed": config.get("speed", SPEEDS[pace])})
         asked.ignored += [name for name, value in given.items() if value and name not in KNOWN]
         asked.ignored += [f"generation_config.{name}" for name in config if name != "speed"]
         if given.get("normalization") == "off":

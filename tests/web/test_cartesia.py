@@ -263,6 +263,7 @@ def test_who_hangs_up_is_not_spoken_to(caplog: pytest.LogCaptureFixture) -> None
         ({"generation_config": {"speed": 99}}, 400, "generation_config.speed must be at most"),
         ({"generation_config": {"speed": []}}, 400, "generation_config.speed must be a number"),
         ({"speed": 1.5}, 400, "speed must be slow, normal or fast"),
+        ({"speed": "quick"}, 400, "speed must be slow, normal or fast"),
         ({"language": "English, please"}, 400, "language must be a tag"),
         ({"language": "fr"}, 422, "language fr is not spoken here"),
         ({"transcript": 5}, 400, "transcript must be a string"),
