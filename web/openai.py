@@ -147,7 +147,7 @@ def voice_field(
     name = mapped.get(asked, asked)
     if name in voices and name != DEFAULT:
         return {"voice": name}
-    if name == DEFAULT or asked in built_in:
+    if name == DEFAULT or name in built_in:
         return {}
     raise UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys([*mapped, DEFAULT, *voices]), hint))
 

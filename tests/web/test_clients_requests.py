@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -474,3 +475,13 @@ def test_a_body_of_ours_is_read_as_ours(server: HttpServer) -> None:
     body = {"text": "Hi.", "chunk_size": 25, "stream": None, "predefined_voice_id": None, "speed": 2}
     assert server.post(TTS, body).json()["parameters"]["chunk_size"] == 25
     assert our_words(server.post(TTS, {"text": "Hi.", "stream": True}).json()).startswith("INVALID_INPUT: `stream` is")
+
+
+def test_a_mapped_name_whose_voice_was_deleted_is_refused(tmp_path: Path) -> None:
+    """It spoke with the default voice instead, as OpenAI's names do that nobody has mapped."""
+    (tmp_path / "anna.wav").write_bytes(recording())
+    with open_server(voices_dir=tmp_path, openai_voices={"alloy": "anna"}) as server:
+        (tmp_path / "anna.wav").unlink()
+        answers = [server.post("/v1/audio/speech", {"input": "Hi.", "voice": name}) for name in ("alloy", "nova")]
+    assert [answer.status_code for answer in answers] == [400, 200]
+    assert answers[0].json()["error"]["code"] == "UNKNOWN_VOICE"
