@@ -179,7 +179,9 @@ class CartesiaWebSocket:
         await self._socket.send(self._error(error, name))
 
     def _error(self, error: WorkerError, name: str | None) -> Json:
-        return Messages(name).error(error) | {"request_id": self._socket.id}
+        """`done` is false for a wrong message to a context that has all its text and still speaks it."""
+        is_done = name is None or self._contexts.get(name) is None
+        return Messages(name).error(error) | {"request_id": self._socket.id, "done": is_done}
 
 
 def _context_id(sent: Json) -> str:

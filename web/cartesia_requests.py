@@ -86,8 +86,12 @@ class CartesiaReader:
         asked = Asked({"speed": config.get("speed", SPEEDS[pace])})
         asked.ignored += [name for name, value in given.items() if value and name not in KNOWN]
         asked.ignored += [f"generation_config.{name}" for name in config if name != "speed"]
-        if given.get("normalization") == "off":
+        if (reading := given.get("normalization")) == "off":
             asked.fields["normalize_text"] = False
+        elif reading not in (None, "on", "auto"):
+            asked.ignored.append("normalization")
+        if given.get("language") and given.get("locale") not in (None, "", given["language"]):
+            asked.ignored.append("locale")
         _name_format(asked, given.get("output_format", {}), containers)
         await self._name_voice(asked, given.get("voice"), given.get("language") or given.get("locale"))
         return asked

@@ -38,7 +38,7 @@ from web.elevenlabs_requests import (
     sound_fields,
 )
 from web.jobs import Jobs
-from web.json_socket import POLICY, JsonSocket, until_first_ends
+from web.json_socket import JsonSocket, close_code, until_first_ends
 from web.refusals import elevenlabs_error
 from web.response_encoders import ignored_header
 
@@ -258,8 +258,8 @@ def _flush(name: str, context: Context | None) -> None:
 
 
 def _error(error: WorkerError) -> Json:
-    told = elevenlabs_error(error)
-    return {"message": told["message"], "error": told["status"], "code": POLICY}
+    named = elevenlabs_error(error)
+    return {"message": named["message"], "error": named["status"], "code": close_code(error)}
 
 
 class AlignedSink:

@@ -86,7 +86,11 @@ class JsonSocket:
             return
         with suppress(WebSocketDisconnect):  # it may leave at this very moment
             await self.send(message)
-            await self.close(LATER if isinstance(error, Busy) else POLICY if status_of(error) < 500 else FAULT)
+            await self.close(close_code(error))
+
+
+def close_code(error: WorkerError) -> int:
+    return LATER if isinstance(error, Busy) else POLICY if status_of(error) < 500 else FAULT
 
 
 async def until_first_ends(*work: Coroutine[Any, Any, None]) -> None:

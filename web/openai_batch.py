@@ -18,6 +18,7 @@ from validation.faults import shown
 from validation.fields import MAX_INPUTS
 from web.answer import JobRequest
 from web.openai import KNOWN, SpeechReader, Translate
+from web.refusals import OPENAI_NAMES
 from web.response_encoders import ignored_header
 from web.tts_request import json_body
 
@@ -68,6 +69,15 @@ def batch_reply(end: EndEvent) -> bytes:
 
 def _result(own: Json) -> Json:
     if "error" in own:
-        return {"status": "error", "audio_data": None, "media_type": None, "error": own["error"]}
+        return {"status": "error", "audio_data": None, "media_type": None, "error": _message(own)}
     more = {name: own[name] for name in ("audio_url", "words", "captions") if name in own}
     return {"status": "success", "audio_data": own.get("audio"), "media_type": own["mime_type"], "error": None} | more
+
+
+def _message(own: Json) -> str:
+    """The error, with OpenAI's names for our fields."""
+    message: str = own["error"]
+    for fault in own["details"]:
+        name, words = fault["field"], fault["message"]
+        message = message.replace(f"{name} {words}", f"{OPENAI_NAMES.get(name, name)} {words}")
+    return message

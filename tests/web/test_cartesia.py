@@ -310,6 +310,17 @@ def test_a_text_after_the_end_is_told_and_what_is_being_spoken_is_spoken(server:
     assert seconds(talk.sound("a")) == pytest.approx((10 + len(TEXT)) / 25)
 
 
+def test_the_error_of_a_text_after_the_end_is_not_the_end_of_what_is_spoken() -> None:
+    with open_server(FakeEngine(before_chunk=lambda k: time.sleep(0.02))) as server, line(server) as talk:
+        talk.say("a", TEXT)
+        talk.until("a", "chunk")
+        talk.say("a", "And more.")
+        assert talk.until("a", "error")["done"] is False
+        talk.until("a")
+        talk.say("a", "And more.")
+        assert talk.until("a", "error")["done"] is True
+
+
 def test_an_error_ends_its_context(server: HttpServer) -> None:
     with line(server) as talk:
         talk.say("a", "Hello ", more=True)

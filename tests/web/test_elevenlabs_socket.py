@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine, by_letters, decoded, pitch_hz
+from fakes import FakeEngine, by_letters, decoded, pitch_hz, raising_at
 from http_server import HANG_S, LONG, HttpServer, open_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -23,6 +23,7 @@ from service.events import AudioEvent
 from service.session import Take
 from tts.text.boundaries import Break
 from tts.text.sentences import Sentence
+from validation.errors import OutOfMemory
 from web.conversation import MAX_CONTEXTS
 from web.elevenlabs_socket import AT_ONCE_S, AlignedSink
 
@@ -324,6 +325,18 @@ def test_any_text_is_a_name(server: HttpServer, name: str) -> None:
         talk.send({"text": "Hello.", "context_id": name, "flush": True}, {"context_id": name, "close_context": True})
         talk.until_final(name)
     assert talk.text(name) == "Hello. "
+
+
+def test_a_context_whose_engine_fails_is_the_only_one() -> None:
+    with (
+        open_server(FakeEngine(before_chunk=raising_at(1, OutOfMemory("no memory")))) as server,
+        line(server) as talk,
+    ):
+        talk.send({"text": "Hello. ", "context_id": "a", "flush": True})
+        error = talk.hear()
+        assert (error["error"], error["code"], error["contextId"]) == ("out_of_memory", 1011, "a")
+        talk.send({"text": "Hello. ", "context_id": "b", "flush": True}, {"context_id": "b", "close_context": True})
+        talk.until_final("b")
 
 
 def test_who_leaves_in_mid_speech_leaves_nothing_behind(slow: HttpServer) -> None:

@@ -55,10 +55,17 @@ def test_each_item_is_spoken_with_the_common_fields_unless_it_has_its_own(server
 
 
 def test_a_wrong_item_is_its_own_error(server: HttpServer) -> None:
-    items = [{"input": TEXT}, {}, {"input": TEXT, "voice": "nobody"}, "Hello.", {"input": TEXT, "speed": 9}]
+    items = [
+        {"input": TEXT},
+        {},
+        {"input": TEXT, "voice": "nobody"},
+        "Hello.",
+        {"input": TEXT, "speed": 9},
+        {"input": " "},
+    ]
     reply = batch(server, *items).json()
-    assert (reply["total"], reply["succeeded"], reply["failed"]) == (5, 1, 4)
-    assert [own["status"] for own in reply["results"]] == ["success", *["error"] * 4]
+    assert (reply["total"], reply["succeeded"], reply["failed"]) == (6, 1, 5)
+    assert [own["status"] for own in reply["results"]] == ["success", *["error"] * 5]
     told = [own["error"] for own in reply["results"]]
     assert told[0] is None
     for error, words in zip(
@@ -68,6 +75,7 @@ def test_a_wrong_item_is_its_own_error(server: HttpServer) -> None:
             "UNKNOWN_VOICE: voice 'nobody' is not a voice here",
             'INVALID_INPUT: items must be objects (got "Hello.")',
             "INVALID_INPUT: speed must be at most 4",
+            "INVALID_INPUT: input must hold at least one letter or digit",
         ],
         strict=True,
     ):
