@@ -156,7 +156,7 @@ def _listener(settings: Settings, name: str) -> socket.socket:
 async def _serve(service: Service, listener: socket.socket, health_listener: socket.socket | None) -> int:
     server, loop = Server(service), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.end, "it was told to end")
+        loop.add_signal_handler(number, server.end, "it received a signal")
     return await server.serve(listener, health_listener)
 
 

@@ -249,10 +249,10 @@ class Synthesis:
         if not self.request.sampling.word_times:
             return {}
         words = [*map(self._word_time, speech.words)]
-        told = None if speech.is_estimated else self.engine.spec.word_timing
+        timing = None if speech.is_estimated else self.engine.spec.word_timing
         listed = {"words": [*map(word_fields, words)]} if output.word_timestamps else {}
         shown = {"captions": captions(words, output.captions)} if output.captions else {}
-        return {"timing": told or "estimated", **listed, **shown}
+        return {"timing": timing or "estimated", **listed, **shown}
 
     def _spoken_text(self) -> dict[str, str]:
         """What is said, where it differs by more than white space."""

@@ -24,7 +24,7 @@ INFO_BOUNDS = frozenset({0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0})  # the
 
 
 class JobStopped(Exception):
-    """The client left. Not an error: there is nobody to reply to."""
+    """The client left. Not an error: no client is left to reply to."""
 
 
 @dataclass(slots=True)

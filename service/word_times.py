@@ -40,7 +40,7 @@ class SegmentWords:
         self.is_refused = False  # whether the engine reported impossible times
         self._line, self._rate_hz = line, sample_rate_hz
         self._left = deque(line.words)
-        self._told: list[SpokenWord] = []
+        self._reported: list[SpokenWord] = []
         self._levels = LevelTrack(sample_rate_hz)
         self._samples = 0  # of the engine so far
         self._passed = 0  # characters of the line up to the end of the last word that was ready
@@ -51,19 +51,19 @@ class SegmentWords:
         for word in () if self.is_refused else chunk.words:
             if not self._follows(word):
                 self.is_refused = True
-                self._told = [told for told in self._told if told.last <= self._passed]
+                self._reported = [reported for reported in self._reported if reported.last <= self._passed]
                 return
-            self._told.append(word)
+            self._reported.append(word)
 
     def _follows(self, word: SpokenWord) -> bool:
         """Whether a word can be the next one."""
-        last, end = (self._told[-1].last, self._told[-1].end) if self._told else (0, 0)
+        last, end = (self._reported[-1].last, self._reported[-1].end) if self._reported else (0, 0)
         return last <= word.first < word.last <= len(self._line.text) and end <= word.start <= word.end <= self._samples
 
     def ready(self, place: Place, until: int) -> Iterator[TimedWord]:
         """The words that certainly end before the sample `until` of the reply, but for the last one, whose end may be
         trimmed."""
-        while len(self._left) > 1 and self._told and self._left[0].last <= self._told[-1].last:
+        while len(self._left) > 1 and self._reported and self._left[0].last <= self._reported[-1].last:
             start, end = map(place, self._span(self._left[0]))
             if start is None or end is None or end > until:
                 return
@@ -72,8 +72,8 @@ class SegmentWords:
             yield TimedWord(word.word, start, end)
 
     def rest(self, place: Place, first: int, last: int) -> Iterator[TimedWord]:
-        """All other words, once the segment is at an end: it lies between these two samples of the reply."""
-        known = self._told[-1].last if self._told else 0
+        """All other words, once the segment is at an end: it is between these two samples of the reply."""
+        known = self._reported[-1].last if self._reported else 0
         spans = [self._span(word) for word in self._left if word.last <= known]
         unknown = [word for word in self._left if word.last > known]
         self.is_estimated = bool(unknown)
@@ -83,8 +83,8 @@ class SegmentWords:
         self._left.clear()
 
     def _estimated(self, words: Sequence[LineWord]) -> Iterator[tuple[int, int]]:
-        """Of words that follow all that the engine told: from the sound after that."""
-        known, here = (self._told[-1].last, self._told[-1].end) if self._told else (0, 0)
+        """Of words after the last one that the engine reported: from the sound after that."""
+        known, here = (self._reported[-1].last, self._reported[-1].end) if self._reported else (0, 0)
         places = [(max(word.first, known), word.last) for word in words if word.first < word.last]
         found = iter(estimate(self._line.text, places, self._levels.stretches(here), self._rate_hz))
         for word in words:
@@ -93,15 +93,16 @@ class SegmentWords:
 
     def _span(self, word: LineWord) -> tuple[int, int]:
         """In the engine's samples; shared out by letters where the engine has fewer words, or others."""
-        told = self._told
-        first = bisect_right(told, word.first, key=lambda each: each.last)  # the first that ends after it begins
-        last = bisect_left(told, word.last, key=lambda each: each.first) - 1  # the last that begins before it ends
-        if first > last or word.first == word.last:  # the engine told none of it, or it is left out
-            before = told[first - 1] if first else SpokenWord(0, 0, 0, 0)
-            after = told[first] if first < len(told) else SpokenWord(word.last, word.last, before.end, before.end)
-            told = [SpokenWord(before.last, max(before.last + 1, after.first), before.end, after.start)]
+        reported = self._reported
+        first = bisect_right(reported, word.first, key=lambda each: each.last)  # the first that ends after it begins
+        last = bisect_left(reported, word.last, key=lambda each: each.first) - 1  # the last that begins before it ends
+        if first > last or word.first == word.last:  # the engine reported none of it, or it is left out
+            before = reported[first - 1] if first else SpokenWord(0, 0, 0, 0)
+            none = SpokenWord(word.last, word.last, before.end, before.end)
+            after = reported[first] if first < len(reported) else none
+            reported = [SpokenWord(before.last, max(before.last + 1, after.first), before.end, after.start)]
             first = last = 0
-        return _at(told[first], word.first), _at(told[last], word.last)
+        return _at(reported[first], word.first), _at(reported[last], word.last)
 
 
 def _at(word: SpokenWord, char: int) -> int:

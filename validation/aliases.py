@@ -1,5 +1,5 @@
 """What the contract's first clients send, in today's names: old operations, other names of `voice`, and fields for what
-is now the endpoint's setting. Each is taken with a warning; docs/MIGRATION.md tells what to send instead.
+is now the endpoint's setting. Each is taken with a warning; docs/MIGRATION.md says what to send instead.
 """
 
 from __future__ import annotations

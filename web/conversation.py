@@ -202,4 +202,4 @@ class Contexts:
         if self._running:
             await asyncio.wait(self._running)
         if self._failed.done():
-            self._failed.exception()  # seen: asyncio complains of one that nobody has looked at
+            self._failed.exception()  # seen: asyncio logs an exception that was never retrieved

@@ -21,9 +21,9 @@ ONLY_THEIRS = ("predefined_voice_id", "reference_audio_filename", "split_text", 
 AS_OURS = ("text", "temperature", "exaggeration", "cfg_weight", "language", "output_format")
 CARRIED_OUT = {*AS_OURS, "speed_factor", "seed", "voice_mode", "stream"}
 ONLY_OURS = TtsFields.model_fields.keys() - CARRIED_OUT - {"chunk_size"}  # that one has another meaning: characters
-LIMITS = {"temperature": (0.0, 0.1), "exaggeration": (3.0, 2.0)}  # theirs and ours; what lies between becomes ours
+LIMITS = {"temperature": (0.0, 0.1), "exaggeration": (3.0, 2.0)}  # theirs and ours; a value between them becomes ours
 RANDOM_SEEDS = (0, -1)
-DEFAULTS = ("default", "S1")  # the latter is what SillyTavern sends for a voice that nobody chose
+DEFAULTS = ("default", "S1")  # the latter is what SillyTavern sends where the user chose no voice
 
 
 def is_devnens(given: Mapping[str, Any]) -> bool:

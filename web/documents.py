@@ -133,7 +133,7 @@ SPEECH: Json = {
         **_OURS,
     },
     "additionalProperties": True,
-    "description": "A field that nobody knows has no effect; X-Ignored-Fields names it.",
+    "description": "An unknown field has no effect; X-Ignored-Fields names it.",
 }
 
 SPEECH_BATCH: Json = {

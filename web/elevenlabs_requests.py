@@ -35,7 +35,7 @@ FORMATS: dict[str, Json] = {
     "alaw_8000": {"output_format": "alaw_raw", "sample_rate": 8000},
 }
 DEFAULT_FORMAT = "mp3_44100_128"
-VOICES = frozenset(  # ElevenLabs' own, which clients have built in, and what pipecat asks for if it is told none
+VOICES = frozenset(  # ElevenLabs' own, which clients have built in, and pipecat's default
     """21m00Tcm4TlvDq8ikWAM 9BWtsMINqrJLrRacOk9x AZnzlk1XvdvUeBnXmlld CwhRBWXzGAHq8TQ4Fs17 EXAVITQu4vr4xnSDxMaL
     ErXwobaYiN019PkySvjV FGY2WhTYpPnrIDTdsKH5 IKne3meq5aSn9XLyUdCD JBFqnCBsd6RMkjVDRZzb MF3mGyEYCl7XYWbV9V6O
     N2lVS1w4EtoT3dr4eOWO SAz9YHcvj6GT2YYXdXww TX3LPaxmHKxFdv7VOQHJ TxGEqnHWrfWFTfGW9XjX VR6AewLTigWG4xSOukaG

@@ -107,8 +107,8 @@ class Context:
     is_closed: bool = False  # it speaks the rest
 
     def is_at_its_end(self) -> bool:
-        """Whether a close ends a turn, of which all is to be heard: livekit's plugin and pipecat flush and close at
-        once. Later, and once it was heard since the flush, a client that closes interrupts."""
+        """Whether a close ends a turn, which is then spoken to its end: livekit's plugin and pipecat flush and close at
+        once. A close that comes later, after sound was sent since the flush, is an interruption."""
         is_at_once = time.monotonic() - self.flushed_s <= AT_ONCE_S
         return not self.is_closed and (is_at_once or self.sink.sent_s < self.flushed_s)
 

@@ -67,8 +67,8 @@ class JsonSocket:
         await self._pass({"type": "websocket.send", "bytes": data}, sound_s)
 
     async def _pass(self, message: Message, sound_s: float) -> None:
-        """Raises: WebSocketDisconnect, also where nobody reads, or where uvicorn has closed the connection, which it
-        reports by a RuntimeError."""
+        """Raises: WebSocketDisconnect, also where the client does not read, or where uvicorn has closed the connection,
+        which it reports by a RuntimeError."""
         try:
             async with self._sending:
                 await self._rate.taken(self._socket.send(message), sound_s)

@@ -146,7 +146,7 @@ class WordClock:
                 self._is_plausible = False
 
     def _is_on_the_path(self) -> bool:
-        chance = (2 * NEAR + 1) / self._positions  # of attention that knows nothing
+        chance = (2 * NEAR + 1) / self._positions  # of uniform attention
         return self._near - chance * self._all >= (1 - chance) * self._all / 2
 
     def _is_slow_enough(self) -> bool:

@@ -1,6 +1,6 @@
 """eSpeak NG's events into words and their times.
 
-eSpeak NG tells where a word starts, not where it ends, and speaks what it likes as one word: a number is several,
+eSpeak NG reports where a word starts, not where it ends, and speaks what it likes as one word: a number is several,
 "in the" is one. So a word of its is all of the text up to the next one, and lasts until the silence before that.
 """
 
@@ -34,7 +34,7 @@ class WordClock:
         self._last = SpokenWord(0, 0, 0, 0)
 
     def take(self, samples: int) -> Iterator[SpokenWord]:
-        """The words whose end is told by the events before a sample, which the child has written."""
+        """The words whose end follows from the events before a sample, which the child has written."""
         self._read()
         while self._ended and self._ended[0][0] < samples:
             yield self._ended.popleft()[1]

@@ -1,6 +1,6 @@
 """The loaded voice: a text → words in phonemes → samples, and each word's place in them.
 
-hibari's own text reading and signal processing, on a session of its network that tells its durations, too. Nothing
+hibari's own text reading and signal processing, on a session of its network that returns its durations, too. Nothing
 here changes after loading, so threads share it. NumPy's FFT and SciPy's, which hibari prefers where it is installed,
 differ in the last bit.
 """
@@ -26,7 +26,7 @@ from audio.pcm import EMPTY, Samples
 from tts.engine import SpokenWord
 
 SAMPLES_PER_DURATION = 2 * dsp.HOP  # durations count 25 ms, frames 12.5
-# After a pause a word is heard 43 ms before the place of its first phoneme, before one it ends 35 ms before that of its
+# After a pause a word begins 43 ms before the place of its first phoneme, before one it ends 35 ms before that of its
 # last (medians of 204 and 145 words, by power); a forced alignment has words 80 ms before (130 words, `make listen`).
 LATE_SAMPLES = round(0.060 * dsp.SR)
 OUTPUTS = ("lh", "theta", "ln", "lr", "phi", "f0")  # what `dsp.synth` reads

@@ -1,4 +1,4 @@
-"""The host's part in a segment: noise, and copies between host and device for which nobody else waits."""
+"""The host's part in a segment: noise, and copies between host and device that block no other job."""
 
 from __future__ import annotations
 

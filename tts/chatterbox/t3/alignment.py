@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from audio.pcm import Samples
 
 JUMP = 6  # positions that a token moves at most; a seventh is a discontinuity in upstream's analyzer, too
-FLOOR = 0.01  # attention below it tells nothing: so a row without a peak moves no path
+FLOOR = 0.01  # attention below it is noise: so a row without a peak moves no path
 BEAM = -3 * math.log(FLOOR)  # a path is given up once it is as bad as one that three rows contradict in full
 
 Positions = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ class MonotonicPath:
     """Give it rows by `push`, then `flush`; both return the positions that are settled since, oldest first."""
 
     def __init__(self, is_gap: npt.NDArray[np.bool_]) -> None:
-        """is_gap (N,): the text positions between words. They are twice as likely as others where a row tells nothing,
+        """is_gap (N,): the text positions between words. They are twice as likely as others where a row is flat,
         so that a pause without attention lies between words."""
         self._floor = np.where(is_gap, 2 * FLOOR, FLOOR)
         self._first = 0  # the position of the first score

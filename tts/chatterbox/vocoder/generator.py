@@ -25,7 +25,7 @@ MAX_MAGNITUDE = 100.0
 FLATTEST = 1e-6  # the least magnitude of Snake's slopes, which are divisors
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers, and of the one before the last convolution
 LIMIT = 0.99  # of a sample
-# Upstream's sizes that no tensor's shape tells, or that the published model shares with every other.
+# Upstream's sizes that no tensor's shape gives, or that the published model shares with every other.
 UPSAMPLING = ((8, 16), (5, 11), (3, 7))  # by how much finer, kernel; in time 120 times, so a spectrum has HOP samples
 RESBLOCK_KERNELS, SOURCE_KERNELS, DILATIONS = (3, 7, 11), (7, 7, 11), (1, 3, 5)
 PITCH_LAYERS = 5
