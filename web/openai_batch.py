@@ -6,6 +6,7 @@ has its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from typing import Any
@@ -17,13 +18,14 @@ from validation.errors import Fault, InvalidInput, WorkerError
 from validation.faults import shown
 from validation.fields import MAX_INPUTS
 from web.answer import JobRequest
-from web.openai import KNOWN, SpeechReader, Translate
+from web.openai import EMPTY, KNOWN, SpeechReader, Translate
 from web.refusals import OPENAI_NAMES
 from web.response_encoders import ignored_header
 from web.tts_request import json_body
 
 FORMAT = "wav"  # vLLM-Omni's, where none is named
 OF_STREAMS = {"stream", "stream_format"}
+READ = (KNOWN | EMPTY) - OF_STREAMS
 Json = dict[str, Any]
 
 
@@ -39,7 +41,9 @@ class BatchReader:
         if not isinstance(items := sent.pop("items", None), list) or not 0 < len(items) <= MAX_INPUTS:
             raise InvalidInput.of(Fault("items", f"must be a list of 1 to {MAX_INPUTS} objects"))
         translate = await self._speech.translator()
-        raw = {"operation": "batch", "inputs": [_input(translate, sent, item) for item in items]}
+        common = {name: value for name, value in sent.items() if name in READ}  # each item is read with them
+        inputs = await asyncio.to_thread(lambda: [_input(translate, common, item) for item in items])
+        raw = {"operation": "batch", "inputs": inputs}
         names = dict.fromkeys([*sent, *(name for item in items if isinstance(item, dict) for name in item)])
         headers = ignored_header([name for name in names if name not in KNOWN - OF_STREAMS])
         return JobRequest(raw, None, headers, translated=True, joined=batch_reply)
@@ -49,10 +53,9 @@ def _input(translate: Translate, common: Json, item: object) -> object:
     """The item in the contract's words, or what is wrong with it."""
     if not isinstance(item, dict):
         return InvalidInput.of(Fault("items", f"must be objects (got {shown(item)})"))
-    own = {name: value for name, value in item.items() if value is not None}
-    given = {name: value for name, value in (common | own).items() if name not in OF_STREAMS}
+    own = {name: value for name, value in item.items() if value is not None and name in READ}
     try:
-        raw = translate(given, own_format=FORMAT).take_raw()
+        raw = translate(common | own, own_format=FORMAT).take_raw()
     except WorkerError as error:
         return error.with_traceback(None)
     assert isinstance(raw, dict)

@@ -66,3 +66,14 @@ def test_a_text_may_begin_later() -> None:
     alignment = Alignment("(A) b", start_s=4.0)
     assert times(alignment.push([word("A", 4.2, 4.3)])) == [("(", 4.0, 4.2), ("A", 4.2, 4.3)]
     assert times(alignment.flush(3.0)) == [(")", 4.3, 4.3), (" ", 4.3, 4.3), ("b", 4.3, 4.3)]
+
+
+@pytest.mark.parametrize("text", ["Go home", "a", "Go home."])
+def test_the_last_character_lasts_until_the_sound_ends(text: str) -> None:
+    """A word's sound is followed by silence; a client that counts from the last character's end was behind by it."""
+    alignment = Alignment(text)
+    words = [word("a", 0.1, 0.2)] if text == "a" else [word("Go", 0.1, 0.2), word("home", 0.3, 0.6)]
+    spoken = alignment.push(words)
+    *_, last = [*spoken, *alignment.flush(1.0)]
+    assert (last.char, last.end_s) == (text[-1], 1.0)
+    assert alignment.flush(2.0) == []
