@@ -124,8 +124,7 @@ class TtsSession:
     def push(self, text: object) -> None:
         """Raises: InvalidInput."""
         text = piece_of_text(text)
-        waiting = tuple(self._waiting)  # which the other thread may change
-        if len(text) + sum(len(item.text) for item in waiting if isinstance(item, Sentence)) > MAX_WAITING_CHARS:
+        if len(text) + self.waiting()[1] > MAX_WAITING_CHARS:
             raise InvalidInput(f"more than {MAX_WAITING_CHARS} characters would wait to be spoken")
         self._require_room()
         self._has_text = self._has_text or bool(text.strip())
@@ -152,6 +151,11 @@ class TtsSession:
     @property
     def is_waiting(self) -> bool:
         return bool(self._waiting)
+
+    def waiting(self) -> tuple[int, int]:
+        """How many sentences and marks wait, and how many characters these have."""
+        items = tuple(self._waiting)  # which the other thread may change
+        return len(items), sum(len(item.text) for item in items if isinstance(item, Sentence))
 
     def next(self) -> Take | Mark:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""

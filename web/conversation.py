@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from service.events import AudioEvent, EndEvent, ErrorEvent, StartEvent
-from service.session import Mark, Take, TtsSession
+from service.session import MAX_WAITING_CHARS, MAX_WAITING_ITEMS, Mark, Take, TtsSession
 from validation.errors import InvalidInput, WorkerError
 from web.jobs import Jobs, Work
 from web.refusals import NotReady
@@ -42,8 +42,11 @@ class Sink(Protocol):
 class Conversation:
     """One session being spoken. `speak` runs in a task of its own, all else is called by the task that reads."""
 
-    def __init__(self, session: TtsSession, jobs: Jobs, sink: Sink) -> None:
-        self.session, self._jobs, self._sink = session, jobs, sink
+    def __init__(
+        self, session: TtsSession, jobs: Jobs, sink: Sink, require_room: Callable[[], None] = lambda: None
+    ) -> None:
+        """`require_room` raises InvalidInput where no more text may wait, whatever the session's own bounds."""
+        self.session, self._jobs, self._sink, self._require_room = session, jobs, sink, require_room
         self._news = asyncio.Event()  # something waits in the session
         self._take: asyncio.Task[None] | None = None
 
@@ -54,6 +57,7 @@ class Conversation:
 
     async def push(self, text: object) -> None:
         """Raises: InvalidInput."""
+        self._require_room()
         if isinstance(text, str) and len(text) >= MANY_CHARS:
             await asyncio.to_thread(self.session.push, text)
         else:
@@ -153,12 +157,19 @@ class Contexts:
             raise InvalidInput(f"{MAX_CONTEXTS} contexts are open on this connection, which is all there may be")
         self._made += 1
         session = await self._jobs.session(f"{self._prefix}-{self._made}", start, translated=True)
-        conversation = Conversation(session, self._jobs, sink_of(session))
+        conversation = Conversation(session, self._jobs, sink_of(session), self._require_room)
         task = asyncio.create_task(self._speak(name, conversation))
         self._open[name] = conversation, task
         self._running.add(task)
         task.add_done_callback(self._ended)
         return conversation
+
+    def _require_room(self) -> None:
+        """All contexts together may have as much text waiting as a session by itself. Raises: InvalidInput."""
+        waiting = [conversation.session.waiting() for conversation, _ in self._open.values()]
+        items, chars = sum(items for items, _ in waiting), sum(chars for _, chars in waiting)
+        if items > MAX_WAITING_ITEMS or chars > MAX_WAITING_CHARS:
+            raise InvalidInput("too much text waits to be spoken in the contexts of this connection")
 
     async def _speak(self, name: str, conversation: Conversation) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -142,6 +143,22 @@ async def test_there_are_so_many_contexts_and_no_more() -> None:
             await contexts.open("more", PCM, Heard().of)
         contexts.drop("0")
         await contexts.open("more", PCM, Heard().of)
+
+
+@in_a_loop
+async def test_as_much_text_waits_in_all_contexts_as_in_one_session() -> None:
+    gate = threading.Event()
+    piece = "A sentence that waits. " * 800
+    async with opened(FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)) as (contexts, _, _):
+        waiting = [await contexts.open(str(number), PCM, Heard().of) for number in range(3)]
+        for number in range(6):
+            await waiting[number % 3].push(piece)
+        for conversation in waiting:
+            with pytest.raises(InvalidInput, match="too much text waits"):
+                await conversation.push("More. ")
+        contexts.drop("0")
+        await waiting[1].push("More. ")
+        gate.set()
 
 
 @in_a_loop
