@@ -6,7 +6,7 @@ A word's characters share its time evenly; spaces and punctuation share that bet
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.events import AudioEvent, WordTime
 
@@ -23,10 +23,14 @@ class Alignment:
 
     def __init__(self, text: str, start_s: float = 0.0) -> None:
         self._text, self._at, self._end_s = text, 0, start_s
+        self._last: CharTime | None = None  # it lasts until the sound ends: pipecat counts the next text from there
 
     def push(self, words: Iterable[WordTime]) -> list[CharTime]:
         """The characters up to the end of the last of these words."""
-        return [char for word in words for char in self._word(word)]
+        chars = [char for word in words for char in self._word(word)]
+        if chars and self._at == len(self._text):
+            self._last = chars.pop()
+        return chars
 
     @property
     def is_spoken(self) -> bool:
@@ -35,7 +39,8 @@ class Alignment:
 
     def flush(self, end_s: float) -> list[CharTime]:
         """The rest of the text, whose sound ends at `end_s`."""
-        return self._spread(len(self._text), end_s)
+        last, self._last = self._last, None
+        return [replace(last, end_s=max(last.end_s, end_s))] if last else self._spread(len(self._text), end_s)
 
     def _word(self, word: WordTime) -> Iterator[CharTime]:
         """A word that is not in the rest of the text, as one in markup may be, has no characters."""
