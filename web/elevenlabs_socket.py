@@ -145,14 +145,18 @@ class SpeechSocket:
     async def _read(self) -> None:
         """Raises: WebSocketDisconnect, TooSlow, Busy, and without contexts InvalidInput."""
         while True:
-            try:
-                message = await self._socket.message_in_time(lambda: self._contexts.is_busy)
-                if not self._is_ending.is_set():
-                    await self._take(message)
-            except InvalidInput as error:
-                if not self._has_contexts:
-                    raise
-                await self._socket.send(_error(error))
+            await self._read_one()
+
+    async def _read_one(self) -> None:
+        """A message is not kept while the next is awaited: it may be large. Raises: as `_read`."""
+        try:
+            message = await self._socket.message_in_time(lambda: self._contexts.is_busy)
+            if not self._is_ending.is_set():
+                await self._take(message)
+        except InvalidInput as error:
+            if not self._has_contexts:
+                raise
+            await self._socket.send(_error(error))
 
     async def _end(self) -> None:
         """Close once all is spoken. Raises: WebSocketDisconnect."""

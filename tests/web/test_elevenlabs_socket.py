@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import threading
 import time
@@ -450,6 +451,16 @@ def test_without_contexts_it_ends_the_connection(server: HttpServer, message: di
         assert talk.closed() == 1008
     assert talk.heard[-1]["error"] == "invalid_parameters"
     until(server.at_rest)
+
+
+@pytest.mark.parametrize("door", ["stream-input", "multi-stream-input"])
+def test_a_message_is_not_kept_while_the_next_is_awaited(server: HttpServer, door: str) -> None:
+    """A first message may have 20 MB, and a connection may be silent for three minutes."""
+    with line(server, door) as talk:
+        talk.send({"text": "Hello there. ", "voice_settings": {"kept": [*range(54_321)]}})
+        talk.until(lambda message: message.get("audio"))
+        gc.collect()
+        assert not [each for each in gc.get_objects() if type(each) is dict and len(each.get("kept") or ()) == 54_321]
 
 
 def test_a_thousand_contexts(server: HttpServer) -> None:
