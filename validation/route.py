@@ -41,6 +41,8 @@ def parse_route(raw: object) -> RouteCall:
     known = ANY if ANY[0] in given else OPENAI
     route_name, *_, body_name = known
     route, body = given.get(route_name), given.get(body_name)
+    if known is OPENAI and body == {}:
+        body = None  # of a GET, such as that of the models
     method = given.get("method", "GET" if body is None else "POST")
     faults = [*unknown_fields([name for name in given if name not in known], known)]
     faults += _route_faults(route_name, route)

@@ -21,6 +21,7 @@ WRONG_TEXT = "must be at most 2048 characters of an address, without a fragment"
         ({"openai_route": "/v1/audio/speech", "openai_input": SPEECH}, "POST", "/v1/audio/speech", "", SPEECH),
         ({"openai_route": "/v1/models"}, "GET", "/v1/models", "", None),
         ({"openai_route": "/v1/models", "openai_input": None}, "GET", "/v1/models", "", None),
+        ({"openai_route": "/v1/models", "openai_input": {}}, "GET", "/v1/models", "", None),
         ({"route": "/tts", "body": SPEECH}, "POST", "/tts", "", SPEECH),
         ({"route": "/tts", "method": "put", "body": {}}, "PUT", "/tts", "", {}),
         ({"route": "/a%20b/%C3%A9?x=1&y=%20", "method": "DELETE"}, "DELETE", "/a b/é", "x=1&y=%20", None),
