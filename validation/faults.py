@@ -14,6 +14,7 @@ from validation.errors import Fault, InvalidInput, RequestError, printable
 MAX_UNKNOWN_FIELDS = 20  # listed by name; the search for the nearest known names of 20,000 took 30 s
 MAX_NAMES = 50  # of voices: a library may hold 100,000
 LONGEST_CHARS = 100_001  # of a field that may be other than ASCII: one more than MAX_TEXT_CHARS can be
+TYPES: dict[type, str] = {str: "a string", bool: "true or false", int: "a whole number", dict: "an object"}
 Finding: TypeAlias = tuple[type[RequestError], Fault]
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -45,6 +46,12 @@ def named(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - MAX_NAMES} more" if len(listed) > MAX_NAMES else ""
     return ", ".join(listed[:MAX_NAMES]) + more or "none"
+
+
+def type_faults(given: Mapping[str, Any], types: Mapping[str, type]) -> list[Fault]:
+    """The faults of the fields whose values are of other types than theirs. A flag is no number."""
+    wrong = [name for name, kind in types.items() if name in given and type(given[name]) is not kind]
+    return [Fault(name, f"must be {TYPES[types[name]]} (got {shown(given[name])})") for name in wrong]
 
 
 def unknown_voice(asked: str, known: Iterable[str], hint: str = "") -> Fault:

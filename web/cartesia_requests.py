@@ -17,6 +17,7 @@ from audio.encode import ENCODERS
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
 from validation.errors import Fault, InvalidInput, WorkerError
+from validation.faults import type_faults
 from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
 from web.jobs import Jobs
@@ -40,14 +41,13 @@ ENCODINGS = {  # our formats; a WAV of floats becomes one of 16 bits
     "mp3": {"mp3": "mp3"},
 }
 SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.25}  # Cartesia's words say no number
-TYPES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("context_id", "model_id", "transcript", "language", "locale", "normalization"), (str, "a string")),
-    **dict.fromkeys(("continue", "flush", "cancel", "add_timestamps"), (bool, "true or false")),
-    **dict.fromkeys(("output_format", "generation_config"), (dict, "an object")),
-    "speed": (str, "slow, normal or fast"),
-    "max_buffer_delay_ms": (int, "a whole number"),
+TYPES: dict[str, type] = {
+    **dict.fromkeys(("context_id", "model_id", "transcript", "language", "locale", "normalization"), str),
+    **dict.fromkeys(("continue", "flush", "cancel", "add_timestamps"), bool),
+    **dict.fromkeys(("output_format", "generation_config"), dict),
+    "max_buffer_delay_ms": int,
 }
-KNOWN = frozenset({*TYPES, "voice"})
+KNOWN = frozenset({*TYPES, "speed", "voice"})
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class CartesiaReader:
     async def asked(self, given: Json, *containers: str) -> Asked:
         """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""
         config: Json = given.get("generation_config", {})
-        if (pace := given.get("speed", "normal")) not in SPEEDS:
+        if (pace := given.get("speed", "normal")) not in [*SPEEDS]:  # it may be anything
             raise InvalidInput.of(Fault("speed", "must be slow, normal or fast"))
         asked = Asked({"speed": config.get("speed", SPEEDS[pace])})
         asked.ignored += [name for name, value in given.items() if value and name not in KNOWN]
@@ -112,13 +112,8 @@ class CartesiaReader:
 def checked(sent: Json) -> Json:
     """The fields that are not null. Raises: InvalidInput, for values of other types than theirs."""
     given = {name: value for name, value in sent.items() if value is not None}
-    wrong = [
-        Fault(name, f"must be {words}")
-        for name, (kind, words) in TYPES.items()
-        if type(given.get(name, kind())) is not kind
-    ]
-    if wrong:
-        raise InvalidInput.of(*wrong)
+    if faults := type_faults(given, TYPES):
+        raise InvalidInput.of(*faults)
     return given
 
 

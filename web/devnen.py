@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from validation.errors import Fault, InvalidInput, UnknownVoice
-from validation.faults import shown, unknown_voice
+from validation.faults import shown, type_faults, unknown_voice
 from validation.fields import TtsFields
 from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
@@ -22,6 +22,7 @@ AS_OURS = ("text", "temperature", "exaggeration", "cfg_weight", "language", "out
 CARRIED_OUT = {*AS_OURS, "speed_factor", "seed", "voice_mode", "stream"}
 ONLY_OURS = TtsFields.model_fields.keys() - CARRIED_OUT - {"chunk_size"}  # that one has another meaning: characters
 LIMITS = {"temperature": (0.0, 0.1), "exaggeration": (3.0, 2.0)}  # theirs and ours; a value between them becomes ours
+TYPES = {"predefined_voice_id": str, "reference_audio_filename": str, "split_text": bool, "stream": bool}
 RANDOM_SEEDS = (0, -1)
 DEFAULTS = ("default", "S1")  # the latter is what SillyTavern sends where the user chose no voice
 
@@ -58,12 +59,7 @@ def _faults(given: Mapping[str, Any]) -> Iterator[Fault]:
         theirs = next(name for name in ONLY_THEIRS if name in given)
         message = f"is a field of Chatterbox-TTS-Server's, and {mixed[0]} one of this worker's: send either's alone"
         yield Fault(theirs, message)
-    for name in ("predefined_voice_id", "reference_audio_filename"):
-        if name in given and not isinstance(given[name], str):
-            yield Fault(name, "must be a string")
-    for name in ("split_text", "stream"):
-        if name in given and not isinstance(given[name], bool):
-            yield Fault(name, "must be true or false")
+    yield from type_faults(given, TYPES)
     if not _is_number(given.get("chunk_size", 0)):
         yield Fault("chunk_size", "must be a number")
     if (mode := given.get("voice_mode", "predefined")) not in ("predefined", "clone"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from service.alignment import CharTime
 from validation.errors import Fault, InvalidInput
-from validation.faults import shown
+from validation.faults import shown, type_faults
 from web.jobs import Jobs
 from web.openai import voice_field
 
@@ -46,10 +46,7 @@ VOICES = frozenset(  # ElevenLabs' own, which clients have built in, and pipecat
 )
 MODELS = ("eleven_multilingual_v2", "eleven_turbo_v2_5", "eleven_flash_v2_5")  # all mean ours, as any other name does
 OURS = {"text": "text", "seed": "seed", "language_code": "language"}
-TYPES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("model_id", "language_code"), (str, "a string")),
-    "voice_settings": (dict, "an object"),
-}
+TYPES = {"model_id": str, "language_code": str, "voice_settings": dict}
 # Of no effect, and rightly so: any model is ours, sound is sent as soon as it is made, and no text is logged or kept.
 DONE = frozenset(
     "model_id optimize_streaming_latency enable_logging voice_settings apply_text_normalization".split()
@@ -62,11 +59,7 @@ def job_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
 
     Raises: InvalidInput.
     """
-    faults = [
-        Fault(name, f"must be {kind} (got {shown(given[name])})")
-        for name, (known, kind) in TYPES.items()
-        if name in given and not isinstance(given[name], known)
-    ]
+    faults = type_faults(given, TYPES)
     if (reading := given.get("apply_text_normalization", "auto")) not in ("auto", "on", "off"):
         faults.append(Fault("apply_text_normalization", f"must be auto, on or off (got {shown(reading)})"))
     if faults:

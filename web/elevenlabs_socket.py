@@ -26,7 +26,7 @@ from service.events import AudioEvent
 from service.json_events import base64_text
 from service.session import Mark, Take, piece_of_text
 from validation.errors import Fault, InvalidInput, RequestError, WorkerError
-from validation.faults import shown
+from validation.faults import shown, type_faults
 from web.conversation import Contexts, Conversation
 from web.elevenlabs_requests import (
     DEFAULT_FORMAT,
@@ -48,6 +48,7 @@ AT_ONCE_S = 0.1  # after a flush: what was sent together may arrive so far apart
 IDLE_S, MOST_IDLE_S = 20, 180  # of `inactivity_timeout`
 MAX_NAME_CHARS = 200
 KINDS = {"flush", "close_context"}
+TYPES = {"flush": bool, "close_context": bool, "close_socket": bool, "voice_settings": dict}
 NEVER = float("-inf")
 FLAGS = {"true": True, "false": False}
 
@@ -152,7 +153,7 @@ class SpeechSocket:
         try:
             message = await self._socket.message_in_time(lambda: self._contexts.is_busy)
             if not self._is_ending.is_set():
-                await self._take(message)
+                await self._take({name: value for name, value in message.items() if value is not None})
         except InvalidInput as error:
             if not self._has_contexts:
                 raise
@@ -177,16 +178,19 @@ class SpeechSocket:
         name = message.get("context_id") if self._has_contexts else None
         if name is not None and (not isinstance(name, str) or len(name) > MAX_NAME_CHARS):
             raise InvalidInput.of(Fault("context_id", f"must be a string of at most {MAX_NAME_CHARS} characters"))
-        if self._has_contexts and _asks(message, "close_socket"):
-            return self._finish_all()
         try:
-            await self._obey(name or "", message)
+            if faults := type_faults(message, TYPES):
+                raise InvalidInput.of(*faults)
+            if self._has_contexts and message.get("close_socket"):
+                self._finish_all()
+            else:
+                await self._obey(name or "", message)
         except RequestError as error:  # the message changed nothing
             await self._on_error(name or "", error)
 
     async def _obey(self, name: str, message: Json) -> None:
         """Raises: RequestError, Busy."""
-        flush, closes, context = _asks(message, "flush"), _asks(message, "close_context"), self._context(name)
+        flush, context = message.get("flush"), self._context(name)
         if (text := message.get("text")) is not None:
             text = piece_of_text(text)  # before a context is opened for it
         elif not KINDS & message.keys():
@@ -197,7 +201,7 @@ class SpeechSocket:
             self._finish_all()
         if flush:
             _flush(name, context)
-        if closes and context and self._has_contexts:
+        if message.get("close_context") and context and self._has_contexts:
             await self._close(name, context)
 
     def _context(self, name: str) -> Context | None:
@@ -206,10 +210,7 @@ class SpeechSocket:
         return context if context and self._contexts.get(name) is context.conversation else None
 
     async def _say(self, name: str, context: Context | None, text: str, message: Json) -> Context:
-        settings = message.get("voice_settings")
-        if settings is not None and not isinstance(settings, dict):
-            raise InvalidInput.of(Fault("voice_settings", f"must be an object (got {shown(settings)})"))
-        sound, _ = sound_fields(settings or {})
+        sound, _ = sound_fields(message.get("voice_settings", {}))
         if context is None:
             context = await self._open(name, sound)
         elif context.is_closed:
@@ -244,13 +245,6 @@ class SpeechSocket:
             if self._context(name) and not context.is_closed:
                 context.finish()
         self._is_ending.set()
-
-
-def _asks(message: Json, name: str) -> bool:
-    """Raises: InvalidInput."""
-    if (value := message.get(name)) is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidInput.of(Fault(name, f"must be true or false (got {shown(value)})"))
 
 
 def _flush(name: str, context: Context | None) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from audio.encode import BY_EXTENSION, BY_MIME_TYPE
 from validation.errors import Fault, InvalidInput, UnknownVoice
-from validation.faults import unknown_voice
+from validation.faults import type_faults, unknown_voice
 from validation.fields import TtsFields
 from web.answer import JobRequest
 from web.jobs import Jobs
@@ -35,6 +35,7 @@ DEFAULT = "default"
 OURS = {"input": "text", "response_format": "output_format", "timestamps": "word_timestamps"}
 EMPTY = frozenset({"model", "voice", "instructions"})  # "" is none, as clients send what was not configured
 KNOWN = frozenset({*OURS, *TtsFields.model_fields, "model", "stream", "stream_format"})
+TYPES = {"model": str, "instructions": str, "response_format": str, "stream": bool, "timestamps": bool}
 Translate: TypeAlias = Callable[..., JobRequest]  # an OpenAI request, `own_format`
 NOT_OURS = frozenset({"model", "voice", "response_format", "stream", "stream_format"})
 
@@ -99,12 +100,7 @@ def _faults(given: Mapping[str, Any], models: tuple[str, ...]) -> Iterator[Fault
             yield Fault(theirs, f"and {ours} are one: send one of them")
     if "operation" in given:
         yield Fault("operation", "is not a field here: /tts has operations")
-    for name in ("model", "instructions", "response_format"):
-        if name in given and not isinstance(given[name], str):
-            yield Fault(name, "must be a string")
-    for name in ("stream", "timestamps"):
-        if name in given and not isinstance(given[name], bool):
-            yield Fault(name, "must be true or false")
+    yield from type_faults(given, TYPES)
     if given.get("stream_format", "audio") not in ("audio", "sse"):
         yield Fault("stream_format", "must be audio or sse")
     yield from _voice_faults(given.get("voice", ""))
