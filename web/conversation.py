@@ -40,13 +40,22 @@ class Sink(Protocol):
 
 
 class Conversation:
-    """One session being spoken. `speak` runs in a task of its own, all else is called by the task that reads."""
+    """One session being spoken. `speak` runs in a task of its own, all else is called by the task that reads.
+
+    `require_room` raises InvalidInput where no more text may wait, whatever the session's own bounds; `places` are those
+    of its socket for jobs that run or wait for their turn.
+    """
 
     def __init__(
-        self, session: TtsSession, jobs: Jobs, sink: Sink, require_room: Callable[[], None] = lambda: None
+        self,
+        session: TtsSession,
+        jobs: Jobs,
+        sink: Sink,
+        require_room: Callable[[], None] = lambda: None,
+        places: asyncio.Semaphore | None = None,
     ) -> None:
-        """`require_room` raises InvalidInput where no more text may wait, whatever the session's own bounds."""
         self.session, self._jobs, self._sink, self._require_room = session, jobs, sink, require_room
+        self._places = places or asyncio.Semaphore(1)
         self._news = asyncio.Event()  # something waits in the session
         self._take: asyncio.Task[None] | None = None
 
@@ -110,7 +119,8 @@ class Conversation:
 
     async def _run(self, name: str, work: Work, take: Take | None) -> None:
         """One of the session's jobs. Raises: WorkerError, NotReady where the worker leaves."""
-        async with self._jobs.job(f"{self.session.id}-{name}", "tts" if take else "clone", work) as events:
+        job = self._jobs.job(f"{self.session.id}-{name}", "tts" if take else "clone", work)
+        async with self._places, job as events:
             async for event in events:
                 match event:
                     case StartEvent() if take:
@@ -133,6 +143,7 @@ class Contexts:
     def __init__(self, jobs: Jobs, prefix: str, on_error: Callable[[str, WorkerError], Awaitable[None]]) -> None:
         self._jobs, self._prefix, self._on_error = jobs, prefix, on_error
         self._open: dict[str, tuple[Conversation, asyncio.Task[None]]] = {}
+        self._places = asyncio.Semaphore(jobs.max_running)  # so a socket waits in line as one client
         self._running: set[asyncio.Task[None]] = set()  # those dropped, too, until their step in flight has ended
         self._made = 0
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -157,7 +168,7 @@ class Contexts:
             raise InvalidInput(f"{MAX_CONTEXTS} contexts are open on this connection, which is all there may be")
         self._made += 1
         session = await self._jobs.session(f"{self._prefix}-{self._made}", start, translated=True)
-        conversation = Conversation(session, self._jobs, sink_of(session), self._require_room)
+        conversation = Conversation(session, self._jobs, sink_of(session), self._require_room, self._places)
         task = asyncio.create_task(self._speak(name, conversation))
         self._open[name] = conversation, task
         self._running.add(task)

@@ -25,7 +25,7 @@ from web.refusals import Busy
 log = logging.getLogger(__name__)
 
 DESK_THREADS = 2  # for work that needs no turn, such as lists of voices
-MAX_SOCKETS = 200  # each may wait with one take
+MAX_SOCKETS = 200  # each may have as many takes in line as run at once
 USUAL_JOB_S = 2.0  # until there was one
 FIRST_EVENTS = 3  # up to the first sound: a pause before a session's take, the start, audio
 MAX_RETRY_AFTER_S = 60

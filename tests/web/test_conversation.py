@@ -103,6 +103,23 @@ async def test_each_context_is_spoken_whole_beside_the_others() -> None:
 
 
 @in_a_loop
+async def test_its_contexts_wait_in_line_as_one_client() -> None:
+    """Another client waited for a take of each of them."""
+    gate = threading.Event()
+    async with opened(FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)) as (contexts, jobs, errors):
+        heard = [await speak(contexts, f"{k}", SHORT) for k in range(MAX_CONTEXTS)]
+        while jobs.under_way < jobs.max_running:
+            await asyncio.sleep(0.001)
+        contexts.drop("5")  # which had no place yet
+        await asyncio.sleep(0.05)
+        assert (jobs.under_way, contexts.is_busy) == (jobs.max_running, True)
+        gate.set()
+        await contexts.until_finished()
+    assert [each.told[-1:] for each in heard].count(["finished"]) == MAX_CONTEXTS - 1
+    assert not errors
+
+
+@in_a_loop
 async def test_a_dropped_context_is_silent_at_once_and_its_engine_soon_free() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
     async with opened(engine) as (contexts, jobs, errors):
