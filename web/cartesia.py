@@ -24,13 +24,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.events import AudioEvent
 from service.session import Mark, Take
-from validation.errors import Fault, InvalidInput, RequestError, UnknownVoice, WorkerError
-from validation.faults import unknown_voice
+from validation.errors import Fault, InvalidInput, RequestError, WorkerError
 from web.answer import Answer
-from web.cartesia_requests import CartesiaReader, Messages, checked
+from web.cartesia_requests import DEFAULT_VOICES, CartesiaReader, Messages, checked
 from web.conversation import Contexts, Conversation
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, until_first_ends
+from web.openai import speaking_voice
 from web.refusals import Refusal, TooSlow, deny
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/voices/{name}", include_in_schema=False)
     async def _voice(name: str) -> JSONResponse:
-        if name not in (known := await jobs.voices()):
-            raise UnknownVoice.of(unknown_voice(repr(name[:40]), known))
-        return JSONResponse(_voice_fields(name, known[name]))
+        mapped = jobs.service.settings.openai_voices or {}
+        voice = speaking_voice(name, await jobs.ask("voices"), mapped, DEFAULT_VOICES)
+        return JSONResponse(_voice_fields(voice["name"], voice["language"]))
 
     @app.websocket("/tts/websocket")
     async def _socket(websocket: WebSocket) -> None:

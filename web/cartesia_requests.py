@@ -21,7 +21,7 @@ from validation.faults import type_faults
 from validation.rules import LANGUAGE_TAG, speaks
 from web.answer import JobRequest
 from web.jobs import Jobs
-from web.openai import DEFAULT, voice_field
+from web.openai import DEFAULT, OTHER_IDS, voice_field
 from web.refusals import cartesia_error
 from web.response_encoders import EventEncoder, FileEncoder, ignored_header
 from web.tts_request import json_body
@@ -100,8 +100,8 @@ class CartesiaReader:
         """A voice that was named speaks its own language, whichever the client has built in."""
         if language and not LANGUAGE_TAG.fullmatch(language):
             raise InvalidInput.of(Fault("language", "must be a tag such as en or en-US"))
-        known, hint = await self._jobs.voices(), "; OPENAI_VOICES maps other ids"
-        named = voice_field(_voice_id(voice), known, self._voices, DEFAULT_VOICES, hint)
+        known = await self._jobs.voices()
+        named = voice_field(_voice_id(voice), known, self._voices, DEFAULT_VOICES, OTHER_IDS)
         asked.fields |= named
         if not named:
             asked.fields["language"] = language

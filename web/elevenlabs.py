@@ -14,11 +14,11 @@ from starlette.websockets import WebSocket
 from service.alignment import AlignedAudio, Alignment, CharTime
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
-from validation.errors import UnknownVoice, WorkerError
-from validation.faults import unknown_voice
+from validation.errors import WorkerError
 from web.answer import Answer, JobRequest
 from web.elevenlabs_requests import (
     DEFAULT_FORMAT,
+    VOICES,
     Json,
     alignment_s,
     format_fields,
@@ -28,6 +28,7 @@ from web.elevenlabs_requests import (
 )
 from web.elevenlabs_socket import Asked, SpeechSocket
 from web.jobs import Jobs
+from web.openai import speaking_voice
 from web.refusals import deny
 from web.response_encoders import FileEncoder, ResponseEncoder, Truncated, ignored_header
 from web.tts_request import json_body
@@ -67,10 +68,8 @@ def _add_voices(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/v1/voices/{voice}", include_in_schema=False)
     async def _voice(voice: str) -> JSONResponse:
-        voices = {each["name"]: each for each in await listed()}
-        if voice not in voices:
-            raise UnknownVoice.of(unknown_voice(repr(voice[:40]), voices))
-        return JSONResponse(voices[voice])
+        mapped = jobs.service.settings.openai_voices or {}
+        return JSONResponse(voice_object(speaking_voice(voice, await jobs.ask("voices"), mapped, VOICES)))
 
     @app.get("/v2/voices", include_in_schema=False)
     async def _voices() -> JSONResponse:

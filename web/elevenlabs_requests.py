@@ -12,7 +12,7 @@ from service.alignment import CharTime
 from validation.errors import Fault, InvalidInput
 from validation.faults import shown, type_faults
 from web.jobs import Jobs
-from web.openai import voice_field
+from web.openai import OTHER_IDS, voice_field
 
 Json = dict[str, Any]
 
@@ -93,7 +93,7 @@ def format_fields(name: str) -> Json:
 async def id_field(jobs: Jobs, asked: str) -> Json:
     """The voice of ours for an id. Raises: UnknownVoice."""
     mapped = jobs.service.settings.openai_voices or {}
-    return voice_field(asked, await jobs.voices(), mapped, VOICES, "; OPENAI_VOICES maps other ids")
+    return voice_field(asked, await jobs.voices(), mapped, VOICES, OTHER_IDS)
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # OpenAI's names, which clien
 MODEL_FAMILIES = tuple(f"{name}-" for name in MODELS)  # dated: tts-1-1106
 CREATED = int(time.time())  # of every model: when this process began
 DEFAULT = "default"
+OTHER_IDS = "; OPENAI_VOICES maps other ids"
 OURS = {"input": "text", "response_format": "output_format", "timestamps": "word_timestamps"}
 EMPTY = frozenset({"model", "voice", "instructions"})  # "" is none, as clients send what was not configured
 KNOWN = frozenset({*OURS, *TtsFields.model_fields, "model", "stream", "stream_format"})
@@ -136,7 +137,7 @@ def _format(given: Mapping[str, Any], own_format: str) -> dict[str, Any]:
 
 
 def voice_field(
-    asked: str, voices: Mapping[str, str], mapped: Mapping[str, str], built_in: Collection[str], hint: str
+    asked: str, voices: Collection[str], mapped: Mapping[str, str], built_in: Collection[str], hint: str
 ) -> dict[str, str]:
     """Our field for a voice of another contract; none is the default voice, which also speaks for the names `built_in`
     its clients. Raises: UnknownVoice."""
@@ -146,6 +147,14 @@ def voice_field(
     if name == DEFAULT or name in built_in:
         return {}
     raise UnknownVoice.of(unknown_voice(repr(asked[:40]), dict.fromkeys([*mapped, DEFAULT, *voices]), hint))
+
+
+def speaking_voice(
+    asked: str, listed: Mapping[str, Any], mapped: Mapping[str, str], built_in: Collection[str]
+) -> dict[str, Any]:
+    """Of the reply of `voices`, the voice that speaks for one of another contract. Raises: UnknownVoice."""
+    known = {voice["name"]: voice for voice in listed["voices"]}
+    return known[voice_field(asked, known, mapped, built_in, OTHER_IDS).get("voice", listed["default"])]
 
 
 def openai_models(model: str) -> dict[str, dict[str, Any]]:

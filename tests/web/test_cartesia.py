@@ -524,6 +524,8 @@ def test_voices_are_listed_page_by_page(server: HttpServer) -> None:
     assert [voice["id"] for voice in server.get("/voices?starting_after=default").json()["data"]] == ["hans"]
     assert server.get("/voices?starting_after=hans").json()["data"] == []
     assert server.get("/voices/hans").json() == listed["data"][1]
+    assert server.get("/voices/anna-id").json() == listed["data"][1]  # as OPENAI_VOICES maps it
+    assert server.get(f"/voices/{KATIE}").json() == listed["data"][0]
     assert server.get("/voices/nobody").json()["error_code"] == "UNKNOWN_VOICE"
 
 

@@ -230,7 +230,16 @@ def test_voices_are_listed_for_both_contracts(server: HttpServer) -> None:
     assert (second.json()["has_more"], second.json()["total_count"]) == (False, 2)
     assert server.get("/v1/voices/hans").json() == listed["voices"][1]
     unknown = server.get("/v1/voices/nobody")
+    assert "OPENAI_VOICES" in unknown.json()["detail"]["message"]
     assert (unknown.status_code, unknown.json()["detail"]["status"]) == (404, "voice_not_found")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [("default", "default"), ("other", "default"), ("my-id", "hans"), (min(VOICES), "default")]
+)
+def test_a_voice_can_be_asked_for_by_whatever_speaks_with_it(server: HttpServer, asked: str, name: str) -> None:
+    assert server.get(f"/v1/voices/{asked}").json()["voice_id"] == name
+    assert ask(server, voice=asked).headers["x-voice"] == name
 
 
 def test_models_are_elevenlabs_where_its_key_is_sent(server: HttpServer) -> None:
