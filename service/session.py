@@ -104,6 +104,7 @@ class TtsSession:
         self._is_cancelled = False  # since then nothing was spoken
         self._has_text = False
         self._takes = self._lines = 0  # each line spoken has a seed of its own
+        self._first_take = 0  # of the file
         self._first_chunk_s: float | None = None
         self._work_s = 0.0
         self._watermarked = True
@@ -162,6 +163,7 @@ class TtsSession:
         if self._is_cancelled:
             self.encoder = self._new_encoder()
             self._is_cancelled, self._words, self._sent_words, self._timing = False, [], 0, None
+            self._first_take, self._first_chunk_s, self._work_s = self._takes, None, 0.0
         item = self._waiting.popleft()
         if isinstance(item, Mark):
             return item
@@ -248,7 +250,8 @@ class TtsSession:
         self._watermarked &= reply["watermarked"]
         if "timing" in reply and self._timing != "estimated":
             self._timing = reply["timing"]
-        self._first_chunk_s = self._first_chunk_s if self._takes > 1 else metrics["latency_to_first_chunk"]
+        if self._first_chunk_s is None:
+            self._first_chunk_s = metrics["latency_to_first_chunk"]
         self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
 
     def finish(self) -> tuple[bytes, Json]:
@@ -256,14 +259,14 @@ class TtsSession:
         for a failure, so there a text of signs alone is a silence, as it is for `Service.run`."""
         is_wordless = self._translated and self._has_text and not self.encoder.seconds
         rest = (self._silence(WORDLESS_MS) if is_wordless else b"") + self.encoder.flush()
-        seconds = self.encoder.seconds
+        seconds, takes = self.encoder.seconds, self._takes - self._first_take
         shown = {"captions": captions(self._words, self._output.captions)} if self._output.captions else {}
         timing = {"timing": self._timing} if self._timing else {}
         left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
         return rest, {
             "duration": round(seconds, 6),
-            "takes": self._takes,
-            "watermarked": self._takes > 0 and self._watermarked and self.encoder.keeps_watermark,
+            "takes": takes,
+            "watermarked": takes > 0 and self._watermarked and self.encoder.keeps_watermark,
             "metrics": {
                 "latency_to_first_chunk": self._first_chunk_s,
                 "total_generation_time": round(self._work_s, 4),

@@ -245,8 +245,9 @@ def test_cancel_stops_within_a_chunk_and_drops_what_waits() -> None:
         talk.send("text", text="Sorry. ")
         talk.until("spoken")
         talk.send("end")
-        talk.until("end")
+        end = talk.until("end")
         assert talk.sound[:4] == b"RIFF"  # a new file: who cancelled has thrown the old one away
+        assert (end["takes"], end["metrics"]["latency_to_first_chunk"] > 0) == (1, True)  # its own
         assert server.outcomes()["CANCELLED"] == 1
     until(server.at_rest)
 
@@ -415,7 +416,7 @@ START = {"type": "start"}
         ([START | {"decode_mode": "block"}, {"type": "text", "text": "Hi. "}], "UNSUPPORTED", "decode_mode"),
         ([START, START], "INVALID_INPUT", "after one start"),
         ([START, {"type": "text", "text": 5}], "INVALID_INPUT", "text must be a string"),
-        ([START, *[{"type": "text", "text": "This is a line. " * 1200}] * 7], "INVALID_INPUT", "characters wait"),
+        ([START, *[{"type": "text", "text": "This is a line. " * 1200}] * 7], "INVALID_INPUT", "characters would wait"),
     ],
 )
 def test_what_can_not_be_is_told_and_closed(server: HttpServer, messages: list[Any], code: str, words: str) -> None:
