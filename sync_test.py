@@ -111,7 +111,7 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--as-written", action="store_true", help="leave numbers, dates and signs in the text to the model")
     respelling = "how a word is to be said; may be repeated"
     add("--say", action="append", default=[], metavar="WORD=RESPELLING", help=respelling)
-    add("--speed", type=float, metavar="X", help="0.5 to 2; the pitch stays")
+    add("--speed", type=float, metavar="X", help="0.25 to 4; the pitch stays")
     add("--voice", help="one of the endpoint's predefined voices")
     add("--clone", type=Path, metavar="FILE", help="a recording of the voice to speak with")
     add("--clone-url", metavar="URL", help="the address of one, which the endpoint fetches")

@@ -16,9 +16,9 @@ from service.json_events import base64_bytes, base64_text, json_bytes
 from service.synthesis import REPLY_OVERHEAD_BYTES
 from service.telemetry import JobClock
 from service.worker import Worker
-from validation.errors import DeliveryFailed, JobTimeout, OutOfMemory, OutputTooLarge, RequestError, WorkerError
-from validation.faults import refusal, typed
-from validation.fields import BatchFields
+from validation.errors import DeliveryFailed, Fault, JobTimeout, OutOfMemory, OutputTooLarge, RequestError, WorkerError
+from validation.faults import Finding, refusal, typed
+from validation.fields import BatchFields, TtsFields
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,19 @@ def batch(speak: Speak, worker: Worker, raw: Mapping[str, Any], clock: JobClock,
     """Answer each input by `speak`, the operation `tts`, whose replies are joined here, whatever the endpoint."""
     fields, findings = typed(BatchFields, dict(raw))
     if fields is None:
-        raise refusal(findings)
+        raise refusal([_placed(finding) for finding in findings])
     running = Batch(speak, worker, clock, waiting=len(fields.inputs))
     replies = [running.answer(given) for given in fields.inputs]
     failed = sum("error" in reply for reply in replies)
     counts = {"succeeded": len(replies) - failed, "failed": failed}
     yield EndEvent({"operation": "batch", "replies": replies, **counts, "metrics": running.metrics()})
+
+
+def _placed(finding: Finding) -> Finding:
+    kind, fault = finding
+    if fault.field not in TtsFields.model_fields:
+        return finding
+    return kind, Fault(fault.field, "is not a field of batch: put it into each of `inputs`", quoted=True)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ OPERATION_ALIASES = {
 VOICE_ALIASES = ("voice_name", "voice_id")
 MODES = ("basic", "streaming", "streaming_voice_cloning")
 MODEL = "chatterbox"
-ALIASES = (*VOICE_ALIASES, "mode", "streaming", "model")
+ALIASES = (*VOICE_ALIASES, "mode", "streaming", "model", "no_watermark")
 REFERENCES_TO_A_VOICE = {"reference_audio", "reference_audio_url", "voice", *VOICE_ALIASES}
 
 
@@ -57,6 +57,8 @@ def _faults(given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("mode", "streaming_voice_cloning needs reference_audio, reference_audio_url or voice")
     if not isinstance(streaming := given.get("streaming", False), bool):
         yield Fault("streaming", f"must be true or false (got {shown(streaming)})")
+    if "no_watermark" in given:
+        yield Fault("no_watermark", "is not a field: the endpoint's setting WATERMARK decides", quoted=True)
     if model != MODEL:
         yield Fault("model", f"must be {MODEL}, or left out (got {shown(model)})")
 

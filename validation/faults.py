@@ -101,7 +101,10 @@ def _first_of_each_field(exc: ValidationError) -> list[Fault]:
 def _fault_of(error: Any) -> Fault:
     name, kind = str(error["loc"][0]) if error["loc"] else "a field's name", error["type"]
     phrase = PHRASES.get(kind, "is not valid").format(**error.get("ctx", {}))
-    return Fault(name, phrase if kind == "missing" else f"{phrase} (got {shown(error['input'])})")
+    if kind == "literal_error" and not {",", "or"} & {*error["ctx"]["expected"].replace(",", " , ").split()}:
+        phrase = phrase.replace("one of ", "")
+    says_all = kind in ("missing", "too_short", "too_long")
+    return Fault(name, phrase if says_all else f"{phrase} (got {shown(error['input'])})")
 
 
 PHRASES = {
@@ -114,8 +117,8 @@ PHRASES = {
     "int_parsing_size": "is too large",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
-    "too_short": "must have at least {min_length}",
-    "too_long": "must have at most {max_length}",
+    "too_short": "must have {min_length} or more items (got {actual_length})",
+    "too_long": "must have at most {max_length} items (got {actual_length})",
     "dict_type": "must be an object of strings",
     "finite_number": "must be a finite number",
     "literal_error": "must be one of {expected}",

@@ -248,7 +248,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _refused_by_starlette(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kinds: dict[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
-    if kind := kinds.get(error.status_code):
-        return error_response(kind(str(error.detail), error.headers), request.url.path)
-    return error_response(InvalidInput(str(error.detail)), request.url.path)
+    refused: WorkerError = InvalidInput(str(error.detail))
+    if error.status_code == 404:
+        refused = NotFound("nothing is at this address", error.headers)
+    elif error.status_code == 405:
+        takes = (error.headers or {}).get("Allow", "another method")
+        refused = MethodNotAllowed(f"this address takes {takes}, not {request.method}", error.headers)
+    return error_response(refused, request.url.path)

@@ -65,10 +65,11 @@ def test_each_input_gets_what_it_gets_alone(joined: bool) -> None:
     ("given", "message"),
     [
         ({}, "inputs is required"),
-        ({"inputs": []}, "inputs must have at least 1 (got a JSON array)"),
+        ({"inputs": []}, "inputs must have 1 or more items (got 0)"),
         ({"inputs": {"text": "Hi."}}, "inputs must be a list (got a JSON object)"),
-        ({"inputs": [{}] * (MAX_INPUTS + 1)}, f"inputs must have at most {MAX_INPUTS} (got a JSON array)"),
-        ({"inputs": [{}], "voice": "hans"}, "`voice` is not a field"),
+        ({"inputs": [{}] * (MAX_INPUTS + 1)}, f"inputs must have at most {MAX_INPUTS} items (got 101)"),
+        ({"inputs": [{}], "voice": "hans"}, "`voice` is not a field of batch: put it into each of `inputs`"),
+        ({"inputs": [{}], "colour": 1}, "`colour` is not a field"),
     ],
 )
 def test_what_is_no_batch_is_one_error(given: Json, message: str) -> None:

@@ -98,7 +98,7 @@ def test_another_engine_says_that_it_spoke() -> None:
         ({"streaming": "true"}, 'streaming must be true or false (got "true")'),
         ({"model": "turbo"}, 'model must be chatterbox, or left out (got "turbo")'),
         ({"model": {}, "top_q": 1}, "`top_q` is not a field; did you mean `top_p`?; model must be chatterbox, or …"),
-        ({"no_watermark": True}, "`no_watermark` is not a field"),
+        ({"no_watermark": True}, "`no_watermark` is not a field: the endpoint's setting WATERMARK decides"),
         ({"voicename": "hans"}, "`voicename` is not a field; did you mean `voice_mode`?"),
     ],
 )

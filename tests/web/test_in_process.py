@@ -167,7 +167,7 @@ def test_a_routes_job_is_counted_once_and_logged_by_its_id(open_worker: Open, ca
         (speech(voice="nobody"), "UNKNOWN_VOICE", 400, "'nobody' is not a voice here"),
         (speech(input=""), "INVALID_INPUT", 400, "input must hold at least one letter or digit"),
         ({"route": "/v1/models/none"}, "NOT_FOUND", 404, "the models here are"),
-        ({"route": "/tts", "method": "GET"}, "METHOD_NOT_ALLOWED", 405, "Method Not Allowed"),
+        ({"route": "/tts", "method": "GET"}, "METHOD_NOT_ALLOWED", 405, "this address takes POST, not GET"),
         ({"route": "/tts", "body": {"text": "Hi.", "tempo": 2}}, "INVALID_INPUT", 400, "`tempo` is not a field"),
         ({"route": "/ws/tts"}, "INVALID_INPUT", None, "route is a WebSocket, which the queue can't carry"),
         ({"route": "/"}, "INVALID_INPUT", None, "route is not one of this worker's"),
