@@ -58,7 +58,7 @@ test-browser: sync  ## the page in a real Chromium (apt-get install chromium); s
 
 test-clients: .uv/ready  ## the real programs of others against a server here, in an environment of their own: a minute
 	@$(INSTALL) --inexact --no-dev --group hibari
-	@cd tests/clients && UV_PROJECT_ENVIRONMENT=../../.clients UV_PYTHON_DOWNLOADS=never ../../.uv/bin/uv sync --quiet --frozen --python ../../.venv/bin/python
+	@UV_PROJECT_ENVIRONMENT=../../.clients $(INSTALL) --project tests/clients
 	cd tests/clients && OMP_NUM_THREADS=1 ../../.clients/bin/python -m pytest -q -rs
 
 fuzz: sync  ## 22,000 wrong recordings and inputs: minutes; the counts are printed

@@ -1,8 +1,8 @@
 """`uv sync`, after one line that says how much it will download; that line is left out where nothing is missing.
 
-    python scripts/install.py [options of `uv sync`]
+    python scripts/install.py [options of `uv sync`, such as --project FOLDER]
 
-uv runs from `.uv`, where the Makefile puts it, and installs what uv.lock names. The sizes are those in uv.lock.
+uv runs from `.uv`, where the Makefile puts it, and installs what the project's uv.lock names, which also has the sizes.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def main() -> None:
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"
     os.chdir(ROOT)
     command = [UV, *FROM_THE_LOCK, *sys.argv[1:]]
+    folder = sys.argv[sys.argv.index("--project") + 1] if "--project" in sys.argv else "."
     # If this fails, the run below reports why.
     planned = subprocess.run([*command, "--dry-run"], capture_output=True, text=True).stderr
-    if said := announcement(planned, tomllib.loads(Path("uv.lock").read_text())):
+    if said := announcement(planned, tomllib.loads(Path(folder, "uv.lock").read_text())):
         print(f"{said} …", file=sys.stderr, flush=True)
     os.execv(UV, [UV, "--quiet", *command[1:]])
 

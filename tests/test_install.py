@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,19 +25,26 @@ def planned(environment: Path, cache: Path, *options: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True).stderr
 
 
-def megabytes(environment: Path, cache: Path, *options: str) -> float:
-    said = INSTALL["announcement"](planned(environment, cache, *options), LOCK)
+def megabytes(missing: str, lock: dict[str, Any] = LOCK) -> float:
+    said = INSTALL["announcement"](missing, lock)
     size = re.fullmatch(r"Installing \d+ packages: up to ([\d,]+) MB to download", said)
     assert size, said
     return float(size[1].replace(",", ""))
 
 
 def test_the_size_of_what_is_missing_is_said_and_torch_is_most_of_it(tmp_path: Path) -> None:
-    small = megabytes(tmp_path / "venv", tmp_path / "cache", "--no-dev", "--group", "hibari")
-    large = megabytes(tmp_path / "venv", tmp_path / "cache", "--all-extras", "--all-groups")
+    small = megabytes(planned(tmp_path / "venv", tmp_path / "cache", "--no-dev", "--group", "hibari"))
+    large = megabytes(planned(tmp_path / "venv", tmp_path / "cache", "--all-extras", "--all-groups"))
     assert 50 < small < 500
     if sys.platform == "linux":
         assert large > 2_000
+
+
+def test_the_size_of_another_project_is_that_of_its_own_lock(tmp_path: Path) -> None:
+    """`make test-clients` said nothing, and downloaded 250 MB."""
+    lock = tomllib.loads((ROOT / "tests/clients/uv.lock").read_text())
+    missing = planned(tmp_path / "venv", tmp_path / "cache", "--project", "tests/clients")
+    assert 100 < megabytes(missing, lock) < 700
 
 
 def test_nothing_is_said_where_nothing_is_missing(tmp_path: Path) -> None:
