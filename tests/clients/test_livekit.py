@@ -35,7 +35,7 @@ class Heard:
         self.data += event.frame.data.cast("B")
         for word in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, ()):
             if word.strip():
-                self.words.append(str(word))
+                self.words.append(word.strip())
                 self.starts_s.append(word.start_time)
 
     def sound(self) -> Sound:
@@ -89,7 +89,7 @@ def test_a_text_in_pieces_is_spoken_and_timed(server: Worker, name: str) -> None
 
     heard, reference = run(speak()), server.reference(FIRST) + server.reference(SECOND)
     is_spoken(heard.sound(), reference, PADDING_S[name])
-    are_timed("".join(heard.words).split(), heard.starts_s, reference)
+    are_timed(heard.words, heard.starts_s, reference)
 
 
 @pytest.mark.parametrize("name", STREAMING)
@@ -110,7 +110,7 @@ def test_two_speeches_at_once_are_not_mixed(server: Worker, name: str) -> None:
 
     for heard, text in zip(run(speak()), (FIRST, SECOND), strict=True):
         is_spoken(heard.sound(), server.reference(text), PADDING_S[name])
-        are_timed("".join(heard.words).split(), heard.starts_s, server.reference(text))
+        are_timed(heard.words, heard.starts_s, server.reference(text))
 
 
 @pytest.mark.parametrize("name", STREAMING)
