@@ -42,8 +42,8 @@ class Sink(Protocol):
 class Conversation:
     """One session being spoken. `speak` runs in a task of its own, all else is called by the task that reads.
 
-    `require_room` raises InvalidInput where no more text may wait, whatever the session's own bounds; `places` are those
-    of its socket for jobs that run or wait for their turn.
+    `require_room` raises InvalidInput where no more text may wait, whatever the session's own bounds. `places` are the
+    socket's for jobs that run or wait for their turn.
     """
 
     def __init__(

@@ -153,7 +153,7 @@ def speaking_voice(
     asked: str, listed: Mapping[str, Any], mapped: Mapping[str, str], built_in: Collection[str]
 ) -> dict[str, Any]:
     """Of the reply of `voices`, the voice that speaks for one of another contract. Raises: UnknownVoice."""
-    known = {voice["name"]: voice for voice in listed["voices"]}
+    known: dict[str, dict[str, Any]] = {voice["name"]: voice for voice in listed["voices"]}
     return known[voice_field(asked, known, mapped, built_in, OTHER_IDS).get("voice", listed["default"])]
 
 
