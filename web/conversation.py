@@ -66,7 +66,8 @@ class Conversation:
 
     async def push(self, text: object) -> None:
         """Raises: InvalidInput."""
-        self._require_room()
+        if text:
+            self._require_room()
         if isinstance(text, str) and len(text) >= MANY_CHARS:
             await asyncio.to_thread(self.session.push, text)
         else:
@@ -166,6 +167,7 @@ class Contexts:
         """
         if len(self._open) >= MAX_CONTEXTS:
             raise InvalidInput(f"{MAX_CONTEXTS} contexts are open on this connection, which is all there may be")
+        self._require_room()  # none is opened for a text that would be refused
         self._made += 1
         session = await self._jobs.session(f"{self._prefix}-{self._made}", start, translated=True)
         conversation = Conversation(session, self._jobs, sink_of(session), self._require_room, self._places)

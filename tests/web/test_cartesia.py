@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 import time
 import wave
 from collections.abc import Iterator
@@ -357,6 +358,21 @@ def test_a_thousand_contexts_without_an_end(server: HttpServer) -> None:
         talk.until("another")
     assert talk.sound("0")
     until(server.at_rest)
+
+
+def test_what_waits_in_all_contexts_is_bounded_as_in_one() -> None:
+    gate = threading.Event()
+    with open_server(FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)) as server, line(server) as talk:
+        for k in range(6):
+            talk.say(f"{k % 2}", ("A" * 900 + ". ") * 22, more=True)
+        talk.say("more", "Hi.")
+        assert "too much text waits" in talk.until("more", "error")["message"]
+        talk.socket.send(json.dumps({"context_id": "0", "cancel": True}))
+        talk.say("1", "")  # its end needs no room
+        talk.say("more", "Hi.")
+        gate.set()
+        talk.until("more")
+    assert talk.sound("more")
 
 
 def test_one_context_after_another_has_no_bound(server: HttpServer) -> None:

@@ -474,6 +474,22 @@ def test_a_thousand_contexts(server: HttpServer) -> None:
     until(server.at_rest)
 
 
+def test_what_waits_in_all_contexts_is_bounded_as_in_one() -> None:
+    """Twenty contexts held twenty times as much: 60 MB for each connection."""
+    gate = threading.Event()
+    engine = FakeEngine(words=by_letters, before_chunk=lambda k: gate.wait(HANG_S) and None)
+    with open_server(engine) as server, line(server) as talk:
+        talk.send(*({"text": ("A" * 900 + ". ") * 22, "context_id": f"{k % 2}"} for k in range(6)))
+        talk.send({"text": "Hi. ", "context_id": "more"}, {"context_id": "more", "close_context": True})
+        assert (told := talk.hear())["contextId"] == "more"
+        assert "too much text waits" in told["message"]
+        talk.send({"context_id": "0", "close_context": True}, {"text": "Hi. ", "context_id": "more", "flush": True})
+        talk.send({"context_id": "more", "close_context": True})
+        gate.set()
+        talk.until_final("more")
+    assert talk.text("more") == "Hi. "
+
+
 def test_an_engines_error_names_its_context_and_ends_no_other() -> None:
     def fails(text: str, samples: int) -> Any:
         if "fail" in text:
