@@ -93,7 +93,10 @@ class Settings:
     upload_timeout_s: float = setting(120.0, "seconds after which an upload is given up", least=1, most=3600)
     max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=2000)
     max_concurrency: int = setting(
-        3, "jobs worked on at once; below 3 the SDK fetches each a second late", least=1, most=64
+        3,
+        "jobs worked on at once; with 1 or 2 RunPod's SDK waits a second before it fetches each next job",
+        least=1,
+        most=64,
     )
     job_timeout_s: float = setting(540.0, "seconds after which a job is given up", least=0.1, most=86_400)
     shutdown_timeout_s: float = setting(
