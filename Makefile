@@ -56,7 +56,7 @@ test-gpu: sync  ## what only a CUDA GPU can show
 test-browser: sync  ## the page in a real Chromium (apt-get install chromium); skipped where there is none
 	$(PY) -m pytest -q -rs -m browser tests/browser
 
-test-clients: .uv/ready  ## the real programs of others against a server here, in an environment of their own: a minute
+test-clients: .uv/ready  ## others' SDKs and programs against a server here, in an environment of their own: 2 minutes, 0.7 GB
 	@$(INSTALL) --inexact --no-dev --group hibari
 	@UV_PROJECT_ENVIRONMENT=../../.clients $(INSTALL) --project tests/clients
 	cd tests/clients && OMP_NUM_THREADS=1 ../../.clients/bin/python -m pytest -q -rs

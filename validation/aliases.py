@@ -1,5 +1,5 @@
-"""What the contract's first clients send, in today's names: old operations, other names of `voice`, and fields for what
-is now the endpoint's setting. Each is taken with a warning; docs/MIGRATION.md says what to send instead.
+"""What clients of the first version send, in today's names: old operations, other names of `voice`, and fields for what
+is now the endpoint's setting. Each is accepted with a warning; docs/MIGRATION.md says what to send instead.
 """
 
 from __future__ import annotations

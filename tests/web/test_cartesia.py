@@ -548,3 +548,4 @@ def test_voices_are_listed_page_by_page(server: HttpServer) -> None:
 def test_our_own_tts_is_beside_them(server: HttpServer) -> None:
     assert server.post("/tts", {"text": TEXT}).json()["duration"] > 0
     assert server.post("/tts", {"text": ""}).json()["error"].startswith("INVALID_INPUT: text")
+    assert server.get("/tts/nothing").json()["error"] == "NOT_FOUND: nothing is at this address"
