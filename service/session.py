@@ -9,7 +9,7 @@ import secrets
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -75,6 +75,20 @@ class Take:
         return sum(len(each.text) + 2 for each in (*self.sentences, following)) <= MAX_TAKE_CHARS
 
 
+@dataclass(slots=True)
+class _File:
+    """What was spoken since the start, or since the last cancel."""
+
+    encoder: OutputEncoder
+    takes: int = 0
+    words: list[WordTime] = field(default_factory=list)
+    sent_words: int = 0
+    timing: str | None = None
+    first_chunk_s: float | None = None
+    work_s: float = 0.0
+    watermarked: bool = True
+
+
 class TtsSession:
     """One client's text and its takes. Text may come from another thread than the one that speaks."""
 
@@ -104,21 +118,18 @@ class TtsSession:
         self._is_cancelled = False  # since then nothing was spoken
         self._has_text = False
         self._takes = self._lines = 0  # each line spoken has a seed of its own
-        self._first_take = 0  # of the file
-        self._first_chunk_s: float | None = None
-        self._work_s = 0.0
-        self._watermarked = True
         self._warnings: list[str] = []
-        self._words: list[WordTime] = []  # of the file
-        self._sent_words = 0
-        self._timing: str | None = None
         try:
-            self.encoder = self._new_encoder()
+            self._file = self._new_file()
         except ValueError as error:
             raise InvalidInput(str(error), [Fault("bitrate_kbps", str(error))]) from None
 
-    def _new_encoder(self) -> OutputEncoder:
-        return OutputEncoder(self._output, self._speed, self._service.made_by, joined=False)
+    def _new_file(self) -> _File:
+        return _File(OutputEncoder(self._output, self._speed, self._service.made_by, joined=False))
+
+    @property
+    def encoder(self) -> OutputEncoder:
+        return self._file.encoder
 
     # --- text -----------------------------------------------------------------------------------------------------
 
@@ -161,14 +172,13 @@ class TtsSession:
     def next(self) -> Take | Mark:
         """What comes next: as much of the text that waits as goes into one take, or a mark."""
         if self._is_cancelled:
-            self.encoder = self._new_encoder()
-            self._is_cancelled, self._words, self._sent_words, self._timing = False, [], 0, None
-            self._first_take, self._first_chunk_s, self._work_s = self._takes, None, 0.0
+            self._is_cancelled, self._file = False, self._new_file()
         item = self._waiting.popleft()
         if isinstance(item, Mark):
             return item
         take = Take(self._takes, [item])
         self._takes += 1
+        self._file.takes += 1
         while self._waiting and isinstance(item := self._waiting[0], Sentence) and take.has_room_for(item):
             take.sentences.append(item)
             self._waiting.popleft()
@@ -207,7 +217,7 @@ class TtsSession:
                     if start:
                         yield start
                         start = None
-                    self._words += [_later(word, take.start_s) for word in event.words or ()]
+                    self._file.words += [_later(word, take.start_s) for word in event.words or ()]
                     if not (data := self.encoder.encode(self.encoder.level(_samples(event.data)))):
                         continue
                     words = tuple(self._new_words())
@@ -220,7 +230,8 @@ class TtsSession:
 
     def _new_words(self) -> list[WordTime]:
         """Those spoken since the last call, with times of the whole file, if they were asked for."""
-        words, self._sent_words = self._words[self._sent_words :], len(self._words)
+        file = self._file
+        words, file.sent_words = file.words[file.sent_words :], len(file.words)
         return words if self._output.word_timestamps else []
 
     def _job(self, text: str) -> Json:
@@ -244,14 +255,14 @@ class TtsSession:
         return self.encoder.encode(self.encoder.level(silence))
 
     def _note(self, reply: Json) -> None:
-        metrics = reply["metrics"]
+        file, metrics = self._file, reply["metrics"]
         self._lines += len(reply["segments"])
-        self._work_s += metrics["total_generation_time"]
-        self._watermarked &= reply["watermarked"]
-        if "timing" in reply and self._timing != "estimated":
-            self._timing = reply["timing"]
-        if self._first_chunk_s is None:
-            self._first_chunk_s = metrics["latency_to_first_chunk"]
+        file.work_s += metrics["total_generation_time"]
+        file.watermarked &= reply["watermarked"]
+        if "timing" in reply and file.timing != "estimated":
+            file.timing = reply["timing"]
+        if file.first_chunk_s is None:
+            file.first_chunk_s = metrics["latency_to_first_chunk"]
         self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
 
     def finish(self) -> tuple[bytes, Json]:
@@ -259,19 +270,19 @@ class TtsSession:
         for a failure, so there a text of signs alone is a silence, as it is for `Service.run`."""
         is_wordless = self._translated and self._has_text and not self.encoder.seconds
         rest = (self._silence(WORDLESS_MS) if is_wordless else b"") + self.encoder.flush()
-        seconds, takes = self.encoder.seconds, self._takes - self._first_take
-        shown = {"captions": captions(self._words, self._output.captions)} if self._output.captions else {}
-        timing = {"timing": self._timing} if self._timing else {}
+        seconds, file = self.encoder.seconds, self._file
+        shown = {"captions": captions(file.words, self._output.captions)} if self._output.captions else {}
+        timing = {"timing": file.timing} if file.timing else {}
         left_out = [REASONING_LEFT_OUT] if self._sentences.has_left_out else []
         return rest, {
             "duration": round(seconds, 6),
-            "takes": takes,
-            "watermarked": takes > 0 and self._watermarked and self.encoder.keeps_watermark,
+            "takes": file.takes,
+            "watermarked": file.takes > 0 and file.watermarked and self.encoder.keeps_watermark,
             "metrics": {
-                "latency_to_first_chunk": self._first_chunk_s,
-                "total_generation_time": round(self._work_s, 4),
+                "latency_to_first_chunk": file.first_chunk_s,
+                "total_generation_time": round(file.work_s, 4),
                 "total_audio_duration": round(seconds, 6),
-                "rtf": round(self._work_s / seconds, 4) if seconds else None,
+                "rtf": round(file.work_s / seconds, 4) if seconds else None,
             },
             **timing,
             **shown,
