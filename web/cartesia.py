@@ -26,7 +26,7 @@ from service.events import AudioEvent
 from service.session import Mark, Take
 from validation.errors import Fault, InvalidInput, RequestError, WorkerError
 from web.answer import Answer
-from web.cartesia_requests import DEFAULT_VOICES, CartesiaReader, Messages, checked
+from web.cartesia_requests import DEFAULT_VOICES, CartesiaReader, Messages, checked, context_id_of
 from web.conversation import Contexts, Conversation
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, until_first_ends
@@ -39,7 +39,6 @@ Json = dict[str, Any]
 
 IDLE_S = 300.0  # Cartesia's; clients keep a socket for as long
 BUFFER_MS, MAX_BUFFER_MS = 3000, 5000  # how long the rest of a sentence is waited for
-MAX_ID_CHARS = 200
 ENDED_IDS = 1000  # remembered of a socket
 
 
@@ -122,7 +121,7 @@ class CartesiaWebSocket:
         context_id = None
         try:
             sent = await self._socket.message_in_time(lambda: self._contexts.is_busy)
-            context_id = _context_id(sent)
+            context_id = context_id_of(sent)
             await self._take(context_id, checked(sent))
         except RequestError as error:
             if context_id not in self._ended:
@@ -182,14 +181,6 @@ class CartesiaWebSocket:
         """`done` is false for a wrong message to a context that has all its text and still speaks it."""
         is_done = name is None or self._contexts.get(name) is None
         return Messages(name).error(error) | {"request_id": self._socket.id, "done": is_done}
-
-
-def _context_id(sent: Json) -> str:
-    """Raises: InvalidInput."""
-    given = sent.get("context_id")
-    if isinstance(given, str) and 0 < len(given) <= MAX_ID_CHARS:
-        return given
-    raise InvalidInput.of(Fault("context_id", f"must be a string of 1 to {MAX_ID_CHARS} characters"))
 
 
 class ContextSink:

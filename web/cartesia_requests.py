@@ -40,6 +40,7 @@ ENCODINGS = {  # our formats; a WAV of floats becomes one of 16 bits
     "wav": {"pcm_s16le": "wav", "pcm_f32le": "wav", "pcm_mulaw": "mulaw", "pcm_alaw": "alaw"},
     "mp3": {"mp3": "mp3"},
 }
+MAX_ID_CHARS = 200
 SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.25}  # Cartesia's words say no number
 TYPES: dict[str, type] = {
     **dict.fromkeys(("context_id", "model_id", "transcript", "language", "locale", "normalization"), str),
@@ -76,7 +77,8 @@ class CartesiaReader:
         given = checked(await json_body(request))
         asked = await self.asked(given, "raw")
         raw = asked.fields | {"text": given.get("transcript"), "word_timestamps": given.get("add_timestamps")}
-        return JobRequest(raw, MessageEncoder(given.get("context_id")), ignored_header(asked.ignored), translated=True)
+        encoder = MessageEncoder(context_id_of(given) if "context_id" in given else None)
+        return JobRequest(raw, encoder, ignored_header(asked.ignored), translated=True)
 
     async def asked(self, given: Json, *containers: str) -> Asked:
         """What a checked request asks for. Raises: InvalidInput, UnknownVoice."""
@@ -115,6 +117,14 @@ def checked(sent: Json) -> Json:
     if faults := type_faults(given, TYPES):
         raise InvalidInput.of(*faults)
     return given
+
+
+def context_id_of(sent: Json) -> str:
+    """It is in every message of the answer, so it is short. Raises: InvalidInput."""
+    given = sent.get("context_id")
+    if isinstance(given, str) and 0 < len(given) <= MAX_ID_CHARS:
+        return given
+    raise InvalidInput.of(Fault("context_id", f"must be a string of 1 to {MAX_ID_CHARS} characters"))
 
 
 def _voice_id(voice: object) -> str:

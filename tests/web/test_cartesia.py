@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from validation.errors import OutOfMemory
-from web.cartesia import MAX_ID_CHARS, CartesiaWebSocket
+from web.cartesia import CartesiaWebSocket
+from web.cartesia_requests import MAX_ID_CHARS
 from web.conversation import MAX_CONTEXTS
 
 pytestmark = pytest.mark.slow
@@ -497,6 +498,7 @@ def test_events_end_with_the_error() -> None:
 @pytest.mark.parametrize(
     ("path", "changed", "status", "words"),
     [
+        ("/tts/sse", {"context_id": "i" * 201}, 400, "context_id must be a string of 1 to 200 characters"),
         ("/tts/bytes", {"transcript": None}, 400, "transcript is required"),
         ("/tts/bytes", {"transcript": ""}, 400, "transcript must hold at least one letter or digit"),
         ("/tts/bytes", {"voice": "nobody"}, 404, "'nobody' is not a voice here; known: anna-id, default, hans"),
