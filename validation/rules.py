@@ -63,6 +63,11 @@ def speaks(asked: str, spoken: str) -> bool:
     return a == b or b.startswith(f"{a}-") or a.startswith(f"{b}-")
 
 
+def is_other_language(asked: object, spoken: str) -> bool:
+    """Whether a tag was asked for that a voice of language `spoken` does not serve."""
+    return isinstance(asked, str) and bool(LANGUAGE_TAG.fullmatch(asked)) and not speaks(asked, spoken)
+
+
 def chosen_voice(voice: object, language: object, default: str, voices: Mapping[str, str]) -> str:
     """The named voice; else the default one, if it speaks the language; else the first that does; else the default
     one. A name that is no string and a language that is no tag are ignored. `voices` maps names to BCP-47 languages."""

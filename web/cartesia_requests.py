@@ -18,7 +18,7 @@ from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
 from validation.errors import Fault, InvalidInput, WorkerError
 from validation.faults import type_faults
-from validation.rules import LANGUAGE_TAG, speaks
+from validation.rules import LANGUAGE_TAG, is_other_language
 from web.answer import JobRequest
 from web.jobs import Jobs
 from web.openai import DEFAULT, OTHER_IDS, voice_field
@@ -107,7 +107,7 @@ class CartesiaReader:
         asked.fields |= named
         if not named:
             asked.fields["language"] = language
-        elif language and not speaks(language, known[named["voice"]]):
+        elif is_other_language(language, known[named["voice"]]):
             asked.ignored.append("language")
 
 

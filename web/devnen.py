@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from validation.errors import Fault, InvalidInput, UnknownVoice
 from validation.faults import shown, type_faults, unknown_voice
 from validation.fields import TtsFields
-from validation.rules import LANGUAGE_TAG, speaks
+from validation.rules import is_other_language
 from web.answer import JobRequest
 from web.response_encoders import FileEncoder, ignored_header
 
@@ -47,7 +47,7 @@ def devnen_job(sent: Mapping[str, Any], voices: Mapping[str, str]) -> JobRequest
         if _is_number(value := given.get(name)) and min(theirs, ours) <= value <= max(theirs, ours) and value != ours:
             raw[name] = ours
             ignored.append(name)
-    if "voice" in raw and _is_other_language(raw.get("language"), voices[raw["voice"]]):
+    if "voice" in raw and is_other_language(raw.get("language"), voices[raw["voice"]]):
         del raw["language"]  # clients send the one of their menu, whichever the voice
         ignored.append("language")
     is_streamed = given.get("stream") is True
@@ -74,10 +74,6 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _is_random(seed: object) -> bool:
     return _is_number(seed) and seed in RANDOM_SEEDS
-
-
-def _is_other_language(asked: object, spoken: str) -> bool:
-    return isinstance(asked, str) and bool(LANGUAGE_TAG.fullmatch(asked)) and not speaks(asked, spoken)
 
 
 def _ids(given: Mapping[str, Any]) -> tuple[str, str]:

@@ -22,8 +22,7 @@ from web.elevenlabs_requests import (
     Json,
     alignment_s,
     format_fields,
-    id_field,
-    job_fields,
+    speech_fields,
     voice_object,
 )
 from web.elevenlabs_socket import Asked, SpeechSocket
@@ -105,8 +104,9 @@ class SpeechReader:
         body = await json_body(request)
         query = dict(request.query_params)
         sound = format_fields(query.pop("output_format", DEFAULT_FORMAT))
-        fields, ignored = job_fields({name: value for name, value in (query | body).items() if value is not None})
-        raw = fields | sound | await id_field(self.jobs, request.path_params["voice"])
+        given = {name: value for name, value in (query | body).items() if value is not None}
+        fields, ignored = await speech_fields(self.jobs, request.path_params["voice"], given)
+        raw = fields | sound
         raw |= {"word_timestamps": True, "delivery": "inline"} if self.timed else {}
         encoder, headers = self._encoder(raw), ignored_header(ignored)
         return JobRequest(raw, encoder, headers, translated=True, joined=timed_object, sized=not self.streamed)

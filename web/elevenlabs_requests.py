@@ -11,6 +11,7 @@ from typing import Any
 from service.alignment import CharTime
 from validation.errors import Fault, InvalidInput
 from validation.faults import shown, type_faults
+from validation.rules import is_other_language
 from web.jobs import Jobs
 from web.openai import OTHER_IDS, voice_field
 
@@ -90,10 +91,15 @@ def format_fields(name: str) -> Json:
     raise InvalidInput.of(Fault("output_format", f"must be one of {', '.join(FORMATS)} (got {shown(name)})"))
 
 
-async def id_field(jobs: Jobs, asked: str) -> Json:
-    """The voice of ours for an id. Raises: UnknownVoice."""
-    mapped = jobs.service.settings.openai_voices or {}
-    return voice_field(asked, await jobs.voices(), mapped, VOICES, OTHER_IDS)
+async def speech_fields(jobs: Jobs, voice: str, given: Mapping[str, Any]) -> tuple[Json, list[str]]:
+    """As `job_fields`, with the voice of ours for an id: one that is named speaks its own language, whichever the
+    client has built in. Raises: InvalidInput, UnknownVoice."""
+    (fields, ignored), known = job_fields(given), await jobs.voices()
+    fields |= (named := voice_field(voice, known, jobs.service.settings.openai_voices or {}, VOICES, OTHER_IDS))
+    if named and is_other_language(fields.get("language"), known[named["voice"]]):
+        del fields["language"]
+        ignored.append("language_code")
+    return fields, ignored
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

@@ -33,9 +33,8 @@ from web.elevenlabs_requests import (
     Json,
     alignment_ms,
     format_fields,
-    id_field,
-    job_fields,
     sound_fields,
+    speech_fields,
 )
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, close_code, until_first_ends
@@ -76,9 +75,8 @@ class Asked:
         auto_mode, in_whole = (_flag(name, given.pop(name, "false")) for name in ("auto_mode", "sync_alignment"))
         if "seed" in given:
             given["seed"] = _whole_number("seed", given["seed"])
-        fields, ignored = job_fields(given)
-        start = fields | sound | {"word_timestamps": True} | await id_field(jobs, voice)
-        return cls(start, idle_s, auto_mode, in_whole, ignored)
+        fields, ignored = await speech_fields(jobs, voice, given)
+        return cls(fields | sound | {"word_timestamps": True}, idle_s, auto_mode, in_whole, ignored)
 
 
 def _whole_number(name: str, text: str | int) -> int:

@@ -148,6 +148,12 @@ def test_what_has_a_counterpart_is_done_and_the_rest_is_named() -> None:
     ]
 
 
+def test_a_voice_that_is_named_speaks_its_own_language(server: HttpServer) -> None:
+    answer = ask(server, voice="hans", language_code="en")
+    assert (answer.status_code, answer.headers["x-ignored-fields"]) == (200, "language_code")
+    assert "x-ignored-fields" not in ask(server, voice="hans", language_code="de").headers
+
+
 def test_a_text_of_signs_is_a_short_silence(server: HttpServer) -> None:
     (told,) = objects(ask(server, "/with-timestamps", text="…"))
     assert 0.1 < seconds_of([told]) < 0.5
@@ -170,7 +176,7 @@ def test_a_text_of_signs_is_a_short_silence(server: HttpServer) -> None:
         ({"text": 5}, 422, "invalid_parameters", "text must be a string"),
         ({"model_id": 5}, 422, "invalid_parameters", "model_id must be a string"),
         ({"seed": -1}, 422, "invalid_parameters", "seed must be at least 0"),
-        ({"language_code": "xx"}, 422, "unsupported", "language_code"),
+        ({"language_code": "xx", "voice": "default"}, 422, "unsupported", "language_code"),
         ({"voice_settings": "loud"}, 422, "invalid_parameters", "voice_settings must be an object"),
         ({"voice_settings": {"speed": 9}}, 422, "invalid_parameters", "voice_settings.speed must be at most"),
         ({"voice_settings": {"style": True}}, 422, "invalid_parameters", "voice_settings.style must be a number"),
