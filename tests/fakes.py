@@ -63,7 +63,7 @@ class FakeEngine:
     `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise,
     wait or look around. `wrong` says what is wrong with an attempt at a text; before a checked one's first sample the
     engine gives two signs of life. `asked` counts the chunks, `closed_in` the threads in which a segment ended or was
-    closed, `conditioned` the voices made ready, `heard` the parameters of each segment.
+    closed, `conditioned` the voices made ready, `heard` the parameters of each segment, `sources` what was converted.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class FakeEngine:
         unused_fields: tuple[str, ...] = (),
         stand_in: bool = False,
         words: Callable[[str, int], Sequence[SpokenWord]] | None = None,
+        can_convert: bool = True,
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
         self._wrong, self._tokens_per_char = wrong, tokens_per_char
@@ -91,6 +92,7 @@ class FakeEngine:
         self.conditioned: list[str] = []
         self.heard: list[SamplingParams] = []
         self.texts: list[str] = []
+        self.sources: list[tuple[Samples, int]] = []
         self.spec = EngineSpec(
             name="fake",
             model="tones",
@@ -104,6 +106,7 @@ class FakeEngine:
             stand_in=stand_in,
             word_timing="engine" if words else None,
             marks=watermarked,
+            can_convert=can_convert,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -146,9 +149,30 @@ class FakeEngine:
         finally:
             self.closed_in.append(threading.get_ident())
 
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        """A tone as loud as `stream` would speak no text, as long as the source, which `sources` keeps."""
+        assert isinstance(voice, FakeVoice)
+        self.heard.append(params)
+        self.sources.append((source, source_hz))
+        tone = self._tone(round(len(source) * self.spec.sample_rate_hz / source_hz), voice, params.seed)
+        step = len(tone) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
+        try:
+            for at in range(0, len(tone), step):
+                self.asked += 1
+                self._before_chunk(self.asked)
+                reason = self._finish_reason if at + step >= len(tone) else None
+                yield SpeechChunk(tone[at : at + step], step // self._samples(1), self._watermarked, reason)
+        finally:
+            self.closed_in.append(threading.get_ident())
+
     def _clip(self, text: str, voice: FakeVoice, seed: int) -> Samples:
+        return self._tone(self._samples(10 + round(self._tokens_per_char * len(text))), voice, seed, text)
+
+    def _tone(self, length: int, voice: FakeVoice, seed: int, text: str = "") -> Samples:
         amplitude = 0.1 + 0.4 * (zlib.crc32(f"{seed} {text}".encode()) % 1000) / 1000
-        t = np.arange(self._samples(10 + round(self._tokens_per_char * len(text)))) / self.spec.sample_rate_hz
+        t = np.arange(length) / self.spec.sample_rate_hz
         return self._shape((amplitude * np.sin(2 * np.pi * voice.pitch_hz * t)).astype(np.float32))
 
     def _samples(self, tokens: int) -> int:

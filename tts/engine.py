@@ -48,6 +48,7 @@ class EngineSpec:
     A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
     where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
     the times of its words come from; None if it reports none. `marks`: its speech carries PerTh's watermark.
+    `can_convert`: it can give a recording another voice.
     """
 
     name: str
@@ -62,6 +63,7 @@ class EngineSpec:
     stand_in: bool = False
     word_timing: WordTiming | None = None
     marks: bool = False
+    can_convert: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +132,14 @@ class Engine(Protocol):
         time, to within rounding.
 
         Raises: ImplausibleSpeech, before the first sample, where `params.checked` and it can't be the text.
+        """
+
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        """The words of `source` (mono, at `source_hz`) in another voice: chunks as `stream` gives them, in all exactly
+        round(len(source) * spec.sample_rate_hz / source_hz) samples, watermarked as speech is. `checked`, `word_times`
+        and the parameters of token sampling have no meaning.
+
+        Raises: Unsupported, unless `spec.can_convert`.
         """

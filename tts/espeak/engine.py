@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from audio.pcm import INT16_SCALE
+from audio.pcm import INT16_SCALE, Samples
 from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from tts.espeak.words import WordClock
@@ -96,6 +96,12 @@ class EspeakEngine:
                 yield from _chunks(child, sys.maxsize if params.decode_mode == "full" else chunk_bytes, clock)
             finally:
                 child.close()
+
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        """Raises: Unsupported."""
+        raise Unsupported("the espeak engine can't give a recording another voice")
 
 
 def _find_library() -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audio.pcm import EMPTY
+from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
 from tts.engine import Conditioning, EngineSpec, EngineVoice, Remark, SpeechChunk, SpokenWord
 from validation.errors import ModelUnavailable, UnknownVoice, Unsupported
@@ -69,6 +69,12 @@ class HibariEngine:
         size = sys.maxsize if params.decode_mode == "full" else params.chunk_size_tokens * SAMPLES_PER_TOKEN
         for chunk in _chunks(voice.clips(text, params.seed), size):
             yield chunk if params.word_times else replace(chunk, words=())
+
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        """Raises: Unsupported."""
+        raise Unsupported("the hibari engine can't give a recording another voice")
 
 
 def _load() -> HibariVoice:
