@@ -72,8 +72,10 @@ class Settings:
     voice_cache_bytes: int = setting(1_000_000_000, "largest size of that directory, in bytes", least=1_000_000)
     max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)
     max_reference_bytes: int = setting(15_000_000, "largest reference recording, in bytes", least=1000)
+    max_source_bytes: int = setting(50_000_000, "largest recording to convert, in bytes", least=1000)
+    max_source_s: float = setting(600.0, "longest recording to convert, in seconds", least=1, most=3600)
     allow_private_urls: bool = setting(
-        False, "let `reference_audio_url` and `s3Config` name addresses of a private network; for development"
+        False, "let recordings' addresses and `s3Config` lead into a private network; for development"
     )
     max_output_bytes: int = setting(
         9_000_000, "largest reply, in bytes of JSON; 19000000 suits an endpoint used by `/runsync` alone", least=10_000

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from av.subtitles import codeccontext, stream  # noqa: F401  (PyAV imports both at its first file, too late in `main`)
 
-from audio.decoder import Decoded, decode_here
+from audio.decoder import MAX_RATE_HZ, Decoded, decode_here
 from validation.errors import ReferenceAudioError
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,15 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
 MAX_CPU_S = 10.0  # of one recording
 MAX_MEMORY_BYTES = 180 << 20  # of one recording, beside its bytes: 90 s at 192 kHz as float32 are 69 MB
+COVERED_S = 90.0  # by both; of what may be longer, these more for each second:
+CPU_S_PER_S, MEMORY_BYTES_PER_S = 0.05, 4 * MAX_RATE_HZ
 POLL_S = 0.05
 EXIT_S = 5.0
 IDLE_S = 300.0  # after which an idle process ends
 MAX_IDLE = 2
 MAX_ANSWER_BYTES = 10_000
 PIECE_BYTES = 1 << 20  # of samples, in one message
-TOO_LONG = f"the reference audio takes more than {MAX_CPU_S:g} s to decode: save it again as 16-bit wav"
+TOO_LONG = "the reference audio takes more than {cpu_s:g} s to decode: save it again as 16-bit wav"
 TOO_LARGE = "the reference audio takes too much memory to decode: save it again as 16-bit wav"
 BROKEN = "the reference audio can't be read: its decoder broke down; save it again as 16-bit wav"
 
@@ -68,7 +70,9 @@ class DecoderProcess:
     def decode(self, data: bytes, max_duration_s: float, check: Callable[[], None]) -> Decoded:
         """Raises: ReferenceAudioError, what `check` raises, EOFError or OSError if the process is gone."""
         self.is_ready = False
-        limits = {"max_duration_s": max_duration_s, "cpu_s": MAX_CPU_S, "memory_bytes": MAX_MEMORY_BYTES}
+        longer_s = max(0.0, max_duration_s - COVERED_S)
+        memory_bytes = MAX_MEMORY_BYTES + round(MEMORY_BYTES_PER_S * longer_s)
+        limits = {"max_duration_s": max_duration_s, "cpu_s": _cpu_s(max_duration_s), "memory_bytes": memory_bytes}
         self._line.send_bytes(json.dumps(limits).encode())
         self._line.send_bytes(data)
         while not self._line.poll(POLL_S):
@@ -106,7 +110,7 @@ def decode_apart(data: bytes, max_duration_s: float, check: Callable[[], None]) 
             return process.decode(data, max_duration_s, check)
         except (EOFError, OSError) as exc:
             if status := process.status():
-                raise _error(status) from exc  # 0: it had just ended after IDLE_S
+                raise _error(status, _cpu_s(max_duration_s)) from exc  # 0: it had just ended after IDLE_S
         finally:
             if process.is_ready and len(_idle) < MAX_IDLE:
                 _idle.append(process)
@@ -126,9 +130,13 @@ def _idle_or_new() -> DecoderProcess:
         raise RuntimeError("no decoder process could be started") from exc
 
 
-def _error(status: int) -> Exception:
+def _cpu_s(max_duration_s: float) -> float:
+    return MAX_CPU_S + CPU_S_PER_S * max(0.0, max_duration_s - COVERED_S)
+
+
+def _error(status: int, cpu_s: float) -> Exception:
     if status == -signal.SIGPROF:
-        return ReferenceAudioError(TOO_LONG)
+        return ReferenceAudioError(TOO_LONG.format(cpu_s=cpu_s))
     if status > 0:
         return RuntimeError(f"the decoder process ended with status {status}; its traceback is on stderr")
     log.warning("the decoder process was ended by signal %d", -status)

@@ -92,7 +92,7 @@ def find_sound(samples: Samples, rate_hz: int) -> Sound:
         )
     active = _without_clicks(level_dbfs >= _threshold_dbfs(power, loud_dbfs))
     if not active.any():
-        raise _too_short("has no sound but clicks")
+        raise ReferenceAudioError("the reference audio has no sound but clicks: send speech")
     (at,) = np.nonzero(_without_pauses(active))
     return Sound(int(at[0]) * frame, int(at[-1] + 1) * frame, len(at) * frame, float(np.sqrt(power[active].mean())))
 

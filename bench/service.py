@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from audio.pcm import Samples
 from audio.reference import Reference
 from bench.document import machine
 from service.app import Service
@@ -65,6 +66,11 @@ class NoiseEngine:
             chunk = SpeechChunk(self._chunk.copy(), 25, watermarked=False)
             self.own_s += time.perf_counter() - started
             yield chunk
+
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        raise NotImplementedError
 
 
 def overhead_ms(audio_format: str, sample_rate: int) -> float:

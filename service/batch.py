@@ -13,7 +13,7 @@ from typing import Any
 
 from service.events import EndEvent, Event
 from service.json_events import base64_bytes, base64_text, json_bytes
-from service.synthesis import REPLY_OVERHEAD_BYTES
+from service.sound_job import REPLY_OVERHEAD_BYTES
 from service.telemetry import JobClock
 from service.worker import Worker
 from validation.errors import DeliveryFailed, Fault, JobTimeout, OutOfMemory, OutputTooLarge, RequestError, WorkerError

@@ -20,6 +20,7 @@ from settings import Settings
 from validation.errors import ReferenceAudioError
 
 TOTAL_S, IDLE_S = 20.0, 10.0
+SOURCE_WITHIN_S = 60.0  # for a recording to convert, which may be larger
 MAX_REDIRECTS = 5
 REDIRECTS = {301, 302, 303, 307, 308}
 BLOCK_BYTES = 16 << 10  # received and decompressed at a time, perhaps to a thousand times the size
@@ -39,9 +40,16 @@ REASONS = {  # where they are not the client's own
 
 
 def recording_of(
-    recording: bytes | None, url: str | None, settings: Settings, check: Callable[[], None]
+    recording: bytes | None,
+    url: str | None,
+    settings: Settings,
+    check: Callable[[], None],
+    *,
+    max_bytes: int | None = None,
+    timeout_s: float = TOTAL_S,
 ) -> bytes | None:
-    """The recording in a request, or the one at its URL; None if it has neither.
+    """The recording in a request, or the one at its URL, of at most MAX_REFERENCE_BYTES unless `max_bytes` says
+    otherwise; None if it has neither.
 
     Raises: ReferenceAudioError; what `check` raises, which ends the fetch.
     """
@@ -49,8 +57,8 @@ def recording_of(
         return recording
     return fetch_reference(
         url,
-        max_bytes=settings.max_reference_bytes,
-        timeout_s=TOTAL_S,
+        max_bytes=max_bytes or settings.max_reference_bytes,
+        timeout_s=timeout_s,
         allow_private=settings.allow_private_urls,
         check=check,
     )

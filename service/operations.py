@@ -14,22 +14,26 @@ from typing import Any, TypeAlias
 
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
+from audio.source_recording import decode_source, source_errors
 from service import __version__
 from service.batch import batch
+from service.conversion import Conversion
 from service.delivery import FileDelivery
 from service.events import EndEvent, Event
-from service.fetch import recording_of
+from service.fetch import SOURCE_WITHIN_S, recording_of
 from service.json_events import json_bytes
-from service.synthesis import Limits, Synthesis
+from service.sound_job import Limits, SoundJob
+from service.synthesis import Synthesis
 from service.telemetry import JobClock
 from service.voice_operations import voice_add, voice_delete, voices
 from service.worker import Clone, Worker
 from tts.engine import Conditioning
 from validation.aliases import todays_operation
+from validation.convert import parse_convert
 from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
 from validation.fields import CLONE, SAMPLE_RATES_HZ
-from validation.request import TtsRequest, parse
+from validation.request import SoundRequest, parse
 from validation.rules import Capabilities, FormatCapabilities
 
 PACKAGES = (
@@ -51,6 +55,31 @@ FORMATS = {
 def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Speak a text."""
     request = parse(raw, _capabilities(worker, joined))
+    yield from _sound(worker, request, partial(Synthesis, request=request), clock, joined)
+
+
+def convert(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+    """Give a recording another voice."""
+    settings, spec = worker.settings, worker.engine.spec
+    if not spec.can_convert:
+        raise Unsupported(f"{spec.name} can't give a recording another voice: convert needs the engine chatterbox")
+    request = parse_convert(raw, _capabilities(worker, joined))
+    check = partial(clock.check, settings.job_timeout_s)
+    with source_errors():
+        data = recording_of(
+            *(request.source, request.source_url, settings, check),
+            max_bytes=settings.max_source_bytes,
+            timeout_s=SOURCE_WITHIN_S,
+        )
+    assert data is not None  # by `parse_convert`
+    source = decode_source(data, request.max_source_duration_s, check)
+    yield from _sound(worker, request, partial(Conversion, request=request, source=source), clock, joined)
+
+
+def _sound(
+    worker: Worker, request: SoundRequest, job: Callable[..., SoundJob], clock: JobClock, joined: bool
+) -> Iterator[Event]:
+    """The events of a job that makes sound."""
     cold_start = not worker.engine.describe()["loaded"]
     conditioning, warnings = _conditioned(worker, request, clock)
     warnings += request.warnings
@@ -60,8 +89,7 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
     if not joined and worker.bucket and worker.bucket.of_job:
         warnings.append("s3Config is of no use here: this endpoint streams, its events are the delivery")
     delivery = FileDelivery(request.output.delivery, worker.bucket if joined else None, clock, worker.settings)
-    spoken = Synthesis(
-        request=request,
+    spoken = job(
         engine=worker.engine,
         made_by=worker.made_by,
         conditioning=conditioning,
@@ -85,7 +113,7 @@ def clone_of(worker: Worker, raw: Mapping[str, Any], clock: JobClock) -> tuple[C
     return Clone(conditioning, request.reading.language), warnings
 
 
-def _conditioned(worker: Worker, request: TtsRequest, clock: JobClock) -> tuple[Conditioning, list[str]]:
+def _conditioned(worker: Worker, request: SoundRequest, clock: JobClock) -> tuple[Conditioning, list[str]]:
     if worker.clone and request.voice == CLONE:
         return worker.clone.conditioning, []
     check = partial(clock.check, worker.settings.job_timeout_s)
@@ -109,6 +137,8 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "limits": {
                 "max_text_chars": settings.max_text_chars,
                 "max_reference_bytes": settings.max_reference_bytes,
+                "max_source_bytes": settings.max_source_bytes,
+                "max_source_s": settings.max_source_s,
                 "max_output_bytes": settings.max_output_bytes,
                 "max_upload_bytes": settings.max_upload_bytes,
                 "max_segment_tokens": settings.max_segment_tokens,
@@ -120,6 +150,7 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "sample_rates": list(SAMPLE_RATES_HZ),
             "decode_modes": list(spec.decode_modes),
             "voice_cloning": spec.can_clone,
+            "voice_conversion": spec.can_convert,
             "word_timing": spec.word_timing or "estimated",
             "streaming": not joined,
             "uploads": joined and worker.bucket is not None,
@@ -138,8 +169,6 @@ def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iter
     """Run the operation the input names; `tts` where it names none."""
     given = present_fields(raw)
     name = todays_operation(given.get("operation", "tts"))
-    if name == "convert":
-        raise Unsupported("convert, speech in another voice, can't be done here yet")
     if not isinstance(name, str) or name not in OPERATIONS:
         shown = repr(name)[:40] if isinstance(name, str) else "that"
         raise UnknownOperation(f"{shown} is not an operation; known: {', '.join(OPERATIONS)}")
@@ -170,6 +199,8 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         uploads=worker.bucket is not None,
         translated=worker.translated,
         engine=spec.name,
+        max_source_bytes=settings.max_source_bytes,
+        max_source_s=settings.max_source_s,
     )
 
 
@@ -201,6 +232,7 @@ def _package_versions() -> dict[str, str]:
 Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
 OPERATIONS: dict[str, Operation] = {
     "tts": tts,
+    "convert": convert,
     "batch": partial(batch, tts),
     "voices": voices,
     "voice_add": voice_add,

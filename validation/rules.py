@@ -39,7 +39,7 @@ class Capabilities:
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording can't be
     cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
     another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`;
-    `engine` is its name.
+    `engine` is its name; `max_source_…` are of a recording to convert.
     """
 
     voices: Mapping[str, str]
@@ -54,6 +54,8 @@ class Capabilities:
     uploads: bool = False
     translated: bool = False
     engine: str = ""
+    max_source_bytes: int = 0
+    max_source_s: float = 0.0
 
 
 def speaks(asked: str, spoken: str) -> bool:
@@ -202,23 +204,25 @@ class ReferenceCapabilities(Protocol):
 
 
 def reference_rule(given: dict[str, Any], capabilities: ReferenceCapabilities) -> Iterator[Finding]:
-    """A recording is sent in one of two ways, and is not too large."""
-    if isinstance(url := given.get("reference_audio_url"), str):
-        if "reference_audio" in given:
-            yield InvalidInput, Fault("reference_audio_url", "can't go with reference_audio: send one of them")
+    return recording_rule(given, "reference_audio", capabilities.max_reference_bytes)
+
+
+def recording_rule(given: Mapping[str, Any], name: str, max_bytes: int) -> Iterator[Finding]:
+    """A recording is sent in one of two ways, in `name` or by its address, and is not too large."""
+    if isinstance(url := given.get(f"{name}_url"), str):
+        if name in given:
+            yield InvalidInput, Fault(f"{name}_url", f"can't go with {name}: send one of them")
         if len(url) > MAX_URL_CHARS:
-            yield InvalidInput, Fault("reference_audio_url", f"has more than {MAX_URL_CHARS} characters")
+            yield InvalidInput, Fault(f"{name}_url", f"has more than {MAX_URL_CHARS} characters")
         elif not WEB_ADDRESS.fullmatch(url) or printable(url) != url:
-            yield InvalidInput, Fault("reference_audio_url", "must be an address that begins with https:// or http://")
-    if not isinstance(encoded := given.get("reference_audio"), str):
+            yield InvalidInput, Fault(f"{name}_url", "must be an address that begins with https:// or http://")
+    if not isinstance(encoded := given.get(name), str):
         return
     size = len(encoded) * 3 // 4
-    if size > capabilities.max_reference_bytes:
-        message = f"is about {size} bytes; at most {capabilities.max_reference_bytes} are taken"
-        yield ReferenceAudioError, Fault("reference_audio", message)
+    if size > max_bytes:
+        yield ReferenceAudioError, Fault(name, f"is about {size} bytes; at most {max_bytes} are taken")
     elif not (data := decode_base64(encoded)):
-        message = "is not base64" if data is None else "is empty"
-        yield ReferenceAudioError, Fault("reference_audio", message)
+        yield ReferenceAudioError, Fault(name, "is not base64" if data is None else "is empty")
 
 
 def _language_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
@@ -281,7 +285,9 @@ def _delivery_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterato
         yield Unsupported, Fault("delivery", message)
 
 
-RULES: tuple[Callable[[dict[str, Any], Capabilities], Iterator[Finding]], ...] = (
+Rules: TypeAlias = tuple[Callable[[dict[str, Any], Capabilities], Iterator[Finding]], ...]
+SOUND_RULES: Rules = (_voice_rule, reference_rule, _ability_rule, _bitrate_rule, _delivery_rule)  # whatever makes it
+RULES: Rules = (
     _text_rule,
     _pronunciation_rule,
     _alias_rule,

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Scope
 
 from service.json_events import MAX_EVENT_JSON_BYTES, base64_text, events_of, json_bytes
-from service.synthesis import MAX_EVENT_BYTES
+from service.sound_job import MAX_EVENT_BYTES
 from validation.errors import InternalError, WorkerError
 
 MESSAGES_AHEAD = 8  # of the application, before the caller has taken them

@@ -61,6 +61,11 @@ class MarkedEngine:
             self._lines[known] = self._marked([chunk.samples for chunk in self.inner.stream(text, voice, params)])
         yield SpeechChunk(self._lines[known], None, watermarked=True, finish_reason="stop")
 
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        raise NotImplementedError
+
     def _marked(self, pieces: list[Samples]) -> Samples:
         resampler = Resampler(self.inner.spec.sample_rate_hz, SAMPLE_RATE_HZ)
         speech = np.concatenate([EMPTY, *map(resampler.push, pieces), resampler.flush()])

@@ -75,6 +75,11 @@ class Tap:
             own.append(chunk.samples)
             yield chunk
 
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        return self.inner.convert(source, source_hz, voice, params)
+
 
 class Studio:
     """A service around one engine. `settings` choose it, unless one is given."""

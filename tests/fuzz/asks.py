@@ -8,12 +8,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from validation.aliases import ALIASES, OPERATION_ALIASES
+from validation.convert import OLD_NAMES, ConvertFields
 from validation.fields import TtsFields
 from validation.markup import TAGS
 from validation.voices import VoiceAddFields, VoiceDeleteFields
 
-NAMES = sorted({*TtsFields.model_fields, *VoiceAddFields.model_fields, *VoiceDeleteFields.model_fields, *ALIASES})
-OPERATIONS = ("tts", "batch", "voices", "voice_add", "voice_delete", "info", *OPERATION_ALIASES)
+MODELS = (TtsFields, ConvertFields, VoiceAddFields, VoiceDeleteFields)
+NAMES = sorted({name for model in MODELS for name in model.model_fields} | {*ALIASES, *OLD_NAMES})
+OPERATIONS = ("tts", "convert", "batch", "voices", "voice_add", "voice_delete", "info", *OPERATION_ALIASES)
 MAX_PUMPED_CHARS = 300_000
 ODD_CHARS = "\0\x01\x1f\x7f\x85\xa0\xad\u0130\u0131\u017f\u200b\u200d\u200f\u2028\u202e\u2066\ufeff\uffff\ud800\udfff"
 
@@ -104,7 +106,8 @@ def asked(draw: st.DrawFn, operation: str | None = None) -> Any:
     if operation == "batch":
         ask = {"operation": operation, "inputs": draw(st.lists(asked(), max_size=4))}
     if draw(st.integers(0, 3)) == 0:
-        ask[draw(st.sampled_from(["reference_audio", "reference_audio_url"]))] = draw(recordings)
+        sent = ["reference_audio", "reference_audio_url", "source_audio", "source_audio_url"]
+        ask[draw(st.sampled_from(sent))] = draw(recordings)
     if draw(st.integers(0, 2)):
         ask |= draw(st.dictionaries(names, values, max_size=4))
     if draw(st.integers(0, 29)) == 0:

@@ -19,7 +19,7 @@ from validation.fields import SAMPLE_RATES_HZ
 
 
 def test_the_operations_are_the_contracts() -> None:
-    assert list(OPERATIONS) == ["tts", "batch", "voices", "voice_add", "voice_delete", "info"]
+    assert list(OPERATIONS) == ["tts", "convert", "batch", "voices", "voice_add", "voice_delete", "info"]
 
 
 @pytest.mark.parametrize("named", [{}, {"operation": None}, {"operation": "tts"}])
@@ -43,9 +43,11 @@ def test_the_first_clients_operations_are_todays(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("name", ["convert", "voice_conversion", "voice_transfer"])
-def test_what_can_not_be_done_yet_says_so(name: str) -> None:
-    reply = refused(fake_service(), {"operation": name, "text": "Hi."})
-    assert reply["error"] == "UNSUPPORTED: convert, speech in another voice, can't be done here yet"
+def test_what_an_engine_can_not_do_is_refused_whatever_else_is_wrong(name: str) -> None:
+    service = fake_service(FakeEngine(can_convert=False))
+    reply = refused(service, {"operation": name, "text": "Hi."})
+    assert reply["error"].startswith("UNSUPPORTED: fake can't give a recording another voice")
+    assert reply_of(service, {"operation": "info"})["voice_conversion"] is False
 
 
 @both_ways
@@ -73,7 +75,7 @@ def test_an_unknown_operation_lists_the_known_ones(name: object, shown: str, joi
 def test_a_long_or_unprintable_operation_is_not_echoed() -> None:
     for name in ("x" * 10_000, "\ud800", "a\nb"):
         reply = refused(fake_service(), {"operation": name})
-        assert len(reply["error"]) < 140
+        assert len(reply["error"]) < 150
         assert "\n" not in reply["error"]
         json.dumps(reply, ensure_ascii=False).encode()
 
@@ -112,7 +114,8 @@ def test_info_has_the_fields_of_the_contract(joined: bool) -> None:
     assert reply["sample_rates"] == list(SAMPLE_RATES_HZ)
     assert reply["operations"] == list(OPERATIONS)
     assert reply["decode_modes"] == ["full", "window"]
-    assert (reply["streaming"], reply["voice_cloning"]) == (not joined, True)
+    can = reply["streaming"], reply["voice_cloning"], reply["voice_conversion"]
+    assert can == (not joined, True, True)
     assert 0 <= reply["uptime"] < 60
 
 
