@@ -79,6 +79,7 @@ class Conversion(SoundJob):
 
     def __post_init__(self) -> None:
         request, rate_hz = self.request, self._open(self.made_by)
+        self.warnings += self.source.warnings
         params, sound = request.sampling, request.sound
         self._sound = Converted(self.source, self.engine, self.conditioning, params, sound, rate_hz)
 

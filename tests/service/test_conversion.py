@@ -1,0 +1,281 @@
+"""One recording in another voice: its timing, what the reply claims, its limits, what is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import (
+    FakeEngine,
+    as_base64,
+    body_of,
+    both_ways,
+    decoded,
+    events_of,
+    fake_service,
+    pitch_hz,
+    raising_at,
+    recording,
+    recording_of,
+    refused,
+    spoken,
+)
+
+from audio.encode import ENCODERS
+from service.events import EndEvent, StartEvent
+from service.telemetry import JobClock
+from sync_test import RAW_SUBTYPES
+from validation.errors import OutOfMemory
+
+TAKE = as_base64(recording(700.0, 6.0, rate_hz=16_000))
+REPLY_KEYS = {
+    *("format", "mime_type", "bytes", "sample_rate", "duration", "operation", "source_duration", "voice", "voice_mode"),
+    *("seed", "parameters", "metrics", "finish_reason", "watermarked", "engine", "model", "worker_version"),
+    *("delivery", "warnings"),
+}
+
+
+def asked(**given: Any) -> dict[str, Any]:
+    return {"operation": "convert", "source_audio": TAKE, "seed": 17} | given
+
+
+def test_a_reply_has_every_key_of_the_contract_and_no_other() -> None:
+    file, reply = spoken(fake_service(), asked())
+    assert set(reply) == REPLY_KEYS
+    told = reply["operation"], reply["source_duration"], reply["duration"], reply["voice"], reply["voice_mode"]
+    assert told == ("convert", 6.0, 6.0, "default", "predefined")
+    assert (reply["watermarked"], reply["finish_reason"], reply["warnings"]) == (True, "stop", [])
+    assert (reply["bytes"], reply["metrics"]["speech_tokens"]) == (len(file), 150)
+    assert (reply["parameters"]["seed"], reply["parameters"]["max_source_duration_sec"]) == (17, 600.0)
+    assert not reply["parameters"].keys() & {"text", "source_audio", "trim_silence", "language", "temperature"}
+
+
+@pytest.mark.parametrize(
+    ("given", "pitch"), [({}, 300), ({"voice": "hans"}, 450), ({"reference_audio": as_base64(recording(520.0))}, 520)]
+)
+def test_any_voice_speaks_the_take(given: dict[str, Any], pitch: float) -> None:
+    file, reply = spoken(fake_service(), asked(**given))
+    assert pitch_hz(*decoded(file)) == pitch
+    assert reply["voice"] == given.get("voice", "clone" if given else "default")
+
+
+def test_the_engine_gets_the_take_as_it_is_but_for_its_offset() -> None:
+    """Also its silence, its clicks, and a level of its own: a reference would lose them."""
+    engine, rng = FakeEngine(), np.random.default_rng(3)
+    sound = np.concatenate([np.zeros(20_000), 0.2 * rng.standard_normal(44_100), np.zeros(90_000), [0.9]])
+    clip = recording_of((sound + 0.05)[:, np.newaxis], 44_100, "FLOAT")
+    spoken(fake_service(engine), asked(source_audio=as_base64(clip)))
+    ((samples, rate_hz),) = engine.sources
+    assert rate_hz == 44_100
+    assert np.abs(samples - (sound - sound.mean())).max() < 1e-6
+
+
+@both_ways
+@pytest.mark.parametrize("rate_hz", [8000, 22_050, 24_000, 48_000])
+@pytest.mark.parametrize("samples", [70_001, 88_200, 91_357])
+def test_the_timing_is_kept_to_the_sample(rate_hz: int, samples: int, joined: bool) -> None:
+    t = np.arange(samples) / 44_100
+    clip = recording_of(0.3 * np.sin(2 * np.pi * 500 * t)[:, np.newaxis], 44_100)
+    raw = asked(source_audio=as_base64(clip), sample_rate=rate_hz, output_format="pcm_s16le")
+    file, reply = spoken(fake_service(), raw, joined=joined)
+    at_engines_rate = round(samples * 24_000 / 44_100)
+    assert len(file) == 2 * round(at_engines_rate * rate_hz / 24_000)
+    assert reply["source_duration"] == pytest.approx(samples / 44_100, abs=1e-6)
+
+
+def test_speed_is_what_changes_the_length() -> None:
+    file, reply = spoken(fake_service(), asked(speed=1.5))
+    assert (reply["source_duration"], reply["duration"]) == (6.0, pytest.approx(4.0, abs=0.05))
+    assert pitch_hz(*decoded(file)) == 300
+
+
+@pytest.mark.parametrize("fade_s", [0.0, 0.1])
+def test_only_the_clips_ends_are_faded(fade_s: float) -> None:
+    engine = FakeEngine(shape=lambda clip: np.full_like(clip, 0.5))
+    raw = asked(fade_duration=fade_s, decode_mode="window", chunk_size=7, output_format="pcm_f32le")
+    samples = np.frombuffer(spoken(fake_service(engine), raw)[0], dtype="<f4")
+    edge = round(fade_s * 24_000)
+    assert (samples[edge : len(samples) - edge] == 0.5).all()
+    assert (samples[:edge] < 0.5).all()
+    assert (samples[len(samples) - edge :] < 0.5).all()
+
+
+@pytest.mark.parametrize("output_format", ENCODERS)
+@pytest.mark.parametrize("rate_hz", [8000, 24_000])
+def test_a_stream_is_the_joined_reply_but_for_the_header(output_format: str, rate_hz: int) -> None:
+    raw = asked(output_format=output_format, sample_rate=rate_hz, decode_mode="window", chunk_size=11)
+    streamed, joined = (spoken(fake_service(), raw, joined=way)[0] for way in (False, True))
+    if output_format == "mp3":
+        assert body_of(joined).endswith(body_of(streamed)[-20_000:])
+    elif output_format != "opus":  # whose serial numbers differ
+        assert body_of(streamed) == body_of(joined)
+    assert decoded(joined, rate_hz, RAW_SUBTYPES.get(output_format))[0].any()
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (b"no recording", "REFERENCE_AUDIO: the source audio can't be read: send a whole wav"),
+        (b"%PDF-1.7", "REFERENCE_AUDIO: the source audio is a PDF document, which can't be read"),
+        (recording(duration_s=0.05), "REFERENCE_AUDIO: the source audio lasts 0.050 s; at least 0.1 s is needed"),
+        (recording(amplitude=0.0), "REFERENCE_AUDIO: the source audio is silent: it has not 0.3 s above -60 dBFS"),
+        (recording(rate_hz=4000), "REFERENCE_AUDIO: the source audio is sampled at 4000 Hz"),
+        (recording(channels=9), "REFERENCE_AUDIO: the source audio has 9 channels; at most 8"),
+    ],
+)
+def test_a_bad_take_is_refused_and_nothing_is_loaded(clip: bytes, message: str, joined: bool) -> None:
+    engine = FakeEngine()
+    reply = refused(fake_service(engine), asked(source_audio=as_base64(clip)), joined=joined)
+    assert reply["error"].startswith(message)
+    assert [fault["field"] for fault in reply["details"]] == ["source_audio"]
+    assert (engine.conditioned, engine.asked) == ([], 0)
+
+
+def test_a_bad_reference_is_told_apart_from_a_bad_take() -> None:
+    silent = as_base64(recording(amplitude=0.0))
+    assert "the reference audio is silent" in refused(fake_service(), asked(reference_audio=silent))["error"]
+
+
+def test_a_long_take_is_cut_with_a_warning() -> None:
+    file, reply = spoken(fake_service(), asked(max_source_duration_sec=2.5))
+    assert (reply["source_duration"], reply["duration"], len(decoded(file)[0])) == (2.5, 2.5, 60_000)
+    assert reply["warnings"] == ["the source was cut to its first 2.5 s"]
+    reply = spoken(fake_service(max_source_s=3.0), asked())[1]
+    assert (reply["duration"], reply["parameters"]["max_source_duration_sec"]) == (3.0, 3.0)
+
+
+def test_ten_minutes_at_a_high_rate_are_decoded() -> None:
+    """They would be refused within the bounds that suffice for a reference."""
+    hum = (0.1 * np.sin(np.arange(96_000) / 100)).astype(np.float32)
+    clip = recording_of(np.tile(hum, 301), 96_000, "PCM_16", "FLAC")
+    reply = spoken(fake_service(), asked(source_audio=as_base64(clip), output_format="opus"))[1]
+    assert reply["duration"] == pytest.approx(301, abs=1e-3)
+
+
+def test_a_very_quiet_take_is_raised_with_a_warning() -> None:
+    engine = FakeEngine()
+    quiet = as_base64(recording(amplitude=0.003))
+    reply = spoken(fake_service(engine), asked(source_audio=quiet))[1]
+    assert reply["warnings"] == ["the source is very quiet: it was raised by 27 dB"]
+    assert 0.06 < np.abs(engine.sources[0][0]).max() < 0.08
+
+
+def test_old_names_and_fields_without_use_are_warned_of_once() -> None:
+    engine = FakeEngine(unused_fields=("context_window",))
+    raw = {"operation": "voice_transfer", "source_audio_b64": TAKE, "context_window": 9, "decode_mode": "full"}
+    assert spoken(fake_service(engine), raw)[1]["warnings"] == [
+        "operation voice_transfer is called convert today",
+        "source_audio_b64 is called source_audio today",
+        "fake has no use for context_window: it spoke without",
+    ]
+
+
+# --- by its address ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Of a take of 192,044 bytes."""
+    clip = recording()
+
+    class Serving(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/take.wav" else 404)
+            self.end_headers()
+            self.wfile.write(clip)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Serving) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_take_is_fetched(address: str) -> None:
+    by_url = {"source_audio": None, "source_audio_url": f"{address}/take.wav"}
+    service = fake_service(allow_private_urls=True, max_reference_bytes=1000)  # which is not its bound
+    assert spoken(service, asked(**by_url))[0] == spoken(fake_service(), asked())[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "message"),
+    [
+        ({}, "/take.wav", "leads to an address that is not public"),
+        ({"allow_private_urls": True}, "/none", "can't be had: the server answered 404"),
+        ({"allow_private_urls": True, "max_source_bytes": 100_000}, "/take.wav", "is too large; at most 100000 bytes"),
+    ],
+)
+def test_what_can_not_be_fetched_is_refused(address: str, settings: dict[str, Any], path: str, message: str) -> None:
+    reply = refused(fake_service(**settings), asked(source_audio=None, source_audio_url=address + path))
+    assert reply["error"].startswith(f"REFERENCE_AUDIO: the source audio at 127.0.0.1 {message}")
+    assert reply["details"][0]["field"] == "source_audio"
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+@both_ways
+@pytest.mark.parametrize("output_format", ["wav", "pcm_s16le"])
+def test_what_would_be_too_large_is_refused_before_anything_is_made(output_format: str, joined: bool) -> None:
+    engine = FakeEngine()
+    limit = 380_000  # the file has 384,000 bytes of base64
+    raw = asked(output_format=output_format, decode_mode="full")
+    reply = refused(fake_service(engine, max_output_bytes=limit), raw, joined=joined)
+    assert reply["error_code"] == "OUTPUT_TOO_LARGE"
+    assert "for 6 s of sound; the limit is 380000: ask for output_format" in reply["error"]
+    assert engine.sources == []
+    assert spoken(fake_service(max_output_bytes=limit + 10_000), raw, joined=joined)[1]["duration"] == 6.0
+
+
+def test_the_format_that_the_refusal_names_fits() -> None:
+    service = fake_service(max_output_bytes=100_000)
+    named = refused(service, asked())["error"].split('"')[1]
+    assert spoken(service, asked(output_format=named))[1]["duration"] == 6.0
+
+
+@both_ways
+def test_a_job_past_its_time_is_given_up_within_a_chunk(joined: bool) -> None:
+    engine = FakeEngine(before_chunk=lambda k: threading.Event().wait(0.06))
+    raw = asked(decode_mode="window", chunk_size=5)
+    reply = refused(fake_service(engine, job_timeout_s=0.5), raw, joined=joined)
+    assert reply["error_code"] == "TIMEOUT"
+    assert engine.asked < 20
+    assert len(engine.closed_in) == 1
+
+
+def test_closing_a_stream_closes_the_engine_at_once() -> None:
+    engine = FakeEngine()
+    raw = asked(decode_mode="window", chunk_size=5)
+    events = fake_service(engine).run("job", raw, joined=False, clock=JobClock())
+    assert isinstance(next(events), StartEvent)
+    next(events)
+    events.close()
+    assert (engine.asked, len(engine.closed_in)) == (1, 1)
+
+
+@both_ways
+def test_an_error_of_the_engine_is_the_jobs(joined: bool) -> None:
+    engine = FakeEngine(before_chunk=raising_at(2, OutOfMemory("no room")))
+    raw = asked(decode_mode="window", chunk_size=5)
+    assert refused(fake_service(engine), raw, joined=joined)["error_code"] == "OUT_OF_MEMORY"
+    assert len(engine.closed_in) == 1
+
+
+def test_it_is_counted_as_any_job(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    service = fake_service()
+    *_, end = events_of(service, asked(print_metrics=False))
+    assert isinstance(end, EndEvent)
+    assert '"operation": "convert"' in caplog.text
+    assert "tts_audio_seconds_total 6.0" in [
+        f"{sample.name} {sample.value}" for family in service.telemetry.registry.collect() for sample in family.samples
+    ]
