@@ -33,7 +33,7 @@ from web.openai_batch import BatchReader
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
 from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
-from web.tts_request import read
+from web.tts_request import read, read_conversion
 from web.websocket import TtsWebSocket
 
 OPEN_PATHS = frozenset({"/ping", "/", "/favicon.ico"})
@@ -91,11 +91,21 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
         "/tts",
         response_class=Response,
         responses=docs.speech_answers(docs.REPLY, docs.ERROR, events=True),
-        openapi_extra=docs.body(docs.JOB_EXAMPLES, docs.JOB, docs.FORM),
+        openapi_extra=docs.body(docs.JOB_EXAMPLES, docs.JOB, docs.FORM, docs.FORM_EXAMPLES),
         summary="One job of the contract; `Accept` decides how its sound comes",
     )
     async def _tts() -> Answer:
         return Answer(jobs, partial(read, jobs))
+
+    @app.post(
+        "/convert",
+        response_class=Response,
+        responses=docs.speech_answers(docs.REPLY, docs.ERROR, events=True),
+        openapi_extra=docs.body(docs.CONVERT_EXAMPLES, docs.CONVERT, docs.CONVERT_FORM),
+        summary="A recording in another voice; `Accept` decides how its sound comes",
+    )
+    async def _convert() -> Answer:
+        return Answer(jobs, read_conversion)
 
     @app.post(
         "/v1/audio/speech",
@@ -138,7 +148,8 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     @app.get("/v1/models", responses=_answers("OpenAI's list of models.", docs.MODEL_LIST, docs.OPENAI_ERROR))
     async def _models(request: Request) -> JSONResponse:
         if "xi-api-key" in request.headers:
-            return JSONResponse(model_objects(settings.tts_engine, settings.max_text_chars))
+            can_convert = (await jobs.ask("info"))["voice_conversion"]
+            return JSONResponse(model_objects(settings.tts_engine, settings.max_text_chars, can_convert=can_convert))
         return JSONResponse({"object": "list", "data": list(known.values())})
 
     one = _answers("One model.", docs.MODEL, docs.OPENAI_ERROR)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from audio.encode import ENCODERS
+from service.json_events import base64_text
+from validation.convert import ConvertFields
 from validation.fields import MAX_INPUTS, TranslatedFields, TtsFields
 from validation.voices import VoiceAddFields, VoiceDeleteFields
 from web.openai import FORMATS, MODELS, OTHER_FORMATS
@@ -96,12 +99,15 @@ def _bare(operation: str) -> Json:
 
 
 _TTS, _ADD, _DELETE = _fields(TtsFields), _fields(VoiceAddFields), _fields(VoiceDeleteFields)
+CONVERT: Json = _fields(ConvertFields)
 _INPUTS: Json = {"type": "array", "minItems": 1, "maxItems": MAX_INPUTS, "items": {}}
 _BATCH = _bare("batch") | {"required": ["operation", "inputs"]}
 _BATCH["properties"] |= {
     "inputs": _INPUTS | {"description": "Each is a job of `tts`; what is wrong with one is its own."}
 }
-JOB: Json = {"anyOf": [_TTS, _BATCH, _bare("voices"), _ADD, _DELETE, _bare("info")]}
+JOB: Json = {
+    "anyOf": [_TTS, CONVERT | {"required": ["operation"]}, _BATCH, _bare("voices"), _ADD, _DELETE, _bare("info")]
+}
 FORM: Json = {
     "type": "object",
     "required": ["text"],
@@ -111,6 +117,16 @@ FORM: Json = {
     },
     "additionalProperties": True,
     "description": "The fields of the JSON body; numbers and booleans as JSON writes them, `pronunciations` as JSON.",
+}
+_FILE: Json = {"type": "string", "format": "binary"}
+CONVERT_FORM: Json = {
+    "type": "object",
+    "properties": {
+        "source_audio": _FILE | {"description": "The recording to convert, as a file."},
+        "reference_audio": _FILE | {"description": "A recording of the voice, as a file."},
+    },
+    "additionalProperties": True,
+    "description": "The fields of the JSON body, as in a form of /tts.",
 }
 _NAMED_BY_OPENAI = ("operation", "text", "voice", "speed", "output_format", "word_timestamps")
 _TRANSLATED = _fields(TranslatedFields)["properties"]
@@ -170,6 +186,16 @@ SPEECH_EXAMPLES = {
 BATCH_EXAMPLES = {"batch": {"summary": "Two files", "value": {"items": [{"input": TEXT}, {"input": "Two."}]}}}
 FORM_EXAMPLES = {"form": {"summary": "A form", "value": {"text": TEXT, "speed": "1.1"}}}
 
+
+def _hum() -> str:
+    """A file of half a second, in base64."""
+    encoder = ENCODERS["opus"].encoder(8000, joined=True, bitrate_kbps=6, comment="")
+    hum = 0.3 * np.sin(np.arange(4000) / 5).astype(np.float32)
+    return base64_text(encoder.seal(encoder.push(hum) + encoder.flush()))
+
+
+CONVERT_EXAMPLES = {"take": {"summary": "Half a second of a hum", "value": {"source_audio": _hum()}}}
+
 ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "The client's own where it sent one, else made here."}}
 RETRY_HEADER = {"Retry-After": {"schema": STRING, "description": "Seconds."}}
 SOUND_HEADERS = {
@@ -177,11 +203,13 @@ SOUND_HEADERS = {
 }
 
 
-def body(examples: Mapping[str, Any], schema: Json, form: Json | None = None) -> Json:
+def body(
+    examples: Mapping[str, Any], schema: Json, form: Json | None = None, form_examples: Json | None = None
+) -> Json:
     """For `openapi_extra`."""
     content: Json = {"application/json": {"schema": schema, "examples": dict(examples)}}
     if form:
-        content["multipart/form-data"] = {"schema": form, "examples": FORM_EXAMPLES}
+        content["multipart/form-data"] = {"schema": form, "examples": form_examples or dict(examples)}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -21,18 +21,21 @@ from web.elevenlabs_requests import (
     VOICES,
     Json,
     alignment_s,
+    conversion_fields,
     format_fields,
     speech_fields,
     voice_object,
 )
 from web.elevenlabs_socket import Asked, SpeechSocket
+from web.forms import MULTIPART
 from web.jobs import Jobs
 from web.openai import speaking_voice
-from web.refusals import deny
+from web.refusals import UnsupportedMediaType, deny
 from web.response_encoders import FileEncoder, ResponseEncoder, Truncated, ignored_header
-from web.tts_request import json_body
+from web.tts_request import form_body, json_body, media_type
 
 SPEECH = "/v1/text-to-speech/{voice}"
+CONVERSION = "/v1/speech-to-speech/{voice}"
 JSON_LINES = "application/x-ndjson"
 LINE_BYTES = 32_000  # of sound in a line: aiohttp reads none of more than 128 KB
 
@@ -52,13 +55,15 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
         "/stream/with-timestamps": SpeechReader(jobs, timed=True, streamed=True),
     }
 
-    def add(path: str, reader: SpeechReader) -> None:
+    def add(path: str, reader: SpeechReader | ConversionReader) -> None:
         @app.post(path, include_in_schema=False)
         async def _speech(voice: str) -> Answer:
             return Answer(jobs, reader.read)
 
     for ending, reader in readers.items():
         add(SPEECH + ending, reader)
+    add(CONVERSION, ConversionReader(jobs, streamed=False))
+    add(f"{CONVERSION}/stream", ConversionReader(jobs, streamed=True))
 
 
 def _add_voices(app: FastAPI, jobs: Jobs) -> None:
@@ -115,6 +120,24 @@ class SpeechReader:
         if not self.timed:
             return FileEncoder()
         return LinesEncoder(str(raw.get("text"))) if self.streamed else None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReader:
+    """Reads forms that ask for a recording in another voice; `streamed` as it is made."""
+
+    jobs: Jobs
+    streamed: bool
+
+    async def read(self, request: Request) -> JobRequest:
+        """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
+        if media_type(request) != MULTIPART:
+            raise UnsupportedMediaType(f"send Content-Type: {MULTIPART}")
+        form, query = await form_body(request, frozenset({"audio"})), dict(request.query_params)
+        sound = format_fields(query.pop("output_format", DEFAULT_FORMAT))
+        fields, ignored = conversion_fields(query | form)
+        raw = fields | sound | await id_field(self.jobs, request.path_params["voice"])
+        return JobRequest(raw, FileEncoder(), ignored_header(ignored), translated=True, sized=not self.streamed)
 
 
 class LinesEncoder:

@@ -6,6 +6,7 @@ https://elevenlabs.io/docs/api-reference/text-to-speech. Values are checked by t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from service.alignment import CharTime
@@ -13,6 +14,7 @@ from validation.errors import Fault, InvalidInput
 from validation.faults import shown, type_faults
 from validation.rules import is_other_language
 from web.jobs import Jobs
+from web.objects import bounded_json
 from web.openai import OTHER_IDS, voice_field
 
 Json = dict[str, Any]
@@ -70,6 +72,26 @@ def job_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
         fields["normalize_text"] = False
     sound, ignored = sound_fields(given.get("voice_settings", {}))
     return fields | sound, [*ignored, *(name for name in given if name not in OURS and name not in DONE)]
+
+
+def conversion_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
+    """Our fields for those of a form for speech in another voice, and the names of those without effect.
+
+    Raises: InvalidInput.
+    """
+    if "audio" not in given:
+        raise InvalidInput.of(Fault("audio", "is required: the recording, as a file"))
+    if (kind := given.get("file_format", "other")) != "other":
+        message = f"must be other: send a file with a header, such as wav (got {shown(kind)})"
+        raise InvalidInput.of(Fault("file_format", message))
+    own = {name: given[name] for name in ("model_id", "seed", "voice_settings") if name in given}
+    if isinstance(settings := own.get("voice_settings"), str):
+        with suppress(ValueError, RecursionError):  # else it stays a string, and is refused
+            own["voice_settings"] = bounded_json(settings)
+    fields, ignored = job_fields(own)
+    ignored += ["voice_settings.style"] if fields.pop("exaggeration", None) is not None else []
+    ignored += [name for name in given if name not in {*own, *DONE, "audio", "file_format"}]
+    return {"operation": "convert", "source_audio": given["audio"]} | fields, ignored
 
 
 def sound_fields(settings: Mapping[str, Any]) -> tuple[Json, list[str]]:
@@ -145,9 +167,9 @@ def voice_object(voice: Mapping[str, Any]) -> Json:
     }
 
 
-def model_objects(model: str, max_text_chars: int) -> list[Json]:
+def model_objects(model: str, max_text_chars: int, *, can_convert: bool) -> list[Json]:
     """ElevenLabs' description of each model: ours under its own name and under theirs."""
-    can = {"can_do_text_to_speech": True, "can_do_voice_conversion": False, "can_be_finetuned": False}
+    can = {"can_do_text_to_speech": True, "can_do_voice_conversion": can_convert, "can_be_finetuned": False}
     can |= {"can_use_style": True, "can_use_speaker_boost": False, "serves_pro_voices": False}
     limits = ("maximum_text_length_per_request", "max_characters_request_free_user")
     common = can | dict.fromkeys((*limits, "max_characters_request_subscribed_user"), max_text_chars)

@@ -24,7 +24,7 @@ MAX_FORM_FIELDS = 64
 MAX_URLENCODED_BYTES = 500_000  # to undo as many `%41` takes 70 ms
 MAX_BOUNDARY_BYTES = 70  # RFC 2046, 5.1.1
 MAX_HEAD_BYTES = 4096  # of one part
-FILE_FIELD = "reference_audio"
+FILE_FIELDS = frozenset({"reference_audio", "source_audio"})
 AS_IT_IS = (b"", b"binary", b"8bit", b"7bit")  # a Content-Transfer-Encoding that changes nothing
 FILE_NAME = re.compile(rb";[ \t]*filename\*?[ \t]*=", re.IGNORECASE)
 # In a form all values are text; these are read as JSON. Every other field is a string.
@@ -32,17 +32,17 @@ JSON_KINDS = (bool, int, float, dict)
 MAX_NUMBER_CHARS, MAX_OBJECT_CHARS = 64, 400_000  # of a number or boolean; of `pronunciations`, every character escaped
 STRING_FIELDS = frozenset(
     "operation text language decode_mode voice_mode voice reference_audio reference_audio_url output_format"
-    " audio_normalization delivery description consent".split()
+    " audio_normalization delivery description consent source_audio source_audio_url".split()
 )
 
 
-def form_fields(content_type: str, body: bytes) -> dict[str, Any]:
-    """The job's input; a file comes as base64. Raises: InvalidInput, BodyTooLarge, UnsupportedMediaType."""
+def form_fields(content_type: str, body: bytes, files: frozenset[str] = FILE_FIELDS) -> dict[str, Any]:
+    """The job's input; one of `files` comes as base64. Raises: InvalidInput, BodyTooLarge, UnsupportedMediaType."""
     if body[:100].lstrip().startswith((b"{", b"[", b"%7B")):  # curl's -d says of whatever it sends that it is a form
         raise UnsupportedMediaType("the body is JSON: send Content-Type: application/json")
     is_multipart = content_type.lower().startswith(MULTIPART)
     given: dict[str, Any] = {}
-    for name, value in _multipart(content_type, body) if is_multipart else _urlencoded(body):
+    for name, value in _multipart(content_type, body, files) if is_multipart else _urlencoded(body):
         if name in given:
             raise _fault(name, "is there twice")
         given[name] = value
@@ -65,7 +65,7 @@ def _urlencoded(body: bytes) -> Iterator[tuple[str, Any]]:
 # --- multipart --------------------------------------------------------------------------------------------------
 
 
-def _multipart(content_type: str, body: bytes) -> Iterator[tuple[str, Any]]:
+def _multipart(content_type: str, body: bytes, files: frozenset[str]) -> Iterator[tuple[str, Any]]:
     for head, data in _parts(_boundary(content_type), body):
         headers = dict(_headers(head))
         disposition = headers.get(b"content-disposition", b"")
@@ -77,7 +77,7 @@ def _multipart(content_type: str, body: bytes) -> Iterator[tuple[str, Any]]:
             raise _fault(name, "has a Content-Transfer-Encoding: send it as it is")
         if not FILE_NAME.search(disposition):
             yield name, _value(name, _text(name, data))
-        elif name == FILE_FIELD:
+        elif name in files:
             yield name, base64.b64encode(data).decode("ascii")
         else:
             raise _fault(name, "can't be a file")

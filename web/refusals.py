@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from validation.errors import WorkerError, printable
 
 OPENAI_PREFIX = "/v1/"
-ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/voices/", "/v2/")
+ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/speech-to-speech/", "/v1/voices/", "/v2/")
 ELEVENLABS_STATUSES = {  # what ElevenLabs calls our errors
     "UNAUTHORIZED": "invalid_api_key",
     "UNKNOWN_VOICE": "voice_not_found",
@@ -26,6 +26,7 @@ ELEVENLABS_NAMES = {
     "speed": "voice_settings.speed",
     "sample_rate": "output_format",
     "bitrate_kbps": "output_format",
+    "source_audio": "audio",
 }
 OPENAI_NAMES = {"text": "input", "output_format": "response_format"}  # what OpenAI calls our fields
 CARTESIA_PREFIXES = ("/tts/bytes", "/tts/sse", "/tts/websocket", "/voices")

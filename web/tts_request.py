@@ -1,4 +1,5 @@
-"""POST /tts: the job contract over HTTP. A body and an Accept header → a job's input and how to send its events.
+"""POST /tts and /convert: the job contract over HTTP. A body and an Accept header → a job's input, and how its events
+are sent.
 
 Chatterbox-TTS-Server's clients have the same address: their bodies go to `web.devnen`.
 """
@@ -12,10 +13,11 @@ from starlette.requests import Request
 from audio.encode import BY_MIME_TYPE, ENCODERS
 from validation.aliases import todays_operation
 from validation.errors import Fault, InvalidInput
+from validation.faults import shown
 from web.answer import JobRequest
 from web.budget import Input
 from web.devnen import devnen_job, is_devnens
-from web.forms import MULTIPART, URLENCODED, form_fields
+from web.forms import FILE_FIELDS, MULTIPART, URLENCODED, form_fields
 from web.jobs import Jobs
 from web.objects import json_object
 from web.refusals import NotAcceptable, UnsupportedMediaType, detail_response
@@ -28,8 +30,23 @@ async def read(jobs: Jobs, request: Request) -> JobRequest:
     if is_devnens(raw):
         request.state.error_response = detail_response
         return devnen_job(raw, await jobs.voices())
+    return _as_accepted(raw, request)
+
+
+async def read_conversion(request: Request) -> JobRequest:
+    """Raises: InvalidInput, NotAcceptable, UnsupportedMediaType, BodyTooLarge, TooSlow."""
+    raw = await _input(request)
+    if (operation := raw.get("operation")) is None:
+        raw["operation"] = "convert"
+    elif todays_operation(operation) != "convert":
+        raise InvalidInput.of(Fault("operation", f"must be convert at this address (got {shown(operation)})"))
+    return _as_accepted(raw, request)
+
+
+def _as_accepted(raw: dict[str, Any], request: Request) -> JobRequest:
+    """Raises: NotAcceptable."""
     encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
-    if todays_operation(raw.get("operation")) not in (None, "tts"):
+    if todays_operation(raw.get("operation")) not in (None, "tts", "convert"):
         return JobRequest(raw, None)
     if own_format and raw.get("output_format") is None:
         raw["output_format"] = own_format
@@ -81,9 +98,7 @@ async def _input(request: Request) -> dict[str, Any]:
     if kind == "application/json":
         return _without_envelope(await json_object(await request.body(), "the body", request.state.input))
     if kind in (MULTIPART, URLENCODED):
-        body = await request.body()
-        held: Input = request.state.input
-        return await held.read(lambda: form_fields(request.headers["content-type"], body))
+        return await form_body(request)
     raise UnsupportedMediaType("send Content-Type: application/json, or a form as multipart/form-data")
 
 
@@ -92,6 +107,13 @@ def _without_envelope(given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(given.get("input"), dict):
         raise InvalidInput('send what is inside "input": only the queue has it wrapped', [Fault("input", "is wrapped")])
     return given
+
+
+async def form_body(request: Request, files: frozenset[str] = FILE_FIELDS) -> dict[str, Any]:
+    """Raises: InvalidInput, BodyTooLarge, UnsupportedMediaType, TooSlow, Busy."""
+    body = await request.body()
+    held: Input = request.state.input
+    return await held.read(lambda: form_fields(request.headers["content-type"], body, files))
 
 
 async def json_body(request: Request) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_what_has_no_meaning_here_is_no_field(name: str) -> None:
         ({"output_format": "mp3", "bitrate_kbps": 48}, InvalidInput, "bitrate_kbps must be one of 32, 64 for mp3"),
         ({"delivery": "url"}, Unsupported, "url needs a bucket"),
         ({"text": "Hello."}, InvalidInput, "`text` is not a field"),
-        ({"operation": "tts"}, InvalidInput, "operation must be one of 'convert'"),
+        ({"operation": "tts"}, InvalidInput, "operation must be 'convert'"),
     ],
 )
 def test_what_is_wrong_is_said(given: dict[str, Any], error: type[RequestError], message: str) -> None:

@@ -12,7 +12,7 @@ from fakes import FakeEngine
 from http_server import HttpServer, open_server
 from hypothesis import HealthCheck, given, settings
 
-from web.documents import BATCH_EXAMPLES, FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
+from web.documents import BATCH_EXAMPLES, CONVERT_EXAMPLES, FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,7 @@ def description(server: HttpServer) -> Any:
 def test_every_address_is_described(server: HttpServer, description: Any) -> None:
     assert set(description["paths"]) == {
         "/tts",
+        "/convert",
         "/v1/audio/speech",
         "/v1/audio/speech/batch",
         "/v1/",
@@ -69,7 +70,7 @@ def test_every_example_runs(server: HttpServer, description: Any) -> None:
         answer = server.http.post(path, **how)
         assert answer.status_code == 200, (value, answer.text)
         ran += 1
-    assert ran == sum(map(len, (JOB_EXAMPLES, SPEECH_EXAMPLES, BATCH_EXAMPLES, FORM_EXAMPLES)))
+    assert ran == sum(map(len, (JOB_EXAMPLES, SPEECH_EXAMPLES, BATCH_EXAMPLES, FORM_EXAMPLES, *[CONVERT_EXAMPLES] * 2)))
 
 
 def test_whatever_it_allows_is_answered_as_it_says(server: HttpServer) -> None:
