@@ -3,6 +3,7 @@
     RUNPOD_API_KEY=… RUNPOD_ENDPOINT_ID=… python sync_test.py --text "Hello." [--stream]
     python sync_test.py --url http://localhost:8000                  # `make serve`, or `handler.py --rp_serve_api`
     RUNPOD_API_KEY=… python sync_test.py --url https://ENDPOINT.api.runpod.ai     # a load-balancing endpoint
+    python sync_test.py --convert FILE --voice NAME      # a recording in another voice
     python sync_test.py --list-voices                    # or --add-voice NAME --clone FILE, --delete-voice NAME
 
 This file can be copied alone: it uses RunPod's HTTP API or the worker's own, and imports nothing of the worker.
@@ -130,6 +131,7 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     library.add_argument("--list-voices", action="store_true", help="show the endpoint's voices, speak nothing")
     library.add_argument("--add-voice", metavar="NAME", help="keep the recording of --clone or --clone-url as a voice")
     library.add_argument("--delete-voice", metavar="NAME")
+    library.add_argument("--convert", type=Path, metavar="FILE", help="a recording to say in another voice, no text")
     parser.set_defaults(runpod_key=environ.get("RUNPOD_API_KEY"))
     return parser.parse_args(argv)
 
@@ -149,6 +151,8 @@ def request_input(options: argparse.Namespace) -> Json:
         job_input = {"operation": "voice_add", "voice": options.add_voice, **reference(options)}
     elif options.delete_voice:
         job_input = {"operation": "voice_delete", "voice": options.delete_voice}
+    elif options.convert:
+        job_input = convert_input(options)
     else:
         job_input = tts_input(options)
     for param in options.param:
@@ -157,6 +161,14 @@ def request_input(options: argparse.Namespace) -> Json:
             raise Trouble(f"--param {param}: no, another option has set it.")
         job_input[name] = json_or_text(value)
     return job_input
+
+
+def convert_input(options: argparse.Namespace) -> Json:
+    """What is about text stands in no other job. Raises: Trouble, OSError."""
+    job_input = tts_input(options) | {"operation": "convert"}
+    if job_input.pop("text") != TEXT or job_input.keys() & {"normalize_text", "pronunciations", "captions"}:
+        raise Trouble("--convert takes no text: leave out --text, --text-file, --as-written, --say and --captions.")
+    return job_input | {"source_audio": encoded(options.convert)}
 
 
 def tts_input(options: argparse.Namespace) -> Json:
@@ -179,8 +191,12 @@ def reference(options: argparse.Namespace) -> Json:
     if options.clone_url:
         return {"reference_audio_url": options.clone_url}
     if options.clone:
-        return {"reference_audio": base64.b64encode(options.clone.read_bytes()).decode()}
+        return {"reference_audio": encoded(options.clone)}
     raise Trouble("--add-voice needs a recording: give --clone or --clone-url.")
+
+
+def encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
@@ -468,7 +484,8 @@ def write_flac_length(path: Path, reply: Json) -> None:
 
 
 def check_reply(spoken: Spoken, to: Connection, options: argparse.Namespace) -> list[str]:
-    names = ("sample_rate", "text", "parameters", "duration", "bytes", "format", "metrics")
+    about = "source_duration" if options.convert else "text"
+    names = ("sample_rate", about, "parameters", "duration", "bytes", "format", "metrics")
     missing = [f"the reply has no {name}" for name in names if name not in spoken.reply]
     return missing if spoken.audio_bytes else [*missing, "there is no audio"]
 
@@ -577,7 +594,7 @@ def passes_checks(spoken: Spoken, to: Connection, options: argparse.Namespace) -
 def print_table(spoken: Spoken) -> None:
     reply, metrics = spoken.reply, spoken.reply.get("metrics", {})
     first_s, total_s = metrics.get("latency_to_first_chunk"), metrics.get("total_generation_time")
-    text = reply.get("spoken_text") or reply.get("text") or ""
+    text = reply.get("spoken_text") or reply.get("text") or "of a recording"
     rows = {
         "text": textwrap.shorten(text, SHOWN_CHARS, placeholder=" …"),
         "duration": f"{reply.get('duration')} s",
@@ -613,7 +630,7 @@ def run(options: argparse.Namespace) -> int:
     with requests.Session() as session:
         job_input = request_input(options)
         to = connect(options, session)
-        if job_input["operation"] != "tts":
+        if job_input["operation"] not in ("tts", "convert"):
             print_library(joined(ask(to, job_input, options.stream)))
             return 0
         spoken = speak(to, job_input, options, path)

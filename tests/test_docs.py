@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, fake_service, spoken
+from fakes import FakeEngine, as_base64, fake_service, recording, spoken
 from pydantic import BaseModel
 
 import sync_test
@@ -25,6 +25,7 @@ from service.operations import OPERATIONS
 from service.output_encoder import provenance
 from settings import Settings
 from validation import errors
+from validation.convert import ConvertFields
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
 from validation.voices import VoiceAddFields
 from web import refusals
@@ -142,10 +143,20 @@ def test_the_fields_are_those_of_the_code(page: str, heading: str, column: int, 
             assert float(stated) == default, name
 
 
+def test_the_fields_that_convert_shares_are_listed() -> None:
+    listed = re.search(r"^Also taken, as by `tts`: (.*?)\.", PAGES["docs/API.md"], re.M | re.S)
+    assert listed
+    own = {row[0].strip("`") for row in rows("docs/API.md", "field of `convert`")}
+    assert {*names(listed[1])} | own == ConvertFields.model_fields.keys() - {"operation"}
+
+
 def test_a_replys_fields_and_operations_are_listed() -> None:
     listed = {name for heading in ("field", "metric") for row in rows("docs/API.md", heading) for name in names(row[0])}
     _, reply = spoken(fake_service(FakeEngine()), {"text": "Hello."})
-    assert reply.keys() | reply["metrics"].keys() | {"audio", "spoken_text", "audio_url"} <= listed
+    converting = {"operation": "convert", "source_audio": as_base64(recording())}
+    converted = spoken(fake_service(FakeEngine()), converting)[1]
+    keys = reply.keys() | reply["metrics"].keys() | converted.keys()
+    assert keys | {"audio", "spoken_text", "audio_url"} <= listed
     assert [names(row[0])[0] for row in rows("docs/API.md", "operation")] == list(OPERATIONS)
 
 

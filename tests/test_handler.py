@@ -136,6 +136,17 @@ def test_a_stream_says_what_the_joined_reply_says(open_worker: Callable[..., Fak
     assert body_of(joined).endswith(body_of(streamed_file))
 
 
+def test_a_recording_is_converted_joined_and_streamed(open_worker: Callable[..., FakeEngine]) -> None:
+    open_worker()
+    asked = {"operation": "convert", "source_audio": as_base64(recording(duration_s=2.0)), "decode_mode": "window"}
+    reply = answer({"id": "job-1", "input": asked | {"seed": 1}})
+    assert reply.keys() == CONTRACT_KEYS - {"text", "segments"} | {"source_duration"}
+    *pieces, end = streamed({"id": "job-2", "input": asked | {"seed": 1}})
+    assert (end["type"], end["source_duration"], len(pieces) > 1) == ("end", 2.0, True)
+    whole = base64.b64decode(reply["audio"])
+    assert body_of(b"".join(base64.b64decode(piece["audio"]) for piece in pieces)) == body_of(whole)
+
+
 def test_every_event_is_small_enough_for_the_platform(open_worker: Callable[..., FakeEngine]) -> None:
     """8 s of 48 kHz PCM in one chunk are 1 MB of base64; RunPod drops a stream event of 1 MB."""
     open_worker(FakeEngine(tokens_per_char=6))

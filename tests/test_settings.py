@@ -31,6 +31,8 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
     "voice_cache_bytes": (1000000000, "1000000", 1000000),
     "max_text_chars": (5000, "300", 300),
     "max_reference_bytes": (15000000, "1000", 1000),
+    "max_source_bytes": (50000000, "1000", 1000),
+    "max_source_s": (600.0, "90.5", 90.5),
     "allow_private_urls": (False, "true", True),
     "max_output_bytes": (9000000, "10000", 10000),
     "max_upload_bytes": (500000000, "5000000000", 5000000000),
@@ -80,6 +82,8 @@ VOICE_CACHE_BYTES=999999 → must be at least 1000000
 VOICE_CACHE_SIZE=10001 MAX_QUEUE=10001 → must be at most 10000
 MAX_TEXT_CHARS=5k MAX_OUTPUT_BYTES=9e6 MAX_CONCURRENCY=2.0 PORT_HEALTH=http → must be a whole number
 MAX_REFERENCE_BYTES=999 → must be at least 1000
+MAX_SOURCE_S=0.5 → must be at least 1
+MAX_SOURCE_S=3601 → must be at most 3600
 MAX_OUTPUT_BYTES=9999 MAX_UPLOAD_BYTES=9999 → must be at least 10000
 MAX_UPLOAD_BYTES=5000000001 → must be at most 5000000000
 BUCKET_URL_TTL_S=59 → must be at least 60

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from endpoints import local_server
 from fake_runpod import FakeRunPod, Job, Json, wait_until, worker_process
-from fakes import FakeEngine, by_letters, raising_at
+from fakes import FakeEngine, by_letters, raising_at, recording
 from http_server import open_server
 from loopback import Handler, served
 
@@ -389,6 +389,16 @@ def test_the_workers_server_is_recognised_and_passes(client: Client, name: str, 
     assert "text         Naïve 日本." in ran.out
 
 
+@pytest.mark.parametrize("argv", [["--stream"], ["--clone", "take.wav"], ["--format", "mp3", "--speed", "2"]])
+def test_a_recording_is_converted(client: Client, tmp_path: Path, argv: list[str]) -> None:
+    (tmp_path / "take.wav").write_bytes(recording(duration_s=2.0))
+    with open_server(FakeEngine()) as it:
+        ran = client("--url", it.url, "--convert", "take.wav", "--max-rtf", "1000", *argv)
+    assert (ran.status, ran.err, ran.verdicts) == (0, "", ["PASS"] * 4), ran.out
+    assert "text         of a recording\n" in ran.out
+    assert ("duration     2.0 s\n" in ran.out) == ("--speed" not in argv)
+
+
 @pytest.mark.parametrize("argv", [["--stream"], []])
 @pytest.mark.parametrize("suffix", ["srt", "vtt"])
 def test_captions_are_saved_beside_the_audio(client: Client, tmp_path: Path, suffix: str, argv: list[str]) -> None:
@@ -597,6 +607,7 @@ REFUSALS = {
     "--param=text=other": "--param text=other: no, another option has set it.",
     "--clone=me.wav": "Cannot use me.wav: No such file or directory.",
     "--output=no/a.wav": "Cannot use no/a.wav: No such file or directory.",
+    "--convert=me.wav": "Cannot use me.wav: No such file or directory.",
     "--add-voice=me": "--add-voice needs a recording: give --clone or --clone-url.",
 }
 
@@ -605,6 +616,12 @@ REFUSALS = {
 def test_what_can_not_be_asked_is_one_sentence(client: Client, joined: FakeRunPod, option: str) -> None:
     host = joined.base_url.removesuffix("/v2")
     assert_trouble(client(option.replace("HOST", host), at=joined), 2, REFUSALS[option])
+
+
+@pytest.mark.parametrize("option", ["--text=Hi.", "--as-written", "--say=a=b", "--captions=a.srt"])
+def test_what_is_about_text_goes_with_no_recording(client: Client, joined: FakeRunPod, option: str) -> None:
+    sentence = "--convert takes no text: leave out --text, --text-file, --as-written, --say and --captions."
+    assert_trouble(client("--convert=a.wav", option, at=joined), 2, sentence)
 
 
 def test_a_refused_connection(client: Client) -> None:
