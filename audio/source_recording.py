@@ -14,10 +14,10 @@ import numpy as np
 
 from audio.pcm import Samples, from_dbfs
 from audio.reference import decode, no_check
-from audio.reference_cleaning import SPEECH_DBFS, find_sound
+from audio.reference_cleaning import LOUD_S, SPEECH_DBFS, find_sound
 from validation.errors import Fault, ReferenceAudioError
 
-MIN_SOURCE_S = 0.1
+MIN_SOURCE_S = LOUD_S  # of which `find_sound` needs as much
 QUIET_DBFS = -46.0  # of speech: 20 dB below an ordinary level
 
 
@@ -62,5 +62,5 @@ def source_errors() -> Iterator[None]:
     try:
         yield
     except ReferenceAudioError as error:
-        message = error.args[0].replace("reference", "source")
+        message = error.args[0].replace("reference audio", "source audio").replace("reference_audio", "source_audio")
         raise ReferenceAudioError(message, [Fault("source_audio", message)]) from error.__cause__

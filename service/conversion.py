@@ -19,7 +19,6 @@ from audio.tempo import Tempo
 from service.sound_job import HOPELESS, SoundJob
 from tts.engine import Conditioning, Engine, RemarkKind, SpeechChunk
 from validation.options import SamplingParams, SoundOptions
-from validation.request import SoundRequest
 
 
 @dataclass(slots=True)
@@ -74,7 +73,6 @@ class Conversion(SoundJob):
     OPERATION: ClassVar[str] = "convert"
     SMALLER: ClassVar[str] = "send the recording in several requests"
 
-    request: SoundRequest
     source: SourceRecording
 
     def __post_init__(self) -> None:

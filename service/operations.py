@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
-from audio.source_recording import decode_source, source_errors
+from audio.source_recording import SourceRecording, decode_source, source_errors
 from service import __version__
 from service.batch import batch
 from service.conversion import Conversion
@@ -29,7 +29,7 @@ from service.voice_operations import voice_add, voice_delete, voices
 from service.worker import Clone, Worker
 from tts.engine import Conditioning
 from validation.aliases import todays_operation
-from validation.convert import parse_convert
+from validation.convert import ConvertRequest, parse_convert
 from validation.errors import OutputTooLarge, UnknownOperation, Unsupported
 from validation.faults import present_fields, refuse_fields
 from validation.fields import CLONE, SAMPLE_RATES_HZ
@@ -60,20 +60,26 @@ def tts(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -
 
 def convert(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Give a recording another voice."""
-    settings, spec = worker.settings, worker.engine.spec
-    if not spec.can_convert:
+    if not (spec := worker.engine.spec).can_convert:
         raise Unsupported(f"{spec.name} can't give a recording another voice: convert needs the engine chatterbox")
     request = parse_convert(raw, _capabilities(worker, joined))
-    check = partial(clock.check, settings.job_timeout_s)
+    source = _source(worker, request, clock)
+    yield from _sound(worker, request, partial(Conversion, request=request, source=source), clock, joined)
+
+
+def _source(worker: Worker, request: ConvertRequest, clock: JobClock) -> SourceRecording:
+    settings, check = worker.settings, partial(clock.check, worker.settings.job_timeout_s)
     with source_errors():
         data = recording_of(
-            *(request.source, request.source_url, settings, check),
+            request.source,
+            request.source_url,
+            settings,
+            check,
             max_bytes=settings.max_source_bytes,
             timeout_s=SOURCE_WITHIN_S,
         )
     assert data is not None  # by `parse_convert`
-    source = decode_source(data, request.max_source_duration_s, check)
-    yield from _sound(worker, request, partial(Conversion, request=request, source=source), clock, joined)
+    return decode_source(data, request.max_source_duration_s, check)
 
 
 def _sound(

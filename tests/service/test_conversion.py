@@ -122,7 +122,7 @@ def test_a_stream_is_the_joined_reply_but_for_the_header(output_format: str, rat
     [
         (b"no recording", "REFERENCE_AUDIO: the source audio can't be read: send a whole wav"),
         (b"%PDF-1.7", "REFERENCE_AUDIO: the source audio is a PDF document, which can't be read"),
-        (recording(duration_s=0.05), "REFERENCE_AUDIO: the source audio lasts 0.050 s; at least 0.1 s is needed"),
+        (recording(duration_s=0.05), "REFERENCE_AUDIO: the source audio lasts 0.050 s; at least 0.3 s is needed"),
         (recording(amplitude=0.0), "REFERENCE_AUDIO: the source audio is silent: it has not 0.3 s above -60 dBFS"),
         (recording(rate_hz=4000), "REFERENCE_AUDIO: the source audio is sampled at 4000 Hz"),
         (recording(channels=9), "REFERENCE_AUDIO: the source audio has 9 channels; at most 8"),
