@@ -29,6 +29,7 @@ from audio.encode import ENCODERS
 from service.events import EndEvent, StartEvent
 from service.telemetry import JobClock
 from sync_test import RAW_SUBTYPES
+from tts.engine import SpeechChunk
 from validation.errors import OutOfMemory
 
 TAKE = as_base64(recording(700.0, 6.0, rate_hz=16_000))
@@ -250,8 +251,16 @@ def test_a_job_past_its_time_is_given_up_within_a_chunk(joined: bool) -> None:
     assert len(engine.closed_in) == 1
 
 
+class KeepingEngine(FakeEngine):
+    """It keeps its generators, so that none is closed by being forgotten."""
+
+    def convert(self, *args: Any) -> Iterator[SpeechChunk]:
+        self.made = super().convert(*args)
+        return self.made
+
+
 def test_closing_a_stream_closes_the_engine_at_once() -> None:
-    engine = FakeEngine()
+    engine = KeepingEngine()
     raw = asked(decode_mode="window", chunk_size=5)
     events = fake_service(engine).run("job", raw, joined=False, clock=JobClock())
     assert isinstance(next(events), StartEvent)

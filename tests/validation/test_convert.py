@@ -106,7 +106,17 @@ def test_a_shared_field_has_the_rules_of_tts() -> None:
         assert (own.annotation, own.metadata, own.default) == (shared.annotation, shared.metadata, shared.default)
 
 
-@pytest.mark.parametrize("name", sorted(TtsFields.model_fields.keys() - AS_OF_TTS - {"operation"}))
+NO_FIELDS = (
+    "text exaggeration cfg_weight cfg temperature top_p min_p repetition_penalty language normalize_text pronunciations"
+    " sentence_pause_ms paragraph_pause_ms trim_silence word_timestamps captions".split()
+)
+
+
+def test_every_field_of_tts_is_taken_or_refused() -> None:
+    assert AS_OF_TTS | {*NO_FIELDS} == TtsFields.model_fields.keys() - {"operation"}
+
+
+@pytest.mark.parametrize("name", NO_FIELDS)
 def test_what_has_no_meaning_here_is_no_field(name: str) -> None:
     assert f"`{name}` is not a field" in refused(InvalidInput, **{name: TtsFields.model_fields[name].default or "x"})
 

@@ -103,6 +103,7 @@ def test_elevenlabs_form(server: HttpServer, ending: str) -> None:
     assert {*answer.headers["x-ignored-fields"].split(", ")} == ignored
     samples, rate_hz = decoded(answer.content)
     assert pitch_hz(samples[:24_000], rate_hz) == 450
+    assert (answer.content[4:8] == b"\xff" * 4) == (ending == "/stream")  # sizes that are not known yet
     if not ending:
         assert len(samples) == pytest.approx(24_000, abs=1000)
 
