@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, by_letters
+from fakes import FakeEngine, as_base64, by_letters, recording
 from http_server import HANG_S, HttpServer, open_server, until
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -51,8 +51,10 @@ CARTESIA = {
 OURS = {"type": "text", "text": "Hi. ", "voice": "default", "output_format": "wav"}
 DEVNEN = {"text": "Hi.", "voice_mode": "predefined", "predefined_voice_id": "default", "split_text": True, "seed": 0}
 OPENAI = {"input": "Hi.", "voice": "alloy", "model": "tts-1", "response_format": "mp3", "speed": 1.0, "stream": True}
+CONVERT = {"source_audio": as_base64(recording(duration_s=0.5)), "voice": "default", "speed": 1.0, "seed": 1}
 BODIES: dict[str, Json] = {
     "/tts": DEVNEN,
+    "/convert": CONVERT,
     "/v1/audio/speech": OPENAI,
     "/v1/audio/speech/batch": {"items": [OPENAI, OPENAI], "voice": "alloy"},
     "/v1/text-to-speech/default": ELEVENLABS,
