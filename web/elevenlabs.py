@@ -35,7 +35,7 @@ from web.response_encoders import FileEncoder, ResponseEncoder, Truncated, ignor
 from web.tts_request import form_body, json_body, media_type
 
 SPEECH = "/v1/text-to-speech/{voice}"
-CONVERSION = "/v1/speech-to-speech/{voice}"
+CONVERSIONS = ("/v1/speech-to-speech/{voice}", "/v1/voice-changer/{voice}")  # as its API has it, and its SDK
 JSON_LINES = "application/x-ndjson"
 LINE_BYTES = 32_000  # of sound in a line: aiohttp reads none of more than 128 KB
 
@@ -62,8 +62,9 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
     for ending, reader in readers.items():
         add(SPEECH + ending, reader)
-    add(CONVERSION, ConversionReader(jobs, streamed=False))
-    add(f"{CONVERSION}/stream", ConversionReader(jobs, streamed=True))
+    for path in CONVERSIONS:
+        add(path, ConversionReader(jobs, streamed=False))
+        add(f"{path}/stream", ConversionReader(jobs, streamed=True))
 
 
 def _add_voices(app: FastAPI, jobs: Jobs) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from validation.errors import WorkerError, printable
 
 OPENAI_PREFIX = "/v1/"
-ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/speech-to-speech/", "/v1/voices/", "/v2/")
+ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/speech-to-speech/", "/v1/voice-changer/", "/v1/voices/", "/v2/")
 ELEVENLABS_STATUSES = {  # what ElevenLabs calls our errors
     "UNAUTHORIZED": "invalid_api_key",
     "UNKNOWN_VOICE": "voice_not_found",

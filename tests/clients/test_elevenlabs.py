@@ -51,6 +51,12 @@ def test_convert_and_stream(server: Worker) -> None:
         is_spoken(decoded(b"".join(speak(VOICE, text=TEXT))), server.reference(TEXT), MP3_PADDING_S)
 
 
+def test_speech_to_speech_is_told_that_this_engine_can_not(server: Worker) -> None:
+    for convert in (client(server).speech_to_speech.convert, client(server).speech_to_speech.stream):
+        with pytest.raises(ApiError, match="can't give a recording another voice"):
+            b"".join(convert(VOICE, audio=("take.wav", b"RIFF", "audio/wav")))
+
+
 @pytest.mark.parametrize(
     "wanted", ["pcm_16000", "pcm_48000", "ulaw_8000", "alaw_8000", "mp3_22050_32", "opus_48000_64"]
 )

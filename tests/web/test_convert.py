@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 CLIP = recording(700.0, 2.0)
 TAKE = {"source_audio": as_base64(CLIP), "seed": 3}
-ELEVENLABS = "/v1/speech-to-speech"
+ELEVENLABS, OF_ITS_SDK = "/v1/speech-to-speech", "/v1/voice-changer"
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +86,20 @@ def test_an_engine_that_can_not_says_so(incapable: HttpServer) -> None:
 # --- ElevenLabs -------------------------------------------------------------------------------------------------
 
 
-def elevenlabs(server: HttpServer, ending: str = "", voice: str = "hans", **fields: str) -> httpx.Response:
-    path = f"{ELEVENLABS}/{voice}{ending}"
+def elevenlabs(
+    server: HttpServer, ending: str = "", voice: str = "hans", at: str = ELEVENLABS, **fields: str
+) -> httpx.Response:
+    path = f"{at}/{voice}{ending}"
     files = {"audio": ("take.wav", CLIP, "audio/wav")}
     return server.http.post(path, params={"output_format": "wav_24000"}, data=fields, files=files)
 
 
+@pytest.mark.parametrize("at", [ELEVENLABS, OF_ITS_SDK])
 @pytest.mark.parametrize("ending", ["", "/stream"])
-def test_elevenlabs_form(server: HttpServer, ending: str) -> None:
+def test_elevenlabs_form(server: HttpServer, ending: str, at: str) -> None:
     sound = '{"speed": 2.0, "stability": 0.5, "style": 0.3}'
     fields = {"model_id": "eleven_multilingual_sts_v2", "voice_settings": sound, "file_format": "other"}
-    answer = elevenlabs(server, ending, seed="4", remove_background_noise="true", **fields)
+    answer = elevenlabs(server, ending, at=at, seed="4", remove_background_noise="true", **fields)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/wav"), answer.text
     assert (answer.headers["x-voice"], answer.headers["x-seed"]) == ("hans", "4")
     ignored = {"remove_background_noise", "voice_settings.stability", "voice_settings.style"}
@@ -118,9 +121,10 @@ def test_elevenlabs_form(server: HttpServer, ending: str) -> None:
     ],
 )
 def test_what_elevenlabs_form_may_not_say(server: HttpServer, fields: Any, status: int, message: str) -> None:
-    answer = elevenlabs(server, **fields)
-    assert answer.status_code == status
-    assert message in answer.json()["detail"]["message"]
+    for at in (ELEVENLABS, OF_ITS_SDK):
+        answer = elevenlabs(server, at=at, **fields)
+        assert answer.status_code == status
+        assert message in answer.json()["detail"]["message"]
 
 
 def test_elevenlabs_form_needs_its_file(server: HttpServer) -> None:
