@@ -60,6 +60,9 @@ class Converted:
         self.peak = max(self.peak, float(np.abs(chunk.samples).max(initial=0.0)))
         if chunk.speech_tokens is not None:
             self.speech_tokens = (self.speech_tokens or 0) + chunk.speech_tokens
+        for remark in chunk.remarks:
+            self.remarks[remark.kind] += 1
+            self.warnings.append(remark.message)
 
     def _give(self, samples: Samples) -> Samples:
         self.given += len(samples)

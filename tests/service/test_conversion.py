@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -29,7 +30,7 @@ from audio.encode import ENCODERS
 from service.events import EndEvent, StartEvent
 from service.telemetry import JobClock
 from sync_test import RAW_SUBTYPES
-from tts.engine import SpeechChunk
+from tts.engine import Remark, SpeechChunk
 from validation.errors import OutOfMemory
 
 TAKE = as_base64(recording(700.0, 6.0, rate_hz=16_000))
@@ -172,6 +173,19 @@ def test_old_names_and_fields_without_use_are_warned_of_once() -> None:
         "source_audio_b64 is called source_audio today",
         "fake has no use for context_window: it spoke without",
     ]
+
+
+def test_what_the_engine_remarks_is_a_warning_and_counted() -> None:
+    class RemarkingEngine(FakeEngine):
+        def convert(self, *args: Any) -> Iterator[SpeechChunk]:
+            for chunk in super().convert(*args):
+                remarks = (Remark("unfinished", "the end is missing"),) if chunk.finish_reason else ()
+                yield replace(chunk, remarks=remarks)
+
+    service = fake_service(RemarkingEngine())
+    reply = spoken(service, asked(decode_mode="window"))[1]
+    assert (reply["warnings"], reply["metrics"]["remarks"]) == (["the end is missing"], {"unfinished": 1})
+    assert service.telemetry.remarks() == {"unfinished": 1}
 
 
 # --- by its address ---------------------------------------------------------------------------------------------
