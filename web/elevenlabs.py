@@ -136,9 +136,10 @@ class ConversionReader:
             raise UnsupportedMediaType(f"send Content-Type: {MULTIPART}")
         form, query = await form_body(request, frozenset({"audio"})), dict(request.query_params)
         sound = format_fields(query.pop("output_format", DEFAULT_FORMAT))
-        fields, ignored = conversion_fields(query | form)
-        raw = fields | sound | await id_field(self.jobs, request.path_params["voice"])
-        return JobRequest(raw, FileEncoder(), ignored_header(ignored), translated=True, sized=not self.streamed)
+        fields, ignored = await conversion_fields(self.jobs, request.path_params["voice"], query | form)
+        return JobRequest(
+            fields | sound, FileEncoder(), ignored_header(ignored), translated=True, sized=not self.streamed
+        )
 
 
 class LinesEncoder:

@@ -74,10 +74,10 @@ def job_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
     return fields | sound, [*ignored, *(name for name in given if name not in OURS and name not in DONE)]
 
 
-def conversion_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
+async def conversion_fields(jobs: Jobs, voice: str, given: Mapping[str, Any]) -> tuple[Json, list[str]]:
     """Our fields for those of a form for speech in another voice, and the names of those without effect.
 
-    Raises: InvalidInput.
+    Raises: InvalidInput, UnknownVoice.
     """
     if "audio" not in given:
         raise InvalidInput.of(Fault("audio", "is required: the recording, as a file"))
@@ -88,7 +88,7 @@ def conversion_fields(given: Mapping[str, Any]) -> tuple[Json, list[str]]:
     if isinstance(settings := own.get("voice_settings"), str):
         with suppress(ValueError, RecursionError):  # else it stays a string, and is refused
             own["voice_settings"] = bounded_json(settings)
-    fields, ignored = job_fields(own)
+    fields, ignored = await speech_fields(jobs, voice, own)
     ignored += ["voice_settings.style"] if fields.pop("exaggeration", None) is not None else []
     ignored += [name for name in given if name not in {*own, *DONE, "audio", "file_format"}]
     return {"operation": "convert", "source_audio": given["audio"]} | fields, ignored
