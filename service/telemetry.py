@@ -85,7 +85,7 @@ class Telemetry:
         self.registry = own = CollectorRegistry()
         about = "Jobs ended: COMPLETED, CANCELLED or an error's code"
         self._jobs = Counter("tts_jobs", about, ("outcome",), registry=own)
-        about = "What engines noticed about segments: unfinished, went_on, went_back"
+        about = "What engines noticed about segments: unfinished, went_on, went_back, windowed"
         self._remarks = Counter("tts_remarks", about, ("kind",), registry=own)
         about = "From a job's arrival to its first bytes"
         self._first_chunk = Histogram("tts_first_chunk_seconds", about, buckets=SECONDS, registry=own)

@@ -17,7 +17,7 @@ from validation.options import SamplingParams
 FinishReason = Literal["stop", "length"]
 VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording in the voices directory
 WordTiming = Literal["engine", "attention"]  # the engine's own clock, or the attention of its token model
-RemarkKind = Literal["unfinished", "went_on", "went_back"]
+RemarkKind = Literal["unfinished", "went_on", "went_back", "windowed"]
 
 
 class ImplausibleSpeech(Exception):
@@ -79,7 +79,7 @@ class SpokenWord:
 @dataclass(frozen=True, slots=True)
 class Remark:
     """What an engine noticed about a segment's speech and did not act upon: the end of the text was not reached, speech
-    went on after it, or went back in it."""
+    went on after it, or went back in it; or a recording too long for `full` was decoded in windows."""
 
     kind: RemarkKind
     message: str

@@ -83,7 +83,7 @@ Due = Callable[[Caller, float], float]  # a request and the time → when its ne
 
 
 def deadline(caller: Caller, now_s: float) -> float:
-    """As `SegmentStream` has it: at once, then when the listener's sound is over."""
+    """As `Clip` has it: at once, then when the listener's sound is over."""
     return caller.first_s + caller.sound_s if caller.sound_s else caller.asked_s
 
 

@@ -1,4 +1,5 @@
-"""The Chatterbox engine: loads the model once, when it is first needed; conditions voices; streams segments.
+"""The Chatterbox engine: loads the model once, when it is first needed; conditions voices; streams segments
+and conversions.
 
 A request's state is in its generator. torch is imported with the model, never before.
 """
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audio.pcm import Samples
 from audio.reference import Reference
 from tts.chatterbox.options import LoadOptions
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
@@ -46,6 +48,7 @@ class ChatterboxEngine:
             can_clone=True,
             word_timing="attention",
             marks=options.watermark,
+            can_convert=True,
         )
 
     @property
@@ -79,6 +82,15 @@ class ChatterboxEngine:
         from tts.chatterbox.segment import stream_segment
 
         return stream_segment(model, text, voice, params)
+
+    def convert(
+        self, source: Samples, source_hz: int, voice: Conditioning, params: SamplingParams
+    ) -> Iterator[SpeechChunk]:
+        """A recording's words in another voice; see `conversion.convert`."""
+        model = self._loaded()
+        from tts.chatterbox.conversion import convert
+
+        return convert(model, source, source_hz, voice, params)
 
     def _loaded(self) -> ChatterboxModel:
         with self._loading:

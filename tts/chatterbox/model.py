@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -49,6 +50,7 @@ from validation.errors import ModelUnavailable, OutOfMemory
 from validation.fields import DEFAULT_CHUNK_TOKENS
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # What a stream of the default plan renders at once: captured.
 DEFAULT_FRAMES = rendered_frames(FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN)
@@ -147,13 +149,15 @@ class ChatterboxModel:
         if reference is None:
             return self.built_in
         encode = partial(self.encoders.encode, voice, reference)
-        if self.device.type == "cpu":
-            encode = partial(self.renders.loop.call, encode)
         with suppress(OutOfMemory), torch_errors():
-            return encode()
+            return self.run_encoder(encode)
         self.make_room()
         with torch_errors():
-            return encode()
+            return self.run_encoder(encode)
+
+    def run_encoder(self, encode: Callable[[], T]) -> T:
+        """On a GPU in the job's thread, which waits for its result; on a CPU in the one thread that computes there."""
+        return self.renders.loop.call(encode) if self.device.type == "cpu" else encode()
 
     def make_room(self) -> None:
         """Free what can be computed again, after the GPU's memory ran out."""

@@ -16,10 +16,11 @@ import small
 import torch
 from small import RATE, TEXT, WINDOW, buzz
 
+from tts.chatterbox.clip import start_fade
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
-from tts.chatterbox.segment import start_fade, stream_segment, text_tokens
+from tts.chatterbox.segment import stream_segment, text_tokens
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.weights.manifest import FILES

@@ -20,19 +20,26 @@ class NoiseTape:
     def __init__(self, seed: int, width: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._width = width
-        self._blocks: list[Tensor] = []
+        self._blocks: dict[int, Tensor] = {}  # those that may be read yet
+        self._drawn = 0  # blocks
 
     def draw(self, end: int) -> None:
         """Draw the noise before position `end` ahead of its use; this changes no value."""
-        while len(self._blocks) * BLOCK < end:
-            self._blocks.append(torch.randn(BLOCK, self._width, generator=self._generator))
+        while self._drawn * BLOCK < end:
+            self._blocks[self._drawn] = torch.randn(BLOCK, self._width, generator=self._generator)
+            self._drawn += 1
 
     def read(self, start: int, end: int) -> Tensor:
         """Noise of positions start…end: float32 (end − start, width) on the CPU."""
         self.draw(end)
         first, last = start // BLOCK, -(-end // BLOCK)
-        read = torch.cat([torch.empty(0, self._width), *self._blocks[first:last]])
+        read = torch.cat([torch.empty(0, self._width), *(self._blocks[index] for index in range(first, last))])
         return read[start - first * BLOCK : end - first * BLOCK]
+
+    def forget(self, end: int) -> None:
+        """Free the noise before position `end`, which is not read again."""
+        for index in [index for index in self._blocks if index < end // BLOCK]:
+            del self._blocks[index]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -199,6 +199,7 @@ class HiftStream:
             return self._mel.new_empty(0)
         known = self._origin + self._source.shape[2] // SAMPLES_PER_FRAME
         noise = to_device(self._noise.read(known, frames - ahead), self._hift.device)
+        self._noise.forget(frames - ahead)  # 0.9 MB for a second
         samples, self._source, self._phase = self._hift.render(self._mel, self._source, self._phase, noise, ahead)
         first, last = ((at - self._origin) * SAMPLES_PER_FRAME for at in (self._rendered, until))
         self._rendered = until

@@ -22,6 +22,12 @@ from tts.chatterbox.weights.tensors import Tensors
 PERCEIVER_HEADS = 4
 VOICE_ENCODER_BANDS, VOICE_ENCODER_WIDTH, VOICE_ENCODER_LAYERS = 40, 256, 3
 
+# The speech tokenizer's spectrogram, as upstream has it.
+TOKENIZER_HOP = 160  # samples between two frames, of which a token has four
+EDGE_FRAMES = 2  # that a frame's 400 samples reach into on either side
+FAINTEST_POWER, RANGE = 1e-10, 8  # quieter is as loud as this: absolutely, and in decades below the recording's loudest
+WINDOW_FRAMES = 3000  # 30 s, the most that it reads at once
+
 
 class SkipInit(TorchFunctionMode):
     """As a context: modules are made without drawing initial values, which the checkpoint's replace.
@@ -63,6 +69,22 @@ class SpeechTokenizer:
         """Recordings of one channel each → tokens (B, N) int64 and how many they are (B,); `max_len`: at most."""
         tokens: tuple[Tensor, Tensor] = self._network(wavs, max_len=max_len)
         return tokens
+
+    def log_spectrum(self, wav: Tensor, first: int, last: int) -> Tensor:
+        """Frames first…last of a recording (N,), N > 200, as they are in the spectrogram of all of it, for `read`:
+        (bands, last − first)."""
+        network = self._network
+        start = max(0, first - EDGE_FRAMES)
+        piece = wav[start * TOKENIZER_HOP : (last + EDGE_FRAMES) * TOKENIZER_HOP].to(network.window.device)
+        spectrum = torch.stft(piece, network.n_fft, TOKENIZER_HOP, window=network.window, return_complex=True)
+        power: Tensor = network._mel_filters @ spectrum[:, first - start : last - start].abs() ** 2
+        return power.clamp(min=FAINTEST_POWER).log10()
+
+    def read(self, log_spectrum: Tensor, loudest: float) -> list[int]:
+        """Up to WINDOW_FRAMES of a recording's `log_spectrum`, whose greatest value is `loudest` → its codes."""
+        scaled = (log_spectrum.clamp(min=loudest - RANGE) + 4) / 4
+        codes, _ = self._network.quantize(scaled[None], torch.tensor([scaled.shape[1]], device=scaled.device))
+        return [int(code) for code in codes[0].tolist()]
 
     @cached_property
     def _network(self) -> Any:

@@ -14,6 +14,7 @@ from aligned import following
 from small import TEXT, WINDOW, buzz, say
 
 from audio.pcm import EMPTY
+from tts.chatterbox.conversion import convert
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import decoding
@@ -65,6 +66,30 @@ def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     *_, last = chunks
     assert last.finish_reason == "stop"
     assert len(chunks[-1].samples) > 0
+
+
+@pytest.mark.parametrize("mode", ["full", "window", "block"])
+@pytest.mark.parametrize(("part", "turn"), [("tokenizer", 1), ("flow", 1), ("flow", 3)])
+def test_memory_that_runs_out_once_changes_no_sample_of_a_conversion(model, mode, part, turn):
+    source, params = buzz(1.5).samples, replace(PARAMS, decode_mode=mode)
+    plain = list(convert(model, source, 24_000, model.built_in, params))
+    flow = Failing(model.flow, "extending" if mode == "block" else "solving", {turn} if part == "flow" else set())
+    tokenizer = Failing(model.encoders.tokenizer, "read", {turn} if part == "tokenizer" else set())
+    planted = replace(model, flow=flow, encoders=replace(model.encoders, tokenizer=tokenizer))
+    chunks = list(convert(planted, source, 24_000, model.built_in, params))
+    assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
+    assert sum(chunk.speech_tokens for chunk in chunks) == sum(chunk.speech_tokens for chunk in plain)
+    assert flow.forgot == (part == "tokenizer" or flow.called > turn)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_conversion_that_fails_for_good_is_one_error(model, error):
+    tokenizer = Failing(model.encoders.tokenizer, "read", {1, 2}, error)
+    planted = replace(model, flow=Failing(model.flow, "", set()), encoders=replace(model.encoders, tokenizer=tokenizer))
+    expected = OutOfMemory if error is torch.OutOfMemoryError else GpuFault
+    with pytest.raises(expected):
+        list(convert(planted, buzz(1.0).samples, 24_000, model.built_in, PARAMS))
+    assert tokenizer.called == (2 if expected is OutOfMemory else 1)
 
 
 @pytest.mark.parametrize("checked", [False, True])
