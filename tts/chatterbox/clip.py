@@ -27,6 +27,7 @@ from validation.errors import InternalError, OutOfMemory
 from validation.options import SamplingParams
 
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # each network draws from a stream of its own
+PATIENCE_S = 1.0  # of who hears something already, or nothing before the end
 WHOLE = sys.maxsize  # a size that no clip reaches
 
 

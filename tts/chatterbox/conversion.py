@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from audio.pcm import EMPTY, Samples
-from tts.chatterbox.clip import Clip, guarded, own, tried_twice
+from tts.chatterbox.clip import PATIENCE_S, Clip, guarded, own, tried_twice
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.rates import ENCODER_RATE_HZ, SAMPLE_RATE_HZ, TOKENS_PER_S
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
@@ -60,9 +60,10 @@ def _chunks(
         yield SpeechChunk(EMPTY, 0, False)
     given = 0
     remarks: tuple[Remark, ...] = ()
+    patience_s = PATIENCE_S if params.decode_mode == "full" else 0.0
     if params.decode_mode == "full" and len(codes) > WHOLE_TOKENS:
         params, remarks = in_windows(params), (IN_WINDOWS,)
-    clip = Clip(model, voice, params)
+    clip = Clip(model, voice, params, patience_s)
     try:
         for piece in clip.pieces(codes):
             samples = clip.push(piece)[: size - given]

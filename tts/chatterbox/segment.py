@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from audio.pcm import Samples
-from tts.chatterbox.clip import Clip, guarded, own, tried_twice
+from tts.chatterbox.clip import PATIENCE_S, Clip, guarded, own, tried_twice
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.plausibility import check_tokens
 from tts.chatterbox.punctuation import normalize_punctuation
@@ -28,7 +28,6 @@ from validation.errors import InternalError
 from validation.options import SamplingParams
 
 NO_SPEECH = "the model gave no speech for this text; try another seed"
-PATIENCE_S = 1.0
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from tts.chatterbox.conversion import convert, source_codes, windows
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import ENCODER_RATE_HZ, MEL_BANDS, SAMPLES_PER_TOKEN
+from tts.chatterbox.rendering import Rendering
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.runtime.loop import THREAD_NAME
 from tts.chatterbox.vocoder.stream import HiftStream
@@ -229,9 +230,10 @@ def test_a_long_recording_in_full_is_decoded_in_windows_and_says_so(model, monke
 
 @MODES
 @pytest.mark.parametrize("sounds", [0, 1])
-def test_a_conversion_that_is_cancelled_leaves_nothing(model, mode, sounds):
-    source = take(2, RATE)
+def test_a_conversion_that_is_cancelled_leaves_nothing(model, mode, sounds, monkeypatch):
+    source, closed = take(2, RATE), []
     usual = converted(model, source, decode_mode=mode)
+    monkeypatch.setattr(Rendering, "close", closed.append)
     chunks = convert(model, source, RATE, model.built_in, replace(WINDOW, decode_mode=mode))
     for chunk in chunks:
         if not sounds or len(chunk.samples):
@@ -239,6 +241,7 @@ def test_a_conversion_that_is_cancelled_leaves_nothing(model, mode, sounds):
     chunks.close()
     model.renders.call(lambda: None)  # what was posted is done
     assert model.renders._asks == []
+    assert len(closed) == sounds  # before the first sound there is nothing to close
     assert np.array_equal(converted(model, source, decode_mode=mode), usual)
 
 
