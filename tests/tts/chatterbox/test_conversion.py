@@ -233,7 +233,7 @@ def test_a_long_recording_in_full_is_decoded_in_windows_and_says_so(model, monke
 def test_a_conversion_that_is_cancelled_leaves_nothing(model, mode, sounds, monkeypatch):
     source, closed = take(2, RATE), []
     usual = converted(model, source, decode_mode=mode)
-    monkeypatch.setattr(Rendering, "close", closed.append)
+    monkeypatch.setattr(Rendering, "close", lambda rendering: closed.append(rendering))
     chunks = convert(model, source, RATE, model.built_in, replace(WINDOW, decode_mode=mode))
     for chunk in chunks:
         if not sounds or len(chunk.samples):
