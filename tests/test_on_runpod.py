@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openai
 import pytest
 import soundfile
 from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
@@ -194,7 +193,7 @@ NOT_A_RECORDING = as_base64(b"no sound at all")
 # Code, worker, input, and words of the message. Errors that no request can cause come from FAILING_WORKER.
 ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
     ("INVALID_INPUT", "espeak", {"text": "Hello.", "temprature": 1.0}, "did you mean `temperature`?"),
-    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, batch, voices, voice_add, voice_delete, info"),
+    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, convert, batch, voices, voice_add, voice_delete, info"),
     ("UNKNOWN_VOICE", "espeak", {"text": "Hello.", "voice": "nobody"}, "en-us"),
     ("UNSUPPORTED", "espeak", {"text": "Hello.", "reference_audio": as_base64(recording())}, "clone"),
     ("REFERENCE_AUDIO", "failing", {"text": "Hello.", "reference_audio": NOT_A_RECORDING}, "can't be read"),
@@ -303,8 +302,10 @@ def without_audio(output: Any) -> Any:
 # --- HTTP's routes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["joined", "streamed"])
 def test_openais_client_works_through_runpods_forwarding(light: dict[str, Pair], mode: str) -> None:
+    openai = pytest.importorskip("openai", reason="`make test-fast` installs none")
     with forwarding(light["espeak"][mode]) as base_url, openai.OpenAI(base_url=base_url, api_key="key") as client:
         assert "tts-1" in [model.id for model in client.models.list()]
         ask = client.audio.speech.with_streaming_response.create
