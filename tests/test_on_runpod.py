@@ -193,7 +193,7 @@ NOT_A_RECORDING = as_base64(b"no sound at all")
 # Code, worker, input, and words of the message. Errors that no request can cause come from FAILING_WORKER.
 ERRORS: list[tuple[str, str, dict[str, Any], str]] = [
     ("INVALID_INPUT", "espeak", {"text": "Hello.", "temprature": 1.0}, "did you mean `temperature`?"),
-    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, convert, batch, voices, voice_add, voice_delete, info"),
+    ("UNKNOWN_OPERATION", "espeak", {"operation": "sing"}, "known: tts, convert, batch, voices, voice_add,"),
     ("UNKNOWN_VOICE", "espeak", {"text": "Hello.", "voice": "nobody"}, "en-us"),
     ("UNSUPPORTED", "espeak", {"text": "Hello.", "reference_audio": as_base64(recording())}, "clone"),
     ("REFERENCE_AUDIO", "failing", {"text": "Hello.", "reference_audio": NOT_A_RECORDING}, "can't be read"),
