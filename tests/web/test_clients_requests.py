@@ -227,7 +227,52 @@ DEVNEN = [
     devnen("signs", AUDIO["wav"], text="…", speed_factor=1, seconds=0.3, sized=True),
     devnen("JSON", AUDIO["wav"], text=TEXT, speed_factor=1, sized=True, headers={"Accept": "application/json"}),
 ]
-REQUESTS = [*OPENAI, *DEVNEN]
+LIVEKIT = {"model_id": "eleven_turbo_v2_5", "voice_settings": None, "apply_text_normalization": "auto"}
+SETTINGS = {"stability": 0.5, "similarity_boost": 0.5}
+ELEVENLABS = [
+    Asked(
+        "livekit, ElevenLabs",
+        "/v1/text-to-speech/hpp4J3VqNfWAUOO0d1Us/stream?output_format=mp3_22050_32&enable_logging=true",
+        {"text": TEXT} | LIVEKIT,
+        AUDIO["mp3"],
+    ),
+    Asked(
+        "Open WebUI, ElevenLabs",
+        "/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM",
+        {"text": TEXT, "model_id": "eleven_multilingual_v2", "voice_settings": SETTINGS},
+        AUDIO["mp3"],
+        ignored="voice_settings.stability, voice_settings.similarity_boost",
+        headers={"Accept": "audio/mpeg", "xi-api-key": "any"},
+    ),
+    Asked(
+        "LibreChat, ElevenLabs",
+        "/v1/text-to-speech/hans/stream?output_format=pcm_24000",
+        {"text": TEXT, "model_id": "eleven_multilingual_v2"},
+        PCM,
+        voice="hans",
+    ),
+]
+RAW = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 24_000}
+CARTESIA = [
+    Asked(
+        "livekit, Cartesia",
+        "/tts/bytes",
+        {"transcript": TEXT, "model_id": "sonic-3", "language": None, "output_format": RAW}
+        | {"voice": {"mode": "id", "id": "f786b574-daa5-4673-aa0c-cbe3e8534c02"}},
+        PCM,
+        headers={"X-API-Key": "any", "Cartesia-Version": "2025-04-16"},
+    ),
+    Asked(
+        "Cartesia's SDK",
+        "/tts/bytes",
+        {"transcript": TEXT, "model_id": "sonic-latest", "output_format": RAW | {"container": "wav"}, "voice": "hans"},
+        AUDIO["wav"],
+        voice="hans",
+        sized=True,
+        headers={"Accept": "audio/wav"},
+    ),
+]
+REQUESTS = [*OPENAI, *DEVNEN, *ELEVENLABS, *CARTESIA]
 BROKEN = [
     (TTS, {"text": "Hi.", "split_text": True}, "detail"),
     (TTS, {"text": "Hi.", "split_text": True, "stream": True}, "detail"),
