@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ async def main() -> int:
         max_concurrency=JOBS_AT_ONCE,
         max_queue=QUEUE,
     )
-    server, listener = Server(service), bound("127.0.0.1", 0)
+    server, listener = Server(service, gc.freeze), bound("127.0.0.1", 0)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.end, "it was told to end")
     Probe(Path(os.environ["SOAK_PROBE"])).begin()
     print(listener.getsockname()[1], flush=True)
