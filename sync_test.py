@@ -164,7 +164,7 @@ def request_input(options: argparse.Namespace) -> Json:
 
 
 def convert_input(options: argparse.Namespace) -> Json:
-    """What is about text stands in no other job. Raises: Trouble, OSError."""
+    """Raises: Trouble, where options about a text were given; OSError."""
     job_input = tts_input(options) | {"operation": "convert"}
     if job_input.pop("text") != TEXT or job_input.keys() & {"normalize_text", "pronunciations", "captions"}:
         raise Trouble("--convert takes no text: leave out --text, --text-file, --as-written, --say and --captions.")

@@ -23,7 +23,7 @@ from validation.fields import BatchFields, TtsFields
 log = logging.getLogger(__name__)
 
 ERROR_BYTES = 500  # of JSON: kept free for each input that has no answer yet
-OWN_ERRORS = (RequestError, OutOfMemory, JobTimeout, DeliveryFailed)  # of one input; after others the next fails, too
+OWN_ERRORS = (RequestError, OutOfMemory, JobTimeout, DeliveryFailed)  # end one input; others end the batch
 Json = dict[str, Any]
 Speak = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
 

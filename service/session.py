@@ -266,8 +266,8 @@ class TtsSession:
         self._warnings += [warning for warning in reply["warnings"] if warning not in self._warnings]
 
     def finish(self) -> tuple[bytes, Json]:
-        """The last bytes of the file, and what is reported of it. Clients of other contracts take a text without sound
-        for a failure, so there a text of signs alone is a silence, as it is for `Service.run`."""
+        """The last bytes of the file, and the report about it. In another contract, whose clients treat a text without
+        sound as a failure, a text of signs alone becomes a short silence, as in `Service.run`."""
         is_wordless = self._translated and self._has_text and not self.encoder.seconds
         rest = (self._silence(WORDLESS_MS) if is_wordless else b"") + self.encoder.flush()
         seconds, file = self.encoder.seconds, self._file

@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass(slots=True, kw_only=True)
 class SoundJob(ABC):
-    """`events()` may be called once. `made_by`: as for `OutputEncoder`.
+    """One request. `events()` may be called once. `made_by`: as for `OutputEncoder`.
 
     Raises out of `events()`: OutputTooLarge, JobTimeout, JobStopped, and whatever the engine raises.
     """
@@ -89,7 +89,7 @@ class SoundJob(ABC):
     _other_json_bytes: int = REPLY_OVERHEAD_BYTES
     _events: int = 0
 
-    # --- what the kinds of jobs differ in ------------------------------------------------------------------
+    # --- what each kind of job defines ---------------------------------------------------------------------
 
     @abstractmethod
     def _planned_s(self) -> tuple[float, float]:
@@ -102,18 +102,19 @@ class SoundJob(ABC):
 
     @abstractmethod
     def _plan(self, whole_s: float) -> str:
-        """How the length that is expected is told."""
+        """The expected length in words, for an error's message."""
 
     @abstractmethod
     def _progress(self, seconds: float) -> tuple[str, float]:
-        """How far it is after so many seconds of sound, and how long the clip will be."""
+        """After so many seconds of sound: the progress in words, for an error's message, and the clip's estimated
+        length in seconds."""
 
     @abstractmethod
     def _content(self) -> dict[str, Any]:
         """The reply's fields about what was asked for."""
 
     def _timings(self) -> dict[str, Any]:
-        """The reply's fields about what is where in the clip."""
+        """The reply's fields about times in the clip."""
         return {}
 
     def _words_until(self, sample: int) -> tuple[WordTime, ...] | None:

@@ -33,7 +33,7 @@ class Synthesis(SoundJob):
     def __post_init__(self) -> None:
         request = self.request
         self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
-        # Who made 0.3 s of silence does not matter.
+        # No engine makes the silence for a text without words.
         rate_hz = self._open(self.made_by if self._script.lines else None)
         self.warnings += self._script.warnings
         self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)

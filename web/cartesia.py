@@ -43,7 +43,7 @@ ENDED_IDS = 1000  # remembered of a socket
 
 
 def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
-    """Cartesia's addresses. It describes them itself, so /openapi.json does not."""
+    """Cartesia's addresses. Its own documentation describes them, so /openapi.json does not."""
     reader = CartesiaReader(jobs, jobs.service.settings.openai_voices or {})
 
     @app.post("/tts/bytes", include_in_schema=False)

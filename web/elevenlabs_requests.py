@@ -50,7 +50,7 @@ VOICES = frozenset(  # ElevenLabs' own, which clients have built in, and pipecat
 MODELS = ("eleven_multilingual_v2", "eleven_turbo_v2_5", "eleven_flash_v2_5")  # all mean ours, as any other name does
 OURS = {"text": "text", "seed": "seed", "language_code": "language"}
 TYPES = {"model_id": str, "language_code": str, "voice_settings": dict}
-# Of no effect, and rightly so: any model is ours, sound is sent as soon as it is made, and no text is logged or kept.
+# Accepted without being named as ignored: what they ask for holds anyway, or is done elsewhere.
 DONE = frozenset(
     "model_id optimize_streaming_latency enable_logging voice_settings apply_text_normalization".split()
     + "authorization single_use_token xi_api_key xi-api-key api_key".split()  # `web.access` looks for keys

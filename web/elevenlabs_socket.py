@@ -6,9 +6,9 @@
     out  {"audio", "alignment", "normalizedAlignment", "isFinal": null, "contextId"}, {"isFinal": true, "contextId"},
          {"error", "message", "code", "contextId"}
 
-A context that is closed right after a flush, or before any sound since, speaks what was flushed: so a turn ends, and
-ElevenLabs says of it: "If it has already been set to flush it will continue flushing". Any other close is an
-interruption, and so is a second one: pipecat closes at the end of a turn, too, and livekit flushes each sentence.
+A context that is closed right after a flush, or before any sound since, speaks what was flushed and ends: ElevenLabs
+documents that a flush goes on after a close. Any other close is an interruption, and so is a second one: pipecat and
+livekit send a close in both cases.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from web.response_encoders import ignored_header
 
 log = logging.getLogger(__name__)
 
-AT_ONCE_S = 0.1  # after a flush: what was sent together may arrive so far apart
+AT_ONCE_S = 0.1  # from a flush to a close that was sent together with it
 IDLE_S, MOST_IDLE_S = 20, 180  # of `inactivity_timeout`
 MAX_NAME_CHARS = 200
 KINDS = {"flush", "close_context"}

@@ -101,7 +101,8 @@ class HttpRoutes:
             await asyncio.wait({working})
 
     def _application(self) -> FastAPI:
-        """Of the running loop, to which its jobs belong: a worker has one, and may have a second while it ends."""
+        """The application of the running event loop. A worker has one loop, and may have a second one during its
+        shutdown."""
         if (loop := asyncio.get_running_loop()) is not self._loop:
             self.close()
             readiness = Readiness()

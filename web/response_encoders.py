@@ -107,8 +107,8 @@ def timed_reply(end: EndEvent) -> bytes:
 
 
 def ignored_header(names: Sequence[str]) -> dict[str, str]:
-    """The header that names the fields without effect, if there are any. The names are the caller's own text: what a
-    header can't hold is replaced."""
+    """The header that names the fields without effect, if there are any. The names are the caller's text: characters
+    that a header can't hold are replaced."""
     if not names:
         return {}
     listed = [re.sub(r"[^!-+\--~]", "?", name[:MAX_IGNORED_CHARS]) or "?" for name in names[:MAX_IGNORED]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz import asking
 from validation.convert import AS_OF_TTS, OLD_NAMES, ConvertFields, ConvertRequest, parse_convert
 from validation.errors import InvalidInput, ReferenceAudioError, RequestError, UnknownVoice, Unsupported
 from validation.fields import TtsFields
@@ -19,18 +20,8 @@ from validation.rules import Capabilities, FormatCapabilities
 TAKE = base64.b64encode(b"a take").decode()
 VOICE = base64.b64encode(b"a voice").decode()
 FORMATS = {"wav": FormatCapabilities(24_000, {}), "mp3": FormatCapabilities(24_000, {24_000: (32, 64)})}
-CAPABILITIES = Capabilities(
-    voices={"default": "en-US", "hans": "de"},
-    default_voice="default",
-    clone_languages=("en",),
-    decode_modes=("full", "window"),
-    formats=FORMATS,
-    streamed_normalizations=("lufs",),
-    max_text_chars=10,
-    max_reference_bytes=1000,
-    streaming=False,
-    max_source_bytes=2000,
-    max_source_s=600.0,
+CAPABILITIES = replace(
+    asking.CAPABILITIES, formats=FORMATS, max_reference_bytes=1000, max_source_bytes=2000, max_source_s=600.0
 )
 
 

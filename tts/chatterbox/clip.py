@@ -27,7 +27,7 @@ from validation.errors import InternalError, OutOfMemory
 from validation.options import SamplingParams
 
 FLOW_SEED, VOCODER_SEED = 0x5EED_F10A, 0x5EED_0CDE  # each network draws from a stream of its own
-PATIENCE_S = 1.0  # of who hears something already, or nothing before the end
+PATIENCE_S = 1.0  # for a first chunk that no listener waits for
 WHOLE = sys.maxsize  # a size that no clip reaches
 
 
@@ -59,7 +59,7 @@ class Clip:
         return self._asked_s + self._patience_s
 
     def prepare(self) -> None:
-        """Begin with what needs no code."""
+        """Start the work that does not depend on the codes."""
         self._preparing = RenderAsk(self.due_s, work=self.rendering.preparing())
         self._lane.hand_in(self._preparing)
 

@@ -1,8 +1,8 @@
-"""A recording's words in another voice: its speech tokens, rendered as speech is. Nothing else of it is kept but its
-timing.
+"""A recording's words in another voice: its speech tokens, rendered as speech is. Only these and the
+recording's length are used.
 
-Upstream's voice converter gives the same for up to 40 s. Here memory does not grow with the recording, except for its
-samples at 16 kHz.
+Upstream's voice converter gives the same for up to 40 s. Here memory grows by some 80 KB for each second of the
+recording: its samples at 16 kHz, and the flow's noise.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ VOICE_ENCODER_BANDS, VOICE_ENCODER_WIDTH, VOICE_ENCODER_LAYERS = 40, 256, 3
 
 # The speech tokenizer's spectrogram, as upstream has it.
 TOKENIZER_HOP = 160  # samples between two frames, of which a token has four
-EDGE_FRAMES = 2  # that a frame's 400 samples reach into on either side
-FAINTEST_POWER, RANGE = 1e-10, 8  # quieter is as loud as this: absolutely, and in decades below the recording's loudest
+EDGE_FRAMES = 2  # on either side, into which a frame's 400 samples reach
+FAINTEST_POWER, RANGE = 1e-10, 8  # floors of the power: absolute, and in decades below the recording's greatest
 WINDOW_FRAMES = 3000  # 30 s, the most that it reads at once
 
 
