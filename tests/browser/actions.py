@@ -34,8 +34,10 @@ def speak(page: Page, text: str) -> None:
 
 
 def speak_to_the_end(page: Page, text: str) -> None:
+    """Until the clip is there and drawn: words and figures appear in the page's next frame."""
     speak(page, text)
     until(page, DONE)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def saved(page: Page, tmp_path: Path, button: str = "#download") -> Path:
