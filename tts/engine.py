@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from audio.pcm import Samples
@@ -48,7 +48,10 @@ class EngineSpec:
     A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
     where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
     the times of its words come from; None if it reports none. `marks`: its speech carries PerTh's watermark.
-    `can_convert`: it can give a recording another voice.
+    `can_convert`: it can give a recording another voice. `polyglot`: every voice speaks all of `languages`.
+    `defaults` are the values of fields of a request that leaves them out, where they are not the usual ones. `tags`:
+    what may stand between brackets in a text, in small letters, → the tag as the engine takes it. A reference must be
+    longer than `min_reference_s`.
     """
 
     name: str
@@ -64,6 +67,10 @@ class EngineSpec:
     word_timing: WordTiming | None = None
     marks: bool = False
     can_convert: bool = False
+    polyglot: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    min_reference_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

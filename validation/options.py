@@ -41,6 +41,8 @@ class SamplingParams:
     decode_mode: DecodeMode
     checked: bool = False
     word_times: bool = False
+    top_k: int = 0  # 0: of all tokens
+    language: str = "en"  # BCP-47
 
 
 @dataclass(frozen=True, slots=True)

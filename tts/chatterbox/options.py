@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tts.chatterbox.models import ORIGINAL, ModelSpec
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
@@ -21,3 +23,4 @@ class LoadOptions:
     voice_cache_bytes: int = 1_000_000_000
     graphs: bool = True  # capture CUDA graphs on a GPU
     buckets: tuple[int, ...] = ()  # sizes, in tokens, of the flow's graphs; empty: the usual ones
+    spec: ModelSpec = ORIGINAL
