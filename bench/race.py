@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.contenders.turns import Contender, Run
 from bench.document import keep, machine, report
+from tts.chatterbox.models import MODELS, ORIGINAL
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ROOT / ".bench" / "peer" / "bin" / "python"
@@ -60,14 +61,16 @@ def stall_s(run: Run) -> float:
     return silent
 
 
-def commands(checkpoint: Path, device: str, peer_python: Path) -> dict[str, list[str]]:
-    """The command of each contender."""
-    ours = [sys.executable, "-m", "bench.contenders.ours", str(checkpoint), "--device", device]
+def commands(checkpoint: Path, model: str, device: str, peer_python: Path) -> dict[str, list[str]]:
+    """The command of each contender. The peer has the original model alone."""
+    ours, upstream = (
+        [sys.executable, "-m", f"bench.contenders.{name}", str(checkpoint), "--model", model, "--device", device]
+        for name in ("ours", "upstream")
+    )
     peer = [str(peer_python), "bench/contenders/peer.py", str(checkpoint), "--device", device]
-    return {
-        "peer as shipped": peer,
-        "peer tuned": [*peer, "--tuned"],
-        "upstream": [sys.executable, "-m", "bench.contenders.upstream", str(checkpoint), "--device", device],
+    peers = {"peer as shipped": peer, "peer tuned": [*peer, "--tuned"]} if model == "original" else {}
+    return peers | {
+        "upstream": upstream,
         "ours window": [*ours, "--mode", "window"],
         "ours block": [*ours, "--mode", "block"],
         "ours full": [*ours, "--mode", "full"],
@@ -134,12 +137,12 @@ def ratios(runs: dict[str, list[Run]]) -> dict[str, Any]:
     return found
 
 
-def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int = 4) -> Path:
+def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int = 4, model: str = ORIGINAL.name) -> Path:
     """A seeded checkpoint, written if it is not there; another directory for a voice of other than 4 seconds."""
-    path = directory / f"{size}-{tokens}"
+    path = directory / "-".join([*([] if model == ORIGINAL.name else [model]), size, str(tokens)])
     write = [sys.executable, "-m", "bench.checkpoint.seeded"]
     if not (path / "conds.pt").exists():
-        command = [*write, str(path), "--size", size, "--speech-tokens", str(tokens)]
+        command = [*write, str(path), "--size", size, "--speech-tokens", str(tokens), "--model", model]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     if prompt_s == 4:
         return path
@@ -176,6 +179,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Race this engine against the peer.")
     parser.add_argument("--tokens", type=int, default=75)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--size", default="full", help="of the checkpoint; a smaller one only to try this bench")
     parser.add_argument("--prompt", type=int, default=4, metavar="SECONDS", help="of the built-in voice's recording")
     parser.add_argument("--device", default="auto")
@@ -184,11 +188,17 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, default=ROOT / ".bench")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    path = checkpoint(options.scratch, options.tokens, options.size, options.prompt)
-    wanted = commands(path, options.device, options.peer_python)
+    path = checkpoint(options.scratch, options.tokens, options.size, options.prompt, options.model)
+    wanted = commands(path, options.model, options.device, options.peer_python)
     chosen = {name: wanted[name] for name in (options.only or wanted)}
     contenders: list[Contender] = []
-    document: dict[str, Any] = {"bench": "race", **machine(), "tokens": options.tokens, "rounds": 0}
+    document: dict[str, Any] = {
+        "bench": "race",
+        **machine(),
+        "model": options.model,
+        "tokens": options.tokens,
+        "rounds": 0,
+    }
     document["prompt_s"] = options.prompt
     document |= {"failed": {}, "figures": {}, "ratios": {}}
     try:

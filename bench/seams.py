@@ -26,6 +26,7 @@ from audio.pcm import Samples
 from bench.contenders.turns import Contender, Run
 from bench.document import machine, report
 from bench.race import PEER, ROOT, checkpoint, commands
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN
 
 GOAL = 1.2
@@ -204,7 +205,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     path = options.checkpoint or checkpoint(options.scratch, options.tokens)
-    wanted = commands(path, options.device, options.peer_python)
+    wanted = commands(path, ORIGINAL.name, options.device, options.peer_python)
     facts, said = {}, {}
     for name in options.only:
         facts[name], said[name] = listen(name, wanted[name], options.runs)

@@ -16,6 +16,7 @@ import torch
 from bench.contenders.turns import Run, serve
 from bench.speech import generate
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import MODELS
 from tts.chatterbox.options import LoadOptions
 from validation.fields import DecodeMode
 from validation.request import DEFAULT_SAMPLING
@@ -23,9 +24,11 @@ from validation.request import DEFAULT_SAMPLING
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
-    how = LoadOptions(options.device, options.dtype, options.flow_dtype, graphs=not options.plain)
+    how = LoadOptions(
+        options.device, options.dtype, options.flow_dtype, graphs=not options.plain, spec=MODELS[options.model]
+    )
     model = ChatterboxModel.load(options.checkpoint, how)
-    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode)
+    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode, **how.spec.defaults)
     seeds = count(1)
 
     def once() -> Run:
@@ -46,6 +49,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--model", choices=MODELS, default="original")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--flow-dtype", default="auto")
