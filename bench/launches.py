@@ -26,7 +26,7 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
@@ -74,7 +74,7 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
             state = {name: mode.from_tensor(tensor) for name, tensor in files[file].items()}
             return Tensors(file, state, cuda, check_values=False)
 
-        t3, s3gen = T3(fake(T3_WEIGHTS), torch.bfloat16), fake(S3GEN_WEIGHTS)
+        t3, s3gen = Llama(fake(T3_WEIGHTS), torch.bfloat16), fake(S3GEN_WEIGHTS)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
         cache = t3.new_cache(2, 10 * CACHE_BUCKET)
 

@@ -23,7 +23,7 @@ from tts.chatterbox.s3gen.network import EULER_STEPS, GUIDANCE
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Generation, TokenLane
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.sampling import TokenSampling
 
 LIMIT = 60  # tokens of a request
@@ -48,12 +48,12 @@ def uniforms(seed: int) -> Tensor:
     return torch.rand(LIMIT, generator=torch.Generator().manual_seed(seed))
 
 
-def plain_batch(t3: T3, slots: int) -> Batch:
+def plain_batch(t3: Llama, slots: int) -> Batch:
     pool = GraphPool(t3.device, "token model", enabled=False)
     return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
 
 
-def captured_batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
+def captured_batch(t3: Llama, slots: int, pool: GraphPool) -> Batch:
     """With a graph for every step, or this raises."""
     made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
     made.warm_up()
@@ -112,7 +112,7 @@ def knob_faults(captured: Batch, plain: Batch, prefix: Tensor) -> list[str]:
     return [knob for knob, knobs in changed.items() if drawn(captured, knobs) != drawn(plain, knobs)]
 
 
-def logit_faults(t3: T3, hidden: Tensor) -> int:
+def logit_faults(t3: Llama, hidden: Tensor) -> int:
     """How many logits of `hidden` (N, D) are further from the exact sums than sums in float32 can be.
 
     Of D products in any order: D · 2⁻²⁴ of the sum of their sizes (Higham 2002, section 3.1). The product of two

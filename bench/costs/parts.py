@@ -33,7 +33,7 @@ from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.vocoder.stream import Hift, HiftStream
 from tts.chatterbox.voice.encoders import SkipInit
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
@@ -67,7 +67,7 @@ def weights(sizes: seeded.Sizes) -> tuple[Tensors, Tensors]:
     return t3, Tensors(S3GEN_WEIGHTS, state, CUDA, check_values=False)
 
 
-def count_t3(t3: T3, slots: int = 1) -> dict[str, Counts]:
+def count_t3(t3: Llama, slots: int = 1) -> dict[str, Counts]:
     """The admission of a request, and a step in the middle of it."""
     pool = NotedPool("token model")
     batch = Batch(t3, slots, 2, cache_positions(MAX_TOKENS), MAX_TOKENS, pool, CACHE_BUCKET)
@@ -226,7 +226,7 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
     """By the names of `bench.parts`, and more."""
     with pretended():
         t3_file, s3gen = weights(sizes)
-        t3 = T3(t3_file, torch.bfloat16, ops=DECODE)
+        t3 = Llama(t3_file, torch.bfloat16, ops=DECODE)
         found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots).items()}
         for dtype_name, (dtype, prompts_s) in FORMATS.items():
             flow, flow_pool = flow_with(s3gen, dtype)

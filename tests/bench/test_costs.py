@@ -29,7 +29,7 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import EULER_STEPS
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Hift, Window
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
@@ -78,10 +78,10 @@ def captured(counts: Counts) -> Counter[str]:
 
 
 def test_a_prefill_and_a_step_of_t3_are_counted_as_graphs_record_them(cuda, checkpoint):
-    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
     captured_batch(t3, 3, GraphPool(CUDA, "token model"))
     with pretended():
-        ours = count_t3(T3(weights(SIZES["small"])[0], torch.float32), 3)
+        ours = count_t3(Llama(weights(SIZES["small"])[0], torch.float32), 3)
     assert captured(ours["T3, prefill"]) == recorded(cuda.recordings[0])
     assert captured(ours["T3, a step of 3 slots"]) == recorded(cuda.recordings[PREFILLS])
 
@@ -126,7 +126,7 @@ def deep() -> dict[str, Counts]:
         }
         pool = parts.NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, parts.DEFAULT_FRAMES)
-        return chunks | count_t3(T3(t3, torch.bfloat16, ops=DECODE)) | count_vocoder(hift, pool)
+        return chunks | count_t3(Llama(t3, torch.bfloat16, ops=DECODE)) | count_vocoder(hift, pool)
 
 
 def test_no_part_launches_more_kernels_than_today(deep):
@@ -135,7 +135,7 @@ def test_no_part_launches_more_kernels_than_today(deep):
 
 def test_the_plain_lines_of_a_step_are_no_more_either():
     with pretended():
-        assert count_t3(T3(weights(DEEP)[0], torch.bfloat16))["T3, a step"].kernels <= PLAIN_STEP
+        assert count_t3(Llama(weights(DEEP)[0], torch.bfloat16))["T3, a step"].kernels <= PLAIN_STEP
 
 
 def test_a_prefill_and_a_rendering_are_each_one_graph_and_a_handful_of_launches(deep):

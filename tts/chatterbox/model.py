@@ -37,7 +37,8 @@ from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
 from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
+from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.vocoder.stream import Hift, rendered_frames
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
@@ -61,7 +62,7 @@ class ChatterboxModel:
     """Everything that was loaded."""
 
     tokenizer: Any
-    t3: T3
+    t3: TokenModel
     decoder: Decoder
     flow: Flow
     hift: Hift
@@ -99,7 +100,7 @@ class ChatterboxModel:
             Tensors.read(directory, file, device) for file in (T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER)
         ]
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        t3 = T3(t3_file, choose_dtype(options.dtype, fast))
+        t3 = Llama(t3_file, choose_dtype(options.dtype, fast))
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}
         t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs)
         if device.type == "cpu":

@@ -20,7 +20,7 @@ from tts.chatterbox.plausibility import check_tokens
 from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.t3.decoding import Generation
-from tts.chatterbox.t3.model import FRAME_TOKENS
+from tts.chatterbox.t3.llama import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.words import WordClock, text_words
 from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SpeechChunk

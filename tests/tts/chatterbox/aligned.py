@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tts.chatterbox.rates import HEAD_DIM
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -28,11 +28,11 @@ SHARPNESS = 12.0
 SLOW = HEAD_DIM // 2 - WAVES  # dimensions from here to the end of a half turn by less than 3e-5 a position
 
 
-def following(checkpoint: Path, place: Callable[[int], float], dtype: torch.dtype = torch.float32) -> T3:
+def following(checkpoint: Path, place: Callable[[int], float], dtype: torch.dtype = torch.float32) -> Llama:
     """place: of a token's index, the text position that it speaks; 0 is the start token's."""
     state = load_file(checkpoint / T3_WEIGHTS)
     plant(state, place)
-    return T3(Tensors("t3", state), dtype, HEADS)
+    return Llama(Tensors("t3", state), dtype, HEADS)
 
 
 def plant(state: dict[str, Tensor], place: Callable[[int], float]) -> None:

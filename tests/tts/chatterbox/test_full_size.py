@@ -44,7 +44,8 @@ def theirs(directory: Path):
 
 
 def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, theirs):
-    from tts.chatterbox.t3.model import START_TEXT, STOP_SPEECH, STOP_TEXT
+    from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT
+    from tts.chatterbox.t3.model import STOP_SPEECH
     from tts.chatterbox.t3.sampling import TokenSampling
 
     text = text_tokens(full.tokenizer, TEXT)

@@ -19,7 +19,7 @@ from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.words import text_words
@@ -35,7 +35,7 @@ def place(token: int) -> float:
     return 0.6 * (token - min(max(token - COMMA, 0), PAUSE))
 
 
-def with_t3(model: ChatterboxModel, t3: T3, **sharing: int | bool) -> ChatterboxModel:
+def with_t3(model: ChatterboxModel, t3: Llama, **sharing: int | bool) -> ChatterboxModel:
     return replace(model, t3=t3, decoder=Decoder(t3, 1000, **({"slots": 1} | sharing)))
 
 
@@ -128,7 +128,7 @@ def test_ids_that_are_no_sound_take_no_time(planted, monkeypatch):
 
 def test_random_heads_time_nothing(model, checkpoint):
     """What they attend to is noise; so is what they remark."""
-    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
+    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
     for seed in range(2):
         chunks = list(spoken(with_t3(model, t3), replace(ASKED, seed=seed)))
         assert joined(chunks)[1] == []

@@ -19,7 +19,7 @@ from tts.chatterbox.kernels.decoding import DecodeOps
 from tts.chatterbox.kernels.estimating import FrameOps
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.runtime.errors import gpu_answers
-from tts.chatterbox.t3.model import rope_tables
+from tts.chatterbox.t3.llama import rope_tables
 from tts.chatterbox.t3.sampling import Knobs, TokenSampling
 from validation.errors import GpuFault
 

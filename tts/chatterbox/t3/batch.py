@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH, T3
+from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH, TokenModel
 from tts.chatterbox.t3.prefill import Prefill
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.t3.slots import SlotState
@@ -66,7 +66,7 @@ class Batch:
 
     def __init__(
         self,
-        t3: T3,
+        t3: TokenModel,
         slots: int,
         rows_per_slot: int,
         positions: int,

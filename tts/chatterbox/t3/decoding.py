@@ -16,7 +16,8 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import HostCopy, to_device
 from tts.chatterbox.runtime.loop import Ask, Lane, Loop, errors_to, new_stream
 from tts.chatterbox.t3.batch import Batch, Seat, longest_prefix
-from tts.chatterbox.t3.model import FRAME_TOKENS, STOP_SPEECH, T3
+from tts.chatterbox.t3.llama import FRAME_TOKENS
+from tts.chatterbox.t3.model import STOP_SPEECH, TokenModel
 from tts.chatterbox.t3.sampling import BROKEN, TokenSampling
 from validation.errors import InternalError
 
@@ -228,7 +229,7 @@ class Decoder:
 
     def __init__(
         self,
-        t3: T3,
+        t3: TokenModel,
         max_tokens: int,
         slots: int,
         graphs: GraphPool | None = None,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.model import TokenModel
 
 BUCKET = 64  # positions
 
@@ -31,7 +31,7 @@ class CapturedPrefill:
 class Prefill:
     """For the slots of one cache. Replayed graphs share their input, so one request at a time."""
 
-    def __init__(self, t3: T3, cache: Tensor, slots: int, graphs: GraphPool) -> None:
+    def __init__(self, t3: TokenModel, cache: Tensor, slots: int, graphs: GraphPool) -> None:
         """cache: (layers, rows · slots, …), row by row all slots."""
         self._t3, self._cache, self._slots, self._graphs = t3, cache, slots, graphs
         self._captured: dict[tuple[int, int], CapturedPrefill] = {}  # by rows and positions
@@ -65,7 +65,7 @@ class Prefill:
     def __call__(self, slot: int, embeds: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Fill the slot's rows with the prefix (rows, P, D).
 
-        Returns: the logits of its last position (rows, V), and what `T3.attention` needs of it; until the next call.
+        Returns: the logits of its last position (rows, V), and what `TokenModel.attention` needs of it; until the next call.
         """
         rows, positions = embeds.shape[:2]
         bucket = -(-positions // BUCKET) * BUCKET

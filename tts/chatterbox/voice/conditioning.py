@@ -29,7 +29,7 @@ from tts.chatterbox.rates import (
     T3_PROMPT_TOKENS,
 )
 from tts.chatterbox.s3gen.network import FlowPrompt
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.weights.tensors import is_finite
 from validation.errors import InternalError, ModelUnavailable
@@ -82,7 +82,7 @@ class ReferenceEncoders:
     tokenizer: SpeechTokenizer
     speaker_encoder: SpeakerEncoder
     conditioner: Conditioner
-    t3: T3
+    t3: TokenModel
     device: torch.device
 
     # --- from a recording ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.estimator import Estimator
 from tts.chatterbox.t3.batch import Batch
-from tts.chatterbox.t3.model import T3, rope_tables
+from tts.chatterbox.t3.llama import Llama, rope_tables
 from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling, sample
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
@@ -237,7 +237,7 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
     """
     tensors = Tensors(T3_WEIGHTS, seeded._t3(SIZES["small"], 60), CPU)
     ops = replace(DECODE, norm_logits=decoding.norm_logits)
-    plain, fused = (T3(tensors, torch.float32, graphs.HEADS, each) for each in (decoding.PLAIN, ops))
+    plain, fused = (Llama(tensors, torch.float32, graphs.HEADS, each) for each in (decoding.PLAIN, ops))
     cuda = FakeCuda().install(monkeypatch)
     prefixes = [Draws(CPU, torch.float32).normal(2, length, plain.width) for length in (60, 67)]
     found = []

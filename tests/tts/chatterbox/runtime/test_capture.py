@@ -22,7 +22,7 @@ from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3 import sampling
 from tts.chatterbox.t3.batch import Batch
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -39,9 +39,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 
 @pytest.fixture(scope="module")
-def t3(checkpoint: Path) -> T3:
+def t3(checkpoint: Path) -> Llama:
     """The small network as a GPU has it: its weights are not packed."""
-    return T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:

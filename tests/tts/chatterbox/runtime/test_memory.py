@@ -20,7 +20,7 @@ from tts.chatterbox.s3gen.blocks import KEYS, BlockRows
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.voice.encoders import SkipInit
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import UNUSED, Tensors
@@ -55,10 +55,10 @@ def s3gen() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def t3() -> T3:
+def t3() -> Llama:
     with META:
         state = _t3(SIZES["full"], speech_tokens=60)
-    return T3(Tensors(T3_WEIGHTS, state, META, check_values=False), torch.bfloat16)
+    return Llama(Tensors(T3_WEIGHTS, state, META, check_values=False), torch.bfloat16)
 
 
 def flow_of(s3gen: dict[str, Tensor]) -> Flow:

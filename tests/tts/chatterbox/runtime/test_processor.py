@@ -22,7 +22,7 @@ from tts.chatterbox.runtime.device import flow_dtypes, multiplies_bfloat16
 from tts.chatterbox.runtime.processor import Processor, processor
 from tts.chatterbox.s3gen import estimator
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -160,7 +160,7 @@ def test_a_packed_residual_is_added_in_place(dtype: torch.dtype) -> None:
 
 @pytest.mark.skipif(not processor().packed, reason="no oneDNN here")
 def test_packing_frees_each_layer_before_the_next(checkpoint: Path) -> None:
-    t3 = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
     names = ("qkv", "out", "gate_up", "down")
     originals = [[weakref.ref(getattr(layer, name)) for name in names] for layer in t3._layers]
     alive, step_bytes = [], sum(getattr(layer, name).nbytes for layer in t3._layers for name in names)
@@ -179,7 +179,7 @@ def test_packing_frees_each_layer_before_the_next(checkpoint: Path) -> None:
 def test_a_packed_token_model_computes_what_the_plain_one_does(checkpoint: Path) -> None:
     """Prefill and step, in the processor's best format. Each layer rounds a few times, as the plain one does."""
     dtype = processor().packed[-1]
-    plain, packed = (T3(Tensors.read(checkpoint, T3_WEIGHTS), dtype) for _ in range(2))
+    plain, packed = (Llama(Tensors.read(checkpoint, T3_WEIGHTS), dtype) for _ in range(2))
     packed.pack(partial(pack, rows=2))
     embeds = 0.1 * normal(2, 20, plain.width, dtype=dtype)
     for rows in (1, 2):

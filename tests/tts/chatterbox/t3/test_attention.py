@@ -37,7 +37,8 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.model import ALIGNMENT_HEADS, START_TEXT, STOP_SPEECH, STOP_TEXT, T3
+from tts.chatterbox.t3.llama import ALIGNMENT_HEADS, START_TEXT, STOP_TEXT, Llama
+from tts.chatterbox.t3.model import STOP_SPEECH
 from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -47,12 +48,12 @@ MOST_LAUNCHES = 15
 
 
 @pytest.fixture(scope="module")
-def t3(checkpoint: Path) -> T3:
+def t3(checkpoint: Path) -> Llama:
     """The small network, with heads taken for alignment heads."""
-    return T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
+    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
 
 
-def watching(t3: T3, slots: int, pool: GraphPool) -> Batch:
+def watching(t3: Llama, slots: int, pool: GraphPool) -> Batch:
     return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
 
 
@@ -98,7 +99,7 @@ def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
 
 
 def test_heads_that_a_network_lacks_are_not_asked(checkpoint, model):
-    small = T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    small = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
     assert small.alignment_heads == ()
     text, prefix = text_tokens(model.tokenizer, TEXTS[0]), model.encoders.prefix(model.built_in, 0.5)
     with (
@@ -181,7 +182,7 @@ def test_in_half_precision_the_kernels_are_few_too(checkpoint, model):
     state = load_file(checkpoint / T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor).to(CUDA) for name, tensor in state.items()}
-        half = T3(Tensors("t3", pretended, CUDA, check_values=False), torch.bfloat16, HEADS)
+        half = Llama(Tensors("t3", pretended, CUDA, check_values=False), torch.bfloat16, HEADS)
         made = watching(half, 8, GraphPool(CPU, "token model"))
         step = made._plain(2, REACH)
         step.run()

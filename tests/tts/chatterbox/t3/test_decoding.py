@@ -25,7 +25,7 @@ from tts.chatterbox.t3 import batch as batch_module
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.batch import SPARE_TOKENS, Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, Admission, Decoder, TokenAsk, TokenLane
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -140,7 +140,7 @@ def test_a_step_never_reads_a_value(checkpoint, model, prefixes):
     state = load_file(checkpoint / T3_WEIGHTS)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
-        t3 = T3(Tensors("t3", pretended, check_values=False), torch.float32, ((0, 1), (1, 0)))
+        t3 = Llama(Tensors("t3", pretended, check_values=False), torch.float32, ((0, 1), (1, 0)))
         fake = Batch(t3, 2, 2, 2 * CACHE_BUCKET, LIMIT, GraphPool(CPU, "token model"), CACHE_BUCKET, watches=True)
         fake.admit(0, mode.from_tensor(prefixes[0]), KNOBS[0], uniforms(0), watched=True)
         for _ in range(20):

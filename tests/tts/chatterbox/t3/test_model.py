@@ -18,7 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.model import START_TEXT, STOP_SPEECH, STOP_TEXT, T3
+from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT, Llama
+from tts.chatterbox.t3.model import STOP_SPEECH
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.weights import manifest
 from tts.chatterbox.weights.tensors import Tensors
@@ -43,7 +44,7 @@ def upstream_logits(t3, cond, text: Tensor, speech: list[int]) -> Tensor:
 
 
 def our_logits(
-    t3: T3, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True, off: int = 0
+    t3: Llama, conditioning: Tensor, text: Tensor, speech: list[int], guided: bool = True, off: int = 0
 ) -> Tensor:
     """Our logits (steps + 1, rows, V), the cache read in steps of 64 positions; `off` shifts the speech position."""
     embeds = t3.embed_prefix(conditioning, text, guided=guided)
@@ -123,7 +124,7 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
             repetition_penalty=1.2,
             cfg_weight=cfg_weight,
         )[0].tolist()
-        ours = T3(Tensors.read(long_checkpoint, manifest.T3_WEIGHTS), torch.float32)
+        ours = Llama(Tensors.read(long_checkpoint, manifest.T3_WEIGHTS), torch.float32)
         knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
         with Decoder(ours, 400, slots=1).generate(
             lambda: theirs.prepare_conditioning(cond), text, knobs, 0
@@ -136,8 +137,8 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
 # --- half precision ---------------------------------------------------------------------------------------
 
 
-def half_t3(checkpoint: Path) -> T3:
-    return T3(Tensors.read(checkpoint, manifest.T3_WEIGHTS), torch.bfloat16)
+def half_t3(checkpoint: Path) -> Llama:
+    return Llama(Tensors.read(checkpoint, manifest.T3_WEIGHTS), torch.bfloat16)
 
 
 def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
@@ -157,7 +158,7 @@ def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
     cuda = torch.device("cuda")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
-        t3 = T3(Tensors("t3", pretended, cuda, check_values=False), torch.bfloat16)
+        t3 = Llama(Tensors("t3", pretended, cuda, check_values=False), torch.bfloat16)
         hidden = mode.from_tensor(torch.zeros(2, 128, dtype=torch.bfloat16)).to(cuda)
         with Operations() as operations:
             assert t3._logits(hidden).dtype == torch.float32

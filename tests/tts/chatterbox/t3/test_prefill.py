@@ -15,7 +15,7 @@ from torch import Tensor
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.t3 import prefill as module
 from tts.chatterbox.t3.batch import Batch
-from tts.chatterbox.t3.model import T3
+from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.prefill import BUCKET
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
@@ -27,8 +27,8 @@ LOUD = 1e4  # in place of what lies beyond a prefix
 
 
 @pytest.fixture(scope="module")
-def t3(checkpoint) -> T3:
-    return T3(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, graphs.HEADS)
+def t3(checkpoint) -> Llama:
+    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, graphs.HEADS)
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def cuda() -> Iterator[FakeCuda]:
         yield FakeCuda().install(patch)
 
 
-def batch(t3: T3, slots: int, pool: GraphPool) -> Batch:
+def batch(t3: Llama, slots: int, pool: GraphPool) -> Batch:
     made = Batch(t3, slots, 2, POSITIONS, LIMIT, pool, POSITIONS, watches=True)
     made.warm_up()
     return made
 
 
-def captured(t3: T3, slots: int = 1) -> Batch:
+def captured(t3: Llama, slots: int = 1) -> Batch:
     return batch(t3, slots, GraphPool(CUDA, "token model"))
 
 
-def plain(t3: T3, slots: int = 1) -> Batch:
+def plain(t3: Llama, slots: int = 1) -> Batch:
     return batch(t3, slots, GraphPool(CUDA, "token model", enabled=False))
 
 
