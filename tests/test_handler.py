@@ -318,6 +318,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "exaggeration": UNITS,
     "temperature": st.floats(0.1, 2),
     "top_p": st.floats(0.01, 1),
+    "top_k": st.integers(0, 1000),
     "min_p": UNITS,
     "repetition_penalty": st.floats(1, 2),
     "seed": st.integers(0, MAX_SEED),

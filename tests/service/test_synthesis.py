@@ -182,12 +182,12 @@ def test_a_reply_has_every_key_of_the_contract_and_no_other() -> None:
 
 def test_parameters_are_the_values_that_were_used() -> None:
     engine = FakeEngine()
-    given = {"exaggeration": 0.7, "cfg": 0.3, "temperature": 1.1, "top_p": 0.9, "min_p": 0.1}
+    given = {"exaggeration": 0.7, "cfg": 0.3, "temperature": 1.1, "top_p": 0.9, "top_k": 40, "min_p": 0.1}
     given |= {"repetition_penalty": 1.5, "chunk_size": 10, "context_window": 20}
     _, reply = spoken(fake_service(engine), asked(**given))
     reported, used = reply["parameters"], engine.heard[0]
     assert reported["decode_mode"] == used.decode_mode == "window"  # because chunks were named
-    for name in ("exaggeration", "temperature", "top_p", "min_p", "repetition_penalty"):
+    for name in ("exaggeration", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"):
         assert reported[name] == getattr(used, name) == given[name]
     assert reported["cfg_weight"] == used.cfg_weight == 0.3
     assert (reported["chunk_size"], used.chunk_size_tokens) == (10, 10)

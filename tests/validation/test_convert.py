@@ -98,8 +98,8 @@ def test_a_shared_field_has_the_rules_of_tts() -> None:
 
 
 NO_FIELDS = (
-    "text exaggeration cfg_weight cfg temperature top_p min_p repetition_penalty language normalize_text pronunciations"
-    " sentence_pause_ms paragraph_pause_ms trim_silence word_timestamps captions".split()
+    "text exaggeration cfg_weight cfg temperature top_p top_k min_p repetition_penalty language normalize_text"
+    " pronunciations sentence_pause_ms paragraph_pause_ms trim_silence word_timestamps captions".split()
 )
 
 

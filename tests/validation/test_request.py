@@ -72,6 +72,7 @@ def test_a_bare_text_gets_every_default_of_the_contract() -> None:
         "cfg_weight": 0.5,
         "temperature": 0.8,
         "top_p": 1.0,
+        "top_k": 0,
         "min_p": 0.05,
         "repetition_penalty": 1.2,
         "seed": request.sampling.seed,
@@ -114,6 +115,7 @@ def test_parameters_and_parts_have_what_was_asked_for() -> None:
         "exaggeration": 0.1,
         "temperature": 1.5,
         "top_p": 0.9,
+        "top_k": 50,
         "min_p": 0.2,
         "repetition_penalty": 1.9,
         "seed": 7,
@@ -167,6 +169,7 @@ BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, le
     "cfg": (-0.01, 0.0, 1.0, 1.01),
     "temperature": (0.09, 0.1, 2.0, 2.01),
     "top_p": (0.0, 0.001, 1.0, 1.01),
+    "top_k": (-1, 0, 1000, 1001),
     "min_p": (-0.01, 0.0, 1.0, 1.01),
     "repetition_penalty": (0.99, 1.0, 2.0, 2.01),
     "seed": (-1, 0, MAX_SEED, MAX_SEED + 1),
@@ -180,6 +183,7 @@ BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, le
 }
 WHOLE = (
     "seed",
+    "top_k",
     "chunk_size",
     "context_window",
     "sample_rate",

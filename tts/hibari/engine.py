@@ -117,6 +117,7 @@ SPEC = EngineSpec(
         "cfg_weight",
         "temperature",
         "top_p",
+        "top_k",
         "min_p",
         "repetition_penalty",
         "context_window",
