@@ -6,7 +6,7 @@ import { byId, say } from "./elements.js";
 import * as form from "./form.js";
 import { askKey, withKey } from "./key.js";
 import { Player } from "./player.js";
-import { Reference } from "./reference.js";
+import { Recording } from "./recording.js";
 import { Stage } from "./stage.js";
 import { Takes } from "./takes.js";
 import * as worker from "./worker.js";
@@ -19,7 +19,7 @@ const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav", mulaw_raw: "ul", 
 const player = new Player();
 const stage = new Stage(player, (seconds) => playFrom(seconds));
 const takes = new Takes(byId("history"), { play: (take) => replay(take), reuse, save: (take) => void save(take) });
-const reference = new Reference((message) => {
+const reference = new Recording("reference_audio", 30, (message) => {
   if (message) form.markOne({ field: "reference_audio", message });
   else form.unmarkOne("reference_audio");
 });

@@ -1,11 +1,11 @@
 /** What the worker offers, put into the form: voices, formats, limits, and whether it is ready. */
 
-import { byId } from "./elements.js";
+import { byId, find } from "./elements.js";
 import * as form from "./form.js";
 import { withKey } from "./key.js";
 import * as worker from "./worker.js";
 
-/** @typedef {import("./reference.js").Reference} Reference */
+/** @typedef {import("./recording.js").Recording} Recording */
 
 const RETRY_MS = 2000;
 /** @type {Record<string, string>} */
@@ -19,7 +19,7 @@ let maxChars = Infinity;
 let canClone = true;
 let latest = 0; // the number of the last `connect`, which alone retries
 
-/** Asks the worker what it offers, until it answers. @param {Reference} reference */
+/** Asks the worker what it offers, until it answers. @param {Recording} reference */
 export async function connect(reference) {
   const number = ++latest;
   try {
@@ -44,10 +44,10 @@ async function watch(name) {
 /** @param {"ready" | "loading" | "down"} state @param {string} text */
 function show(state, text) {
   byId("worker").dataset.state = state;
-  /** @type {HTMLElement} */ (byId("worker").querySelector("span")).textContent = text;
+  find(byId("worker"), "span").textContent = text;
 }
 
-/** @param {worker.Info} info @param {worker.Voices} library @param {Reference} reference */
+/** @param {worker.Info} info @param {worker.Voices} library @param {Recording} reference */
 function offer(info, library, reference) {
   showStandIn(info);
   voices = library.voices;
@@ -92,7 +92,7 @@ export function chooseVoiceMode(clones) {
 
 /** The radio button. @param {"clone" | "predefined"} mode */
 function voiceMode(mode) {
-  return /** @type {HTMLInputElement} */ (document.querySelector(`[name=voice_mode][value=${mode}]`));
+  return find(document, `[name=voice_mode][value=${mode}]`, HTMLInputElement);
 }
 
 /** The texts beside the controls. */

@@ -1,6 +1,6 @@
 /** The last ten takes, in memory: a list to play, reuse and save them. */
 
-import { byId } from "./elements.js";
+import { byId, find } from "./elements.js";
 import { sketch } from "./waveform.js";
 
 const KEPT = 10;
@@ -55,7 +55,7 @@ export class Takes {
   show(take) {
     this.#shown = take;
     this.section.hidden = !this.all.length;
-    const list = /** @type {HTMLElement} */ (this.section.querySelector("ol"));
+    const list = find(this.section, "ol");
     const focused = list.contains(document.activeElement) ? document.activeElement?.id : "";
     list.replaceChildren(...this.all.map((each) => this.#row(each)));
     if (focused) document.getElementById(focused)?.focus(); // the rows are new
@@ -70,7 +70,7 @@ export class Takes {
   /** @param {Take} take */
   #row(take) {
     const row = /** @type {DocumentFragment} */ (byId("take", HTMLTemplateElement).content.cloneNode(true));
-    const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(name));
+    const part = (/** @type {string} */ name) => find(row, name);
     const text = String(take.fields.text);
     part("li").classList.toggle("shown", take === this.#shown);
     if (take === this.#shown) part("li").setAttribute("aria-current", "true");

@@ -1,30 +1,50 @@
-/** The recording whose voice is cloned: a file, chosen or dropped, or the microphone; with a preview. */
+/** A recording for a request: a file, chosen or dropped, or the microphone; with a preview. */
 
-import { byId } from "./elements.js";
+import { byId, find } from "./elements.js";
 
-const LONGEST_S = 30;
 const SHORTEST_S = 1;
 /** What browsers record: most WebM, older Firefox Ogg, Safari MP4. @type {Record<string, string>} */
 const ENDINGS = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" };
 
-export class Reference {
+export class Recording {
   /** @type {File | null} */ file = null;
   #url = "";
   /** @type {MediaRecorder | null} */ #recorder = null;
 
   /** The worker's limit, once it is known. @type {number | null} */ maxBytes = null;
-  #picker = byId("reference_audio", HTMLInputElement);
+  /** @type {HTMLElement} */ #drop;
 
-  /** @param {(message: string) => void} complain shows a fault; "" removes it */
-  constructor(complain) {
+  /**
+   * @param {string} name of the field; its place in the page is `${name}-drop`
+   * @param {number} longestS that the microphone records
+   * @param {(message: string) => void} complain shows a fault; "" removes it
+   */
+  constructor(name, longestS, complain) {
+    this.name = name;
+    this.longestS = longestS;
     this.complain = complain;
-    this.#picker.addEventListener("change", () => this.#pick(this.#picker.files));
-    byId("record").addEventListener("click", () => void (this.#recorder ? this.#recorder.stop() : this.#record()));
-    byId("forget").addEventListener("click", () => {
-      this.use(null);
-      byId("record").focus();
+    this.#drop = byId(`${name}-drop`);
+    this.#drop.prepend(byId("recorder", HTMLTemplateElement).content.cloneNode(true));
+    find(this.#drop, ".row").after(byId(`${name}-note`));
+    const picker = find(this.#drop, "input", HTMLInputElement);
+    picker.id = find(this.#drop, "label", HTMLLabelElement).htmlFor = name;
+    picker.setAttribute("aria-describedby", `${name}-note ${name}-error`);
+    picker.addEventListener("change", () => {
+      this.#pick(picker.files);
+      picker.value = ""; // or the same file could not be chosen again
     });
-    this.#acceptDrops(byId("drop"));
+    const record = find(this.#drop, ".record");
+    record.addEventListener("click", () => void (this.#recorder ? this.#recorder.stop() : this.#record()));
+    find(this.#drop, ".forget").addEventListener("click", () => {
+      this.use(null);
+      record.focus();
+    });
+    this.#acceptDrops(this.#drop);
+  }
+
+  /** Whether the form asks for it now. */
+  get isAsked() {
+    return !this.#drop.closest("[hidden]");
   }
 
   stopRecording() {
@@ -49,7 +69,6 @@ export class Reference {
   /** @param {FileList | null} files */
   #pick(files) {
     if (files?.[0]) this.use(files[0]);
-    this.#picker.value = ""; // or the same file could not be chosen again
   }
 
   /** Null removes the recording. @param {File | null} file @param {number} [durationS] of a new recording */
@@ -60,11 +79,12 @@ export class Reference {
     this.complain(isTooLarge ? `has ${inBytes(file.size)}; the worker takes ${inBytes(maxBytes)}` : "");
     this.file = isTooLarge ? null : file;
     this.#url = this.file ? URL.createObjectURL(this.file) : "";
-    byId("chosen").hidden = !this.file;
-    if (!this.file) return byId("preview").removeAttribute("src");
-    byId("preview").setAttribute("src", this.#url);
-    byId("chosen-name").textContent = this.file.name;
-    byId("chosen-size").textContent = (durationS ? `${durationS.toFixed(1)} s, ` : "") + inBytes(this.file.size);
+    const chosen = find(this.#drop, ".chosen");
+    chosen.hidden = !this.file;
+    if (!this.file) return find(chosen, "audio").removeAttribute("src");
+    find(chosen, "audio").setAttribute("src", this.#url);
+    find(chosen, "b").textContent = this.file.name;
+    find(chosen, ".note").textContent = (durationS ? `${durationS.toFixed(1)} s, ` : "") + inBytes(this.file.size);
   }
 
   async #record() {
@@ -78,7 +98,10 @@ export class Reference {
     /** @type {Blob[]} */ const pieces = [];
     const startedAt = performance.now();
     const seconds = () => (performance.now() - startedAt) / 1000;
-    const meter = metering(stream, seconds, () => recorder.stop());
+    const meter = metering(stream, (peak) => {
+      this.#showLevel(peak, seconds());
+      if (seconds() >= this.longestS) recorder.stop();
+    });
     recorder.ondataavailable = (event) => pieces.push(event.data);
     recorder.onstop = () => {
       const durationS = seconds();
@@ -95,30 +118,33 @@ export class Reference {
     recorder.start(); // one piece: several, joined, are cut short in WebKit
   }
 
+  /** @param {number} peak @param {number} seconds recorded so far */
+  #showLevel(peak, seconds) {
+    find(this.#drop, "meter", HTMLMeterElement).value = peak ** 0.5;
+    find(this.#drop, "[role=timer]").textContent = `${seconds.toFixed(0)} of ${this.longestS} s at most`;
+  }
+
   /** @param {boolean} on */
   #showRecording(on) {
-    byId("record").textContent = on ? "Stop" : "Record";
-    byId("record").classList.toggle("live", on);
-    byId("recording").hidden = !on;
-    byId("reference-note").hidden = on;
+    find(this.#drop, ".record").textContent = on ? "Stop" : "Record";
+    find(this.#drop, ".record").classList.toggle("live", on);
+    find(this.#drop, ".recording").hidden = !on;
+    byId(`${this.name}-note`).hidden = on;
   }
 }
 
 /**
- * Shows the microphone's level until closed.
- * @param {MediaStream} stream @param {() => number} seconds recorded @param {() => void} onFull at LONGEST_S
+ * Tells the microphone's peak, twelve times a second, until closed.
+ * @param {MediaStream} stream @param {(peak: number) => void} onPeak
  */
-function metering(stream, seconds, onFull) {
+function metering(stream, onPeak) {
   const context = new AudioContext();
   const analyser = context.createAnalyser();
   context.createMediaStreamSource(stream).connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
   const timer = setInterval(() => {
     analyser.getFloatTimeDomainData(samples);
-    const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-    byId("microphone", HTMLMeterElement).value = peak ** 0.5;
-    byId("recorded").textContent = `${seconds().toFixed(0)} of ${LONGEST_S} s at most`;
-    if (seconds() >= LONGEST_S) onFull();
+    onPeak(samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
   }, 80);
   return {
     close() {

@@ -24,9 +24,9 @@ def test_the_voice_of_a_recording_is_cloned(page: Page, tmp_path: Path, how: str
         page.set_input_files("#reference_audio", [file])
     else:
         drop(page, file)
-    assert page.text_content("#chosen-name") == "mine.wav"
-    assert page.text_content("#chosen-size") == "192 kB"
-    until(page, "document.getElementById('preview').duration > 5.9")  # the preview can play
+    assert page.text_content("#cloning b") == "mine.wav"
+    assert page.text_content("#cloning .chosen .note") == "192 kB"
+    until(page, "document.querySelector('#cloning audio').duration > 5.9")  # the preview can play
 
     speak_to_the_end(page, "This is my own voice.")
 
@@ -34,11 +34,11 @@ def test_the_voice_of_a_recording_is_cloned(page: Page, tmp_path: Path, how: str
     assert pitch_hz(samples, rate_hz) == 700.0
     assert "mine.wav" in page.text_content("#takes .facts").replace("\u00a0", " ")
 
-    page.click("#forget")
+    page.click("#cloning .forget")
     page.check("[value=predefined]")
     page.click("#reuse-1")
     assert page.is_checked("[value=clone]")
-    assert page.is_visible("#chosen-name")
+    assert page.is_visible("#cloning b")
 
 
 def drop(page: Page, file: dict[str, Any]) -> None:
@@ -50,19 +50,19 @@ def drop(page: Page, file: dict[str, Any]) -> None:
         }""",
         [list(file["buffer"]), file["name"]],
     )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    page.dispatch_event("#reference_audio-drop", "drop", {"dataTransfer": transfer})
 
 
 def test_the_voice_of_the_microphone_is_cloned(serve: Serve, visit: Visit) -> None:
     engine = FakeEngine()
     page = visit(serve(engine), permissions=["microphone"])
     page.check("[value=clone]")
-    page.click("#record")
-    until(page, "document.getElementById('microphone').value > 0.05")  # it beeps once a second
+    page.click("#cloning .record")
+    until(page, "document.querySelector('#cloning meter').value > 0.05")  # it beeps once a second
     page.wait_for_timeout(2600)
-    page.click("#record")
-    page.wait_for_selector("#chosen:not([hidden])")
-    assert page.text_content("#chosen-name") == "recording.webm"
+    page.click("#cloning .record")
+    page.wait_for_selector("#cloning .chosen:not([hidden])")
+    assert page.text_content("#cloning b") == "recording.webm"
 
     speak_to_the_end(page, "Recorded just now.")
 
@@ -80,12 +80,12 @@ def test_a_recording_has_the_ending_of_its_type(serve: Serve, visit: Visit, mime
     page.check("[value=clone]")
     replace_type = "(type) => Object.defineProperty(MediaRecorder.prototype, 'mimeType', { get: () => type })"
     page.evaluate(replace_type, mime_type)
-    page.click("#record")
-    page.wait_for_selector("#recording:not([hidden])")
+    page.click("#cloning .record")
+    page.wait_for_selector("#cloning .recording:not([hidden])")
     page.wait_for_timeout(1200)
-    page.click("#record")
-    page.wait_for_selector("#chosen:not([hidden])")
-    assert page.text_content("#chosen-name") == name
+    page.click("#cloning .record")
+    page.wait_for_selector("#cloning .chosen:not([hidden])")
+    assert page.text_content("#cloning b") == name
 
 
 def test_a_recording_that_is_missing_too_large_or_refused_is_reported(serve: Serve, visit: Visit) -> None:
