@@ -89,7 +89,7 @@ class HttpServer:
         return not any(counts) and not jobs._pumps
 
 
-def until(ready: Callable[[], bool], within_s: float = 5.0, what: str = "it did not happen") -> None:
+def until(ready: Callable[[], bool], within_s: float = HANG_S, what: str = "it did not happen") -> None:
     deadline_s = time.monotonic() + within_s
     while not ready():
         assert time.monotonic() < deadline_s, what

@@ -148,6 +148,7 @@ def test_every_answer_has_an_id(server: HttpServer, path: str) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
+    """The first may be an earlier test's: a line is written after its answer was read."""
     told = [json.loads(record.message) for record in caplog.records if record.name == "web.access"]
     return [(line["method"], line["route"], line["status"]) for line in told]
 
@@ -163,7 +164,7 @@ def test_each_line_names_the_method_and_our_own_pattern_of_the_path(caplog: pyte
         server.get("/secret/path?secret=1")
         server.http.request("SECRET", "/info")
         told = [("GET", "/", 200), ("GET", "/v1/models/{name}", 404), ("PUT", "/tts", 405), ("GET", "other", 404)]
-        until(lambda: lines(caplog) == [*told, ("other", "/info", 405)])
+        until(lambda: lines(caplog)[-5:] == [*told, ("other", "/info", 405)])
     assert not any("secret" in record.message.lower() for record in caplog.records if record.name == "web.access")
 
 
@@ -171,7 +172,7 @@ def test_who_was_not_let_in_is_logged_with_what_was_asked_for(caplog: pytest.Log
     caplog.set_level(logging.INFO)
     with open_server(api_keys=(KEY,)) as server:
         server.post("/tts", SAY)
-        until(lambda: lines(caplog) == [("POST", "/tts", 401)])
+        until(lambda: lines(caplog)[-1:] == [("POST", "/tts", 401)])
 
 
 @pytest.mark.parametrize(
