@@ -37,7 +37,8 @@ class UpstreamS3Gen(S3Token2Wav):
 
         self.tokenizer, self.speaker_encoder = parts.tokenizer, parts.speaker_encoder
         self.flow, self.mel2wav = parts.flow, parts.mel2wav
-        self.mel_extractor, self.meanflow, self.resamplers = mel_spectrogram, False, {}
+        self.mel_extractor, self.resamplers = mel_spectrogram, {}
+        self.meanflow = self.flow.decoder.estimator.meanflow
         n = 24000 // 50
         fade = torch.zeros(2 * n)
         fade[n:] = (torch.cos(torch.linspace(torch.pi, 0, n)) + 1) / 2

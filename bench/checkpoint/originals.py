@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.s3gen.estimator import MIXER
+from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.voice.encoders import SkipInit, upstream_speaker_encoder, upstream_tokenizer
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
 
+MIXER_WEIGHT = f"flow.{ESTIMATOR}{MIXER}.weight"  # of a distilled flow: upstream's "meanflow"
 WEIGHT = "parametrizations.weight.original1"  # of a layer with weight norm
 
 
 class OriginalS3Gen(nn.Module):
-    """The four networks of `s3gen.safetensors`, as upstream wrote them, with upstream's initial weights."""
+    """The four networks of an S3Gen file, as upstream wrote them, with upstream's initial weights."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ def _flow_encoder(state: Mapping[str, Tensor]) -> nn.Module:
 def _estimator(state: Mapping[str, Tensor]) -> nn.Module:
     from chatterbox.models.s3gen.decoder import ConditionalDecoder
 
-    prefix = "flow.decoder.estimator."
+    prefix = f"flow.{ESTIMATOR}"
     queries, width = state[f"{prefix}down_blocks.0.1.0.attn1.to_q.weight"].shape
     estimator: nn.Module = ConditionalDecoder(
         channels=[width],
@@ -91,6 +94,7 @@ def _estimator(state: Mapping[str, Tensor]) -> nn.Module:
         n_blocks=count(state, f"{prefix}down_blocks.0.1."),
         num_mid_blocks=count(state, f"{prefix}mid_blocks."),
         num_heads=queries // HEAD_DIM,
+        meanflow=MIXER_WEIGHT in state,
     )
     return estimator
 

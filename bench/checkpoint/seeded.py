@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.checkpoint.originals import OriginalS3Gen
+from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
+from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.t3.model import STOP_SPEECH
 from tts.chatterbox.weights import manifest
 from tts.chatterbox.weights.tensors import UNUSED
@@ -68,7 +69,7 @@ def write_checkpoint(
     torch.manual_seed(seed)
     sizes = SIZES[size]
     save_file(_t3(sizes, speech_tokens), directory / manifest.T3_WEIGHTS)
-    save_file(_s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
+    save_file(s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
     save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / manifest.VOICE_ENCODER)
     (directory / manifest.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
     torch.save(_conditionals(sizes.prompt_tokens), directory / manifest.BUILT_IN_VOICE)
@@ -162,13 +163,16 @@ def _plant_ending(state: dict[str, Tensor], speech_tokens: int) -> None:
 # --- S3Gen and the rest -----------------------------------------------------------------------------------
 
 
-def _s3gen(sizes: Sizes) -> dict[str, Tensor]:
+def s3gen(sizes: Sizes, meanflow: bool = False) -> dict[str, Tensor]:
+    """meanflow: Turbo's and Nano's, whose flow was distilled."""
     drawn = OriginalS3Gen(_shapes(sizes))  # upstream's constructors draw the weights
     state = {name: tensor.detach().clone() for name, tensor in drawn.state_dict().items()}
     for name, tensor in state.items():
         if name.endswith("running_mean"):
             tensor.normal_(0.0, 0.1)
     _plant_pitch(state)
+    if meanflow:
+        plant_mixer(state)
     return {name: tensor for name, tensor in state.items() if name not in UNUSED[manifest.S3GEN_WEIGHTS]}
 
 
@@ -192,6 +196,12 @@ def _shapes(sizes: Sizes) -> dict[str, Tensor]:
         f"mel2wav.f0_predictor.condnet.0.{weight}": (sizes.pitch_width, 1),
     }
     return {name: torch.empty(shape, device="meta") for name, shape in wanted.items()}
+
+
+def plant_mixer(state: dict[str, Tensor]) -> None:
+    """Make the flow a distilled one, which mixes start and end of a step. Upstream's initial mixer lets the end out."""
+    width = len(state[f"flow.{ESTIMATOR}time_mlp.linear_2.weight"])
+    state[MIXER_WEIGHT] = torch.randn(width, 2 * width) * (2 * width) ** -0.5
 
 
 def _plant_pitch(state: dict[str, Tensor]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from chatterbox.tts import ChatterboxTTS
+    from torch import Tensor
 
     from tts.chatterbox.model import ChatterboxModel
     from tts.chatterbox.weights.tensors import Tensors
@@ -43,9 +46,39 @@ def s3gen(checkpoint: Path) -> Tensors:
 
 
 @pytest.fixture(scope="session")
+def distilled(checkpoint: Path) -> dict[str, Tensor]:
+    """The state of the small model's S3Gen as if its flow were distilled: with a mixer, as Turbo's."""
+    import torch
+    from safetensors.torch import load_file
+
+    from bench.checkpoint.seeded import plant_mixer
+
+    torch.manual_seed(0)
+    plant_mixer(state := load_file(checkpoint / "s3gen.safetensors"))
+    return state
+
+
+@pytest.fixture(scope="session")
+def distilled_model(model: ChatterboxModel, distilled: dict[str, Tensor]) -> ChatterboxModel:
+    from tts.chatterbox.s3gen.flow import Flow
+    from tts.chatterbox.weights.tensors import Tensors
+
+    return replace(model, flow=Flow(Tensors("s3gen.safetensors", distilled).at("flow.")))
+
+
+@pytest.fixture(scope="session")
 def oracle(checkpoint: Path) -> ChatterboxTTS:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # upstream's dependencies warn of one another
         from upstream import upstream_tts
 
         return upstream_tts(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def distilled_oracle(oracle: ChatterboxTTS, distilled: dict[str, Tensor]) -> ChatterboxTTS:
+    from upstream import UpstreamS3Gen, build_original
+
+    other = copy(oracle)
+    other.s3gen = UpstreamS3Gen(build_original(distilled))
+    return other

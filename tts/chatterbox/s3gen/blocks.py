@@ -151,18 +151,19 @@ class BlockRows(Rows):
         self._discarded = self._nothing + 1
         self._voices = [Voice(index * PROMPT_FRAMES, rows + 1 + index) for index in range(voices)]
         attentions, values, channels = flow.remembered_sizes()
-        shape = self.steps, 2  # with the condition, and without
+        shape = self.steps, flow.branches
+        self._records = self.steps * flow.branches  # of a place
         self._memory = torch.zeros(
             (self._discarded + 1, *shape, attentions, 2 * values), dtype=flow.dtype, device=device
         )
         self._tails = torch.zeros((rows + 1 + voices, *shape, KERNEL - 1, channels), dtype=flow.dtype, device=device)
-        # By row: places of the keys, places to write to, the row's tails, all in records of one step and half; and the
-        # frames that become the tails.
+        # By row: places of the keys, places to write to, the row's tails, all in records of one step and branch; and
+        # the frames that become the tails.
         self._plan = torch.zeros(rows + 1, KEYS + CHUNK_FRAMES + 1, dtype=torch.int64, device=device)
         self._last = torch.zeros(rows + 1, KERNEL - 1, dtype=torch.int64, device=device)
         for part, index in (self._plan[:, :KEYS], self._nothing), (self._plan[:, KEYS:-1], self._discarded):
-            part.fill_(index * 2 * self.steps)
-        self._plan[:, -1].fill_(self.scratch * 2 * self.steps)
+            part.fill_(index * self._records)
+        self._plan[:, -1].fill_(self.scratch * self._records)
 
     def place(self, row: int, frame: int) -> int:
         """The place of a stream's frame. A step reads before it writes, so that a new frame may take the place of the
@@ -190,7 +191,7 @@ class BlockRows(Rows):
         there[READ_FRAMES : READ_FRAMES + len(writes)] = [True] * len(writes)
         last = range(len(writes), len(writes) + KERNEL - 1)
         device = self.flow.device
-        self._plan[row] = to_device(torch.tensor(places), device) * (2 * self.steps)
+        self._plan[row] = to_device(torch.tensor(places), device) * self._records
         self._last[row] = to_device(torch.tensor(last), device)
         return hide(to_device(torch.tensor(there), device).logical_not(), self.flow.dtype)
 
@@ -231,7 +232,7 @@ class BlockRows(Rows):
         self._tails[voice.tails, step] = tails
 
     def _field(self, chosen: Chosen, x: Tensor, fixed: Tensor, step: Tensor, mask: Tensor) -> Tensor:
-        record = torch.add(chosen.half, step, alpha=2)[:, None]
+        record = torch.add(chosen.branch, step, alpha=self.flow.branches)[:, None]
         plan = self._plan.index_select(0, chosen.rows) + record
         reads, writes, tails = plan[:, :KEYS], plan[:, KEYS:-1], plan[:, -1]
         memory, own = self._memory.flatten(0, 2), self._tails.flatten(0, 2)

@@ -22,6 +22,7 @@ from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.weights.tensors import Tensors
 
 KERNEL = 3  # of every causal convolution
+MIXER = "time_embed_mixer"  # of a distilled network alone
 
 
 class Recall(Protocol):
@@ -249,6 +250,20 @@ def embed_times(tensors: Tensors, width: int, times: Tensor) -> Tensor:
     return second(F.silu(first(torch.cat((angle.sin(), angle.cos()), dim=-1))))
 
 
+def embed_steps(tensors: Tensors, width: int, times: Tensor) -> Tensor:
+    """The embeddings (steps, 4 · width) of the steps between `times` (steps + 1,): those of their starts; those of
+    starts and ends mixed, where the network was distilled to average its field over a step.
+
+    Upstream's mean flow (Geng et al. 2025, arXiv:2505.13447; the mixer: arXiv:2510.07979, section 3.3).
+    """
+    starts = embed_times(tensors.at("time_mlp."), width, times[:-1])
+    if not is_distilled(tensors):
+        return starts
+    ends = embed_times(tensors.at("time_mlp."), width, times[1:])
+    mixer = Affine.read(tensors, MIXER, 4 * width, 8 * width, dtype=torch.float32, bias=False)
+    return mixer(torch.cat((starts, ends), dim=-1))
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A resnet, some transformers, and, at the network's ends, one more convolution."""
@@ -272,12 +287,17 @@ def estimator_sizes(tensors: Tensors) -> tuple[int, int]:
     return width, inner
 
 
+def is_distilled(tensors: Tensors) -> bool:
+    """Whether its steps need no guidance, and are few: upstream's "meanflow"."""
+    return tensors.has(f"{MIXER}.weight")
+
+
 class Estimator:
     """The network, for one schedule of times; read-only."""
 
     def __init__(self, tensors: Tensors, times: Tensor, dtype: torch.dtype, ops: FrameOps = PLAIN) -> None:
-        """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps,), where it is evaluated;
-        ops: of captured steps.
+        """tensors: upstream's ConditionalDecoder, one stage down and one up; times: (steps + 1,), between which a
+        step leads; ops: of captured steps.
 
         Raises: ModelUnavailable.
         """
@@ -294,7 +314,7 @@ class Estimator:
             )
 
         with torch.inference_mode():
-            embeddings = embed_times(tensors.at("time_mlp."), width, times)
+            embeddings = embed_steps(tensors, width, times)
             self._down = stack("down_blocks.0", 4 * MEL_BANDS, conv=True)  # x, mu, speaker and condition
             self._middle = tuple(stack(f"mid_blocks.{i}", width) for i in range(tensors.count("mid_blocks.")))
             self._up = stack("up_blocks.0", 2 * width, conv=True)
@@ -309,7 +329,7 @@ class Estimator:
     ) -> Tensor:
         """The field at x.
 
-        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: index into the times, an int or (B,)
+        Args: x (B, T, 80); fixed (B, T, 240): mu, speaker and condition; step: its index, an int or (B,)
         int64; mask (B, T): added to the scores of each frame, to hide padding; memory: of earlier frames at this step.
         Returns: (B, T, 80) in the dtype of x.
         """

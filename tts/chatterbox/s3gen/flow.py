@@ -1,4 +1,4 @@
-"""S3Gen's flow: speech tokens in, mel frames out, by ten Euler steps of a guided flow-matching ODE.
+"""S3Gen's flow: speech tokens in, mel frames out, by Euler steps of a flow-matching ODE.
 
 Encoder, estimator and loop are ours, on upstream's weights. Noise is an argument, by absolute frame; nothing is drawn
 from a global generator. On a GPU a shape bucket has two captured graphs: the encoder, and one Euler step, which is
@@ -25,7 +25,7 @@ from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import REMEMBERED_PROMPTS, BlockRows, Blocks, OwnBlocks
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
 from tts.chatterbox.s3gen.estimator import Memory
-from tts.chatterbox.s3gen.network import EULER_STEPS, FlowNetwork, FlowPrompt
+from tts.chatterbox.s3gen.network import DISTILLED_STEPS, FlowNetwork, FlowPrompt
 from tts.chatterbox.s3gen.rows import OwnSolve, WindowRows
 from tts.chatterbox.s3gen.solve import Solve, Solving, driven
 from tts.chatterbox.weights.tensors import Tensors, is_finite
@@ -46,7 +46,7 @@ class Flow(FlowNetwork):
     def __init__(
         self,
         tensors: Tensors,
-        steps: int = EULER_STEPS,
+        steps: int | None = None,
         dtype: torch.dtype = torch.float32,
         graphs: GraphPool | None = None,
         buckets: Sequence[int] = (),
@@ -60,6 +60,8 @@ class Flow(FlowNetwork):
         Raises: ModelUnavailable.
         """
         super().__init__(tensors, steps, dtype, longest_tokens, ops)
+        if self.is_distilled and len(self.strides) != DISTILLED_STEPS:
+            log.warning("the flow was distilled for %d steps, and takes FLOW_STEPS=%d", DISTILLED_STEPS, steps)
         self.prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)  # in block mode
         self.prompt_noise.draw(FLOW_PROMPT_S * FRAMES_PER_S)
         self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first

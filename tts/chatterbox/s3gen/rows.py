@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, XVECTOR
@@ -39,7 +40,7 @@ class OwnSolve(Solve):
         """noise (1, F, MEL_BANDS) float32; fixed: of `FlowNetwork.prepare`; memories: of each step, in block mode."""
         super().__init__(len(flow.strides))
         self._flow, self._x, self._memories = flow, noise, memories
-        self._fixed = torch.cat((fixed, torch.zeros_like(fixed)))  # the second row is unconditional
+        self._fixed = F.pad(fixed, (0, 0, 0, 0, 0, flow.branches - 1))  # without the condition it is zero
 
     @property
     def group(self) -> OwnSolve:
@@ -48,7 +49,7 @@ class OwnSolve(Solve):
     def advance(self, solves: Sequence[Solve]) -> None:
         step = len(self._flow.strides) - self.steps_left
         memory = self._memories[step].rewound() if self._memories else None
-        field = self._flow.field(self._x.expand(2, -1, -1), self._fixed, step, None, memory)
+        field = self._flow.field(self._x.expand(self._flow.branches, -1, -1), self._fixed, step, None, memory)
         self._x = self._x + self._flow.strides[step] * field
         self.steps_left -= 1
 
@@ -106,7 +107,7 @@ class Rows:
 
     def capture(self, count: int, graphs: GraphPool) -> None:
         """Capture a step of `count` rows. Raises: CaptureFailed."""
-        chosen = Chosen(count, self.scratch, self.flow.device)
+        chosen = Chosen(count, self.flow.branches, self.scratch, self.flow.device)
         self._replays[count] = chosen, graphs.capture(partial(self._advance, chosen))
 
     @property
@@ -142,7 +143,7 @@ class Rows:
         rows = chosen.rows[: chosen.count]
         step = self._step.index_select(0, chosen.rows).clamp(max=self.steps - 1)
         x = self._x.index_select(0, chosen.rows)
-        fixed, mask = self._fixed.index_select(0, chosen.halves), self._mask.index_select(0, chosen.rows)
+        fixed, mask = self._fixed.index_select(0, chosen.conditions), self._mask.index_select(0, chosen.rows)
         field = self._field(chosen, x, fixed, step, mask)
         step = step[: chosen.count]
         stride = self._strides.index_select(0, step)[:, None, None]
@@ -200,18 +201,20 @@ class WindowRows(Rows):
 class Chosen:
     """Which rows a graph advances, in device memory."""
 
-    def __init__(self, count: int, scratch: int, device: torch.device) -> None:
-        """scratch: the row that fills up; the one after it is without a condition."""
-        self.count, self._scratch = count, scratch
-        self._memory = torch.full((2, 2 * count), scratch, dtype=torch.int64, device=device)
-        self.rows, self.halves = self._memory  # (2 · count,): each row twice; each row once, then the one without
-        self.batch = torch.arange(2 * count, device=device)[:, None]
-        self.half = self.batch[:, 0] // count  # 0 with the condition, 1 without
+    def __init__(self, count: int, branches: int, scratch: int, device: torch.device) -> None:
+        """branches: of the field; scratch: the row that fills up; the one after it is without a condition."""
+        self.count, self._branches, self._scratch = count, branches, scratch
+        self._memory = torch.full((2, branches * count), scratch, dtype=torch.int64, device=device)
+        # (branches · count,): the rows, once for each branch; the rows, and, for a second branch, the one without
+        self.rows, self.conditions = self._memory
+        self.batch = torch.arange(branches * count, device=device)[:, None]
+        self.branch = self.batch[:, 0] // count  # 0 with the condition, 1 without
         self._known: list[int] = []
 
     def choose(self, rows: list[int]) -> None:
         if rows != self._known:
             padded = rows + [self._scratch] * (self.count - len(rows))
-            indices = [padded * 2, padded + [self._scratch + 1] * self.count]
+            without = [self._scratch + 1] * self.count
+            indices = [padded * self._branches, padded + without * (self._branches - 1)]
             self._memory.copy_(to_device(torch.tensor(indices), self._memory.device))
             self._known = rows

@@ -55,6 +55,9 @@ class Tensors:
         part._prefix += prefix
         return part
 
+    def has(self, name: str) -> bool:
+        return self._prefix + name in self._state
+
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor of that name, on the device. shape: what it must be, −1 for any size.
 
@@ -85,8 +88,7 @@ class Tensors:
     def refuse_unknown(self) -> None:
         """Refuse a file with a tensor that nothing took. Raises: ModelUnavailable.
 
-        Upstream ignores such tensors, but they mean another network: a meanflow decoder without its `time_embed_mixer`
-        speaks noise.
+        Upstream ignores such tensors, but they mean another network, whose speech would be noise without them.
         """
         if extra := sorted(self._state.keys() - self._taken - UNUSED.get(self._file, set())):
             more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""

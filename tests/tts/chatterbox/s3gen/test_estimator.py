@@ -9,7 +9,7 @@ from rounding import bound
 from tts.chatterbox.s3gen.estimator import Estimator
 from tts.chatterbox.weights.tensors import Tensors
 
-TIMES = torch.tensor([0.0, 0.2, 0.9])
+TIMES = torch.tensor([0.0, 0.2, 0.9, 1.0])
 
 
 def draw(*shape: int, seed: int) -> torch.Tensor:
@@ -35,6 +35,7 @@ def both(network, dtype: torch.dtype, step: int, frames: int = 60) -> tuple[torc
             mask=torch.ones(2, 1, frames),
             mu=mu.transpose(1, 2),
             t=TIMES[step].expand(2),
+            r=TIMES[step + 1].expand(2),  # read by a distilled network alone
             spks=speaker[:, 0],
             cond=cond.transpose(1, 2),
         )

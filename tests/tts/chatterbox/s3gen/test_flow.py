@@ -10,16 +10,19 @@ from rounding import bound
 from small import codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from bench.checkpoint.originals import MIXER_WEIGHT
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import BUCKETS, PROMPT_SEED, Flow
-from tts.chatterbox.s3gen.network import GUIDANCE, FlowPrompt
+from tts.chatterbox.s3gen.network import DISTILLED_STEPS, EULER_STEPS, GUIDANCE, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
+from tts.chatterbox.weights.tensors import Tensors
 
 
 def upstream_mel(oracle, prompt, tokens, seed):
     """Upstream's own loop; its noise is the global generator's first draw."""
     torch.manual_seed(seed)
+    distilled = oracle.s3gen.meanflow
     with torch.inference_mode():
         mel, _ = oracle.s3gen.flow.inference(
             token=tokens,
@@ -30,29 +33,32 @@ def upstream_mel(oracle, prompt, tokens, seed):
             prompt_feat_len=None,
             embedding=prompt.speaker,
             finalize=True,
+            n_timesteps=DISTILLED_STEPS if distilled else EULER_STEPS,
+            meanflow=distilled,
         )
     return mel
 
 
-def our_mel(model, prompt, tokens, seed):
+def our_mel(flow, prompt, tokens, seed):
     frames = prompt.mel.shape[1] + tokens.shape[1] * FRAMES_PER_TOKEN
     noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        return model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
+        return flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 def rounding(oracle, mel: torch.Tensor) -> float:
-    """Euler's steps add up to 1, and each is a guided field: (1 + GUIDANCE) of one, less GUIDANCE of another."""
-    return bound(oracle.s3gen.flow) * (1 + 2 * GUIDANCE) * float(mel.abs().max())
+    """Euler's steps add up to 1, and each is a field, a guided one (1 + GUIDANCE) of one, less GUIDANCE of another."""
+    gain = 1 if oracle.s3gen.meanflow else 1 + 2 * GUIDANCE
+    return bound(oracle.s3gen.flow) * gain * float(mel.abs().max())
 
 
 @pytest.mark.parametrize(("count", "lowest"), [(1, 0), (40, 0), (61, 6500)])
 def test_full_decode_is_upstreams_for_the_same_noise(model, oracle, count, lowest):
     """Half precision would round ids above 6500."""
     prompt, tokens = model.built_in.flow, codes(count, lowest=lowest)
-    theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(model, prompt, tokens, 3)
+    theirs, ours = upstream_mel(oracle, prompt, tokens, 3), our_mel(model.flow, prompt, tokens, 3)
     assert ours.shape == (1, MEL_BANDS, count * FRAMES_PER_TOKEN)
-    assert (ours - theirs).abs().max() < rounding(oracle, theirs)
+    assert (ours - theirs).abs().max() < min(1e-4, rounding(oracle, theirs))
 
 
 def test_the_negative_control_noise_shifted_by_one_frame_is_seen(model, oracle):
@@ -63,6 +69,20 @@ def test_the_negative_control_noise_shifted_by_one_frame_is_seen(model, oracle):
     with torch.inference_mode():
         shifted = model.flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
     assert (shifted - theirs).abs().max() > 10 * rounding(oracle, theirs)
+
+
+@pytest.mark.parametrize("is_distilled", [True], indirect=True)
+@pytest.mark.parametrize("mixer", ["exchanged", "none"])
+def test_the_negative_control_another_mixer_is_seen(oracle, model, distilled, mixer):
+    """Starts and ends of steps exchanged; and ten guided steps on the same weights."""
+    state, weight = distilled.copy(), distilled[MIXER_WEIGHT]
+    del state[MIXER_WEIGHT]
+    if mixer == "exchanged":
+        state[MIXER_WEIGHT] = weight.roll(len(weight), dims=1)
+    prompt, tokens = model.built_in.flow, codes(20)
+    theirs = upstream_mel(oracle, prompt, tokens, 3)
+    other = our_mel(Flow(Tensors("other", state).at("flow.")), prompt, tokens, 3)
+    assert (other - theirs).abs().max() > 10 * rounding(oracle, theirs)
 
 
 # --- shape buckets ----------------------------------------------------------------------------------------
@@ -117,10 +137,11 @@ def test_the_solution_never_reads_a_value(s3gen):
     flow = Flow(s3gen.at("flow."))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         fake = mode.from_tensor
-        cond, x = torch.zeros(1, 128, MEL_BANDS), torch.randn(2, 128, MEL_BANDS)
+        rows = flow.branches
+        cond, x = torch.zeros(1, 128, MEL_BANDS), torch.randn(rows, 128, MEL_BANDS)
         fixed = flow.prepare(fake(codes(64)), fake(torch.randn(1, 192)), fake(cond), fake(torch.tensor(50)))
-        mask = torch.zeros(2, 128)
-        field = flow.field(fake(x), fixed.expand(2, -1, -1), fake(torch.tensor([3, 3])), fake(mask))
+        mask, step = torch.zeros(rows, 128), torch.ones(rows, dtype=torch.int64)
+        field = flow.field(fake(x), fixed.expand(rows, -1, -1), fake(step), fake(mask))
     assert field.shape == (1, 128, MEL_BANDS)
 
 
