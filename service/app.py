@@ -44,6 +44,10 @@ class Service:
         return self._worker.telemetry
 
     @property
+    def spec(self) -> EngineSpec:
+        return self._worker.engine.spec
+
+    @property
     def made_by(self) -> EngineSpec | None:
         return self._worker.made_by
 

@@ -143,6 +143,7 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "limits": {
                 "max_text_chars": settings.max_text_chars,
                 "max_reference_bytes": settings.max_reference_bytes,
+                "min_reference_s": spec.min_reference_s,
                 "max_source_bytes": settings.max_source_bytes,
                 "max_source_s": settings.max_source_s,
                 "max_output_bytes": settings.max_output_bytes,
@@ -158,6 +159,11 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
             "voice_cloning": spec.can_clone,
             "voice_conversion": spec.can_convert,
             "word_timing": spec.word_timing or "estimated",
+            "languages": list(spec.spoken),
+            "polyglot": spec.polyglot,
+            "tags": list(dict.fromkeys(spec.tags.values())),
+            "defaults": dict(spec.defaults),
+            "unused_fields": list(spec.unused_fields),
             "streaming": not joined,
             "uploads": joined and worker.bucket is not None,
             "uptime": round(worker.telemetry.uptime_s, 3),
@@ -207,6 +213,8 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         engine=spec.name,
         max_source_bytes=settings.max_source_bytes,
         max_source_s=settings.max_source_s,
+        polyglot_languages=spec.languages if spec.polyglot else (),
+        defaults=spec.defaults,
     )
 
 

@@ -45,6 +45,7 @@ WINDOW = replace(PARAMS, seed=7, decode_mode="window")
 TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
+POLYGLOT: dict[str, Any] = {"polyglot": True, "languages": ("en", "de", "no", "zh")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,11 @@ class FakeEngine:
     is the length; `shape` has the last word about each segment's samples. `words` tells a segment's words from its text
     and number of samples.
 
-    `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise,
-    wait or look around. `wrong` says what is wrong with an attempt at a text; before a checked one's first sample the
-    engine gives two signs of life. `asked` counts the chunks, `closed_in` the threads in which a segment ended or was
-    closed, `conditioned` the voices made ready, `heard` the parameters of each segment, `sources` what was converted.
+    `before_chunk(k)` runs in the engine's thread before the k-th chunk of all is made (k from 1): it may raise, wait or
+    look around. `wrong` says what is wrong with an attempt at a text; before a checked one's first sample the engine
+    gives two signs of life. `more` is of its `EngineSpec`. `asked` counts the chunks, `closed_in` the threads in which
+    a segment ended or was closed, `conditioned` the voices made ready, `heard` the parameters of each segment,
+    `sources` what was converted.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class FakeEngine:
         stand_in: bool = False,
         words: Callable[[str, int], Sequence[SpokenWord]] | None = None,
         can_convert: bool = True,
+        **more: Any,
     ) -> None:
         self._before_chunk, self._before_condition, self._shape = before_chunk, before_condition, shape
         self._wrong, self._tokens_per_char = wrong, tokens_per_char
@@ -99,7 +102,6 @@ class FakeEngine:
             sample_rate_hz=sample_rate_hz,
             voices=VOICES,
             default_voice="default",
-            languages=("en",) if can_clone else (),
             decode_modes=decode_modes,
             can_clone=can_clone,
             unused_fields=unused_fields,
@@ -107,6 +109,7 @@ class FakeEngine:
             word_timing="engine" if words else None,
             marks=watermarked,
             can_convert=can_convert,
+            **{"languages": ("en",) if can_clone else (), **more},
         )
 
     def describe(self) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class EngineSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     min_reference_s: float = 0.0
 
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The languages of its voices, of those of recordings, too."""
+        return self.languages or tuple(dict.fromkeys(voice.language for voice in self.voices))
+
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:

@@ -42,7 +42,7 @@ class SamplingParams:
     checked: bool = False
     word_times: bool = False
     top_k: int = 0  # 0: of all tokens
-    language: str = "en"  # BCP-47
+    language: str = "en"  # as the engine's `languages` or the voice's has it
 
 
 @dataclass(frozen=True, slots=True)

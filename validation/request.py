@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,10 +11,10 @@ from validation.aliases import in_todays_names
 from validation.faults import Finding, present_fields, refusal, typed
 from validation.fields import CLONE, MAX_SEED, DecodeMode, TranslatedFields, TtsFields
 from validation.options import OutputOptions, ReadingOptions, SamplingParams, SoundOptions, part
-from validation.rules import RULES, Capabilities, Rules, chosen_voice, decode_base64
+from validation.rules import RULES, Capabilities, Rules, chosen_voice, decode_base64, speaks
 
 NO_PARAMETERS = {"operation", "text", "cfg", "reference_audio", "reference_audio_url"}
-DEFAULT_SAMPLING = part(SamplingParams, TtsFields(text="A").model_dump() | {"seed": 0, "decode_mode": "window"})
+DEFAULT_SAMPLING = part(SamplingParams, TtsFields(text="A", seed=0, decode_mode="window", language="en").model_dump())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class SoundRequest:
 
     `voice` is "" for a clone, whose recording is `reference` (undecoded bytes) or is fetched from `reference_url`.
     `parameters` are the values by contract name, as the reply shows them; `given` names the fields the caller set;
-    `warnings` are about old names.
+    `warnings` are about old names and the accent.
     """
 
     voice: str
@@ -58,7 +58,16 @@ def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
     findings += rule_findings(RULES, given, findings, capabilities)
     if fields is None or findings:
         raise refusal(findings)
-    return replace(_resolved(fields, frozenset(given), capabilities), warnings=tuple(warnings))
+    request = _resolved(fields, frozenset(given), capabilities)
+    return replace(request, warnings=(*warnings, *_accent(request, capabilities)))
+
+
+def _accent(request: TtsRequest, capabilities: Capabilities) -> Iterator[str]:
+    """A warning where the voice was recorded in another language; a clone's is not known."""
+    own = capabilities.voices.get(request.voice)
+    if own and not speaks(request.reading.language, own):
+        advice = "; cfg_weight 0 lessens it" if request.sampling.cfg_weight else ""
+        yield f"spoken with a voice recorded in {own}: expect its accent{advice}"
 
 
 def rule_findings(
@@ -74,11 +83,14 @@ def rule_findings(
 
 def _resolved(fields: TtsFields, given: frozenset[str], capabilities: Capabilities) -> TtsRequest:
     values = used_values(fields.model_dump(), given, capabilities)
+    values |= {name: value for name, value in capabilities.defaults.items() if name not in given}
     is_clone, voice = values["voice_mode"] == CLONE, values["voice"]
     own_language = (capabilities.clone_languages or ("",))[0] if is_clone else capabilities.voices[voice]
+    language = fields.language or own_language
+    engines_tag = next((tag for tag in capabilities.polyglot_languages if speaks(language, tag)), own_language)
     values |= {
         "cfg_weight": fields.cfg_weight if fields.cfg is None else fields.cfg,
-        "language": fields.language or own_language,
+        "language": language,
         "pronunciations": fields.pronunciations or {},
     }
     word_times = fields.word_timestamps or fields.captions is not None
@@ -88,7 +100,7 @@ def _resolved(fields: TtsFields, given: frozenset[str], capabilities: Capabiliti
         reference=decoded_or_none(fields.reference_audio),
         reference_url=fields.reference_audio_url,
         max_reference_duration_s=fields.max_reference_duration_sec,
-        sampling=part(SamplingParams, values | {"word_times": word_times}),
+        sampling=part(SamplingParams, values | {"word_times": word_times, "language": engines_tag}),
         reading=part(ReadingOptions, values),
         sound=part(SoundOptions, values),
         output=part(OutputOptions, values),

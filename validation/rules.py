@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
@@ -20,6 +20,7 @@ MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
+SAME_LANGUAGE = {"nb": "no", "nn": "no", "cmn": "zh", "iw": "he"}  # tags of the kinds or days of another
 BLOCK_CHARS = 1 << 16  # split at a time: each word becomes an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
@@ -39,7 +40,8 @@ class Capabilities:
     `voices` maps each predefined name to its BCP-47 language; `clone_languages` is None where a recording can't be
     cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
     another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`;
-    `engine` is its name; `max_source_…` are of a recording to convert.
+    `engine` is its name; `max_source_…` are of a recording to convert; `polyglot_languages` are those that every voice
+    speaks besides its own, by the engine's tags; `defaults` are its own values for fields that are left out.
     """
 
     voices: Mapping[str, str]
@@ -56,23 +58,32 @@ class Capabilities:
     engine: str = ""
     max_source_bytes: int = 0
     max_source_s: float = 0.0
+    polyglot_languages: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 def speaks(asked: str, spoken: str) -> bool:
     """Whether a voice of language `spoken` serves the tag `asked`: "en" and "en-us" serve each other,
     "en-gb" and "en-us" don't."""
-    a, b = asked.lower(), spoken.lower()
+    a, b = _usual(asked), _usual(spoken)
     return a == b or b.startswith(f"{a}-") or a.startswith(f"{b}-")
 
 
-def is_other_language(asked: object, spoken: str) -> bool:
-    """Whether a tag was asked for that a voice of language `spoken` does not serve."""
-    return isinstance(asked, str) and bool(LANGUAGE_TAG.fullmatch(asked)) and not speaks(asked, spoken)
+def _usual(tag: str) -> str:
+    primary, dash, rest = tag.lower().partition("-")
+    return SAME_LANGUAGE.get(primary, primary) + dash + rest
+
+
+def is_other_language(asked: object, spoken: Iterable[str]) -> bool:
+    """Whether a tag was asked for that a voice of these languages does not serve."""
+    is_tag = isinstance(asked, str) and LANGUAGE_TAG.fullmatch(asked)
+    return bool(is_tag) and not any(speaks(str(asked), each) for each in spoken)
 
 
 def chosen_voice(voice: object, language: object, default: str, voices: Mapping[str, str]) -> str:
-    """The named voice; else the default one, if it speaks the language; else the first that does; else the default
-    one. A name that is no string and a language that is no tag are ignored. `voices` maps names to BCP-47 languages."""
+    """The named voice; else the default one, if the language is its own; else the first of that language; else the
+    default one. A name that is no string and a language that is no tag are ignored. `voices` maps names to BCP-47
+    languages."""
     if isinstance(voice, str):
         return voice
     if not isinstance(language, str) or not LANGUAGE_TAG.fullmatch(language):
@@ -240,6 +251,8 @@ def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterat
 
 
 def _languages(given: Mapping[str, Any], capabilities: Capabilities) -> tuple[str, ...]:
+    if capabilities.polyglot_languages:
+        return capabilities.polyglot_languages
     if _has_reference(given) or given.get("voice_mode") == "clone":
         return capabilities.clone_languages or ()
     voice = given.get("voice")

@@ -138,7 +138,8 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     settings = jobs.service.settings
-    known, mapped = openai_models(settings.tts_engine), settings.openai_voices or {}
+    spec, mapped = jobs.service.spec, settings.openai_voices or {}
+    known = openai_models(settings.tts_engine, spec.spoken)
 
     @app.get("/v1", include_in_schema=False)
     @app.get("/v1/", responses=_answers("That OpenAI's addresses are here.", docs.ROOT, docs.OPENAI_ERROR))
@@ -148,8 +149,7 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     @app.get("/v1/models", responses=_answers("OpenAI's list of models.", docs.MODEL_LIST, docs.OPENAI_ERROR))
     async def _models(request: Request) -> JSONResponse:
         if "xi-api-key" in request.headers:
-            can_convert = (await jobs.ask("info"))["voice_conversion"]
-            return JSONResponse(model_objects(settings.tts_engine, settings.max_text_chars, can_convert=can_convert))
+            return JSONResponse(model_objects(settings.tts_engine, settings.max_text_chars, spec))
         return JSONResponse({"object": "list", "data": list(known.values())})
 
     one = _answers("One model.", docs.MODEL, docs.OPENAI_ERROR)
@@ -163,7 +163,7 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/v1/audio/models", responses=_answers("The models, as Open WebUI asks.", docs.IDS, docs.OPENAI_ERROR))
     async def _speech_models() -> JSONResponse:
-        return JSONResponse({"models": [{"id": name} for name in known]})
+        return JSONResponse({"models": [{"id": name, "languages": [*spec.spoken]} for name in known]})
 
     @app.get("/v1/audio/voices", responses=_answers("Every voice's name.", docs.VOICE_IDS, docs.OPENAI_ERROR))
     async def _speech_voices() -> JSONResponse:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -73,11 +73,11 @@ def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
             await deny(error, websocket.scope, websocket.receive, websocket.send)
 
 
-def _page(voices: Mapping[str, str], asked: Mapping[str, str]) -> Json:
+def _page(voices: Mapping[str, Sequence[str]], asked: Mapping[str, str]) -> Json:
     """The SDK asks for the voices after the last one of a page until a page is empty."""
     names, after = list(voices), asked.get("starting_after", "")
     names = names[names.index(after) + 1 :] if after in voices else names
-    return {"data": [_voice_fields(name, voices[name]) for name in names], "has_more": False}
+    return {"data": [_voice_fields(name, voices[name][0]) for name in names], "has_more": False}
 
 
 def _voice_fields(name: str, language: str) -> Json:

@@ -99,7 +99,7 @@ class CartesiaReader:
         return asked
 
     async def _name_voice(self, asked: Asked, voice: object, language: str | None) -> None:
-        """A voice that was named speaks its own language, whichever the client has built in."""
+        """A voice that was named speaks its own language, unless it can speak the one that the client has built in."""
         if language and not LANGUAGE_TAG.fullmatch(language):
             raise InvalidInput.of(Fault("language", "must be a tag such as en or en-US"))
         known = await self._jobs.voices()
@@ -107,8 +107,10 @@ class CartesiaReader:
         asked.fields |= named
         if not named:
             asked.fields["language"] = language
-        elif is_other_language(language, known[named["voice"]]):
+        elif is_other_language(language, spoken := known[named["voice"]]):
             asked.ignored.append("language")
+        elif is_other_language(language, spoken[:1]):
+            asked.fields["language"] = language
 
 
 def checked(sent: Json) -> Json:

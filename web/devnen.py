@@ -6,7 +6,7 @@ sound. A voice is named as a file, with or without the ending.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -32,7 +32,7 @@ def is_devnens(given: Mapping[str, Any]) -> bool:
     return any(given.get(name) is not None for name in ONLY_THEIRS)
 
 
-def devnen_job(sent: Mapping[str, Any], voices: Mapping[str, str]) -> JobRequest:
+def devnen_job(sent: Mapping[str, Any], voices: Mapping[str, Sequence[str]]) -> JobRequest:
     """Raises: InvalidInput, UnknownVoice."""
     given = {name: value for name, value in sent.items() if value is not None}
     if faults := [*_faults(given)]:
@@ -82,7 +82,7 @@ def _ids(given: Mapping[str, Any]) -> tuple[str, str]:
     return (other, own) if given.get("voice_mode") == "clone" else (own, other)
 
 
-def _voice(field: str, asked: str, voices: Mapping[str, str]) -> dict[str, str]:
+def _voice(field: str, asked: str, voices: Iterable[str]) -> dict[str, str]:
     """Our field for a voice's file; none for the default voice. Raises: UnknownVoice."""
     for name in (asked, asked.rpartition(".")[0]):
         if name in voices:

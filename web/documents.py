@@ -54,9 +54,17 @@ VOICE = _object(
     consent=STRING,
 )
 VOICES = _object("default voices", default=STRING, voices={"type": "array", "items": VOICE})
-MODEL = _object("id object created owned_by", id=STRING, object=STRING, created=INTEGER, owned_by=STRING)
+LANGUAGES = {"type": "array", "items": STRING}
+MODEL = _object(
+    "id object created owned_by languages",
+    id=STRING,
+    object=STRING,
+    created=INTEGER,
+    owned_by=STRING,
+    languages=LANGUAGES,
+)
 MODEL_LIST = _object("object data", object={"const": "list"}, data={"type": "array", "items": MODEL})
-IDS = _object("models", models={"type": "array", "items": _object("id", id=STRING)})
+IDS = _object("models", models={"type": "array", "items": _object("id languages", id=STRING, languages=LANGUAGES)})
 VOICE_IDS = _object("voices", voices={"type": "array", "items": _object("id name", id=STRING, name=STRING)})
 ROOT = _object("name version models", name=STRING, version=STRING, models={"type": "array", "items": STRING})
 FILE_NAMES: Json = {"type": "array", "items": STRING}

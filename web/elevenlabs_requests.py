@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from service.alignment import CharTime
+from tts.engine import EngineSpec
 from validation.errors import Fault, InvalidInput
 from validation.faults import shown, type_faults
 from validation.rules import is_other_language
@@ -114,8 +115,8 @@ def format_fields(name: str) -> Json:
 
 
 async def speech_fields(jobs: Jobs, voice: str, given: Mapping[str, Any]) -> tuple[Json, list[str]]:
-    """As `job_fields`, with the voice of ours for an id: one that is named speaks its own language, whichever the
-    client has built in. Raises: InvalidInput, UnknownVoice."""
+    """As `job_fields`, with the voice of ours for an id: one that is named speaks no language that it can't,
+    whichever the client has built in. Raises: InvalidInput, UnknownVoice."""
     (fields, ignored), known = job_fields(given), await jobs.voices()
     fields |= (named := voice_field(voice, known, jobs.service.settings.openai_voices or {}, VOICES, OTHER_IDS))
     if named and is_other_language(fields.get("language"), known[named["voice"]]):
@@ -167,11 +168,13 @@ def voice_object(voice: Mapping[str, Any]) -> Json:
     }
 
 
-def model_objects(model: str, max_text_chars: int, *, can_convert: bool) -> list[Json]:
+def model_objects(model: str, max_text_chars: int, spec: EngineSpec) -> list[Json]:
     """ElevenLabs' description of each model: ours under its own name and under theirs."""
-    can = {"can_do_text_to_speech": True, "can_do_voice_conversion": can_convert, "can_be_finetuned": False}
-    can |= {"can_use_style": True, "can_use_speaker_boost": False, "serves_pro_voices": False}
+    can = {"can_do_text_to_speech": True, "can_do_voice_conversion": spec.can_convert, "can_be_finetuned": False}
+    can |= {"can_use_style": "exaggeration" not in spec.unused_fields}
+    can |= {"can_use_speaker_boost": False, "serves_pro_voices": False}
     limits = ("maximum_text_length_per_request", "max_characters_request_free_user")
     common = can | dict.fromkeys((*limits, "max_characters_request_subscribed_user"), max_text_chars)
-    about = {"description": "The model of this worker.", "token_cost_factor": 1.0, "languages": []}
+    languages = [{"language_id": tag, "name": tag} for tag in spec.spoken]
+    about = {"description": "The model of this worker.", "token_cost_factor": 1.0, "languages": languages}
     return [{"model_id": name, "name": name} | common | about for name in (model, *MODELS)]

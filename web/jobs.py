@@ -182,9 +182,11 @@ class Jobs:
         made = partial(TtsSession, self.service, session_id, start, translated=translated)
         return await asyncio.get_running_loop().run_in_executor(self._desk, made)
 
-    async def voices(self) -> dict[str, str]:
-        """The language of each predefined voice, by its name. Raises: WorkerError."""
-        return {voice["name"]: voice["language"] for voice in (await self.ask("voices"))["voices"]}
+    async def voices(self) -> dict[str, tuple[str, ...]]:
+        """What each predefined voice speaks, its own language first, by its name. Raises: WorkerError."""
+        spec = self.service.spec
+        others = spec.languages if spec.polyglot else ()
+        return {voice["name"]: (voice["language"], *others) for voice in (await self.ask("voices"))["voices"]}
 
     async def stop(self, within_s: float) -> None:
         """End every job that is under way, and wait so long for the steps in flight."""

@@ -7,7 +7,7 @@ refused; what has no meaning here is left out, and named.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -60,7 +60,7 @@ class SpeechReader:
 
 
 def openai_job(
-    sent: Mapping[str, Any], model: str, voices: Mapping[str, str], mapped: Mapping[str, str], own_format: str
+    sent: Mapping[str, Any], model: str, voices: Collection[str], mapped: Mapping[str, str], own_format: str
 ) -> JobRequest:
     """Translate a request. `model` is the loaded one, `voices` are the library's, `mapped` are names that stand for
     them, `own_format` is the format, by our name, if the body has none.
@@ -157,12 +157,12 @@ def speaking_voice(
     return known[voice_field(asked, known, mapped, built_in, OTHER_IDS).get("voice", listed["default"])]
 
 
-def openai_models(model: str) -> dict[str, dict[str, Any]]:
-    """OpenAI's description of each model: ours under its own name and under OpenAI's."""
-    common = {"object": "model", "created": CREATED, "owned_by": "chatterbox-worker"}
+def openai_models(model: str, languages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """OpenAI's description of each model, and what it speaks: ours under its own name and under OpenAI's."""
+    common = {"object": "model", "created": CREATED, "owned_by": "chatterbox-worker", "languages": [*languages]}
     return {name: {"id": name} | common for name in (model, *MODELS)}
 
 
-def openai_voices(voices: Mapping[str, str], mapped: Mapping[str, str]) -> list[dict[str, str]]:
+def openai_voices(voices: Iterable[str], mapped: Mapping[str, str]) -> list[dict[str, str]]:
     """Every name that a request may give as its voice: the library's, those that stand for them, OpenAI's."""
     return [{"id": name, "name": name} for name in dict.fromkeys([*voices, *mapped, *VOICES])]

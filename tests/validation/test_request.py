@@ -610,6 +610,7 @@ def test_a_language_is_a_tag(language: str) -> None:
     [
         *(("en", "en", True), ("EN", "en", True), ("en", "en-us", True), ("en-us", "en", True)),
         *(("en-gb", "en-us", False), ("en", "eng", False), ("e", "en", False)),
+        *(("nb", "no", True), ("no-NO", "nb", True), ("zh", "cmn", True), ("he", "iw", True), ("nbx", "no", False)),
     ],
 )
 def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answer: bool) -> None:
@@ -631,6 +632,60 @@ def test_the_default_voice_speaks_unless_another_has_the_language(voice: Any, la
 
 def test_of_voices_that_speak_the_language_the_default_one_is_chosen() -> None:
     assert chosen_voice(None, "en", "second", {"first": "en-us", "second": "en-gb"}) == "second"
+
+
+POLYGLOT = replace(CAPABILITIES, polyglot_languages=("en", "de", "pt", "no", "zh", "he"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "engines"),
+    [
+        *(("de", "de"), ("DE-at", "de"), ("pt-BR", "pt"), ("no", "no"), ("nb-NO", "no"), ("nn", "no")),
+        *(("cmn-Hans-CN", "zh"), ("zh-TW", "zh"), ("iw", "he"), ("en-GB", "en")),
+    ],
+)
+def test_every_voice_of_a_polyglot_engine_speaks_its_languages(asked: str, engines: str) -> None:
+    for voice in ("default", "hans", "ana"):
+        request = parsed(POLYGLOT, voice=voice, language=asked)
+        assert (request.voice, request.sampling.language, request.reading.language) == (voice, engines, asked)
+    clone = parsed(POLYGLOT, reference_audio=RECORDING, language=asked)
+    assert (clone.sampling.language, clone.warnings) == (engines, ())
+
+
+def test_without_a_language_a_voice_speaks_its_own_by_the_engines_tag() -> None:
+    own = replace(POLYGLOT, voices={"default": "pt-BR"})
+    assert parsed(own).sampling.language == "pt"
+    assert parsed(own).reading.language == "pt-BR"
+    assert parsed(voice="ana", language="es").sampling.language == "es-419"  # of an engine of one language a voice
+
+
+def test_a_language_that_a_polyglot_engine_lacks_is_refused_with_those_it_has() -> None:
+    message = "sv is not spoken here; spoken: de, en, he, no, pt, zh"
+    for given in ({}, {"voice": "hans"}, {"reference_audio": RECORDING}):
+        assert fault(POLYGLOT, language="sv", **given) == (Unsupported, "language", message)
+    assert fault(POLYGLOT, voice="ana", language="es")[0] is Unsupported  # its voice's own, which the engine lacks
+
+
+def test_an_accent_is_announced() -> None:
+    accent = "spoken with a voice recorded in de: expect its accent"
+    assert parsed(POLYGLOT, voice="hans", language="en").warnings == (f"{accent}; cfg_weight 0 lessens it",)
+    assert parsed(POLYGLOT, voice="hans", language="en", cfg=0.0).warnings == (accent,)
+    assert parsed(POLYGLOT, voice="hans", language="de-AT").warnings == ()
+    assert parsed(POLYGLOT, voice="hans").warnings == ()
+
+
+def test_where_no_voice_is_named_one_of_the_language_goes_before_the_default() -> None:
+    assert parsed(POLYGLOT, language="de").voice == "hans"
+    assert parsed(POLYGLOT, language="zh").voice == "default"
+
+
+def test_an_engine_has_defaults_of_its_own() -> None:
+    own = replace(CAPABILITIES, defaults={"top_p": 0.95, "top_k": 1000})
+    request = parsed(own)
+    assert (request.sampling.top_p, request.sampling.top_k) == (0.95, 1000)
+    assert (request.parameters["top_p"], request.parameters["top_k"]) == (0.95, 1000)
+    request = parsed(own, top_p=1.0, top_k=None)
+    assert (request.sampling.top_p, request.sampling.top_k) == (1.0, 1000)
 
 
 @pytest.mark.parametrize(

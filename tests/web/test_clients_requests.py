@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes import FakeEngine, by_letters, decoded, pitch_hz, recording
+from fakes import POLYGLOT, FakeEngine, by_letters, decoded, pitch_hz, recording
 from http_server import HANG_S, HttpServer, open_server
 
 from web.openai import VOICES
@@ -391,7 +391,9 @@ def test_a_long_wav_is_streamed_rather_than_held(server: HttpServer, monkeypatch
 def test_the_lists_of_openais_clients(server: HttpServer) -> None:
     assert server.get("/v1/").json()["name"] == "chatterbox-worker"
     models = ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
-    assert server.get("/v1/audio/models").json() == {"models": [{"id": name} for name in models]}
+    listed = [{"id": name, "languages": ["en"]} for name in models]
+    assert server.get("/v1/audio/models").json() == {"models": listed}
+    assert all(model["languages"] == ["en"] for model in server.get("/v1/models").json()["data"])
     assert [model["id"] for model in server.get("/v1/models").json()["data"]] == models
     voices = ["default", "hans", "anna", "echo", "fable", *(name for name in VOICES if name not in ("echo", "fable"))]
     assert server.get("/v1/audio/voices").json() == {"voices": [{"id": name, "name": name} for name in voices]}
@@ -530,3 +532,33 @@ def test_a_mapped_name_whose_voice_was_deleted_is_refused(tmp_path: Path) -> Non
         answers = [server.post("/v1/audio/speech", {"input": "Hi.", "voice": name}) for name in ("alloy", "nova")]
     assert [answer.status_code for answer in answers] == [400, 200]
     assert answers[0].json()["error"]["code"] == "UNKNOWN_VOICE"
+
+
+# --- an engine whose voices speak every language of it ------------------------------------------------------------
+
+IN_ITS_WORDS = {
+    "ours": ("/tts", {"text": TEXT, "voice": "hans", "language": "nb-NO"}),
+    "openai": (SPEECH, {"input": TEXT, "voice": "hans", "language": "nb-NO"}),
+    "devnen": (TTS, {"text": TEXT, "predefined_voice_id": "hans.wav", "language": "nb-NO"}),
+    "elevenlabs": ("/v1/text-to-speech/hans", {"text": TEXT, "language_code": "nb-NO"}),
+    "cartesia": ("/tts/bytes", {"transcript": TEXT, "voice": "hans", "language": "nb-NO", "output_format": RAW}),
+}
+
+
+@pytest.mark.parametrize("dialect", IN_ITS_WORDS)
+def test_a_named_voice_speaks_the_language_that_is_asked_for(dialect: str) -> None:
+    engine, (path, body) = FakeEngine(**POLYGLOT), IN_ITS_WORDS[dialect]
+    with open_server(engine) as server:
+        answer = server.post(path, body, accept="audio/*")
+        assert (answer.status_code, answer.headers.get("x-ignored-fields")) == (200, None)
+        assert {params.language for params in engine.heard} == {"no"}
+        assert pitch_hz(*decoded(answer.content, raw_hz=24_000)) == PITCHES_HZ["hans"]
+
+
+def test_its_languages_are_listed() -> None:
+    with open_server(FakeEngine(**POLYGLOT)) as server:
+        assert server.get("/v1/models").json()["data"][0]["languages"] == ["en", "de", "no", "zh"]
+        assert server.get("/v1/audio/models").json()["models"][0]["languages"] == ["en", "de", "no", "zh"]
+        (theirs, *_) = server.get("/v1/models", xi_api_key="none").json()
+        assert [own["language_id"] for own in theirs["languages"]] == ["en", "de", "no", "zh"]
+        assert server.get("/info").json()["languages"] == ["en", "de", "no", "zh"]
