@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from audio.pcm import Samples
 from audio.stages import Frames
-from audio.trim import BELOW_LOUDEST_DB, CEILING_DBFS, FLOOR_DBFS, FRAME_S, LOUDEST_FRAMES
+from audio.trim import BELOW_LOUDEST_DB, CEILING_DBFS, FLOOR_DBFS, FRAME_S, LOUDEST_FRAMES, powers_of
 
 PAUSE_FRAMES = 10  # 100 ms: the closure of a stop, as in "at", is shorter
 
@@ -22,8 +22,7 @@ class LevelTrack:
 
     def push(self, samples: Samples) -> None:
         self.samples += len(samples)
-        with np.errstate(invalid="ignore"):  # inf - inf; NaN is quiet
-            self._powers += self._frames.push(samples).var(axis=1, dtype=np.float64).tolist()
+        self._powers += powers_of(self._frames.push(samples))  # NaN is quiet
 
     def stretches(self, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """The stretches of sound between two samples, each from its first sample to the one after its last; all that is

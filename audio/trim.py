@@ -48,7 +48,8 @@ class EdgeTrimmer:
         self.hold_back_s = (self._fade + self._max_cut + self._lead + self._frames.size) / sample_rate_hz
 
     def push(self, samples: Samples) -> Samples:
-        return self._frames.map(self._take, samples)
+        frames = self._frames.push(samples)
+        return np.concatenate([EMPTY, *map(self._take, frames, powers_of(frames))])
 
     def place(self, sample: int) -> int | None:
         """Where a sample of the input is in the output, as far as its lead goes; None before that is known."""
@@ -57,7 +58,8 @@ class EdgeTrimmer:
         return sample - min(max(0, sample - self._cut_at), self.cut_lead_samples)
 
     def flush(self) -> Samples:
-        out = self._take(self._frames.flush())
+        rest = self._frames.flush()
+        out = self._take(rest, *powers_of(rest[np.newaxis])) if len(rest) else rest
         self._is_flushed = True
         if not self._has_spoken or len(self._held) <= self._fade:
             return np.concatenate([out, self._held])
@@ -65,8 +67,8 @@ class EdgeTrimmer:
         kept = self._held[: len(self._held) - self.cut_tail_samples]
         return np.concatenate([out, self._faded(kept[::-1])[::-1]])
 
-    def _take(self, frame: Samples) -> Samples:
-        if self._quiet.is_quiet(frame):
+    def _take(self, frame: Samples, power: float) -> Samples:
+        if self._quiet.is_quiet(power):
             return self._hold(frame)
         held = self._held if self._has_spoken else self._without_lead(self._held)
         self._held, self._quiet_samples, self._has_spoken = EMPTY, 0, True
@@ -103,6 +105,14 @@ class EdgeTrimmer:
         return faded
 
 
+def powers_of(frames: Samples) -> list[float]:
+    """(K, size) → the power of each frame, without a constant offset. In float64, where no float32 under- or overflows;
+    NaN where a sample is no number."""
+    with np.errstate(invalid="ignore"):  # inf - inf
+        powers: list[float] = frames.var(axis=1, dtype=np.float64).tolist()
+    return powers
+
+
 class _Quietness:
     """Whether a frame is quiet, relative to the loudest so far."""
 
@@ -110,12 +120,7 @@ class _Quietness:
         self._recent = [0.0] * LOUDEST_FRAMES
         self._loudest = 0.0  # mean power of the loudest LOUDEST_FRAMES in a row
 
-    def is_quiet(self, frame: Samples) -> bool:
-        """An empty frame is. Powers are computed in float64, where no float32 under- or overflows."""
-        if not len(frame):
-            return True
-        with np.errstate(invalid="ignore"):  # inf - inf: not quiet either
-            power = float(np.var(frame, dtype=np.float64))
+    def is_quiet(self, power: float) -> bool:
         self._recent = [*self._recent[1:], power]
         self._loudest = max(self._loudest, sum(self._recent) / LOUDEST_FRAMES)  # unchanged by NaN
         return power < self._threshold()
