@@ -108,6 +108,7 @@ def read_on(opened: Any) -> Int16:
     return samples[: soundfile._snd.sf_readf_short(opened._file, into, len(samples))]
 
 
+@cache
 def by_ffmpeg(exe: str, case: Case, data: bytes) -> tuple[Int16, int]:
     containers = {"opus": "ogg", "pcm_s16le": "s16le", "pcm_f32le": "f32le", "mulaw": "wav", "alaw": "wav"}
     container = containers.get(case.format, case.format.removesuffix("_raw"))

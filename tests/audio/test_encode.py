@@ -101,7 +101,8 @@ def test_a_comment_changes_no_sample_and_is_in_the_metadata_where_there_is_room(
     assert 2 * len(COMMENT) >= len(with_comment) - len(plain) >= len(COMMENT)
     assert (comment_of(plain), comment_of(with_comment)) == ("", COMMENT)
     assert KEYS.get(case.format, b"ICMT\x3e\0\0\0") + COMMENT.encode() in with_comment
-    for read in (partial(by_library, case), partial(by_ffmpeg, ffmpeg, case)):
+    is_usual = case.rate_hz == ENCODERS[case.format].sample_rate_hz
+    for read in (partial(by_library, case), *([partial(by_ffmpeg, ffmpeg, case)] if is_usual else [])):
         (samples, rate_hz), (others, other_hz) = read(plain), read(with_comment)
         assert rate_hz == other_hz
         assert np.array_equal(samples, others)
