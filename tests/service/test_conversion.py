@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from fakes import (
     refused,
     spoken,
 )
+from loopback import Handler, served
 
 from audio.encode import ENCODERS
 from service.events import EndEvent, StartEvent
@@ -196,21 +196,12 @@ def address() -> Iterator[str]:
     """Of a take of 192,044 bytes."""
     clip = recording()
 
-    class Serving(BaseHTTPRequestHandler):
+    class Serving(Handler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/take.wav" else 404)
-            self.end_headers()
-            self.wfile.write(clip)
+            self.answer(200 if self.path == "/take.wav" else 404, clip)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Serving) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(Serving) as url:
+        yield url
 
 
 def test_a_take_is_fetched(address: str) -> None:
