@@ -4,6 +4,7 @@
 #
 #   docker build --platform linux/amd64 -t chatterbox-worker:0.1.0 .
 #   docker build --platform linux/amd64 --build-arg BAKE_WEIGHTS=true -t chatterbox-worker:0.1.0-baked .
+#   docker build --platform linux/amd64 --build-arg BAKE_WEIGHTS=true --build-arg MODEL=turbo -t … .
 #
 # To build on the very same base again, name it by the digest that this prints:
 #
@@ -67,13 +68,15 @@ COPY --from=packages /app/.numba ./.numba
 
 # Before the code, and with no more of it than this needs, so that a change of code does not move 3 GB of weights.
 ARG BAKE_WEIGHTS=false
+ARG MODEL=original
+ENV TTS_MODEL=$MODEL
 COPY scripts/fetch-weights ./scripts/
 COPY validation/__init__.py validation/errors.py ./validation/
 COPY tts/__init__.py ./tts/
-COPY tts/chatterbox/__init__.py ./tts/chatterbox/
+COPY tts/chatterbox/__init__.py tts/chatterbox/models.py ./tts/chatterbox/
 COPY tts/chatterbox/weights/__init__.py tts/chatterbox/weights/manifest.py tts/chatterbox/weights/download.py \
     ./tts/chatterbox/weights/
-RUN if [ "$BAKE_WEIGHTS" = "true" ]; then scripts/fetch-weights /opt/chatterbox; fi
+RUN if [ "$BAKE_WEIGHTS" = "true" ]; then scripts/fetch-weights /opt/chatterbox --model "$MODEL"; fi
 
 COPY LICENSE THIRD_PARTY.md README.md settings.py start.py handler.py server.py ./
 COPY validation ./validation

@@ -65,9 +65,10 @@ def start(checkpoint: Path, device: str, started: float) -> dict[str, Any]:
     from tts.chatterbox.options import LoadOptions
     from tts.chatterbox.weights.find import find_weights
 
-    found = find_weights(checkpoint)
+    options = LoadOptions(device)
+    found = find_weights(checkpoint, options.spec)
     lap("find")
-    model = engine.ChatterboxModel.load(found, LoadOptions(device))
+    model = engine.ChatterboxModel.load(found, options)
     lap("load")
     _speak(model, lap)
     facts: dict[str, Any] = {"stages_s": lap.stages_s, "device": str(model.device), "dtype": str(model.dtype)}

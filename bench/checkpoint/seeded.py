@@ -173,7 +173,7 @@ def s3gen(sizes: Sizes, meanflow: bool = False) -> dict[str, Tensor]:
     _plant_pitch(state)
     if meanflow:
         plant_mixer(state)
-    return {name: tensor for name, tensor in state.items() if name not in UNUSED[manifest.S3GEN_WEIGHTS]}
+    return {name: tensor for name, tensor in state.items() if name not in UNUSED}
 
 
 def _shapes(sizes: Sizes) -> dict[str, Tensor]:

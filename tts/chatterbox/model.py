@@ -16,6 +16,7 @@ import torch
 from audio.reference import Reference
 from tts.chatterbox.kernels.choice import decode_ops, frame_ops
 from tts.chatterbox.kernels.packed import pack
+from tts.chatterbox.models import BUILT_IN_VOICE, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.rendering import RenderLane
@@ -44,7 +45,6 @@ from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.watermark import Watermarker
 from tts.chatterbox.weights.find import find_weights
-from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, S3GEN_WEIGHTS, T3_WEIGHTS, TOKENIZER, VOICE_ENCODER
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
 from validation.errors import ModelUnavailable, OutOfMemory
@@ -61,6 +61,7 @@ DEFAULT_FRAMES = rendered_frames(FIRST_CHUNK_TOKENS * FRAMES_PER_TOKEN, DEFAULT_
 class ChatterboxModel:
     """Everything that was loaded."""
 
+    spec: ModelSpec
     tokenizer: Any
     t3: TokenModel
     decoder: Decoder
@@ -83,21 +84,24 @@ class ChatterboxModel:
             device = choose_device(options.device, partial(Budget.of, options))
             share_processors(device)
             # In the thread that will run it, as library handles and plans are the thread's.
-            load = torch.inference_mode(mode=False)(partial(cls._load, find_weights(model_path), device, options, loop))
+            directory = find_weights(model_path, options.spec)
+            load = torch.inference_mode(mode=False)(partial(cls._load, directory, device, options, loop))
             model = loop.call(load)
         if device.type == "cuda":
             torch.cuda.synchronize()  # jobs run on other streams than what was loaded
         log.info(
-            "loaded on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
-            *(device, time.monotonic() - started, model.dtype, model.flow.dtype, model.graphs or "off"),
+            "loaded %s on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
+            *(model.spec.name, device, time.monotonic() - started),
+            *(model.dtype, model.flow.dtype, model.graphs or "off"),
         )
         return model
 
     @classmethod
     def _load(cls, directory: Path, device: torch.device, options: LoadOptions, loop: Loop) -> ChatterboxModel:
         import_upstream()
+        spec = options.spec
         t3_file, s3gen, voice_encoder = files = [
-            Tensors.read(directory, file, device) for file in (T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER)
+            Tensors.read(directory, file, device) for file in (spec.t3, spec.s3gen, VOICE_ENCODER)
         ]
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         t3 = Llama(t3_file, choose_dtype(options.dtype, fast))
@@ -121,7 +125,8 @@ class ChatterboxModel:
         here = (loop.call,) if device.type == "cpu" else ()
         pools = [GraphPool(device, part, options.graphs) for part in ("flow", "vocoder", "token model")]
         model = cls(
-            tokenizer=read_tokenizer(directory / TOKENIZER),
+            spec=spec,
+            tokenizer=read_tokenizer(directory / spec.tokenizer[0]),
             t3=t3,
             flow=read_flow(s3gen.at("flow."), options, max_tokens, built_in.flow, pools[0]),
             hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
@@ -170,13 +175,11 @@ class ChatterboxModel:
 def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool) -> Flow:
     """In the fastest format in which it is finite, with graphs of all lengths. Raises: ModelUnavailable."""
     longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
-    sizes = estimator_sizes(tensors.at(ESTIMATOR))
+    sizes, steps = estimator_sizes(tensors.at(ESTIMATOR)), options.flow_steps or options.spec.flow_steps
 
     def build(dtype: torch.dtype) -> Flow:
         ops = frame_ops(tensors.device, dtype, *sizes, graphs.captures)
-        return Flow(
-            tensors, options.flow_steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots, ops=ops
-        )
+        return Flow(tensors, steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots, ops=ops)
 
     flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
     if graphs.captures:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tts.chatterbox.weights.manifest import FILES, REPOSITORY, REVISION, Manifest, agrees, cached_sum, faults
+from tts.chatterbox.models import ModelSpec
+from tts.chatterbox.weights.manifest import Manifest, agrees, cached_sum, faults
 from validation.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
@@ -26,37 +27,38 @@ def cache() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def from_cache() -> Path | None:
+def from_cache(spec: ModelSpec) -> Path | None:
     """An earlier download, if it is complete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = Path(snapshot_download(REPOSITORY, revision=REVISION, local_files_only=True))
+        found = Path(snapshot_download(spec.repository, revision=spec.revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    return None if faults(found) else found
+    return None if faults(found, spec) else found
 
 
-def to_cache() -> Path:
+def to_cache(spec: ModelSpec) -> Path:
     """Download the pinned revision. Raises: ModelUnavailable."""
     from huggingface_hub import snapshot_download
 
     with hub_errors():
-        found = Path(snapshot_download(REPOSITORY, revision=REVISION, allow_patterns=list(FILES)))
-    there = [name for name in FILES if (found / name).is_file()]
+        found = Path(snapshot_download(spec.repository, revision=spec.revision, allow_patterns=list(spec.files)))
+    there = [name for name in spec.files if (found / name).is_file()]
     damaged = [name for name in there if (expected := cached_sum(found / name)) and not agrees(found / name, expected)]
     for name in damaged:  # or the next start would take them for complete
         (found / name).resolve().unlink(missing_ok=True)
     if damaged:
         raise ModelUnavailable(f"the download holds a damaged {', '.join(damaged)}")
-    if wrong := faults(found):
+    if wrong := faults(found, spec):
         raise ModelUnavailable(f"the download {'; '.join(wrong)}")
     return found
 
 
-def fetch(directory: Path, revision: str = REVISION) -> Manifest:
-    """Download a revision into a directory that is created only once it is complete and checked, with a manifest.
+def fetch(directory: Path, spec: ModelSpec, revision: str | None = None) -> Manifest:
+    """Download a revision of a model (None: the pinned one) into a directory that is created only once it is complete
+    and checked, with a manifest.
 
     Raises: FileExistsError if the path exists; ModelUnavailable; OSError.
     """
@@ -65,7 +67,7 @@ def fetch(directory: Path, revision: str = REVISION) -> Manifest:
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".part", dir=directory.parent))
     try:
-        manifest = _fill(draft, revision)
+        manifest = _fill(draft, spec, revision or spec.revision)
         draft.chmod(0o755)
         draft.rename(directory)
     finally:
@@ -73,21 +75,21 @@ def fetch(directory: Path, revision: str = REVISION) -> Manifest:
     return manifest
 
 
-def _fill(draft: Path, revision: str) -> Manifest:
+def _fill(draft: Path, spec: ModelSpec, revision: str) -> Manifest:
     from huggingface_hub import HfApi, snapshot_download
 
     with hub_errors():
-        info = HfApi().model_info(REPOSITORY, revision=revision, files_metadata=True)
+        info = HfApi().model_info(spec.repository, revision=revision, files_metadata=True)
         commit = info.sha or revision
-        snapshot_download(REPOSITORY, revision=commit, allow_patterns=list(FILES), local_dir=draft)
+        snapshot_download(spec.repository, revision=commit, allow_patterns=list(spec.files), local_dir=draft)
     shutil.rmtree(draft / ".cache", ignore_errors=True)
     sums = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
-    if wrong := faults(draft):
+    if wrong := faults(draft, spec):
         raise ModelUnavailable(f"the download {'; '.join(wrong)}")
-    for name in FILES:
+    for name in spec.files:
         if not (expected := sums.get(name)) or not agrees(draft / name, expected):
             raise ModelUnavailable(f"the download holds a damaged {name} (its sum is not {expected})")
-    manifest = Manifest.of(draft, commit)
+    manifest = Manifest.of(draft, spec, commit)
     manifest.write(draft)
     return manifest
 

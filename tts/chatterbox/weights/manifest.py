@@ -13,12 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = "ResembleAI/chatterbox"
-REVISION = "5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18"
+from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
 
-VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS = "ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"
-TOKENIZER, BUILT_IN_VOICE = "tokenizer.json", "conds.pt"
-FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER, BUILT_IN_VOICE)
+T3_WEIGHTS, S3GEN_WEIGHTS, (TOKENIZER,), FILES = ORIGINAL.t3, ORIGINAL.s3gen, ORIGINAL.tokenizer, ORIGINAL.files
+__all__ = ["BUILT_IN_VOICE", "VOICE_ENCODER"]
 
 MANIFEST = "MANIFEST.json"
 UNFINISHED = (".incomplete", ".part")  # suffixes of unfinished downloads
@@ -47,10 +45,10 @@ class Manifest:
     files: dict[str, FileFacts]
 
     @classmethod
-    def of(cls, directory: Path, revision: str) -> Manifest:
-        """Of the files as they are; reads every byte."""
-        files = {name: FileFacts((directory / name).stat().st_size, digest(directory / name)) for name in FILES}
-        return cls(REPOSITORY, revision, files)
+    def of(cls, directory: Path, spec: ModelSpec, revision: str) -> Manifest:
+        """Of the model's files as they are; reads every byte."""
+        files = {name: FileFacts((directory / name).stat().st_size, digest(directory / name)) for name in spec.files}
+        return cls(spec.repository, revision, files)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -73,19 +71,24 @@ class Manifest:
 # --- completeness ------------------------------------------------------------------------------------
 
 
-def faults(directory: Path) -> list[str]:
-    """Why a directory can't be used, as phrases to follow its name; empty if all files are there, by name and size."""
+def faults(directory: Path, spec: ModelSpec) -> list[str]:
+    """Why a directory can't be used, as phrases to follow its name; empty if all the model's files are there, by name
+    and size, and no manifest is another repository's."""
     if not directory.is_dir():
         return ["is not there"]
-    if missing := [name for name in FILES if not (directory / name).is_file()]:
-        return [f"lacks {', '.join(missing)}"]
+    if missing := [name for name in spec.files if not (directory / name).is_file()]:
+        others = [name for name, other in MODELS.items() if all((directory / file).is_file() for file in other.files)]
+        held = f"; it holds the model {' and '.join(others)}, not {spec.name}" if others else ""
+        return [f"lacks {', '.join(missing)}{held}"]
     found = [f"holds an unfinished download ({path.name})" for path in sorted(directory.iterdir()) if _unfinished(path)]
     try:
         manifest = Manifest.read(directory)
     except Damaged as exc:
         return [*found, str(exc)]
+    if manifest and manifest.repository != spec.repository:
+        return [*found, f"holds files of {manifest.repository}, not of {spec.repository}"]
     facts = manifest.files if manifest else {}
-    return found + [fault for name in FILES if (fault := _size_fault(directory / name, facts.get(name)))]
+    return found + [fault for name in spec.files if (fault := _size_fault(directory / name, facts.get(name)))]
 
 
 def _unfinished(path: Path) -> bool:
@@ -122,7 +125,7 @@ def claimed_bytes(path: Path) -> int:
 # --- checksums ----------------------------------------------------------------------------
 
 
-def sum_faults(directory: Path) -> list[str]:
+def sum_faults(directory: Path, spec: ModelSpec) -> list[str]:
     """As `faults`, for the content: each file against the manifest, or against its name in the hub's cache.
 
     Reads every byte, at 0.8 GB/s on one core. A file without a known checksum is a fault, too.
@@ -130,7 +133,7 @@ def sum_faults(directory: Path) -> list[str]:
     manifest = Manifest.read(directory)
     sums = {name: each.sha256 for name, each in manifest.files.items()} if manifest else {}
     found = []
-    for name in FILES:
+    for name in spec.files:
         expected = sums.get(name) or cached_sum(directory / name)
         if expected is None:
             found.append(f"holds {name}, of which no sum is known")

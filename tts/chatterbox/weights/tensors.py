@@ -11,15 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from validation.errors import ModelUnavailable
 
-# What a file may hold besides: weights that only training uses, and buffers that upstream computes when it builds its
-# modules. The published s3gen.safetensors has `tokenizer._mel_filters` and no other: its length is that sum to the byte
-# (test_memory.py).
+# What a file may hold besides: weights of T3 that only training uses (those tables are of Llama and of GPT-2), and
+# buffers of S3Gen that upstream computes when it builds its modules. The published s3gen.safetensors has
+# `tokenizer._mel_filters` and no other: its length is that sum to the byte (test_memory.py).
 UNUSED = {
-    T3_WEIGHTS: {"tfmr.embed_tokens.weight", "text_head.weight"},
-    S3GEN_WEIGHTS: {"tokenizer._mel_filters", "tokenizer.window", "trim_fade"},
+    *("tfmr.embed_tokens.weight", "tfmr.wte.weight", "text_head.weight"),
+    *("tokenizer._mel_filters", "tokenizer.window", "trim_fade"),
 }
 
 
@@ -90,7 +89,7 @@ class Tensors:
 
         Upstream ignores such tensors, but they mean another network, whose speech would be noise without them.
         """
-        if extra := sorted(self._state.keys() - self._taken - UNUSED.get(self._file, set())):
+        if extra := sorted(self._state.keys() - self._taken - UNUSED):
             more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             raise ModelUnavailable(f"{self._file} is not of this model: it has the unknown tensor {extra[0]}{more}")
 

@@ -68,7 +68,7 @@ def flow_of(s3gen: dict[str, Tensor]) -> Flow:
 def test_weights_are_those_of_the_networks(t3, s3gen):
     flow = flow_of(s3gen)
     others = (name for name in s3gen if not name.startswith(("flow.encoder.", "flow.decoder.")))
-    kept = sum(s3gen[name].nbytes for name in others if name not in UNUSED[S3GEN_WEIGHTS])
+    kept = sum(s3gen[name].nbytes for name in others if name not in UNUSED)
     assert values(t3) == pytest.approx(memory.T3_VALUES, rel=0.001)
     assert values((flow._encoder, flow._estimator)) == pytest.approx(memory.FLOW_VALUES, rel=0.001)
     assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)

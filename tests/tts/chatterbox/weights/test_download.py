@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, served
 
+from tts.chatterbox.models import MODELS, ORIGINAL, ModelSpec
 from tts.chatterbox.weights import download
 from tts.chatterbox.weights.find import Places, find_weights
-from tts.chatterbox.weights.manifest import FILES, MANIFEST, REPOSITORY, REVISION, Manifest, faults, sum_faults
+from tts.chatterbox.weights.manifest import MANIFEST, Manifest, faults, sum_faults
 from validation.errors import ModelUnavailable
 
 ROOT = Path(__file__).parents[4]
@@ -30,9 +31,17 @@ def content(name: str) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
+def content_of(spec: ModelSpec) -> dict[str, bytes]:
+    return {name: content(name) for name in spec.files}
+
+
+def hub_of(spec: ModelSpec) -> FakeHub:
+    return FakeHub(spec.repository, spec.revision, content_of(spec) | {"README.md": b"not of the model"})
+
+
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
-    with served(FakeHub(REPOSITORY, REVISION, {name: content(name) for name in (*FILES, "README.md")})) as hub:
+    with served(hub_of(ORIGINAL)) as hub:
         yield hub
 
 
@@ -58,22 +67,40 @@ def test_a_directory_is_made_whole_with_a_manifest_and_the_loader_takes_it(tmp_p
     done = fetch(tmp_path, hub)
     assert done.returncode == 0, done.stderr
     made = tmp_path / "made" / "weights"
-    assert sorted(path.name for path in made.iterdir()) == sorted((*FILES, MANIFEST))
-    assert {name: (made / name).read_bytes() for name in FILES} == {name: hub.files[name] for name in FILES}
-    told = Manifest.read(made)
-    assert told
-    assert (told.repository, told.revision, set(told.files)) == (REPOSITORY, REVISION, set(FILES))
-    assert faults(made) == sum_faults(made) == []
-    assert find_weights(None, Places(made, tmp_path / "none", tmp_path / "none")) == made
+    assert sorted(path.name for path in made.iterdir()) == sorted((*ORIGINAL.files, MANIFEST))
+    assert {name: (made / name).read_bytes() for name in ORIGINAL.files} == content_of(ORIGINAL)
+    assert_told(made, ORIGINAL)
+    assert faults(made, ORIGINAL) == sum_faults(made, ORIGINAL) == []
+    assert find_weights(None, ORIGINAL, Places(made, tmp_path / "none", tmp_path / "none")) == made
     assert fetch(tmp_path, None, "--verify").returncode == 0
     again = fetch(tmp_path, hub)
     assert again.returncode == 1
     assert "is there already" in again.stderr
     (made / "conds.pt").write_bytes(hub.files["conds.pt"].replace(b"content", b"c0ntent"))
-    assert faults(made) == []  # sizes agree
+    assert faults(made, ORIGINAL) == []  # sizes agree
     wrong = fetch(tmp_path, None, "--verify")
     assert wrong.returncode == 1
     assert "holds a damaged conds.pt" in wrong.stderr
+
+
+def assert_told(made: Path, spec: ModelSpec) -> None:
+    told = Manifest.read(made)
+    assert told
+    assert (told.repository, told.revision, set(told.files)) == (spec.repository, spec.revision, set(spec.files))
+
+
+@pytest.mark.parametrize("name", ["turbo", "multilingual-v2"])
+def test_another_model_is_fetched_and_verified_by_its_name(tmp_path, name):
+    spec, made = MODELS[name], tmp_path / "made" / "weights"
+    with served(hub_of(spec)) as hub:
+        done = fetch(tmp_path, hub, "--model", name)
+    assert done.returncode == 0, done.stderr
+    assert_told(made, spec)
+    assert sorted(path.name for path in made.iterdir()) == sorted((*spec.files, MANIFEST))
+    assert fetch(tmp_path, None, "--verify", "--model", name).returncode == 0
+    other = fetch(tmp_path, None, "--verify")
+    assert other.returncode == 1
+    assert f"it holds the model {name}, not original" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -112,7 +139,7 @@ def test_a_download_that_is_killed_leaves_no_directory_of_that_name(tmp_path, hu
     assert [name.endswith(".part") for name in left(tmp_path)] == [True]
     hub.stalled.clear()
     assert fetch(tmp_path, hub).returncode == 0
-    assert faults(tmp_path / "made" / "weights") == []
+    assert faults(tmp_path / "made" / "weights", ORIGINAL) == []
 
 
 # --- the download of a start --------------------------------------------------------------------------------
@@ -144,12 +171,12 @@ def use(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_start_from_an_empty_cache_downloads_and_the_next_one_asks_nobody(reached, nowhere):
-    found = find_weights(None, nowhere)
-    assert {name: (found / name).read_bytes() for name in FILES} == {name: reached.files[name] for name in FILES}
-    assert found.name == REVISION
-    assert "GET /ResembleAI/chatterbox/resolve/" + REVISION + "/conds.pt" in reached.asked
+    found = find_weights(None, ORIGINAL, nowhere)
+    assert {name: (found / name).read_bytes() for name in ORIGINAL.files} == content_of(ORIGINAL)
+    assert found.name == ORIGINAL.revision
+    assert "GET /ResembleAI/chatterbox/resolve/" + ORIGINAL.revision + "/conds.pt" in reached.asked
     reached.asked.clear()
-    assert find_weights(None, nowhere) == found
+    assert find_weights(None, ORIGINAL, nowhere) == found
     assert reached.asked == []
 
 
@@ -157,29 +184,29 @@ def test_what_is_altered_on_its_way_is_refused_and_fetched_anew(reached, nowhere
     reached.altered.add("s3gen.safetensors")
     for _ in range(2):  # nor does the second start take it for complete
         with pytest.raises(ModelUnavailable, match=r"the download holds a damaged s3gen\.safetensors"):
-            find_weights(None, nowhere)
+            find_weights(None, ORIGINAL, nowhere)
     reached.altered.clear()
     reached.asked.clear()
-    assert faults(find_weights(None, nowhere)) == []
+    assert faults(find_weights(None, ORIGINAL, nowhere), ORIGINAL) == []
     assert [path.rsplit("/", 1)[1] for path in reached.asked if path.startswith("GET /Res")] == ["s3gen.safetensors"]
 
 
 def test_a_broken_off_download_is_never_used_and_the_next_start_ends_it(reached, nowhere):
     reached.cut.add("s3gen.safetensors")
     with pytest.raises(ModelUnavailable, match="the download failed"):
-        find_weights(None, nowhere)
-    assert download.from_cache() is None
+        find_weights(None, ORIGINAL, nowhere)
+    assert download.from_cache(ORIGINAL) is None
     reached.cut.clear()
     reached.down.clear()
-    assert sum_faults(find_weights(None, nowhere)) == []
+    assert sum_faults(find_weights(None, ORIGINAL, nowhere), ORIGINAL) == []
 
 
 def test_a_hub_that_can_not_be_reached_is_the_same_error(nowhere, tmp_path, monkeypatch):
     """A refused connection left huggingface_hub as a bare httpx error, and the worker called it INTERNAL."""
     use("http://127.0.0.1:9", tmp_path, monkeypatch)
     with pytest.raises(ModelUnavailable, match="the download failed"):
-        find_weights(None, nowhere)
+        find_weights(None, ORIGINAL, nowhere)
 
 
 def test_the_names_are_those_of_the_weights(checkpoint):
-    assert {path.name for path in checkpoint.iterdir()} == set(FILES)
+    assert {path.name for path in checkpoint.iterdir()} == set(ORIGINAL.files)

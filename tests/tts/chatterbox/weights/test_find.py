@@ -11,31 +11,21 @@ from fake_hub import git_name
 from safetensors.torch import load_file, save_file
 
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.weights import download
 from tts.chatterbox.weights.find import Places, find_weights
-from tts.chatterbox.weights.manifest import (
-    FILES,
-    MANIFEST,
-    S3GEN_WEIGHTS,
-    T3_WEIGHTS,
-    VOICE_ENCODER,
-    Manifest,
-    claimed_bytes,
-    digest,
-    faults,
-    sum_faults,
-)
+from tts.chatterbox.weights.manifest import MANIFEST, Manifest, claimed_bytes, digest, faults, sum_faults
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
 
-T3, S3GEN, VE = T3_WEIGHTS, S3GEN_WEIGHTS, VOICE_ENCODER
+T3, S3GEN, VE = ORIGINAL.t3, ORIGINAL.s3gen, VOICE_ENCODER
 EMPTY = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
 
 
-def fill(directory: Path) -> Path:
-    directory.mkdir(parents=True)
-    for name in FILES:
+def fill(directory: Path, spec: ModelSpec = ORIGINAL) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in spec.files:
         (directory / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"something")
     return directory
 
@@ -61,7 +51,7 @@ def cached_model(hub: Path, revision: str = "abc123") -> Path:
     snapshot = repository / "snapshots" / revision
     fill(repository / "snapshots" / "0ther").joinpath("conds.pt").write_bytes(b"of another revision")
     snapshot.mkdir()
-    for name in FILES:
+    for name in ORIGINAL.files:
         (snapshot / name).symlink_to(Path("..", "..", "blobs", name))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(f"{revision}\n")
@@ -71,19 +61,19 @@ def cached_model(hub: Path, revision: str = "abc123") -> Path:
 def test_model_path_is_looked_in_first_and_then_nowhere_else(tmp_path, places):
     fill(places.baked)
     own = fill(tmp_path / "own")
-    assert find_weights(own, places) == own
+    assert find_weights(own, ORIGINAL, places) == own
     (own / "conds.pt").unlink()
     with pytest.raises(ModelUnavailable, match=r"MODEL_PATH lacks conds\.pt"):
-        find_weights(own, places)
+        find_weights(own, ORIGINAL, places)
 
 
 def test_the_order_is_image_cached_model_volume(places):
-    volume = fill(places.volume)
-    assert find_weights(None, places) == volume
+    volume = fill(places.volume / "chatterbox")
+    assert find_weights(None, ORIGINAL, places) == volume
     snapshot = cached_model(places.cached_hub)
-    assert find_weights(None, places) == snapshot
-    assert find_weights(None, places) != volume
-    assert find_weights(None, Places(fill(places.baked), places.cached_hub, places.volume)) == places.baked
+    assert find_weights(None, ORIGINAL, places) == snapshot
+    assert find_weights(None, ORIGINAL, places) != volume
+    assert find_weights(None, ORIGINAL, Places(fill(places.baked), places.cached_hub, places.volume)) == places.baked
 
 
 def cut(path: Path) -> None:
@@ -115,44 +105,67 @@ def test_a_place_where_something_is_wrong_is_skipped_and_named(places, fault):
     """The error names each place and what is wrong there."""
     BROKEN[fault](fill(places.baked))
     with pytest.raises(ModelUnavailable) as caught:
-        find_weights(None, places)
+        find_weights(None, ORIGINAL, places)
     said = str(caught.value)
     assert f"the image {'lacks' if fault.startswith('lacks') else 'holds'}" in said
     assert fault in said
-    assert find_weights(None, Places(places.baked, places.cached_hub, fill(places.volume))) == places.volume
+    volume = fill(places.volume / "chatterbox")
+    assert find_weights(None, ORIGINAL, places) == volume
     with pytest.raises(ModelUnavailable) as caught:
-        find_weights(places.baked, places)
+        find_weights(places.baked, ORIGINAL, places)
     assert fault in str(caught.value)
 
 
 def test_sizes_are_held_against_the_manifest_beside_them(places):
     """It also has those files that do not state their own length."""
-    Manifest.of(fill(places.baked), "abc").write(places.baked)
-    assert find_weights(None, places) == places.baked
+    Manifest.of(fill(places.baked), ORIGINAL, "abc").write(places.baked)
+    assert find_weights(None, ORIGINAL, places) == places.baked
     grow(places.baked / "conds.pt")
     with pytest.raises(ModelUnavailable, match=r"the image holds a damaged conds\.pt \(10 bytes, not 9\)"):
-        find_weights(None, places)
+        find_weights(None, ORIGINAL, places)
 
 
 def test_sums_are_held_against_the_manifest_or_the_names_in_the_hubs_cache(places, tmp_path):
     directory = fill(places.baked)
-    assert sum_faults(directory) == [f"holds {name}, of which no sum is known" for name in FILES]
-    manifest = Manifest.of(directory, "abc")
+    assert sum_faults(directory, ORIGINAL) == [f"holds {name}, of which no sum is known" for name in ORIGINAL.files]
+    manifest = Manifest.of(directory, ORIGINAL, "abc")
     manifest.write(directory)
     assert Manifest.read(directory) == manifest
-    assert sum_faults(directory) == []
+    assert sum_faults(directory, ORIGINAL) == []
     (directory / "conds.pt").write_bytes(b"someth1ng")
-    assert faults(directory) == []
-    assert [fault.split(" (")[0] for fault in sum_faults(directory)] == ["holds a damaged conds.pt"]
+    assert faults(directory, ORIGINAL) == []
+    assert [fault.split(" (")[0] for fault in sum_faults(directory, ORIGINAL)] == ["holds a damaged conds.pt"]
     linked = tmp_path / "linked"
     linked.mkdir()
-    for name in FILES:
+    for name in ORIGINAL.files:
         blob = tmp_path / (digest(directory / name) if name != "tokenizer.json" else git_name(b"something"))
         blob.write_bytes((directory / name).read_bytes())
         (linked / name).symlink_to(blob)
-    assert sum_faults(linked) == []
+    assert sum_faults(linked, ORIGINAL) == []
     (linked / "tokenizer.json").resolve().write_bytes(b"someth1ng")
-    assert [fault.split(" (")[0] for fault in sum_faults(linked)] == ["holds a damaged tokenizer.json"]
+    assert [fault.split(" (")[0] for fault in sum_faults(linked, ORIGINAL)] == ["holds a damaged tokenizer.json"]
+
+
+def test_each_model_is_looked_for_by_its_own_files_in_its_own_repositorys_place(places, tmp_path):
+    for spec in MODELS.values():
+        directory = fill(tmp_path / "volumes" / spec.name / spec.repository.removeprefix("ResembleAI/"), spec)
+        assert find_weights(None, spec, Places(places.baked, places.cached_hub, directory.parent)) == directory
+        assert find_weights(None, spec, Places(directory, places.cached_hub, places.volume)) == directory
+    for name in ("original", "multilingual"):  # of one repository, side by side
+        fill(places.volume / "chatterbox", MODELS[name])
+        assert find_weights(None, MODELS[name], places) == places.volume / "chatterbox"
+
+
+def test_a_directory_of_another_model_is_refused_and_both_are_named(tmp_path):
+    own = fill(tmp_path / "own", MODELS["nano"])
+    with pytest.raises(ModelUnavailable, match=r"lacks t3_turbo_v1\.safetensors; it holds the model nano, not turbo"):
+        find_weights(own, MODELS["turbo"])
+    fill(own, MODELS["turbo"])
+    assert find_weights(own, MODELS["turbo"]) == own
+    Manifest.of(own, MODELS["nano"], "abc").write(own)
+    with pytest.raises(ModelUnavailable, match=r"holds files of \S+-nano, not of \S+-turbo"):
+        find_weights(own, MODELS["turbo"])
+    assert find_weights(own, MODELS["nano"]) == own
 
 
 @pytest.mark.parametrize("damage", ["no refs", "no snapshot", "dangling", "not text"])
@@ -167,12 +180,12 @@ def test_a_broken_cached_model_is_passed_over(places, damage):
         refs.write_bytes(b"\xff\xfe")
     else:
         (snapshot.parents[1] / "blobs" / "s3gen.safetensors").unlink()
-    volume = fill(places.volume)
-    assert find_weights(None, places) == volume
+    volume = fill(places.volume / "chatterbox")
+    assert find_weights(None, ORIGINAL, places) == volume
 
 
 def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
-    assert faults(checkpoint) == []
+    assert faults(checkpoint, ORIGINAL) == []
     for name in (T3, S3GEN, VE):
         assert claimed_bytes(checkpoint / name) == (checkpoint / name).stat().st_size
 
@@ -180,14 +193,14 @@ def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
 def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path, caplog):
     """In the error; the log has the paths, in a few lines. It was a traceback of a hundred lines without them."""
     with pytest.raises(ModelUnavailable) as caught:
-        find_weights(None, places)
+        find_weights(None, ORIGINAL, places)
     said = str(caught.value)
     assert all(place in said for place in ("the image", "cached model", "network volume", "download"))
     assert str(tmp_path) not in said
     assert caught.value.__cause__ is None  # or its traceback would be logged
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     looked_at = (places.baked, places.cached_hub, places.volume, download.cache())
-    assert all(str(place) in line for place in (*looked_at, "MODEL_PATH", *FILES))
+    assert all(str(place) in line for place in (*looked_at, "MODEL_PATH", *ORIGINAL.files))
     assert len(caplog.text.splitlines()) <= 5
 
 
