@@ -14,6 +14,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tts.chatterbox.models import MODELS, ModelSpec
+
 Origins: TypeAlias = tuple[str, ...]
 # A ratio of difflib: STREAM and STREAMING are similar; MODEL_NAME and MODEL_PATH (0.7), NODE and MODE are not.
 SIMILAR = 0.8
@@ -42,7 +44,7 @@ class Settings:
     """Each field is the environment variable of the same name in capitals."""
 
     tts_engine: str = setting("chatterbox", "the engine that speaks", choices=("chatterbox", "hibari", "espeak"))
-    tts_model: str = setting("original", "which Chatterbox model", choices=("original",))
+    tts_model: str = setting("original", "which Chatterbox model", choices=tuple(MODELS))
     model_path: Path | None = setting(None, "directory of weights; looked in first, and then nowhere else")
     device: str = setting(
         "auto",
@@ -62,7 +64,12 @@ class Settings:
     cuda_graphs: bool = setting(
         True, "capture the model's kernels as CUDA graphs; false is slower, starts sooner and takes less memory"
     )
-    flow_steps: int = setting(10, "steps of Euler's method in the flow; fewer are faster and rougher", least=1, most=50)
+    flow_steps: int | None = setting(
+        None,
+        "steps of Euler's method in the flow; fewer are faster and rougher (empty: the model's own)",
+        least=1,
+        most=50,
+    )
     voices_dir: Path | None = setting(None, "directory of recordings; each file is a voice of its name")
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
     allow_voice_writes: bool = setting(False, "let jobs add voices to `VOICES_DIR` and delete them")
@@ -93,7 +100,9 @@ class Settings:
         86_400, "seconds for which an upload's address can be fetched", least=60, most=604_800
     )
     upload_timeout_s: float = setting(120.0, "seconds after which an upload is given up", least=1, most=3600)
-    max_segment_tokens: int = setting(1000, "speech tokens after which a segment is cut off", least=10, most=2000)
+    max_segment_tokens: int | None = setting(
+        None, "speech tokens after which a segment is cut off (empty: the model's own)", least=10, most=2000
+    )
     max_concurrency: int = setting(
         3,
         "jobs worked on at once; with 1 or 2 RunPod's SDK waits a second before it fetches each next job",
@@ -150,6 +159,14 @@ class Settings:
         mode = settings.mode if settings.mode != "auto" else "queue" if is_called else "http"
         in_pod, doubts = is_called or "RUNPOD_POD_ID" in os.environ, tuple(misspelled(os.environ))
         return replace(settings, mode=mode, on_runpod=is_called, in_pod=in_pod, misspelled=doubts)
+
+    @property
+    def model(self) -> ModelSpec:
+        return MODELS[self.tts_model]
+
+    @property
+    def segment_tokens(self) -> int:
+        return self.max_segment_tokens or self.model.max_tokens
 
     @classmethod
     def public_fields(cls) -> list[Field[Any]]:

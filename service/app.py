@@ -225,13 +225,14 @@ def _chatterbox(settings: Settings) -> Engine:
         flow_dtype=settings.flow_dtype,
         flow_steps=settings.flow_steps,
         graphs=settings.cuda_graphs,
-        max_tokens=settings.max_segment_tokens,
+        max_tokens=settings.segment_tokens,
         slots=settings.max_concurrency,
         watermark=settings.watermark,
         voice_cache_dir=settings.voice_cache_dir,
         voice_cache_bytes=settings.voice_cache_bytes,
+        spec=settings.model,
     )
-    return ChatterboxEngine(model=settings.tts_model, model_path=settings.model_path, options=options)
+    return ChatterboxEngine(model_path=settings.model_path, options=options)
 
 
 ENGINES: dict[str, Callable[[Settings], Engine]] = {

@@ -148,7 +148,7 @@ def info(worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) 
                 "max_source_s": settings.max_source_s,
                 "max_output_bytes": settings.max_output_bytes,
                 "max_upload_bytes": settings.max_upload_bytes,
-                "max_segment_tokens": settings.max_segment_tokens,
+                "max_segment_tokens": settings.segment_tokens,
                 "max_concurrency": settings.max_concurrency,
                 "job_timeout_s": settings.job_timeout_s,
             },

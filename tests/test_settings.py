@@ -15,13 +15,13 @@ from settings import Settings, SettingsError, misspelled
 # Name: default, another text, its value.
 SETTINGS: dict[str, tuple[Any, str, Any]] = {
     "tts_engine": ("chatterbox", "espeak", "espeak"),
-    "tts_model": ("original", "original", "original"),
+    "tts_model": ("original", "turbo", "turbo"),
     "model_path": (None, "weights", Path("weights")),
     "device": ("auto", "cuda", "cuda"),
     "dtype": ("auto", "float16", "float16"),
     "flow_dtype": ("auto", "bfloat16", "bfloat16"),
     "cuda_graphs": (True, "false", False),
-    "flow_steps": (10, "4", 4),
+    "flow_steps": (None, "4", 4),
     "voices_dir": (None, "voices", Path("voices")),
     "default_voice": ("", "anna", "anna"),
     "allow_voice_writes": (False, "yes", True),
@@ -44,7 +44,7 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
     "bucket_prefix": ("", "clips", "clips"),
     "bucket_url_ttl_s": (86400, "604800", 604800),
     "upload_timeout_s": (120.0, "1", 1.0),
-    "max_segment_tokens": (1000, "10", 10),
+    "max_segment_tokens": (None, "10", 10),
     "max_concurrency": (3, "64", 64),
     "job_timeout_s": (540.0, "0.1", 0.1),
     "shutdown_timeout_s": (60.0, "0", 0.0),
@@ -68,7 +68,7 @@ SETTINGS: dict[str, tuple[Any, str, Any]] = {
 DEFAULTS = {name: default for name, (default, *_) in SETTINGS.items()}
 BAD = """
 TTS_ENGINE=Espeak → must be one of chatterbox, hibari, espeak
-TTS_MODEL=turbo → must be one of original
+TTS_MODEL=Turbo → must be one of original, turbo, nano, multilingual, multilingual-v2
 DEVICE=cuda:0 → must be one of auto, cuda, cpu
 DTYPE=fp16 FLOW_DTYPE=int8 → must be one of auto, float32, bfloat16, float16
 CUDA_GRAPHS=some ALLOW_VOICE_WRITES=maybe ALLOW_PRIVATE_URLS=some STREAMING=yep → must be true or false
@@ -128,7 +128,7 @@ def test_each_setting_is_read_and_changes_nothing_else(name: str) -> None:
 
 
 def test_the_tables_above_hold_every_setting() -> None:
-    assert {name for name, (default, _, value) in SETTINGS.items() if value == default} == {"tts_model"}
+    assert {name for name, (default, _, value) in SETTINGS.items() if value == default} == set()
     may_be_anything = {"model_path", "voices_dir", "voice_cache_dir", "default_voice", "bind_host", "api_keys"}
     may_be_anything |= {key for key in DEFAULTS if key.startswith("bucket_") and DEFAULTS[key] == ""}
     assert {key.lower() for key, *_ in REFUSED} == set(DEFAULTS) - may_be_anything

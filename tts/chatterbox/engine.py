@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio.pcm import Samples
 from audio.reference import Reference
+from tts.chatterbox.models import ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from validation.errors import ModelUnavailable
@@ -29,27 +30,36 @@ log = logging.getLogger(__name__)
 BUILT_IN = EngineVoice("default", "en")
 
 
+def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
+    return EngineSpec(
+        name="chatterbox",
+        model=model.name,
+        sample_rate_hz=24_000,
+        voices=(BUILT_IN,),
+        default_voice=BUILT_IN.name,
+        languages=model.languages,
+        decode_modes=("full", "window", "block"),
+        can_clone=True,
+        unused_fields=model.unused_fields,
+        word_timing=None if model.reader == "gpt2" else "attention",  # in a GPT-2, no such heads are known
+        marks=marks,
+        can_convert=True,
+        polyglot=len(model.languages) > 1,
+        defaults=model.defaults,
+        tags=model.tags,
+        min_reference_s=model.min_reference_s,
+    )
+
+
 class ChatterboxEngine:
     """One Chatterbox model on one device. All settings are checked by `settings.Settings`."""
 
-    def __init__(self, *, model: str, model_path: Path | None, options: LoadOptions) -> None:
+    def __init__(self, *, model_path: Path | None, options: LoadOptions) -> None:
         self._model_path, self._options = model_path, options
         self._loading = threading.Lock()
         self._model: ChatterboxModel | None = None
         self._voice_cache: VoiceCache | None = None
-        self._spec = EngineSpec(
-            name="chatterbox",
-            model=model,
-            sample_rate_hz=24_000,
-            voices=(BUILT_IN,),
-            default_voice=BUILT_IN.name,
-            languages=("en",),
-            decode_modes=("full", "window", "block"),
-            can_clone=True,
-            word_timing="attention",
-            marks=options.watermark,
-            can_convert=True,
-        )
+        self._spec = engine_spec(options.spec, options.watermark)
 
     @property
     def spec(self) -> EngineSpec:

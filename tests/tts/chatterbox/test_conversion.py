@@ -267,9 +267,7 @@ def test_a_voice_of_another_engine_is_refused(model):
 
 
 def test_the_engine_converts(checkpoint, model):
-    engine = ChatterboxEngine(
-        model="original", model_path=checkpoint, options=LoadOptions("cpu", "float32", "float32", max_tokens=1000)
-    )
+    engine = ChatterboxEngine(model_path=checkpoint, options=LoadOptions("cpu", "float32", "float32", max_tokens=1000))
     assert engine.spec.can_convert
     chunks = engine.convert(take(1, RATE), RATE, engine.condition("default", None), WINDOW)
     assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), converted(model, take(1, RATE)))

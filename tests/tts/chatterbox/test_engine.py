@@ -216,7 +216,7 @@ def test_a_voice_of_another_engine_is_refused(model):
 
 def engine(path, **changes) -> ChatterboxEngine:
     options = dataclasses.replace(LoadOptions("cpu", "float32", "float32"), **changes)
-    return ChatterboxEngine(model="original", model_path=path, options=options)
+    return ChatterboxEngine(model_path=path, options=options)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_text_without_words_is_spoken(planted):
 
 @pytest.mark.parametrize("is_joined", [True, False])
 def test_a_reply_has_these_times_and_says_where_they_come_from(planted, checkpoint, is_joined):
-    engine = ChatterboxEngine(model="original", model_path=checkpoint, options=LoadOptions())
+    engine = ChatterboxEngine(model_path=checkpoint, options=LoadOptions())
     engine._model = planted
     _, reply = fakes.spoken(
         fakes.fake_service(engine), {"text": TEXT, "seed": WINDOW.seed, "word_timestamps": True}, joined=is_joined

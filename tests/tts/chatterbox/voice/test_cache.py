@@ -343,7 +343,7 @@ def test_many_threads_write_and_read_one_voice(cache, made):
 
 def engine_of(checkpoint: Path, directory: Path | None) -> ChatterboxEngine:
     options = LoadOptions("cpu", "float32", "float32", voice_cache_dir=directory)
-    return ChatterboxEngine(model="original", model_path=checkpoint, options=options)
+    return ChatterboxEngine(model_path=checkpoint, options=options)
 
 
 def test_the_next_start_finds_the_voices_of_the_last(checkpoint, tmp_path):
