@@ -44,6 +44,7 @@ from tts.chatterbox.vocoder.stream import Hift, rendered_frames
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
 from tts.chatterbox.voice.encoders import Conditioner, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
 from tts.chatterbox.watermark import Watermarker
+from tts.chatterbox.weights.family import check_family
 from tts.chatterbox.weights.find import find_weights
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
@@ -103,6 +104,7 @@ class ChatterboxModel:
         t3_file, s3gen, voice_encoder = files = [
             Tensors.read(directory, file, device) for file in (spec.t3, spec.s3gen, VOICE_ENCODER)
         ]
+        check_family(spec, t3_file, s3gen)
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         t3 = Llama(t3_file, choose_dtype(options.dtype, fast))
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}

@@ -25,7 +25,7 @@ EMPTY = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
 
 def fill(directory: Path, spec: ModelSpec = ORIGINAL) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    for name in spec.files:
+    for name in (name for name in spec.files if not (directory / name).exists()):
         (directory / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"something")
     return directory
 
@@ -218,8 +218,9 @@ def edit(directory: Path, name: str, change) -> None:
     save_file(state, directory / name)
 
 
-def load(directory: Path) -> ChatterboxModel:
-    return ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False))
+def load(directory: Path, name: str = "original") -> ChatterboxModel:
+    options = LoadOptions("cpu", "float32", "float32", max_tokens=100, watermark=False, spec=MODELS[name])
+    return ChatterboxModel.load(directory, options)
 
 
 @pytest.mark.parametrize(
@@ -276,10 +277,55 @@ def test_a_tensor_of_the_wrong_shape_is_named(copy, name, tensor):
     ],
 )
 def test_a_tensor_of_another_model_is_refused_by_name(copy, name, tensor):
-    """Upstream ignores them."""
+    """Upstream ignores them, and they mean another network."""
     edit(copy, name, lambda state: state.update({tensor: torch.zeros(1)}))
     with pytest.raises(ModelUnavailable, match=rf"{name}.*unknown tensor {tensor}"):
         load(copy)
+
+
+def widen(state) -> None:
+    state["text_emb.weight"] = torch.zeros(2454, state["text_emb.weight"].shape[1])
+
+
+def mix(state) -> None:
+    state["flow.decoder.estimator.time_embed_mixer.weight"] = torch.zeros(1)
+
+
+def rename(state) -> None:
+    state["tfmr.h.0.ln_1.weight"] = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "file", "other"),
+    [
+        ("original", {S3GEN: mix}, S3GEN, "turbo or nano"),  # ten guided steps of it are noise
+        ("original", {T3: rename}, T3, "turbo or nano"),
+        ("original", {T3: widen}, T3, "multilingual or multilingual-v2"),
+        ("multilingual", {}, MODELS["multilingual"].t3, "original"),
+        ("multilingual-v2", {T3: widen, S3GEN: mix}, S3GEN, "turbo or nano"),
+        ("turbo", {}, MODELS["turbo"].t3, "original"),
+        ("nano", {T3: widen}, MODELS["nano"].t3, "multilingual or multilingual-v2"),
+        ("turbo", {T3: rename}, MODELS["turbo"].s3gen, "original"),
+    ],
+)
+def test_another_familys_networks_are_refused_and_both_models_are_named(copy, model, changes, file, other):
+    """Whatever its files are called."""
+    for name, change in changes.items():
+        edit(copy, name, change)
+    spec = MODELS[model]
+    for name, own in {T3: spec.t3, S3GEN: spec.s3gen}.items():
+        (copy / name).rename(copy / own)
+    fill(copy, spec)
+    with pytest.raises(ModelUnavailable, match=f"TTS_MODEL is {model}, but {file} is of {other}$"):
+        load(copy, model)
+
+
+def test_a_fine_tune_may_have_any_number_of_text_ids(copy):
+    def extend(state) -> None:
+        state["text_emb.weight"] = torch.zeros(1000, state["text_emb.weight"].shape[1])
+
+    edit(copy, T3, extend)
+    assert load(copy).spec is ORIGINAL
 
 
 def test_of_several_the_first_is_named_and_the_others_are_counted(copy):
