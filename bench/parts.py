@@ -35,7 +35,6 @@ from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
-from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.watermark import WatermarkStage
@@ -80,7 +79,7 @@ def measure(model: ChatterboxModel, watch: Watch) -> None:
     """Times everything but the flow."""
     device, t3 = model.device, model.t3
     prefix = model.encoders.prefix(model.built_in, 0.5)
-    text = text_tokens(model.tokenizer, TEXT)
+    text = model.reader.tokens(TEXT, "en")
 
     def steps(count: int) -> None:
         with model.decoder.generate(lambda: prefix, text, KNOBS, 1) as fresh:

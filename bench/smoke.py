@@ -24,7 +24,7 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.segment import stream_segment, text_tokens
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Window
@@ -46,7 +46,7 @@ def tokens(model: ChatterboxModel, graphs: bool) -> list[int]:
     if pool.captures and not pool.captured:
         raise RuntimeError("nothing was captured: the log says why")
     prefix = partial(model.encoders.prefix, model.built_in, 0.5)
-    with decoder.generate(prefix, text_tokens(model.tokenizer, TEXT), KNOBS, seed=0) as generation:
+    with decoder.generate(prefix, model.reader.tokens(TEXT, "en"), KNOBS, seed=0) as generation:
         return generation.take(LIMIT)
 
 

@@ -20,7 +20,6 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import EULER_STEPS, GUIDANCE
-from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Generation, TokenLane
 from tts.chatterbox.t3.llama import Llama
@@ -40,7 +39,7 @@ def embedded(model: ChatterboxModel, text: str = TEXTS[0]) -> Tensor:
     """The prefix (2, P, D) of a guided request in the built-in voice."""
     prefix = model.encoders.prefix(model.built_in, 0.5)
     with torch.inference_mode():
-        ids = text_tokens(model.tokenizer, text).to(model.device)
+        ids = model.reader.tokens(text, "en").to(model.device)
         return model.t3.embed_prefix(prefix, ids, guided=True)
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from tts.chatterbox.kernels.packed import pack
 from tts.chatterbox.models import BUILT_IN_VOICE, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, TOKENS_PER_S
+from tts.chatterbox.reading.reader import Reader, read_reader
 from tts.chatterbox.rendering import RenderLane
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import (
@@ -48,7 +49,7 @@ from tts.chatterbox.weights.family import check_family
 from tts.chatterbox.weights.find import find_weights
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
-from validation.errors import ModelUnavailable, OutOfMemory
+from validation.errors import OutOfMemory
 from validation.fields import DEFAULT_CHUNK_TOKENS
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class ChatterboxModel:
     """Everything that was loaded."""
 
     spec: ModelSpec
-    tokenizer: Any
+    reader: Reader
     t3: TokenModel
     decoder: Decoder
     flow: Flow
@@ -128,7 +129,7 @@ class ChatterboxModel:
         pools = [GraphPool(device, part, options.graphs) for part in ("flow", "vocoder", "token model")]
         model = cls(
             spec=spec,
-            tokenizer=read_tokenizer(directory / spec.tokenizer[0]),
+            reader=read_reader(spec, directory),
             t3=t3,
             flow=read_flow(s3gen.at("flow."), options, max_tokens, built_in.flow, pools[0]),
             hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
@@ -188,13 +189,3 @@ def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: F
         capability, free_bytes = torch.cuda.get_device_capability(), torch.cuda.mem_get_info()[0]
         flow.capture(options.buckets or BUCKETS, block_rows(options, capability, free_bytes))
     return flow
-
-
-def read_tokenizer(path: Path) -> Any:
-    """Upstream's text tokenizer. Raises: ModelUnavailable, naming the file."""
-    from chatterbox.models.tokenizers import EnTokenizer
-
-    try:
-        return EnTokenizer(str(path))
-    except Exception as exc:  # the library behind it has no other
-        raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc

@@ -9,20 +9,16 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
-
-import torch
 
 from audio.pcm import Samples
 from tts.chatterbox.clip import PATIENCE_S, Clip, guarded, own, tried_twice
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.plausibility import check_tokens
-from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.t3.decoding import Generation
 from tts.chatterbox.t3.llama import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
-from tts.chatterbox.words import WordClock, text_words
+from tts.chatterbox.words import WordClock
 from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SpeechChunk
 from validation.errors import InternalError
 from validation.options import SamplingParams
@@ -148,9 +144,10 @@ class SegmentStream:
 
     def _generation(self, clip: Clip) -> AbstractContextManager[Generation]:
         model, params = self._model, self._params
-        text = text_tokens(model.tokenizer, self._text)[: model.t3.max_text_tokens]
+        asked = self._text, params.language
+        text = model.reader.tokens(*asked)[: model.t3.max_text_tokens]
         prefix = partial(model.encoders.prefix, self._voice, params.exaggeration)
-        if params.word_times and model.t3.alignment_heads and (words := text_words(model.tokenizer, self._text)):
+        if params.word_times and model.t3.alignment_heads and (words := model.reader.words(*asked)):
             self.tokens.words = WordClock(words, len(text) + FRAME_TOKENS)
         watched = self.tokens.words is not None
         return model.decoder.generate(prefix, text, TokenSampling.of(params), params.seed, watched, clip.due_s)
@@ -161,9 +158,3 @@ class SegmentStream:
 
     def _doubt(self) -> ImplausibleSpeech | None:
         return check_tokens(self.tokens.codes, self._text, self.tokens.stopped)
-
-
-def text_tokens(tokenizer: Any, text: str) -> torch.Tensor:
-    """Text → T3's text tokens (N,) int64, its punctuation as in T3's training."""
-    tokens: torch.Tensor = tokenizer.text_to_tokens(normalize_punctuation(text))
-    return tokens[0].long()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from audio.pcm import Samples
 from tts.chatterbox.plausibility import AROUND_S, FASTEST_S, SLOWEST_S
-from tts.chatterbox.punctuation import normalize_punctuation
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.t3.alignment import MonotonicPath
 from tts.engine import Remark, RemarkKind, SpokenWord
-from tts.text.graphemes import spoken_letters
 
-SPACE = "[SPACE]"  # what upstream's tokenizer has for a space
 NEAR = 1  # positions on either side of the path that count as on it
 MEMORY_TOKENS = TOKENS_PER_S  # how far back the share of attention near the path looks: it fades by 1/e in a second
 PACE_WORDS = 3  # words over which the pace is judged: a single short one lasts a token or two
@@ -38,32 +31,6 @@ class TextWord:
     first_token: int
     last_token: int
     letters: int
-
-
-def text_words(tokenizer: Any, text: str) -> list[TextWord]:
-    """What is between spaces and has a letter or a digit.
-
-    T3 reads the text with other punctuation, in tokens of several characters. What stays the same is the order of
-    letters and digits, so tokens and words are matched by counting them.
-    """
-    read = normalize_punctuation(text)
-    offsets = tokenizer.tokenizer.encode(read.replace(" ", SPACE)).offsets
-    counts = _running(read.replace(" ", " " * len(SPACE)))
-    begins, ends = [counts[first] for first, _ in offsets], [counts[last] for _, last in offsets]
-    own = _running(text)
-    grown = counts[-1] - own[-1]  # a first letter can become two capitals
-    words = []
-    for match in re.finditer(r"\S+", text):
-        first, last = (own[at] + grown * (at > 0) for at in match.span())
-        tokens = bisect_right(ends, first) + 1, bisect_left(begins, last)  # the first and last that have letters of it
-        if first < last and tokens[0] <= tokens[1]:
-            words.append(TextWord(*match.span(), *tokens, spoken_letters(match.group())))
-    return words
-
-
-def _running(text: str) -> list[int]:
-    """How many letters and digits are before each place."""
-    return list(accumulate(map(str.isalnum, text), initial=0))
 
 
 class WordClock:

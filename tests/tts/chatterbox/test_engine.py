@@ -20,7 +20,7 @@ from tts.chatterbox.clip import start_fade
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
-from tts.chatterbox.segment import stream_segment, text_tokens
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.weights.manifest import FILES
@@ -164,7 +164,7 @@ def test_texts_of_every_kind_are_spoken(say, text):
 
 
 def test_a_text_of_400_characters_fits_the_models_positions(model):
-    assert len(text_tokens(model.tokenizer, "word " * 80)) <= model.t3.max_text_tokens
+    assert len(model.reader.tokens("word " * 80, "en")) <= model.t3.max_text_tokens
 
 
 # --- nothing is shared between requests --------------------------------------------------------------------

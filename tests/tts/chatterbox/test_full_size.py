@@ -18,7 +18,6 @@ from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.network import GUIDANCE
 from tts.chatterbox.s3gen.stream import window_noise
-from tts.chatterbox.segment import text_tokens
 
 pytestmark = pytest.mark.full
 
@@ -48,7 +47,7 @@ def test_upstream_loads_the_checkpoint_and_draws_the_same_greedy_tokens(full, th
     from tts.chatterbox.t3.model import STOP_SPEECH
     from tts.chatterbox.t3.sampling import TokenSampling
 
-    text = text_tokens(full.tokenizer, TEXT)
+    text = full.reader.tokens(TEXT, "en")
     framed = torch.nn.functional.pad(text.expand(2, -1), (1, 0), value=START_TEXT)
     framed = torch.nn.functional.pad(framed, (0, 1), value=STOP_TEXT)
     with torch.inference_mode(), warnings.catch_warnings():

@@ -32,7 +32,7 @@ from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.segment import stream_segment, text_tokens
+from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
@@ -225,7 +225,7 @@ def test_the_tokens_are_those_of_the_cpu(rig, model):
     """float32 on both sides; greedy, so that the last bits do not matter."""
     greedy = replace(graphs.KNOBS, min_p=1.0)
     there = graphs.take(graphs.admit(captured_batch(rig.model.t3, 1, rig.pool()), 0, embedded(rig.model), greedy))
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
     with Decoder(model.t3, LIMIT, slots=1).generate(lambda: prefix, text, greedy, 0) as generation:
         here = generation.take(LIMIT)
     assert there == here

@@ -22,7 +22,6 @@ from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
-from tts.chatterbox.words import text_words
 from tts.engine import SpeechChunk, SpokenWord
 
 MODES = ["window", "full", "block"]
@@ -62,7 +61,7 @@ def first_token_at(position: int) -> int:
 def test_times_are_within_40_ms_of_what_was_planted(planted, mode, checked):
     samples, words = joined(list(spoken(planted, replace(ASKED, decode_mode=mode, checked=checked))))
     assert [TEXT[word.first : word.last] for word in words] == TEXT.split()
-    for word, known in zip(words, text_words(planted.tokenizer, TEXT), strict=True):
+    for word, known in zip(words, planted.reader.words(TEXT, "en"), strict=True):
         assert abs(word.start - first_token_at(known.first_token) * SAMPLES_PER_TOKEN) <= SAMPLES_PER_TOKEN
         assert abs(word.end - first_token_at(known.last_token + 1) * SAMPLES_PER_TOKEN) <= SAMPLES_PER_TOKEN
     assert words[0].start >= 0
@@ -165,5 +164,5 @@ def test_a_reply_has_these_times_and_says_where_they_come_from(planted, checkpoi
     )
     assert reply["timing"] == engine.spec.word_timing == "attention"
     assert [word["text"] for word in reply["words"]] == TEXT.replace(",", "").rstrip(".").split()
-    for word, known in zip(reply["words"], text_words(planted.tokenizer, TEXT), strict=True):
+    for word, known in zip(reply["words"], planted.reader.words(TEXT, "en"), strict=True):
         assert word["start"] == pytest.approx(first_token_at(known.first_token) / TOKENS_PER_S, abs=1 / TOKENS_PER_S)

@@ -34,7 +34,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.launches import count
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import ALIGNMENT_HEADS, START_TEXT, STOP_TEXT, Llama
@@ -86,7 +85,7 @@ def upstreams(checkpoint: Path, text: Tensor, speech: list[int], monkeypatch) ->
 def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        text, prefix = text_tokens(model.tokenizer, TEXTS[0]), model.encoders.prefix(model.built_in, 0.5)
+        text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
         with Decoder(t3, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation:
             tokens, ours = attended(generation)
         seen, kept = upstreams(checkpoint, text, tokens, monkeypatch)
@@ -101,7 +100,7 @@ def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
 def test_heads_that_a_network_lacks_are_not_asked(checkpoint, model):
     small = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
     assert small.alignment_heads == ()
-    text, prefix = text_tokens(model.tokenizer, TEXTS[0]), model.encoders.prefix(model.built_in, 0.5)
+    text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
     with (
         torch.inference_mode(),
         Decoder(small, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation,

@@ -20,7 +20,6 @@ from turns import HandTurned
 
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.loop import QUEUED_PIECES
-from tts.chatterbox.segment import text_tokens
 from tts.chatterbox.t3 import batch as batch_module
 from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.batch import SPARE_TOKENS, Batch
@@ -46,7 +45,7 @@ def prefixes(model) -> list[torch.Tensor]:
     """Embedded prefixes (2, P, D) of three requests."""
     conditioning = model.encoders.prefix(model.built_in, 0.5)
     with torch.inference_mode():
-        return [model.t3.embed_prefix(conditioning, text_tokens(model.tokenizer, text), guided=True) for text in TEXTS]
+        return [model.t3.embed_prefix(conditioning, model.reader.tokens(text, "en"), guided=True) for text in TEXTS]
 
 
 def batch(t3, slots: int = 1, reach: int = CACHE_BUCKET) -> Batch:
@@ -162,7 +161,7 @@ def test_what_was_not_captured_before_runs_plain(model, prefixes, alone):
 
 
 def test_the_token_limit_holds(model):
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
     with (
         torch.inference_mode(),
         Decoder(model.t3, 7, slots=1).generate(lambda: prefix, text, KNOBS[0], 0) as generation,
@@ -175,7 +174,7 @@ def test_the_token_limit_holds(model):
 @pytest.mark.parametrize("max_tokens", [10, 1000, 2000])
 def test_a_request_has_a_slot_whatever_its_token_limit(model, max_tokens):
     """In a batch of its own its steps would not be captured, and slow."""
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, "word " * 60)
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens("word " * 60, "en")
     decoder = Decoder(model.t3, max_tokens, slots=1, share=True)
     with torch.inference_mode(), decoder.generate(lambda: prefix, text, KNOBS[0], 0):
         assert decoder._shared.free_slot is None
@@ -183,7 +182,7 @@ def test_a_request_has_a_slot_whatever_its_token_limit(model, max_tokens):
 
 def test_who_finds_no_slot_is_told_in_the_end(model, monkeypatch):
     monkeypatch.setattr(decoding, "SLOT_WITHIN_S", 0.05)
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
     decoder = Decoder(model.t3, LIMIT, slots=1, share=True)
     with (
         torch.inference_mode(),
@@ -194,7 +193,7 @@ def test_who_finds_no_slot_is_told_in_the_end(model, monkeypatch):
 
 
 def test_two_generations_advanced_in_turn_are_each_as_if_alone(model):
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
     decoder = Decoder(model.t3, LIMIT, slots=1)
 
     def speak(seed: int):
@@ -218,7 +217,7 @@ def test_threads_that_share_a_batch_get_what_they_get_alone(model):
 
     def speak(i: int) -> list[int]:
         tokens: list[int] = []
-        with decoder.generate(lambda: prefix, text_tokens(model.tokenizer, TEXTS[i]), KNOBS[i], i) as generation:
+        with decoder.generate(lambda: prefix, model.reader.tokens(TEXTS[i], "en"), KNOBS[i], i) as generation:
             while not generation.finished:
                 tokens += generation.take(3)
         return tokens
@@ -240,7 +239,7 @@ def spoken(model) -> list[list[int]]:
 
 def generation(model, decoder: Decoder, i: int):
     prefix = partial(model.encoders.prefix, model.built_in, 0.5)
-    return decoder.generate(prefix, text_tokens(model.tokenizer, TEXTS[i]), KNOBS[i], i)
+    return decoder.generate(prefix, model.reader.tokens(TEXTS[i], "en"), KNOBS[i], i)
 
 
 def taken(model, decoder: Decoder, i: int, count: int) -> list[int]:
@@ -485,7 +484,7 @@ def test_requests_with_batches_of_their_own_share_a_stream(model, cuda, monkeypa
     """torch has 32 in rotation: after some 28 requests one was the stream of a graph's capture, or T3's."""
     monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
     decoder, made = Decoder(model.t3, LIMIT, slots=1, share=False), len(cuda.streams)
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), text_tokens(model.tokenizer, TEXTS[0])
+    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
     for seed in range(3):
         with decoder.generate(lambda: prefix, text, KNOBS[0], seed) as generation:
             generation.take(3)

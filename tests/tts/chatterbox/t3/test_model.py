@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.segment import text_tokens
+from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT, Llama
 from tts.chatterbox.t3.model import STOP_SPEECH
@@ -64,15 +64,15 @@ def forced() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def expected(oracle, forced) -> Tensor:
+def expected(model, oracle, forced) -> Tensor:
     with torch.inference_mode():
-        return upstream_logits(oracle.t3, oracle.conds.t3, text_tokens(oracle.tokenizer, TEXT), forced)
+        return upstream_logits(oracle.t3, oracle.conds.t3, model.reader.tokens(TEXT, "en"), forced)
 
 
 def test_logits_are_upstreams_at_every_position(model, oracle, expected, forced):
     with torch.inference_mode():
         prefix = model.encoders.prefix(model.built_in, 0.5)
-        ours = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced)
+        ours = our_logits(model.t3, prefix, model.reader.tokens(TEXT, "en"), forced)
     size = expected.abs().clamp(min=float(expected[..., CODES].abs().max()))  # the planted biases are larger
     assert ((ours - expected).abs() / size).max() < bound(oracle.t3)
 
@@ -81,7 +81,7 @@ def test_the_negative_control_a_position_off_by_one_is_seen(model, expected, for
     """If a token took the position of the next step, the test above would fail."""
     with torch.inference_mode():
         prefix = model.encoders.prefix(model.built_in, 0.5)
-        off = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced[:1], off=1)
+        off = our_logits(model.t3, prefix, model.reader.tokens(TEXT, "en"), forced[:1], off=1)
     assert (off[1] - expected[1]).abs().max() > 1e-2
 
 
@@ -89,14 +89,14 @@ def test_bfloat16_points_the_same_way(checkpoint, model, expected, forced):
     half = half_t3(checkpoint)
     with torch.inference_mode():
         prefix = model.encoders.prefix(model.built_in, 0.5).bfloat16()
-        ours = our_logits(half, prefix, text_tokens(model.tokenizer, TEXT), forced)
+        ours = our_logits(half, prefix, model.reader.tokens(TEXT, "en"), forced)
     assert F.cosine_similarity(ours, expected, dim=-1).min() > 0.999
 
 
 def test_without_guidance_there_is_one_row_and_it_is_the_conditional_one(model, oracle, expected, forced):
     with torch.inference_mode():
         prefix = model.encoders.prefix(model.built_in, 0.5)
-        ours = our_logits(model.t3, prefix, text_tokens(model.tokenizer, TEXT), forced, guided=False)
+        ours = our_logits(model.t3, prefix, model.reader.tokens(TEXT, "en"), forced, guided=False)
     assert ours.shape[1] == 1
     codes = expected[:, 0, CODES]
     assert (ours[:, 0, CODES] - codes).abs().max() < bound(oracle.t3) * codes.abs().max()
@@ -107,11 +107,11 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
     """min_p = 1 keeps the likeliest token alone, so upstream's random draw has one outcome."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from upstream import Conditionals, EnTokenizer, upstream_t3
+        from upstream import Conditionals, upstream_t3
 
     theirs = upstream_t3(long_checkpoint)
     cond = Conditionals.load(long_checkpoint / manifest.BUILT_IN_VOICE).t3
-    text = text_tokens(EnTokenizer(str(long_checkpoint / manifest.TOKENIZER)), TEXT)
+    text = EnglishReader(long_checkpoint / manifest.TOKENIZER).tokens(TEXT, "en")
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = theirs.inference(

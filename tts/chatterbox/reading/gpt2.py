@@ -1,0 +1,73 @@
+"""Turbo's and Nano's reader: GPT-2's byte pairs, and their tags as tokens of their own.
+
+The same ids as `transformers.AutoTokenizer`, whose import takes seconds, gives for upstream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+
+from tts.chatterbox.reading.punctuation import TURBO
+from tts.chatterbox.words import TextWord
+from validation.errors import ModelUnavailable
+
+END_OF_TEXT = "<|endoftext|>"  # GPT-2's one special token
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+class Gpt2Reader:
+    """As upstream's, which knows no language, and of whose heads none is known to follow its text."""
+
+    def __init__(self, vocabulary: Path, merges: Path, added: Path, config: Path) -> None:
+        """`added`: tags and their ids, for a checkpoint whose `config` does not describe them.
+
+        Raises: ModelUnavailable, naming the file.
+        """
+        described = _json(config)
+        try:
+            self._tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
+        except Exception as exc:  # the library has no other
+            raise ModelUnavailable(
+                f"{vocabulary.name} or {merges.name} can't be read: it is damaged or incomplete"
+            ) from exc
+        self._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=described.get("add_prefix_space", False))
+        self._tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, normalized=False, special=True)])
+        for number, token in sorted(_added_tokens(described, added).items()):
+            self._tokenizer.add_tokens([token])
+            if self._tokenizer.token_to_id(token.content) != number:
+                raise ModelUnavailable(f"{config.name} gives {token.content} an id that {vocabulary.name} can't")
+
+    def tokens(self, text: str, language: str) -> Tensor:
+        return torch.tensor(self._tokenizer.encode(TURBO.normalize(text)).ids, dtype=torch.int64)
+
+    def lacks(self, language: str) -> str | None:
+        return None
+
+    def words(self, text: str, language: str) -> list[TextWord]:
+        return []
+
+
+def _added_tokens(described: Mapping[str, Any], added: Path) -> dict[int, AddedToken]:
+    """By their ids."""
+    if tokens := described.get("added_tokens_decoder"):
+        return {
+            int(number): AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})
+            for number, token in tokens.items()
+        }
+    return {number: AddedToken(content, normalized=False) for content, number in _json(added).items()}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc

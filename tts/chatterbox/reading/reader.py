@@ -1,0 +1,34 @@
+"""The protocol of a reader, and which of them a model has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from tts.chatterbox.models import ModelSpec
+from tts.chatterbox.reading.english import EnglishReader
+from tts.chatterbox.reading.gpt2 import Gpt2Reader
+from tts.chatterbox.words import TextWord
+
+
+class Reader(Protocol):
+    """Reads a segment's text as its model was trained to. `language` is one of its spec's `languages`."""
+
+    def tokens(self, text: str, language: str) -> Tensor:
+        """(N,) int64 ids, without start and stop; punctuation is made the model's own first."""
+
+    def lacks(self, language: str) -> str | None:
+        """Why the language can't be read here, as half a sentence after its name; None if it can."""
+
+    def words(self, text: str, language: str) -> list[TextWord]:
+        """The text's words and which of its ids are theirs; none where the model's attention can't time them."""
+
+
+def read_reader(spec: ModelSpec, directory: Path) -> Reader:
+    """The reader of a model whose checkpoint is in `directory`. Raises: ModelUnavailable."""
+    files = [directory / name for name in spec.tokenizer]
+    if spec.reader == "gpt2":
+        return Gpt2Reader(*files)
+    return EnglishReader(*files)
