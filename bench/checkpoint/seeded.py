@@ -10,7 +10,6 @@ Its speech is noise. A few weights are planted, as purely random ones would be a
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
+from bench.checkpoint.tokenizers import ENGLISH_IDS, write_tokenizer
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
 from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.t3.model import STOP_SPEECH
@@ -26,7 +27,7 @@ from tts.chatterbox.weights import manifest
 from tts.chatterbox.weights.tensors import UNUSED
 from tts.chatterbox.weights.upstream import import_upstream
 
-TEXT_VOCABULARY, SPEECH_VOCABULARY, SPEAKER_SIZE = 704, 8194, 256
+SPEECH_VOCABULARY, SPEAKER_SIZE = 8194, 256
 TEXT_POSITIONS, SPEECH_POSITIONS = 2050, 4100
 SIDE, BIAS = 0, 1  # residual channels that only the planted weights use
 
@@ -71,7 +72,7 @@ def write_checkpoint(
     save_file(_t3(sizes, speech_tokens), directory / manifest.T3_WEIGHTS)
     save_file(s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
     save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / manifest.VOICE_ENCODER)
-    (directory / manifest.TOKENIZER).write_text(json.dumps(_tokenizer(), ensure_ascii=False))
+    write_tokenizer(directory, ORIGINAL)
     torch.save(_conditionals(sizes.prompt_tokens), directory / manifest.BUILT_IN_VOICE)
     return directory
 
@@ -94,11 +95,11 @@ def write_voice(directory: Path, like: Path, prompt_s: int) -> Path:
 def _t3(sizes: Sizes, speech_tokens: int) -> dict[str, Tensor]:
     d, e = sizes.t3_width, sizes.t3_inner
     state = {
-        "text_emb.weight": torch.randn(TEXT_VOCABULARY, d),
+        "text_emb.weight": torch.randn(ENGLISH_IDS, d),
         "speech_emb.weight": torch.randn(SPEECH_VOCABULARY, d),
         "text_pos_emb.emb.weight": torch.randn(TEXT_POSITIONS, d) * 0.1,
         "speech_pos_emb.emb.weight": torch.randn(SPEECH_POSITIONS, d) * 0.1,
-        "text_head.weight": torch.randn(TEXT_VOCABULARY, d) * d**-0.5,
+        "text_head.weight": torch.randn(ENGLISH_IDS, d) * d**-0.5,
         # Flat logits would tie: 20 times upstream's initial scale of 0.02.
         "speech_head.weight": torch.randn(SPEECH_VOCABULARY, d) * 0.4 * (32 / d) ** 0.5,
         "tfmr.embed_tokens.weight": torch.randn(8, d),
@@ -238,54 +239,6 @@ def _conditionals(prompt_tokens: int) -> dict[str, object]:
             "prompt_feat": torch.randn(1, prompt_tokens * FRAMES_PER_TOKEN, 80) - 6.0,
             "prompt_feat_len": None,
             "embedding": torch.randn(1, 192),
-        },
-    }
-
-
-def _tokenizer() -> dict[str, object]:
-    """A character tokenizer in the format of the `tokenizers` library, with upstream's special tokens."""
-    specials = {
-        "[STOP]": 0,
-        "[UNK]": 1,
-        "[SPACE]": 2,
-        "[PAD]": 3,
-        "[SEP]": 4,
-        "[CLS]": 5,
-        "[MASK]": 6,
-        "[START]": 255,
-    }
-    characters = [chr(code) for code in range(33, 127)]
-    free = (number for number in range(7, TEXT_VOCABULARY) if number != 255)
-    vocabulary = specials | {char: next(free) for char in characters}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": number,
-                "content": token,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for token, number in specials.items()
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": None,
-        "decoder": None,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "vocab": vocabulary,
-            "merges": [],
         },
     }
 

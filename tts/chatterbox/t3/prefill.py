@@ -65,7 +65,8 @@ class Prefill:
     def __call__(self, slot: int, embeds: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Fill the slot's rows with the prefix (rows, P, D).
 
-        Returns: the logits of its last position (rows, V), and what `TokenModel.attention` needs of it; until the next call.
+        Returns: the logits of its last position (rows, V), and what `TokenModel.attention` needs of it; both valid
+        until the next call.
         """
         rows, positions = embeds.shape[:2]
         bucket = -(-positions // BUCKET) * BUCKET
