@@ -19,7 +19,7 @@ from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.s3gen.network import EULER_STEPS, GUIDANCE
+from tts.chatterbox.s3gen.network import GUIDANCE
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Generation, TokenLane
 from tts.chatterbox.t3.llama import Llama
@@ -143,10 +143,10 @@ def solve_with_bound(flow: Flow, *args: Any) -> tuple[Tensor, float]:
     """A mel in half precision, and how far it may be from the mel in float32, relative to it, by the 2-norm.
 
     A rounding errs by half an epsilon. Those of one forward are independent, so they add up by the root of their
-    number, each with gain 1, for norms keep the signal at one size. Guidance multiplies the error by 1 + 2 · GUIDANCE;
-    Euler's steps add up to 1, so they average what each errs.
+    number, each with gain 1, for norms keep the signal at one size. Guidance, if there is any, multiplies the error by
+    1 + 2 · GUIDANCE; Euler's steps add up to 1, so they average what each errs.
     """
     with torch.inference_mode(), Roundings(flow.dtype) as roundings:
         mel = flow.solve(*args)
-    each = roundings.count / EULER_STEPS
-    return mel, (1 + 2 * GUIDANCE) * each**0.5 * torch.finfo(flow.dtype).eps / 2
+    each, gain = roundings.count / len(flow.strides), 1 if flow.is_distilled else 1 + 2 * GUIDANCE
+    return mel, gain * each**0.5 * torch.finfo(flow.dtype).eps / 2

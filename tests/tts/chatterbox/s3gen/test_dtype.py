@@ -32,8 +32,8 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 @pytest.fixture
-def state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return load_file(checkpoint / S3GEN_WEIGHTS)
+def state(checkpoint: Path, is_distilled: bool, distilled: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return distilled if is_distilled else load_file(checkpoint / S3GEN_WEIGHTS)
 
 
 def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int, ...] = ()) -> Flow:
