@@ -215,6 +215,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         max_source_s=settings.max_source_s,
         polyglot_languages=spec.languages if spec.polyglot else (),
         defaults=spec.defaults,
+        tags=spec.tags,
     )
 
 

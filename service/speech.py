@@ -27,6 +27,7 @@ from tts.text.graphemes import spoken_chars
 from tts.text.script import Line, Script
 from tts.text.segments import segment
 from validation.errors import WorkerError
+from validation.markup import tag_spans
 from validation.options import SamplingParams, SoundOptions
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 SEED_STEP = 0x9E3779B1  # 2^32 / golden ratio: lines of neighbouring requests share no seed
 RETRY_STEP, PART_STEP = 0x7F4A7C15, 0xF39CC060  # more of its digits: nor do attempts, nor parts of a line
 EDGE_S, TRIMMED_EDGE_S = (0.05, 0.15), 0.01  # quiet kept before and after a line; at the clip's ends if trimmed
+TAG_EDGE_S = 1.5  # where a line begins or ends with a tag: a sigh is as quiet as silence
 AHEAD = 4  # engine steps of the next line after each chunk of this one
 
 
@@ -173,7 +175,7 @@ class Speech:
     ) -> Iterator[Samples]:
         """One text through engine and stages. Raises ImplausibleSpeech before the first sample, or not at all."""
         prefetched = prefetched or self._begin(line.text, params)
-        stages = self._stages_of(index)
+        stages = self._stages_of(index, line.text)
         words = SegmentWords(line, self.engine.spec.sample_rate_hz) if line.words else None
         try:
             for chunk in prefetched.chunks():
@@ -248,7 +250,7 @@ class Speech:
 
     # --- stages --------------------------------------------------------------------------------------------
 
-    def _stages_of(self, index: int) -> Chain:
+    def _stages_of(self, index: int, text: str) -> Chain:
         """A line's own: trimming and tempo."""
         hz, trim = self.engine.spec.sample_rate_hz, self.sound.trim_silence
         lead_s, tail_s = EDGE_S
@@ -256,6 +258,9 @@ class Speech:
             lead_s = TRIMMED_EDGE_S
         if trim and index == len(self.script.lines) - 1:
             tail_s = TRIMMED_EDGE_S
+        if spans := tag_spans(text):
+            lead_s = lead_s if any(map(str.isalnum, text[: spans[0][0]])) else TAG_EDGE_S
+            tail_s = tail_s if any(map(str.isalnum, text[spans[-1][1] :])) else TAG_EDGE_S
         return Chain([EdgeTrimmer(hz, lead_s, tail_s), Tempo(self.sound.speed, hz)])
 
     def _place(self, stages: Chain, start: int, sample: int) -> int | None:
@@ -300,6 +305,7 @@ def _halves(line: Line) -> list[Line]:
     text = line.text
     parts = [half.text for half in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
     is_whole = all(not _is_one_word(before, after, text) for before, after in pairwise(parts))
+    is_whole &= sum(len(tag_spans(part)) for part in parts) == len(tag_spans(text))
     return [*_cut(line, parts)] if len(parts) > 1 and is_whole else []
 
 

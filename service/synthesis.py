@@ -32,7 +32,9 @@ class Synthesis(SoundJob):
 
     def __post_init__(self) -> None:
         request = self.request
-        self._script = write(request.text, request.reading, word_times=request.sampling.word_times)
+        self._script = write(
+            request.text, request.reading, word_times=request.sampling.word_times, tags=self.engine.spec.tags
+        )
         # No engine makes the silence for a text without words.
         rate_hz = self._open(self.made_by if self._script.lines else None)
         self.warnings += self._script.warnings

@@ -45,7 +45,12 @@ WINDOW = replace(PARAMS, seed=7, decode_mode="window")
 TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
-POLYGLOT: dict[str, Any] = {"polyglot": True, "languages": ("en", "de", "no", "zh")}
+POLYGLOT: dict[str, Any] = {  # of an `EngineSpec`
+    "polyglot": True,
+    "languages": ("en", "de", "no", "zh"),
+    "tags": {"laugh": "[laugh]", "laughs": "[laugh]", "clear throat": "[clear throat]"},
+    "defaults": {"top_p": 0.95, "top_k": 1000},
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ MAX_PAUSES_MS = 60_000  # of one request
 # Sounds between words and ways of speaking: those of Chatterbox Turbo, and common synonyms. Anything else in brackets
 # is text.
 TAGS = frozenset(
-    re.findall(
-        r"\w+",
+    name.replace("_", " ")
+    for name in (
         "laugh laughs laughing laughter chuckle chuckles giggle giggles cough coughs coughing sigh sighs gasp gasps"
         " groan groans moan sniff sniffs sniffle sneeze yawn clear_throat clears_throat shush breath breathe inhale"
         " exhale hum cry crying sob scream whisper whispers whispering angry fear surprised advertisement dramatic"
-        " narration happy sarcastic",
-    )
+        " narration happy sarcastic"
+    ).split()
 )
 # Possessive (`*+`): with backtracking, an open bracket before megabytes of blanks would take quadratic time.
 MARK = re.compile(
@@ -44,7 +44,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A requested sound, by its name in lower case, `_` for a space."""
+    """A requested sound, or way of speaking, by its name in lower case."""
 
     mark: str
     name: str
@@ -65,6 +65,18 @@ def parts(text: str) -> Iterator[str | Pause | Tag | Reasoning]:
         yield Reasoning(text[start:end])
         at = end
     yield from _bracketed(text[at:])
+
+
+def tag_spans(text: str) -> list[tuple[int, int]]:
+    """Start and end of each tag."""
+    return [match.span() for match in MARK.finditer(text) if isinstance(_mark(match), Tag)]
+
+
+def without_tags(text: str) -> str:
+    """The text with spaces in place of its tags."""
+    for first, last in tag_spans(text):
+        text = text[:first] + " " * (last - first) + text[last:]
+    return text
 
 
 def _reasoning(text: str) -> Iterator[tuple[int, int]]:
@@ -103,5 +115,5 @@ def _mark(match: re.Match[str]) -> Pause | Tag | None:
         length = LENGTH.fullmatch(match["pause"])
         scale = 1000.0 if length and length[2].lower() == "s" else 1.0
         return Pause(match[0], float(length[1]) * scale if length else None)
-    name = match["tag"].lower().replace(" ", "_")
+    name = match["tag"].lower().replace("_", " ")
     return Tag(match[0], name) if name in TAGS else None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
 from validation.faults import Finding, named, shown, unknown_voice
-from validation.markup import MAX_PAUSE_MS, MAX_PAUSES_MS, Pause, parts
+from validation.markup import MAX_PAUSE_MS, MAX_PAUSES_MS, Pause, Tag, parts
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,6}")
 MAX_URL_CHARS = 2048
@@ -41,7 +41,8 @@ class Capabilities:
     cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
     another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`;
     `engine` is its name; `max_source_…` are of a recording to convert; `polyglot_languages` are those that every voice
-    speaks besides its own, by the engine's tags; `defaults` are its own values for fields that are left out.
+    speaks besides its own, by the engine's tags; `defaults` are its own values for fields that are left out; `tags` are
+    the names of those in a text that it can speak.
     """
 
     voices: Mapping[str, str]
@@ -60,6 +61,7 @@ class Capabilities:
     max_source_s: float = 0.0
     polyglot_languages: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    tags: Collection[str] = ()
 
 
 def speaks(asked: str, spoken: str) -> bool:
@@ -119,7 +121,8 @@ def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Fi
     if printable(text) != text:
         yield InvalidInput, Fault("text", "holds a lone surrogate, which is no character")
     is_wordless = not any(char.isalnum() for part in found if isinstance(part, str) for char in part)
-    if is_wordless and not (capabilities.translated and text):
+    has_tag = any(part.name in capabilities.tags for part in found if isinstance(part, Tag))
+    if is_wordless and not has_tag and not (capabilities.translated and text):
         yield InvalidInput, Fault("text", "must hold at least one letter or digit")
     if message := _wrong_pause([part for part in found if isinstance(part, Pause)]):
         yield InvalidInput, Fault("text", message)

@@ -113,6 +113,27 @@ def test_trimming_takes_the_clips_own_edges_and_leaves_the_joins() -> None:
     assert len(long) - len(short) == pytest.approx((0.04 + 0.14) * RATE_HZ, abs=500)
 
 
+@pytest.mark.parametrize(
+    ("line", "lead_s", "tail_s"),
+    [
+        ("Well [laugh] then.", 0.5, 0.5),  # of two seconds no more than 1.5 are cut
+        ("[sigh] Well then.", 1.5, 0.5),
+        ("Well then [sigh].", 0.5, 1.5),
+        ("“[laugh]”", 1.5, 1.5),
+    ],
+)
+@pytest.mark.parametrize("trim_silence", [True, False])
+def test_a_soft_sound_at_an_edge_stays(line: str, lead_s: float, tail_s: float, trim_silence: bool) -> None:
+    def between_soft_edges(tone: Samples) -> Samples:
+        edge = np.zeros(2 * RATE_HZ, dtype=np.float32)
+        return np.concatenate([edge, tone, edge])
+
+    found = clip(speech(line, engine=FakeEngine(shape=between_soft_edges), trim_silence=trim_silence, fade_s=0.0))
+    (first, *_, last) = np.flatnonzero(np.abs(found) > 0.01) / RATE_HZ
+    assert first == pytest.approx(lead_s, abs=0.011)
+    assert len(found) / RATE_HZ - last == pytest.approx(tail_s, abs=0.011)
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------
 
 
@@ -158,6 +179,12 @@ def test_a_line_that_was_cut_is_spoken_in_parts() -> None:
     assert len({params.seed for params in engine.heard[1:]}) == len(parts)
     assert spoken.segments[-1].end == len(samples)
     assert (spoken.warnings, spoken.cut) == ([], False)
+
+
+def test_a_tag_is_not_cut_into_parts() -> None:
+    engine = FakeEngine(wrong=failing("length"))
+    clip(speech("[clear throat] Hi.", engine=engine, decode_mode="full"))
+    assert set(engine.texts) == {"[clear throat] Hi."}
 
 
 def test_a_word_that_was_cut_is_tried_again_and_then_said_as_it_is() -> None:

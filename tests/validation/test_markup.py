@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.markup import Pause, Reasoning, Tag, parts
+from tts.chatterbox.models import MODELS
+from validation.markup import Pause, Reasoning, Tag, parts, tag_spans, without_tags
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,25 @@ def test_a_pause_has_a_length_or_is_known_to_lack_one(mark: str, length_ms: floa
     [
         ("[laugh]", "laugh"),
         ("[Cough]", "cough"),
-        ("[clear throat]", "clear_throat"),
-        ("[clear_throat]", "clear_throat"),
+        ("[clear throat]", "clear throat"),
+        ("[clear_throat]", "clear throat"),
     ],
 )
 def test_a_tag_has_a_name(mark: str, name: str) -> None:
     assert list(parts(mark)) == [Tag(mark, name)]
+
+
+def test_every_tag_of_a_model_is_known_in_each_of_its_spellings() -> None:
+    for spelling in {
+        name for spec in MODELS.values() for name in (*spec.tags, *(tag[1:-1] for tag in spec.tags.values()))
+    }:
+        assert list(parts(f"[{spelling}]")) == [Tag(f"[{spelling}]", spelling)]
+
+
+def test_tags_are_blanks_where_they_stood() -> None:
+    text = "[sic] Well [laugh], [Clear_Throat]so [pause:1s]."
+    assert [text[first:last] for first, last in tag_spans(text)] == ["[laugh]", "[Clear_Throat]"]
+    assert without_tags(text) == "[sic] Well        ,               so [pause:1s]."
 
 
 @pytest.mark.parametrize(

@@ -679,6 +679,13 @@ def test_where_no_voice_is_named_one_of_the_language_goes_before_the_default() -
     assert parsed(POLYGLOT, language="zh").voice == "default"
 
 
+def test_a_tag_alone_is_a_text_where_the_engine_has_it() -> None:
+    own = replace(CAPABILITIES, tags={"laugh": "[laugh]"})
+    assert parsed(own, text="… [Laugh]").text == "… [Laugh]"
+    for capabilities, text in ((own, "[cough]"), (CAPABILITIES, "[laugh]"), (own, "[pause:1s]"), (own, "…")):
+        assert fault(capabilities, text=text)[2] == "must hold at least one letter or digit"
+
+
 def test_an_engine_has_defaults_of_its_own() -> None:
     own = replace(CAPABILITIES, defaults={"top_p": 0.95, "top_k": 1000})
     request = parsed(own)

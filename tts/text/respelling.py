@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tts.text.graphemes import spoken_chars
 from validation.errors import Fault, InvalidInput
@@ -14,13 +14,13 @@ TIMES_LONGER, CHARS_LONGER = 2, 1000  # a respelled text has at most 2 times the
 class Respelling:
     """The respellings of one text of `text_chars`. It may come in several pieces, which share the limit of growth.
 
-    Of overlapping words the longest is replaced.
+    Of overlapping words the longest is replaced. Nothing is inside those `kept`.
     """
 
-    def __init__(self, pronunciations: Mapping[str, str], text_chars: int) -> None:
+    def __init__(self, pronunciations: Mapping[str, str], text_chars: int, kept: Iterable[str] = ()) -> None:
         self._by_word = {word.strip().casefold(): spelled for word, spelled in pronunciations.items()}
         longest_first = sorted((word.strip() for word in pronunciations), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_whole_word, longest_first)), re.IGNORECASE)
+        self._pattern = re.compile("|".join([*map(re.escape, kept), *map(_whole_word, longest_first)]), re.I)
         self._max_chars = TIMES_LONGER * text_chars + CHARS_LONGER
         self._chars = text_chars
 

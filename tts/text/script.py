@@ -19,12 +19,13 @@ from tts.text.graphemes import spoken_chars
 from tts.text.respelling import Respelling
 from tts.text.segments import segment
 from tts.text.words import LineWord, place_words
-from validation.markup import Pause, Reasoning, Tag, parts
+from validation.markup import Pause, Reasoning, Tag, parts, without_tags
 from validation.options import ReadingOptions
 
 CLOSING_MARKS = " ,.;:!?…"  # a space before them is removed
 WORDLESS_MS = 300.0  # of silence, for a text with nothing to say and no pause
 LETTERS_PER_S = 15  # at an average speaking rate, in `spoken_chars`
+NO_TAGS: Mapping[str, str] = {}
 REASONING = ""  # the key among the omitted marks: no tag has it
 REASONING_LEFT_OUT = "the text holds a language model's reasoning (<think>): left out"
 
@@ -63,13 +64,12 @@ class _Run:
     pause_ms: float
 
 
-def write(text: str, reading: ReadingOptions, *, word_times: bool = False) -> Script:
-    """The script of a text whose marks were checked by `validation.rules`; with `word_times`, lines have words. Raises:
-    InvalidInput, where its `pronunciations` make it too long."""
+def write(text: str, reading: ReadingOptions, *, word_times: bool = False, tags: Mapping[str, str] = NO_TAGS) -> Script:
+    """The script of a text whose marks were checked by `validation.rules`; with `word_times`, lines have words. `tags`:
+    as an `EngineSpec` has them. Raises: InvalidInput, where its `pronunciations` make it too long."""
     left_out: dict[str, None] = {}  # in the order of the text
-    respelling = Respelling(reading.pronunciations, len(text))
-    sent = [*_runs(text, left_out)]
-    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in sent]
+    respelling = Respelling(reading.pronunciations, len(text), kept=tags.values())
+    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in _runs(text, tags, left_out)]
     lead_ms, lines = 0.0, list[Line]()
     for run in runs:
         lines += _lines(run.text, reading)
@@ -80,13 +80,15 @@ def write(text: str, reading: ReadingOptions, *, word_times: bool = False) -> Sc
     if not lines:
         lead_ms = lead_ms or WORDLESS_MS
     if word_times:
-        lines = _with_words(lines, "\n".join(run.text for run in sent), reading)
+        lines = _with_words(lines, "\n".join(run.text for run in _runs(text, NO_TAGS, {})), reading)
     return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
 
 
 def _with_words(lines: list[Line], text: str, reading: ReadingOptions) -> list[Line]:
     respelling = Respelling(reading.pronunciations, sys.maxsize)
-    placed = place_words(text, [line.text for line in lines], lambda word: _read_out(word, reading, respelling))
+    placed = place_words(
+        text, [without_tags(line.text) for line in lines], lambda word: _read_out(word, reading, respelling)
+    )
     return [replace(line, words=tuple(words)) for line, words in zip(lines, placed, strict=True)]
 
 
@@ -97,22 +99,30 @@ def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
         yield REASONING_LEFT_OUT
 
 
-def _runs(text: str, left_out: dict[str, None]) -> Iterator[_Run]:
-    """The text between pauses; consecutive pauses add up. Tags, which no engine supports, and reasoning are recorded in
-    `left_out`."""
+def _runs(text: str, tags: Mapping[str, str], left_out: dict[str, None]) -> Iterator[_Run]:
+    """The text between pauses; consecutive pauses add up. Those of the `tags` are text; others, and reasoning, are
+    recorded in `left_out`."""
     words, pause_ms, has_paused = "", 0.0, False
     for part in parts(text):
         if isinstance(part, Pause):
             pause_ms, has_paused = pause_ms + (part.length_ms or 0.0), True
             continue
-        if isinstance(part, Tag | Reasoning):
+        if isinstance(part, Tag) and part.name in tags:
+            part = tags[part.name]
+        elif isinstance(part, Tag | Reasoning):
             left_out[part.mark if isinstance(part, Tag) else REASONING] = None
             part = " "
         if has_paused and part.strip():
             yield _Run(words.strip(), pause_ms)
             words, pause_ms, has_paused = "", 0.0, False
-        words = words.rstrip(" ") + part if part[0] in CLOSING_MARKS else words + part
+        words = words.rstrip(" ") + part if part[0] in CLOSING_MARKS else f"{words}{_between(words, part)}{part}"
     yield _Run(words.strip(), pause_ms)
+
+
+def _between(words: str, part: str) -> str:
+    """A space where a tag touches a word, another tag or a bracket: with that it would be a link of Markdown."""
+    touch = (words[-1:].isalnum() or words.endswith("]")) and (part[0].isalnum() or part[0] in "([")
+    return " " if touch else ""
 
 
 def _read_out(text: str, reading: ReadingOptions, respelling: Respelling) -> str:

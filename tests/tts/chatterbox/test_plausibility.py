@@ -72,6 +72,25 @@ def test_of_two_wrong_attempts_the_nearer_one_has_the_smaller_excess() -> None:
     assert near.excess < far.excess
 
 
+@pytest.mark.parametrize(
+    ("text", "shortest_s", "longest_s"),
+    [
+        ("[laugh]", 0.0, 5.0),
+        ("[clear throat] [laugh]", 0.0, 7.0),
+        ("Hi [laugh].", 0.06, 5.9),
+        ("[laughing stock]", 0.42, 6.0),  # no tag: sixteen letters
+    ],
+)
+def test_a_tag_is_a_sound_and_no_letters(text: str, shortest_s: float, longest_s: float) -> None:
+    for duration_s, reason in ((shortest_s - 0.08, "pace"), (shortest_s + 0.08, None)):
+        if duration_s >= 0:
+            fault = check_tokens(codes(duration_s), text, stopped=True)
+            assert (fault and fault.reason) == reason
+    for duration_s, reason in ((longest_s - 0.3, None), (longest_s + 0.3, "pace")):
+        fault = check_tokens(codes(duration_s), text, stopped=True)
+        assert (fault and fault.reason) == reason
+
+
 def test_what_takes_longer_to_say_counts_more() -> None:
     assert letters_between("four") == (4, 4)
     assert letters_between("1,000,000") == (9, 78)  # one million, or seven names and two commas

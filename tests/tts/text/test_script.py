@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tts.text.respelling import CHARS_LONGER, TIMES_LONGER, Respelling
 from tts.text.script import WORDLESS_MS, Line, Script, write
 from validation.errors import InvalidInput
-from validation.markup import MAX_PAUSE_MS
+from validation.markup import MAX_PAUSE_MS, tag_spans
 from validation.options import ReadingOptions
 
 READING = ReadingOptions("en", sentence_pause_ms=100.0, paragraph_pause_ms=400.0)
@@ -92,6 +92,86 @@ def test_what_was_left_out_is_told_once_for_each() -> None:
     script = written(f"{ONE} [laugh] [Cough] [laugh] {TWO}")
     assert script.warnings == ("this model has no sound for [laugh], [Cough]: left out",)
     assert written(ONE).warnings == ()
+
+
+TAGS = {"laugh": "[laugh]", "laughs": "[laugh]", "clear throat": "[clear throat]", "happy": "[happy]"}
+
+
+def tagged(text: str, **changes: object) -> Script:
+    return write(text, replace(READING, sentence_pause_ms=0.0, **changes), word_times=True, tags=TAGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Well [LAUGHS] that was good.", "Well [laugh] that was good."),
+        ("Well[laugh]that was good.", "Well [laugh] that was good."),
+        ("[clear_throat][laugh](sorry) Well.", "[clear throat] [laugh] (sorry) Well."),
+        ("That was good. [laugh]", "That was good. [laugh]"),
+        ("That was good [laugh].", "That was good [laugh]."),
+        ("“[laugh] That was good,” he said.", "“[laugh] That was good,” he said."),
+        ("[happy]", "[happy]"),
+        ("That [cough] was good [laugh].", "That was good [laugh]."),
+    ],
+)
+def test_a_tag_of_the_engines_is_text_as_the_engine_spells_it(text: str, said: str) -> None:
+    assert [line.text for line in tagged(text, normalize_text=False).lines] == [said]
+
+
+def test_only_a_tag_of_another_model_is_left_out() -> None:
+    script = tagged("Well [cough] [laugh] that was good.")
+    assert script.warnings == ("this model has no sound for [cough]: left out",)
+    assert script.spoken == "Well [laugh] that was good."
+
+
+def test_no_word_inside_a_tag_is_respelled() -> None:
+    script = tagged(
+        "Laugh [laugh] clear [clear throat].", pronunciations={"laugh": "laff", "throat": "x", "clear": "y"}
+    )
+    assert script.spoken == "laff [laugh] y [clear throat]."
+
+
+CONTEXTS = [
+    *(
+        "{} $5 and 3/4.",
+        "It is 7:30 {} in 1990 {} now.",
+        "Oh! {} He left. {}",
+        "- {} one\n- two {}",
+        "# {} Head\n\nSo {}",
+    ),
+    *("| {} | b |\n|---|---|\n| c | {} |", "“{} Quote {}” ({})", "> {} so", "1. {} first\n2. {}", "**{}** <b>{}</b>"),
+    *(
+        "{}: see {} : `{}`",
+        "{} https://a.b/c {} a@b.c",
+        "one\n{}\ntwo\n\n{}\n\nthree",
+        "00:00:01,000 --> 00:00:02,000\n{} Hi",
+    ),
+]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("language", "en de fr pl sv ru ar he hi ja ko zh".split())
+def test_a_tag_stays_whole_whatever_is_around_it(context: str, language: str) -> None:
+    for tag in TAGS.values():
+        found = [line.text for line in tagged(context.replace("{}", tag), language=language).lines]
+        assert sum(text.count(tag) for text in found) == context.count("{}")
+
+
+def test_a_tag_is_no_word() -> None:
+    (line,) = tagged("Well[laugh]then, [clear throat] throat [happy].").lines
+    words = [(word.word.text, line.text[word.first : word.last], word.word.written) for word in line.words]
+    assert words == [("Well", "Well", "Well "), ("then", "then", "then, "), ("throat", "throat", "throat.")]
+    assert tagged("[laugh]").lines == (Line("[laugh]", 0.0),)
+
+
+@given(st.lists(st.sampled_from(["[laugh]", "[cough]", "[pause:1s]", "[", "]", "(", " ", "a", "Go.", "\n", "laugh"])))
+def test_of_any_text_tags_are_whole_and_words_are_words(pieces: list[str]) -> None:
+    script = tagged("".join(pieces))
+    for line in script.lines:
+        spans = tag_spans(line.text)
+        assert {line.text[first:last] for first, last in spans} <= {"[laugh]"}
+        for word in line.words:
+            assert all(word.last <= first or last <= word.first for first, last in spans)
 
 
 @pytest.mark.parametrize(
