@@ -6,7 +6,8 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -117,7 +118,7 @@ class VoiceStore:
         Raises: ReferenceAudioError, InvalidInput (the name is taken), Unsupported, InternalError, what `check` raises.
         """
         library = self._writable()
-        reference = decode_reference(recording, max_duration_s, check)
+        reference = self._long_enough(decode_reference(recording, max_duration_s, check))
         replaced = library.add(name, reference, about, replace=replace)
         duration_s = round(len(reference.samples) / reference.sample_rate, 3)
         return Added(_as_engine_voice(name, about, duration_s), replaced, reference.warnings)
@@ -168,17 +169,31 @@ class VoiceStore:
         key = self._contents.get(found)
         if conditioned := self._conditioned.get(key) if key else None:
             return conditioned
-        try:
+        with _to_be_read(voice):
             data = read(found.path, MAX_FILE_BYTES)
-            key = ("packed", _digest(data)) if found.is_packed else _content_key(data, PLACED_REFERENCE_S)
-            conditioned = self._remember(key, lambda: self._condition(voice, found.reference(data)))
-        except (OSError, ReferenceAudioError) as exc:
-            raise UnknownVoice(f"the recording of voice {voice!r} can't be read") from exc
+
+        def make() -> ConditionedVoice:
+            with _to_be_read(voice):
+                reference = found.reference(data)
+            return self._condition(voice, reference)
+
+        key = ("packed", _digest(data)) if found.is_packed else _content_key(data, PLACED_REFERENCE_S)
+        conditioned = self._remember(key, make)
         self._contents.put(found, key)
         return conditioned
 
     def _condition(self, voice: str, reference: Reference | None) -> ConditionedVoice:
-        return ConditionedVoice(self._engine.condition(voice, reference), reference.warnings if reference else ())
+        if reference is None:
+            return ConditionedVoice(self._engine.condition(voice, None))
+        return ConditionedVoice(self._engine.condition(voice, self._long_enough(reference)), reference.warnings)
+
+    def _long_enough(self, reference: Reference) -> Reference:
+        """Raises: ReferenceAudioError."""
+        spec, found_s = self._engine.spec, len(reference.samples) / reference.sample_rate
+        if found_s > spec.min_reference_s:
+            return reference
+        message = f"{spec.model} needs more than {spec.min_reference_s:g} s of sound (got {found_s:.1f} s)"
+        raise ReferenceAudioError(message)
 
     def _remember(self, key: Hashable, make: Callable[[], ConditionedVoice]) -> ConditionedVoice:
         if conditioned := self._conditioned.get(key):
@@ -189,6 +204,14 @@ class VoiceStore:
                 self._made += 1
             self._conditioned.put(key, conditioned)
             return conditioned
+
+
+@contextmanager
+def _to_be_read(voice: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ReferenceAudioError) as exc:
+        raise UnknownVoice(f"the recording of voice {voice!r} can't be read") from exc
 
 
 def _as_engine_voice(name: str, about: About, duration_s: float) -> EngineVoice:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fakes import FakeEngine, FakeVoice, recording
+from fakes import FakeEngine, FakeVoice, recording, recording_of
 
 from audio.reference import Reference, decode_reference
 from tts.engine import Conditioning, EngineVoice
@@ -416,3 +417,40 @@ def test_a_thousand_voices_take_the_memory_of_those_that_are_kept(tmp_path: Path
     assert resident_bytes() - before < 12_000_000
     assert len(engine.conditioned) == count
     assert len(store.catalogue()) == (2 + count if kind == "library" else 2)
+
+
+# --- a model that needs longer recordings --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("duration_s", "is_enough"), [(3.2, False), (5.0, False), (5.5, True)])
+def test_a_recording_must_be_longer_than_the_model_needs(tmp_path: Path, duration_s: float, is_enough: bool) -> None:
+    clip, engine = recording(duration_s=duration_s), FakeEngine(min_reference_s=5.0)
+    (tmp_path / "placed.wav").write_bytes(clip)
+    (tmp_path / "packed.flac").write_bytes(pack(decode_reference(clip, 30.0), About("en")))
+    store = store_of(engine, tmp_path)
+    for use in (
+        lambda: store.get("", clip, 30.0),
+        lambda: get(store, "placed"),
+        lambda: get(store, "packed"),
+        lambda: store.add("added", clip, 30.0, About("en"), replace=False),
+    ):
+        if is_enough:
+            use()
+            continue
+        with pytest.raises(ReferenceAudioError) as caught:
+            use()
+        assert str(caught.value) == f"REFERENCE_AUDIO: tones needs more than 5 s of sound (got {duration_s} s)"
+    assert bool(engine.conditioned) is is_enough
+    assert ("added" in store.catalogue()) is is_enough
+    get(store, "hans")  # has no recording
+
+
+def test_what_is_cut_or_silent_does_not_count(tmp_path: Path) -> None:
+    store = store_of(FakeEngine(min_reference_s=5.0))
+    long = recording(duration_s=8.0)
+    with pytest.raises(ReferenceAudioError, match=r"got 4\.0 s"):
+        store.get("", long, 4.0)
+    silence = np.zeros(3 * 16_000)
+    tone = 0.3 * np.sin(np.arange(4 * 16_000) / 4)
+    with pytest.raises(ReferenceAudioError, match=r"got 4\.\d s"):
+        store.get("", recording_of(np.concatenate([silence, tone, silence]), 16_000), 30.0)
