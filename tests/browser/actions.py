@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from http_server import HttpServer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Page
 
 Serve = Callable[..., HttpServer]
 Visit = Callable[..., "Page"]
@@ -34,8 +34,12 @@ def speak(page: Page, text: str) -> None:
 
 
 def speak_to_the_end(page: Page, text: str) -> None:
-    """Until the clip is there and drawn: words and figures appear in the page's next frame."""
     speak(page, text)
+    to_the_end(page)
+
+
+def to_the_end(page: Page) -> None:
+    """Until the clip is there and drawn: words and figures appear in the page's next frame."""
     until(page, DONE)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -46,3 +50,30 @@ def saved(page: Page, tmp_path: Path, button: str = "#download") -> Path:
     path = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(path)
     return path
+
+
+def assert_fits(page: Page, width: int) -> None:
+    """Nothing is wider than the screen."""
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, textarea, p, canvas")].filter((one) =>
+             one.offsetParent && one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML)"""
+    )
+    assert cut == []
+
+
+def dropped(page: Page, field: str, file: FilePayload) -> None:
+    """A file is dropped on the field's place."""
+    transfer = page.evaluate_handle(
+        """([bytes, name]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([Uint8Array.from(bytes)], name, { type: "audio/wav" }));
+          return transfer;
+        }""",
+        [list(file["buffer"]), file["name"]],
+    )
+    page.dispatch_event(f"#{field}-drop", "drop", {"dataTransfer": transfer})
+
+
+def wav(data: bytes, name: str = "mine.wav") -> FilePayload:
+    return {"name": name, "mimeType": "audio/wav", "buffer": data}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.actions import AUDIBLE, SILENT, Serve, Visit, saved, speak_to_the_end, until
+from browser.actions import AUDIBLE, SILENT, Serve, Visit, assert_fits, saved, speak_to_the_end, until
 from fakes import FakeEngine
 
 if TYPE_CHECKING:
@@ -103,12 +103,7 @@ def test_the_page_fits_and_has_contrast(serve: Serve, visit: Visit, tmp_path: Pa
     page.check("[value=clone]")
     page.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)  # for eyes
 
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    cut = page.evaluate(
-        """() => [...document.querySelectorAll("button, select, input, textarea, p, canvas")].filter((one) =>
-             one.offsetParent && one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML)"""
-    )
-    assert cut == []
+    assert_fits(page, width)
     pairs = "ink card, ink tint, muted card, muted ground, muted tint, accent card, accent tint, wrong card"
     for pair in f"{pairs}, wrong wrong-tint, on-accent accent".split(", "):
         assert contrast(page, *pair.split()) >= 4.5, pair

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
-from browser.actions import Serve, Visit, saved, speak, speak_to_the_end, until
+from browser.actions import Serve, Visit, dropped, saved, speak, speak_to_the_end, until, wav
 from fakes import FakeEngine, pitch_hz, recording
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize("how", ["chosen", "dropped"])
 def test_the_voice_of_a_recording_is_cloned(page: Page, tmp_path: Path, how: str) -> None:
     page.check("[value=clone]")
-    file = {"name": "mine.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}
+    file = wav(recording(700.0))
     if how == "chosen":
         page.set_input_files("#reference_audio", [file])
     else:
-        drop(page, file)
+        dropped(page, "reference_audio", file)
     assert page.text_content("#cloning b") == "mine.wav"
     assert page.text_content("#cloning .chosen .note") == "192 kB"
     until(page, "document.querySelector('#cloning audio').duration > 5.9")  # the preview can play
@@ -39,18 +39,6 @@ def test_the_voice_of_a_recording_is_cloned(page: Page, tmp_path: Path, how: str
     page.click("#reuse-1")
     assert page.is_checked("[value=clone]")
     assert page.is_visible("#cloning b")
-
-
-def drop(page: Page, file: dict[str, Any]) -> None:
-    transfer = page.evaluate_handle(
-        """([bytes, name]) => {
-          const transfer = new DataTransfer();
-          transfer.items.add(new File([Uint8Array.from(bytes)], name, { type: "audio/wav" }));
-          return transfer;
-        }""",
-        [list(file["buffer"]), file["name"]],
-    )
-    page.dispatch_event("#reference_audio-drop", "drop", {"dataTransfer": transfer})
 
 
 def test_the_voice_of_the_microphone_is_cloned(serve: Serve, visit: Visit) -> None:
@@ -95,11 +83,10 @@ def test_a_recording_that_is_missing_too_large_or_refused_is_reported(serve: Ser
     error = page.locator("#reference_audio-error")
     assert error.text_content() == "The recording is missing: choose a file or record one"
 
-    page.set_input_files("#reference_audio", [{"name": "a.wav", "mimeType": "audio/wav", "buffer": recording(700.0)}])
+    page.set_input_files("#reference_audio", [wav(recording(700.0))])
     assert error.text_content() == "The recording has 192 kB; the worker takes 50 kB"
 
-    noise = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"no sound at all"}
-    page.set_input_files("#reference_audio", [noise])
+    page.set_input_files("#reference_audio", [wav(b"no sound at all")])
     assert error.is_hidden()
     page.click("#speak")
     page.wait_for_selector("#reference_audio-error:not([hidden]), #alert:not([hidden])")

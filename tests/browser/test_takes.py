@@ -129,6 +129,7 @@ def test_only_changed_fields_are_sent(page: Page, asked: list[Any]) -> None:
 
     numbers = {name: json.loads(value) for name, value in changes.items()}
     assert asked[0] == numbers | {
+        "operation": "tts",
         "text": "SQL, Nguyen.",
         "voice": "default",
         "audio_normalization": "lufs",

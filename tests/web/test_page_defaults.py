@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from service.operations import OPERATIONS
+from validation.convert import ConvertFields
 from validation.fields import TtsFields
 from web.documents import JOB
 
@@ -19,6 +20,15 @@ def test_the_pages_numbers_begin_at_the_defaults() -> None:
     assert {name: float(value) for name, value in shown} == {
         name: TtsFields.model_fields[name].default for name, _ in shown
     }
+
+
+def test_what_the_page_shows_for_a_recording_is_a_field_of_convert() -> None:
+    shown = re.findall(r'data-field="(\w+)"(?! data-operation="tts")', PAGE)
+    assert len(shown) >= 8
+    assert set(shown) <= set(ConvertFields.model_fields)
+    of_tts = re.findall(r'data-field="(\w+)" data-operation="tts"', PAGE)
+    assert of_tts
+    assert not set(of_tts) & set(ConvertFields.model_fields)
 
 
 def test_every_operation_is_described() -> None:

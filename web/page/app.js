@@ -19,12 +19,17 @@ const ENDINGS = { pcm_s16le: "pcm", mulaw: "wav", alaw: "wav", mulaw_raw: "ul", 
 const player = new Player();
 const stage = new Stage(player, (seconds) => playFrom(seconds));
 const takes = new Takes(byId("history"), { play: (take) => replay(take), reuse, save: (take) => void save(take) });
-const reference = new Recording("reference_audio", 30, (message) => {
-  if (message) form.markOne({ field: "reference_audio", message });
-  else form.unmarkOne("reference_audio");
-});
+const recordings = { source_audio: recording("source_audio", 600), reference_audio: recording("reference_audio", 30) };
 
 /** Of the request in progress. @type {AbortController | null} */ let current = null;
+
+/** @param {string} field @param {number} longestS that the microphone records */
+function recording(field, longestS) {
+  return new Recording(field, longestS, (message) => {
+    if (message) form.markOne({ field, message });
+    else form.unmarkOne(field);
+  });
+}
 
 // --- speaking --------------------------------------------------------------------------------------------
 
@@ -33,13 +38,15 @@ async function speak() {
   complain("");
   form.unmark();
   const faults = form.ownFaults();
-  const clones = form.chosen("voice_mode") === "clone";
-  if (clones && !reference.file)
-    faults.push({ field: "reference_audio", message: "is missing: choose a file or record one" });
+  /** @type {worker.Recordings} */ const sent = {};
+  for (const { name, file } of Object.values(recordings).filter(({ isAsked }) => isAsked)) {
+    if (file) sent[name] = file;
+    else faults.push({ field: name, message: "is missing: choose a file or record one" });
+  }
   if (faults.length) return void form.mark(faults);
   player.unlock();
   const previous = stage.take;
-  const take = takes.begin(form.fields(), clones ? reference.file : null);
+  const take = takes.begin(form.fields(), sent);
   const controller = new AbortController();
   current = controller;
   stage.isSpeaking = true;
@@ -61,7 +68,7 @@ async function speak() {
 /** @param {Take} take @param {AbortSignal} signal */
 async function receive(take, signal) {
   const askedAt = performance.now();
-  for await (const event of worker.speak(take.fields, take.reference, signal)) {
+  for await (const event of worker.speak(take.fields, take.recordings, signal)) {
     if (event.name === "audio") push(take, event.data, performance.now() - askedAt);
     else if (event.name === "end") {
       take.reply = event.data;
@@ -102,7 +109,7 @@ function stop(status) {
   current = null;
   stage.isSpeaking = false;
   player.stop();
-  reference.stopRecording();
+  for (const each of Object.values(recordings)) each.stopRecording();
   if (wasBusy && status) say("status", status);
   stage.refresh();
 }
@@ -145,12 +152,15 @@ function reuse(take) {
   const seed = take.reply?.seed ?? "";
   form.reset();
   form.put({ ...take.fields, seed });
-  capabilities.chooseVoiceMode(take.reference !== null);
-  if (take.reference) reference.use(take.reference);
+  const { source_audio, reference_audio } = take.recordings;
+  form.radio("operation", String(take.fields.operation)).checked = true;
+  form.radio("voice_mode", reference_audio ? "clone" : "predefined").checked = true;
   capabilities.showValues();
+  if (source_audio) recordings.source_audio.use(source_audio);
+  if (reference_audio) recordings.reference_audio.use(reference_audio);
   form.remember();
-  byId("text").focus();
-  say("status", `Text and settings of take ${take.number}, with its seed.`);
+  byId(source_audio ? "speak" : "text").focus();
+  say("status", `${source_audio ? "Recording" : "Text"} and settings of take ${take.number}, with its seed.`);
 }
 
 /** @param {Take} take */
@@ -171,15 +181,15 @@ async function save(take) {
 }
 
 /**
- * Speaks a take again: the same seed and decode mode give the same sound.
+ * Makes a take again: the same seed and decode mode give the same sound.
  * @param {string} format @param {Take} take @param {worker.Reply} reply
  */
-async function inFormat(format, { number, files, fields, reference }, { seed, parameters }) {
+async function inFormat(format, { number, files, fields, recordings: sent }, { seed, parameters }) {
   const made = files.get(format);
   if (made) return made;
   say("status", `Making take ${number} as ${format}…`);
   const same = { seed, decode_mode: parameters.decode_mode, output_format: format };
-  const file = await withKey(() => worker.file({ ...fields, ...same }, reference));
+  const file = await withKey(() => worker.file({ ...fields, ...same }, sent));
   files.set(format, file);
   return file;
 }
@@ -246,6 +256,7 @@ byId("ask").addEventListener("input", (event) => {
   if (name) form.unmarkOne(name);
   form.remember();
   capabilities.showValues();
+  for (const each of Object.values(recordings)) if (!each.isAsked) each.stopRecording();
 });
 byId("stop").addEventListener("click", () => stop("Stopped."));
 byId("play").addEventListener("click", togglePlay);
@@ -261,11 +272,11 @@ byId("api").addEventListener("click", async (event) => {
   download(await withKey(worker.description), "openapi.json");
 });
 byId("change-key").addEventListener("click", async () => {
-  if (await askKey()) await capabilities.connect(reference);
+  if (await askKey()) await capabilities.connect(recordings);
 });
 byId("wave").addEventListener("keydown", onWaveKey);
 byId("wave").addEventListener("click", (event) => playFrom(stage.secondsAt(event.offsetX)));
 document.addEventListener("keydown", onKey);
 form.recall();
 capabilities.showValues();
-void capabilities.connect(reference);
+void capabilities.connect(recordings);

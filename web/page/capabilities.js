@@ -1,13 +1,14 @@
 /** What the worker offers, put into the form: voices, formats, limits, and whether it is ready. */
 
-import { byId, find } from "./elements.js";
+import { byId, find, say } from "./elements.js";
 import * as form from "./form.js";
 import { withKey } from "./key.js";
 import * as worker from "./worker.js";
 
-/** @typedef {import("./recording.js").Recording} Recording */
+/** @typedef {Record<"source_audio" | "reference_audio", import("./recording.js").Recording>} Recordings */
 
 const RETRY_MS = 2000;
+const LONGEST_FORM_BYTES = 29_900_000; // the HTTP server takes 30 MB, and there are other fields
 /** @type {Record<string, string>} */
 const FORMATS = {
   wav: "WAV", flac: "FLAC", mp3: "MP3", aac: "AAC", opus: "Opus", pcm_s16le: "PCM", mulaw: "μ-law", alaw: "A-law",
@@ -19,17 +20,17 @@ let maxChars = Infinity;
 let canClone = true;
 let latest = 0; // the number of the last `connect`, which alone retries
 
-/** Asks the worker what it offers, until it answers. @param {Recording} reference */
-export async function connect(reference) {
+/** Asks the worker what it offers, until it answers. @param {Recordings} recordings of the form */
+export async function connect(recordings) {
   const number = ++latest;
   try {
     const [info, library] = await withKey(() => Promise.all([worker.info(), worker.voices()]));
-    offer(info, library, reference);
+    offer(info, library, recordings);
     await watch(`${info.engine} · ${info.model}`);
   } catch (error) {
     if (!(error instanceof worker.Refusal)) throw error;
     show("down", error.message);
-    if (error.status !== 401) setTimeout(() => number === latest && void connect(reference), 2 * RETRY_MS);
+    if (error.status !== 401) setTimeout(() => number === latest && void connect(recordings), 2 * RETRY_MS);
   }
 }
 
@@ -47,19 +48,22 @@ function show(state, text) {
   find(byId("worker"), "span").textContent = text;
 }
 
-/** @param {worker.Info} info @param {worker.Voices} library @param {Recording} reference */
-function offer(info, library, reference) {
+/** @param {worker.Info} info @param {worker.Voices} library @param {Recordings} recordings */
+function offer(info, library, { source_audio, reference_audio }) {
   showStandIn(info);
   voices = library.voices;
   maxChars = info.limits.max_text_chars;
-  reference.maxBytes = info.limits.max_reference_bytes;
+  reference_audio.maxBytes = info.limits.max_reference_bytes;
+  source_audio.maxBytes = Math.min(info.limits.max_source_bytes, LONGEST_FORM_BYTES);
+  source_audio.longestS = info.limits.max_source_s;
   const names = voices.map(({ name, language }) => new Option(`${name} · ${languageName(language)}`, name));
   fill("voice", library.default, names);
   fill("output_format", "wav", info.formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   fill("decode_mode", "auto", ["auto", ...info.decode_modes].map((name) => new Option(name, name)));
   canClone = info.voice_cloning;
-  voiceMode("clone").disabled = !canClone;
-  if (!canClone) chooseVoiceMode(false);
+  form.radio("voice_mode", "clone").disabled = !canClone;
+  if (!canClone) form.radio("voice_mode", "predefined").checked = true;
+  offerConversion(info.voice_conversion);
   form.recall();
   showValues();
 }
@@ -70,6 +74,13 @@ function showStandIn({ stand_in, engine }) {
   byId("stand-in").textContent = stand_in
     ? `${engine} speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds.`
     : "";
+}
+
+/** A switch takes the place of the text's label. @param {boolean} canConvert */
+function offerConversion(canConvert) {
+  byId("operations").hidden = !canConvert;
+  byId("text-label").classList.toggle("hidden", canConvert);
+  if (!canConvert) form.radio("operation", "tts").checked = true;
 }
 
 /**
@@ -85,18 +96,9 @@ function fill(id, standard, options) {
   list.dataset.filled = "yes";
 }
 
-/** @param {boolean} clones */
-export function chooseVoiceMode(clones) {
-  voiceMode(clones ? "clone" : "predefined").checked = true;
-}
-
-/** The radio button. @param {"clone" | "predefined"} mode */
-function voiceMode(mode) {
-  return find(document, `[name=voice_mode][value=${mode}]`, HTMLInputElement);
-}
-
 /** The texts beside the controls. */
 export function showValues() {
+  showOperation();
   showCount();
   showVoice();
   for (const slider of form.controls()) {
@@ -106,6 +108,11 @@ export function showValues() {
     const output = document.querySelector(`output[for="${slider.id}"]`);
     if (output) output.textContent = slider.valueAsNumber.toFixed(2);
   }
+}
+
+function showOperation() {
+  form.showParts(form.chosen("operation"));
+  say("speak", form.chosen("operation") === "convert" ? "Convert" : "Speak");
 }
 
 function showCount() {

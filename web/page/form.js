@@ -1,11 +1,11 @@
 /** The form as a request's fields: what to send, where a fault is shown, what is kept for the next visit. */
 
-import { byId } from "./elements.js";
+import { byId, find } from "./elements.js";
 
 const REMEMBERED = "chatterbox-worker";
-const NOT_REMEMBERED = new Set(["text", "seed", "voice_mode"]);
+const NOT_REMEMBERED = new Set(["text", "seed", "voice_mode", "operation"]);
 // Sent in their own way, or not at all.
-const SENT_OTHERWISE = new Set(["text", "voice", "voice_mode", "output_format", "pronunciations"]);
+const SENT_OTHERWISE = new Set(["text", "voice", "voice_mode", "operation", "output_format", "pronunciations"]);
 
 /** @typedef {import("./worker.js").Fault} Fault */
 /** @typedef {import("./worker.js").Fields} Fields */
@@ -18,32 +18,45 @@ export function controls() {
   return /** @type {Control[]} */ ([...form.elements]).filter((control) => control.name);
 }
 
+/** A radio button. @param {string} name of the field @param {string} value */
+export function radio(name, value) {
+  return find(form, `[name=${name}][value=${value}]`, HTMLInputElement);
+}
+
 /** The value of a field, "" where there is none. @param {string} name */
 export function chosen(name) {
   return String(new FormData(form).get(name) ?? "");
 }
 
-/** The fields to send: only what was changed, since an engine warns of fields that it does not use. */
+/** Shows the parts of one operation alone. @param {string} operation */
+export function showParts(operation) {
+  for (const part of form.querySelectorAll("[data-operation]")) {
+    part.toggleAttribute("hidden", part.getAttribute("data-operation") !== operation);
+  }
+}
+
+/** The fields to send: only what is shown and was changed, since an engine warns of fields that it does not use. */
 export function fields() {
   /** @type {Fields} */
-  const sent = { text: chosen("text") };
+  const sent = { operation: chosen("operation") };
+  if (sent.operation === "tts") sent.text = chosen("text");
   if (chosen("voice_mode") !== "clone" && chosen("voice")) sent.voice = chosen("voice");
-  for (const control of controls()) {
+  for (const control of controls().filter(isShown)) {
     const { name } = control;
+    if (name === "pronunciations") Object.assign(sent, pronunciations());
     if (SENT_OTHERWISE.has(name) || !isChanged(control)) continue;
     if (control instanceof HTMLInputElement) sent[name] = isCheckbox(control) ? control.checked : control.valueAsNumber;
     else sent[name] = control.value;
   }
-  const respelled = pronunciations();
-  if (Object.keys(respelled).length) sent.pronunciations = respelled;
   return sent;
 }
 
 /** Faults that are found without asking the worker. @returns {Fault[]} */
 export function ownFaults() {
   const faults = [];
-  if (!chosen("text").trim()) faults.push({ field: "text", message: "is empty: write something to speak" });
-  for (const { name, validity } of controls()) {
+  if (chosen("operation") === "tts" && !chosen("text").trim())
+    faults.push({ field: "text", message: "is empty: write something to speak" });
+  for (const { name, validity } of controls().filter(isShown)) {
     if (validity.badInput) faults.push({ field: name, message: "must be a number" });
   }
   return faults;
@@ -68,7 +81,10 @@ export function markOne(fault) {
   const error = document.getElementById(`${name}-error`);
   if (!error || error.closest("[hidden]:not(.error)")) return false;
   const label = document.querySelector(`[data-field="${name}"] label:not(.hidden), #${name}-label`)?.textContent;
-  error.textContent = `${(TITLES[name] ?? label ?? name).trim()} ${fault.message}`;
+  const isSentence = fault.message.startsWith("the "); // of a recording that can't be used
+  error.textContent = isSentence
+    ? fault.message.replace("the", "The")
+    : `${(TITLES[name] ?? label ?? name).trim()} ${fault.message}`;
   error.hidden = false;
   error.closest("details")?.setAttribute("open", "");
   document.getElementById(name)?.setAttribute("aria-invalid", "true");
@@ -81,6 +97,7 @@ const TITLES = {
   voice_mode: "The voice",
   output_format: "The format",
   reference_audio: "The recording",
+  source_audio: "The recording",
   pronunciations: "Pronunciations:",
 };
 
@@ -117,7 +134,7 @@ function remembered() {
 export function put(values) {
   for (const control of controls()) {
     const value = values[control.name];
-    if (value === undefined || control.name === "voice_mode") continue;
+    if (value === undefined || control.type === "radio") continue;
     if (isCheckbox(control)) control.checked = Boolean(value);
     else if (hasOption(control, String(value))) control.value = String(value);
   }
@@ -127,12 +144,17 @@ export function put(values) {
 /** Sets every field but text, voice and format to its default. */
 export function reset() {
   for (const control of controls()) {
-    if (["text", "voice", "voice_mode", "output_format"].includes(control.name)) continue;
+    if (["text", "voice", "voice_mode", "operation", "output_format"].includes(control.name)) continue;
     if (control instanceof HTMLSelectElement)
       control.selectedIndex = [...control.options].findIndex((option) => option.defaultSelected);
     else if (isCheckbox(control)) control.checked = control.defaultChecked;
     else control.value = control.defaultValue;
   }
+}
+
+/** Also in what is folded. @param {Control} control */
+function isShown(control) {
+  return !control.closest("[hidden]");
 }
 
 /** @param {Control} control */
@@ -163,12 +185,13 @@ function hasOption(control, value) {
   return !(control instanceof HTMLSelectElement) || [...control.options].some((option) => option.value === value);
 }
 
-/** The lines `WORD = RESPELLING`. @returns {Record<string, string>} */
+/** The field of the lines `WORD = RESPELLING`, if there are any. */
 function pronunciations() {
   const pairs = chosen("pronunciations")
     .split("\n")
     .map((line) => line.split("=", 2).map((part) => part.trim()));
-  return Object.fromEntries(pairs.filter(([word]) => word).map(([word, said]) => [word, said ?? ""]));
+  const said = pairs.filter(([word]) => word).map(([word, respelling]) => [word, respelling ?? ""]);
+  return said.length ? { pronunciations: Object.fromEntries(said) } : {};
 }
 
 /** @param {object} pairs of strings */

@@ -55,7 +55,7 @@ export class Stage {
     if (this.#isDrawing) requestAnimationFrame(() => this.#frame());
     const clip = this.take?.clip ?? null;
     const positionS = clip && this.player.clip === clip ? this.player.positionS : 0;
-    const marksS = this.take?.reply?.segments.slice(1).map(({ start }) => start) ?? [];
+    const marksS = this.take?.reply?.segments?.slice(1).map(({ start }) => start) ?? [];
     this.#wave.draw(positionS, marksS);
     this.#words.draw(positionS);
     showPosition(positionS, clip?.durationS ?? 0);

@@ -13,7 +13,8 @@ const KEPT = 10;
  * @typedef {object} Take
  * @property {number} number
  * @property {Fields} fields as sent
- * @property {File | null} reference
+ * @property {import("./worker.js").Recordings} recordings as sent
+ * @property {string} title
  * @property {string} voice as shown
  * @property {Clip | null} clip null before the first sound
  * @property {import("./worker.js").Span[]} words that were spoken so far
@@ -38,12 +39,14 @@ export class Takes {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.sketchAll());
   }
 
-  /** @param {Fields} fields @param {File | null} reference @returns {Take} not in the list */
-  begin(fields, reference) {
-    const voice = reference ? `clone of ${reference.name}` : String(fields.voice ?? "default");
+  /** @param {Fields} fields @param {Take["recordings"]} recordings @returns {Take} not in the list */
+  begin(fields, recordings) {
+    const { source_audio, reference_audio } = recordings;
+    const title = source_audio ? `${source_audio.name}, converted` : String(fields.text);
+    const voice = reference_audio ? `clone of ${reference_audio.name}` : String(fields.voice ?? "default");
     const [number, files] = [++this.#count, new Map()];
     const none = { clip: null, words: [], firstSoundMs: null, reply: null };
-    return { number, fields, reference, voice, ...none, over: false, files };
+    return { number, fields, recordings, title, voice, ...none, over: false, files };
   }
 
   /** Puts a take with sound into the list, which drops the oldest; `show` draws it. @param {Take} take */
@@ -71,13 +74,12 @@ export class Takes {
   #row(take) {
     const row = /** @type {DocumentFragment} */ (byId("take", HTMLTemplateElement).content.cloneNode(true));
     const part = (/** @type {string} */ name) => find(row, name);
-    const text = String(take.fields.text);
     part("li").classList.toggle("shown", take === this.#shown);
     if (take === this.#shown) part("li").setAttribute("aria-current", "true");
-    part(".words").textContent = text;
+    part(".words").textContent = take.title;
     part(".facts").textContent = facts(take).join(" · ");
-    this.#button(part(".again"), take, "play", `Play take ${take.number}: ${text.slice(0, 60)}`);
-    this.#button(part(".reuse"), take, "reuse", `Use text and settings of take ${take.number} again`);
+    this.#button(part(".again"), take, "play", `Play take ${take.number}: ${take.title.slice(0, 60)}`);
+    this.#button(part(".reuse"), take, "reuse", `Use the request of take ${take.number} again`);
     this.#button(part(".save"), take, "save", `Download take ${take.number}`);
     return row;
   }

@@ -29,9 +29,9 @@ export class Words {
     this.#take = take;
     this.#spans = [];
     this.#sounding = -1;
-    this.#rest = document.createTextNode(take ? String(take.fields.text) : "");
+    this.#rest = document.createTextNode(String(take?.fields.text ?? ""));
     this.#box.replaceChildren(this.#rest);
-    this.#box.hidden = !take;
+    this.#box.hidden = !this.#rest.data;
   }
 
   /** @param {number} positionS in the clip */

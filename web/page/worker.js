@@ -1,5 +1,5 @@
 /**
- * The worker's HTTP API: what it offers, its voices, a text spoken as events, a file.
+ * The worker's HTTP API: what it offers, its voices, a text spoken or a recording converted as events, a file.
  *
  * Speech is read as `text/event-stream` with raw PCM, not as the bytes of a file: the stream also carries the metrics
  * and an error's message. Base64 costs 16 kB per second of sound.
@@ -17,7 +17,7 @@
  * @typedef {object} Reply
  * @property {number} seed
  * @property {{decode_mode: string}} parameters
- * @property {Span[]} segments
+ * @property {Span[]} [segments] of a text
  * @property {Span[]} [words] if they were asked for
  * @property {string[]} warnings
  * @property {Metrics} metrics
@@ -33,14 +33,16 @@
  * @property {string} model
  * @property {boolean} stand_in whether this engine only stands in for Chatterbox
  * @property {boolean} voice_cloning
+ * @property {boolean} voice_conversion
  * @property {string[]} formats
  * @property {string[]} decode_modes
- * @property {{max_text_chars: number, max_reference_bytes: number}} limits
+ * @property {Record<"max_text_chars" | "max_reference_bytes" | "max_source_bytes" | "max_source_s", number>} limits
  *
  * @typedef {{name: string, language: string, description?: string, reference_duration: number | null}} Voice
  * @typedef {{default: string, voices: Voice[]}} Voices
  *
  * @typedef {Record<string, string | number | boolean | Record<string, string>>} Fields of a request
+ * @typedef {Record<string, File>} Recordings of a request, by field
  */
 
 let key = ""; // in memory only
@@ -81,14 +83,16 @@ export async function ping() {
 }
 
 /**
- * Speaks a text, as events; the last one is `end`.
+ * Speaks a text or converts a recording, as events; the last one is `end`.
  * Throws Refusal; DOMException "AbortError" where the signal was aborted.
- * @param {Fields} fields @param {Blob | null} reference @param {AbortSignal} signal
+ * @param {Fields} fields @param {Recordings} recordings @param {AbortSignal} signal
  * @returns {AsyncGenerator<SpeechEvent>}
  */
-export async function* speak(fields, reference, signal) {
-  const streamed = { ...fields, output_format: "pcm_s16le", word_timestamps: true };
-  const response = await ask("tts", { accept: "text/event-stream", ...bodyOf(streamed, reference), signal });
+export async function* speak(fields, recordings, signal) {
+  /** @type {Fields} */ const streamed = { ...fields, output_format: "pcm_s16le" };
+  if (fields.operation === "tts") streamed.word_timestamps = true;
+  const options = { accept: "text/event-stream", ...bodyOf(streamed, recordings), signal };
+  const response = await ask(String(fields.operation), options);
   let ended = false;
   for await (const event of eventsOf(response, signal)) {
     if (event.name === "error") throw refusalOf(200, event.data, null);
@@ -99,11 +103,11 @@ export async function* speak(fields, reference, signal) {
 }
 
 /**
- * Speaks a text into one file. Throws Refusal.
- * @param {Fields} fields @param {Blob | null} reference @returns {Promise<Blob>}
+ * The same as one file. Throws Refusal.
+ * @param {Fields} fields @param {Recordings} recordings @returns {Promise<Blob>}
  */
-export async function file(fields, reference) {
-  const response = await ask("tts", { accept: "application/json", ...bodyOf(fields, reference) });
+export async function file(fields, recordings) {
+  const response = await ask(String(fields.operation), bodyOf(fields, recordings));
   /** @type {Reply} */ const reply = await response.json();
   if (typeof reply.audio !== "string") throw new Refusal("The worker sent no audio in its reply.");
   return new Blob([bytesOf(reply.audio)], { type: reply.mime_type });
@@ -133,14 +137,14 @@ async function ask(address, { accept = "application/json", body, type, signal } 
   return response;
 }
 
-/** @param {Fields} fields @param {Blob | null} reference @returns {{body: BodyInit, type?: string}} */
-function bodyOf(fields, reference) {
-  if (!reference) return { body: JSON.stringify(fields), type: "application/json" };
+/** @param {Fields} fields @param {Recordings} recordings @returns {{body: BodyInit, type?: string}} */
+function bodyOf(fields, recordings) {
+  if (!Object.keys(recordings).length) return { body: JSON.stringify(fields), type: "application/json" };
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) {
     form.set(name, typeof value === "string" ? value : JSON.stringify(value));
   }
-  form.set("reference_audio", reference, reference instanceof File ? reference.name : "recording");
+  for (const [name, file] of Object.entries(recordings)) form.set(name, file);
   return { body: form }; // the browser sets the type, which holds the boundary
 }
 
