@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
-
-import numpy as np
 
 from audio.crossfade import Crossfade
 from audio.pcm import Samples
@@ -17,32 +14,17 @@ from audio.source_recording import SourceRecording
 from audio.stages import Chain
 from audio.tempo import Tempo
 from service.sound_job import HOPELESS, SoundJob
-from tts.engine import Conditioning, Engine, RemarkKind, SpeechChunk
-from validation.options import SamplingParams, SoundOptions
+from service.sound_source import SoundSource
+from tts.engine import SpeechChunk
 
 
 @dataclass(slots=True)
-class Converted:
-    """A recording being converted: `service.sound_job.SoundSource`. `samples()` may be called once."""
+class Converted(SoundSource):
+    """A recording being converted."""
 
     source: SourceRecording
-    engine: Engine
-    conditioning: Conditioning
-    params: SamplingParams
-    sound: SoundOptions
-    rate_hz: int  # of the reply
-    warnings: list[str] = field(default_factory=list)
-    given: int = 0
-    chunks: int = 0
-    speech_tokens: int | None = None
-    watermarked: bool = False
-    peak: float = 0.0
-    cut: bool = False
-    retries: int = 0
-    remarks: Counter[RemarkKind] = field(default_factory=Counter)
 
     def samples(self) -> Iterator[Samples]:
-        """Raises: whatever the engine raises."""
         hz, source = self.engine.spec.sample_rate_hz, self.source
         ends = Crossfade(self.sound.fade_s, hz)  # of the clip alone: it is one segment
         stages = Chain([Tempo(self.sound.speed, hz), ends, Resampler(hz, self.rate_hz)])
@@ -53,20 +35,6 @@ class Converted:
                 yield self._give(stages.push(chunk.samples))
         yield self._give(stages.flush())
         self.warnings += ends.warnings
-
-    def _note(self, chunk: SpeechChunk) -> None:
-        self.chunks += len(chunk.samples) > 0  # a heartbeat has none
-        self.watermarked |= chunk.watermarked
-        self.peak = max(self.peak, float(np.abs(chunk.samples).max(initial=0.0)))
-        if chunk.speech_tokens is not None:
-            self.speech_tokens = (self.speech_tokens or 0) + chunk.speech_tokens
-        for remark in chunk.remarks:
-            self.remarks[remark.kind] += 1
-            self.warnings.append(remark.message)
-
-    def _give(self, samples: Samples) -> Samples:
-        self.given += len(samples)
-        return samples
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +50,7 @@ class Conversion(SoundJob):
         request, rate_hz = self.request, self._open(self.made_by)
         self.warnings += self.source.warnings
         params, sound = request.sampling, request.sound
-        self._sound = Converted(self.source, self.engine, self.conditioning, params, sound, rate_hz)
+        self._sound = Converted(self.engine, self.conditioning, params, sound, rate_hz, self.source)
 
     @property
     def _hopeless(self) -> float:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from audio.encode import ENCODERS
-from audio.pcm import Samples
 from service.events import AudioEvent, EndEvent, StartEvent, WordTime
 from service.json_events import base64_bytes, json_bytes
 from service.output_encoder import OutputEncoder
+from service.sound_source import SoundSource
 from service.telemetry import JobClock
-from tts.engine import Conditioning, Engine, EngineSpec, RemarkKind
+from tts.engine import Conditioning, Engine, EngineSpec
 from validation.errors import OutputTooLarge
 from validation.request import SoundRequest
 
@@ -31,24 +30,6 @@ EVENT_OVERHEAD_BYTES = 200
 SILENCE = 1e-4  # −80 dBFS
 HOPELESS = 1.5
 TOKENS_PER_S = 25  # the unit of `chunk_size`
-
-
-class SoundSource(Protocol):
-    """What makes the samples, and its counts, which are valid at any time."""
-
-    given: int  # samples so far
-    chunks: int
-    speech_tokens: int | None
-    watermarked: bool
-    peak: float  # of what the engine gave
-    cut: bool  # the token limit was reached
-    retries: int
-    remarks: Counter[RemarkKind]
-    warnings: list[str]
-
-    def samples(self) -> Iterator[Samples]:
-        """Pieces of the clip at the reply's rate; an empty one is a heartbeat."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

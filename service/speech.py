@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,14 +21,15 @@ from audio.resample import Resampler
 from audio.stages import Chain
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
+from service.sound_source import SoundSource
 from service.word_times import WRONG_TIMES, SegmentWords, TimedWord
-from tts.engine import Conditioning, Engine, ImplausibleSpeech, RemarkKind, SpeechChunk
+from tts.engine import ImplausibleSpeech, SpeechChunk
 from tts.text.graphemes import spoken_chars
 from tts.text.script import Line, Script
 from tts.text.segments import segment
 from validation.errors import WorkerError
 from validation.markup import tag_spans
-from validation.options import SamplingParams, SoundOptions
+from validation.options import SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -83,27 +84,13 @@ class PrefetchedSegment:
 
 
 @dataclass(slots=True)
-class Speech:
-    """One script being spoken; `samples()` may be called once. Its counts are valid at any time."""
+class Speech(SoundSource):
+    """One script being spoken."""
 
     script: Script
-    engine: Engine
-    conditioning: Conditioning
-    params: SamplingParams  # its seed is the request's
-    sound: SoundOptions
-    rate_hz: int  # of the reply
-    warnings: list[str] = field(default_factory=list)
     segments: list[Spoken] = field(default_factory=list)
     words: list[TimedWord] = field(default_factory=list)  # if `params.word_times`
-    given: int = 0  # samples so far
     lines_done: int = 0
-    chunks: int = 0
-    speech_tokens: int | None = None
-    watermarked: bool = False
-    peak: float = 0.0  # of what the engine gave
-    cut: bool = False  # a line ran into the token limit
-    retries: int = 0
-    remarks: Counter[RemarkKind] = field(default_factory=Counter)
     is_estimated: bool = False  # a word's time is
     _seams: Crossfade = field(init=False)
     _phrase: Chain = field(init=False)
@@ -115,10 +102,6 @@ class Speech:
         self._begin_phrase()
 
     def samples(self) -> Iterator[Samples]:
-        """Pieces of the clip at `rate_hz`; an empty one is a heartbeat.
-
-        Raises: whatever the engine raises, but for ImplausibleSpeech.
-        """
         try:
             yield self._silence(self.script.lead_ms)
             for index, line in enumerate(self.script.lines):
@@ -179,7 +162,7 @@ class Speech:
         words = SegmentWords(line, self.engine.spec.sample_rate_hz) if line.words else None
         try:
             for chunk in prefetched.chunks():
-                self._note(line.text, chunk)
+                self._note_of(line.text, chunk)
                 samples = self._phrase.push(stages.push(chunk.samples))
                 if words:
                     words.note(chunk)
@@ -235,16 +218,9 @@ class Speech:
         checked = index > 0 or self.params.decode_mode == "full"
         return replace(self.params, seed=_stepped(self.params.seed, SEED_STEP * index), checked=checked)
 
-    def _note(self, text: str, chunk: SpeechChunk) -> None:
-        self.chunks += len(chunk.samples) > 0  # a heartbeat has none
-        self.watermarked |= chunk.watermarked
-        self.peak = max(self.peak, float(np.abs(chunk.samples).max(initial=0.0)))
-        if chunk.speech_tokens is not None:
-            self.speech_tokens = (self.speech_tokens or 0) + chunk.speech_tokens
+    def _note_of(self, text: str, chunk: SpeechChunk) -> None:
+        self._note(chunk, f"segment {self.segments_done}: ")
         self.cut |= chunk.finish_reason == "length"
-        for remark in chunk.remarks:
-            self.remarks[remark.kind] += 1
-            self.warnings.append(f"segment {self.segments_done}: {remark.message}")
         if chunk.doubt:
             self.warnings.append(f"segment {self.segments_done} may be wrong, {chunk.doubt}: {text[:40]!r}")
 
@@ -294,10 +270,6 @@ class Speech:
         silence = self._give(np.zeros(round(length_ms * self.rate_hz / 1000), dtype=np.float32))
         self._phrase_start = self.given
         return silence
-
-    def _give(self, samples: Samples) -> Samples:
-        self.given += len(samples)
-        return samples
 
 
 def _halves(line: Line) -> list[Line]:

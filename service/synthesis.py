@@ -38,7 +38,7 @@ class Synthesis(SoundJob):
         # No engine makes the silence for a text without words.
         rate_hz = self._open(self.made_by if self._script.lines else None)
         self.warnings += self._script.warnings
-        self._speech = Speech(self._script, self.engine, self.conditioning, request.sampling, request.sound, rate_hz)
+        self._speech = Speech(self.engine, self.conditioning, request.sampling, request.sound, rate_hz, self._script)
         self._sound = self._speech
         texts = request.text, self._spoken_text(), request.reading.pronunciations
         self._other_json_bytes += sum(map(json_bytes, texts))

@@ -31,7 +31,7 @@ def speech(*lines: str | Line, engine: FakeEngine | None = None, lead_ms: float 
     params = replace(WINDOW, decode_mode=changes.pop("decode_mode", "window"))
     rate_hz = changes.pop("rate_hz", RATE_HZ)
     sound = SoundOptions(**{"fade_s": 0.02, "speed": 1.0, "trim_silence": False} | changes)
-    return Speech(script(*lines, lead_ms=lead_ms), engine or FakeEngine(), VOICE, params, sound, rate_hz)
+    return Speech(engine or FakeEngine(), VOICE, params, sound, rate_hz, script(*lines, lead_ms=lead_ms))
 
 
 def clip(spoken: Speech) -> Samples:
