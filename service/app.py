@@ -131,17 +131,22 @@ class Service:
     def warm_up(self) -> None:
         """Load the model and speak a word, so that the first job is as fast as later ones.
 
-        Raises: WorkerError where jobs would fail.
+        Raises: WorkerError where jobs would fail; a defect is its cause.
         """
-        require_fitness(self._worker)
+        try:
+            require_fitness(self._worker)
+        except WorkerError:
+            raise
+        except Exception as exc:  # of any library: a worker that can't start says why, and one in doubt is replaced
+            raise InternalError("start-up failed; the worker's log has the details") from exc
 
     def _is_fit(self) -> bool:
         """Whether this process passes the check that a new one makes at its start."""
         try:
-            require_fitness(self._worker)
+            self.warm_up()
         except RequestError as error:  # the default voice is gone, say, which a new process can't change
             log.warning("several jobs failed; the worker's own check says: %s", error)
-        except Exception:
+        except WorkerError:
             log.exception("several jobs failed, and so does the worker's own check")
             return False
         else:

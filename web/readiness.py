@@ -33,7 +33,7 @@ class Readiness:
         self.stage, self.reason = Stage.LOADING, ""
 
     def load(self, work: Callable[[], None]) -> threading.Thread:
-        """Do the work of loading in a daemon thread."""
+        """Do the work of loading, which raises nothing but WorkerError, in a daemon thread."""
         thread = threading.Thread(target=self._load, args=(work,), name="load", daemon=True)
         thread.start()
         return thread
@@ -44,9 +44,6 @@ class Readiness:
         except WorkerError as error:
             log.critical("the worker can't start: %s", error, exc_info=error.__cause__)
             self._move(Stage.FAILED, str(error))
-        except Exception:
-            log.critical("the worker can't start", exc_info=True)
-            self._move(Stage.FAILED, "start-up failed; the worker's log has the details")
         else:
             self._move(Stage.WARM, "")
 

@@ -53,3 +53,10 @@ def test_a_missing_encoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     error = defect()
     assert isinstance(error, InternalError)
     assert "the encoder of opus does not work here" in str(error)
+
+
+def test_a_defect_is_a_workers_error_with_its_cause() -> None:
+    """So that whoever starts a worker needs to expect no other."""
+    error = defect(FakeEngine(before_condition=raising(RuntimeError("a fault of ours"))))
+    assert isinstance(error, InternalError)
+    assert str(error.__cause__) == "a fault of ours"
