@@ -74,8 +74,10 @@ class Clip:
         is_complete = self.rendering.receive(codes)
         return self._marker.push(self._render(self.rendering.chunks())) if is_complete else EMPTY
 
-    def flush(self) -> Samples:
-        return np.concatenate((self._marker.push(self._render(self.rendering.rest())), self._marker.flush()))
+    def flush(self, cut: int = 0) -> Samples:
+        """cut: samples to leave out at the end, at most a token's. So many are always left, as the vocoder holds back
+        more."""
+        return np.concatenate((self._marker.push(self._render(self.rendering.rest(), cut)), self._marker.flush()))
 
     def close(self) -> None:
         if self._preparing:
@@ -94,11 +96,12 @@ class Clip:
             return Chain(())
         return WatermarkStage(self._watermarker, WHOLE if params.decode_mode == "full" else CONTEXT)
 
-    def _render(self, work: Work) -> Samples:
+    def _render(self, work: Work, cut: int = 0) -> Samples:
         if self._preparing:
             self._lane.wait(self._preparing)
             self._preparing = None
-        return self._faded(self._lane.answer(RenderAsk(self.due_s, work=work)))
+        samples = self._lane.answer(RenderAsk(self.due_s, work=work))
+        return self._faded(samples[: max(0, len(samples) - cut)])
 
     def _faded(self, received: Samples) -> Samples:
         """Upstream fades in a clip's first 40 ms, to hide what spills over from the reference."""

@@ -34,6 +34,7 @@ from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.runtime.memory import Budget, block_rows
 from tts.chatterbox.runtime.processor import processor
+from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
 from tts.chatterbox.s3gen.estimator import estimator_sizes
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
 from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
@@ -177,7 +178,8 @@ class ChatterboxModel:
 
 def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool) -> Flow:
     """In the fastest format in which it is finite, with graphs of all lengths. Raises: ModelUnavailable."""
-    longest_tokens = FLOW_PROMPT_S * TOKENS_PER_S + max_tokens
+    # A conversion's clip may be longer than a segment, and fits the usual length.
+    longest_tokens = max(LONGEST_TOKENS, FLOW_PROMPT_S * TOKENS_PER_S + max_tokens + len(options.spec.tail))
     sizes, steps = estimator_sizes(tensors.at(ESTIMATOR)), options.flow_steps or options.spec.flow_steps
 
     def build(dtype: torch.dtype) -> Flow:

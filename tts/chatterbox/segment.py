@@ -79,23 +79,28 @@ class SegmentStream:
 
     def _chunks(self) -> Generator[SpeechChunk]:
         # A segment that is checked follows others, whose sound is still playing, or is part of a joined reply.
+        spec = self._model.spec
         clip = Clip(self._model, self._voice, self._params, PATIENCE_S if self._params.checked else 0.0)
         try:
             for codes in self._codes(clip):
                 yield self._chunk(clip, clip.push(codes))
-            tail = clip.flush()
+            for codes in clip.pieces(spec.tail if self.tokens.codes else ()):
+                yield self._chunk(clip, clip.push(codes))
+            end = clip.flush(spec.cut_samples)
         finally:
             clip.close()
         if not clip.rendered:
             raise InternalError(NO_SPEECH)
         finish: FinishReason = "stop" if self.tokens.stopped else "length"
         remarks = self.tokens.words.remarks if self.tokens.words else ()
-        yield replace(self._chunk(clip, tail), finish_reason=finish, doubt=self._doubt(), remarks=remarks)
+        last = self._chunk(clip, end, spec.cut_samples)
+        yield replace(last, finish_reason=finish, doubt=self._doubt(), remarks=remarks)
 
-    def _chunk(self, clip: Clip, samples: Samples) -> SpeechChunk:
+    def _chunk(self, clip: Clip, samples: Samples, cut: int = 0) -> SpeechChunk:
+        """cut: what was left out after the samples, and a word may have ended in."""
         reported, self._reported = self._reported, self.tokens.drawn
         chunk = clip.chunk(samples, self.tokens.drawn - reported)
-        words = self.tokens.words.ended(clip.sent)[self._told :] if self.tokens.words else ()
+        words = self.tokens.words.ended(clip.sent, cut)[self._told :] if self.tokens.words else ()
         self._told += len(words)
         return replace(chunk, words=words)
 

@@ -73,14 +73,15 @@ class WordClock:
         if self._is_plausible and has_moved:
             self._remark_on_the_end()
 
-    def ended(self, samples: int) -> tuple[SpokenWord, ...]:
-        """The words that were found so far and end within so many samples of the segment."""
-        count = sum(end * SAMPLES_PER_TOKEN <= samples for end in self._ends)
-        return tuple(map(self._spoken, range(count)))
+    def ended(self, samples: int, cut: int = 0) -> tuple[SpokenWord, ...]:
+        """The words that were found so far and end within so many samples of the segment, or in the `cut` after them,
+        which were left out."""
+        count = sum(end * SAMPLES_PER_TOKEN <= samples + cut for end in self._ends)
+        return tuple(self._spoken(index, samples) for index in range(count))
 
-    def _spoken(self, index: int) -> SpokenWord:
+    def _spoken(self, index: int, samples: int) -> SpokenWord:
         word = self._words[index]
-        start, end = (at[index] * SAMPLES_PER_TOKEN for at in (self._starts, self._ends))
+        start, end = (min(at[index] * SAMPLES_PER_TOKEN, samples) for at in (self._starts, self._ends))
         return SpokenWord(word.first, word.last, start, end)
 
     def _follow(self, positions: list[int]) -> None:

@@ -1,13 +1,19 @@
-"""Which thread does what for a segment."""
+"""Which thread does what for a segment, and what a model adds to its end or takes from it."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import small
 import torch
 
+from tts.chatterbox.clip import Clip
+from tts.chatterbox.conversion import convert
+from tts.chatterbox.models import MODELS, SILENT_CODE
+from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.runtime.loop import THREAD_NAME
 
@@ -51,3 +57,64 @@ def test_on_a_processor_one_thread_computes(model, monkeypatch):
     small.say(model, voice=model.condition("buzz", small.buzz()))
     assert len(threads) == 1
     assert threads.pop().startswith(THREAD_NAME)
+
+
+# --- ends -------------------------------------------------------------------------------------------------
+
+MODES = ["full", "window", "block"]
+
+
+def as_model(model, name):
+    """The small original with another row of the table, and without a watermark, which depends on the whole clip."""
+    return replace(model, spec=MODELS[name], watermarker=None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_turbos_segment_ends_with_three_codes_of_silence(model, mode, monkeypatch):
+    """As upstream appends them before it renders; they are no tokens of the reply's."""
+    pushed: list[int] = []
+    push = Clip.push
+    monkeypatch.setattr(Clip, "push", lambda clip, codes: pushed.extend(codes) or push(clip, codes))
+    params = replace(small.WINDOW, decode_mode=mode)
+    chunks = list(small.stream_segment(as_model(model, "turbo"), small.TEXT, model.built_in, params))
+    samples, drawn = np.concatenate([chunk.samples for chunk in chunks]), sum(chunk.speech_tokens for chunk in chunks)
+    assert pushed[-3:] == [SILENT_CODE] * 3
+    assert drawn == len(pushed) - 3
+    assert len(samples) == SAMPLES_PER_TOKEN * drawn + 2880
+    clip = Clip(as_model(model, "turbo"), model.built_in, params)
+    whole = [*(clip.push(piece) for piece in clip.pieces(pushed)), clip.flush()]
+    clip.close()
+    assert np.array_equal(samples, np.concatenate(whole))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_multilingual_segment_is_cut_by_its_last_tokens_sound(model, mode):
+    whole = small.say(as_model(model, "original"), decode_mode=mode)
+    cut = small.say(as_model(model, "multilingual"), decode_mode=mode)
+    assert np.array_equal(cut, whole[:-SAMPLES_PER_TOKEN])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["turbo", "multilingual"])
+def test_a_segments_end_is_the_same_streamed_and_joined(model, mode, name):
+    other = as_model(model, name)
+    assert np.array_equal(small.say(other, decode_mode=mode), small.say(other, decode_mode=mode, checked=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 19])
+def test_a_clip_of_any_length_is_cut_to_the_sample(model, count):
+    clip = Clip(as_model(model, "multilingual"), model.built_in, small.WINDOW)
+    given = sum(len(clip.push(piece)) for piece in clip.pieces(small.codes(count)[0].tolist()))
+    assert given + len(clip.flush(960)) == (count - 1) * SAMPLES_PER_TOKEN == clip.rendered
+    clip.close()
+
+
+@pytest.mark.parametrize("name", ["turbo", "multilingual"])
+def test_a_conversion_keeps_its_recordings_end(model, name):
+    source = small.buzz(2.0, rate_hz=16_000).samples
+
+    def converted(name):
+        chunks = convert(as_model(model, name), source, 16_000, model.built_in, small.WINDOW)
+        return np.concatenate([chunk.samples for chunk in chunks])
+
+    assert np.array_equal(converted(name), converted("original"))

@@ -251,7 +251,6 @@ def test_a_missing_tensor_is_named(copy, name, tensor):
         (T3, "tfmr.norm.weight"),
         (T3, "cond_enc.spkr_enc.bias"),
         (S3GEN, "flow.encoder_proj.bias"),
-        (S3GEN, "flow.decoder.estimator.time_embed_mixer.weight"),  # of a distilled flow
         (VE, "proj.bias"),
     ],
 )
