@@ -115,6 +115,12 @@ def test_tokens_are_read_a_window_at_a_time_in_the_thread_of_the_device(model, m
 # --- sound ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["guided", "distilled"])
+def pair(request, model, oracle, distilled_model, distilled_oracle):
+    """Our model and upstream's, with a flow of either kind."""
+    return (model, oracle) if request.param == "guided" else (distilled_model, distilled_oracle)
+
+
 def upstream_mel(oracle, path, voice, noise, monkeypatch) -> torch.Tensor:
     """What upstream's own converter gives its vocoder, for this noise."""
     mels: list[torch.Tensor] = []
@@ -132,7 +138,11 @@ def upstream_mel(oracle, path, voice, noise, monkeypatch) -> torch.Tensor:
         prompt = {"prompt_token": voice.flow.tokens, "prompt_feat": voice.flow.mel, "embedding": voice.flow.speaker}
         lengths = {"prompt_token_len": torch.tensor([voice.flow.tokens.shape[1]]), "prompt_feat_len": None}
         converter = ChatterboxVC(oracle.s3gen, "cpu", prompt | lengths)
-        patch.setattr(torch, "randn_like", lambda like, **_: noise(like.shape[2]) if like.shape[1] == 80 else like)
+        prompted = voice.flow.mel.shape[1]  # frames, whose noise a distilled flow draws apart
+        patch.setattr(torch, "randn", lambda *size, **_: noise[:, :, prompted:][:, :, : size[2]])
+        patch.setattr(
+            torch, "randn_like", lambda like, **_: noise[:, :, : like.shape[2]] if like.shape[1] == 80 else like
+        )
         made = converter.generate(path)
     assert made.shape[1] == mels[0].shape[2] * SAMPLES_PER_TOKEN // 2
     return mels[0]
@@ -153,14 +163,12 @@ def mels(monkeypatch) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("cloned", [False, True])
-def test_the_mel_of_full_is_that_of_upstreams_converter(model, oracle, tmp_path, monkeypatch, mels, cloned):
+def test_the_mel_of_full_is_that_of_upstreams_converter(pair, tmp_path, monkeypatch, mels, cloned):
+    model, oracle = pair
     source, path = take(3.3, 44_100), tmp_path / "take.wav"
     soundfile.write(path, source, 44_100, "FLOAT")
     voice = model.condition("clone", buzz(3.0, 210.0)) if cloned else model.built_in
-
-    def noise(frames: int) -> torch.Tensor:
-        return NoiseTape(7 ^ FLOW_SEED, MEL_BANDS).read(0, frames).T[None]
-
+    noise = NoiseTape(7 ^ FLOW_SEED, MEL_BANDS).read(0, 400).T[None]
     expected = upstream_mel(oracle, path, voice, noise, monkeypatch)
     converted(model, source, 44_100, voice, decode_mode="full", seed=7)
     ours = torch.cat(mels, dim=2)
@@ -176,7 +184,8 @@ def test_the_mel_of_full_is_that_of_upstreams_converter(model, oracle, tmp_path,
     ("samples", "source_hz"),
     [(12_345, 16_000), (30_001, 22_050), (24_000, RATE), (54_321, 44_100), (47_999, 48_000), (9_999, 8_000)],
 )
-def test_the_clip_is_as_long_as_its_source(model, mode, samples, source_hz):
+def test_the_clip_is_as_long_as_its_source(pair, mode, samples, source_hz):
+    model, _ = pair
     source = take(samples / source_hz, source_hz)
     assert len(source) == samples
     chunks = list(convert(model, source, source_hz, model.built_in, replace(WINDOW, decode_mode=mode)))
