@@ -114,6 +114,7 @@ def options_from(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argp
     add("--say", action="append", default=[], metavar="WORD=RESPELLING", help=respelling)
     add("--speed", type=float, metavar="X", help="0.25 to 4; the pitch stays")
     add("--voice", help="one of the endpoint's predefined voices")
+    add("--language", metavar="TAG", help="of the text, as en or pt-BR; else it is the voice's own")
     add("--clone", type=Path, metavar="FILE", help="a recording of the voice to speak with")
     add("--clone-url", metavar="URL", help="the address of one, which the endpoint fetches")
     add("--format", choices=list(FORMATS), default="wav")
@@ -166,8 +167,9 @@ def request_input(options: argparse.Namespace) -> Json:
 def convert_input(options: argparse.Namespace) -> Json:
     """Raises: Trouble, where options about a text were given; OSError."""
     job_input = tts_input(options) | {"operation": "convert"}
-    if job_input.pop("text") != TEXT or job_input.keys() & {"normalize_text", "pronunciations", "captions"}:
-        raise Trouble("--convert takes no text: leave out --text, --text-file, --as-written, --say and --captions.")
+    if job_input.pop("text") != TEXT or job_input.keys() & {"language", "normalize_text", "pronunciations", "captions"}:
+        own = "--text, --text-file, --language, --as-written, --say and --captions"
+        raise Trouble(f"--convert takes no text: leave out {own}.")
     return job_input | {"source_audio": encoded(options.convert)}
 
 
@@ -175,6 +177,7 @@ def tts_input(options: argparse.Namespace) -> Json:
     text = options.text_file.read_text(encoding="utf-8") if options.text_file else options.text
     optional = {
         "voice": options.voice,
+        "language": options.language,
         "speed": options.speed,
         "sample_rate": options.rate,
         "bitrate_kbps": options.bitrate,

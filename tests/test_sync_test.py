@@ -245,9 +245,21 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
 CLIP = base64.b64encode(b"RIFF...").decode()
 INPUTS: list[tuple[list[str], Json]] = [
     (
-        ["--text-file", "text.txt", "--say", "SQL=sequel", "--say", "a=b=c", "--speed", "1.5", "--as-written"],
+        [
+            "--text-file",
+            "text.txt",
+            "--say",
+            "SQL=sequel",
+            "--say",
+            "a=b=c",
+            "--speed",
+            "1.5",
+            "--as-written",
+            "--language=de",
+        ],
         {
             "text": "Fünf.\n",
+            "language": "de",
             "speed": 1.5,
             "normalize_text": False,
             "pronunciations": {"SQL": "sequel", "a": "b=c"},
@@ -618,9 +630,9 @@ def test_what_can_not_be_asked_is_one_sentence(client: Client, joined: FakeRunPo
     assert_trouble(client(option.replace("HOST", host), at=joined), 2, REFUSALS[option])
 
 
-@pytest.mark.parametrize("option", ["--text=Hi.", "--as-written", "--say=a=b", "--captions=a.srt"])
+@pytest.mark.parametrize("option", ["--text=Hi.", "--language=de", "--as-written", "--say=a=b", "--captions=a.srt"])
 def test_what_is_about_text_goes_with_no_recording(client: Client, joined: FakeRunPod, option: str) -> None:
-    sentence = "--convert takes no text: leave out --text, --text-file, --as-written, --say and --captions."
+    sentence = "--convert takes no text: leave out --text, --text-file, --language, --as-written, --say and --captions."
     assert_trouble(client("--convert=a.wav", option, at=joined), 2, sentence)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fakes import FakeEngine, fake_service
+from fakes import POLYGLOT, FakeEngine, fake_service
 from hypothesis import HealthCheck, Phase, given, settings
 
 from service.events import EndEvent, ErrorEvent
@@ -99,7 +99,10 @@ def _refused(error: WorkerError) -> str:
 
 FOLDER = tempfile.TemporaryDirectory()
 SERVICE = fake_service(
-    FakeEngine(tokens_per_char=0.001), Path(FOLDER.name), allow_voice_writes=True, max_reference_bytes=200_000
+    FakeEngine(tokens_per_char=0.001, **POLYGLOT),
+    Path(FOLDER.name),
+    allow_voice_writes=True,
+    max_reference_bytes=200_000,
 )
 TARGETS: dict[str, tuple[Callable[[Any], str], Any]] = {
     "tts": (ask_tts, asked("tts")),

@@ -22,7 +22,7 @@ ODD_CHARS = "\0\x01\x1f\x7f\x85\xa0\xad\u0130\u0131\u017f\u200b\u200d\u200f\u202
 characters = st.one_of(st.sampled_from(ODD_CHARS), st.characters())
 words = st.sampled_from(
     [
-        *("Hello.", "a", "default", "hans", "clone", "en", "en-US", "wav", "tts", "auto", "full", "url"),
+        *("Hello.", "a", "default", "hans", "clone", "en", "en-US", "nb-NO", "wav", "tts", "auto", "full", "url"),
         *("../../etc/passwd", "..\\..\\x", "/etc/passwd", "a/b", "CON", "~root", ".hidden", "-rf", "%2e%2e%2f"),
         *("http://example.com/a.wav", "file:///etc/passwd", "http://[::1", "http://a@b", "data:audio/wav;base64,AAAA"),
         *("${jndi:ldap://a}", "{0.__class__}", "%s%n", "<speak>", "'; drop", "\r\nX: y", "\u0661\u00bd", "a\u0301" * 9),
@@ -47,6 +47,7 @@ pieces = st.sampled_from(
             "ms",
             "s",
             "[laugh]",
+            "[Clear_throat]",
         ),
         *("a", "A==", "=", "AAAA", "data:", ",", "-", "aa-", "é", "\ud800", "\u200d", "\0", "http://", "@", "/", ".."),
         *sorted(TAGS)[:3],

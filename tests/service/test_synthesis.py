@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import (
+    POLYGLOT,
     FakeEngine,
     as_base64,
     body_of,
@@ -192,6 +193,28 @@ def test_parameters_are_the_values_that_were_used() -> None:
     assert reported["cfg_weight"] == used.cfg_weight == 0.3
     assert (reported["chunk_size"], used.chunk_size_tokens) == (10, 10)
     assert (reported["context_window"], used.context_window_tokens) == (20, 20)
+
+
+def test_a_polyglot_engine_with_tags_gets_what_was_asked_for() -> None:
+    engine = FakeEngine(**POLYGLOT, unused_fields=("cfg", "cfg_weight"))
+    _, reply = spoken(fake_service(engine), {"text": "Hei [Laughs] du [cough].", "language": "nb-NO", "cfg": 0.0})
+    (heard,) = engine.heard
+    assert (heard.language, heard.top_p, heard.top_k) == ("no", 0.95, 1000)
+    assert engine.texts == [reply["spoken_text"]] == ["Hei [laugh] du."]
+    used = reply["parameters"]
+    assert (used["language"], used["top_p"], used["top_k"]) == ("nb-NO", 0.95, 1000)
+    assert reply["warnings"] == [
+        "spoken with a voice recorded in en-US: expect its accent",
+        "fake has no use for cfg: it spoke without",
+        "this model has no sound for [cough]: left out",
+    ]
+
+
+def test_a_sound_alone_is_spoken() -> None:
+    engine = FakeEngine(**POLYGLOT)
+    _, reply = spoken(fake_service(engine), {"text": "[laughs]", "word_timestamps": True})
+    assert (engine.texts, reply["words"], reply["warnings"]) == (["[laugh]"], [], [])
+    assert reply["segments"][0]["text"] == "[laugh]"
 
 
 def test_metrics_are_sane() -> None:
