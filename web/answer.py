@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from validation.errors import WorkerError
 from web.buffer import ClientGone, ReadRate
 from web.jobs import Jobs
 from web.refusals import NotReady
-from web.response_encoders import ResponseEncoder, Truncated, joined_reply, spoken_with
+from web.response_encoders import IGNORED, ResponseEncoder, Truncated, joined_reply, spoken_with
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,14 @@ class JobRequest:
     translated: bool = False
     joined: Callable[[EndEvent], bytes] = joined_reply
     sized: bool = False
+
+    def name_unused(self, fields: Collection[str]) -> None:
+        """Add those that were sent and that the engine does not use to the header of ignored ones: sound has no place
+        for a warning."""
+        unused = [name for name in self.raw if name in fields] if isinstance(self.raw, Mapping) else []
+        earlier = [self.headers[IGNORED]] if IGNORED in self.headers else []
+        if unused:
+            self.headers = {**self.headers, IGNORED: ", ".join([*earlier, *unused])}
 
     def take_raw(self) -> object:
         """The input, which is not kept here: it may be large, and the answer may be read for minutes."""
@@ -74,6 +82,7 @@ class Answer(Response):
             log.info("request %s: %s", scope["state"]["request_id"], str(reason) or "the client left")
 
     async def _deliver(self, asked: JobRequest, scope: Scope, send: Send) -> None:
+        asked.name_unused(self._jobs.service.spec.unused_fields)
         job_id, is_joined, held = scope["state"]["request_id"], asked.encoder is None, scope["state"]["input"]
         running = self._jobs.run(
             job_id, asked.take_raw(), joined=is_joined, translated=asked.translated, on_made=held.release

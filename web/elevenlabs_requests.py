@@ -122,6 +122,9 @@ async def speech_fields(jobs: Jobs, voice: str, given: Mapping[str, Any]) -> tup
     if named and is_other_language(fields.get("language"), known[named["voice"]]):
         del fields["language"]
         ignored.append("language_code")
+    if "exaggeration" in fields and "exaggeration" in jobs.service.spec.unused_fields:
+        del fields["exaggeration"]
+        ignored.append("voice_settings.style")
     return fields, ignored
 
 

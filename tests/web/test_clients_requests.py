@@ -562,3 +562,30 @@ def test_its_languages_are_listed() -> None:
         (theirs, *_) = server.get("/v1/models", xi_api_key="none").json()
         assert [own["language_id"] for own in theirs["languages"]] == ["en", "de", "no", "zh"]
         assert server.get("/info").json()["languages"] == ["en", "de", "no", "zh"]
+
+
+UNUSED = {
+    "ours": ("/tts", {"text": TEXT, "cfg": 0.2}, "cfg"),
+    "openai": (SPEECH, {"input": TEXT, "cfg_weight": 0.2, "speeed": 2}, "speeed, cfg_weight"),
+    "openai, timed": (SPEECH, {"input": TEXT, "exaggeration": 0.2, "timestamps": True}, "exaggeration"),
+    "devnen": (
+        TTS,
+        {"text": TEXT, "split_text": True, "exaggeration": 0.2, "temperature": 1},
+        "split_text, exaggeration",
+    ),
+    "elevenlabs": ("/v1/text-to-speech/hans", {"text": TEXT, "voice_settings": {"style": 1}}, "voice_settings.style"),
+    "nothing": (SPEECH, {"input": TEXT, "temperature": 1}, None),
+}
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[HttpServer]:
+    with open_server(FakeEngine(unused_fields=("exaggeration", "cfg_weight", "cfg"))) as running:
+        yield running
+
+
+@pytest.mark.parametrize("dialect", UNUSED)
+def test_what_the_engine_has_no_use_for_is_named_as_ignored(bare: HttpServer, dialect: str) -> None:
+    path, body, named = UNUSED[dialect]
+    answer = bare.post(path, body, accept="audio/*")
+    assert (answer.status_code, answer.headers.get("x-ignored-fields")) == (200, named)

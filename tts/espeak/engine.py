@@ -220,7 +220,16 @@ SPEC = EngineSpec(
     languages=(),
     decode_modes=("full", "window"),
     can_clone=False,
-    unused_fields=("cfg_weight", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "context_window"),
+    unused_fields=(
+        "cfg_weight",
+        "cfg",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "context_window",
+    ),
     stand_in=True,
     word_timing="engine",
 )

@@ -115,6 +115,7 @@ SPEC = EngineSpec(
     unused_fields=(
         "exaggeration",
         "cfg_weight",
+        "cfg",
         "temperature",
         "top_p",
         "top_k",
