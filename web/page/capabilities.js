@@ -18,6 +18,7 @@ const FORMATS = {
 /** @type {worker.Voice[]} */ let voices = [];
 let maxChars = Infinity;
 let canClone = true;
+/** Fields that the engine has no use for. @type {Set<string>} */ let unused = new Set();
 let latest = 0; // the number of the last `connect`, which alone retries
 
 /** Asks the worker what it offers, until it answers. @param {Recordings} recordings of the form */
@@ -64,6 +65,8 @@ function offer(info, library, { source_audio, reference_audio }) {
   form.radio("voice_mode", "clone").disabled = !canClone;
   if (!canClone) form.radio("voice_mode", "predefined").checked = true;
   offerConversion(info.voice_conversion);
+  unused = new Set(info.stand_in ? [] : info.unused_fields); // a stand-in shows the page as it is
+  for (const [name, value] of Object.entries(info.defaults)) form.setDefault(name, String(value));
   form.recall();
   showValues();
 }
@@ -111,7 +114,7 @@ export function showValues() {
 }
 
 function showOperation() {
-  form.showParts(form.chosen("operation"));
+  form.showParts(form.chosen("operation"), unused);
   say("speak", form.chosen("operation") === "convert" ? "Convert" : "Speak");
 }
 

@@ -28,11 +28,17 @@ export function chosen(name) {
   return String(new FormData(form).get(name) ?? "");
 }
 
-/** Shows the parts of one operation alone. @param {string} operation */
-export function showParts(operation) {
-  for (const part of form.querySelectorAll("[data-operation]")) {
-    part.toggleAttribute("hidden", part.getAttribute("data-operation") !== operation);
+/** Shows the parts of one operation alone. @param {string} operation @param {Set<string>} unused fields */
+export function showParts(operation, unused) {
+  for (const part of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-operation]"))) {
+    part.hidden = part.dataset.operation !== operation || unused.has(part.dataset.field ?? "");
   }
+}
+
+/** The model's own default of a field; a value that was typed stays. @param {string} name @param {string} value */
+export function setDefault(name, value) {
+  const control = form.elements.namedItem(name);
+  if (control instanceof HTMLInputElement) control.defaultValue = value;
 }
 
 /** The fields to send: only what is shown and was changed, since an engine warns of fields that it does not use. */
@@ -107,9 +113,10 @@ export function unmarkOne(name) {
   document.getElementById(`${name}-error`)?.setAttribute("hidden", "");
 }
 
+/** Only what was changed: another model has other defaults. */
 export function remember() {
   const kept = controls().filter((control) => !NOT_REMEMBERED.has(control.name) && !isUnfilled(control));
-  const values = Object.fromEntries(kept.map((control) => [control.name, valueOf(control)]));
+  const values = Object.fromEntries(kept.map((each) => [each.name, isChanged(each) ? valueOf(each) : undefined]));
   try {
     localStorage.setItem(REMEMBERED, JSON.stringify({ ...remembered(), ...values }));
   } catch {

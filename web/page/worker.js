@@ -36,6 +36,8 @@
  * @property {boolean} voice_conversion
  * @property {string[]} formats
  * @property {string[]} decode_modes
+ * @property {string[]} unused_fields
+ * @property {Record<string, string | number>} defaults of fields, where they are not the page's
  * @property {Record<"max_text_chars" | "max_reference_bytes" | "max_source_bytes" | "max_source_s", number>} limits
  *
  * @typedef {{name: string, language: string, description?: string, reference_duration: number | null}} Voice
