@@ -3,6 +3,7 @@
 import { byId, find, say } from "./elements.js";
 import * as form from "./form.js";
 import { withKey } from "./key.js";
+import { offerTags } from "./tags.js";
 import * as worker from "./worker.js";
 
 /** @typedef {Record<"source_audio" | "reference_audio", import("./recording.js").Recording>} Recordings */
@@ -18,6 +19,7 @@ const FORMATS = {
 /** @type {worker.Voice[]} */ let voices = [];
 let maxChars = Infinity;
 let canClone = true;
+/** @type {string[]} */ let languages = [];
 /** Fields that the engine has no use for. @type {Set<string>} */ let unused = new Set();
 let latest = 0; // the number of the last `connect`, which alone retries
 
@@ -65,7 +67,12 @@ function offer(info, library, { source_audio, reference_audio }) {
   form.radio("voice_mode", "clone").disabled = !canClone;
   if (!canClone) form.radio("voice_mode", "predefined").checked = true;
   offerConversion(info.voice_conversion);
+  languages = info.languages;
+  const others = languages.map((tag) => new Option(languageName(tag), tag));
+  fill("language", "", [new Option("", ""), ...others]);
+  offerTags(info.tags);
   unused = new Set(info.stand_in ? [] : info.unused_fields); // a stand-in shows the page as it is
+  if (!info.polyglot) unused.add("language");
   for (const [name, value] of Object.entries(info.defaults)) form.setDefault(name, String(value));
   form.recall();
   showValues();
@@ -132,6 +139,9 @@ function showVoice() {
   const voice = voices.find(({ name }) => name === form.chosen("voice"));
   const duration = voice?.reference_duration ? `${voice.reference_duration.toFixed(1)} s of recording` : "";
   const cannot = canClone ? "" : "This engine can't take a voice from a recording.";
+  const own = languageName((clones ? languages[0] : voice?.language) ?? "");
+  const [first] = byId("language", HTMLSelectElement).options;
+  if (first) first.textContent = `${own}, as the voice`;
   byId("voice-note").textContent = [voice?.description, duration, cannot].filter(Boolean).join(" · ");
 }
 

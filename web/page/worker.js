@@ -36,6 +36,9 @@
  * @property {boolean} voice_conversion
  * @property {string[]} formats
  * @property {string[]} decode_modes
+ * @property {string[]} languages BCP-47; a voice made of a recording speaks the first
+ * @property {boolean} polyglot whether every voice speaks all of them
+ * @property {string[]} tags with their brackets
  * @property {string[]} unused_fields
  * @property {Record<string, string | number>} defaults of fields, where they are not the page's
  * @property {Record<"max_text_chars" | "max_reference_bytes" | "max_source_bytes" | "max_source_s", number>} limits
