@@ -104,64 +104,53 @@ class RawEncoder:
 
 
 class WavEncoder:
-    """Mono WAV. Sizes are unknown until `seal()`, joined or not."""
+    """Mono WAV. Sizes are unknown until `seal()`."""
 
     hold_back_s = 0.0
 
-    def __init__(self, sample_rate: int, coding: Coding, *, joined: bool, comment: str = "") -> None:
-        self._sample_rate, self._coding, self._joined = sample_rate, coding, joined
-        self._info = _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0")) if comment else b""
-        self._samples = 0
-        self._header = self._header_for(None)
+    def __init__(self, sample_rate: int, coding: Coding, comment: str) -> None:
+        self._coding, self._header = coding, _header(sample_rate, coding, comment)
 
     def push(self, samples: Samples) -> bytes:
-        self._samples += len(samples)
         header, self._header = self._header, b""
         return header + self._coding.encode(samples)
 
     def flush(self) -> bytes:
-        """RIFF pads an odd chunk with a byte that its size leaves out. A stream has no sizes, so a decoder would read
-        the byte as a sample."""
-        return self._header + b"\0" * (self._data_bytes % 2 if self._joined else 0)
+        return self._header
 
     def seal(self, stream: bytes) -> bytes:
-        header = self._header_for(self._samples)
-        return header + stream[len(header) :]
+        return with_sizes(stream)
 
-    @property
-    def _data_bytes(self) -> int:
-        return self._samples * self._coding.bytes_per_sample
 
-    def _header_for(self, samples: int | None) -> bytes:
-        tag, width = self._coding.wav_tag, self._coding.bytes_per_sample
-        fmt = struct.pack("<HHIIHH", tag, 1, self._sample_rate, width * self._sample_rate, width, 8 * width)
-        body = _chunk(b"fmt ", fmt)
-        if tag != LINEAR_TAG:  # other codings need an extension size (0) and a fact chunk with the length
-            fact = struct.pack("<I", UNKNOWN_SIZE if samples is None else samples)
-            body = _chunk(b"fmt ", fmt + b"\0\0") + _chunk(b"fact", fact)
-        body += self._info
-        data_bytes = UNKNOWN_SIZE if samples is None else self._data_bytes
-        riff_bytes = UNKNOWN_SIZE if samples is None else 4 + len(body) + 8 + data_bytes + data_bytes % 2
-        return struct.pack("<4sI4s", b"RIFF", riff_bytes, b"WAVE") + body + struct.pack("<4sI", b"data", data_bytes)
+def _header(sample_rate: int, coding: Coding, comment: str) -> bytes:
+    """All that precedes the samples, without sizes."""
+    tag, width = coding.wav_tag, coding.bytes_per_sample
+    fmt = struct.pack("<HHIIHH", tag, 1, sample_rate, width * sample_rate, width, 8 * width)
+    body = _chunk(b"fmt ", fmt)
+    if tag != LINEAR_TAG:  # other codings need an extension size (0) and a fact chunk with the length
+        body = _chunk(b"fmt ", fmt + b"\0\0") + _chunk(b"fact", struct.pack("<I", UNKNOWN_SIZE))
+    body += _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0")) if comment else b""
+    return struct.pack("<4sI4s", b"RIFF", UNKNOWN_SIZE, b"WAVE") + body + struct.pack("<4sI", b"data", UNKNOWN_SIZE)
 
 
 def with_sizes(wav: bytes) -> bytes:
-    """A whole WAV that was streamed, with the sizes that `seal` writes; a file that is no WAV is left as it is."""
+    """A whole WAV that was streamed, as a file: with its sizes, and padded to an even length, which a stream is not,
+    because a decoder that knows no sizes would read the byte as a sample. What is no WAV is left as it is."""
     if wav[:4] != b"RIFF":
         return wav
-    sized, at, facts = bytearray(wav), 12, []
-    while sized[at : at + 4] != b"data":
-        (size,) = struct.unpack_from("<I", sized, at + 4)
-        facts += [at + 8] if sized[at : at + 4] == b"fact" else []
+    at, facts = 12, []
+    while wav[at : at + 4] != b"data":
+        (size,) = struct.unpack_from("<I", wav, at + 4)
+        facts += [at + 8] if wav[at : at + 4] == b"fact" else []
         at += 8 + size + size % 2
-    data_bytes = len(wav) - at - 8
+    header, samples = bytearray(wav[: at + 8]), memoryview(wav)[at + 8 :]
+    padding = b"\0" * (len(samples) % 2)
     for fact in facts:
-        (width,) = struct.unpack_from("<H", sized, 32)  # of a sample: `fmt ` is the first chunk
-        struct.pack_into("<I", sized, fact, data_bytes // width)
-    sized += b"\0" * (data_bytes % 2)
-    struct.pack_into("<I", sized, at + 4, data_bytes)
-    struct.pack_into("<I", sized, 4, len(sized) - 8)
-    return bytes(sized)
+        (width,) = struct.unpack_from("<H", header, 32)  # of a sample: `fmt ` is the first chunk
+        struct.pack_into("<I", header, fact, len(samples) // width)
+    struct.pack_into("<I", header, at + 4, len(samples))
+    struct.pack_into("<I", header, 4, len(wav) + len(padding) - 8)
+    return b"".join((header, samples, padding))
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
@@ -298,32 +287,18 @@ class AudioFormat:
         return asked_kbps or min(self.bit_rates.default_kbps, max(self.bitrates_kbps(coded_rate_hz)))
 
 
-def _wav(name: OutputFormat, coding: Coding, sample_rate_hz: int, *aliases: str) -> AudioFormat:
-    def make(sample_rate: int, joined: bool, _: int, comment: str) -> Encoder:
-        return WavEncoder(sample_rate, coding, joined=joined, comment=comment)
-
-    width = coding.bytes_per_sample
-    return AudioFormat(
-        name,
-        "audio/wav",
-        "wav",
-        make,
-        lambda hz, _: width * hz,
-        width,
-        sample_rate_hz=sample_rate_hz,
-        aliases=aliases,
-    )
-
-
-def _raw(
+def _pcm(
     name: OutputFormat, mime_type: str, extension: str, coding: Coding, sample_rate_hz: int, *aliases: str
 ) -> AudioFormat:
+    def make(sample_rate: int, joined: bool, kbps: int, comment: str) -> Encoder:
+        return WavEncoder(sample_rate, coding, comment) if extension == "wav" else RawEncoder(coding)
+
     width = coding.bytes_per_sample
     return AudioFormat(
         name,
         mime_type,
         extension,
-        lambda *_: RawEncoder(coding),
+        make,
         lambda hz, _: width * hz,
         width,
         sample_rate_hz=sample_rate_hz,
@@ -334,8 +309,9 @@ def _raw(
 # A raw file's MIME type can't state its rate. audio/basic (RFC 2046, 4.2) is mu-law at 8 kHz, so an Accept header may
 # ask for it, but no reply at another rate could be called so. RFC 4856's PCMU and PCMA have both laws and any rate,
 # though for RTP. No type is registered for raw floats.
+WAV = ("audio/wav", "wav")
 ENCODERS: dict[str, AudioFormat] = {
-    "wav": _wav("wav", LINEAR, 24_000, "audio/x-wav", "audio/wave", "audio/vnd.wave", "audio/x-pn-wav"),
+    "wav": _pcm("wav", *WAV, LINEAR, 24_000, "audio/x-wav", "audio/wave", "audio/vnd.wave", "audio/x-pn-wav"),
     "opus": AudioFormat(
         "opus",
         "audio/ogg",
@@ -375,12 +351,12 @@ ENCODERS: dict[str, AudioFormat] = {
         shrinks_silence=True,
         aliases=("audio/x-flac",),
     ),
-    "pcm_s16le": _raw("pcm_s16le", "audio/pcm", "pcm", LINEAR, 24_000),
-    "mulaw": _wav("mulaw", MULAW, 8_000),
-    "alaw": _wav("alaw", ALAW, 8_000),
-    "mulaw_raw": _raw("mulaw_raw", "audio/pcmu", "ul", MULAW, 8_000, "audio/basic"),
-    "alaw_raw": _raw("alaw_raw", "audio/pcma", "al", ALAW, 8_000),
-    "pcm_f32le": _raw("pcm_f32le", "audio/x-f32le", "f32", FLOAT, 24_000),
+    "pcm_s16le": _pcm("pcm_s16le", "audio/pcm", "pcm", LINEAR, 24_000),
+    "mulaw": _pcm("mulaw", *WAV, MULAW, 8_000),
+    "alaw": _pcm("alaw", *WAV, ALAW, 8_000),
+    "mulaw_raw": _pcm("mulaw_raw", "audio/pcmu", "ul", MULAW, 8_000, "audio/basic"),
+    "alaw_raw": _pcm("alaw_raw", "audio/pcma", "al", ALAW, 8_000),
+    "pcm_f32le": _pcm("pcm_f32le", "audio/x-f32le", "f32", FLOAT, 24_000),
 }
 # MIME type or alias → name of the format; of several formats with one type, the first.
 BY_MIME_TYPE = {mime: own.name for own in reversed(ENCODERS.values()) for mime in (own.mime_type, *own.aliases)}

@@ -124,8 +124,9 @@ class SoundJob(ABC):
         voice, seed = self.request.parameters["voice"], self.request.sampling.seed
         yield StartEvent(voice, seed, self._encoder.format.name, self._encoder.rate_hz)
         if self.joined:
-            pieces = [event.data for event in self._audio()]
-            yield EndEvent(self._reply(), self._encoder.finished(pieces))
+            file = self._encoder.finished([event.data for event in self._audio()])
+            self._sent_bytes = len(file)
+            yield EndEvent(self._reply(), file)
         else:
             yield from self._audio()
             yield EndEvent(self._reply())
