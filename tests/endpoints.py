@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import sys
@@ -134,8 +133,3 @@ def chatterbox_env(checkpoint: Path) -> dict[str, str]:
     """Settings for a small checkpoint, the same on every machine."""
     numbers = {"DEVICE": "cpu", "DTYPE": "float32", "FLOW_DTYPE": "float32"}
     return {"TTS_ENGINE": "chatterbox", "MODEL_PATH": str(checkpoint), **numbers}
-
-
-def sound_of(events: list[Json]) -> bytes:
-    """The file in a stream's events."""
-    return b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "audio")

@@ -6,6 +6,7 @@ of the other end of the worker can be told apart by ear, and by `pitch_hz`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -13,10 +14,10 @@ import re
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -38,6 +39,8 @@ from validation.fields import DecodeMode
 from validation.options import SamplingParams
 from validation.request import DEFAULT_SAMPLING
 
+T = TypeVar("T")
+HANG_S = 20.0  # what takes longer will never end
 TOKENS_PER_S = 25
 PITCHES_HZ = {"default": 300.0, "hans": 450.0}
 PARAMS = replace(DEFAULT_SAMPLING, seed=17, decode_mode="full")
@@ -323,6 +326,19 @@ def refused(service: Service, raw: object, *, joined: bool = True) -> dict[str, 
 
 
 both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "streamed"])
+
+
+# --- a queue's handler ------------------------------------------------------------------------------------
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """As asyncio does, within HANG_S."""
+    return asyncio.run(asyncio.wait_for(coroutine, HANG_S))
+
+
+def sound_of(events: Sequence[dict[str, Any]]) -> bytes:
+    """The file in a stream's events."""
+    return b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "audio")
 
 
 # --- an environment ---------------------------------------------------------------------------------------

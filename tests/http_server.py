@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from fakes import FakeEngine, fake_service
+from fakes import HANG_S, FakeEngine, fake_service
 from websockets.sync.client import ClientConnection, connect
 
 from server import Server, bound
 from web.jobs import Jobs
 
-HANG_S = 20.0
 LONG = "One sentence that is long enough to be spoken in a good many chunks, and then some more of it. " * 8
 
 

@@ -13,14 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import soundfile
-from fakes import FakeEngine, as_base64, bare_environ, body_of, decoded, pitch_hz, raising_at, recording
+from fakes import FakeEngine, as_base64, bare_environ, body_of, decoded, pitch_hz, raising_at, recording, run, sound_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,23 +30,14 @@ from tts.voices.recording import About, pack
 from validation.errors import GpuFault, OutOfMemory
 from validation.fields import MAX_SEED, SAMPLE_RATES_HZ
 
-T = TypeVar("T")
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[1]
-HANG_S = 10.0
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams."
 CONTRACT_KEYS = {
     *("audio", "format", "mime_type", "bytes", "sample_rate", "duration", "operation", "text", "voice", "voice_mode"),
     *("seed", "parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model"),
     *("delivery", "worker_version", "warnings"),
 }
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    async def within_reason() -> T:
-        return await asyncio.wait_for(coroutine, HANG_S)
-
-    return asyncio.run(within_reason())
 
 
 def sent(value: Any) -> Any:
@@ -77,10 +68,6 @@ def streamed(job: Any) -> list[Json]:
 
 def stream(**given: Any) -> list[Json]:
     return streamed({"id": "job-1", "input": {"text": TEXT, "seed": 17} | given})
-
-
-def file_of(events: list[Json]) -> bytes:
-    return b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "audio")
 
 
 # --- replies ------------------------------------------------------------------------------------------------
@@ -124,15 +111,15 @@ def test_a_stream_is_audio_events_and_one_end(open_worker: Callable[..., FakeEng
     assert end["type"] == "end"
     assert sum(piece["duration"] for piece in pieces) == pytest.approx(end["duration"], abs=1e-4)
     assert pieces[-1]["start"] + pieces[-1]["duration"] == pytest.approx(end["duration"], abs=1e-4)
-    assert len(file_of([*pieces, end])) == end["bytes"]
-    assert pitch_hz(*decoded(file_of([*pieces, end]))) == 300
+    assert len(sound_of([*pieces, end])) == end["bytes"]
+    assert pitch_hz(*decoded(sound_of([*pieces, end]))) == 300
 
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
 def test_a_stream_says_what_the_joined_reply_says(open_worker: Callable[..., FakeEngine], output_format: str) -> None:
     open_worker()
     raw = {"output_format": output_format, "decode_mode": "window", "sample_rate": 48_000}
-    joined, streamed_file = base64.b64decode(ask(**raw)["audio"]), file_of(stream(**raw))
+    joined, streamed_file = base64.b64decode(ask(**raw)["audio"]), sound_of(stream(**raw))
     assert body_of(joined).endswith(body_of(streamed_file))
 
 
@@ -154,7 +141,7 @@ def test_every_event_is_small_enough_for_the_platform(open_worker: Callable[...,
     sizes = [len(json.dumps(event)) for event in (*pieces, end)]
     assert max(sizes) < 700_000
     assert max(sizes) > 600_000  # so the limit was needed
-    info = soundfile.info(io.BytesIO(file_of([*pieces, end])))
+    info = soundfile.info(io.BytesIO(sound_of([*pieces, end])))
     assert info.frames == round(end["duration"] * 48_000)
 
 
@@ -369,7 +356,7 @@ def test_any_input_gets_a_dict_that_can_be_sent_and_every_valid_one_sound(
             assert not is_valid, (raw, end)
             assert not end["error"].startswith("INTERNAL"), raw
             return
-        file = file_of(events) if reply == "streamed" else base64.b64decode(end.get("audio", ""))
+        file = sound_of(events) if reply == "streamed" else base64.b64decode(end.get("audio", ""))
         if end["operation"] == "tts":
             spoken[0] += 1
             samples, rate_hz = decoded(file)

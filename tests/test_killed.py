@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
+from endpoints import ROOT, Endpoint, chatterbox_env, endpoint
 from fake_runpod import FakeRunPod, Job, WorkerProcess, wait_until, worker_process
-from fakes import as_base64, decoded, recording, recording_of
+from fakes import as_base64, decoded, recording, recording_of, sound_of
 
 from tts.voices.library import Library
 

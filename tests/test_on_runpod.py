@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, sound_of
+from endpoints import ROOT, Endpoint, chatterbox_env, endpoint
 from fake_runpod import Job, wait_until
-from fakes import as_base64, recording
+from fakes import as_base64, recording, sound_of
 from openai_forwarding import forwarding
 
 from audio.pcm import Samples

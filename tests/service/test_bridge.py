@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import pytest
+from fakes import HANG_S, run
 
 from service.bridge import bridge
 
 T = TypeVar("T")
-HANG_S = 20.0
 
 
 class Source:
@@ -77,13 +77,6 @@ class OneThread(Executor):
 def thread() -> Iterator[Executor]:
     with OneThread() as executor:
         yield executor
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    async def within_reason() -> T:
-        return await asyncio.wait_for(coroutine, HANG_S)
-
-    return asyncio.run(within_reason())
 
 
 async def cancelled(task: asyncio.Task[Any], times: int = 1) -> None:

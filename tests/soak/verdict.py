@@ -13,9 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import soundfile
-from endpoints import sound_of
 from fake_runpod import Job
-from fakes import decoded
+from fakes import decoded, sound_of
 
 from tests.soak.plan import Ask
 

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from fakes import FakeEngine, decoded, raising_at
+from fakes import HANG_S, FakeEngine, decoded, raising_at, run, sound_of
 from http_server import open_server
 
 import handler
@@ -23,20 +23,11 @@ from validation.errors import GpuFault
 
 pytestmark = pytest.mark.slow
 
-T = TypeVar("T")
 Json = dict[str, Any]
 Open = Callable[..., FakeEngine]
-HANG_S = 10.0
 TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams."
 SPEECH = {"input": TEXT, "model": "tts-1", "voice": "default", "seed": 17}
 ROOT = Path(__file__).parents[2]
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    async def within_reason() -> T:
-        return await asyncio.wait_for(coroutine, HANG_S)
-
-    return asyncio.run(within_reason())
 
 
 def joined(**raw: Any) -> Any:
@@ -60,10 +51,6 @@ def speech(**given: Any) -> Json:
     return {"openai_route": "/v1/audio/speech", "openai_input": SPEECH | given}
 
 
-def file_of(events: list[Json]) -> bytes:
-    return b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "audio")
-
-
 # --- as over HTTP -----------------------------------------------------------------------------------------
 
 
@@ -75,7 +62,7 @@ def test_audio_is_the_file_that_http_sends(open_worker: Open, output_format: str
     open_worker()
     whole = joined(**speech(response_format=output_format))
     *pieces, end = streamed(**speech(response_format=output_format))
-    assert base64.b64decode(whole.pop("audio")) == file_of(pieces) == sent.content
+    assert base64.b64decode(whole.pop("audio")) == sound_of(pieces) == sent.content
     assert whole == {
         "bytes": len(sent.content),
         "format": sent.headers["X-Format"],

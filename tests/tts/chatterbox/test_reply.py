@@ -17,8 +17,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
-from endpoints import chatterbox_env, sound_of
-from fakes import as_base64, recording
+from endpoints import chatterbox_env
+from fakes import as_base64, recording, sound_of
 
 import handler
 
