@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from http_server import HttpServer
+from http_server import HANG_S, HttpServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import FilePayload, Page
@@ -22,7 +22,7 @@ DONE = "document.getElementById('status').textContent.startsWith('Done')"
 
 def until(page: Page, expression: str) -> None:
     """Polls from here: playwright's own wait is an `eval` in the page, which its security policy forbids."""
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + HANG_S
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, f"not true in time: {expression}"
         page.wait_for_timeout(20)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from http_server import HttpServer, open_server
+from http_server import HANG_S, HttpServer, open_server
 
 from scripts.picture import chromium
 
@@ -44,7 +44,7 @@ class Gate:
 
     def __call__(self, k: int) -> None:
         if not self._open:
-            assert self._permits.acquire(timeout=20)
+            assert self._permits.acquire(timeout=HANG_S)
 
     def let(self, chunks: int) -> None:
         self._permits.release(chunks)
@@ -87,7 +87,7 @@ def visit(browser: Browser, asked: list[Any]) -> Iterator[Callable[..., Page]]:
     def visit_page(server: HttpServer, *, ready: bool = True, **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
-        context.set_default_timeout(8000)
+        context.set_default_timeout(1000 * HANG_S)
         page = context.new_page()
         page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))

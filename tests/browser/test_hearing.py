@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from browser.actions import AUDIBLE, DONE, SILENT, Serve, Visit, speak, speak_to_the_end, until
 from browser.conftest import Gate
-from fakes import FakeEngine
+from fakes import HANG_S, FakeEngine
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -130,9 +130,9 @@ def test_stopping_is_immediate_and_reaches_the_engine(serve: Serve, visit: Visit
 
     until(page, SILENT)
     assert page.text_content("#status") == "Stopped."
-    assert "stopped" in page.text_content("#takes .facts")
+    until(page, "document.querySelector('#takes .facts').textContent.includes('stopped')")
     gate.let(2)  # the engine notices at its next chunk
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANG_S
     while not engine.closed_in and time.monotonic() < deadline:
         gate.let(1)
         time.sleep(0.02)
