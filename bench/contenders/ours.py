@@ -28,7 +28,7 @@ def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, A
         options.device, options.dtype, options.flow_dtype, graphs=not options.plain, spec=MODELS[options.model]
     )
     model = ChatterboxModel.load(options.checkpoint, how)
-    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode, **how.spec.defaults)
+    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode, **how.spec.defaults)  # type: ignore[arg-type]
     seeds = count(1)
 
     def once() -> Run:

@@ -28,7 +28,7 @@ from tts.chatterbox.models import MODELS, VOICE_ENCODER, ModelSpec
 NANO = {"hidden_size": 768, "n_embd": 768, "n_head": 12, "n_layer": 12}  # upstream's, after 0.1.7
 
 
-class Multilingual(T3Config):
+class Multilingual(T3Config):  # type: ignore[misc]
     """Of upstream's current code, which no longer watches the attention; the flag would switch that on."""
 
     is_multilingual = False
