@@ -32,7 +32,7 @@ TEXTS = ("Hello there, this is a test.", "Short.", "A somewhat longer sentence t
 KNOBS = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
 NEUTRAL = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
 HEADS = ((0, 1), (1, 0), (1, 1))  # of the small network, taken for alignment heads
-CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
+CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0, "top_k": 2}
 
 
 def embedded(model: ChatterboxModel, text: str = TEXTS[0]) -> Tensor:

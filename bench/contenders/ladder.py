@@ -29,7 +29,7 @@ EXAGGERATION = 0.5  # upstream's default, as all of its other defaults
 
 def replace_t3(tts: ChatterboxTTS, model: ChatterboxModel) -> None:
     def inference(*, text_tokens: Tensor, **asked: Any) -> Tensor:
-        knobs = TokenSampling(**{name: asked[name] for name in TokenSampling.__dataclass_fields__})
+        knobs = TokenSampling(**{name: asked[name] for name in TokenSampling.__dataclass_fields__ if name in asked})
         prefix = partial(model.encoders.prefix, model.built_in, EXAGGERATION)
         tokens: list[int] = []
         with model.decoder.generate(prefix, text_tokens[0, 1:-1].cpu(), knobs, SEED) as generation:

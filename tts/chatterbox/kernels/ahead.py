@@ -27,6 +27,7 @@ CAPABILITIES = (80, 86, 89, 90, 120)  # A100; A10 and RTX 30xx; L4, L40 and RTX 
 WARP = 32
 
 WIDTH, INNER, VOCABULARY, POSITIONS = 1024, 4096, 8194, 1664  # of T3 and its cache
+NANO_WIDTH, TURBO_VOCABULARY = 768, 6563  # of the GPT-2 bodies; Turbo's width is the Llama's
 FRAME_WIDTH, FRAME_INNER, FRAMES = 256, 512, 704  # of the estimator
 
 
@@ -72,21 +73,26 @@ def decode_launches() -> Iterator[tuple[str, Launch]]:
     yield "linear_add, feed-forward", products.skinny_product(inner, empty(WIDTH, INNER), x, add=True)
     yield "swiglu", products.swiglu_rows(empty(64, 2 * INNER), empty(64, INNER))
     yield from attention_launches()
-    for guided in (1, 2):
-        logits, seen = empty(guided, 4, VOCABULARY, dtype=torch.float32), empty(4, VOCABULARY, dtype=torch.bool)
+    yield from ((f"{name}, Nano", launch) for name, launch in attention_launches(NANO_WIDTH))
+    for name, rows, vocabulary in (
+        ("1 rows", 1, VOCABULARY),
+        ("2 rows", 2, VOCABULARY),
+        ("Turbo", 1, TURBO_VOCABULARY),
+    ):
+        logits, seen = empty(rows, 4, vocabulary, dtype=torch.float32), empty(4, vocabulary, dtype=torch.bool)
         column, drawn = empty(4, 1, dtype=torch.float32), empty(4, dtype=torch.int64)
-        yield f"draw, {guided} rows", drawing.draws(logits, seen, [column] * 5, column, drawn)
+        yield f"draw, {name}", drawing.draws(logits, seen, [column] * 6, column, name == "Turbo", drawn)
 
 
-def attention_launches() -> Iterator[tuple[str, Launch]]:
-    rows, heads, pieces = 2, WIDTH // HEAD_DIM, 4
+def attention_launches(width: int = WIDTH) -> Iterator[tuple[str, Launch]]:
+    rows, heads, pieces = 2, width // HEAD_DIM, 4
     table, cache = empty(POSITIONS, 3, 1, HEAD_DIM), empty(rows, 2, heads, POSITIONS, HEAD_DIM)
     position, queries = empty(rows, dtype=torch.int64), empty(rows, heads, HEAD_DIM)
     mixed = empty(rows, heads, pieces, HEAD_DIM, dtype=torch.float32)
     weights = empty(rows, heads, pieces, 2, dtype=torch.float32)
-    qkv = empty(rows, 3 * WIDTH)
+    qkv = empty(rows, 3 * width)
     yield "attend_pieces", attention.pieces_of(qkv, table, table, cache, position, queries, mixed, weights)
-    yield "join_pieces", attention.joined(mixed, weights, empty(rows, WIDTH))
+    yield "join_pieces", attention.joined(mixed, weights, empty(rows, width))
 
 
 def frame_launches(dtype: torch.dtype) -> Iterator[tuple[str, Launch]]:

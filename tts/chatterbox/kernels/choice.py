@@ -31,7 +31,8 @@ Trial = Callable[[Ops], tuple[Tensor, ...]]
 # Each side rounds a few times, by half an epsilon of the format at most; sums in another order add to that in float32.
 ROUNDINGS, SUMS = 4, 1e-5
 POSITIONS, FRAMES = 200, 77  # of a trial: no multiple of a piece or a tile
-SAMPLING = TokenSampling(0.5, 0.8, 0.95, 0.05, 1.2)
+TURBO_KERNELS = ("attention", "sample")  # GPT-2's products are torch's
+SAMPLING = TokenSampling(0.5, 0.8, 0.95, 0.05, 1.2, 100)
 
 
 def has_kernels(device: torch.device, dtype: torch.dtype, graphs: bool) -> bool:
@@ -46,15 +47,24 @@ def has_kernels(device: torch.device, dtype: torch.dtype, graphs: bool) -> bool:
 
 
 def decode_ops(
-    device: torch.device, dtype: torch.dtype, sizes: tuple[int, int, int], rows: Iterable[int], graphs: bool = True
+    device: torch.device,
+    dtype: torch.dtype,
+    sizes: tuple[int, int, int],
+    rows: Iterable[int],
+    graphs: bool = True,
+    plain: DecodeOps = decoding.PLAIN,
 ) -> DecodeOps:
-    """For T3's decode step. sizes: D, E, V; rows: the numbers of rows that a step may have. Raises: GpuFault."""
+    """For T3's decode step. sizes: D, E, V; rows: the numbers of rows that a step may have; plain: the model's own
+    lines. Raises: GpuFault."""
     if not has_kernels(device, dtype, graphs):
-        return decoding.PLAIN
-    from tts.chatterbox.kernels.fused import DECODE
+        return plain
+    from tts.chatterbox.kernels.fused import DECODE, TURBO_DECODE
 
-    trials = decode_trials(Draws(device, dtype), sizes, rows)
-    return right_ones("token model", DECODE, decoding.PLAIN, trials, dtype)
+    is_turbo = plain is decoding.TURBO
+    trials = decode_trials(Draws(device, dtype), sizes, rows, guided=not is_turbo)
+    if is_turbo:
+        trials = {name: trials[name] for name in TURBO_KERNELS}
+    return right_ones("token model", TURBO_DECODE if is_turbo else DECODE, plain, trials, dtype)
 
 
 def frame_ops(device: torch.device, dtype: torch.dtype, width: int, inner: int, graphs: bool = True) -> FrameOps:
@@ -87,9 +97,9 @@ class Draws:
 
 
 def decode_trials(
-    draws: Draws, sizes: tuple[int, int, int], rows: Iterable[int]
+    draws: Draws, sizes: tuple[int, int, int], rows: Iterable[int], guided: bool = True
 ) -> Mapping[str, list[Trial[DecodeOps]]]:
-    """The trials of each operation, by its name."""
+    """The trials of each operation, by its name. guided: an even number of rows is that of half as many requests."""
     width, inner, vocabulary = sizes
     norm, qkv, gate_up = 1 + draws.normal(width) / 4, draws.weight(3 * width, width), draws.weight(2 * inner, width)
     down, head = draws.weight(width, inner), draws.weight(vocabulary, width)
@@ -101,7 +111,7 @@ def decode_trials(
         trials["norm_swiglu"].append(calls("norm_swiglu", x, norm, gate_up))
         trials["linear_add"].append(partial(_added, x, y, down))
         trials["attention"].append(partial(_attended, _attention_inputs(draws, count, width)))
-        trials["sample"].append(calls("sample", *_sampling_inputs(draws, count, vocabulary)))
+        trials["sample"].append(calls("sample", *_sampling_inputs(draws, count, vocabulary, guided)))
     return trials
 
 
@@ -136,10 +146,10 @@ def _attended(inputs: tuple[Tensor, ...], ops: DecodeOps) -> tuple[Tensor, ...]:
     return (*ops.attention(cos, sin, position, POSITIONS)(qkv, cache), cache)
 
 
-def _sampling_inputs(draws: Draws, rows: int, vocabulary: int) -> tuple[Tensor, Tensor, Knobs, Tensor]:
-    guided = 2 if rows % 2 == 0 else 1
-    slots = rows // guided
-    logits = 3 * draws.normal(guided, slots, vocabulary).float()
+def _sampling_inputs(draws: Draws, rows: int, vocabulary: int, guided: bool) -> tuple[Tensor, Tensor, Knobs, Tensor]:
+    each = 2 if guided and rows % 2 == 0 else 1
+    slots = rows // each
+    logits = 3 * draws.normal(each, slots, vocabulary).float()
     seen = draws.uniform(slots, vocabulary) < 0.01
     return logits, seen, Knobs.of([SAMPLING] * slots, draws.device), draws.uniform(slots, 1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tts.chatterbox.kernels.packed import linear
 from tts.chatterbox.rates import HEAD_DIM
-from tts.chatterbox.t3.sampling import Knobs, sample
+from tts.chatterbox.t3.sampling import Knobs, sample, turbo_sample
 
 NORM_EPS = 1e-5
 
@@ -46,7 +46,11 @@ def norm_linear(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
 
 
 def norm_logits(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
-    x = rms_norm(x, norm)
+    return float_logits(rms_norm(x, norm), weight)
+
+
+def float_logits(x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, D) · weight (V, D)ᵀ → (B, V), float32."""
     if x.device.type == "cuda" and x.dtype != torch.float32:
         # cuBLAS writes the float32 sums themselves: in bfloat16, logits around 20 are 0.125 apart.
         return torch.mm(x, weight.T, out_dtype=torch.float32)
@@ -92,3 +96,4 @@ def rotate(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 PLAIN = DecodeOps(norm_linear, norm_logits, norm_swiglu, linear_add, attention, sample)
+TURBO = replace(PLAIN, sample=turbo_sample)  # of GPT-2, whose other lines are its own

@@ -7,6 +7,8 @@ Triton interprets (TRITON_INTERPRET=1 before its import). Import this where Trit
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,8 +81,8 @@ _join_pieces = operation(
     lambda mixed, weights, dtype, out: pieces.joined(mixed, weights, out),
 )
 _draw = operation(
-    "draw(Tensor logits, Tensor seen, Tensor[] knobs, Tensor uniform) -> Tensor",
-    lambda logits, seen, knobs, uniform: seen.new_empty(len(seen), dtype=torch.int64),
+    "draw(Tensor logits, Tensor seen, Tensor[] knobs, Tensor uniform, bool turbo) -> Tensor",
+    lambda logits, seen, knobs, uniform, turbo: seen.new_empty(len(seen), dtype=torch.int64),
     drawing.draws,
 )
 
@@ -123,11 +125,12 @@ def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:
     return attend
 
 
-def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor) -> Tensor:
-    return _draw(logits, seen, list(knobs.parts), uniform)  # type: ignore[no-any-return]
+def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor, turbo: bool = False) -> Tensor:
+    return _draw(logits, seen, list(knobs.parts), uniform, turbo)  # type: ignore[no-any-return]
 
 
 DECODE = DecodeOps(norm_linear, norm_logits, norm_swiglu, linear_add, attention, sample)
+TURBO_DECODE = replace(DECODE, sample=partial(sample, turbo=True))
 
 # --- the estimator ----------------------------------------------------------------------------------------
 

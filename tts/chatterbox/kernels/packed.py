@@ -18,9 +18,9 @@ def pack(weight: Tensor, rows: int) -> Tensor:
     return packed
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x (…, K) · weight (N, K)ᵀ → (…, N), whether the weight is packed or not."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (…, K) · weight (N, K)ᵀ + bias (N,) → (…, N), whether the weight is packed or not."""
     if not weight.is_mkldnn:
-        return F.linear(x, weight)
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        return F.linear(x, weight, bias)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

@@ -19,14 +19,14 @@ from bench.checkpoint.seeded import SIZES
 from tts.chatterbox.kernels import decoding, estimating
 from tts.chatterbox.kernels.attention import PIECE
 from tts.chatterbox.kernels.choice import Draws, decode_trials, difference, frame_trials
-from tts.chatterbox.kernels.fused import DECODE, FRAMES
+from tts.chatterbox.kernels.fused import DECODE, FRAMES, TURBO_DECODE
 from tts.chatterbox.kernels.products import MOST_ROWS, TILE
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.estimator import Estimator
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.llama import Llama, rope_tables
-from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling, sample
+from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
@@ -165,23 +165,41 @@ SETTINGS = (
     TokenSampling(0.5, 1.0, 1e-30, 0.0, 1.0),
     TokenSampling(0.5, 1.0, 1e-50, 0.0, 1.0),  # 0 in float32
     TokenSampling(0.5, 1.0, 0.5, 0.0, 1.0),
+    TokenSampling(0.5, 0.8, 0.95, 0.05, 1.2, 1),
+    TokenSampling(0.5, 5.0, 0.5, 0.0, 2.0, 20),
+    TokenSampling(0.5, 2.0, 1.0, 0.0, 2.0, 5),
+    TokenSampling(0.5, 2.0, 1.0, 0.0, 2.0, 10_000),
 )
+ORDERS = ((DECODE, decoding.PLAIN), (TURBO_DECODE, decoding.TURBO))
 
 
-def both(logits: Tensor, uniform: Tensor, settings=SETTINGS) -> tuple[list[int], list[int]]:
+def both(logits: Tensor, uniform: Tensor, order=ORDERS[0]) -> list[list[int]]:
     draws = Draws(CPU, torch.float32)
-    seen, knobs = draws.uniform(len(uniform), logits.shape[-1]) < 0.1, Knobs.of(list(settings), CPU)
-    return DECODE.sample(logits, seen, knobs, uniform).tolist(), sample(logits, seen, knobs, uniform).tolist()
+    seen, knobs = draws.uniform(len(uniform), logits.shape[-1]) < 0.1, Knobs.of(list(SETTINGS), CPU)
+    return [ops.sample(logits, seen, knobs, uniform).tolist() for ops in order]
 
 
+@pytest.mark.parametrize("order", ORDERS, ids=["original", "turbo"])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_the_draw_is_that_of_the_plain_lines(rows):
+def test_the_draw_is_that_of_the_plain_lines(rows, order):
     draws, distinct = Draws(CPU, torch.float32), set()
     for _ in range(4):
-        found, expected = both(3 * draws.normal(rows, len(SETTINGS), VOCABULARY), draws.uniform(len(SETTINGS), 1))
+        logits, uniform = 3 * draws.normal(rows, len(SETTINGS), VOCABULARY), draws.uniform(len(SETTINGS), 1)
+        found, expected = both(logits, uniform, order)
         assert found == expected
         distinct |= set(found)
     assert len(distinct) > 10
+
+
+def test_of_equally_likely_tokens_top_k_keeps_all():
+    """Of five logits two are equally the second: top_k of 2 keeps three, with their own shares."""
+    knobs = Knobs.of([TokenSampling(0.0, 1.0, 1.0, 0.0, 1.0, 2)] * 48, CPU)
+    seen, logits = torch.zeros(48, 5, dtype=torch.bool), torch.tensor([-3.0, 0.0, 1.0, 0.0, -3.0]).repeat(1, 48, 1)
+    uniform = torch.arange(48)[:, None] / 48
+    for ops, plain in ORDERS:
+        drawn = ops.sample(logits, seen, knobs, uniform).tolist()
+        assert drawn == plain.sample(logits, seen, knobs, uniform).tolist()
+        assert set(drawn) == {1, 2, 3}
 
 
 def test_the_ends_of_the_draw_are_those_of_the_plain_lines():
@@ -205,14 +223,15 @@ def test_each_sampling_parameter_acts_as_in_the_plain_lines():
     logits[1] *= 0.5
     seen = torch.tensor([[True, True, True, False]]).expand(24, 4).clone()
     neutral = TokenSampling(0.0, 1.0, 1.0, 0.0, 1.0)
-    changes = {"cfg_weight": 1.0, "temperature": 3.0, "top_p": 0.5, "min_p": 0.2, "repetition_penalty": 3.0}
-    found = set()
-    for settings in (neutral, *(replace(neutral, **{name: value}) for name, value in changes.items())):
-        knobs = Knobs.of([settings] * 24, CPU)
-        drawn = DECODE.sample(logits, seen, knobs, uniform).tolist()
-        assert drawn == sample(logits, seen, knobs, uniform).tolist()
-        found.add(tuple(drawn))
-    assert len(found) == 6
+    changes = {"cfg_weight": 1.0, "temperature": 3.0, "top_p": 0.5, "min_p": 0.2, "repetition_penalty": 3.0, "top_k": 2}
+    for (ops, plain), unused in zip(ORDERS, ((), ("min_p",)), strict=True):
+        found = set()
+        for settings in (neutral, *(replace(neutral, **{name: value}) for name, value in changes.items())):
+            knobs = Knobs.of([settings] * 24, CPU)
+            drawn = ops.sample(logits, seen, knobs, uniform).tolist()
+            assert drawn == plain.sample(logits, seen, knobs, uniform).tolist()
+            found.add(tuple(drawn))
+        assert len(found) == 7 - len(unused)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

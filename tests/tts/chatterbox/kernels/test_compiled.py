@@ -30,6 +30,8 @@ from tts.chatterbox.kernels.ahead import (
     FRAME_INNER,
     FRAME_WIDTH,
     INNER,
+    NANO_WIDTH,
+    TURBO_VOCABULARY,
     VOCABULARY,
     WARP,
     WIDTH,
@@ -37,7 +39,7 @@ from tts.chatterbox.kernels.ahead import (
     attention_launches,
     launches,
 )
-from tts.chatterbox.kernels.choice import Draws, decode_trials, frame_trials
+from tts.chatterbox.kernels.choice import TURBO_KERNELS, Draws, decode_trials, frame_trials
 from tts.chatterbox.kernels.launch import Launch
 
 pytestmark = pytest.mark.slow
@@ -144,12 +146,16 @@ def test_what_a_worker_tries_at_load_was_compiled_ahead(monkeypatch: pytest.Monk
     anew: list[str] = []
     monkeypatch.setattr(triton.knobs.compilation, "listener", lambda metadata, **_: anew.append(metadata["name"]))
     monkeypatch.setattr(Launch, "run", Launch.compile)
-    tried = {
-        fused.DECODE: decode_trials(Draws(CPU, torch.bfloat16), (WIDTH, INNER, VOCABULARY), (1, 2, 32)),
-        fused.FRAMES: frame_trials(Draws(CPU, torch.float16), FRAME_WIDTH, FRAME_INNER),
-    }
-    for ops, trials in tried.items():
-        for trial in chain.from_iterable(trials.values()):
+    half = Draws(CPU, torch.bfloat16)
+    tried = [
+        (fused.DECODE, decode_trials(half, (WIDTH, INNER, VOCABULARY), (1, 2, 32))),
+        (fused.FRAMES, frame_trials(Draws(CPU, torch.float16), FRAME_WIDTH, FRAME_INNER)),
+    ]
+    for width in (WIDTH, NANO_WIDTH):
+        trials = decode_trials(half, (width, INNER, TURBO_VOCABULARY), (1, 16), guided=False)
+        tried.append((fused.TURBO_DECODE, {name: trials[name] for name in TURBO_KERNELS}))
+    for ops, each in tried:
+        for trial in chain.from_iterable(each.values()):
             trial(ops)
     assert anew == []
     fused.DECODE.norm_swiglu(*(torch.zeros(shape) for shape in ((2, 128), (128,), (512, 128))))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fake_cuda import FakeCuda
-from graphs import LIMIT, admit, embedded, take, uniforms
+from graphs import CHANGED, LIMIT, NEUTRAL, admit, embedded, take, uniforms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -108,15 +108,13 @@ def test_a_broken_request_does_not_disturb_its_neighbour(model, prefixes, alone)
     assert take(healthy, LIMIT) == alone[0]
 
 
-@pytest.mark.parametrize("knob", ["cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty"])
+@pytest.mark.parametrize("knob", CHANGED)
 def test_every_knob_is_read_at_each_step_and_not_once(model, prefixes, knob):
     """As in a captured graph: a parameter changed between two steps changes the tokens."""
-    changed = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 2.0}
-    plain = TokenSampling(0.5, 2.0, 1.0, 0.0, 1.0)
     received = []
-    for after in (plain, replace(plain, **{knob: changed[knob]})):
+    for after in (NEUTRAL, replace(NEUTRAL, **{knob: CHANGED[knob]})):
         one = batch(model.t3)
-        generation = admit(one, 0, prefixes[0], plain, seed=0)
+        generation = admit(one, 0, prefixes[0], NEUTRAL, seed=0)
         tokens = take(generation, 5)
         one._state.knobs.write(after)
         received.append(tokens + take(generation, LIMIT))

@@ -7,25 +7,53 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from transformers.generation.logits_process import (
+    LogitsProcessorList,
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling, distribution, draw, guide, sample
+from tts.chatterbox.t3.sampling import (
+    BROKEN,
+    Knobs,
+    TokenSampling,
+    distribution,
+    draw,
+    guide,
+    sample,
+    turbo_distribution,
+)
 
 VOCABULARY = 8194
 CPU = torch.device("cpu")
 
 
 def upstream_distribution(logits, said, knobs):
-    """Upstream's loop: penalty, temperature, min_p, top_p, softmax."""
+    """Upstream's loop: penalty, temperature, min_p, top_p, softmax; and top_k, which upstream has not."""
     ids = torch.tensor([said])
     row = RepetitionPenaltyLogitsProcessor(knobs.repetition_penalty)(ids, logits[None].clone()) / knobs.temperature
-    row = MinPLogitsWarper(knobs.min_p)(ids, row)
-    return torch.softmax(TopPLogitsWarper(knobs.top_p)(ids, row), -1)[0]
+    row = TopPLogitsWarper(knobs.top_p)(ids, MinPLogitsWarper(knobs.min_p)(ids, row))
+    return torch.softmax(TopKLogitsWarper(knobs.top_k)(ids, row) if knobs.top_k else row, -1)[0]
+
+
+def upstream_turbo(logits, said, knobs):
+    """Upstream's `inference_turbo`: temperature, top_k, top_p, penalty, softmax."""
+    processors = LogitsProcessorList([TemperatureLogitsWarper(knobs.temperature)])
+    if knobs.top_k > 0:
+        processors.append(TopKLogitsWarper(knobs.top_k))
+    if knobs.top_p < 1.0:
+        processors.append(TopPLogitsWarper(knobs.top_p))
+    processors.append(RepetitionPenaltyLogitsProcessor(knobs.repetition_penalty))
+    return torch.softmax(processors(torch.tensor([said]), logits[None].clone()), -1)[0]
+
+
+ORDERS = {"original": (distribution, upstream_distribution), "turbo": (turbo_distribution, upstream_turbo)}
 
 
 KNOBS = [
@@ -34,27 +62,71 @@ KNOBS = [
     TokenSampling(0.5, 0.1, 0.9, 0.0, 1.0),
     TokenSampling(0.5, 1.0, 0.01, 0.0, 1.5),
     TokenSampling(0.5, 0.8, 1.0, 1.0, 1.2),
+    TokenSampling(0.0, 0.8, 0.95, 0.0, 1.2, 1000),
+    TokenSampling(0.0, 2.0, 1.0, 0.0, 2.0, 3),
 ]
 
 
-def case(seed: int) -> tuple[torch.Tensor, list[int], torch.Tensor]:
+def case(seed: int, vocabulary: int = VOCABULARY) -> tuple[torch.Tensor, list[int], torch.Tensor]:
     """Random logits (V,), tokens drawn before, and the same as a mask (V,)."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(VOCABULARY, generator=generator) * 3
-    said = torch.randint(VOCABULARY, (50,), generator=generator).tolist()
-    seen = torch.zeros(VOCABULARY, dtype=torch.bool)
+    logits = torch.randn(vocabulary, generator=generator) * 3
+    said = torch.randint(vocabulary, (50,), generator=generator).tolist()
+    seen = torch.zeros(vocabulary, dtype=torch.bool)
     seen[said] = True
     return logits, said, seen
 
 
+def is_upstreams(order: str, logits: torch.Tensor, said: list[int], seen: torch.Tensor, knobs: TokenSampling) -> bool:
+    """The same support, and the same probabilities but for roundings."""
+    ours, theirs = ORDERS[order]
+    found = ours(logits[None], seen[None], Knobs.of([knobs], CPU))[0]
+    expected = theirs(logits, said, knobs)
+    return torch.equal(found > 0, expected > 0) and float((found - expected).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("knobs", KNOBS)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_distribution_is_that_of_upstreams_processors(knobs, seed):
-    logits, said, seen = case(seed)
-    ours = distribution(logits[None], seen[None], Knobs.of([knobs], CPU))[0]
-    theirs = upstream_distribution(logits, said, knobs)
-    assert torch.equal(ours > 0, theirs > 0)
-    assert (ours - theirs).abs().max() < 1e-6
+def test_the_distribution_is_that_of_upstreams_processors(knobs, seed, order):
+    assert is_upstreams(order, *case(seed), knobs)
+
+
+KNOB = st.builds(
+    TokenSampling,
+    st.just(0.0),
+    st.floats(0.1, 5.0),
+    st.floats(0.01, 1.0),
+    st.floats(0.0, 1.0),
+    st.floats(1.0, 2.0),
+    st.integers(0, 40) | st.just(10_000),
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@settings(max_examples=150, deadline=None)
+@given(knobs=KNOB, vocabulary=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
+def test_the_distribution_is_upstreams_in_random_cases(order, knobs, vocabulary, seed):
+    assert is_upstreams(order, *case(seed, vocabulary), knobs)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@settings(max_examples=100, deadline=None)
+@given(top_k=st.integers(0, 9), temperature=st.sampled_from([0.5, 1.0, 2.0]), seed=st.integers(0, 2**32 - 1))
+def test_of_equal_logits_top_k_keeps_what_upstream_keeps(order, top_k, temperature, seed):
+    """Logits of a dozen values: most tie with the k-th. Which of equals top_p keeps is up to a sort, so it is off."""
+    logits, said, seen = case(seed, 30)
+    assert is_upstreams(order, logits.round(), said, seen, TokenSampling(0.0, temperature, 1.0, 0.0, 1.5, top_k))
+
+
+def test_the_orders_differ_and_a_token_that_is_not_penalised_is_seen():
+    """The penalty comes before top_k in the one and after it in the other."""
+    logits, seen = torch.tensor([[2.0, 1.5, 1.0]]), torch.tensor([[True, False, False]])
+    knobs = TokenSampling(0.0, 1.0, 1.0, 0.0, 2.0, 1)
+    found = [ours(logits, seen, Knobs.of([knobs], CPU)).tolist() for ours, _ in ORDERS.values()]
+    assert found == [[[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]]]
+    for order in ORDERS:
+        assert not is_upstreams(order, logits[0], [1], seen[0], replace(knobs, top_k=0))
 
 
 def test_slots_with_different_knobs_are_each_as_if_alone():
