@@ -65,6 +65,22 @@ def upstream_t3(directory: Path) -> T3:
     return t3.eval()
 
 
+def upstream_turbo_t3(state: dict[str, torch.Tensor]) -> T3:
+    """Upstream's T3 with a GPT-2 body of these weights, as `ChatterboxTurboTTS.from_local` sets it up."""
+    positions, width = state["tfmr.wpe.weight"].shape
+    sizes = {"n_embd": width, "hidden_size": width, "n_head": width // 64, "n_layer": count(state, "tfmr.h.")}
+    places = {"n_positions": positions, "n_ctx": positions, "vocab_size": len(state["tfmr.wte.weight"])}
+    inner = {"n_inner": state["tfmr.h.0.mlp.c_fc.weight"].shape[1]}
+    LLAMA_CONFIGS["seeded-gpt2"] = LLAMA_CONFIGS["GPT2_medium"] | sizes | places | inner
+    config = T3Config(text_tokens_dict_size=len(state["text_emb.weight"]))
+    config.llama_config_name, config.input_pos_emb = "seeded-gpt2", None
+    config.speech_tokens_dict_size, config.speech_cond_prompt_len = len(state["speech_emb.weight"]), 375
+    config.use_perceiver_resampler = config.emotion_adv = False
+    t3 = T3(config)
+    t3.load_state_dict(state)
+    return t3.eval()
+
+
 def upstream_tts(directory: Path) -> ChatterboxTTS:
     """Upstream's whole engine on a checkpoint of any size."""
     parts = build_original(load_file(directory / manifest.S3GEN_WEIGHTS))

@@ -39,8 +39,8 @@ from tts.chatterbox.s3gen.estimator import estimator_sizes
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
 from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
+from tts.chatterbox.t3.bodies import token_model
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.vocoder.stream import Hift, rendered_frames
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
@@ -108,9 +108,9 @@ class ChatterboxModel:
         ]
         check_family(spec, t3_file, s3gen)
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        t3 = Llama(t3_file, choose_dtype(options.dtype, fast))
-        sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, 2, 2 * options.slots}
-        t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs)
+        t3 = token_model(t3_file, choose_dtype(options.dtype, fast))
+        sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, t3.rows, t3.rows * options.slots}
+        t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs, t3.plain)
         if device.type == "cpu":
             log.info("chosen for %s", processor())
             if t3.dtype in processor().packed:

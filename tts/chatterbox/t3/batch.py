@@ -130,7 +130,9 @@ class Batch:
         state.position.fill_(embeds.shape[1])
         state.uniforms[:, :-1].copy_(uniforms, non_blocking=True)
         state.knobs.write(knobs)
-        state.draw(logits[:, None])
+        state.draw(logits[:, None], self._t3.plain.sample)
+        if self._t3.forgets_start:
+            state.seen.zero_().scatter_(1, state.token[:, None], True)
         if watched:
             state.keep(self._t3.attention(queries, cache, state.position, embeds.shape[1]))
         self.seats[slot] = seat = Seat(slot, self._limit, embeds.shape[1], watched)

@@ -247,7 +247,7 @@ class Decoder:
         self.lane = TokenLane(loop or Loop(), new_stream(t3.device))
         if share:
             with self.lane.on_stream():
-                self._shared = Batch(t3, slots, 2, self._positions, max_tokens, self.graphs, CACHE_BUCKET, True)
+                self._shared = Batch(t3, slots, t3.rows, self._positions, max_tokens, self.graphs, CACHE_BUCKET, True)
                 self._shared.warm_up()
 
     @contextmanager
@@ -267,9 +267,10 @@ class Decoder:
         Raises: InternalError if none becomes free, as when a request that holds a slot waits for another.
         """
         t3, limit = self._t3, self._max_tokens
+        guided = t3.rows > 1 and (knobs.cfg_weight > 0.0 or self._slots > 1)
         admission = Admission(
             due_s,
-            embed=partial(self._embed, conditioning, text_tokens, knobs.cfg_weight > 0.0 or self._slots > 1),
+            embed=partial(self._embed, conditioning, text_tokens, guided),
             batch_for=partial(self._batch_for, watched),
             knobs=knobs,
             uniforms=torch.rand(

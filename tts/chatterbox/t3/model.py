@@ -32,6 +32,8 @@ class TokenModel(ABC):
     """The network. Its weights are read-only, so any number of requests share it. D: width, V: speech vocabulary."""
 
     rows: ClassVar[int]  # of a request in the cache: 2 with guidance
+    forgets_start: ClassVar[bool]  # the penalty has seen start-of-speech at the first token only
+    plain: ClassVar[DecodeOps]  # in plain torch
     products: ClassVar[tuple[str, ...]] = ("qkv", "out", "gate_up", "down")  # the large weights of a layer
 
     # Set by a body's constructor.
@@ -131,7 +133,7 @@ class TokenModel(ABC):
             query = q[:, -1] if last is None else q.index_select(1, last)[:, 0]
             return mixed.transpose(1, 2).reshape(-1, self.width), query
 
-        x = self._run(embeds.flatten(0, 1).clone(), mix, PLAIN, queries).view(embeds.shape)
+        x = self._run(embeds.flatten(0, 1).clone(), mix, self.plain, queries).view(embeds.shape)
         return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
 
     def decode_one_token(
