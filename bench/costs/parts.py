@@ -27,7 +27,7 @@ from tts.chatterbox.rates import (
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.blocks import ROWS_OF_A_JOB, BlockRows, Blocks
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow
-from tts.chatterbox.s3gen.network import EULER_STEPS, FlowPrompt
+from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
@@ -57,12 +57,14 @@ def pretended() -> Iterator[None]:
         yield
 
 
-def weights(sizes: seeded.Sizes) -> tuple[Tensors, Tensors]:
-    """Of T3 and S3Gen, without values; inside `pretended`."""
+def weights(sizes: seeded.Sizes, meanflow: bool = False) -> tuple[Tensors, Tensors]:
+    """Of T3 and S3Gen, without values; inside `pretended`. meanflow: whether the flow is a distilled one."""
     shapes = seeded._shapes(sizes)
     with SkipInit():
         nets = {"flow": originals.flow(shapes), "mel2wav": originals.vocoder(shapes)}
     state = {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
+    if meanflow:
+        seeded.plant_mixer(state)
     t3 = Tensors(T3_WEIGHTS, seeded._t3(sizes, 60), CUDA, check_values=False)
     return t3, Tensors(S3GEN_WEIGHTS, state, CUDA, check_values=False)
 
@@ -91,7 +93,7 @@ def step_name(slots: int) -> str:
 def flow_with(tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS) -> tuple[Flow, NotedPool]:
     pool, rows = NotedPool("flow"), max(COUNTS)
     ops = FRAMES if dtype in KERNELS else PLAIN
-    return Flow(tensors.at("flow."), EULER_STEPS, dtype, pool, buckets, rows=rows, block_rows=rows, ops=ops), pool
+    return Flow(tensors.at("flow."), None, dtype, pool, buckets, rows=rows, block_rows=rows, ops=ops), pool
 
 
 def count_flow(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
@@ -152,7 +154,7 @@ def count_solves(flow: Flow, pool: NotedPool, solvings: Sequence[Generator[Solve
     for solve in solves:
         solve.steps_left = 0
     end = count(lambda: [next(solving, None) for solving in solvings], pool)
-    return begin.then(first).then(second, EULER_STEPS - 1).then(end)
+    return begin.then(first).then(second, len(flow.strides) - 1).then(end)
 
 
 def prompt(seconds: int) -> FlowPrompt:
@@ -168,9 +170,13 @@ def count_step(flow: Flow, pool: NotedPool, prompt_s: int) -> dict[str, Counts]:
     tokens = min(size for size in BUCKETS if size >= wanted)
     frames = tokens * FRAMES_PER_TOKEN
     ids, number = torch.zeros(1, tokens, dtype=torch.int64, device=CUDA), torch.tensor(tokens).to(CUDA)
-    x = torch.zeros(2, frames, MEL_BANDS, device=CUDA)
-    fixed = torch.zeros(2, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=CUDA)
-    mask, step = torch.zeros(2, frames, dtype=flow.dtype, device=CUDA), torch.zeros(1, dtype=torch.int64, device=CUDA)
+    rows = flow.branches
+    x = torch.zeros(rows, frames, MEL_BANDS, device=CUDA)
+    fixed = torch.zeros(rows, frames, 3 * MEL_BANDS, dtype=flow.dtype, device=CUDA)
+    mask, step = (
+        torch.zeros(rows, frames, dtype=flow.dtype, device=CUDA),
+        torch.zeros(1, dtype=torch.int64, device=CUDA),
+    )
     return {
         "flow, window, encoder": count(pool.capture(lambda: flow._encoder(ids, number)), pool),
         "flow, window, a step": count(pool.capture(lambda: flow._estimator(x, fixed, step, mask)), pool),

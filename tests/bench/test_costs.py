@@ -15,8 +15,9 @@ import torch
 from fake_cuda import CUDA, FakeCuda
 from graphs import PREFILLS, captured_batch
 from recording import Recording
+from safetensors.torch import load_file
 
-from bench.checkpoint.seeded import SIZES
+from bench.checkpoint.seeded import SIZES, plant_mixer
 from bench.costs import parts
 from bench.costs.__main__ import RESULTS, first_chunk_ms, measured, real_time_factor, waits
 from bench.costs.cards import CARDS, PRODUCT_US, TURN_US, Card
@@ -28,7 +29,6 @@ from tts.chatterbox.kernels.fused import DECODE
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Hift, Window
 from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
@@ -86,17 +86,20 @@ def test_a_prefill_and_a_step_of_t3_are_counted_as_graphs_record_them(cuda, chec
     assert captured(ours["T3, a step of 3 slots"]) == recorded(cuda.recordings[PREFILLS])
 
 
-def test_a_solution_is_counted_as_a_graph_records_it(cuda, checkpoint):
+@pytest.mark.parametrize("meanflow", [False, True])
+def test_a_solution_is_counted_as_a_graph_records_it(cuda, checkpoint, meanflow):
     """What prepares a solution, and a step, of one row and of eight; in windows of the smallest size and in blocks."""
-    s3gen = Tensors.read(checkpoint, S3GEN_WEIGHTS)
-    Flow(s3gen.at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(96,), rows=8, block_rows=8)
+    state = load_file(checkpoint / S3GEN_WEIGHTS)
+    if meanflow:
+        plant_mixer(state)
+    Flow(Tensors("s3gen", state).at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(96,), rows=8, block_rows=8)
     records = list(map(recorded, cuda.recordings))  # of the largest shapes first
     steps = {("block", 8): records[0], ("window", 8): records[2], ("block", 1): records[5], ("window", 1): records[8]}
     with pretended():
-        flow, pool = flow_with(weights(SIZES["small"])[1], torch.float32, (96,))
+        flow, pool = flow_with(weights(SIZES["small"], meanflow)[1], torch.float32, (96,))
         ours = {key: captured(count_chunk(key[0], 2, flow, pool, True, key[1])) for key in steps}
     for key, counted in ours.items():
-        assert counted == times(records[7], key[1]) + times(steps[key], EULER_STEPS)
+        assert counted == times(records[7], key[1]) + times(steps[key], len(flow.strides))
 
 
 def times(operations: Counter[str], number: int) -> Counter[str]:

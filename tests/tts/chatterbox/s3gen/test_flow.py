@@ -215,6 +215,16 @@ def test_the_number_of_euler_steps_acts(s3gen, model):
     assert 1e-3 < (four - ten).abs().mean() < 0.5
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"), [(None, []), (2, []), (4, ["distilled for 2 steps, and takes FLOW_STEPS=4"])]
+)
+def test_more_steps_than_a_flow_was_distilled_for_are_told(s3gen, caplog, is_distilled, steps, told):
+    flow = Flow(s3gen.at("flow."), steps)
+    assert len(flow.strides) == steps or (DISTILLED_STEPS if is_distilled else EULER_STEPS)
+    assert sum(flow.strides) == pytest.approx(1)
+    assert [text in caplog.text for text in told if is_distilled] == [True] * len(caplog.records)
+
+
 def test_ids_above_6500_survive_bfloat16(s3gen, model):
     """Cast to half precision, which can't hold 6,561 integers, both would be the same."""
     half = Flow(s3gen.at("flow."), dtype=torch.bfloat16)
