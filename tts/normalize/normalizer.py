@@ -14,7 +14,7 @@ A text passes through `html_tags`, `typography`, `markup` (Markdown, subtitles; 
   percent, the euro, the dollar and the commonest units, dates in digits, n°, written ordinals (German ones with a full
   stop after an article, a possessive or a preposition, and before a month); times of day in German and French only.
   Numbers agree with a noun only where it has a sign. The gender of a noun after a German “mein 4.” is guessed.
-- Swedish, Danish, Norwegian (Bokmål): the same without dates and ordinals.
+- Swedish, Danish, Norwegian (numbers in Bokmål): the same without dates and ordinals.
 - Polish, Russian, Finnish, Turkish: bare cardinals and decimals, always in the nominative.
 - Every other: the clean-up of typography, formatting and emoji. Its numbers stay digits.
 
@@ -34,6 +34,7 @@ from tts.normalize.markup import strip_markdown
 from tts.normalize.typography import clean
 
 MAX_PASSES = 6  # a second pass reads what the first uncovered, such as the letters of MP3; the last changes nothing
+SAME = {"nn": "nb", "cmn": "zh"}  # a tag → one whose rules are its own, too
 
 
 def normalize(text: str, language: str) -> str:
@@ -53,8 +54,8 @@ def normalize(text: str, language: str) -> str:
 
 def _subtags(language: str) -> tuple[str, str]:
     """en-Latn-GB → ("en", "GB")."""
-    primary, *rest = language.replace("_", "-").split("-")
-    return primary.lower(), next((part.upper() for part in rest if len(part) == 2), "")
+    primary, *rest = language.lower().replace("_", "-").split("-")
+    return SAME.get(primary, primary), next((part.upper() for part in rest if len(part) == 2), "")
 
 
 def _pass(text: str, primary: str, region: str) -> str:
