@@ -24,6 +24,7 @@ from service.app import build
 from service.operations import OPERATIONS
 from service.output_encoder import provenance
 from settings import Settings
+from tts.chatterbox.models import MODELS
 from validation import errors
 from validation.convert import ConvertFields
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
@@ -141,6 +142,13 @@ def test_the_fields_are_those_of_the_code(page: str, heading: str, column: int, 
             assert stated == str(default).lower(), name
         elif isinstance(default, int | float):
             assert float(stated) == default, name
+
+
+def test_the_tags_are_those_of_the_models() -> None:
+    listed = {}
+    for tags, others in rows("docs/API.md", "tag"):
+        listed |= {tag: tag for tag in names(tags)} | dict.fromkeys(names(others), names(tags)[0])
+    assert {spelling[1:-1]: tag for spelling, tag in listed.items()} == MODELS["turbo"].tags
 
 
 def test_the_fields_that_convert_shares_are_listed() -> None:
