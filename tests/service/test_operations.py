@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, both_ways, fake_service, recording, refused, reply_of, spoken
+from fakes import POLYGLOT, FakeEngine, both_ways, fake_service, recording, refused, reply_of, spoken
 
 from audio.encode import ENCODERS
 from service import __version__
@@ -117,6 +117,21 @@ def test_info_has_the_fields_of_the_contract(joined: bool) -> None:
     can = reply["streaming"], reply["voice_cloning"], reply["voice_conversion"]
     assert can == (not joined, True, True)
     assert 0 <= reply["uptime"] < 60
+
+
+def test_info_says_what_this_model_can_be_asked_for() -> None:
+    engine = FakeEngine(**POLYGLOT, unused_fields=("min_p",), min_reference_s=5.0)
+    reply = reply_of(fake_service(engine), {"operation": "info"})
+    told = {name: reply[name] for name in ("languages", "polyglot", "tags", "defaults", "unused_fields")}
+    assert told == {
+        "languages": ["en", "de", "no", "zh"],
+        "polyglot": True,
+        "tags": ["[laugh]", "[clear throat]"],
+        "defaults": {"top_p": 0.95, "top_k": 1000},
+        "unused_fields": ["min_p"],
+    }
+    assert reply["limits"]["min_reference_s"] == 5.0
+    assert reply_of(fake_service(FakeEngine(can_clone=False)), {"operation": "info"})["languages"] == ["en-US", "de"]
 
 
 def test_info_counts_the_jobs_that_were_done() -> None:
