@@ -76,6 +76,19 @@ def test_a_recording_has_the_ending_of_its_type(serve: Serve, visit: Visit, mime
     assert page.text_content("#cloning b") == name
 
 
+def test_a_recording_that_the_model_finds_too_short_is_refused_at_once(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(FakeEngine(min_reference_s=5.0)), permissions=["microphone"])
+    page.check("[value=clone]")
+    page.click("#cloning .record")
+    page.wait_for_selector("#cloning .recording:not([hidden])")
+    page.wait_for_timeout(1200)
+    page.click("#cloning .record")
+    page.wait_for_selector("#reference_audio-error:not([hidden])")
+    message = "The recording was too short; the worker needs 5 s of sound"
+    assert page.text_content("#reference_audio-error") == message
+    assert page.is_hidden("#cloning .chosen")
+
+
 def test_a_recording_that_is_missing_too_large_or_refused_is_reported(serve: Serve, visit: Visit) -> None:
     page = visit(serve(max_reference_bytes=50_000))
     page.check("[value=clone]")

@@ -57,6 +57,7 @@ function offer(info, library, { source_audio, reference_audio }) {
   voices = library.voices;
   maxChars = info.limits.max_text_chars;
   reference_audio.maxBytes = info.limits.max_reference_bytes;
+  reference_audio.shortestS = Math.max(1, info.limits.min_reference_s);
   source_audio.maxBytes = Math.min(info.limits.max_source_bytes, LONGEST_FORM_BYTES);
   source_audio.longestS = info.limits.max_source_s;
   const names = voices.map(({ name, language }) => new Option(`${name} · ${languageName(language)}`, name));

@@ -2,7 +2,6 @@
 
 import { byId, find } from "./elements.js";
 
-const SHORTEST_S = 1;
 /** What browsers record: most WebM, older Firefox Ogg, Safari MP4. @type {Record<string, string>} */
 const ENDINGS = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" };
 
@@ -12,6 +11,7 @@ export class Recording {
   /** @type {MediaRecorder | null} */ #recorder = null;
 
   /** The worker's limit, once it is known. @type {number | null} */ maxBytes = null;
+  shortestS = 1;
   /** @type {HTMLElement} */ #drop;
 
   /**
@@ -109,7 +109,8 @@ export class Recording {
       stream.getTracks().forEach((track) => track.stop());
       this.#recorder = null;
       this.#showRecording(false);
-      if (durationS < SHORTEST_S) return this.complain("was too short; the worker needs a second of sound");
+      if (durationS < this.shortestS)
+        return this.complain(`was too short; the worker needs ${this.shortestS} s of sound`);
       const [type = ""] = recorder.mimeType.split(";");
       this.use(new File(pieces, `recording.${ENDINGS[type] ?? "webm"}`, { type }), durationS);
     };

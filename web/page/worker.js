@@ -28,6 +28,8 @@
  * @typedef {{name: "audio", data: AudioPiece} | {name: "end", data: Reply}} SpeechEvent
  * @typedef {SpeechEvent | {name: "error", data: ErrorReply}} StreamEvent
  *
+ * @typedef {"max_text_chars" | "max_reference_bytes" | "min_reference_s" | "max_source_bytes" | "max_source_s"} Limits
+ *
  * @typedef {object} Info
  * @property {string} engine
  * @property {string} model
@@ -41,7 +43,7 @@
  * @property {string[]} tags with their brackets
  * @property {string[]} unused_fields
  * @property {Record<string, string | number>} defaults of fields, where they are not the page's
- * @property {Record<"max_text_chars" | "max_reference_bytes" | "max_source_bytes" | "max_source_s", number>} limits
+ * @property {Record<Limits, number>} limits
  *
  * @typedef {{name: string, language: string, description?: string, reference_duration: number | null}} Voice
  * @typedef {{default: string, voices: Voice[]}} Voices
