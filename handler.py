@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.app import Service, build
 from service.bridge import bridge
-from service.children import tie_children
-from service.drain import Drain
+from service.drain import Drain, tie_children
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.json_events import audio_fields, base64_text, events_of
 from service.logs import configure_logging

@@ -1,14 +1,17 @@
 """Graceful shutdown: on SIGTERM or SIGINT the worker finishes its jobs and exits with status 0.
 
 RunPod's SDK handles these signals too, but then stays until a poll under way ends, up to 90 s. The process exits as
-soon as it has been idle for a moment, or when the time limit passes.
+soon as it has been idle for a moment, or when the time limit passes. It takes along the process that the SDK has
+forked, which reports the worker alive until it is killed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +22,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 SETTLED_S = 0.25  # idle for so long: a job counts as done once its result is posted, and the SDK has work left then
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Drain:
@@ -78,3 +82,21 @@ def _exit(status: int) -> None:
     """Without cleanup: the SDK's poll is still under way, and threads of libraries may be."""
     logging.shutdown()
     os._exit(status)
+
+
+def tie_children() -> None:
+    """From now on the kernel kills each child that the main thread forks once this process has ended; on Linux only.
+
+    The signal is sent when the forking thread ends, which for other threads may be long before the process does.
+    """
+    if sys.platform != "linux":
+        return
+    prctl, parent, main_thread = ctypes.CDLL(None).prctl, os.getpid(), threading.get_ident()
+
+    def tie() -> None:
+        if os.getpid() != parent and threading.get_ident() == main_thread:  # the forking thread keeps its id
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it ended before the call
+                os._exit(0)
+
+    os.register_at_fork(after_in_child=tie)
