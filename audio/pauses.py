@@ -24,14 +24,13 @@ class LevelTrack:
         self.samples += len(samples)
         self._powers += powers_of(self._frames.push(samples))  # NaN is quiet
 
-    def stretches(self, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-        """The stretches of sound between two samples, each from its first sample to the one after its last; all that is
+    def stretches(self, start: int = 0) -> list[tuple[int, int]]:
+        """The stretches of sound from a sample on, each from its first sample to the one after its last; all that is
         between them is a pause. At least one: where there is no sound, all of it.
 
         A frame sounds if its level is at most 36 dB below the loudest 30 ms of the clip so far, as in `audio.trim`.
         """
-        end = self.samples if end is None else end
-        size, found = self._frames.size, list[tuple[int, int]]()
+        end, size, found = self.samples, self._frames.size, list[tuple[int, int]]()
         for frame in np.flatnonzero(self._sounds()).tolist():
             first, last = max(frame * size, start), min((frame + 1) * size, end)
             if first >= last:

@@ -84,8 +84,7 @@ def _middleware(settings: Settings, jobs: Jobs) -> list[Middleware]:
 
 
 def _add_speech(app: FastAPI, jobs: Jobs) -> None:
-    settings = jobs.service.settings
-    speech = SpeechReader(jobs, settings.tts_engine, settings.openai_voices or {})
+    speech = SpeechReader(jobs)
 
     @app.post(
         "/tts",
@@ -138,7 +137,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
     settings = jobs.service.settings
-    spec, mapped = jobs.service.spec, settings.openai_voices or {}
+    spec = jobs.service.spec
     known = openai_models(settings.tts_engine, spec.spoken)
 
     @app.get("/v1", include_in_schema=False)
@@ -167,7 +166,7 @@ def _add_lists(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/v1/audio/voices", responses=_answers("Every voice's name.", docs.VOICE_IDS, docs.OPENAI_ERROR))
     async def _speech_voices() -> JSONResponse:
-        return JSONResponse({"voices": openai_voices(await jobs.voices(), mapped)})
+        return JSONResponse({"voices": openai_voices(await jobs.voices(), jobs.mapped_voices)})
 
     @app.get("/v1/voices", responses=_answers("The predefined voices.", docs.VOICES, docs.OPENAI_ERROR))
     async def _voices() -> JSONResponse:

@@ -44,7 +44,7 @@ ENDED_IDS = 1000  # remembered of a socket
 
 def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
     """Cartesia's addresses. Its own documentation describes them, so /openapi.json does not."""
-    reader = CartesiaReader(jobs, jobs.service.settings.openai_voices or {})
+    reader = CartesiaReader(jobs)
 
     @app.post("/tts/bytes", include_in_schema=False)
     async def _bytes() -> Answer:
@@ -60,8 +60,7 @@ def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/voices/{name}", include_in_schema=False)
     async def _voice(name: str) -> JSONResponse:
-        mapped = jobs.service.settings.openai_voices or {}
-        voice = speaking_voice(name, await jobs.ask("voices"), mapped, DEFAULT_VOICES)
+        voice = speaking_voice(name, await jobs.ask("voices"), jobs.mapped_voices, DEFAULT_VOICES)
         return JSONResponse(_voice_fields(voice["name"], voice["language"]))
 
     @app.websocket("/tts/websocket")

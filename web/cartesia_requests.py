@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,10 +60,10 @@ class Asked:
 
 
 class CartesiaReader:
-    """Reads requests for speech. `voices` maps Cartesia's ids, or any other names, to the library's."""
+    """Reads requests for speech."""
 
-    def __init__(self, jobs: Jobs, voices: Mapping[str, str]) -> None:
-        self._jobs, self._voices = jobs, voices
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
 
     async def read_bytes(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
@@ -103,7 +103,7 @@ class CartesiaReader:
         if language and not LANGUAGE_TAG.fullmatch(language):
             raise InvalidInput.of(Fault("language", "must be a tag such as en or en-US"))
         known = await self._jobs.voices()
-        named = voice_field(_voice_id(voice), known, self._voices, DEFAULT_VOICES, OTHER_IDS)
+        named = voice_field(_voice_id(voice), known, self._jobs.mapped_voices, DEFAULT_VOICES, OTHER_IDS)
         asked.fields |= named
         if not named:
             asked.fields["language"] = language

@@ -73,8 +73,8 @@ def _add_voices(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/v1/voices/{voice}", include_in_schema=False)
     async def _voice(voice: str) -> JSONResponse:
-        mapped = jobs.service.settings.openai_voices or {}
-        return JSONResponse(voice_object(speaking_voice(voice, await jobs.ask("voices"), mapped, VOICES)))
+        found = speaking_voice(voice, await jobs.ask("voices"), jobs.mapped_voices, VOICES)
+        return JSONResponse(voice_object(found))
 
     @app.get("/v2/voices", include_in_schema=False)
     async def _voices() -> JSONResponse:

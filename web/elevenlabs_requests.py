@@ -118,7 +118,7 @@ async def speech_fields(jobs: Jobs, voice: str, given: Mapping[str, Any]) -> tup
     """As `job_fields`, with the voice of ours for an id: one that is named speaks no language that it can't,
     whichever the client has built in. Raises: InvalidInput, UnknownVoice."""
     (fields, ignored), known = job_fields(given), await jobs.voices()
-    fields |= (named := voice_field(voice, known, jobs.service.settings.openai_voices or {}, VOICES, OTHER_IDS))
+    fields |= (named := voice_field(voice, known, jobs.mapped_voices, VOICES, OTHER_IDS))
     if named and is_other_language(fields.get("language"), known[named["voice"]]):
         del fields["language"]
         ignored.append("language_code")

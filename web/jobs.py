@@ -51,6 +51,7 @@ class Jobs:
         self._pumps: set[asyncio.Task[None]] = set()
         self.output_budget, self.input_budget = BufferBudget(), InputBudget()
         self._usual_s = USUAL_JOB_S
+        self.mapped_voices = service.settings.openai_voices or {}  # other contracts' names → the library's
 
     def require_place(self) -> None:
         """Raises: Busy, NotReady, where a request would find no place now."""

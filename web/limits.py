@@ -24,17 +24,15 @@ LINGER_S, LINGER_BYTES = 1.0, 8_000_000
 class BodyLimit:
     """Raises from the application's `receive()`: BodyTooLarge, TooSlow, Busy."""
 
-    def __init__(
-        self, app: ASGIApp, budget: InputBudget, most_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_WITHIN_S
-    ) -> None:
-        self._app, self._budget, self._most_bytes, self._within_s = app, budget, most_bytes, within_s
+    def __init__(self, app: ASGIApp, budget: InputBudget, within_s: float = BODY_WITHIN_S) -> None:
+        self._app, self._budget, self._within_s = app, budget, within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        body = _Body(receive, send, self._budget, self._most_bytes, self._within_s, _announced_bytes(scope))
-        if body.announced_bytes > self._most_bytes:
-            return await error_response(body.too_large(), scope["path"])(scope, receive, body.send)
+        body = _Body(receive, send, self._budget, self._within_s, _announced_bytes(scope))
+        if body.announced_bytes > MAX_BODY_BYTES:
+            return await error_response(_too_large(), scope["path"])(scope, receive, body.send)
         scope.setdefault("state", {})["input"] = body.input
         try:
             return await self._app(scope, body.receive, body.send)
@@ -47,23 +45,20 @@ def _announced_bytes(scope: Scope) -> int:
     return int(length) if length.isdecimal() else 0
 
 
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"the body must be at most {MAX_BODY_BYTES} bytes")
+
+
 class _Body:
     """One request's body while it is received."""
 
     def __init__(
-        self,
-        receive: Receive,
-        send: Send,
-        budget: InputBudget,
-        most_bytes: int,
-        within_s: float,
-        announced_bytes: int,
+        self, receive: Receive, send: Send, budget: InputBudget, within_s: float, announced_bytes: int
     ) -> None:
         self._receive, self._send = receive, send
         self.input = budget.input(self._wake)
         self._waiting: asyncio.Timeout | None = None  # of the pending receive
-        self._most_bytes, self._within_s = most_bytes, within_s
-        self.announced_bytes = announced_bytes
+        self._within_s, self.announced_bytes = within_s, announced_bytes
         self._deadline_s = time.monotonic() + within_s
         self._got_bytes, self._is_whole = 0, False
 
@@ -81,8 +76,8 @@ class _Body:
         finally:
             self._waiting = None
         self._note(message)
-        if self._got_bytes > self._most_bytes:
-            raise self.too_large()
+        if self._got_bytes > MAX_BODY_BYTES:
+            raise _too_large()
         self.input.grow(len(message.get("body", b"")))
         self.input.require()
         if self._is_whole:
@@ -93,9 +88,6 @@ class _Body:
         """The input was given up: end the pending receive now."""
         if self._waiting and not self._waiting.expired():  # asyncio refuses to reschedule an expired timeout
             self._waiting.reschedule(0)
-
-    def too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"the body must be at most {self._most_bytes} bytes")
 
     def _note(self, message: Message) -> None:
         self._got_bytes += len(message.get("body", b""))
@@ -118,7 +110,7 @@ class _Body:
     @property
     def _is_more(self) -> bool:
         """Whether part of the body was not received."""
-        return self.announced_bytes > self._got_bytes or self._got_bytes > self._most_bytes
+        return self.announced_bytes > self._got_bytes or self._got_bytes > MAX_BODY_BYTES
 
     async def _linger(self) -> None:
         most_bytes = self._got_bytes + LINGER_BYTES

@@ -42,10 +42,10 @@ NOT_OURS = frozenset({"model", "voice", "response_format", "stream", "stream_for
 
 
 class SpeechReader:
-    """Reads requests to /v1/audio/speech. `voices` maps OpenAI's names, or any other, to the library's."""
+    """Reads requests to /v1/audio/speech."""
 
-    def __init__(self, jobs: Jobs, model: str, voices: Mapping[str, str]) -> None:
-        self._jobs, self._model, self._voices = jobs, model, voices
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
 
     async def read(self, request: Request) -> JobRequest:
         """Raises: InvalidInput, UnknownVoice, UnsupportedMediaType, BodyTooLarge, TooSlow."""
@@ -56,7 +56,8 @@ class SpeechReader:
 
     async def translator(self) -> Translate:
         """`openai_job` for this worker."""
-        return partial(openai_job, model=self._model, voices=await self._jobs.voices(), mapped=self._voices)
+        jobs, model = self._jobs, self._jobs.service.settings.tts_engine
+        return partial(openai_job, model=model, voices=await jobs.voices(), mapped=jobs.mapped_voices)
 
 
 def openai_job(

@@ -13,9 +13,9 @@ def words(listed: str) -> frozenset[str]:
     return frozenset(listed.split())
 
 
-def table(rows: str, separator: str | None = None) -> dict[str, str]:
-    """ "al=aluminium N.Y=New_York" → a dict; an underscore stands for a space. `separator`: between rows."""
-    return dict(row.replace("_", " ").split("=", 1) for row in rows.split(separator))
+def table(rows: str) -> dict[str, str]:
+    """ "al=aluminium N.Y=New_York" → a dict; an underscore stands for a space."""
+    return dict(row.replace("_", " ").split("=", 1) for row in rows.split())
 
 
 def any_of(alternatives: Iterable[str]) -> str:
