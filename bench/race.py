@@ -147,7 +147,7 @@ def checkpoint(directory: Path, tokens: int, size: str = "full", prompt_s: int =
     if prompt_s == 4:
         return path
     other = directory / f"{path.name}-{prompt_s}s"
-    command = [*write, str(other), "--voice-of", str(path), "--prompt", str(prompt_s)]
+    command = [*write, str(other), "--voice-of", str(path), "--prompt", str(prompt_s), "--model", model]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return other
 

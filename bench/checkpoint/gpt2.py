@@ -14,6 +14,7 @@ from tts.chatterbox.models import MODELS
 from tts.chatterbox.rates import HEAD_DIM, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.t3.model import START_SPEECH, STOP_SPEECH
 
+TEXT_IDS = 50_276  # of the published models: GPT-2's and their tags
 SPEECH_VOCABULARY, SPEAKER_SIZE, POSITIONS = STOP_SPEECH + 1, 256, 8196
 PROMPT_TOKENS = MODELS["turbo"].prompt_s * TOKENS_PER_S  # of the built-in voice
 

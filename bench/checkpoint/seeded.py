@@ -1,6 +1,6 @@
 """A checkpoint of random, seeded weights in upstream's file names and formats.
 
-    python -m bench.checkpoint.seeded DIRECTORY --size small|full
+    python -m bench.checkpoint.seeded DIRECTORY --size small|full --model original|turbo|…
 
 The real loader loads it and the real code runs on it, so tests need no weights and benchmarks need no network.
 Its speech is noise. A few weights are planted, as purely random ones would be a poor stand-in: see `_plant_ending` and
@@ -10,20 +10,20 @@ Its speech is noise. A few weights are planted, as purely random ones would be a
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.checkpoint import gpt2
 from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
 from bench.checkpoint.tokenizers import ENGLISH_IDS, write_tokenizer
-from tts.chatterbox.models import ORIGINAL
-from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
+from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.t3.model import STOP_SPEECH
-from tts.chatterbox.weights import manifest
 from tts.chatterbox.weights.tensors import UNUSED
 from tts.chatterbox.weights.upstream import import_upstream
 
@@ -62,44 +62,54 @@ SIZES = {
 
 
 def write_checkpoint(
-    directory: Path, size: str = "small", seed: int = 0, speech_tokens: int = 60, voice_encoder: Path | None = None
+    directory: Path,
+    size: str = "small",
+    seed: int = 0,
+    speech_tokens: int = 60,
+    voice_encoder: Path | None = None,
+    model: str = ORIGINAL.name,
 ) -> Path:
-    """Write all five files. T3 stops after `speech_tokens` tokens; `voice_encoder`: Resemblyzer's weights, in place of
-    random ones, so that the encoder tells speakers apart. Returns the directory."""
+    """Write all of a model's files. Its token model stops after `speech_tokens` tokens; `voice_encoder`: Resemblyzer's
+    weights, in place of random ones, so that the encoder tells speakers apart. Returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    sizes = SIZES[size]
-    save_file(_t3(sizes, speech_tokens), directory / manifest.T3_WEIGHTS)
-    save_file(s3gen(sizes), directory / manifest.S3GEN_WEIGHTS)
-    save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / manifest.VOICE_ENCODER)
-    write_tokenizer(directory, ORIGINAL)
-    torch.save(_conditionals(sizes.prompt_tokens), directory / manifest.BUILT_IN_VOICE)
+    sizes, spec = SIZES[size], MODELS[model]
+    text_ids = write_tokenizer(directory, spec)
+    if spec.reader == "gpt2":
+        body = replace(sizes, **gpt2.FULL[model]) if size == "full" else sizes
+        t3 = gpt2.turbo_t3(body, speech_tokens, gpt2.TEXT_IDS if size == "full" else text_ids)
+    else:
+        t3 = _t3(sizes, speech_tokens, text_ids)
+    save_file(t3, directory / spec.t3)
+    save_file(s3gen(sizes, meanflow=spec.reader == "gpt2"), directory / spec.s3gen)
+    save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / VOICE_ENCODER)
+    torch.save(_conditionals(sizes.prompt_tokens, spec), directory / BUILT_IN_VOICE)
     return directory
 
 
-def write_voice(directory: Path, like: Path, prompt_s: int) -> Path:
+def write_voice(directory: Path, like: Path, prompt_s: int, model: str = ORIGINAL.name) -> Path:
     """The checkpoint `like`, by links, with a built-in voice whose recording lasts `prompt_s` seconds."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in manifest.FILES:
+    for name in MODELS[model].files:
         (directory / name).unlink(missing_ok=True)
-        if name != manifest.BUILT_IN_VOICE:
+        if name != BUILT_IN_VOICE:
             (directory / name).symlink_to((like / name).resolve())
     torch.manual_seed(prompt_s)
-    torch.save(_conditionals(prompt_s * TOKENS_PER_S), directory / manifest.BUILT_IN_VOICE)
+    torch.save(_conditionals(prompt_s * TOKENS_PER_S, MODELS[model]), directory / BUILT_IN_VOICE)
     return directory
 
 
 # --- T3 ---------------------------------------------------------------------------------------------------
 
 
-def _t3(sizes: Sizes, speech_tokens: int) -> dict[str, Tensor]:
+def _t3(sizes: Sizes, speech_tokens: int, text_ids: int = ENGLISH_IDS) -> dict[str, Tensor]:
     d, e = sizes.t3_width, sizes.t3_inner
     state = {
-        "text_emb.weight": torch.randn(ENGLISH_IDS, d),
+        "text_emb.weight": torch.randn(text_ids, d),
         "speech_emb.weight": torch.randn(SPEECH_VOCABULARY, d),
         "text_pos_emb.emb.weight": torch.randn(TEXT_POSITIONS, d) * 0.1,
         "speech_pos_emb.emb.weight": torch.randn(SPEECH_POSITIONS, d) * 0.1,
-        "text_head.weight": torch.randn(ENGLISH_IDS, d) * d**-0.5,
+        "text_head.weight": torch.randn(text_ids, d) * d**-0.5,
         # Flat logits would tie: 20 times upstream's initial scale of 0.02.
         "speech_head.weight": torch.randn(SPEECH_VOCABULARY, d) * 0.4 * (32 / d) ** 0.5,
         "tfmr.embed_tokens.weight": torch.randn(8, d),
@@ -222,14 +232,14 @@ def resemblyzer(weights: Path) -> dict[str, Tensor]:
     return {name.replace("linear.", "proj."): tensor for name, tensor in state.items()}
 
 
-def _conditionals(prompt_tokens: int) -> dict[str, object]:
-    """The built-in voice, as upstream's `Conditionals.save` lays it out."""
+def _conditionals(prompt_tokens: int, spec: ModelSpec = ORIGINAL) -> dict[str, object]:
+    """The built-in voice of a model, as upstream's `Conditionals.save` lays it out."""
     speaker = torch.rand(1, SPEAKER_SIZE)
     return {
         "t3": {
             "speaker_emb": speaker / speaker.norm(),
             "clap_emb": None,
-            "cond_prompt_speech_tokens": torch.randint(SPEECH_CODES, (1, T3_PROMPT_TOKENS)),
+            "cond_prompt_speech_tokens": torch.randint(SPEECH_CODES, (1, spec.prompt_s * TOKENS_PER_S)),
             "cond_prompt_speech_emb": None,
             "emotion_adv": torch.full((1, 1, 1), 0.5),
         },
@@ -247,6 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a checkpoint of random, seeded weights.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speech-tokens", type=int, default=60, help="tokens after which T3 stops")
     parser.add_argument("--voice-of", type=Path, help="link that checkpoint, and write a voice alone: --prompt")
@@ -257,10 +268,10 @@ def main() -> None:
     if any(getattr(options, name) != parser.get_default(name) for name in unused):
         parser.error("--voice-of goes with --prompt alone, and --prompt with --voice-of alone")
     if options.voice_of:
-        print(write_voice(options.directory, options.voice_of, options.prompt))
+        print(write_voice(options.directory, options.voice_of, options.prompt, options.model))
         return
     drawn = options.size, options.seed, options.speech_tokens
-    print(write_checkpoint(options.directory, *drawn, options.voice_encoder))
+    print(write_checkpoint(options.directory, *drawn, options.voice_encoder, options.model))
 
 
 if __name__ == "__main__":
