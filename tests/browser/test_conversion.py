@@ -76,7 +76,7 @@ def test_the_microphone_is_converted(serve: Serve, visit: Visit) -> None:
     page.keyboard.press("Control+Enter")
     to_the_end(page)
     [(samples, rate_hz)] = engine.sources
-    assert 1.2 < len(samples) / rate_hz < 8
+    assert len(samples) / rate_hz > 1.2
 
     page.click("#source_audio-drop .record")
     page.check("[value=tts]")  # what is out of sight does not listen

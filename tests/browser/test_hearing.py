@@ -39,9 +39,8 @@ def test_a_text_is_spoken(page: Page, asked: list[Any]) -> None:
     until(page, DONE)
     until(page, SILENT)
 
-    assert asked == [
-        {"text": "Good evening.", "voice": "default", "output_format": "pcm_s16le", "word_timestamps": True}
-    ]
+    sent = {"operation": "tts", "text": "Good evening.", "voice": "default"}
+    assert asked == [sent | {"output_format": "pcm_s16le", "word_timestamps": True}]
     assert page.text_content("#first").endswith(" ms")
     assert float(page.text_content("#rtf")) >= 0
     assert page.text_content("#position") == page.text_content("#duration") == "0.9"
