@@ -81,6 +81,24 @@ class HttpServer:
     def outcomes(self) -> dict[str, int]:
         return self.jobs.service.telemetry.outcomes()
 
+    @contextmanager
+    def turns(self) -> Iterator[list[float]]:
+        """What this process computes between two turns of the server's loop meanwhile, in seconds. Of the clock there
+        may be more: other processes make it longer, and change nothing in this."""
+        turns_s = [0.0]
+
+        async def turn() -> None:
+            while True:
+                before_s = time.process_time()
+                await asyncio.sleep(0.005)
+                turns_s.append(time.process_time() - before_s)
+
+        turning = asyncio.run_coroutine_threadsafe(turn(), self.loop)
+        try:
+            yield turns_s
+        finally:
+            turning.cancel()
+
     def at_rest(self) -> bool:
         """Whether no job is in progress, no place is taken and no input is held."""
         jobs = self.jobs
