@@ -32,7 +32,7 @@ from web.openai import SpeechReader, openai_models, openai_voices
 from web.openai_batch import BatchReader
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
-from web.refusals import MethodNotAllowed, NotFound, Refusal, deny, error_response
+from web.refusals import MethodNotAllowed, NotFound, deny, error_response
 from web.tts_request import read, read_conversion
 from web.websocket import TtsWebSocket
 
@@ -53,7 +53,7 @@ def application(jobs: Jobs, settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to http:// behind a proxy that ends TLS
         middleware=_middleware(settings, jobs),
     )
-    app.add_exception_handler(WorkerError, _refused)
+    app.add_exception_handler(WorkerError, _refused)  # type: ignore[arg-type]  # of both kinds
     app.add_exception_handler(HTTPException, _refused_by_starlette)
     _add_speech(app, jobs)
     _add_lists(app, jobs)
@@ -128,11 +128,8 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
     @app.websocket("/ws/tts")
     async def _socket(websocket: WebSocket) -> None:
-        try:
-            jobs.require_socket()
-            await TtsWebSocket(websocket, jobs).run()
-        except Refusal as error:  # before it was accepted
-            await deny(error, websocket.scope, websocket.receive, websocket.send)
+        jobs.require_socket()
+        await TtsWebSocket(websocket, jobs).run()
 
 
 def _add_lists(app: FastAPI, jobs: Jobs) -> None:
@@ -249,9 +246,13 @@ def health_application(readiness: Readiness) -> Callable[..., Any]:
 # --- errors -------------------------------------------------------------------------------------------------------
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _refused(request: Request | WebSocket, error: Exception) -> Response | None:
+    """A WebSocket is refused before it was accepted: nothing is raised afterwards."""
     assert isinstance(error, WorkerError)
     request.state.refused = error
+    if isinstance(request, WebSocket):
+        await deny(error, request.scope, request.receive, request.send)
+        return None
     as_sent = getattr(request.state, "error_response", error_response)  # by the contract that the body was in
     return as_sent(error, request.url.path)
 

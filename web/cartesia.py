@@ -31,7 +31,7 @@ from web.conversation import Contexts, Conversation
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, until_first_ends
 from web.openai import speaking_voice
-from web.refusals import Refusal, TooSlow, deny
+from web.refusals import TooSlow
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,8 @@ def add_cartesia(app: FastAPI, jobs: Jobs) -> None:
 
     @app.websocket("/tts/websocket")
     async def _socket(websocket: WebSocket) -> None:
-        try:
-            jobs.require_socket()
-            await CartesiaWebSocket(websocket, jobs, reader).run()
-        except Refusal as error:  # before it was accepted
-            await deny(error, websocket.scope, websocket.receive, websocket.send)
+        jobs.require_socket()
+        await CartesiaWebSocket(websocket, jobs, reader).run()
 
 
 def _page(voices: Mapping[str, Sequence[str]], asked: Mapping[str, str]) -> Json:

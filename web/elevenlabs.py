@@ -14,7 +14,6 @@ from starlette.websockets import WebSocket
 from service.alignment import AlignedAudio, Alignment, CharTime
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event, WordTime
 from service.json_events import base64_text
-from validation.errors import WorkerError
 from web.answer import Answer, JobRequest
 from web.elevenlabs_requests import (
     DEFAULT_FORMAT,
@@ -30,7 +29,7 @@ from web.elevenlabs_socket import Asked, SpeechSocket
 from web.forms import MULTIPART
 from web.jobs import Jobs
 from web.openai import speaking_voice
-from web.refusals import UnsupportedMediaType, deny
+from web.refusals import UnsupportedMediaType
 from web.response_encoders import FileEncoder, ResponseEncoder, Truncated, ignored_header
 from web.tts_request import form_body, json_body, media_type
 
@@ -85,13 +84,9 @@ def _add_voices(app: FastAPI, jobs: Jobs) -> None:
 def _add_socket(app: FastAPI, jobs: Jobs, path: str, has_contexts: bool) -> None:
     @app.websocket(path)
     async def _socket(websocket: WebSocket, voice: str) -> None:
-        try:
-            jobs.require_socket()
-            asked = await Asked.read(jobs, voice, websocket.query_params)
-        except WorkerError as error:  # before it was accepted
-            await deny(error, websocket.scope, websocket.receive, websocket.send)
-        else:
-            await SpeechSocket(websocket, jobs, asked, has_contexts=has_contexts).run()
+        jobs.require_socket()
+        asked = await Asked.read(jobs, voice, websocket.query_params)
+        await SpeechSocket(websocket, jobs, asked, has_contexts=has_contexts).run()
 
 
 # --- speech -------------------------------------------------------------------------------------------------------
