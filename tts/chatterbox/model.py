@@ -32,7 +32,7 @@ from tts.chatterbox.runtime.device import (
 )
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
-from tts.chatterbox.runtime.memory import Budget, block_rows
+from tts.chatterbox.runtime.memory import Budget, ModelSize, block_rows
 from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
 from tts.chatterbox.s3gen.estimator import estimator_sizes
@@ -84,29 +84,36 @@ class ChatterboxModel:
         compute_exactly()
         loop = Loop()
         with torch_errors():
-            device = choose_device(options.device, partial(Budget.of, options))
+            directory, spec = find_weights(model_path, options.spec), options.spec
+            t3, s3gen = (Tensors.shapes(directory, file) for file in (spec.t3, spec.s3gen))
+            check_family(spec, t3, s3gen)
+            if options.max_tokens > spec.max_tokens:
+                longest = options.max_tokens, spec.max_tokens, spec.name
+                log.warning("segments may be %d tokens long: more than the %d that the model %s is known for", *longest)
+            size = ModelSize.of(t3, s3gen)
+            device = choose_device(options.device, partial(Budget.of, options, size=size))
             share_processors(device)
             # In the thread that will run it, as library handles and plans are the thread's.
-            directory = find_weights(model_path, options.spec)
-            load = torch.inference_mode(mode=False)(partial(cls._load, directory, device, options, loop))
+            load = torch.inference_mode(mode=False)(partial(cls._load, directory, device, options, size, loop))
             model = loop.call(load)
         if device.type == "cuda":
             torch.cuda.synchronize()  # jobs run on other streams than what was loaded
         log.info(
             "loaded %s on %s after %.1f s: token model in %s, flow in %s, CUDA graphs %s",
-            *(model.spec.name, device, time.monotonic() - started),
+            *(spec.name, device, time.monotonic() - started),
             *(model.dtype, model.flow.dtype, model.graphs or "off"),
         )
         return model
 
     @classmethod
-    def _load(cls, directory: Path, device: torch.device, options: LoadOptions, loop: Loop) -> ChatterboxModel:
+    def _load(
+        cls, directory: Path, device: torch.device, options: LoadOptions, size: ModelSize, loop: Loop
+    ) -> ChatterboxModel:
         import_upstream()
         spec = options.spec
         t3_file, s3gen, voice_encoder = files = [
             Tensors.read(directory, file, device) for file in (spec.t3, spec.s3gen, VOICE_ENCODER)
         ]
-        check_family(spec, t3_file, s3gen)
         fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         t3 = token_model(t3_file, choose_dtype(options.dtype, fast))
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, t3.rows, t3.rows * options.slots}
@@ -132,7 +139,7 @@ class ChatterboxModel:
             spec=spec,
             reader=read_reader(spec, directory),
             t3=t3,
-            flow=read_flow(s3gen.at("flow."), options, max_tokens, built_in.flow, pools[0]),
+            flow=read_flow(s3gen.at("flow."), options, size, max_tokens, built_in.flow, pools[0]),
             hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
             renders=RenderLane(loop, new_stream(device, priority=-1)),
             decoder=Decoder(t3, max_tokens, options.slots, pools[2], loop=loop),
@@ -176,18 +183,21 @@ class ChatterboxModel:
         free_memory()
 
 
-def read_flow(tensors: Tensors, options: LoadOptions, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool) -> Flow:
+def read_flow(
+    tensors: Tensors, options: LoadOptions, size: ModelSize, max_tokens: int, prompt: FlowPrompt, graphs: GraphPool
+) -> Flow:
     """In the fastest format in which it is finite, with graphs of all lengths. Raises: ModelUnavailable."""
     # A conversion's clip may be longer than a segment, and fits the usual length.
     longest_tokens = max(LONGEST_TOKENS, FLOW_PROMPT_S * TOKENS_PER_S + max_tokens + len(options.spec.tail))
-    sizes, steps = estimator_sizes(tensors.at(ESTIMATOR)), options.flow_steps or options.spec.flow_steps
+    sizes = estimator_sizes(tensors.at(ESTIMATOR))
 
     def build(dtype: torch.dtype) -> Flow:
         ops = frame_ops(tensors.device, dtype, *sizes, graphs.captures)
-        return Flow(tensors, steps, dtype, graphs, longest_tokens=longest_tokens, rows=options.slots, ops=ops)
+        steps, longest = options.flow_steps, longest_tokens
+        return Flow(tensors, steps, dtype, graphs, longest_tokens=longest, rows=options.slots, ops=ops)
 
     flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
     if graphs.captures:
         capability, free_bytes = torch.cuda.get_device_capability(), torch.cuda.mem_get_info()[0]
-        flow.capture(options.buckets or BUCKETS, block_rows(options, capability, free_bytes))
+        flow.capture(options.buckets or BUCKETS, block_rows(options, capability, free_bytes, size))
     return flow

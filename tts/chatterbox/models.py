@@ -58,7 +58,6 @@ class ModelSpec:
     max_tokens: int = 1000  # of a segment; more speech than it was trained on is babble
     tail: tuple[int, ...] = ()  # codes after a segment's own
     cut_samples: int = 0  # from a segment's end
-    flow_steps: int = 10
     defaults: Mapping[str, float | int] = field(default_factory=dict)  # of the request's fields, where not the usual
     unused_fields: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +102,6 @@ def _turbo(name: str, revision: str) -> ModelSpec:
         min_reference_s=5.0,
         max_tokens=604,  # 24 s, by its training's configuration
         tail=(SILENT_CODE,) * 3,
-        flow_steps=2,
         defaults=MappingProxyType({"top_p": 0.95, "top_k": 1000}),
         unused_fields=("exaggeration", "cfg_weight", "cfg", "min_p"),
         tags=MappingProxyType(_tags()),

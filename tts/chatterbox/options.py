@@ -15,7 +15,7 @@ class LoadOptions:
     device: str = "auto"
     dtype: str = "auto"  # of the token model
     flow_dtype: str = "auto"
-    flow_steps: int | None = None  # Euler steps; None: the model's own number
+    flow_steps: int | None = None  # Euler steps; None: as many as the flow was trained for
     max_tokens: int = 1000  # of a segment
     slots: int = 1  # requests that share the token model's decode steps on a GPU
     watermark: bool = True

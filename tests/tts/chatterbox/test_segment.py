@@ -82,7 +82,7 @@ def test_turbos_segment_ends_with_three_codes_of_silence(model, mode, monkeypatc
     assert drawn == len(pushed) - 3
     assert len(samples) == SAMPLES_PER_TOKEN * drawn + 2880
     clip = Clip(as_model(model, "turbo"), model.built_in, params)
-    whole = [*(clip.push(piece) for piece in clip.pieces(pushed)), clip.flush()]
+    whole = [*(push(clip, piece) for piece in clip.pieces(pushed)), clip.flush()]
     clip.close()
     assert np.array_equal(samples, np.concatenate(whole))
 

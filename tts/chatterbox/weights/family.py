@@ -1,26 +1,34 @@
-"""Whether a checkpoint's networks are those of the model that was asked for: whatever its files are called, their
-tensors tell the family."""
+"""Of which family a checkpoint's networks are, by the shapes of their tensors: whatever its files are called, another
+family's are refused under a model's name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from tts.chatterbox.models import MODELS, ModelSpec
-from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
 
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 # Readers by the number of text ids that upstream's Llamas were trained on. A fine-tune may have any other number.
 TEXT_IDS = {704: "english", 2454: "multilingual"}
-MIXER = "flow.decoder.estimator.time_embed_mixer.weight"  # of a flow that was distilled
 
 
-def check_family(spec: ModelSpec, t3: Tensors, s3gen: Tensors) -> None:
+def is_gpt2(t3: Shapes) -> bool:
+    return any(name.startswith("tfmr.h.") for name in t3)
+
+
+def is_distilled(s3gen: Shapes) -> bool:
+    return "flow.decoder.estimator.time_embed_mixer.weight" in s3gen
+
+
+def check_family(spec: ModelSpec, t3: Shapes, s3gen: Shapes) -> None:
     """Refuse another family's weights, which would speak noise. Raises: ModelUnavailable, naming both models."""
-    is_turbo = spec.reader == "gpt2"
-    body = "gpt2" if t3.count("tfmr.h.") else TEXT_IDS.get(len(t3.take("text_emb.weight", -1, -1)))
-    if body is None and is_turbo:
-        body = "english"
-    if body and body != spec.reader:
-        _refuse(spec, spec.t3, body)
-    if s3gen.has(MIXER) != is_turbo:
+    is_turbo, text = spec.reader == "gpt2", t3.get("text_emb.weight", (0,))
+    reader = "gpt2" if is_gpt2(t3) else TEXT_IDS.get(text[0], "english" if is_turbo else spec.reader)
+    if reader != spec.reader:
+        _refuse(spec, spec.t3, reader)
+    if is_distilled(s3gen) != is_turbo:
         _refuse(spec, spec.s3gen, "english" if is_turbo else "gpt2")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -33,16 +34,20 @@ class Tensors:
         self._file, self._state, self._check_values = file, state, check_values
         self._prefix, self._taken = "", set[str]()
 
+    @staticmethod
+    def shapes(directory: Path, file: str) -> dict[str, tuple[int, ...]]:
+        """A file's tensors by its header; none is read. Raises: ModelUnavailable, as `read`."""
+        with readable(file), safe_open(directory / file, "pt") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
     @classmethod
     def read(cls, directory: Path, file: str, device: torch.device = torch.device("cpu")) -> Tensors:  # noqa: B008
         """A file, memory-mapped: a tensor's bytes are read when it is taken.
 
         Raises: ModelUnavailable, naming the file, if it is damaged.
         """
-        try:
+        with readable(file):
             return cls(file, load_file(directory / file), device)
-        except (SafetensorError, OSError, ValueError) as exc:
-            raise ModelUnavailable(f"the weight file {file} can't be read: it is damaged or incomplete") from exc
 
     def at(self, prefix: str) -> Tensors:
         """The part whose names begin with `prefix`, which is left out of them."""
@@ -92,6 +97,15 @@ class Tensors:
         if extra := sorted(self._state.keys() - self._taken - UNUSED):
             more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             raise ModelUnavailable(f"{self._file} is not of this model: it has the unknown tensor {extra[0]}{more}")
+
+
+@contextmanager
+def readable(file: str) -> Iterator[None]:
+    """Raises: ModelUnavailable, naming the file, if it is damaged."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as exc:
+        raise ModelUnavailable(f"the weight file {file} can't be read: it is damaged or incomplete") from exc
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.checkpoint.originals import OriginalS3Gen
+from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
 from bench.checkpoint.seeded import SIZES, _shapes, _t3
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.cuda_graph import GraphPool
-from tts.chatterbox.runtime.memory import Budget
+from tts.chatterbox.runtime.memory import Budget, ModelSize
 from tts.chatterbox.s3gen.blocks import KEYS, BlockRows
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.batch import Batch
@@ -69,9 +71,25 @@ def test_weights_are_those_of_the_networks(t3, s3gen):
     flow = flow_of(s3gen)
     others = (name for name in s3gen if not name.startswith(("flow.encoder.", "flow.decoder.")))
     kept = sum(s3gen[name].nbytes for name in others if name not in UNUSED)
-    assert values(t3) == pytest.approx(memory.T3_VALUES, rel=0.001)
+    assert values(t3) == pytest.approx(memory.ORIGINAL_SIZE.t3_values, rel=0.001)
     assert values((flow._encoder, flow._estimator)) == pytest.approx(memory.FLOW_VALUES, rel=0.001)
     assert kept == pytest.approx(memory.S3GEN_BYTES, rel=0.001)
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def test_a_models_size_is_read_off_its_files_headers(t3, s3gen, checkpoint):
+    with META:
+        state = _t3(SIZES["full"], speech_tokens=60)
+    size = ModelSize.of(shapes(state), shapes(s3gen))
+    assert size == replace(memory.ORIGINAL_SIZE, t3_values=size.t3_values)
+    assert size.t3_values == values(t3) - values((t3._cos, t3._sin))  # which are computed
+    distilled = ModelSize.of(shapes(state), shapes(s3gen) | {MIXER_WEIGHT: (1024, 2048)})
+    assert distilled == replace(size, branches=1, euler_steps=2)
+    own = ModelSize.of(*(Tensors.shapes(checkpoint, file) for file in (ORIGINAL.t3, ORIGINAL.s3gen)))
+    assert (own.rows, own.cache_values) == (2, 2 * 2 * 128)  # two layers of 128
 
 
 def test_the_published_file_has_the_tensors_we_take_and_one_buffer(s3gen):
