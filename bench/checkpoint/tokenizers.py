@@ -24,14 +24,35 @@ SPECIALS = {
     "[START]": 255,
 }
 ASCII = range(33, 127)
-# Combining marks, Greek, Cyrillic, Hebrew, Arabic, Devanagari, jamo, CJK punctuation and kana: after NFKD, the scripts
-# of the 23 languages but for ideographs, which are spelled in `CANGJIE`'s codes.
-SCRIPTS = (range(0x300, 0x530), range(0x591, 0x700), range(0x900, 0x980), range(0x1100, 0x1200), range(0x3000, 0x3100))
+# Latin letters, combining marks, Greek, Cyrillic; Hebrew and Arabic; Devanagari; jamo; CJK punctuation and kana: after
+# NFKD, the scripts of the 23 languages but for ideographs, which are spelled in `CANGJIE`'s codes.
+SCRIPTS = (
+    range(0xDF, 0x180),
+    range(0x300, 0x530),
+    range(0x591, 0x700),
+    range(0x900, 0x980),
+    range(0x1100, 0x1200),
+    range(0x3000, 0x3100),
+)
 PAIRS = (("t", "h"), ("th", "e"), ("i", "n"), ("e", "r"), ("о", "в"))
 BYTE_PAIRS = (("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("in", "g"), ("Ġ", "a"), ("o", "u"), ("Ã", "©"))
-# As Cangjie5_TC.json: a character and its code. A code of several is numbered from the second on.
+# As Cangjie5_TC.json: a character and its code, which several can share.
 CANGJIE = (
-    *("日\ta", "曰\ta", "月\tb", "明\tab", "我\thqi", "你\tonf", "好\tvnd", "中\tl", "文\tyk", "们\toils", "再\tmgb"),
+    *(
+        "日\ta",
+        "曰\ta",
+        "月\tb",
+        "明\tab",
+        "我\thqi",
+        "你\tonf",
+        "好\tvnd",
+        "中\tl",
+        "文\tyk",
+        "们\toils",
+        "再\tmgb",
+        "、\tzxac",
+        "〇\tmm",
+    ),
     *(f"{chr(0x4E00 + number)}\tmm" for number in range(12)),
 )
 
@@ -59,7 +80,7 @@ def _multilingual(spec: ModelSpec) -> tuple[Sequence[object], int]:
 
 def _graphemes(tags: Mapping[str, int], characters: Iterable[str], merges: Sequence[tuple[str, str]]) -> object:
     """A tokenizer of the `tokenizers` library with upstream's special tokens."""
-    added = SPECIALS | tags
+    added = {**SPECIALS, **tags}
     tokens = chain(characters, map("".join, merges))
     free = (number for number in range(7, MULTILINGUAL_IDS) if number != SPECIALS["[START]"])
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}

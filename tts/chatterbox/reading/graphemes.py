@@ -56,8 +56,8 @@ class GraphemeTokenizer:
         for match in re.finditer(r"\S+", text):
             start, end = (own[at] + grown * (at > 0) for at in match.span())
             tokens = bisect_right(ends, start) + 1, bisect_left(begins, end)  # the first and last with letters of it
-            if start < end and tokens[0] <= tokens[1]:
-                words.append(TextWord(*match.span(), *tokens, spoken_letters(match.group())))
+            if any(map(str.isalnum, match[0])) and tokens[0] <= tokens[1]:
+                words.append(TextWord(*match.span(), *tokens, spoken_letters(match[0])))
         return words
 
 

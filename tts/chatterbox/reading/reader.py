@@ -10,6 +10,7 @@ from torch import Tensor
 from tts.chatterbox.models import ModelSpec
 from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.reading.gpt2 import Gpt2Reader
+from tts.chatterbox.reading.multilingual import MultilingualReader
 from tts.chatterbox.words import TextWord
 
 
@@ -31,4 +32,4 @@ def read_reader(spec: ModelSpec, directory: Path) -> Reader:
     files = [directory / name for name in spec.tokenizer]
     if spec.reader == "gpt2":
         return Gpt2Reader(*files)
-    return EnglishReader(*files)
+    return MultilingualReader(*files) if spec.reader == "multilingual" else EnglishReader(*files)

@@ -1,0 +1,104 @@
+"""The multilingual model's reader: small letters, decomposed, after a tag for the language.
+
+Its ids are those of upstream's `MTLTokenizer`, which can't be used: it fetches from the network when it is made. What
+upstream does only where a further package is installed is required here for `ja` and `zh`, and is not done for `he`,
+whose text must have its diacritics, and `ru`, whose package for stress nobody publishes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unicodedata import category, normalize
+
+from torch import Tensor
+
+from tts.chatterbox.reading.chinese import Cangjie, WordSegmenter
+from tts.chatterbox.reading.graphemes import GraphemeTokenizer
+from tts.chatterbox.reading.languages import missing_package
+from tts.chatterbox.reading.punctuation import MULTILINGUAL
+from tts.chatterbox.words import TextWord
+from validation.errors import Unsupported
+
+KANJI = re.compile("[\u4e00-\u9fff]")
+POINTS = "\u05b0-\u05bd\u05bf\u05c1\u05c2\u05c7"
+HEBREW_WORD, POINT = re.compile(f"[א-ת{POINTS}]{{2,}}"), re.compile(f"[{POINTS}]")
+UNPOINTED = "Hebrew can't be read without vowel points (niqqud), which nothing here adds: send pointed text"
+
+
+class MultilingualReader:
+    """23 languages, each named by its two letters."""
+
+    def __init__(self, tokenizer: Path, cangjie: Path) -> None:
+        """Raises: ModelUnavailable."""
+        self._tokenizer = GraphemeTokenizer(tokenizer)
+        self._cangjie, self._segmenter, self._kana = Cangjie(cangjie), WordSegmenter(), KanaReadings()
+
+    def tokens(self, text: str, language: str) -> Tensor:
+        return self._tokenizer.tokens(f"[{language}]{self._spell(text, language)}")
+
+    def lacks(self, language: str) -> str | None:
+        if package := missing_package(language):
+            return f"the package {package} is not installed (the extra `{language}`)"
+        return self._segmenter.lacks() if language == "zh" else None
+
+    def words(self, text: str, language: str) -> list[TextWord]:
+        if language in ("ja", "zh"):
+            return []
+        tag = f"[{language}]"
+        return self._tokenizer.words(text, tag + self._spell(text, language), len(tag), _letters)
+
+    def _spell(self, text: str, language: str) -> str:
+        """Raises: Unsupported, ModelUnavailable."""
+        if reason := self.lacks(language):
+            raise Unsupported(f"{language} can't be read here: {reason}")
+        spelled = normalize("NFKD", MULTILINGUAL.normalize(text).lower())
+        if language == "zh":
+            return self._cangjie.spell(self._segmenter.separate(spelled))
+        if language == "ja":
+            return self._kana.spell(spelled)
+        if language == "he" and not is_pointed(spelled):
+            raise Unsupported(UNPOINTED)
+        return spelled.strip() if language == "ko" else spelled
+
+
+class KanaReadings:
+    """Kanji → hiragana by pykakasi, loaded with the first text.
+
+    Upstream decomposes a text before it looks up readings, of which it then finds fewer; its model was trained so.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()  # of a package that says nothing of threads
+
+    def spell(self, text: str) -> str:
+        with self._turn:
+            pieces = self._kakasi.convert(text)
+        return normalize("NFKD", "".join(_kana(piece["orig"], piece["hira"]) for piece in pieces))
+
+    @cached_property
+    def _kakasi(self) -> Any:
+        import pykakasi
+
+        return pykakasi.kakasi()
+
+
+def _kana(written: str, read: str) -> str:
+    """A reading that begins as a particle could is set apart, as upstream does."""
+    if not KANJI.search(written):
+        return written
+    return f" {read}" if read.startswith(("は", "へ")) else read
+
+
+def is_pointed(text: str) -> bool:
+    """Whether most Hebrew words of two letters or more have a vowel point; one without Hebrew is."""
+    words = HEBREW_WORD.findall(text)
+    return 2 * sum(map(bool, map(POINT.search, words))) >= len(words)
+
+
+def _letters(char: str) -> int:
+    """How many letters, digits and marks it has once it is small and decomposed, whatever is around it."""
+    return sum(category(part)[0] in "LNM" for part in normalize("NFKD", char.lower()))
