@@ -74,7 +74,9 @@ class Settings:
     default_voice: str = setting("", "voice used when a request names none (empty: the engine's own)")
     allow_voice_writes: bool = setting(False, "let jobs add voices to `VOICES_DIR` and delete them")
     max_library_voices: int = setting(1000, "voices that jobs may fill the library up to", least=1, most=100_000)
-    voice_cache_size: int = setting(32, "conditioned voices kept in memory, 0.3 MB each", least=1, most=10_000)
+    voice_cache_size: int = setting(
+        32, "conditioned voices kept in memory, 0.3 MB each, Turbo's 1.8", least=1, most=10_000
+    )
     voice_cache_dir: Path | None = setting(None, "directory that keeps conditioned voices for the next start")
     voice_cache_bytes: int = setting(1_000_000_000, "largest size of that directory, in bytes", least=1_000_000)
     max_text_chars: int = setting(5000, "longest text of one request, in characters", least=1, most=100_000)

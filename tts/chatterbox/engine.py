@@ -118,7 +118,8 @@ class ChatterboxEngine:
 
         with torch_errors():
             encoders = fingerprint(model.encoders)
-        return VoiceCache(directory, self._options.voice_cache_bytes, encoders, like=model.built_in)
+        lengths = model.encoders.prompt_lengths
+        return VoiceCache(directory, self._options.voice_cache_bytes, encoders, model.built_in, lengths)
 
     def _load(self) -> ChatterboxModel:
         try:

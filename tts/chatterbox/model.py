@@ -129,6 +129,7 @@ class ChatterboxModel:
             conditioner=Conditioner(t3_file.at("cond_enc."), t3.width),
             t3=t3,
             device=device,
+            prompt_s=options.spec.prompt_s,
         )
         built_in = encoders.read_built_in("default", directory / BUILT_IN_VOICE)
         max_tokens = min(options.max_tokens, t3.max_speech_tokens - 1)
@@ -142,7 +143,9 @@ class ChatterboxModel:
             flow=read_flow(s3gen.at("flow."), options, size, max_tokens, built_in.flow, pools[0]),
             hift=Hift(s3gen.at("mel2wav."), pools[1], DEFAULT_FRAMES if pools[1].captures else ()),
             renders=RenderLane(loop, new_stream(device, priority=-1)),
-            decoder=Decoder(t3, max_tokens, options.slots, pools[2], loop=loop),
+            decoder=Decoder(
+                t3, max_tokens, options.slots, pools[2], loop=loop, prefix_positions=options.spec.prefix_positions
+            ),
             encoders=encoders,
             watermarker=Watermarker(*here) if options.watermark else None,
             built_in=built_in,

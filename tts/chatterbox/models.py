@@ -55,6 +55,7 @@ class ModelSpec:
     languages: tuple[str, ...] = ("en",)
     prompt_s: int = 6  # of a reference, for the token model
     min_reference_s: float = 0.0  # a reference must be longer
+    prefix_positions: int = 640  # of the token model's shared cache: conditioning and text of usual segments
     max_tokens: int = 1000  # of a segment; more speech than it was trained on is babble
     tail: tuple[int, ...] = ()  # codes after a segment's own
     cut_samples: int = 0  # from a segment's end
@@ -85,6 +86,7 @@ def _multilingual(name: str, t3: str) -> ModelSpec:
         reader="multilingual",
         tokenizer=("grapheme_mtl_merged_expanded_v1.json", "Cangjie5_TC.json"),
         languages=MANY_LANGUAGES,
+        prefix_positions=896,  # 93 ideographs, as a segment may have, are up to 560 tokens
         cut_samples=960,  # upstream cuts the last token's sound
     )
 

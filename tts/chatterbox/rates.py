@@ -21,6 +21,4 @@ XVECTOR = 192  # size of S3Gen's speaker embedding
 SPEECH_CODES = 3**8  # 6,561 ids that are sound; start, stop and unused ids are above
 LOOKAHEAD_TOKENS = 3  # tokens that the flow's encoder reads past the frame it renders
 
-T3_PROMPT_S = 6  # of the reference, for T3's prompt: 150 tokens
 FLOW_PROMPT_S = 10  # of the reference, for the flow's prompt: 250 tokens, 500 frames
-T3_PROMPT_TOKENS = T3_PROMPT_S * TOKENS_PER_S

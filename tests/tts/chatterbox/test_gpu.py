@@ -33,7 +33,6 @@ from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.segment import stream_segment
-from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.prefill import BUCKET
@@ -90,14 +89,13 @@ def rig(request: pytest.FixtureRequest, checkpoint: Path, model: ChatterboxModel
     with pytest.MonkeyPatch.context() as patch:
         FakeCuda().install(patch)
         patch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
-        patch.setattr(decoding, "PREFIX_POSITIONS", 64)
         patch.setattr(encoder, "attend_plainly", encoder.attend_fused)  # what a GPU would run
         patch.setattr(estimator, "attend_plainly", estimator.attend_fused)
         loaded = ChatterboxModel.load(
             checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128))
         )
         t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)  # as a GPU has it: its weights are not packed
-        decoder = Decoder(t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True)
+        decoder = Decoder(t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True, prefix_positions=64)
         yield Rig(replace(loaded, t3=t3, decoder=decoder), torch.device("cpu"))
 
 

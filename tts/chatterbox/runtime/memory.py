@@ -87,7 +87,7 @@ class Budget:
         """capability: of the GPU; it decides on number formats and cuBLAS's workspaces."""
         t3_bytes = 4 if options.dtype == "float32" or (options.dtype == "auto" and capability < (8, 0)) else 2
         flow_bytes, row_bytes = flow_value_bytes(options), size.cache_values * t3_bytes
-        positions = cache_positions(options.max_tokens)
+        positions = cache_positions(options.max_tokens, options.spec.prefix_positions)
         steps, prefills = positions // CACHE_BUCKET, longest_prefix(positions, options.max_tokens) // PREFILL_BUCKET
         nodes = (STEP_NODES + WATCH_NODES) * steps + PREFILL_NODES * prefills
         nodes *= size.rows if options.slots == 1 else 1  # a lone slot: with and without CFG
@@ -95,7 +95,7 @@ class Budget:
         nodes += PREPARE_NODES * len(BUCKETS) + EULER_NODES * eulers + VOCODER_GRAPHS * VOCODER_NODES
         return cls(
             weights=size.t3_values * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
-            slots=options.slots * (positions * row_bytes * size.rows + attention_bytes(options.max_tokens)),
+            slots=options.slots * (positions * row_bytes * size.rows + attention_bytes(options.max_tokens, positions)),
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
             workspaces=(options.slots + LOOP_STREAMS) * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,
@@ -129,9 +129,9 @@ def block_rows(
     )
 
 
-def attention_bytes(max_tokens: int) -> int:
-    """What the tokens of one slot attend to in its prefix, in float32."""
-    return 4 * (max_tokens + 1) * longest_prefix(cache_positions(max_tokens), max_tokens)
+def attention_bytes(max_tokens: int, positions: int) -> int:
+    """What the tokens of one slot attend to in its prefix, in float32; positions: of its cache."""
+    return 4 * (max_tokens + 1) * longest_prefix(positions, max_tokens)
 
 
 def cublas_workspace_bytes(capability: tuple[int, int]) -> int:

@@ -12,5 +12,5 @@ from tts.chatterbox.weights.tensors import Tensors
 
 def token_model(tensors: Tensors, dtype: torch.dtype) -> TokenModel:
     """The token model of a file of weights. Raises: ModelUnavailable."""
-    body = Gpt2 if tensors.count("tfmr.h.") else Llama
+    body = Gpt2 if tensors.holds("tfmr.h.") else Llama
     return body(tensors, dtype)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from audio.pcm import Samples
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import HostCopy, to_device
 from tts.chatterbox.runtime.loop import Ask, Lane, Loop, errors_to, new_stream
@@ -24,7 +25,6 @@ from validation.errors import InternalError
 AT_ONCE, AT_ONCE_ON_GPU = 8, 25  # tokens that a job takes at a time: between two it can end, and says that it lives
 CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of it; there is a graph for each
 PLAIN_REACH = 16
-PREFIX_POSITIONS = 640  # of a shared cache, for a segment's conditioning and text; usually some 300
 SLOT_WITHIN_S = 120.0  # there are as many slots as jobs, so a wait is short
 
 
@@ -215,9 +215,9 @@ class Generation:
         return cast(list[int], tokens)
 
 
-def cache_positions(max_tokens: int) -> int:
-    """Size of a shared cache for requests of up to `max_tokens`."""
-    return -(-(PREFIX_POSITIONS + max_tokens + 1) // CACHE_BUCKET) * CACHE_BUCKET
+def cache_positions(max_tokens: int, prefix_positions: int = ORIGINAL.prefix_positions) -> int:
+    """Size of a shared cache for requests of up to `max_tokens` after a prefix."""
+    return -(-(prefix_positions + max_tokens + 1) // CACHE_BUCKET) * CACHE_BUCKET
 
 
 class Decoder:
@@ -235,14 +235,16 @@ class Decoder:
         graphs: GraphPool | None = None,
         share: bool | None = None,
         loop: Loop | None = None,
+        prefix_positions: int = ORIGINAL.prefix_positions,
     ) -> None:
-        """share: by default on a GPU, where a further row costs nothing, but not on a CPU, where it does."""
+        """share: by default on a GPU, where a further row costs nothing, but not on a CPU, where it does;
+        prefix_positions: of a shared cache."""
         self._t3, self._max_tokens = t3, max_tokens
         share = t3.device.type == "cuda" if share is None else share
         self._slots = slots if share else 1
         self._shared: Batch | None = None
         self.graphs = graphs or GraphPool(t3.device, "token model")
-        self._positions = cache_positions(max_tokens)
+        self._positions = cache_positions(max_tokens, prefix_positions)
         # All batches use one stream, on which each finds memory as the one before left it.
         self.lane = TokenLane(loop or Loop(), new_stream(t3.device))
         if share:

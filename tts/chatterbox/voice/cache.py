@@ -25,7 +25,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from audio.reference import Reference
-from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, T3_PROMPT_TOKENS, TOKENS_PER_S
+from tts.chatterbox.rates import FLOW_PROMPT_S, FRAMES_PER_TOKEN, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
 from tts.chatterbox.weights.tensors import is_finite
@@ -33,10 +33,10 @@ from tts.voices.files import UnfitFile, publish, read, sweep
 
 log = logging.getLogger(__name__)
 
-FORMAT = "chatterbox-worker voice 1"  # to be counted up when `ReferenceEncoders.encode` or the file changes
+FORMAT = "chatterbox-worker voice 2"  # to be counted up when `ReferenceEncoders.encode` or the file changes
 PACKAGES = ("chatterbox-tts", "s3tokenizer", "librosa", "soxr", "torch", "torchaudio")  # that encode a recording
 FILE_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-MAX_FILE_BYTES = 4_000_000  # a voice of the full-size model has 300,000
+MAX_FILE_BYTES = 4_000_000  # the original's voices have 300,000, Turbo's up to 1,800,000
 MAX_PROMPT_TOKENS = FLOW_PROMPT_S * TOKENS_PER_S
 PRUNED_TO = 0.9  # of the largest size, so that not every further file makes another one go
 COUNT_EVERY = 50  # files written, as other workers write, too
@@ -49,11 +49,15 @@ class Unusable(Exception):
 class VoiceCache:
     """A directory of voices, for one model on one kind of machine; workers share it.
 
-    `like` is any voice of that model, to compare shapes to. Between two counts the files may exceed `max_bytes`.
+    `like` is any voice of that model, to compare shapes to, and `prompt_lengths` what its prompts may have. Between two
+    counts the files may exceed `max_bytes`.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, model: str, like: ChatterboxVoice) -> None:
-        self._directory, self._max_bytes, self._model, self._like = directory, max_bytes, model, like
+    def __init__(
+        self, directory: Path, max_bytes: int, model: str, like: ChatterboxVoice, prompt_lengths: range
+    ) -> None:
+        self._directory, self._max_bytes, self._model = directory, max_bytes, model
+        self._like, self._prompt_lengths = like, prompt_lengths
         self._left_bytes, self._until_count = 0, 0
         self._lock = threading.Lock()  # of the two above
         self._faults: set[str] = set()
@@ -105,7 +109,7 @@ class VoiceCache:
         stated, expected = _metadata(data), self._metadata(key, tensors)
         if wrong := sorted(name for name in expected if stated.get(name) != expected[name]):
             raise Unusable(f"its {', '.join(wrong)} is not what it should be")
-        if faults := list(_faults(tensors, self._like)):
+        if faults := list(_faults(tensors, self._like, self._prompt_lengths)):
             raise Unusable("; ".join(faults))
         device = self._like.speaker.device  # a copy, so that it is aligned as torch's own results are
         return ChatterboxVoice.of_tensors(
@@ -198,7 +202,7 @@ def _add(total: Any, name: str, tensor: Tensor) -> None:
     total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[str]:
+def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice, prompt_lengths: range) -> Iterator[str]:
     """What would make the engine fail later or index past a table, which a right checksum does not exclude."""
     wanted = like.tensors()
     if set(tensors) != set(wanted):
@@ -213,6 +217,8 @@ def _faults(tensors: Mapping[str, Tensor], like: ChatterboxVoice) -> Iterator[st
     count = tokens.shape[-1] if tokens.dim() else 0
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     shapes |= {"flow_tokens": (1, count), "flow_mel": (1, count * FRAMES_PER_TOKEN, mel.shape[-1] if mel.dim() else 0)}
+    if (prompt := tensors["prompt"]).dim() == 3 and prompt.shape[1] in prompt_lengths:
+        shapes["prompt"] = (1, prompt.shape[1], like.prompt.shape[2])
     if wrong := [name for name, shape in shapes.items() if tuple(tensors[name].shape) != shape]:
         yield f"{', '.join(wrong)} has another shape"
     if count == 0 or count > MAX_PROMPT_TOKENS or int(tokens.min()) < 0 or int(tokens.max()) >= SPEECH_CODES:
@@ -229,13 +235,13 @@ def fingerprint(encoders: ReferenceEncoders) -> str:
         total.update(f"{package} {_version(package)}\n".encode())
     device = encoders.device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    total.update(f"{device.type} {machine}\n".encode())
+    total.update(f"{device.type} {machine}\nprompt of {encoders.prompt_s} s\n".encode())
     for part in ("voice_encoder", "tokenizer", "speaker_encoder", "conditioner"):
         for name, tensor in sorted(getattr(encoders, part).tensors.items()):
             _add(total, f"{part} {name}", tensor)
     ids = torch.arange(SPEECH_CODES, device=device)[None]
-    for at in range(0, SPEECH_CODES, T3_PROMPT_TOKENS):  # together: each code's embedding, each position's
-        _add(total, "prompt", encoders.t3.embed_prompt(ids[:, at : at + T3_PROMPT_TOKENS]))
+    for at in range(0, SPEECH_CODES, encoders.prompt_tokens):  # together: each code's embedding, each position's
+        _add(total, "prompt", encoders.t3.embed_prompt(ids[:, at : at + encoders.prompt_tokens]))
     return total.hexdigest()
 
 

@@ -25,8 +25,7 @@ from tts.chatterbox.rates import (
     SAMPLE_RATE_HZ,
     SAMPLES_PER_TOKEN,
     SPEECH_CODES,
-    T3_PROMPT_S,
-    T3_PROMPT_TOKENS,
+    TOKENS_PER_S,
 )
 from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.t3.model import TokenModel
@@ -43,19 +42,19 @@ NOT_A_VOICE = (
 # Which network computes each part of a voice.
 ENCODED_BY = {
     "speaker": "the voice encoder (ve.safetensors)",
-    "prompt": "the perceiver (t3_cfg.safetensors)",
+    "prompt": "the token model's encoder of the prompt",
     "flow_mel": "the mel filter bank",
-    "flow_speaker": "the speaker encoder (s3gen.safetensors)",
+    "flow_speaker": "the flow's speaker encoder",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ChatterboxVoice:
-    """One voice's conditioning. D: T3's width; Q: the perceiver's queries (32)."""
+    """One voice's conditioning. D: T3's width; Q: the perceiver's queries (32), or the prompt's tokens."""
 
     voice: str
     speaker: Tensor  # (1, 1, D), the projected speaker embedding
-    prompt: Tensor  # (1, Q, D), the reference's tokens through the perceiver
+    prompt: Tensor  # (1, Q, D), the reference's embedded tokens, through the perceiver
     flow: FlowPrompt
 
     def tensors(self) -> dict[str, Tensor]:
@@ -84,19 +83,30 @@ class ReferenceEncoders:
     conditioner: Conditioner
     t3: TokenModel
     device: torch.device
+    prompt_s: int  # of a reference, for T3's prompt
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The most that T3's prompt has."""
+        return self.prompt_s * TOKENS_PER_S
+
+    @property
+    def prompt_lengths(self) -> range:
+        """Q of the voices that are made here."""
+        return self.conditioner.prompt_lengths(self.prompt_tokens)
 
     # --- from a recording ---------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def encode(self, voice: str, reference: Reference) -> ChatterboxVoice:
-        """A recording's voice: its first 6 s are T3's prompt, its first 10 s the flow's; T3's speaker is of all of it.
+        """A recording's voice: its first `prompt_s` are T3's prompt, its first 10 s the flow's; T3's speaker is of all.
 
         Raises: InternalError if an encoder's values are not finite.
         """
         wide = _resampled(reference.samples, reference.sample_rate, SAMPLE_RATE_HZ)
         narrow = _resampled(wide, SAMPLE_RATE_HZ, ENCODER_RATE_HZ)
         speaker = torch.from_numpy(self.voice_encoder.embeds_from_wavs([narrow], sample_rate=ENCODER_RATE_HZ))
-        tokens, _ = self.tokenizer([narrow[: T3_PROMPT_S * ENCODER_RATE_HZ]], max_len=T3_PROMPT_TOKENS)
+        tokens, _ = self.tokenizer([narrow[: self.prompt_s * ENCODER_RATE_HZ]], max_len=self.prompt_tokens)
         made = self._assemble(voice, speaker.mean(0, keepdim=True), tokens, self._flow_prompt(wide))
         if broken := made.not_finite():
             raise InternalError(
@@ -154,9 +164,11 @@ class ReferenceEncoders:
 
     @torch.inference_mode()
     def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
-        """T3's conditioning (1, Q + 2, D): speaker, prompt, emotion."""
-        level = torch.full((1, 1, 1), exaggeration, device=self.device)
-        return torch.cat((voice.speaker, voice.prompt, self.conditioner.emotion(level)), dim=1).to(self.t3.dtype)
+        """T3's conditioning (1, Q + 2, D): speaker, prompt, and emotion, if the model has it."""
+        parts = [voice.speaker, voice.prompt]
+        if self.conditioner.has_emotion:
+            parts.append(self.conditioner.emotion(torch.full((1, 1, 1), exaggeration, device=self.device)))
+        return torch.cat(parts, dim=1).to(self.t3.dtype)
 
 
 def _resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:

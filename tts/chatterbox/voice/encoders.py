@@ -174,21 +174,22 @@ def upstream_speaker_encoder() -> nn.Module:
 
 
 class Conditioner:
-    """T3's encoder of speaker, prompt and emotion, with a forward of our own. D: T3's width; Q: the queries."""
+    """T3's encoder of speaker, prompt and emotion, with a forward of our own. D: T3's width; Q: the queries.
+
+    Prompt and emotion have weights in a Llama's file alone.
+    """
 
     def __init__(self, tensors: Tensors, width: int) -> None:
         """Raises: ModelUnavailable."""
         shapes = {
             "spkr_enc.weight": (width, -1),
             "spkr_enc.bias": (width,),
-            "emotion_adv_fc.weight": (width, 1),
-            "perceiver.pre_attention_query": (1, -1, width),
         }
-        for name in ("to_q", "to_k", "to_v", "proj_out"):
-            shapes[f"perceiver.attn.{name}.weight"] = (width, width)
-        for name in ("to_q", "to_k", "to_v", "proj_out", "norm"):
-            shapes[f"perceiver.attn.{name}.bias"] = (width,)
-        shapes["perceiver.attn.norm.weight"] = (width,)
+        self.has_emotion, self.has_perceiver = tensors.holds("emotion_adv_fc."), tensors.holds("perceiver.")
+        if self.has_emotion:
+            shapes["emotion_adv_fc.weight"] = (width, 1)
+        if self.has_perceiver:
+            shapes |= perceiver_shapes(width)
         # Copied, as these few would keep the whole of the file mapped.
         self.tensors = {name: tensor.clone() for name, tensor in tensors.take_all(shapes).items()}
 
@@ -200,11 +201,20 @@ class Conditioner:
         """(1, 1, 1) → (1, 1, D)."""
         return F.linear(level, self.tensors["emotion_adv_fc.weight"])
 
+    def prompt_lengths(self, most_tokens: int) -> range:
+        """What `perceiver` makes of prompts of up to so many tokens."""
+        if not self.has_perceiver:
+            return range(1, most_tokens + 1)
+        queries = self.tensors["perceiver.pre_attention_query"].shape[1]
+        return range(queries, queries + 1)
+
     def perceiver(self, prompt: Tensor) -> Tensor:
         """A prompt's embedded tokens (1, N, D) → (1, Q, D), by attention to them and then to one another.
 
-        Jaegle et al. 2021, arXiv:2103.03206; both attentions have the same weights.
+        Jaegle et al. 2021, arXiv:2103.03206; both attentions have the same weights. Without a perceiver the prompt.
         """
+        if not self.has_perceiver:
+            return prompt
         queries = self._attend(self.tensors["perceiver.pre_attention_query"], prompt)
         return self._attend(queries, queries)
 
@@ -223,3 +233,12 @@ class Conditioner:
         q, k, v = (heads(linear(f"to_{name}", norm(inputs))) for name, inputs in (("q", x), ("k", seen), ("v", seen)))
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return x + linear("proj_out", mixed)
+
+
+def perceiver_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"perceiver.pre_attention_query": (1, -1, width)}
+    for name in ("to_q", "to_k", "to_v", "proj_out"):
+        shapes[f"perceiver.attn.{name}.weight"] = (width, width)
+    for name in ("to_q", "to_k", "to_v", "proj_out", "norm"):
+        shapes[f"perceiver.attn.{name}.bias"] = (width,)
+    return shapes | {"perceiver.attn.norm.weight": (width,)}

@@ -37,7 +37,7 @@ class Tensors:
     @staticmethod
     def shapes(directory: Path, file: str) -> dict[str, tuple[int, ...]]:
         """A file's tensors by its header; none is read. Raises: ModelUnavailable, as `read`."""
-        with readable(file), safe_open(directory / file, "pt") as opened:
+        with readable(file), safe_open(directory / file, "pt") as opened:  # type: ignore[no-untyped-call]
             return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
     @classmethod
@@ -82,6 +82,10 @@ class Tensors:
     def leave(self, *names: str) -> None:
         """These may be there, and nothing reads them: only training does."""
         self._taken.update(self._prefix + name for name in names)
+
+    def holds(self, prefix: str) -> bool:
+        """Whether there are tensors whose names begin with it."""
+        return any(name.startswith(self._prefix + prefix) for name in self._state)
 
     def count(self, prefix: str) -> int:
         """How many parts are numbered after that prefix."""

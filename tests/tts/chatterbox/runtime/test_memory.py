@@ -140,7 +140,7 @@ def test_the_budget_grows_with_what_is_asked_for():
     usual = Budget.of(LoadOptions(slots=3), RTX_4090)
     assert 4.5 < usual.required / 2**30 < 5.5  # fits a GPU of 8 GB
     assert Budget.of(LoadOptions(slots=3, graphs=False), RTX_4090).graphs == 0
-    cache_bytes = usual.slots - 3 * memory.attention_bytes(1000)
+    cache_bytes = usual.slots - 3 * memory.attention_bytes(1000, cache_positions(1000))
     assert Budget.of(LoadOptions(slots=3, dtype="float32"), RTX_4090).slots == usual.slots + cache_bytes
     assert Budget.of(LoadOptions(slots=3), T4).slots == usual.slots + cache_bytes  # its hardware has no bfloat16
     wide = Budget.of(LoadOptions(slots=3, flow_dtype="float32"), RTX_4090)

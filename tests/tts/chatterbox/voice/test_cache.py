@@ -32,7 +32,7 @@ def made(model) -> ChatterboxVoice:
 
 @pytest.fixture
 def cache(model, tmp_path) -> VoiceCache:
-    return VoiceCache(tmp_path / "voices", PLENTY, "model", model.built_in)
+    return VoiceCache(tmp_path / "voices", PLENTY, "model", model.built_in, model.encoders.prompt_lengths)
 
 
 class Maker:
@@ -95,7 +95,9 @@ def test_another_recording_rate_or_model_is_another_voice(model, cache, made):
     cache.get("clone", buzz(), make)
     for other in (buzz(pitch_hz=111.0), buzz(3.001), dataclasses.replace(buzz(), sample_rate=RATE + 1)):
         cache.get("clone", other, make)
-    VoiceCache(cache._directory, PLENTY, "another model", model.built_in).get("clone", buzz(), make)
+    VoiceCache(cache._directory, PLENTY, "another model", model.built_in, model.encoders.prompt_lengths).get(
+        "clone", buzz(), make
+    )
     assert make.asked == 5
     assert len(files(cache)) == 5
 
@@ -156,7 +158,7 @@ DAMAGE: dict[str, Callable[[Path], bytes]] = {
     "huge": lambda path: path.read_bytes() + bytes(voice_cache.MAX_FILE_BYTES),
     "no metadata": lambda path: save(load(path.read_bytes())),
     "another model": told_as(model="another"),
-    "another format": told_as(format="chatterbox-worker voice 0"),
+    "another format": told_as(format="chatterbox-worker voice 1"),
     "another version": rewritten(lambda _, facts: facts.update({"chatterbox-tts": "0.1.6"})),
     "another recording": told_as(key="0" * 64),
     "another sum": told_as(sum="0" * 64),
@@ -257,7 +259,7 @@ def test_a_voices_model_is_all_that_encodes_it(model):
 
 
 def test_those_used_longest_ago_make_room(model, tmp_path, made):
-    cache = VoiceCache(tmp_path, PLENTY, "model", model.built_in)
+    cache = VoiceCache(tmp_path, PLENTY, "model", model.built_in, model.encoders.prompt_lengths)
     make = Maker(made)
     for n in range(10):
         cache.get("clone", buzz(pitch_hz=100.0 + n), make)
@@ -277,9 +279,9 @@ def test_those_used_longest_ago_make_room(model, tmp_path, made):
 
 def test_the_directory_keeps_within_its_size(model, tmp_path, made):
     make = Maker(made)
-    VoiceCache(tmp_path, PLENTY, "model", model.built_in).get("clone", buzz(), make)
+    VoiceCache(tmp_path, PLENTY, "model", model.built_in, model.encoders.prompt_lengths).get("clone", buzz(), make)
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
-    cache = VoiceCache(tmp_path, 10 * size, "model", model.built_in)
+    cache = VoiceCache(tmp_path, 10 * size, "model", model.built_in, model.encoders.prompt_lengths)
     for n in range(60):
         cache.get("clone", buzz(1.0, pitch_hz=200.0 + n), make)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10 * size
@@ -306,7 +308,7 @@ def test_a_full_disk_costs_the_keeping_and_nothing_else(cache, made, caplog):
 
 @pytest.mark.parametrize("place", ["/proc/self/voices", "/dev/null", "/dev/null/voices"])
 def test_a_directory_that_cannot_be_is_no_requests_fault(model, made, place, caplog):
-    cache, make = VoiceCache(Path(place), PLENTY, "model", model.built_in), Maker(made)
+    cache, make = VoiceCache(Path(place), PLENTY, "model", model.built_in, model.encoders.prompt_lengths), Maker(made)
     assert [cache.get("clone", buzz(), make) for _ in range(3)] == [made] * 3
     assert caplog.text.count("can't be written in VOICE_CACHE_DIR") == 1
     assert len(caplog.records) <= 2
