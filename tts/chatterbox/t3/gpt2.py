@@ -74,7 +74,6 @@ class Gpt2(TokenModel):
             )
 
         super().__init__(tensors, dtype, ops)
-        tensors.leave("tfmr.wte.weight", "text_head.weight")
         self._text_emb = take("text_emb.weight", -1, -1)
         width = self._text_emb.shape[1]
         self._speech_emb = take("speech_emb.weight", -1, width)

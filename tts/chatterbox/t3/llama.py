@@ -66,7 +66,6 @@ class Llama(TokenModel):
             return torch.cat([tensors.take(f"{prefix}.{name}.weight", *shape) for name in names]).to(dtype)
 
         super().__init__(tensors, dtype, ops)
-        tensors.leave("tfmr.embed_tokens.weight", "text_head.weight")
         self._text_emb = take("text_emb", -1, -1)
         width = self._text_emb.shape[1]
         self._speech_emb = take("speech_emb", -1, width)

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from validation.errors import ModelUnavailable
 
-# What S3Gen's file may hold besides: buffers that upstream computes when it builds its modules. The published
-# s3gen.safetensors has `tokenizer._mel_filters` and no other: its length is that sum to the byte (test_memory.py).
-UNUSED = {"tokenizer._mel_filters", "tokenizer.window", "trim_fade"}
+# What a file may hold besides: weights of T3 that only training uses (those tables are of Llama and of GPT-2), and
+# buffers of S3Gen that upstream computes when it builds its modules. The published s3gen.safetensors has
+# `tokenizer._mel_filters` and no other: its length is that sum to the byte (test_memory.py).
+UNUSED = {
+    *("tfmr.embed_tokens.weight", "tfmr.wte.weight", "text_head.weight"),
+    *("tokenizer._mel_filters", "tokenizer.window", "trim_fade"),
+}
 
 
 class Tensors:
@@ -78,10 +82,6 @@ class Tensors:
     def take_all(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """Several, by name. Raises: ModelUnavailable."""
         return {name: self.take(name, *shape) for name, shape in shapes.items()}
-
-    def leave(self, *names: str) -> None:
-        """These may be there, and nothing reads them: only training does."""
-        self._taken.update(self._prefix + name for name in names)
 
     def holds(self, prefix: str) -> bool:
         """Whether there are tensors whose names begin with it."""
