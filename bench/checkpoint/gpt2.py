@@ -65,7 +65,7 @@ def turbo_t3(sizes: Body, speech_tokens: int, text_vocabulary: int) -> dict[str,
 
 
 def _norm(name: str, d: int) -> dict[str, Tensor]:
-    return {f"{name}.weight": torch.ones(d), f"{name}.bias": torch.zeros(d)}
+    return {f"{name}.weight": 1 + 0.1 * torch.randn(d), f"{name}.bias": 0.1 * torch.randn(d)}
 
 
 def _layer(name: str, d: int, e: int, layers: int) -> dict[str, Tensor]:
@@ -93,6 +93,8 @@ def _plant_ending(state: dict[str, Tensor], speech_tokens: int) -> None:
     for name, tensor in state.items():
         if name.endswith(("emb.weight", "wpe.weight", "c_proj.weight", "c_proj.bias", "spkr_enc.bias")):
             tensor[..., planted] = 0.0
+        elif ".ln_" in name:
+            tensor[planted] = float(name.endswith("weight"))
     state["cond_enc.spkr_enc.weight"][planted] = 0.0
     state["speech_head.weight"][:, planted] = 0.0
     free = state["tfmr.wpe.weight"][:, len(planted) :]
