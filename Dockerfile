@@ -19,6 +19,7 @@ ENV PYTHONUNBUFFERED=1 \
     NUMBA_CPU_NAME=generic \
     NUMBA_CACHE_DIR=/app/.numba \
     TRITON_CACHE_DIR=/app/.triton \
+    PKUSEG_HOME=/app/pkuseg \
     PATH="/app/.venv/bin:$PATH"
 WORKDIR /app
 
@@ -26,13 +27,20 @@ FROM base AS packages
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 
-# What `make sync` installs, without the hibari, eSpeak (GPL-3) and development groups, with the uv that `make` uses. PyAV's wheel
-# brings x264 and x265 (GPL-2) along, which the worker has no use for; this stage is no part of the image.
+# What `make sync` installs, without the hibari, eSpeak (GPL-3) and development groups, with the uv that `make` uses.
+# LANGUAGES="ja zh" adds what the multilingual model needs to read these; pykakasi, for ja, is GPL-3. PyAV's wheel brings
+# x264 and x265 (GPL-2) along, which the worker has no use for; this stage is no part of the image.
 COPY pyproject.toml uv.lock ./
 COPY scripts/stub_video_codecs.py ./scripts/
-RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv sync --frozen --no-dev --extra chatterbox --no-cache --compile-bytecode --no-python-downloads \
+ARG LANGUAGES=""
+RUN set -- --extra chatterbox && for language in $LANGUAGES; do set -- "$@" --extra "$language"; done \
+    && pip install --no-cache-dir uv==0.13.9 \
+    && uv sync --frozen --no-dev "$@" --no-cache --compile-bytecode --no-python-downloads \
     && scripts/stub_video_codecs.py .venv/lib/python3.11/site-packages
+
+# Chinese is cut into words by a model that its package fetches, with a sum to check it by.
+RUN mkdir pkuseg && case " $LANGUAGES " in *" zh "*) python -c "from spacy_pkuseg import pkuseg; pkuseg()" ;; esac \
+    && rm -f pkuseg/*.zip
 
 # Numba compiles librosa when it is first used: here, and not in every worker's first clone. For any CPU, since a
 # worker's is not this one (NUMBA_CPU_NAME). Numba keeps nothing, and fails, where it can't write: so any user may
@@ -65,6 +73,7 @@ RUN python -m compileall -q /usr/local/lib/python3.* \
     && useradd --create-home --uid 10001 worker
 COPY --from=packages /app/.venv ./.venv
 COPY --from=packages /app/.numba ./.numba
+COPY --from=packages /app/pkuseg ./pkuseg
 
 # Before the code, and with no more of it than this needs, so that a change of code does not move 3 GB of weights.
 ARG BAKE_WEIGHTS=false
