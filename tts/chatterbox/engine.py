@@ -17,6 +17,7 @@ from audio.pcm import Samples
 from audio.reference import Reference
 from tts.chatterbox.models import ModelSpec
 from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.reading.languages import speakable
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from validation.errors import ModelUnavailable
 from validation.options import SamplingParams
@@ -37,7 +38,7 @@ def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
         sample_rate_hz=24_000,
         voices=(BUILT_IN,),
         default_voice=BUILT_IN.name,
-        languages=model.languages,
+        languages=speakable(model),
         decode_modes=("full", "window", "block"),
         can_clone=True,
         unused_fields=model.unused_fields,

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from tts.chatterbox.engine import engine_spec
 from tts.chatterbox.models import MANY_LANGUAGES, MODELS, ORIGINAL
 from tts.chatterbox.reading.chinese import DATA, MODEL
 from tts.chatterbox.reading.languages import PACKAGES, speakable
@@ -169,6 +170,7 @@ def test_a_language_whose_package_is_missing_is_not_offered(monkeypatch, missing
     installed = lambda name: None if missing and name == PACKAGES[missing] else object()  # noqa: E731
     monkeypatch.setattr("tts.chatterbox.reading.languages.find_spec", installed)
     assert set(MANY_LANGUAGES) - set(speakable(SPEC)) == ({missing} if missing else set())
+    assert engine_spec(SPEC, marks=False).languages == speakable(SPEC)
     assert speakable(ORIGINAL) == ("en",)
 
 
