@@ -113,7 +113,7 @@ class TtsSession:
         rate_hz = fields.sample_rate or ENCODERS[fields.output_format].sample_rate_hz
         self._output = part(OutputOptions, fields.model_dump() | {"sample_rate": rate_hz})
         self._clone: Clone | None = None
-        self._sentences = Sentences()
+        self._sentences = Sentences(self._service.spec.tags)
         self._waiting: deque[Sentence | Mark] = deque()
         self._is_cancelled = False  # since then nothing was spoken
         self._has_text = False
@@ -153,7 +153,7 @@ class TtsSession:
 
     def clear(self) -> None:
         """Text that waits is not spoken."""
-        self._sentences = Sentences()
+        self._sentences = Sentences(self._service.spec.tags)
         self._waiting.clear()
 
     def cancel(self) -> None:

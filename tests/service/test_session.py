@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, by_letters, comment_of, fake_service
+from fakes import POLYGLOT, FakeEngine, by_letters, comment_of, fake_service
 
 from service.events import AudioEvent, EndEvent, Event, StartEvent
 from service.session import (
@@ -140,3 +140,14 @@ def test_a_text_of_signs_alone_is_a_silence_where_another_contract_is_spoken(
     spoken = [event.data for take in takes(one) for event in said(one, take) if isinstance(event, AudioEvent)]
     rest, report = one.finish()
     assert report["duration"] == len(b"".join(spoken) + rest) / 2 / 24_000 == duration_s
+
+
+def test_a_tag_alone_is_a_take_where_the_engine_speaks_it() -> None:
+    for engine, texts in ((FakeEngine(**POLYGLOT), ["[laugh]"]), (FakeEngine(), [])):
+        one = TtsSession(fake_service(engine), "s", {"language": "en"})
+        for piece in ("[lau", "ghs]", " [cough]"):
+            one.push(piece)
+        one.mark(Mark.FLUSH)
+        for take in takes(one):
+            said(one, take)
+        assert engine.texts == texts

@@ -7,13 +7,13 @@ follows an unambiguous mark.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tts.normalize.lines import BROKEN, ENDED, continues, joined
 from tts.text.boundaries import Break, boundaries
 from tts.text.segments import segment
-from validation.markup import REASONING, REASONING_NAMES, REASONING_STARTS, parts
+from validation.markup import REASONING, REASONING_NAMES, REASONING_STARTS, Tag, parts
 
 MIN_WRAPPED_CHARS = 30  # of a line that may go on in the next
 CONTEXT_CHARS = 80  # before a tag
@@ -33,7 +33,7 @@ UNSPACED_MARKS = tuple("。！？｡।॥")  # after which no white space is to
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """It has a letter or digit. `begins` is the break before it."""
+    """It has a letter, a digit or a tag of the engine's. `begins` is the break before it."""
 
     text: str
     begins: Break  # SENTENCE: the same line goes on, or a new one begins; PARAGRAPH: a blank line was there
@@ -41,9 +41,10 @@ class Sentence:
 
 
 class Sentences:
-    """`push()*`, then `flush()`; more may follow."""
+    """`push()*`, then `flush()`; more may follow. `tags` are the names of those that the engine speaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: Collection[str] = ()) -> None:
+        self._tags = tags
         self._line = ""  # what is not complete
         self._wrapped = ""  # the line before it, where that may go on in it
         self._has_spoken = self._blank = self._is_new_line = False
@@ -103,7 +104,7 @@ class Sentences:
         if may_go_on and is_open and len(self._line) >= MIN_WRAPPED_CHARS and _says_something(self._line):
             self._wrapped, self._line = self._line.rstrip(), ""
             return
-        if _says_something(self._line):
+        if _says_something(self._line, self._tags):
             yield self._sentence(self._line)
         elif may_go_on and not self._line.strip():  # a blank line, and not a flush where a sentence has just ended
             self._blank = self._has_spoken
@@ -190,5 +191,8 @@ def _is_ended(text: str) -> bool:
     return text.endswith(UNSPACED_MARKS) or (bare != text and bare.endswith(PLAIN_MARKS) and not bare.endswith(".."))
 
 
-def _says_something(text: str) -> bool:
-    return any(isinstance(part, str) and any(map(str.isalnum, part)) for part in parts(text))
+def _says_something(text: str, tags: Collection[str] = ()) -> bool:
+    return any(
+        any(map(str.isalnum, part)) if isinstance(part, str) else isinstance(part, Tag) and part.name in tags
+        for part in parts(text)
+    )
