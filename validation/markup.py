@@ -72,11 +72,9 @@ def tag_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in MARK.finditer(text) if isinstance(_mark(match), Tag)]
 
 
-def without_tags(text: str) -> str:
-    """The text with spaces in place of its tags."""
-    for first, last in tag_spans(text):
-        text = text[:first] + " " * (last - first) + text[last:]
-    return text
+def without_tags(text: str, filler: str = " ") -> str:
+    """The text with a character in place of each of its tags'."""
+    return MARK.sub(lambda mark: filler * len(mark[0]) if isinstance(_mark(mark), Tag) else mark[0], text)
 
 
 def _reasoning(text: str) -> Iterator[tuple[int, int]]:

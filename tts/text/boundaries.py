@@ -15,6 +15,7 @@ from itertools import pairwise
 from tts.text.abbreviations import STARTER_WORDS, abbreviates, is_list_number, is_name, is_ordinal
 from tts.text.graphemes import is_inside
 from tts.text.pairs import DASHES, OPENERS, depths, pairs
+from validation.markup import without_tags
 
 SENTENCE_MARKS = tuple(".!?…‽‼⁇⁈⁉؟۔।॥།༎։።፧။។。！？｡．")
 NATIVE_MARK = re.compile("[ա-և]:|[α-ωά-ώ];")  # a full stop in Armenian, a question mark in Greek
@@ -44,6 +45,7 @@ THREE_DIGITS = re.compile(r"\d{3}(?!\d)")
 NO_ITEM = -9
 REACH = 60  # characters before and after a place that a rule may use, so that time is linear
 
+CASELESS = "א"  # a letter with which a sentence may begin, and that says nothing of the others
 BRACKETS_CLOSED = ")]}）】"
 SPELLED = re.compile(r"(?<![^ ])[A-Z](?: [A-Z])+\.\Z")  # the normaliser's F B I, whose last letter is no initial
 
@@ -70,9 +72,10 @@ def boundaries(line: str) -> list[Boundary]:
     """The boundaries of a line in order, the last at its end, each after the spaces there.
 
     The line has single spaces only, and one at its end. No boundary is inside a word, number, URL or grapheme, before a
-    mark, or after an abbreviation that belongs to the next word. Time is linear in the line's length.
+    mark, or after an abbreviation that belongs to the next word. A tag counts as a word that may begin a sentence. Time
+    is linear in the line's length.
     """
-    return list(_Reader(line).read())
+    return list(_Reader(without_tags(line, CASELESS)).read())
 
 
 class _Reader:

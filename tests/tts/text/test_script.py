@@ -118,6 +118,21 @@ def test_a_tag_of_the_engines_is_text_as_the_engine_spells_it(text: str, said: s
     assert [line.text for line in tagged(text, normalize_text=False).lines] == [said]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{ONE} [laugh] {TWO}", [ONE, f"[laugh] {TWO}"]),
+        (f"{ONE} [clear throat] and {TWO}", [ONE, f"[clear throat] and {TWO}"]),
+        (f"{ONE} {TWO} [laugh]", [ONE, f"{TWO} [laugh]"]),
+        (f"{ONE[:-1]} [laugh]. {TWO}", [f"{ONE[:-1]} [laugh].", TWO]),
+        (f"{ONE[:-1]} [laugh] {TWO.lower()}", [f"{ONE[:-1]} [laugh] {TWO.lower()}"]),
+        (f"{ONE} [laugh] {TWO}".lower(), [ONE.lower(), f"[laugh] {TWO}".lower()]),  # where no sentence has a capital
+    ],
+)
+def test_a_sentence_may_begin_with_a_tag(text: str, said: list[str]) -> None:
+    assert [line.text for line in tagged(text).lines] == said
+
+
 def test_only_a_tag_of_another_model_is_left_out() -> None:
     script = tagged("Well [cough] [laugh] that was good.")
     assert script.warnings == ("this model has no sound for [cough]: left out",)
