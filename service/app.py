@@ -111,7 +111,7 @@ class Service:
             reason = str(error) if isinstance(error, ServerError) else error.in_log()  # a refusal may quote the caller
             log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
             yield ErrorEvent(_bare(error))
-        except Exception:
+        except Exception:  # a defect, or what any library raises: the job has an answer, and the worker goes on
             outcome = InternalError.code
             log.exception("job %s hit a fault of ours", job_id)
             yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))

@@ -54,7 +54,7 @@ class RequestIdMiddleware:
 
         try:
             await self._app(scope, receive, named)
-        except Exception:
+        except Exception:  # a defect: the client has an answer with this request's id, and the server goes on
             log.exception("request %s hit a fault of ours", request_id)
             if status == UNANSWERED and scope["type"] == "http":
                 error = InternalError("the worker hit a fault of its own; its log has the details")
