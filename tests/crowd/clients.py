@@ -15,7 +15,6 @@ import websockets.asyncio.client as sockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 TEXT = "One sentence that is long enough to be spoken in a good many chunks, and then some more of it. " * 4
-PCM_BYTES_PER_S = 48_000
 PAUSE_S = 0.02  # of a slow reader, after each piece
 LEAVES_AFTER = 3  # pieces
 HANG_S = 60.0

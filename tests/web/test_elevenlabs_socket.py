@@ -30,7 +30,6 @@ from web.elevenlabs_socket import AT_ONCE_S, AlignedSink
 
 pytestmark = pytest.mark.slow
 
-HALF_A_SECOND = 12  # tokens
 TEXT = "It costs $5, or more. How are you?"
 
 
