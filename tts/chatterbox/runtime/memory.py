@@ -18,6 +18,7 @@ from tts.chatterbox.t3.batch import longest_prefix
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.prefill import BUCKET as PREFILL_BUCKET
 from tts.chatterbox.weights.family import Shapes, is_distilled, is_gpt2
+from tts.chatterbox.weights.tensors import UNUSED
 
 S3GEN_BYTES = 619_500_000  # its networks in float32, without what is counted next
 FLOW_VALUES = 123_300_000  # the flow's encoder and estimator, with the tables of distances
@@ -38,9 +39,6 @@ LIBRARY_BYTES = 500_000_000  # [est] kernels that CUDA and its libraries load la
 WORKING_BYTES = 1_000_000_000  # [est] prefill, vocoder, and segments too long for every bucket
 
 
-NOT_KEPT = ("cond_enc.", "text_head.", "tfmr.embed_tokens.", "tfmr.wte.")  # of a T3 file, on a GPU as the token model
-
-
 @dataclass(frozen=True, slots=True)
 class ModelSize:
     """What of a model's size differs between models; these are the original's."""
@@ -55,7 +53,7 @@ class ModelSize:
     def of(cls, t3: Shapes, s3gen: Shapes) -> ModelSize:
         """t3, s3gen: those files' tensors, of which the loader says what is missing."""
         layers = {name.split(".")[2] for name in t3 if name.startswith(("tfmr.h.", "tfmr.layers."))}
-        kept = (name for name in t3 if not name.startswith(NOT_KEPT))
+        kept = (name for name in t3 if name not in UNUSED and not name.startswith("cond_enc."))
         distilled = is_distilled(s3gen)
         return cls(
             t3_values=sum(math.prod(t3[name]) for name in kept),
