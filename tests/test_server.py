@@ -190,12 +190,12 @@ def test_sigterm_lets_a_stream_finish_and_the_process_leaves_with_0(tmp_path: Pa
 def test_the_door_that_mode_names_takes_the_processs_place(
     tmp_path: Path, environ: dict[str, str], opened: str
 ) -> None:
-    for name in ("start.py", "settings.py"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "start.py").write_text((ROOT / "start.py").read_text())
     for name in ("handler.py", "server.py"):
         (tmp_path / name).write_text("import os, sys\nprint(os.path.basename(__file__), os.getpid(), *sys.argv[1:])")
     command = [sys.executable, str(tmp_path / "start.py"), "--flag"]
-    with subprocess.Popen(command, env={"PATH": os.environ["PATH"], **environ}, stdout=subprocess.PIPE) as running:
+    paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=paths | environ, stdout=subprocess.PIPE) as running:
         told, _ = running.communicate(timeout=60)
     assert told.decode().split() == [opened, str(running.pid), "--flag"]
 
