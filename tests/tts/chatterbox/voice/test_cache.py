@@ -255,6 +255,23 @@ def test_a_voices_model_is_all_that_encodes_it(model):
     assert fingerprint(encoders) == before
 
 
+@pytest.mark.parametrize(("count", "kept"), [(1, True), (137, True), (375, True), (376, False), (0, False)])
+def test_a_prompt_has_any_length_that_the_model_reads(model, made, tmp_path, count, kept, caplog):
+    """Without a perceiver it is as long as the recording, up to the model's limit."""
+    prompt = torch.randn(1, count, made.prompt.shape[2], generator=torch.Generator().manual_seed(0))
+    cache = VoiceCache(tmp_path, PLENTY, "turbo", model.built_in, range(1, 376))
+    make = Maker(dataclasses.replace(made, prompt=prompt))
+    again = [cache.get("clone", buzz(), make) for _ in range(2)][1]
+    assert is_equal(again, make.voice)
+    assert make.asked == (1 if kept else 2)
+    assert ("prompt has another shape" in caplog.text) is not kept
+
+
+def test_models_that_read_prompts_of_other_lengths_share_no_voices(model):
+    """A fine-tune may have the weights of its origin."""
+    assert fingerprint(model.encoders) != fingerprint(dataclasses.replace(model.encoders, prompt_s=15))
+
+
 # --- room -------------------------------------------------------------------------------------------------
 
 

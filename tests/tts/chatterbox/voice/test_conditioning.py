@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from tempfile import NamedTemporaryFile
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +16,13 @@ import torch
 from small import RATE, buzz
 
 from audio.reference import Reference
-from tts.chatterbox.voice.conditioning import ChatterboxVoice
+from bench.checkpoint import gpt2
+from bench.checkpoint.seeded import SIZES, _conditionals
+from tts.chatterbox.models import MODELS
+from tts.chatterbox.t3.gpt2 import Gpt2
+from tts.chatterbox.voice.conditioning import ChatterboxVoice, ReferenceEncoders
+from tts.chatterbox.voice.encoders import Conditioner
+from tts.chatterbox.weights.tensors import Tensors
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +88,59 @@ def test_mel_and_tokens_of_the_prompt_agree_for_any_length(model, seconds):
 
 def tensors(voice: ChatterboxVoice) -> list[torch.Tensor]:
     return [voice.speaker, voice.prompt, voice.flow.tokens, voice.flow.mel, voice.flow.speaker]
+
+
+# --- without a perceiver ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turbo(model) -> ReferenceEncoders:
+    """The small model's encoders before a GPT-2."""
+    torch.manual_seed(0)
+    file = Tensors("t3", gpt2.turbo_t3(SIZES["small"], 60, 300))
+    t3 = Gpt2(file, torch.float32)
+    conditioner = Conditioner(file.at("cond_enc."), t3.width)
+    file.refuse_unknown()
+    prompt_s = MODELS["turbo"].prompt_s
+    return replace(model.encoders, t3=t3, conditioner=conditioner, prompt_s=prompt_s)
+
+
+@pytest.fixture(scope="module")
+def upstream_turbo(oracle) -> Callable[[Reference], torch.Tensor]:
+    """Upstream's prefix of a recording, by `ChatterboxTurboTTS`, without its levelling, whose library is not here."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setitem(sys.modules, "pyloudnorm", ModuleType("pyloudnorm"))
+        from chatterbox.tts_turbo import ChatterboxTurboTTS
+        from upstream import upstream_turbo_t3
+
+    torch.manual_seed(0)
+    t3 = upstream_turbo_t3(gpt2.turbo_t3(SIZES["small"], 60, 300))
+
+    def prefix(recording: Reference) -> torch.Tensor:
+        with NamedTemporaryFile(suffix=".wav") as file, warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            soundfile.write(file.name, recording.samples, RATE, subtype="FLOAT")
+            tts = ChatterboxTurboTTS(t3, oracle.s3gen, oracle.ve, None, "cpu")
+            tts.prepare_conditionals(file.name, norm_loudness=False)
+            return t3.prepare_conditioning(tts.conds.t3)
+
+    return prefix
+
+
+@pytest.mark.parametrize(("seconds", "prompt"), [(5.5, 138), (15.0, 375), (17.3, 375)])
+def test_turbos_prefix_is_upstreams_for_a_recording_of_any_length(turbo, upstream_turbo, seconds, prompt):
+    recording = buzz(seconds, 140.0)
+    ours, theirs = turbo.prefix(turbo.encode("clone", recording), 0.5), upstream_turbo(recording)
+    assert ours.shape == theirs.shape == (1, 1 + prompt, turbo.t3.width)
+    assert (ours - theirs).abs().max() < 1e-4
+    assert torch.equal(turbo.prefix(turbo.encode("clone", recording), 1.5), ours)  # it has no emotion
+    shorter = replace(turbo, prompt_s=5).encode("clone", recording)
+    assert shorter.prompt.shape[1] == 125
+
+
+def test_the_built_in_voices_prompt_is_as_long_as_its_model_has_it(turbo, tmp_path):
+    torch.save(_conditionals(50, MODELS["turbo"]), tmp_path / "conds.pt")
+    voice = turbo.read_built_in("default", tmp_path / "conds.pt")
+    assert voice.prompt.shape[1] == 375 == turbo.prompt_lengths[-1]
+    assert turbo.prompt_lengths[0] == 1
