@@ -93,9 +93,10 @@ class Budget:
         nodes *= size.rows if options.slots == 1 else 1  # a lone slot: with and without CFG
         eulers = sum(len(counts(tokens, options.slots)) for tokens in BUCKETS)
         nodes += PREPARE_NODES * len(BUCKETS) + EULER_NODES * eulers + VOCODER_GRAPHS * VOCODER_NODES
+        watched = attention_bytes(options.max_tokens, positions) if size.rows > 1 else 0  # a GPT-2 watches nothing
         return cls(
             weights=size.t3_values * t3_bytes + S3GEN_BYTES + FLOW_VALUES * flow_bytes + OTHER_BYTES,
-            slots=options.slots * (positions * row_bytes * size.rows + attention_bytes(options.max_tokens, positions)),
+            slots=options.slots * (positions * row_bytes * size.rows + watched),
             graphs=nodes * NODE_BYTES + SCRATCH_BYTES if options.graphs else 0,
             workspaces=(options.slots + LOOP_STREAMS) * cublas_workspace_bytes(capability),
             working=LIBRARY_BYTES + WORKING_BYTES,

@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.checkpoint import gpt2
 from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
 from bench.checkpoint.seeded import SIZES, _shapes, _t3
-from tts.chatterbox.models import ORIGINAL
+from bench.checkpoint.tokenizers import ENGLISH_IDS, MULTILINGUAL_IDS
+from tts.chatterbox.models import MODELS, ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.runtime import memory
 from tts.chatterbox.runtime.cuda_graph import GraphPool
@@ -90,6 +92,39 @@ def test_a_models_size_is_read_off_its_files_headers(t3, s3gen, checkpoint):
     assert distilled == replace(size, branches=1, euler_steps=2)
     own = ModelSize.of(*(Tensors.shapes(checkpoint, file) for file in (ORIGINAL.t3, ORIGINAL.s3gen)))
     assert (own.rows, own.cache_values) == (2, 2 * 2 * 128)  # two layers of 128
+
+
+# Of the published models, by reports of others who ran them: their T3 file's tensors and values in millions, and the
+# bytes that a position of the cache takes in bfloat16.
+PUBLISHED = {
+    "original": (292, 532.4, 245_760),
+    "multilingual": (292, 536, 245_760),
+    "turbo": (299, 478.9, 98_304),
+    "nano": (155, 217.5, 36_864),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_each_models_full_size_is_the_published_ones(s3gen, name, monkeypatch):
+    monkeypatch.setattr(gpt2, "_plant_ending", lambda *_: None)  # which computes
+    with META:
+        if is_turbo := MODELS[name].reader == "gpt2":
+            state = gpt2.turbo_t3(replace(SIZES["full"], **gpt2.FULL[name]), 60, gpt2.TEXT_IDS)
+            state["tfmr.wte.weight"] = torch.empty(gpt2.TEXT_IDS, state["text_emb.weight"].shape[1])
+        else:
+            state = _t3(SIZES["full"], 60, MULTILINGUAL_IDS if name == "multilingual" else ENGLISH_IDS)
+    tensors, millions, position_bytes = PUBLISHED[name]
+    assert len(state) == tensors
+    assert values(list(state.values())) / 1e6 == pytest.approx(millions, abs=0.5)
+    size = ModelSize.of(shapes(state), shapes(s3gen) | ({MIXER_WEIGHT: (1024, 2048)} if is_turbo else {}))
+    assert 2 * size.rows * size.cache_values == position_bytes
+    options = LoadOptions(slots=1, max_tokens=MODELS[name].max_tokens, spec=MODELS[name])
+    budget = Budget.of(options, RTX_4090, size)
+    positions = cache_positions(options.max_tokens, options.spec.prefix_positions)
+    watched = 0 if is_turbo else memory.attention_bytes(options.max_tokens, positions)
+    assert budget.slots == position_bytes * positions + watched
+    usual = Budget.of(LoadOptions(slots=1), RTX_4090)
+    assert (budget.required < 0.95 * usual.required) == (budget.block_mode < 0.2 * usual.block_mode) == is_turbo
 
 
 def test_the_published_file_has_the_tensors_we_take_and_one_buffer(s3gen):
