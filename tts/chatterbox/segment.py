@@ -20,7 +20,7 @@ from tts.chatterbox.t3.llama import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.words import WordClock
 from tts.engine import Conditioning, FinishReason, ImplausibleSpeech, SpeechChunk
-from validation.errors import InternalError
+from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
 
 NO_SPEECH = "the model gave no speech for this text; try another seed"
@@ -151,6 +151,9 @@ class SegmentStream:
         model, params = self._model, self._params
         asked = self._text, params.language
         text = model.reader.tokens(*asked)[: model.t3.max_text_tokens]
+        if len(text) and int(text.max()) >= model.t3.text_ids:  # on a GPU this would end the process
+            spec, ids = model.spec, (int(text.max()), model.t3.text_ids)
+            raise ModelUnavailable(f"{spec.tokenizer[0]} is not of {spec.t3}: it has the id %d, of %d" % ids)
         prefix = partial(model.encoders.prefix, self._voice, params.exaggeration)
         if params.word_times and model.t3.alignment_heads and (words := model.reader.words(*asked)):
             self.tokens.words = WordClock(words, len(text) + FRAME_TOKENS)

@@ -42,6 +42,7 @@ class TokenModel(ABC):
     inner: int  # the width between a layer's feed-forward products
     alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head): those that attend to the text that is spoken
     _layers: list[Any]  # of the body's own dataclass
+    _text_emb: Tensor  # (text ids, D)
     _speech_emb: Tensor  # (V, D)
     _head: Tensor  # (V, D)
     _cos: Tensor  # `rope_tables`
@@ -61,6 +62,10 @@ class TokenModel(ABC):
     @property
     def vocabulary(self) -> int:
         return len(self._speech_emb)
+
+    @property
+    def text_ids(self) -> int:
+        return len(self._text_emb)
 
     @property
     def step_bytes(self) -> int:
