@@ -18,6 +18,7 @@ NOT_TO_SPEAK = """
     diffusers torch._dynamo torch._inductor triton sympy transformers librosa.core librosa.filters scipy numba sklearn
     pandas matplotlib IPython gradio onnx omegaconf conformer perth pkg_resources soundfile torchvision s3tokenizer
     chatterbox.tts chatterbox.vc chatterbox.models.s3gen.flow chatterbox.models.s3gen.hifigan chatterbox.models.t3.t3
+    chatterbox.tts_turbo chatterbox.mtl_tts chatterbox.models.tokenizers pyloudnorm pykakasi spacy_pkuseg
 """.split()
 NOT_TO_CLONE = """
     diffusers transformers pandas matplotlib IPython gradio omegaconf conformer perth chatterbox.tts
@@ -30,12 +31,14 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from audio.reference import Reference
+from tts.chatterbox.models import MODELS
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.segment import stream_segment
 from validation.request import DEFAULT_SAMPLING
 
-model = ChatterboxModel.load(Path(sys.argv[1]), LoadOptions("cpu", "float32", "float32", max_tokens=12))
+options = LoadOptions("cpu", "float32", "float32", max_tokens=12, spec=MODELS[sys.argv[2]])
+model = ChatterboxModel.load(Path(sys.argv[1]), options)
 params = replace(DEFAULT_SAMPLING, seed=1)
 chunks = list(stream_segment(model, "Hello.", model.built_in, params))
 to_speak = sorted(sys.modules)
@@ -46,9 +49,12 @@ print(json.dumps({"samples": samples, "to_speak": to_speak, "to_clone": sorted(s
 """
 
 
-@pytest.fixture(scope="module")
-def imported(checkpoint) -> dict:
-    command = [sys.executable, "-c", CHILD, str(checkpoint)]
+@pytest.fixture(scope="module", params=["original", "turbo", "multilingual"])
+def imported(request, tmp_path_factory) -> dict:
+    from bench.checkpoint.seeded import write_checkpoint
+
+    checkpoint = write_checkpoint(tmp_path_factory.mktemp(request.param), model=request.param)
+    command = [sys.executable, "-c", CHILD, str(checkpoint), request.param]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
