@@ -174,13 +174,17 @@ def test_slots_are_each_as_if_alone(rig):
     assert [received + graphs.take(first), graphs.take(second), graphs.take(third)] == alone
 
 
-def test_the_flows_graph_is_the_plain_flow(rig, checkpoint):
-    plain, prompt = flow_alone(checkpoint, rig.device), rig.model.built_in.flow
+@pytest.mark.parametrize("is_distilled", [False, True])
+def test_the_flows_graph_is_the_plain_flow(rig, checkpoint, distilled, is_distilled):
+    plain, captured, prompt = flow_alone(checkpoint, rig.device), rig.model.flow, rig.model.built_in.flow
+    if is_distilled:
+        tensors = Tensors(S3GEN_WEIGHTS, distilled, rig.device).at("flow.")
+        plain, captured = Flow(tensors), Flow(tensors, graphs=rig.pool(), buckets=(96, 128))
     for count in (16, 78, 40):  # a long one before a short one
         ids = random_ids(count, rig.device)
         noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + count)).to(rig.device)
         with torch.inference_mode():
-            expected, graphed = (flow.solve(prompt, ids, prompt.mel[:, :0], noise) for flow in (plain, rig.model.flow))
+            expected, graphed = (flow.solve(prompt, ids, prompt.mel[:, :0], noise) for flow in (plain, captured))
         assert (graphed - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
