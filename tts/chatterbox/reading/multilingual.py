@@ -83,7 +83,8 @@ class KanaReadings:
     def _kakasi(self) -> Any:
         import pykakasi
 
-        return pykakasi.kakasi()
+        untyped: Any = pykakasi.kakasi
+        return untyped()
 
 
 def _kana(written: str, read: str) -> str:
