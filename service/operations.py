@@ -91,7 +91,7 @@ def _sound(
     warnings += request.warnings
     unused = sorted(request.given & set(worker.engine.spec.unused_fields))
     if unused:
-        warnings.append(f"{worker.engine.spec.name} has no use for {', '.join(unused)}: it spoke without")
+        warnings.append(f"this model has no use for {', '.join(unused)}: it spoke without")
     if not joined and worker.bucket and worker.bucket.of_job:
         warnings.append("s3Config is of no use here: this endpoint streams, its events are the delivery")
     delivery = FileDelivery(request.output.delivery, worker.bucket if joined else None, clock, worker.settings)

@@ -171,7 +171,7 @@ def test_old_names_and_fields_without_use_are_warned_of_once() -> None:
     assert spoken(fake_service(engine), raw)[1]["warnings"] == [
         "operation voice_transfer is called convert today",
         "source_audio_b64 is called source_audio today",
-        "fake has no use for context_window: it spoke without",
+        "this model has no use for context_window: it spoke without",
     ]
 
 

@@ -210,7 +210,7 @@ def test_a_polyglot_engine_with_tags_gets_what_was_asked_for() -> None:
     assert (used["language"], used["top_p"], used["top_k"]) == ("nb-NO", 0.95, 1000)
     assert reply["warnings"] == [
         "spoken with a voice recorded in en-US: expect its accent",
-        "fake has no use for cfg: it spoke without",
+        "this model has no use for cfg: it spoke without",
         "this model has no sound for [cough]: left out",
     ]
 
@@ -377,7 +377,7 @@ def test_a_higher_bit_rate_is_a_larger_file() -> None:
         (
             {"unused_fields": ("temperature", "top_p")},
             {"temperature": 0.8},
-            ["fake has no use for temperature: it spoke without"],
+            ["this model has no use for temperature: it spoke without"],
         ),
         ({}, {"text": "Hi.", "fade_duration": 0.5}, ["a fade of 0.5 s was shortened to half of a short segment"]),
         *(
