@@ -45,9 +45,19 @@ class UpstreamS3Gen(S3Token2Wav):
         self.register_buffer("trim_fade", fade, persistent=False)
 
 
+class Config(T3Config):
+    """Without the alignment analyzer, which 0.1.7 has for this one vocabulary and upstream's master no longer has."""
+
+    is_multilingual = False
+
+
 def upstream_t3(directory: Path) -> T3:
-    """Upstream's T3 with the checkpoint's weights, strictly loaded."""
-    state = load_file(directory / manifest.T3_WEIGHTS)
+    """Upstream's T3 with the checkpoint's weights."""
+    return upstream_llama(load_file(directory / manifest.T3_WEIGHTS))
+
+
+def upstream_llama(state: dict[str, torch.Tensor]) -> T3:
+    """Upstream's T3 with a Llama of these weights, strictly loaded."""
     width, layers = state["text_emb.weight"].shape[1], count(state, "tfmr.layers.")
     LLAMA_CONFIGS["seeded"] = LLAMA_CONFIGS["Llama_520M"] | {
         "hidden_size": width,
@@ -56,7 +66,7 @@ def upstream_t3(directory: Path) -> T3:
         "num_attention_heads": width // 64,
         "num_key_value_heads": width // 64,
     }
-    config = T3Config.english_only()
+    config = Config(text_tokens_dict_size=len(state["text_emb.weight"]))
     config.llama_config_name = "seeded"
     t3 = T3(config)
     queries = state["cond_enc.perceiver.pre_attention_query"].shape[1]

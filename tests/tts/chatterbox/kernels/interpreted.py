@@ -14,7 +14,7 @@ import torch
 from fake_cuda import CUDA, FakeCuda
 from torch import Tensor
 
-from bench.checkpoint import originals, seeded
+from bench.checkpoint import gpt2, originals, seeded
 from bench.checkpoint.seeded import SIZES
 from tts.chatterbox.kernels import decoding, estimating
 from tts.chatterbox.kernels.attention import PIECE
@@ -25,6 +25,7 @@ from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.estimator import Estimator
 from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.gpt2 import Gpt2
 from tts.chatterbox.t3.llama import Llama, rope_tables
 from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling
 from tts.chatterbox.weights.manifest import T3_WEIGHTS
@@ -271,6 +272,24 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
     assert {"norm_linear", "norm_swiglu", "linear_add_", "attend_pieces_", "join_pieces", "draw"} <= names
     assert found[0][:2] == found[1][:2]
     assert abs(found[0][2] - found[1][2]).max() < 1e-5
+
+
+def test_a_recorded_step_of_gpt2_draws_the_plain_lines_tokens(monkeypatch):
+    """Its products are torch's; attention and the draw have kernels. Greedy, so that no draw is at a border."""
+    tensors = Tensors(T3_WEIGHTS, gpt2.turbo_t3(SIZES["small"], 60, 300), CPU)
+    cuda, found = FakeCuda().install(monkeypatch), []
+    prefixes = [Draws(CPU, torch.float32).normal(1, length, 128) for length in (60, 67)]
+    for ops in (decoding.TURBO, TURBO_DECODE):
+        pool = GraphPool(CUDA if ops is TURBO_DECODE else CPU, "token model")
+        batch = Batch(Gpt2(tensors, torch.float32, ops), 2, 1, 128, 60, pool, 128)
+        batch.warm_up()
+        knobs = TokenSampling(0.0, 0.8, 1.0, 0.0, 1.5, 1)
+        seated = [graphs.admit(batch, slot, prefix, knobs, slot) for slot, prefix in enumerate(prefixes)]
+        found.append([graphs.take(each, COUNT) for each in seated])
+    names = {str(operation.run).split(".")[1] for operation in cuda.recordings[1].operations}
+    assert {"attend_pieces_", "join_pieces", "draw"} <= names
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]
 
 
 def test_a_recorded_step_of_the_estimator_is_that_of_the_plain_lines(monkeypatch):

@@ -15,6 +15,9 @@ from small import Operations
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from bench.checkpoint import seeded
+from bench.checkpoint.seeded import SIZES
+from tts.chatterbox.models import MODELS
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.t3.decoding import Decoder
@@ -132,6 +135,33 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
             tokens = generation.take(400)
     assert len(tokens) > 200
     assert [*tokens, STOP_SPEECH] == expected
+
+
+def test_a_multilingual_token_model_is_upstreams_with_another_table_of_text(forced):
+    """Text of ids that the English table has not: logits at every position, and 150 greedy tokens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from chatterbox.models.t3.modules.cond_enc import T3Cond
+        from upstream import upstream_llama
+
+    torch.manual_seed(0)
+    state = seeded._t3(SIZES["small"], 160, 2454)
+    conds = seeded._conditionals(50, MODELS["multilingual"])["t3"]
+    text = torch.randint(704, 2454, (30,), generator=torch.Generator().manual_seed(6))
+    ours, theirs = Llama(Tensors("t3", state), torch.float32), upstream_llama(state)
+    sampling = {"temperature": 0.8, "top_p": 1.0, "min_p": 1.0, "repetition_penalty": 1.2, "cfg_weight": 0.5}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prefix = theirs.prepare_conditioning(T3Cond(**conds))
+        expected = upstream_logits(theirs, T3Cond(**conds), text, forced)
+        largest = expected[..., CODES].abs().max()
+        size = expected.abs().clamp(min=float(largest))
+        assert ((our_logits(ours, prefix, text, forced) - expected).abs() / size).max() < bound(theirs)
+        assert (our_logits(ours, prefix, text % 704, forced) - expected)[..., CODES].abs().max() > 1e-2 * largest
+        spoken = theirs.inference(t3_cond=T3Cond(**conds), text_tokens=framed(text, 2), max_new_tokens=400, **sampling)
+        with Decoder(ours, 400, slots=1).generate(lambda: prefix, text, TokenSampling(**sampling), 0) as generation:
+            assert [*generation.take(400), STOP_SPEECH] == spoken[0].tolist()
+    assert spoken.shape[1] > 150
 
 
 # --- half precision ---------------------------------------------------------------------------------------
