@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Flow
@@ -29,7 +30,6 @@ from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 # As upstream and we use these, they move no memory.
@@ -67,14 +67,14 @@ def count(run: Callable[[], object]) -> dict[str, int]:
 def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
     """A T3 step with sampling, a solution of the flow and a chunk of the vocoder, on fake CUDA tensors."""
     cuda = torch.device("cuda")
-    files = {file: load_file(directory / file) for file in (T3_WEIGHTS, S3GEN_WEIGHTS)}
+    files = {file: load_file(directory / file) for file in (ORIGINAL.t3, ORIGINAL.s3gen)}
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(file: str) -> Tensors:
             state = {name: mode.from_tensor(tensor) for name, tensor in files[file].items()}
             return Tensors(file, state, cuda, check_values=False)
 
-        t3, s3gen = Llama(fake(T3_WEIGHTS), torch.bfloat16), fake(S3GEN_WEIGHTS)
+        t3, s3gen = Llama(fake(ORIGINAL.t3), torch.bfloat16), fake(ORIGINAL.s3gen)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
         cache = t3.new_cache(2, 10 * CACHE_BUCKET)
 

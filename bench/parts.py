@@ -27,6 +27,7 @@ from bench.contenders.turns import TEXT
 from bench.document import keep, machine, report
 from bench.speech import BUCKETS, PROMPTS_S, prompted
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
@@ -38,7 +39,6 @@ from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.watermark import WatermarkStage
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
@@ -119,7 +119,7 @@ def tape() -> NoiseTape:
 
 def flow_in(checkpoint: Path, model: ChatterboxModel, dtype: torch.dtype) -> Flow:
     """The flow in another format, with graphs of the lengths that are timed."""
-    flow = Tensors.read(checkpoint, S3GEN_WEIGHTS, model.device).at("flow.")
+    flow = Tensors.read(checkpoint, ORIGINAL.s3gen, model.device).at("flow.")
     pool = GraphPool(model.device, "flow")
     return Flow(flow, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 

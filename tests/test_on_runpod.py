@@ -424,12 +424,12 @@ def weightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, E
 
 @pytest.mark.chatterbox
 def test_a_worker_without_weights_refuses_to_start(weightless: dict[str, Endpoint]) -> None:
-    from tts.chatterbox.weights.manifest import FILES
+    from tts.chatterbox.models import ORIGINAL
 
     worker = weightless["true"].worker
     assert worker.process.wait(60) == 1
     line = json.loads(worker.log_text().splitlines()[-1])
-    assert line["message"] == f"the worker can't start: MODEL_UNAVAILABLE: MODEL_PATH lacks {', '.join(FILES)}"
+    assert line["message"] == f"the worker can't start: MODEL_UNAVAILABLE: MODEL_PATH lacks {', '.join(ORIGINAL.files)}"
     assert line["level"] == "CRITICAL"
     assert "Traceback" not in worker.log_text()
     assert weightless["true"].fake.batch_sizes == []

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bench.checkpoint.originals import OriginalS3Gen, build_original, count
-from tts.chatterbox.weights import manifest
+from tts.chatterbox.models import BUILT_IN_VOICE, ORIGINAL, VOICE_ENCODER
 from tts.chatterbox.weights.upstream import import_upstream
 
 import_upstream()
@@ -53,7 +53,7 @@ class Config(T3Config):
 
 def upstream_t3(directory: Path) -> T3:
     """Upstream's T3 with the checkpoint's weights."""
-    return upstream_llama(load_file(directory / manifest.T3_WEIGHTS))
+    return upstream_llama(load_file(directory / ORIGINAL.t3))
 
 
 def upstream_llama(state: dict[str, torch.Tensor]) -> T3:
@@ -93,9 +93,9 @@ def upstream_turbo_t3(state: dict[str, torch.Tensor]) -> T3:
 
 def upstream_tts(directory: Path) -> ChatterboxTTS:
     """Upstream's whole engine on a checkpoint of any size."""
-    parts = build_original(load_file(directory / manifest.S3GEN_WEIGHTS))
+    parts = build_original(load_file(directory / ORIGINAL.s3gen))
     encoder = VoiceEncoder()
-    encoder.load_state_dict(load_file(directory / manifest.VOICE_ENCODER))
-    tokenizer = EnTokenizer(str(directory / manifest.TOKENIZER))
-    conds = Conditionals.load(directory / manifest.BUILT_IN_VOICE)
+    encoder.load_state_dict(load_file(directory / VOICE_ENCODER))
+    tokenizer = EnTokenizer(str(directory / ORIGINAL.tokenizer[0]))
+    conds = Conditionals.load(directory / BUILT_IN_VOICE)
     return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder.eval(), tokenizer, "cpu", conds)

@@ -16,6 +16,7 @@ from bench.parts import CHUNK, CONTEXT, FIRST, KNOBS
 from tts.chatterbox.kernels.estimating import PLAIN
 from tts.chatterbox.kernels.fused import DECODE, FRAMES
 from tts.chatterbox.model import DEFAULT_FRAMES
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import (
     FRAMES_PER_S,
     FRAMES_PER_TOKEN,
@@ -36,7 +37,6 @@ from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.vocoder.stream import Hift, HiftStream
 from tts.chatterbox.voice.encoders import SkipInit
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 CUDA = torch.device("cuda")
@@ -65,8 +65,8 @@ def weights(sizes: seeded.Sizes, meanflow: bool = False) -> tuple[Tensors, Tenso
     state = {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
     if meanflow:
         seeded.plant_mixer(state)
-    t3 = Tensors(T3_WEIGHTS, seeded._t3(sizes, 60), CUDA, check_values=False)
-    return t3, Tensors(S3GEN_WEIGHTS, state, CUDA, check_values=False)
+    t3 = Tensors(ORIGINAL.t3, seeded._t3(sizes, 60), CUDA, check_values=False)
+    return t3, Tensors(ORIGINAL.s3gen, state, CUDA, check_values=False)
 
 
 def count_t3(t3: Llama, slots: int = 1) -> dict[str, Counts]:

@@ -26,12 +26,12 @@ from bench.costs.operations import Counts, Operation
 from bench.costs.parts import count_chunk, count_t3, count_vocoder, flow_with, pretended, weights
 from bench.launches import VIEWS
 from tts.chatterbox.kernels.fused import DECODE
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Hift, Window
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 pytestmark = pytest.mark.chatterbox
@@ -78,7 +78,7 @@ def captured(counts: Counts) -> Counter[str]:
 
 
 def test_a_prefill_and_a_step_of_t3_are_counted_as_graphs_record_them(cuda, checkpoint):
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)
     captured_batch(t3, 3, GraphPool(CUDA, "token model"))
     with pretended():
         ours = count_t3(Llama(weights(SIZES["small"])[0], torch.float32), 3)
@@ -89,7 +89,7 @@ def test_a_prefill_and_a_step_of_t3_are_counted_as_graphs_record_them(cuda, chec
 @pytest.mark.parametrize("meanflow", [False, True])
 def test_a_solution_is_counted_as_a_graph_records_it(cuda, checkpoint, meanflow):
     """What prepares a solution, and a step, of one row and of eight; in windows of the smallest size and in blocks."""
-    state = load_file(checkpoint / S3GEN_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.s3gen)
     if meanflow:
         plant_mixer(state)
     Flow(Tensors("s3gen", state).at("flow."), graphs=GraphPool(CUDA, "flow"), buckets=(96,), rows=8, block_rows=8)
@@ -107,7 +107,7 @@ def times(operations: Counter[str], number: int) -> Counter[str]:
 
 
 def test_a_rendering_is_counted_as_a_graph_records_it(cuda, checkpoint):
-    plain = Hift(Tensors.read(checkpoint, S3GEN_WEIGHTS).at("mel2wav."))
+    plain = Hift(Tensors.read(checkpoint, ORIGINAL.s3gen).at("mel2wav."))
     Window(plain, max(parts.DEFAULT_FRAMES), F0_FRAMES, GraphPool(CUDA, "vocoder"))
     with pretended():
         pool = parts.NotedPool("vocoder")

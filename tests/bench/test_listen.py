@@ -105,8 +105,8 @@ def test_a_seeded_checkpoint_hears_with_the_weights_of_a_verifier(checkpoint: Pa
     import torch
 
     from bench.checkpoint.seeded import write_checkpoint
+    from tts.chatterbox.models import VOICE_ENCODER
     from tts.chatterbox.voice.encoders import VoiceEncoder
-    from tts.chatterbox.weights.manifest import VOICE_ENCODER
     from tts.chatterbox.weights.tensors import Tensors
 
     network = VoiceEncoder(Tensors.read(checkpoint, VOICE_ENCODER)).tensors

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.t3.llama import Llama
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 HEADS = ((0, 1), (1, 0), (1, 1))
@@ -30,7 +30,7 @@ SLOW = HEAD_DIM // 2 - WAVES  # dimensions from here to the end of a half turn b
 
 def following(checkpoint: Path, place: Callable[[int], float], dtype: torch.dtype = torch.float32) -> Llama:
     """place: of a token's index, the text position that it speaks; 0 is the start token's."""
-    state = load_file(checkpoint / T3_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.t3)
     plant(state, place)
     return Llama(Tensors("t3", state), dtype, HEADS)
 

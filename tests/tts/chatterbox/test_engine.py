@@ -18,12 +18,12 @@ from small import RATE, TEXT, WINDOW, buzz
 
 from tts.chatterbox.clip import start_fade
 from tts.chatterbox.engine import ChatterboxEngine
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
-from tts.chatterbox.weights.manifest import FILES
 from tts.engine import ImplausibleSpeech, SpeechChunk
 from validation.errors import InternalError, ModelUnavailable
 from validation.options import SamplingParams
@@ -284,4 +284,4 @@ def test_importing_the_engine_imports_no_torch():
 
 
 def test_the_reference_of_every_file_name_is_upstreams():
-    assert FILES == ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt")
+    assert ORIGINAL.files == ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt")

@@ -27,6 +27,7 @@ from bench.goals import counted_waits
 from tts.chatterbox import model as model_module
 from tts.chatterbox.kernels.choice import decode_ops, frame_ops
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
@@ -37,7 +38,6 @@ from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.prefill import BUCKET
 from tts.chatterbox.vocoder.stream import F0_FRAMES
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 CHUNK_WAITS = 1  # for the samples; tokens are awaited by events, which are not counted
@@ -94,13 +94,13 @@ def rig(request: pytest.FixtureRequest, checkpoint: Path, model: ChatterboxModel
         loaded = ChatterboxModel.load(
             checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128))
         )
-        t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)  # as a GPU has it: its weights are not packed
+        t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)  # as a GPU has it: its weights are not packed
         decoder = Decoder(t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True, prefix_positions=64)
         yield Rig(replace(loaded, t3=t3, decoder=decoder), torch.device("cpu"))
 
 
 def with_heads(checkpoint: Path, device: torch.device) -> Llama:
-    return Llama(Tensors.read(checkpoint, T3_WEIGHTS, device), torch.float32, graphs.HEADS)
+    return Llama(Tensors.read(checkpoint, ORIGINAL.t3, device), torch.float32, graphs.HEADS)
 
 
 def random_ids(count: int, device: torch.device) -> torch.Tensor:
@@ -113,7 +113,7 @@ def random_noise(*shape: int) -> torch.Tensor:
 
 def flow_alone(checkpoint: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Flow:
     """The flow without graphs."""
-    return Flow(Tensors.read(checkpoint, S3GEN_WEIGHTS, device).at("flow."), dtype=dtype)
+    return Flow(Tensors.read(checkpoint, ORIGINAL.s3gen, device).at("flow."), dtype=dtype)
 
 
 # --- graphs -----------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_every_part_is_captured(rig):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slots, dtype):
     """A prefix that fills its graph: a padded one is rounded otherwise in bfloat16, and is test_prefill.py's."""
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), dtype)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), dtype)
     prefix = embedded(rig.model).repeat(1, BUCKET, 1)[:, -BUCKET:].to(dtype)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
@@ -275,7 +275,7 @@ def test_the_flow_in_half_precision_is_near_the_flow(rig, checkpoint, dtype):
 @pytest.mark.gpu
 @pytest.mark.parametrize("rig", ["gpu"], indirect=True)
 def test_logits_are_sums_in_float32(rig, checkpoint):
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), torch.bfloat16)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), torch.bfloat16)
     hidden = random_noise(4, t3.width).to(rig.device, torch.bfloat16)
     with torch.inference_mode():
         assert graphs.logit_faults(t3, hidden) == 0
@@ -297,7 +297,7 @@ def test_every_kernel_of_ours_is_right_here(rig, caplog):
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_graph_of_our_kernels_draws_the_tokens_that_they_draw(rig, checkpoint, slots):
     fused = pytest.importorskip("tts.chatterbox.kernels.fused")
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS, rig.device), torch.bfloat16, ops=fused.DECODE)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), torch.bfloat16, ops=fused.DECODE)
     prefix = embedded(rig.model).to(torch.bfloat16)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)

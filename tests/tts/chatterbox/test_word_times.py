@@ -15,12 +15,12 @@ from small import TEXT, WINDOW
 
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from tts.engine import SpeechChunk, SpokenWord
 
@@ -127,7 +127,7 @@ def test_ids_that_are_no_sound_take_no_time(planted, monkeypatch):
 
 def test_random_heads_time_nothing(model, checkpoint):
     """What they attend to is noise; so is what they remark."""
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32, HEADS)
     for seed in range(2):
         chunks = list(spoken(with_t3(model, t3), replace(ASKED, seed=seed)))
         assert joined(chunks)[1] == []

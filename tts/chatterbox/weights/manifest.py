@@ -13,10 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
-
-T3_WEIGHTS, S3GEN_WEIGHTS, (TOKENIZER,), FILES = ORIGINAL.t3, ORIGINAL.s3gen, ORIGINAL.tokenizer, ORIGINAL.files
-__all__ = ["BUILT_IN_VOICE", "VOICE_ENCODER"]
+from tts.chatterbox.models import MODELS, ModelSpec
 
 MANIFEST = "MANIFEST.json"
 UNFINISHED = (".incomplete", ".part")  # suffixes of unfinished downloads

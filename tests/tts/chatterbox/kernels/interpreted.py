@@ -21,6 +21,7 @@ from tts.chatterbox.kernels.attention import PIECE
 from tts.chatterbox.kernels.choice import Draws, decode_trials, difference, frame_trials
 from tts.chatterbox.kernels.fused import DECODE, FRAMES, TURBO_DECODE
 from tts.chatterbox.kernels.products import MOST_ROWS, TILE
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.estimator import Estimator
@@ -28,7 +29,6 @@ from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.gpt2 import Gpt2
 from tts.chatterbox.t3.llama import Llama, rope_tables
 from tts.chatterbox.t3.sampling import BROKEN, Knobs, TokenSampling
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 CPU = torch.device("cpu")
@@ -255,7 +255,7 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
 
     The head is left out: its 513 programs take four seconds to interpret, and they are `norm_linear`'s.
     """
-    tensors = Tensors(T3_WEIGHTS, seeded._t3(SIZES["small"], 60), CPU)
+    tensors = Tensors(ORIGINAL.t3, seeded._t3(SIZES["small"], 60), CPU)
     ops = replace(DECODE, norm_logits=decoding.norm_logits)
     plain, fused = (Llama(tensors, torch.float32, graphs.HEADS, each) for each in (decoding.PLAIN, ops))
     cuda = FakeCuda().install(monkeypatch)

@@ -16,6 +16,7 @@ from small import say
 
 from tts.chatterbox import model as model_module
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import CaptureFailed, GraphPool
@@ -25,7 +26,6 @@ from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import GpuFault
 
@@ -41,7 +41,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 @pytest.fixture(scope="module")
 def t3(checkpoint: Path) -> Llama:
     """The small network as a GPU has it: its weights are not packed."""
-    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    return Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> None:

@@ -26,7 +26,6 @@ from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.voice.encoders import SkipInit
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import UNUSED, Tensors
 
 META = torch.device("meta")
@@ -62,11 +61,11 @@ def s3gen() -> dict[str, Tensor]:
 def t3() -> Llama:
     with META:
         state = _t3(SIZES["full"], speech_tokens=60)
-    return Llama(Tensors(T3_WEIGHTS, state, META, check_values=False), torch.bfloat16)
+    return Llama(Tensors(ORIGINAL.t3, state, META, check_values=False), torch.bfloat16)
 
 
 def flow_of(s3gen: dict[str, Tensor]) -> Flow:
-    return Flow(Tensors(S3GEN_WEIGHTS, s3gen, META, check_values=False).at("flow."), dtype=torch.float16)
+    return Flow(Tensors(ORIGINAL.s3gen, s3gen, META, check_values=False).at("flow."), dtype=torch.float16)
 
 
 def test_weights_are_those_of_the_networks(t3, s3gen):

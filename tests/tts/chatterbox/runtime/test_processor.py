@@ -15,6 +15,7 @@ from tts.chatterbox import model as model_module
 from tts.chatterbox.kernels import decoding
 from tts.chatterbox.kernels.packed import linear, pack
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.runtime import device as device_module
@@ -23,7 +24,6 @@ from tts.chatterbox.runtime.processor import Processor, processor
 from tts.chatterbox.s3gen import estimator
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
 from tts.chatterbox.t3.llama import Llama
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 CPU = torch.device("cpu")
@@ -160,7 +160,7 @@ def test_a_packed_residual_is_added_in_place(dtype: torch.dtype) -> None:
 
 @pytest.mark.skipif(not processor().packed, reason="no oneDNN here")
 def test_packing_frees_each_layer_before_the_next(checkpoint: Path) -> None:
-    t3 = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)
     names = ("qkv", "out", "gate_up", "down")
     originals = [[weakref.ref(getattr(layer, name)) for name in names] for layer in t3._layers]
     alive, step_bytes = [], sum(getattr(layer, name).nbytes for layer in t3._layers for name in names)
@@ -179,7 +179,7 @@ def test_packing_frees_each_layer_before_the_next(checkpoint: Path) -> None:
 def test_a_packed_token_model_computes_what_the_plain_one_does(checkpoint: Path) -> None:
     """Prefill and step, in the processor's best format. Each layer rounds a few times, as the plain one does."""
     dtype = processor().packed[-1]
-    plain, packed = (Llama(Tensors.read(checkpoint, T3_WEIGHTS), dtype) for _ in range(2))
+    plain, packed = (Llama(Tensors.read(checkpoint, ORIGINAL.t3), dtype) for _ in range(2))
     packed.pack(partial(pack, rows=2))
     embeds = 0.1 * normal(2, 20, plain.width, dtype=dtype)
     for rows in (1, 2):

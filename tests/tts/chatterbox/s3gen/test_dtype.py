@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tts.chatterbox import model as model_module
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime import device as device_module
@@ -22,7 +23,6 @@ from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow, finite_flow, renders
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
 
@@ -33,11 +33,11 @@ HALVES = (torch.float16, torch.bfloat16)
 
 @pytest.fixture
 def state(checkpoint: Path, is_distilled: bool, distilled: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return distilled if is_distilled else load_file(checkpoint / S3GEN_WEIGHTS)
+    return distilled if is_distilled else load_file(checkpoint / ORIGINAL.s3gen)
 
 
 def flow(state: dict[str, torch.Tensor], dtype: torch.dtype, buckets: tuple[int, ...] = ()) -> Flow:
-    return Flow(Tensors(S3GEN_WEIGHTS, state).at("flow."), dtype=dtype, buckets=buckets)
+    return Flow(Tensors(ORIGINAL.s3gen, state).at("flow."), dtype=dtype, buckets=buckets)
 
 
 def louder(state: dict[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:

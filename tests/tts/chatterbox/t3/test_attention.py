@@ -33,12 +33,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.launches import count
+from tts.chatterbox.models import BUILT_IN_VOICE, ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import ALIGNMENT_HEADS, START_TEXT, STOP_TEXT, Llama
 from tts.chatterbox.t3.model import STOP_SPEECH
-from tts.chatterbox.weights.manifest import BUILT_IN_VOICE, T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ MOST_LAUNCHES = 15
 @pytest.fixture(scope="module")
 def t3(checkpoint: Path) -> Llama:
     """The small network, with heads taken for alignment heads."""
-    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, HEADS)
+    return Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32, HEADS)
 
 
 def watching(t3: Llama, slots: int, pool: GraphPool) -> Batch:
@@ -98,7 +98,7 @@ def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
 
 
 def test_heads_that_a_network_lacks_are_not_asked(checkpoint, model):
-    small = Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32)
+    small = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)
     assert small.alignment_heads == ()
     text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
     with (
@@ -178,7 +178,7 @@ def test_who_does_not_ask_pays_nothing(model, t3):
 
 def test_in_half_precision_the_kernels_are_few_too(checkpoint, model):
     """On fake CUDA tensors, where what CUDA fuses is one operation."""
-    state = load_file(checkpoint / T3_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.t3)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor).to(CUDA) for name, tensor in state.items()}
         half = Llama(Tensors("t3", pretended, CUDA, check_values=False), torch.bfloat16, HEADS)

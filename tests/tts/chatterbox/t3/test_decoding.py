@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from turns import HandTurned
 
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.loop import QUEUED_PIECES
 from tts.chatterbox.t3 import batch as batch_module
@@ -27,7 +28,6 @@ from tts.chatterbox.t3.decoding import CACHE_BUCKET, Admission, Decoder, TokenAs
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.t3.slots import SlotState
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import InternalError
 
@@ -134,7 +134,7 @@ def test_a_request_without_guidance_is_decoded_in_one_row(model, prefixes, alone
 
 def test_a_step_never_reads_a_value(checkpoint, model, prefixes):
     """With fake tensors every read of a value raises, so what runs can be captured."""
-    state = load_file(checkpoint / T3_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.t3)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
         t3 = Llama(Tensors("t3", pretended, check_values=False), torch.float32, ((0, 1), (1, 0)))

@@ -17,14 +17,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.checkpoint import seeded
 from bench.checkpoint.seeded import SIZES
-from tts.chatterbox.models import MODELS
+from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL
 from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT, Llama
 from tts.chatterbox.t3.model import STOP_SPEECH
 from tts.chatterbox.t3.sampling import TokenSampling
-from tts.chatterbox.weights import manifest
 from tts.chatterbox.weights.tensors import Tensors
 
 CODES = slice(SPEECH_CODES)  # the ids that are sound
@@ -113,8 +112,8 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
         from upstream import Conditionals, upstream_t3
 
     theirs = upstream_t3(long_checkpoint)
-    cond = Conditionals.load(long_checkpoint / manifest.BUILT_IN_VOICE).t3
-    text = EnglishReader(long_checkpoint / manifest.TOKENIZER).tokens(TEXT, "en")
+    cond = Conditionals.load(long_checkpoint / BUILT_IN_VOICE).t3
+    text = EnglishReader(long_checkpoint / ORIGINAL.tokenizer[0]).tokens(TEXT, "en")
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = theirs.inference(
@@ -127,7 +126,7 @@ def test_greedy_tokens_are_upstreams_over_two_hundred_steps(long_checkpoint: Pat
             repetition_penalty=1.2,
             cfg_weight=cfg_weight,
         )[0].tolist()
-        ours = Llama(Tensors.read(long_checkpoint, manifest.T3_WEIGHTS), torch.float32)
+        ours = Llama(Tensors.read(long_checkpoint, ORIGINAL.t3), torch.float32)
         knobs = TokenSampling(cfg_weight, 0.8, 1.0, 1.0, 1.2)
         with Decoder(ours, 400, slots=1).generate(
             lambda: theirs.prepare_conditioning(cond), text, knobs, 0
@@ -168,7 +167,7 @@ def test_a_multilingual_token_model_is_upstreams_with_another_table_of_text(forc
 
 
 def half_t3(checkpoint: Path) -> Llama:
-    return Llama(Tensors.read(checkpoint, manifest.T3_WEIGHTS), torch.bfloat16)
+    return Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.bfloat16)
 
 
 def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
@@ -184,7 +183,7 @@ def test_logits_rounded_to_bfloat16_are_found(checkpoint, monkeypatch):
 
 def test_a_gpus_logits_leave_the_product_in_float32(checkpoint):
     """On fake CUDA tensors: one product that writes float32, without rounding in between."""
-    state = load_file(checkpoint / manifest.T3_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.t3)
     cuda = torch.device("cuda")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
         pretended = {name: mode.from_tensor(tensor) for name, tensor in state.items()}

@@ -12,12 +12,12 @@ from fake_cuda import CUDA, FakeCuda
 from graphs import LIMIT, admit, admit_watched, attended, embedded, take
 from torch import Tensor
 
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.t3 import prefill as module
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.prefill import BUCKET
-from tts.chatterbox.weights.manifest import T3_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 LONGEST = 2 * BUCKET + 5  # of a prefix: two graphs, and a few lengths that have none
@@ -28,7 +28,7 @@ LOUD = 1e4  # in place of what lies beyond a prefix
 
 @pytest.fixture(scope="module")
 def t3(checkpoint) -> Llama:
-    return Llama(Tensors.read(checkpoint, T3_WEIGHTS), torch.float32, graphs.HEADS)
+    return Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32, graphs.HEADS)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from bench.checkpoint import originals
+from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.vocoder.generator import FLATTEST, LIMIT, N_FFT, SLOPE, Generator, PitchPredictor
 from tts.chatterbox.vocoder.stream import Hift
-from tts.chatterbox.weights.manifest import S3GEN_WEIGHTS
 from tts.chatterbox.weights.tensors import Tensors
 
 LEAST_SLOPE, GUARD = 0.1, 1e-9  # upstream adds this to a slope before it divides by it
@@ -124,7 +124,7 @@ def imagined(checkpoint):
 
     Reading a value, or using a tensor on the host, raises.
     """
-    state = load_file(checkpoint / S3GEN_WEIGHTS)
+    state = load_file(checkpoint / ORIGINAL.s3gen)
     with torch.no_grad(), FakeTensorMode() as mode, torch.device("cuda"):
         yield {name: mode.from_tensor(tensor) for name, tensor in state.items()}
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import VOICE_ENCODER
 from tts.chatterbox.voice.encoders import SkipInit, SpeakerEncoder, SpeechTokenizer, VoiceEncoder
-from tts.chatterbox.weights.manifest import VOICE_ENCODER
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
 
