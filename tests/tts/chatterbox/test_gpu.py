@@ -178,7 +178,7 @@ def test_slots_are_each_as_if_alone(rig):
 def test_the_flows_graph_is_the_plain_flow(rig, checkpoint, distilled, is_distilled):
     plain, captured, prompt = flow_alone(checkpoint, rig.device), rig.model.flow, rig.model.built_in.flow
     if is_distilled:
-        tensors = Tensors(S3GEN_WEIGHTS, distilled, rig.device).at("flow.")
+        tensors = Tensors(ORIGINAL.s3gen, distilled, rig.device).at("flow.")
         plain, captured = Flow(tensors), Flow(tensors, graphs=rig.pool(), buckets=(96, 128))
     for count in (16, 78, 40):  # a long one before a short one
         ids = random_ids(count, rig.device)

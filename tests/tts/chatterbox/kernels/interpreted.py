@@ -276,7 +276,7 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
 
 def test_a_recorded_step_of_gpt2_draws_the_plain_lines_tokens(monkeypatch):
     """Its products are torch's; attention and the draw have kernels. Greedy, so that no draw is at a border."""
-    tensors = Tensors(T3_WEIGHTS, gpt2.turbo_t3(SIZES["small"], 60, 300), CPU)
+    tensors = Tensors(ORIGINAL.t3, gpt2.turbo_t3(SIZES["small"], 60, 300), CPU)
     cuda, found = FakeCuda().install(monkeypatch), []
     prefixes = [Draws(CPU, torch.float32).normal(1, length, 128) for length in (60, 67)]
     for ops in (decoding.TURBO, TURBO_DECODE):
