@@ -5,13 +5,13 @@ The words are spacy-pkuseg's, by the model that upstream takes, as its training'
 
 from __future__ import annotations
 
-import json
 import threading
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unicodedata import category
 
+from tts.chatterbox.reading.files import read_json, readable
 from validation.errors import ModelUnavailable
 
 MODEL = "spacy_ontonotes"
@@ -28,13 +28,11 @@ class Cangjie:
         """
         codes: dict[str, str] = {}
         others: dict[str, list[str]] = {}  # the characters of a code
-        try:
-            for entry in json.loads(path.read_text(encoding="utf-8")):
+        with readable(path.name):
+            for entry in read_json(path):
                 glyph, code = entry.split("\t")[:2]
                 codes[glyph] = code
                 others.setdefault(code, []).append(glyph)
-        except (OSError, ValueError, AttributeError, TypeError) as exc:
-            raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
         self._spelled = {
             glyph: "".join(f"[cj_{key}]" for key in f"{code}{others[code].index(glyph) or ''}.")
             for glyph, code in codes.items()
@@ -69,10 +67,8 @@ class WordSegmenter:
     def _pkuseg(self) -> Any:
         from spacy_pkuseg import pkuseg
 
-        try:
+        with readable(f"spacy-pkuseg's model {MODEL}"):
             return pkuseg(str(_directory()))  # by a directory: by its name it would be fetched
-        except Exception as exc:  # of three libraries
-            raise ModelUnavailable(f"spacy-pkuseg's model {MODEL} can't be read: it is damaged or incomplete") from exc
 
 
 def _directory() -> Path:

@@ -5,7 +5,6 @@ The same ids as `transformers.AutoTokenizer`, whose import takes seconds, gives 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
+from tts.chatterbox.reading.files import read_json, readable
 from tts.chatterbox.reading.punctuation import TURBO
 from tts.chatterbox.words import TextWord
 from validation.errors import ModelUnavailable
@@ -32,16 +32,14 @@ class Gpt2Reader:
 
         Raises: ModelUnavailable, naming the file.
         """
-        described = _json(config)
-        try:
+        with readable(f"{vocabulary.name} or {merges.name}"):
             self._tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
-        except Exception as exc:  # the library has no other
-            raise ModelUnavailable(
-                f"{vocabulary.name} or {merges.name} can't be read: it is damaged or incomplete"
-            ) from exc
-        self._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=described.get("add_prefix_space", False))
+        with readable(f"{config.name} or {added.name}"):
+            described = read_json(config)
+            self._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=described.get("add_prefix_space", False))
+            tags = _added_tokens(described, added)
         self._tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, normalized=False, special=True)])
-        for number, token in sorted(_added_tokens(described, added).items()):
+        for number, token in sorted(tags.items()):
             self._tokenizer.add_tokens([token])
             if self._tokenizer.token_to_id(token.content) != number:
                 raise ModelUnavailable(f"{config.name} gives {token.content} an id that {vocabulary.name} can't")
@@ -63,11 +61,4 @@ def _added_tokens(described: Mapping[str, Any], added: Path) -> dict[int, AddedT
             int(number): AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})
             for number, token in tokens.items()
         }
-    return {number: AddedToken(content, normalized=False) for content, number in _json(added).items()}
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
+    return {number: AddedToken(content, normalized=False) for content, number in read_json(added).items()}

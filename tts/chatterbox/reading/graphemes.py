@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from tts.chatterbox.reading.files import readable
 from tts.chatterbox.words import TextWord
 from tts.text.graphemes import spoken_letters
 from validation.errors import ModelUnavailable
@@ -25,10 +26,8 @@ class GraphemeTokenizer:
 
     def __init__(self, path: Path) -> None:
         """Raises: ModelUnavailable, naming the file."""
-        try:
+        with readable(path.name):
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as exc:  # the library has no other
-            raise ModelUnavailable(f"{path.name} can't be read: it is damaged or incomplete") from exc
         if missing := FRAME - self._tokenizer.get_vocab().keys():
             raise ModelUnavailable(f"{path.name} is no tokenizer of this model: it has no {min(missing)}")
 
