@@ -9,6 +9,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from tts.chatterbox.models import MODELS, ModelSpec
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 WEIGHTS = (ROOT / "tts/chatterbox/weights/find.py").read_text()  # not imported, because it needs torch
@@ -17,6 +21,19 @@ WEIGHTS = (ROOT / "tts/chatterbox/weights/find.py").read_text()  # not imported,
 def test_the_image_bakes_into_the_place_that_is_looked_in():
     assert '"/opt/chatterbox"' in WEIGHTS
     assert "scripts/fetch-weights /opt/chatterbox" in DOCKERFILE
+
+
+def test_an_image_speaks_with_the_model_that_it_was_built_for():
+    assert "ARG MODEL=original\nENV TTS_MODEL=$MODEL\n" in DOCKERFILE
+    assert 'scripts/fetch-weights /opt/chatterbox --model "$MODEL"' in DOCKERFILE
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_the_guide_names_each_models_repository_and_counts_its_files(spec: ModelSpec):
+    (row,) = re.findall(
+        rf"^\| .*`{spec.name}`.* \| `(\S+)` \| (\d+), .*\|$", (ROOT / "docs/DEPLOY.md").read_text(), re.M
+    )
+    assert row == (spec.repository, str(len(spec.files)))
 
 
 def test_what_is_copied_for_the_baking_is_enough_for_it(tmp_path):

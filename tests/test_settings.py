@@ -120,6 +120,12 @@ def test_every_default_is_the_contracts() -> None:
     assert settings == Settings()
 
 
+def test_a_segments_length_is_the_models_own_unless_it_is_set() -> None:
+    lengths = {name: Settings.from_env({"TTS_MODEL": name}).segment_tokens for name in ("original", "turbo", "nano")}
+    assert lengths == {"original": 1000, "turbo": 604, "nano": 604}
+    assert Settings.from_env({"TTS_MODEL": "turbo", "MAX_SEGMENT_TOKENS": "900"}).segment_tokens == 900
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_setting_is_read_and_changes_nothing_else(name: str) -> None:
     _, text, value = SETTINGS[name]

@@ -327,6 +327,12 @@ def test_a_fine_tune_may_have_any_number_of_text_ids(copy):
     assert load(copy).spec is ORIGINAL
 
 
+@pytest.mark.parametrize(("tokens", "told"), [(1000, False), (1001, True)])
+def test_longer_segments_than_the_model_is_known_for_are_told_at_start(checkpoint, tokens, told, caplog):
+    ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=tokens, watermark=False))
+    assert ("segments may be 1001 tokens long: more than the 1000" in caplog.text) == told
+
+
 def test_of_several_the_first_is_named_and_the_others_are_counted(copy):
     edit(copy, S3GEN, lambda state: state.update({f"surprise.{i}": torch.zeros(1) for i in range(5)}))
     with pytest.raises(ModelUnavailable, match=r"surprise\.0 and 4 more"):
