@@ -143,7 +143,8 @@ class Engine(Protocol):
         it early frees everything. The same arguments give the same samples; on a GPU that serves several jobs at a
         time, to within rounding.
 
-        Raises: ImplausibleSpeech, before the first sample, where `params.checked` and it can't be the text.
+        Raises: ImplausibleSpeech, before the first sample, where `params.checked` and it can't be the text;
+        Unsupported, before the first sample, where the text can't be read here.
         """
 
     def convert(

@@ -75,8 +75,7 @@ class Clip:
         return self._marker.push(self._render(self.rendering.chunks())) if is_complete else EMPTY
 
     def flush(self, cut: int = 0) -> Samples:
-        """cut: samples to leave out at the end, at most a token's. So many are always left, as the vocoder holds back
-        more."""
+        """cut: samples to drop from the end, at most a token's; the vocoder always holds back more than that."""
         return np.concatenate((self._marker.push(self._render(self.rendering.rest(), cut)), self._marker.flush()))
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ def stream_segment(
 
     If the GPU runs out of memory, caches are freed and the segment is computed once more from its tokens, or from the
     start. The same arguments give the same samples.
-    Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
+    Raises: OutOfMemory, GpuFault, ImplausibleSpeech, Unsupported, ModelUnavailable, InternalError.
     """
     tokens = SpeechTokens()
 
@@ -73,7 +73,7 @@ class SegmentStream:
         """`window` and `block`: each as soon as its tokens and three more are generated, or, if `checked`, once all
         are. `full`: all tokens, then one chunk decoded with full attention, as upstream does.
 
-        Raises: OutOfMemory, GpuFault, ImplausibleSpeech, InternalError.
+        Raises: OutOfMemory, GpuFault, ImplausibleSpeech, Unsupported, ModelUnavailable, InternalError.
         """
         return guarded(self._chunks())
 

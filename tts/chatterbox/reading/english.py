@@ -21,8 +21,5 @@ class EnglishReader:
     def tokens(self, text: str, language: str) -> Tensor:
         return self._tokenizer.tokens(ORIGINAL.normalize(text))
 
-    def lacks(self, language: str) -> str | None:
-        return None
-
     def words(self, text: str, language: str) -> list[TextWord]:
         return self._tokenizer.words(text, ORIGINAL.normalize(text))

@@ -47,9 +47,6 @@ class Gpt2Reader:
     def tokens(self, text: str, language: str) -> Tensor:
         return torch.tensor(self._tokenizer.encode(TURBO.normalize(text)).ids, dtype=torch.int64)
 
-    def lacks(self, language: str) -> str | None:
-        return None
-
     def words(self, text: str, language: str) -> list[TextWord]:
         return []
 

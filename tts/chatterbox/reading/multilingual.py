@@ -40,20 +40,21 @@ class MultilingualReader:
     def tokens(self, text: str, language: str) -> Tensor:
         return self._tokenizer.tokens(f"[{language}]{self._spell(text, language)}")
 
-    def lacks(self, language: str) -> str | None:
-        if package := missing_package(language):
-            return f"the package {package} is not installed (the extra `{language}`)"
-        return self._segmenter.lacks() if language == "zh" else None
-
     def words(self, text: str, language: str) -> list[TextWord]:
         if language in ("ja", "zh"):
             return []
         tag = f"[{language}]"
         return self._tokenizer.words(text, tag + self._spell(text, language), len(tag), _letters)
 
+    def _lacks(self, language: str) -> str | None:
+        """Why the language can't be read here, as half a sentence after its name; None if it can."""
+        if package := missing_package(language):
+            return f"the package {package} is not installed (the extra `{language}`)"
+        return self._segmenter.lacks() if language == "zh" else None
+
     def _spell(self, text: str, language: str) -> str:
         """Raises: Unsupported, ModelUnavailable."""
-        if reason := self.lacks(language):
+        if reason := self._lacks(language):
             raise Unsupported(f"{language} can't be read here: {reason}")
         spelled = normalize("NFKD", MULTILINGUAL.normalize(text).lower())
         if language == "zh":

@@ -18,10 +18,10 @@ class Reader(Protocol):
     """Reads a segment's text as its model was trained to. `language` is one of its spec's `languages`."""
 
     def tokens(self, text: str, language: str) -> Tensor:
-        """(N,) int64 ids, without start and stop; punctuation is made the model's own first."""
+        """(N,) int64 ids, without start and stop; punctuation is made the model's own first.
 
-    def lacks(self, language: str) -> str | None:
-        """Why the language can't be read here, as half a sentence after its name; None if it can."""
+        Raises: Unsupported, where the language or this text of it can't be read here; ModelUnavailable.
+        """
 
     def words(self, text: str, language: str) -> list[TextWord]:
         """The text's words and which of its ids are theirs; none where the model's attention can't time them."""

@@ -180,15 +180,14 @@ def test_it_is_unsupported_and_says_what_to_install(monkeypatch, tokenizers: dic
     reader = read_reader(SPEC, tokenizers["multilingual"])
     with pytest.raises(Unsupported, match=rf"{language} can't be read here: the package {PACKAGES[language]} is not"):
         reader.tokens("日", language)
-    assert reader.lacks("ru") is None
+    assert len(reader.tokens("Да", "ru"))
 
 
 def test_chinese_without_its_model_is_unsupported_and_nothing_is_fetched_or_unpickled(ours, packages: Path) -> None:
-    assert ours.lacks("zh") is None
+    assert len(ours.tokens("日", "zh"))
     for name in DATA:
         (packages / MODEL / name).rename(packages / name)
-        assert "model spacy_ontonotes is missing" in ours.lacks("zh")
-        with pytest.raises(Unsupported, match="zh can't be read here: spacy-pkuseg's model"):
+        with pytest.raises(Unsupported, match="zh can't be read here: spacy-pkuseg's model spacy_ontonotes is missing"):
             ours.tokens("日", "zh")
         (packages / name).rename(packages / MODEL / name)
 
@@ -214,7 +213,6 @@ def test_a_damaged_model_of_words_is_named(tokenizers: dict[str, Path], packages
 )
 def test_hebrew_must_have_its_vowel_points(tokenizers: dict[str, Path], text: str, pointed: bool) -> None:
     reader = read_reader(SPEC, tokenizers["multilingual"])
-    assert reader.lacks("he") is None
     if pointed:
         assert len(reader.tokens(text, "he"))
     else:
