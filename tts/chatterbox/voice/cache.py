@@ -235,13 +235,14 @@ def fingerprint(encoders: ReferenceEncoders) -> str:
         total.update(f"{package} {_version(package)}\n".encode())
     device = encoders.device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    total.update(f"{device.type} {machine}\nprompt of {encoders.prompt_s} s\n".encode())
+    total.update(f"{device.type} {machine}\n".encode())
     for part in ("voice_encoder", "tokenizer", "speaker_encoder", "conditioner"):
         for name, tensor in sorted(getattr(encoders, part).tensors.items()):
             _add(total, f"{part} {name}", tensor)
     ids = torch.arange(SPEECH_CODES, device=device)[None]
-    for at in range(0, SPEECH_CODES, encoders.prompt_tokens):  # together: each code's embedding, each position's
-        _add(total, "prompt", encoders.t3.embed_prompt(ids[:, at : at + encoders.prompt_tokens]))
+    most = encoders.prompt_tokens
+    for at in range(0, SPEECH_CODES, most):  # together: each code's embedding, each position's, how many there are
+        _add(total, "prompt", encoders.t3.embed_prompt(ids[:, at : at + most]))
     return total.hexdigest()
 
 
