@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,11 +90,17 @@ def open_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeE
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small seeded checkpoint in upstream's format; T3 stops after about 60 tokens."""
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`checkpoints(model)`: a small seeded checkpoint in upstream's format, written once; T3 stops after about 60
+    tokens."""
     from bench.checkpoint.seeded import write_checkpoint
 
-    return write_checkpoint(tmp_path_factory.mktemp("small"))
+    return cache(lambda model: write_checkpoint(tmp_path_factory.mktemp(model), model=model))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoints: Callable[[str], Path]) -> Path:
+    return checkpoints("original")
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,17 @@ methods are then upstream's, untouched.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from bench.checkpoint.originals import OriginalS3Gen, build_original, count
-from tts.chatterbox.models import BUILT_IN_VOICE, ORIGINAL, VOICE_ENCODER
+from tts.chatterbox.models import BUILT_IN_VOICE, ORIGINAL, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.weights.upstream import import_upstream
 
 import_upstream()
@@ -91,11 +94,33 @@ def upstream_turbo_t3(state: dict[str, torch.Tensor]) -> T3:
     return t3.eval()
 
 
-def upstream_tts(directory: Path) -> ChatterboxTTS:
-    """Upstream's whole engine on a checkpoint of any size."""
-    parts = build_original(load_file(directory / ORIGINAL.s3gen))
+def upstream_engine(directory: Path, spec: ModelSpec = ORIGINAL) -> Any:
+    """Upstream's whole engine on a model's checkpoint of any size."""
     encoder = VoiceEncoder()
     encoder.load_state_dict(load_file(directory / VOICE_ENCODER))
-    tokenizer = EnTokenizer(str(directory / ORIGINAL.tokenizer[0]))
+    s3gen = UpstreamS3Gen(build_original(load_file(directory / spec.s3gen)))
+    t3 = (upstream_turbo_t3 if spec.reader == "gpt2" else upstream_llama)(load_file(directory / spec.t3))
+    engine, tokenizer = _reading(directory, spec)
     conds = Conditionals.load(directory / BUILT_IN_VOICE)
-    return ChatterboxTTS(upstream_t3(directory), UpstreamS3Gen(parts), encoder.eval(), tokenizer, "cpu", conds)
+    return engine(t3, s3gen, encoder.eval(), tokenizer, "cpu", conds)
+
+
+def _reading(directory: Path, spec: ModelSpec) -> tuple[Any, Any]:
+    """The class of upstream's engine, and what it reads with."""
+    if spec.reader == "english":
+        return ChatterboxTTS, EnTokenizer(str(directory / spec.tokenizer[0]))
+    if spec.reader == "gpt2":
+        sys.modules.setdefault("pyloudnorm", ModuleType("pyloudnorm"))  # levels references, and is not installed
+        from chatterbox.tts_turbo import ChatterboxTurboTTS
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer.pad_token = tokenizer.eos_token
+        return ChatterboxTurboTTS, tokenizer
+    from chatterbox.models.tokenizers import MTLTokenizer
+    from chatterbox.mtl_tts import ChatterboxMultilingualTTS
+    from tokenizers import Tokenizer
+
+    reader = object.__new__(MTLTokenizer)  # its constructor downloads what only Chinese needs
+    reader.tokenizer = Tokenizer.from_file(str(directory / spec.tokenizer[0]))
+    return ChatterboxMultilingualTTS, reader

@@ -1,13 +1,15 @@
-"""The small model, loaded once by the real loader, and upstream's own engine on the same checkpoint."""
+"""The small models, loaded once by the real loader, and upstream's own engine on the same checkpoint."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,11 +32,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def model(checkpoint: Path) -> ChatterboxModel:
+def models(checkpoints: Callable[[str], Path]) -> Callable[[str], ChatterboxModel]:
+    """`models(name)`: a small model of the family, loaded once."""
     from tts.chatterbox.model import ChatterboxModel
+    from tts.chatterbox.models import MODELS
     from tts.chatterbox.options import LoadOptions
 
-    return ChatterboxModel.load(checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=MAX_TOKENS))
+    def load(name: str) -> ChatterboxModel:
+        options = LoadOptions("cpu", "float32", "float32", max_tokens=min(MAX_TOKENS, MODELS[name].max_tokens))
+        return ChatterboxModel.load(checkpoints(name), replace(options, spec=MODELS[name]))
+
+    return cache(load)
+
+
+@pytest.fixture(scope="session")
+def model(request: pytest.FixtureRequest, models: Callable[[str], ChatterboxModel]) -> ChatterboxModel:
+    """The original, where no test asks for another: see `small.each_family`."""
+    return models(getattr(request, "param", "original"))
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +81,23 @@ def distilled_model(model: ChatterboxModel, distilled: dict[str, Tensor]) -> Cha
 
 
 @pytest.fixture(scope="session")
-def oracle(checkpoint: Path) -> ChatterboxTTS:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # upstream's dependencies warn of one another
-        from upstream import upstream_tts
+def oracles(checkpoints: Callable[[str], Path]) -> Callable[[str], Any]:
+    """`oracles(name)`: upstream's engine with the same weights."""
+    from tts.chatterbox.models import MODELS
 
-        return upstream_tts(checkpoint)
+    def load(name: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # upstream's dependencies warn of one another
+            from upstream import upstream_engine
+
+            return upstream_engine(checkpoints(name), MODELS[name])
+
+    return cache(load)
+
+
+@pytest.fixture(scope="session")
+def oracle(oracles: Callable[[str], Any]) -> ChatterboxTTS:
+    return oracles("original")
 
 
 @pytest.fixture(scope="session")
