@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,6 +19,8 @@ from validation.request import DEFAULT_SAMPLING
 
 TEXT = "Hello there, this is a test."
 RATE = 24_000
+# Nano has Turbo's parts, and here its sizes, too. The scope, so that the tests of a file stay together.
+each_family = pytest.mark.parametrize("model", ["original", "multilingual", "turbo"], indirect=True, scope="module")
 WINDOW = replace(DEFAULT_SAMPLING, seed=7)  # here and not from `fakes`: a GPU machine lacks what that imports
 
 

@@ -23,6 +23,7 @@ from validation.errors import GpuFault, OutOfMemory
 
 SMALL_CHUNKS = {"chunk_size_tokens": 10, "context_window_tokens": 20}
 PARAMS = replace(WINDOW, **SMALL_CHUNKS)
+THIRD = [(name, 3) for name in ("original", "multilingual", "turbo")]
 
 
 class Failing:
@@ -52,7 +53,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
-@pytest.mark.parametrize("turn", [1, 3])
+@pytest.mark.parametrize(("model", "turn"), [("original", 1), *THIRD], indirect=["model"], scope="module")
 def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     params = replace(PARAMS, decode_mode=mode)
     plain = list(stream_segment(model, TEXT, model.built_in, params))
