@@ -106,6 +106,17 @@ def test_a_damaged_file_is_named(tokenizers: dict[str, Path], tmp_path: Path, na
         read_reader(SPEC, directory)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [3, ["a list"], {"added_tokens_decoder": {"9": {}}}, {"added_tokens_decoder": {"nine": {"content": "[laugh]"}}}]
+    + [{"added_tokens_decoder": wrong} for wrong in ([1], {"9": "[laugh]"}, {"9": {"content": 9}})],
+)
+def test_a_description_of_tags_in_another_form_is_named(tokenizers, tmp_path: Path, config: Any) -> None:
+    directory = with_config(tokenizers, tmp_path, config)
+    with pytest.raises(ModelUnavailable, match=r"tokenizer_config\.json or added_tokens\.json can't be read"):
+        read_reader(SPEC, directory)
+
+
 def test_a_tag_without_its_id_is_refused(tokenizers: dict[str, Path], tmp_path: Path) -> None:
     directory = with_config(tokenizers, tmp_path, {"added_tokens_decoder": {"9999": {"content": "[laugh]"}}})
     with pytest.raises(ModelUnavailable, match=r"gives \[laugh\] an id that vocab\.json can't"):
