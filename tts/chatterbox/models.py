@@ -29,16 +29,13 @@ SOUNDS = {
     "chuckle": ("chuckles",),
     "laugh": ("laughs", "laughing", "laughter"),
 }
-MANNERS = (
-    *("angry", "fear", "surprised", "whispering", "advertisement"),
-    *("dramatic", "narration", "crying", "happy", "sarcastic"),
-)
+MANNERS = tuple("angry fear surprised whispering advertisement dramatic narration crying happy sarcastic".split())
 
 
 def _tags() -> dict[str, str]:
     """Each spelling, in small letters and with spaces, → the tag that the tokenizer knows."""
-    spelled = {name: sound for sound, others in SOUNDS.items() for name in (sound, *others)}
-    return {name: f"[{tag}]" for name, tag in {**spelled, **dict(zip(MANNERS, MANNERS, strict=True))}.items()}
+    sounds = {spelling: sound for sound, others in SOUNDS.items() for spelling in (sound, *others)}
+    return {spelling: f"[{tag}]" for spelling, tag in (sounds | {name: name for name in MANNERS}).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Llama(TokenModel):
     rows: ClassVar[int] = 2
     forgets_start: ClassVar[bool] = False
     plain: ClassVar[DecodeOps] = PLAIN
+    products: ClassVar[tuple[str, ...]] = ("qkv", "out", "gate_up", "down")
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class TokenModel(ABC):
     rows: ClassVar[int]  # of a request in the cache: 2 with guidance
     forgets_start: ClassVar[bool]  # the penalty has seen start-of-speech at the first token only
     plain: ClassVar[DecodeOps]  # in plain torch
-    products: ClassVar[tuple[str, ...]] = ("qkv", "out", "gate_up", "down")  # the large weights of a layer
+    products: ClassVar[tuple[str, ...]]  # the large weights of a layer, by their names in it
 
     # Set by a body's constructor.
     max_text_tokens: int

@@ -164,7 +164,7 @@ class ReferenceEncoders:
 
     @torch.inference_mode()
     def prefix(self, voice: ChatterboxVoice, exaggeration: float) -> Tensor:
-        """T3's conditioning (1, Q + 2, D): speaker, prompt, and emotion, if the model has it."""
+        """T3's conditioning (1, C, D): speaker, prompt, and emotion, if the model has it; C is Q + 2, or Q + 1."""
         parts = [voice.speaker, voice.prompt]
         if self.conditioner.has_emotion:
             parts.append(self.conditioner.emotion(torch.full((1, 1, 1), exaggeration, device=self.device)))
