@@ -30,6 +30,7 @@ WORDS = {
     "pl": ("mniej niż", "więcej niż", "najwyżej", "co najmniej"),
     "ru": ("меньше", "больше", "не более", "не менее"),
     "fi": ("alle", "yli", "enintään", "vähintään"),
+    "tr": ("küçüktür", "büyüktür", "en fazla", "en az"),  # the signs' names: "less than" would follow its number
 }
 
 # A heart is at the end of a sentence, after a word of LOVED or a mark; anywhere else <3 is a comparison.

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tts.normalize.comparisons import WORDS as COMPARED
 from tts.normalize.foreign.languages import LANGUAGES
 from tts.normalize.normalizer import normalize
 
@@ -87,6 +88,15 @@ def test_the_table_is_wide() -> None:
     assert counts["en"] >= 350
     assert sum(written == said for _, written, said in ROWS) >= 40
     assert set(LANGUAGES) <= {language.split("-")[0] for language in counts}
+    assert COMPARED.keys() == {"en", *LANGUAGES}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_number_ends_a_sentence_before_any_capital(language: str) -> None:
+    """All capitals but those without an accent were once small letters: "Erano 5. È vero." kept its 5."""
+    for capital in "EÈÉÊÀÍÓÚÑÇÄÅØŁŚİŠОЯ":
+        assert "5" not in normalize(f"Hm 5. {capital}n.", language), capital
+        assert "5" in normalize(f"Hm 5. {capital.lower()}n.", language), capital
 
 
 @pytest.mark.parametrize(

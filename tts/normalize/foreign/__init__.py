@@ -18,6 +18,7 @@ MAX_DIGITS = 15  # a longer number is read digit by digit
 CURRENCIES = "€$£¥"
 VOWELS = "aeiouyéèêh"
 LETTER = r"[^\W\d_]"
+NEXT_WORD = re.compile(rf"\. +({LETTER})")
 ROMANCE_ORDINAL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)\.?(?P<mark>[ºª])")
 ORDINAL_NL = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]?)(?:e|de|ste)\b")
 ORDINAL_FR = re.compile(r"(?<![\w.,])(?P<value>[1-9][0-9]{0,3})(?P<mark>er|ère|re|ème|e|nd|nde)\b")
@@ -80,14 +81,13 @@ class NumberReader:
         names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
         currencies = _any(re.escape(sign) for sign in signs if sign[-1] in CURRENCIES)
         no_currency = rf"(?<![{CURRENCIES}])(?<![{CURRENCIES}] )"
-        ordinal = rf"\. +(?![A-ZÄÖÜÅÆØ]){LETTER}"  # 5. und 6.
         months = _any([*language.months, "Jahrhundert"])
         self._measure = re.compile(rf"{value} ?(?P<unit>{names})(?![\w²³/])")
         self._sign_first = re.compile(
             rf"{minus}(?<!\w)(?P<unit>{currencies}) ?(?P<value>{number})(?![\w/-]|[.,:][0-9])"
         )
         self._range = re.compile(rf"(?<![\w.,:/+–-])(?!0[0-9])({number}) ?[-–] ?(?=[0-9]+(?![0-9/:–-]|\.[0-9]))")
-        self._plain = re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9]|{ordinal})")
+        self._plain = re.compile(rf"{no_currency}{value}(?![\w/:º°ª²³]| ?[{CURRENCIES}%°‰]|[.,:-][0-9])")
         self._ordinal_date = re.compile(
             rf"(?P<before>\b{LETTER}{{2,4}} )?(?<![\w.,/-])(?P<day>[1-9][0-9]?)\. ?(?={months}\b)"
         )
@@ -103,7 +103,12 @@ class NumberReader:
         if self.language.to:
             text = self._range.sub(rf"\1 {self.language.to} ", text)
         text = self._measure.sub(self.measure, self._sign_first.sub(self.measure, text))
-        return raise_beginnings(self._plain.sub(lambda m: self._minus(m) + self.number(m["value"]), text))
+        return raise_beginnings(self._plain.sub(self.plain, text))
+
+    def plain(self, match: re.Match[str]) -> str:
+        """Not before a full stop and a small letter, which make it an ordinal: 5. und 6."""
+        after = NEXT_WORD.match(match.string, match.end())
+        return match[0] if after and after[1].islower() else self._minus(match) + self.number(match["value"])
 
     def cardinal(self, value: int) -> str:
         hundred = self.language.hundred
