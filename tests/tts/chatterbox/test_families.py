@@ -28,7 +28,8 @@ def family(request, tmp_path_factory) -> ChatterboxModel:
     name = request.param
     directory = write_checkpoint(tmp_path_factory.mktemp(name), speech_tokens=TOKENS, model=name)
     spec = MODELS[name]
-    return ChatterboxModel.load(directory, LoadOptions("cpu", "float32", "float32", spec.max_tokens, spec=spec))
+    options = LoadOptions("cpu", "float32", "float32", max_tokens=spec.max_tokens, watermark=False, spec=spec)
+    return ChatterboxModel.load(directory, options)
 
 
 def chunks_of(model, voice=None, text=small.TEXT, **changes):
@@ -81,8 +82,7 @@ def test_a_stream_that_is_left_leaves_its_slot(family):
 
 
 def test_a_cloned_voice_speaks_and_a_recording_is_converted_to_its_own_length(family):
-    seconds = family.spec.min_reference_s + 1
-    voice = family.condition("clone", small.buzz(seconds))
+    voice = family.condition("clone", small.buzz(15.0))  # the seeded GPT-2 counts the prompt's tokens, too
     assert not np.array_equal(joined(chunks_of(family, voice)), joined(chunks_of(family)))
     source = small.buzz(2.0, rate_hz=16_000).samples
     assert len(joined(convert(family, source, 16_000, voice, small.WINDOW))) == 48_000
