@@ -79,11 +79,11 @@ def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:
     cos, sin = cos[position], sin[position]
 
     def attend(qkv: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        rotated = rotate(qkv.view(len(qkv), 3, -1, HEAD_DIM), cos, sin)
+        rotated = rotate(qkv.view(len(qkv), 3, -1, HEAD_DIM), cos, sin).to(cache.dtype)
         cache[rows, :, :, position] = rotated[:, 1:]
-        seen = cache[..., :reach, :]
-        mixed = F.scaled_dot_product_attention(rotated[:, 0, :, None], seen[:, 0], seen[:, 1], attn_mask=mask)
-        return mixed.view(len(qkv), -1), rotated[:, 0]
+        seen, bias = cache[..., :reach, :], mask.to(cache.dtype)
+        mixed = F.scaled_dot_product_attention(rotated[:, 0, :, None], seen[:, 0], seen[:, 1], attn_mask=bias)
+        return mixed.view(len(qkv), -1).to(qkv.dtype), rotated[:, 0]
 
     return attend
 

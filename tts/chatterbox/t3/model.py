@@ -127,7 +127,7 @@ class TokenModel(ABC):
         cos, sin = self._cos[:length], self._sin[:length]
 
         def mix(layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
-            rotated = rotate(qkv.view(*embeds.shape[:2], 3, self.heads, HEAD_DIM), cos, sin)
+            rotated = rotate(qkv.view(*embeds.shape[:2], 3, self.heads, HEAD_DIM), cos, sin).to(cache.dtype)
             fresh, kept = rotated[:, :, 1:].permute(0, 2, 3, 1, 4), cache[layer][..., :length, :]
             if rows is None:
                 fresh = kept.copy_(fresh)  # a CPU attends to these faster
@@ -136,7 +136,7 @@ class TokenModel(ABC):
             q = rotated[:, :, 0]
             mixed = F.scaled_dot_product_attention(q.transpose(1, 2), fresh[:, 0], fresh[:, 1], is_causal=True)
             query = q[:, -1] if last is None else q.index_select(1, last)[:, 0]
-            return mixed.transpose(1, 2).reshape(-1, self.width), query
+            return mixed.transpose(1, 2).reshape(-1, self.width).to(qkv.dtype), query
 
         x = self._run(embeds.flatten(0, 1).clone(), mix, self.plain, queries).view(embeds.shape)
         return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
