@@ -24,7 +24,8 @@ from service.app import build
 from service.operations import OPERATIONS
 from service.output_encoder import provenance
 from settings import Settings
-from tts.chatterbox.models import MODELS
+from tts.chatterbox.models import MANY_LANGUAGES, MODELS
+from tts.chatterbox.rates import FLOW_PROMPT_S, TOKENS_PER_S
 from validation import errors
 from validation.convert import ConvertFields
 from validation.fields import SAMPLE_RATES_HZ, TtsFields
@@ -149,6 +150,23 @@ def test_the_tags_are_those_of_the_models() -> None:
     for tags, others in rows("docs/API.md", "tag"):
         listed |= {tag: tag for tag in names(tags)} | dict.fromkeys(names(others), names(tags)[0])
     assert {spelling[1:-1]: tag for spelling, tag in listed.items()} == MODELS["turbo"].tags
+
+
+def test_the_models_are_those_of_the_code() -> None:
+    page, table = PAGES["docs/MODELS.md"], {row[0]: row[1:] for row in rows("docs/MODELS.md", "")}
+    assert {*names(next(line for line in page.splitlines() if line.startswith("| | ")))} == MODELS.keys()
+    for column, name in enumerate(("original", "multilingual", "turbo", "nano")):
+        spec, cells = MODELS[name], {row: found[column] for row, found in table.items()}
+        used = TtsFields(text="A").model_dump() | dict(spec.defaults)
+        assert f"{used['top_k']}, {used['top_p']}" in cells["`top_k`, `top_p`"]
+        assert cells["longest segment"] == f"{spec.max_tokens / TOKENS_PER_S:.0f} s"
+        assert cells["[tags](#tags)"] == (str(len({*spec.tags.values()})) if spec.tags else "none")
+        acts = set(names("`exaggeration`, `cfg_weight`, `min_p`")).isdisjoint(spec.unused_fields)
+        assert cells["`exaggeration`, `cfg_weight`, `min_p`"].startswith("act" if acts else "no use")
+        prompts = f"its first {spec.prompt_s} s and {FLOW_PROMPT_S} s"
+        reference = f"over {spec.min_reference_s:g} s; {prompts}" if spec.min_reference_s else f"from 1 s; {prompts}"
+        assert cells["a reference"].startswith((reference, "the same"))
+    assert set(names(page.partition("`multilingual` speaks ")[2])[0].split()) == set(MANY_LANGUAGES)
 
 
 def test_the_fields_that_convert_shares_are_listed() -> None:

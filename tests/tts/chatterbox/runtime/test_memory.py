@@ -29,6 +29,7 @@ from tts.chatterbox.voice.encoders import SkipInit
 from tts.chatterbox.weights.tensors import UNUSED, Tensors
 
 META = torch.device("meta")
+MODELS_PAGE = (Path(__file__).parents[4] / "docs" / "MODELS.md").read_text()
 H200, RTX_4090, T4 = (9, 0), (8, 9), (7, 5)
 PUBLISHED_S3GEN_BYTES = 1_056_484_620  # of ResembleAI/chatterbox's s3gen.safetensors, revision 5bb1f6ee
 
@@ -122,6 +123,10 @@ def test_each_models_full_size_is_the_published_ones(s3gen, name, monkeypatch):
     positions = cache_positions(options.max_tokens, options.spec.prefix_positions)
     watched = 0 if is_turbo else memory.attention_bytes(options.max_tokens, positions)
     assert budget.slots == position_bytes * positions + watched
+    stated = next(line for line in MODELS_PAGE.splitlines() if line.startswith("| GPU memory for 1, 4, 8 jobs"))
+    found = [Budget.of(replace(options, slots=count), RTX_4090, size).required / 2**30 for count in (1, 4, 8)]
+    cell = stated.strip("| ").split(" | ")[1 + list(PUBLISHED).index(name)]
+    assert [float(gib) for gib in cell.split(", ")] == pytest.approx(found, abs=0.06)  # the tables of positions
     usual = Budget.of(LoadOptions(slots=1), RTX_4090)
     assert (budget.required < 0.95 * usual.required) == (budget.block_mode < 0.2 * usual.block_mode) == is_turbo
 
