@@ -22,6 +22,7 @@ from validation.errors import ModelUnavailable
 
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's one special token
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+# Raised by JSON that is damaged, or describes something else.
 
 
 class Gpt2Reader:
@@ -52,10 +53,10 @@ class Gpt2Reader:
 
 
 def _added_tokens(described: Mapping[str, Any], added: Path) -> dict[int, AddedToken]:
-    """By their ids."""
+    """By their ids. Raises: one of NOT_DESCRIBED."""
     if tokens := described.get("added_tokens_decoder"):
         return {
             int(number): AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})
             for number, token in tokens.items()
         }
-    return {number: AddedToken(content, normalized=False) for content, number in read_json(added).items()}
+    return {int(number): AddedToken(content, normalized=False) for content, number in read_json(added).items()}

@@ -106,14 +106,28 @@ def test_a_damaged_file_is_named(tokenizers: dict[str, Path], tmp_path: Path, na
         read_reader(SPEC, directory)
 
 
+NO_TOKENS = ("[]", "null", "5", '"x"', "[" * 100_000)  # JSON, but no object
+
+
 @pytest.mark.parametrize(
-    "config",
-    [3, ["a list"], {"added_tokens_decoder": {"9": {}}}, {"added_tokens_decoder": {"nine": {"content": "[laugh]"}}}]
-    + [{"added_tokens_decoder": wrong} for wrong in ([1], {"9": "[laugh]"}, {"9": {"content": 9}})],
+    ("name", "content"),
+    [
+        *(("tokenizer_config.json", content) for content in NO_TOKENS),
+        ("tokenizer_config.json", '{"add_prefix_space": "yes"}'),
+        *(
+            ("tokenizer_config.json", json.dumps({"added_tokens_decoder": tokens}))
+            for tokens in (["x"], "x", {"x": {"content": "x"}}, {"9": {}}, {"9": 5}, {"9": {"content": 5}})
+        ),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"9": {"content": "x", "lstrip": "yes"}}}'),
+        *(("added_tokens.json", content) for content in (*NO_TOKENS, '{"[laugh]": "x"}', '{"[laugh]": null}')),
+    ],
 )
-def test_a_description_of_tags_in_another_form_is_named(tokenizers, tmp_path: Path, config: Any) -> None:
-    directory = with_config(tokenizers, tmp_path, config)
-    with pytest.raises(ModelUnavailable, match=r"tokenizer_config\.json or added_tokens\.json can't be read"):
+def test_a_description_of_something_else_is_named(
+    tokenizers: dict[str, Path], tmp_path: Path, name: str, content: str
+) -> None:
+    directory = with_config(tokenizers, tmp_path, {})
+    (directory / name).write_text(content)
+    with pytest.raises(ModelUnavailable, match=f"{name}.* can't be read"):
         read_reader(SPEC, directory)
 
 
