@@ -22,7 +22,6 @@ from validation.errors import ModelUnavailable
 
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's one special token
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-# Raised by JSON that is damaged, or describes something else.
 
 
 class Gpt2Reader:
@@ -53,7 +52,7 @@ class Gpt2Reader:
 
 
 def _added_tokens(described: Mapping[str, Any], added: Path) -> dict[int, AddedToken]:
-    """By their ids. Raises: one of NOT_DESCRIBED."""
+    """By their ids."""
     if tokens := described.get("added_tokens_decoder"):
         return {
             int(number): AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})

@@ -31,6 +31,10 @@ class GraphemeTokenizer:
         if missing := FRAME - self._tokenizer.get_vocab().keys():
             raise ModelUnavailable(f"{path.name} is no tokenizer of this model: it has no {min(missing)}")
 
+    def knows(self, token: str) -> bool:
+        """Whether it is one token."""
+        return self._tokenizer.token_to_id(token) is not None
+
     def tokens(self, spelled: str) -> Tensor:
         """(N,) int64."""
         return torch.tensor(self._tokenizer.encode(spelled.replace(" ", SPACE)).ids, dtype=torch.int64)

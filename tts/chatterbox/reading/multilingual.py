@@ -16,12 +16,13 @@ from unicodedata import category, normalize
 
 from torch import Tensor
 
+from tts.chatterbox.models import MANY_LANGUAGES
 from tts.chatterbox.reading.chinese import Cangjie, WordSegmenter
 from tts.chatterbox.reading.graphemes import GraphemeTokenizer
 from tts.chatterbox.reading.languages import missing_package
 from tts.chatterbox.reading.punctuation import MULTILINGUAL
 from tts.chatterbox.words import TextWord
-from validation.errors import Unsupported
+from validation.errors import ModelUnavailable, Unsupported
 
 KANJI = re.compile("[\u4e00-\u9fff]")
 POINTS = "\u05b0-\u05bd\u05bf\u05c1\u05c2\u05c7"
@@ -35,6 +36,8 @@ class MultilingualReader:
     def __init__(self, tokenizer: Path, cangjie: Path) -> None:
         """Raises: ModelUnavailable."""
         self._tokenizer = GraphemeTokenizer(tokenizer)
+        if not any(self._tokenizer.knows(f"[{language}]") for language in MANY_LANGUAGES):
+            raise ModelUnavailable(f"{tokenizer.name} is no tokenizer of this model: it has no language")
         self._cangjie, self._segmenter, self._kana = Cangjie(cangjie), WordSegmenter(), KanaReadings()
 
     def tokens(self, text: str, language: str) -> Tensor:
@@ -48,6 +51,8 @@ class MultilingualReader:
 
     def _lacks(self, language: str) -> str | None:
         """Why the language can't be read here, as half a sentence after its name; None if it can."""
+        if not self._tokenizer.knows(f"[{language}]"):
+            return "the checkpoint's tokenizer does not have it"
         if package := missing_package(language):
             return f"the package {package} is not installed (the extra `{language}`)"
         return self._segmenter.lacks() if language == "zh" else None

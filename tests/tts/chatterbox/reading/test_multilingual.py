@@ -220,7 +220,7 @@ def test_hebrew_must_have_its_vowel_points(tokenizers: dict[str, Path], text: st
             reader.tokens(text, "he")
 
 
-@pytest.mark.parametrize("content", ["", "{}", '["no tab"]', "[3]", "3", None])
+@pytest.mark.parametrize("content", ["", "{}", '["no tab"]', "[3]", "3", "[" * 100_000, None])
 def test_a_damaged_table_of_codes_is_named(tokenizers: dict[str, Path], tmp_path: Path, content: str | None) -> None:
     tokenizer, cangjie = SPEC.tokenizer
     (tmp_path / tokenizer).write_bytes((tokenizers["multilingual"] / tokenizer).read_bytes())
@@ -228,6 +228,26 @@ def test_a_damaged_table_of_codes_is_named(tokenizers: dict[str, Path], tmp_path
         (tmp_path / cangjie).write_text(content)
     with pytest.raises(ModelUnavailable, match=f"{cangjie} (can't be read|has no ideographs)"):
         read_reader(SPEC, tmp_path)
+
+
+def test_another_familys_tokenizer_is_refused(tokenizers: dict[str, Path], tmp_path: Path) -> None:
+    """It would spell a language's tag in letters, and the model would speak them."""
+    tokenizer, cangjie = SPEC.tokenizer
+    (tmp_path / tokenizer).write_bytes((tokenizers["original"] / "tokenizer.json").read_bytes())
+    (tmp_path / cangjie).write_bytes((tokenizers["multilingual"] / cangjie).read_bytes())
+    with pytest.raises(ModelUnavailable, match=f"{tokenizer} is no tokenizer of this model"):
+        read_reader(SPEC, tmp_path)
+
+
+def test_a_language_without_a_tag_is_not_read(tokenizers: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer, cangjie = SPEC.tokenizer
+    known = (tokenizers["multilingual"] / tokenizer).read_text()
+    (tmp_path / tokenizer).write_text(known.replace('"[sw]"', '"[xx]"'))
+    (tmp_path / cangjie).write_bytes((tokenizers["multilingual"] / cangjie).read_bytes())
+    reader = read_reader(SPEC, tmp_path)
+    assert len(reader.tokens("Habari.", "ms"))
+    with pytest.raises(Unsupported, match="sw can't be read here: the checkpoint's tokenizer does not have it"):
+        reader.tokens("Habari.", "sw")
 
 
 # --- words --------------------------------------------------------------------------------------------------
