@@ -214,6 +214,7 @@ def _capabilities(worker: Worker, joined: bool) -> Capabilities:
         max_source_bytes=settings.max_source_bytes,
         max_source_s=settings.max_source_s,
         polyglot_languages=spec.languages if spec.polyglot else (),
+        lacking=spec.lacking,
         defaults=spec.defaults,
         tags=spec.tags,
     )

@@ -48,10 +48,10 @@ class EngineSpec:
     A request that names one of `unused_fields` gets a warning. `languages` are those of a recording's voice; empty
     where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
     the times of its words come from; None if it reports none. `marks`: its speech carries PerTh's watermark.
-    `can_convert`: it can give a recording another voice. `polyglot`: every voice speaks all of `languages`.
-    `defaults` are the values of fields of a request that leaves them out, where they are not the usual ones. `tags`:
-    what may stand between brackets in a text, in small letters, → the tag as the engine takes it. A reference must be
-    longer than `min_reference_s`.
+    `can_convert`: it can give a recording another voice. `polyglot`: every voice speaks all of `languages`; `lacking`
+    says what further ones lack here. `defaults` are the values of fields of a request that leaves them out, where they
+    are not the usual ones. `tags`: what may stand between brackets in a text, in small letters, → the tag as the engine
+    takes it. A reference must be longer than `min_reference_s`.
     """
 
     name: str
@@ -68,6 +68,7 @@ class EngineSpec:
     marks: bool = False
     can_convert: bool = False
     polyglot: bool = False
+    lacking: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     min_reference_s: float = 0.0

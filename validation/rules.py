@@ -41,8 +41,8 @@ class Capabilities:
     cloned; `streaming`: the reply is sent in pieces; `uploads`: there is a bucket; `translated`: the request came in
     another contract's words, so it may have what only ours refuses: a text of signs alone, and `TranslatedFields`;
     `engine` is its name; `max_source_…` are of a recording to convert; `polyglot_languages` are those that every voice
-    speaks besides its own, by the engine's tags; `defaults` are its own values for fields that are left out; `tags` are
-    the names of those in a text that it can speak.
+    speaks besides its own, by the engine's tags, `lacking` what further ones lack here; `defaults` are its own values
+    for fields that are left out; `tags` are the names of those in a text that it can speak.
     """
 
     voices: Mapping[str, str]
@@ -60,6 +60,7 @@ class Capabilities:
     max_source_bytes: int = 0
     max_source_s: float = 0.0
     polyglot_languages: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     tags: Collection[str] = ()
 
@@ -240,7 +241,12 @@ def recording_rule(given: Mapping[str, Any], name: str, max_bytes: int) -> Itera
 
 
 def _language_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
-    return language_rule(given.get("language"), sorted(set(_languages(given, capabilities))), "here")
+    asked = given.get("language")
+    for language, lacks in capabilities.lacking.items():
+        if isinstance(asked, str) and speaks(asked, language):
+            yield Unsupported, Fault("language", f"{language} can't be read here: {lacks}")
+            return
+    yield from language_rule(asked, sorted(set(_languages(given, capabilities))), "here")
 
 
 def language_rule(asked: object, languages: Sequence[str], where: str) -> Iterator[Finding]:

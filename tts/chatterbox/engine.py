@@ -17,7 +17,7 @@ from audio.pcm import Samples
 from audio.reference import Reference
 from tts.chatterbox.models import ModelSpec
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.reading.languages import speakable
+from tts.chatterbox.reading.languages import lacking
 from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from validation.errors import ModelUnavailable
 from validation.options import SamplingParams
@@ -32,13 +32,14 @@ BUILT_IN = EngineVoice("default", "en")
 
 
 def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
+    lacks = lacking(model.languages)
     return EngineSpec(
         name="chatterbox",
         model=model.name,
         sample_rate_hz=24_000,
         voices=(BUILT_IN,),
         default_voice=BUILT_IN.name,
-        languages=speakable(model),
+        languages=tuple(language for language in model.languages if language not in lacks),
         decode_modes=("full", "window", "block"),
         can_clone=True,
         unused_fields=model.unused_fields,
@@ -46,6 +47,7 @@ def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
         marks=marks,
         can_convert=True,
         polyglot=len(model.languages) > 1,
+        lacking=lacks,
         defaults=model.defaults,
         tags=model.tags,
         min_reference_s=model.min_reference_s,

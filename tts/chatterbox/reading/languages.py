@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
-
-from tts.chatterbox.models import ModelSpec
 
 PACKAGES = {"ja": "pykakasi", "zh": "spacy_pkuseg"}  # what the extras `ja` and `zh` install
 
 
-def missing_package(language: str) -> str | None:
-    package = PACKAGES.get(language)
-    return None if package is None or find_spec(package) else package
-
-
-def speakable(spec: ModelSpec) -> tuple[str, ...]:
-    """The model's languages without those whose package is not installed."""
-    return tuple(language for language in spec.languages if not missing_package(language))
+def lacking(languages: Iterable[str]) -> dict[str, str]:
+    """Those whose package is not installed, each with what it lacks."""
+    missing = {name: PACKAGES[name] for name in languages if name in PACKAGES and not find_spec(PACKAGES[name])}
+    return {name: f"the package {package} is not installed (the extra `{name}`)" for name, package in missing.items()}

@@ -19,7 +19,7 @@ from torch import Tensor
 from tts.chatterbox.models import MANY_LANGUAGES
 from tts.chatterbox.reading.chinese import Cangjie, WordSegmenter
 from tts.chatterbox.reading.graphemes import GraphemeTokenizer
-from tts.chatterbox.reading.languages import missing_package
+from tts.chatterbox.reading.languages import lacking
 from tts.chatterbox.reading.punctuation import MULTILINGUAL
 from tts.chatterbox.words import TextWord
 from validation.errors import ModelUnavailable, Unsupported
@@ -53,8 +53,8 @@ class MultilingualReader:
         """Why the language can't be read here, as half a sentence after its name; None if it can."""
         if not self._tokenizer.knows(f"[{language}]"):
             return "the checkpoint's tokenizer does not have it"
-        if package := missing_package(language):
-            return f"the package {package} is not installed (the extra `{language}`)"
+        if missing := lacking((language,)).get(language):
+            return missing
         return self._segmenter.lacks() if language == "zh" else None
 
     def _spell(self, text: str, language: str) -> str:

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from tts.chatterbox.engine import engine_spec
 from tts.chatterbox.models import MANY_LANGUAGES, MODELS, ORIGINAL
 from tts.chatterbox.reading.chinese import DATA, MODEL
-from tts.chatterbox.reading.languages import PACKAGES, speakable
+from tts.chatterbox.reading.languages import PACKAGES
 from tts.chatterbox.reading.multilingual import KanaReadings, MultilingualReader, is_pointed
 from tts.chatterbox.reading.reader import read_reader
 from tts.chatterbox.weights.upstream import import_upstream
@@ -169,9 +169,10 @@ def test_kanji_are_looked_up_after_decomposition_as_upstream_does() -> None:
 def test_a_language_whose_package_is_missing_is_not_offered(monkeypatch, missing: str | None) -> None:
     installed = lambda name: None if missing and name == PACKAGES[missing] else object()  # noqa: E731
     monkeypatch.setattr("tts.chatterbox.reading.languages.find_spec", installed)
-    assert set(MANY_LANGUAGES) - set(speakable(SPEC)) == ({missing} if missing else set())
-    assert engine_spec(SPEC, marks=False).languages == speakable(SPEC)
-    assert speakable(ORIGINAL) == ("en",)
+    lacking = {missing} if missing else set()
+    spec = engine_spec(SPEC, marks=False)
+    assert (set(MANY_LANGUAGES) - set(spec.languages), spec.lacking.keys()) == (lacking, lacking)
+    assert engine_spec(ORIGINAL, marks=False).languages == ("en",)
 
 
 @pytest.mark.parametrize("language", PACKAGES)
