@@ -73,11 +73,6 @@ class TokenModel(ABC):
         products = [getattr(layer, name) for layer in self._layers for name in self.products]
         return sum(weight.nbytes for weight in (*products, self._head))
 
-    @property
-    def position_bytes(self) -> int:
-        """Of a request's cache, for each position: keys and values of all its rows."""
-        return 2 * self.rows * len(self._layers) * self.width * self.dtype.itemsize
-
     def pack(self, pack: Callable[[Tensor], Tensor]) -> None:
         """Replace the weights of all products, layer by layer, so that only one layer's are there twice."""
         for index, layer in enumerate(self._layers):
