@@ -170,17 +170,22 @@ def build(settings: Settings) -> Service:
     store = VoiceStore(
         engine, settings.voices_dir, settings.default_voice, settings.voice_cache_size, settings.max_library_voices
     )
-    _check_voices(settings, store)
+    _check_voices(settings, store, engine.spec.min_reference_s)
     return Service(Worker(settings, engine, store, Telemetry(), bucket_of_settings(settings)))
 
 
-def _check_voices(settings: Settings, store: VoiceStore) -> None:
+def _check_voices(settings: Settings, store: VoiceStore, least_s: float) -> None:
     """Fail once, at the start, where each job would fail for lack of its voice."""
     if settings.voices_dir and not settings.voices_dir.is_dir():
         raise SettingsError(f"VOICES_DIR={str(settings.voices_dir)!r}: must be a directory")
     known = store.catalogue() if settings.default_voice or settings.openai_voices else {}
     if settings.default_voice and settings.default_voice not in known:
         raise SettingsError(f"DEFAULT_VOICE={settings.default_voice!r}: must be one of {', '.join(known)}")
+    default = known.get(settings.default_voice)
+    if default and default.reference_duration_s is not None and default.reference_duration_s <= least_s:
+        raise SettingsError(
+            f"DEFAULT_VOICE={default.name!r}: {settings.tts_model} needs more than {least_s:g} s of sound"
+        )
     if strangers := sorted(set((settings.openai_voices or {}).values()) - {*known, "default"}):
         raise SettingsError(f"OPENAI_VOICES names {', '.join(strangers)}: must be one of {', '.join(known)}")
 

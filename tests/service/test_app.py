@@ -224,6 +224,17 @@ def test_a_default_voice_that_does_not_exist_stops_the_start(tmp_path: Path) -> 
     assert spoken(service, {"text": "Hi."})[1]["voice"] == "anna"
 
 
+@pytest.mark.parametrize(("model", "seconds"), [("turbo", 4.9), ("turbo", 5.0), ("turbo", 5.1), ("original", 4.9)])
+def test_a_default_voice_too_short_for_the_model_stops_the_start(tmp_path: Path, model: str, seconds: float) -> None:
+    (tmp_path / "anna.wav").write_bytes(recording(duration_s=seconds))
+    settings = Settings(tts_model=model, voices_dir=tmp_path, default_voice="anna")
+    if model == "turbo" and seconds <= 5.0:
+        with pytest.raises(SettingsError, match=r"DEFAULT_VOICE='anna': turbo needs more than 5 s of sound"):
+            build(settings)
+    else:
+        build(settings)
+
+
 @pytest.mark.usefixtures("with_fake")
 def test_a_voices_directory_that_is_none_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
