@@ -273,10 +273,11 @@ class Speech(SoundSource):
 
 
 def _halves(line: Line) -> list[Line]:
-    """A line in two or three parts, cut at the best boundary; none if that would be inside a word."""
+    """A line in two or three parts, cut at the best boundary; none if that would be inside a word, or one has none."""
     text = line.text
     parts = [half.text for half in segment(text, max_chars=max(1, round(0.6 * spoken_chars(text))), min_chars=1)]
     is_whole = all(not _is_one_word(before, after, text) for before, after in pairwise(parts))
+    is_whole &= all(any(map(str.isalnum, part)) for part in parts)  # of signs alone a model would make something up
     is_whole &= sum(len(tag_spans(part)) for part in parts) == len(tag_spans(text))
     return [*_cut(line, parts)] if len(parts) > 1 and is_whole else []
 

@@ -181,10 +181,11 @@ def test_a_line_that_was_cut_is_spoken_in_parts() -> None:
     assert (spoken.warnings, spoken.cut) == ([], False)
 
 
-def test_a_tag_is_not_cut_into_parts() -> None:
+@pytest.mark.parametrize("text", ["[clear throat] Hi.", "“”“” é", "a" + "\u0301" * 40, "A — — — — — —"])
+def test_neither_a_tag_nor_what_is_only_signs_is_a_part(text: str) -> None:
     engine = FakeEngine(wrong=failing("length"))
-    clip(speech("[clear throat] Hi.", engine=engine, decode_mode="full"))
-    assert set(engine.texts) == {"[clear throat] Hi."}
+    clip(speech(text, engine=engine, decode_mode="full"))
+    assert set(engine.texts) == {text}
 
 
 def test_a_word_that_was_cut_is_tried_again_and_then_said_as_it_is() -> None:
