@@ -158,6 +158,9 @@ class ReferenceEncoders:
         """speaker (1, 256) and T3's prompt tokens (1, N) → the voice."""
         if any(int(ids.min()) < 0 or int(ids.max()) >= SPEECH_CODES for ids in (tokens, flow.tokens)):
             raise ValueError("a prompt token is no speech code")
+        # For which there is room beside the longest segment.
+        if tokens.numel() > self.t3.max_text_tokens or flow.tokens.shape[1] > FLOW_PROMPT_S * TOKENS_PER_S:
+            raise ValueError("a prompt is too long")
         projected = self.conditioner.speaker(speaker.to(self.device).float().view(-1, speaker.shape[-1]))
         embedded = self.t3.embed_prompt(tokens.view(1, -1).long().to(self.device)).float()
         return ChatterboxVoice(voice, projected[:, None], self.conditioner.perceiver(embedded), flow)

@@ -12,7 +12,10 @@ import torch
 from small import RATE, buzz
 
 from audio.reference import Reference
+from bench.checkpoint.seeded import _conditionals
+from tts.chatterbox.models import MODELS
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
+from validation.errors import ModelUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +110,20 @@ def test_turbos_prompts_have_a_length_of_their_own(models):
     assert built_in.prompt.shape[1] == 375 == encoders.prompt_lengths[-1]
     assert encoders.prompt_lengths[0] == 1
     assert replace(encoders, prompt_s=5).encode("clone", buzz(5.5)).prompt.shape[1] == 125
+
+
+@pytest.mark.parametrize(
+    "longer",
+    [
+        {"t3": {"cond_prompt_speech_tokens": (1, 20_000)}},
+        {"gen": {"prompt_token": (1, 251), "prompt_feat": (1, 502, 80)}},
+    ],
+    ids=["token model", "flow"],
+)
+def test_a_built_in_voice_of_which_a_segment_would_find_no_room_is_refused(models, tmp_path, longer):
+    stored = _conditionals(250, MODELS["turbo"])
+    for part, shapes in longer.items():
+        stored[part] |= {name: torch.zeros(shape, dtype=stored[part][name].dtype) for name, shape in shapes.items()}
+    torch.save(stored, tmp_path / "conds.pt")
+    with pytest.raises(ModelUnavailable, match=r"the built-in voice conds\.pt can't be read"):
+        models("turbo").encoders.read_built_in("default", tmp_path / "conds.pt")
