@@ -97,7 +97,7 @@ class SegmentStream:
         yield replace(last, finish_reason=finish, doubt=self._doubt(), remarks=remarks)
 
     def _chunk(self, clip: Clip, samples: Samples, cut: int = 0) -> SpeechChunk:
-        """cut: what was left out after the samples, and a word may have ended in."""
+        """cut: samples dropped after these, in which a word may have ended."""
         reported, self._reported = self._reported, self.tokens.drawn
         chunk = clip.chunk(samples, self.tokens.drawn - reported)
         words = self.tokens.words.ended(clip.sent, cut)[self._told :] if self.tokens.words else ()

@@ -1,7 +1,7 @@
 """The draw of each slot's next token in one kernel, in the orders of `t3.sampling`.
 
-That sorts the tokens to find the least likely one that top_p keeps, and the least that top_k does. They are found here
-by halving instead: 30 bits of a probability, 32 of a logit, a sum over the vocabulary for each.
+`t3.sampling` sorts the tokens to find the least likely ones that top_p and top_k keep. Here they are found by halving:
+30 bits of a probability, 32 of a logit, a sum over the vocabulary for each.
 """
 
 from __future__ import annotations

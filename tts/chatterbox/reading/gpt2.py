@@ -1,6 +1,6 @@
 """Turbo's and Nano's reader: GPT-2's byte pairs, and their tags as tokens of their own.
 
-The same ids as `transformers.AutoTokenizer`, whose import takes seconds, gives for upstream.
+It gives the ids of `transformers.AutoTokenizer`, which upstream uses and whose import takes seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class Gpt2Reader:
-    """As upstream's, which knows no language, and of whose heads none is known to follow its text."""
+    """It knows no language. Words have no times: no attention head of these models is known to follow the text."""
 
     def __init__(self, vocabulary: Path, merges: Path, added: Path, config: Path) -> None:
         """`added`: tags and their ids, for a checkpoint whose `config` does not describe them.

@@ -47,8 +47,8 @@ class GraphemeTokenizer:
         The model reads a text with other punctuation and maybe decomposed, in tokens of several characters. What stays
         the same is the order of letters, so tokens and words are matched by counting them.
 
-        Args: spelled: the text from `first` on, after something that is no part of it; letters: how many a character
-        has once it is spelled.
+        Args: spelled: the text as the model reads it, after a tag of `first` characters; letters: how many letters a
+        character of the text has once it is spelled.
         """
         offsets = self._tokenizer.encode(spelled.replace(" ", SPACE)).offsets
         counts = _running(letters, " " * first + spelled[first:].replace(" ", " " * len(SPACE)))

@@ -48,4 +48,4 @@ class Punctuation:
 
 ORIGINAL = Punctuation(_MARKS)
 MULTILINGUAL = Punctuation(_MARKS, (*_ENDINGS, *"、，。？！"))
-TURBO = Punctuation(_TURBO_MARKS, dropped='"“”')  # which upstream's keeps, and Turbo sighs at (docs/LOG.md)
+TURBO = Punctuation(_TURBO_MARKS, dropped='"“”')  # upstream keeps them; Turbo voices them as a sigh (docs/LOG.md)

@@ -205,7 +205,8 @@ class Chosen:
         """branches: of the field; scratch: the row that fills up; the one after it is without a condition."""
         self.count, self._branches, self._scratch = count, branches, scratch
         self._memory = torch.full((2, branches * count), scratch, dtype=torch.int64, device=device)
-        # (branches · count,): the rows, once for each branch; the rows, and, for a second branch, the one without
+        # Both (branches · count,): the rows, repeated for each branch; where their conditions are, of which a second
+        # branch has none.
         self.rows, self.conditions = self._memory
         self.batch = torch.arange(branches * count, device=device)[:, None]
         self.branch = self.batch[:, 0] // count  # 0 with the condition, 1 without
