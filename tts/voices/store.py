@@ -193,7 +193,8 @@ class VoiceStore:
         if found_s > spec.min_reference_s:
             return reference
         message = f"{spec.model} needs more than {spec.min_reference_s:g} s of sound (got {found_s:.1f} s)"
-        raise ReferenceAudioError(message)
+        rest = ", as many as max_reference_duration_sec lets it take" if reference.truncated else ""
+        raise ReferenceAudioError(message + rest)
 
     def _remember(self, key: Hashable, make: Callable[[], ConditionedVoice]) -> ConditionedVoice:
         if conditioned := self._conditioned.get(key):
