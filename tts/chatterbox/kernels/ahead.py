@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from triton.runtime import driver
 from tts.chatterbox.kernels import attention, drawing, frames, products
 from tts.chatterbox.kernels.launch import Launch
 from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.t3.sampling import Knobs
 
 CAPABILITIES = (80, 86, 89, 90, 120)  # A100; A10 and RTX 30xx; L4, L40 and RTX 40xx; H100 and H200; RTX 50xx
 WARP = 32
@@ -81,7 +83,8 @@ def decode_launches() -> Iterator[tuple[str, Launch]]:
     ):
         logits, seen = empty(rows, 4, vocabulary, dtype=torch.float32), empty(4, vocabulary, dtype=torch.bool)
         column, drawn = empty(4, 1, dtype=torch.float32), empty(4, dtype=torch.int64)
-        yield f"draw, {name}", drawing.draws(logits, seen, [column] * 6, column, name == "Turbo", drawn)
+        knobs = [column] * len(fields(Knobs))
+        yield f"draw, {name}", drawing.draws(logits, seen, knobs, column, name == "Turbo", drawn)
 
 
 def attention_launches(width: int = WIDTH) -> Iterator[tuple[str, Launch]]:

@@ -62,7 +62,7 @@ class Knobs:
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        return (self.cfg_weight, self.temperature, self.top_p, self.min_p, self.repetition_penalty, self.top_k)
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def guide(logits: Tensor, cfg_weight: Tensor) -> Tensor:
