@@ -35,13 +35,14 @@ from tts.chatterbox.runtime.device import choose_dtype
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import FlowPrompt
-from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
+from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.watermark import WatermarkStage
 from tts.chatterbox.weights.tensors import Tensors
+from validation.fields import DEFAULT_CHUNK_TOKENS, DEFAULT_CONTEXT_TOKENS
 
-FIRST, CHUNK, CONTEXT = 16, 25, 50  # tokens, the default plan
+FIRST, CHUNK, CONTEXT = FIRST_CHUNK_TOKENS, DEFAULT_CHUNK_TOKENS, DEFAULT_CONTEXT_TOKENS
 STEADY = 3  # chunks after which every shape was seen
 STEPS = 8  # of T3 between two synchronisations, whose time must not count as that of one step
 LONGEST_KERNELS = 10

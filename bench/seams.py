@@ -28,6 +28,7 @@ from bench.document import machine, report
 from bench.race import PEER, ROOT, checkpoint, commands
 from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.rates import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN
+from validation.fields import DEFAULT_CHUNK_TOKENS
 
 GOAL = 1.2
 NEAR = SAMPLE_RATE_HZ // 1000  # 1 ms on either side, in samples
@@ -37,7 +38,6 @@ PREDICTED_FROM = 32  # samples
 PREDICTOR_FIT = SAMPLE_RATE_HZ // 20  # 50 ms
 BANDS = 24  # of 500 Hz: a single bin of a noisy spectrum says nothing
 DRAWS = 2000
-CHUNK_TOKENS = 25  # what every contender streams with
 
 Clip = tuple[Samples, Sequence[int]]  # one run and its edges, in samples
 
@@ -147,7 +147,7 @@ def window_edges(tokens: int) -> list[int]:
     """Where our flow's windows meet. Chunks meet elsewhere, as the vocoder and the watermark hold back samples."""
     from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 
-    return [at * SAMPLES_PER_TOKEN for at in range(FIRST_CHUNK_TOKENS, tokens, CHUNK_TOKENS)]
+    return [at * SAMPLES_PER_TOKEN for at in range(FIRST_CHUNK_TOKENS, tokens, DEFAULT_CHUNK_TOKENS)]
 
 
 def listen(name: str, command: list[str], runs: int) -> tuple[dict[str, Any], list[tuple[Run, Samples]]]:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from validation.rules import MAX_PRONUNCIATIONS
 
 MAX_SEED = 2**32 - 1
-DEFAULT_CHUNK_TOKENS = 25  # whose plan Chatterbox captures
+DEFAULT_CHUNK_TOKENS, DEFAULT_CONTEXT_TOKENS = 25, 50  # whose plan Chatterbox captures
 MAX_INPUTS = 100  # of a batch
 CLONE = "clone"  # the name of a voice that has none
 SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -57,7 +57,7 @@ class TtsFields(BaseModel):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     language: str | None = None
     chunk_size: Annotated[int, Field(ge=1, le=200)] = DEFAULT_CHUNK_TOKENS
-    context_window: Annotated[int, Field(ge=0, le=500)] = 50
+    context_window: Annotated[int, Field(ge=0, le=500)] = DEFAULT_CONTEXT_TOKENS
     fade_duration: Annotated[float, Field(ge=0.0, le=0.5, allow_inf_nan=False)] = 0.02
     decode_mode: Literal["auto", "full", "window", "block"] = "auto"
     print_metrics: bool = True

@@ -22,11 +22,12 @@ from tts.chatterbox.s3gen.estimator import KERNEL, Memory
 from tts.chatterbox.s3gen.network import FlowNetwork, FlowPrompt
 from tts.chatterbox.s3gen.rows import Chosen, OwnSolve, Rows, RowSolve, counts
 from tts.chatterbox.s3gen.solve import Solve, driven
+from validation.fields import DEFAULT_CHUNK_TOKENS, DEFAULT_CONTEXT_TOKENS
 
 # Of a stream of the default plan, in frames: context, chunk, and the longest prompt, without what looks ahead.
-CONTEXT_FRAMES, CHUNK_FRAMES = 100, 50
+CONTEXT_FRAMES, CHUNK_FRAMES = DEFAULT_CONTEXT_TOKENS * FRAMES_PER_TOKEN, DEFAULT_CHUNK_TOKENS * FRAMES_PER_TOKEN
 PROMPT_FRAMES = FLOW_PROMPT_S * FRAMES_PER_S - LOOKAHEAD_TOKENS * FRAMES_PER_TOKEN
-KEYS = -(-(PROMPT_FRAMES + CONTEXT_FRAMES + CHUNK_FRAMES) // 8) * 8  # 648: fused attention copies other masks
+KEYS = -(-(PROMPT_FRAMES + CONTEXT_FRAMES + CHUNK_FRAMES) // 8) * 8  # fused attention copies other masks
 READ_FRAMES = KEYS - CHUNK_FRAMES
 SPARE_PLACES = 2  # one that is read where there is no frame, and never written; one that is written, and never read
 ROWS_OF_A_JOB = 2  # the line that is spoken, and the next one, which is prepared meanwhile

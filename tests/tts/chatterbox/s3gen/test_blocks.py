@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import codes
 from torch import Tensor
 
-from tts.chatterbox.rates import MEL_BANDS
+from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.blocks import KEYS, REMEMBERED_PROMPTS, OwnBlocks, RowBlocks
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import FlowPrompt
-from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan, FlowStream
+from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan, FlowStream
+from validation.fields import TtsFields
 
-USUAL = ChunkPlan(16, 25, 50)
+DEFAULTS = TtsFields(text="")
+USUAL = ChunkPlan(FIRST_CHUNK_TOKENS, DEFAULTS.chunk_size, DEFAULTS.context_window)
+MORE = (
+    {"chunk_tokens": USUAL.chunk_tokens + 1},
+    {"first_tokens": USUAL.chunk_tokens - LOOKAHEAD_TOKENS + 1},
+    {"context_tokens": USUAL.context_tokens + 1},
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,15 +76,15 @@ def test_a_row_is_the_streams_own_memory(rowed, model, context, first, chunk, pr
     assert rowed._block_rows.free == [0]
 
 
-@pytest.mark.parametrize("plan", [ChunkPlan(16, 26, 50), ChunkPlan(23, 25, 50), ChunkPlan(16, 25, 51)])
-def test_a_plan_that_fits_no_row_has_memory_of_its_own(rowed, model, plan):
-    going = stream(rowed, model.built_in.flow, plan)
+@pytest.mark.parametrize("more", MORE)
+def test_a_plan_that_fits_no_row_has_memory_of_its_own(rowed, model, more):
+    going = stream(rowed, model.built_in.flow, replace(USUAL, **more))
     going.push(codes(30)[0].tolist())
     assert isinstance(going._blocks, OwnBlocks)
     assert rowed._block_rows.free == [0]
 
 
-def test_a_stream_that_finds_no_row_has_memory_of_its_own(rowed, model):
+def test_a_stream_of_the_default_plan_has_a_row_and_one_that_finds_none_has_memory_of_its_own(rowed, model):
     first, second = (stream(rowed, model.built_in.flow) for _ in range(2))
     for each in (first, second):
         each.push(codes(30)[0].tolist())
