@@ -104,11 +104,6 @@ class Gpt2(TokenModel):
 
     # --- the transformer ----------------------------------------------------------------------------------
 
-    def new_cache(self, rows: int, positions: int) -> Tensor:
-        """In float32 on a CPU: without AMX torch attends to bfloat16 eight times as long."""
-        cache = super().new_cache(rows, positions)
-        return cache.float() if self.device.type == "cpu" else cache
-
     def prefill(
         self,
         embeds: Tensor,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tts.chatterbox.kernels.decoding import PLAIN, DecodeOps, rotate
 from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.weights.tensors import Tensors
 
 START_SPEECH, STOP_SPEECH = 6561, 6562
@@ -100,9 +101,13 @@ class TokenModel(ABC):
     # --- the transformer ----------------------------------------------------------------------------------
 
     def new_cache(self, rows: int, positions: int) -> Tensor:
-        """Keys and values, (layers, rows, 2, heads, positions, HEAD_DIM)."""
+        """Keys and values, (layers, rows, 2, heads, positions, HEAD_DIM); attention computes in their format.
+
+        In float32 on a CPU without AMX, where torch takes eight times as long to attend to bfloat16 (docs/LOG.md).
+        """
         shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
-        return torch.zeros(shape, device=self.device, dtype=self.dtype)
+        slow = self.device.type == "cpu" and not processor().amx
+        return torch.zeros(shape, device=self.device, dtype=torch.float32 if slow else self.dtype)
 
     def prefill(
         self,
