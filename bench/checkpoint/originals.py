@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tts.chatterbox.rates import HEAD_DIM
-from tts.chatterbox.s3gen.estimator import MIXER
 from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.voice.encoders import SkipInit, upstream_speaker_encoder, upstream_tokenizer
+from tts.chatterbox.weights.family import MIXER_WEIGHT
 from tts.chatterbox.weights.tensors import Tensors
 from tts.chatterbox.weights.upstream import import_upstream
 
-MIXER_WEIGHT = f"flow.{ESTIMATOR}{MIXER}.weight"  # of a distilled flow: upstream's "meanflow"
 WEIGHT = "parametrizations.weight.original1"  # of a layer with weight norm
 
 

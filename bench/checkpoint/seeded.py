@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.checkpoint import gpt2
-from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
+from bench.checkpoint.originals import OriginalS3Gen
 from bench.checkpoint.tokenizers import ENGLISH_IDS, write_tokenizer
 from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen.network import ESTIMATOR
 from tts.chatterbox.t3.model import STOP_SPEECH
+from tts.chatterbox.weights.family import MIXER_WEIGHT
 from tts.chatterbox.weights.tensors import UNUSED
 from tts.chatterbox.weights.upstream import import_upstream
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from tts.chatterbox.models import MODELS, ModelSpec
+from tts.chatterbox.s3gen.estimator import MIXER
+from tts.chatterbox.s3gen.network import ESTIMATOR
 from validation.errors import ModelUnavailable
 
+MIXER_WEIGHT = f"flow.{ESTIMATOR}{MIXER}.weight"  # of a distilled flow: upstream's "meanflow"
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 # Readers by the number of text ids that upstream's Llamas were trained on. A fine-tune may have any other number.
 TEXT_IDS = {704: "english", 2454: "multilingual"}
@@ -19,7 +22,7 @@ def is_gpt2(t3: Shapes) -> bool:
 
 
 def is_distilled(s3gen: Shapes) -> bool:
-    return "flow.decoder.estimator.time_embed_mixer.weight" in s3gen
+    return MIXER_WEIGHT in s3gen
 
 
 def check_family(spec: ModelSpec, t3: Shapes, s3gen: Shapes) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.checkpoint import gpt2
-from bench.checkpoint.originals import MIXER_WEIGHT, OriginalS3Gen
+from bench.checkpoint.originals import OriginalS3Gen
 from bench.checkpoint.seeded import SIZES, _shapes, _t3
 from bench.checkpoint.tokenizers import ENGLISH_IDS, MULTILINGUAL_IDS
 from tts.chatterbox.models import MODELS, ORIGINAL
@@ -26,6 +26,7 @@ from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.voice.encoders import SkipInit
+from tts.chatterbox.weights.family import MIXER_WEIGHT
 from tts.chatterbox.weights.tensors import UNUSED, Tensors
 
 META = torch.device("meta")

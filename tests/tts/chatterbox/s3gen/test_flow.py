@@ -10,12 +10,12 @@ from rounding import bound
 from small import codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.checkpoint.originals import MIXER_WEIGHT
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.flow import BUCKETS, PROMPT_SEED, Flow
 from tts.chatterbox.s3gen.network import DISTILLED_STEPS, EULER_STEPS, GUIDANCE, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
+from tts.chatterbox.weights.family import MIXER_WEIGHT
 from tts.chatterbox.weights.tensors import Tensors
 
 
