@@ -12,6 +12,7 @@ from service.sound_job import SoundJob
 from service.speech import Speech
 from service.word_times import TimedWord
 from tts.text.script import Line, Script, write
+from validation.errors import Fault, Unsupported
 from validation.request import TtsRequest
 
 SEGMENT_OVERHEAD_BYTES = 64
@@ -31,10 +32,13 @@ class Synthesis(SoundJob):
     _sent_words: int = 0
 
     def __post_init__(self) -> None:
+        """Raises: Unsupported, InvalidInput, OutputTooLarge."""
         request = self.request
         self._script = write(
             request.text, request.reading, word_times=request.sampling.word_times, tags=self.engine.spec.tags
         )
+        if reason := self.engine.spec.refused(self._script.spoken, request.sampling.language):
+            raise Unsupported.of(Fault("text", reason))
         # No engine makes the silence for a text without words.
         rate_hz = self._open(self.made_by if self._script.lines else None)
         self.warnings += self._script.warnings

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -41,6 +41,11 @@ class EngineVoice:
     consent: str = ""
 
 
+def none_refused(text: str, language: str) -> str | None:
+    """Of an engine that reads any text in its languages."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """What an engine can do, known without loading it.
@@ -49,9 +54,10 @@ class EngineSpec:
     where cloning is not possible. A `stand_in` is for trying the worker out without its model. `word_timing` says where
     the times of its words come from; None if it reports none. `marks`: its speech carries PerTh's watermark.
     `can_convert`: it can give a recording another voice. `polyglot`: every voice speaks all of `languages`; `lacking`
-    says what further ones lack here. `defaults` are the values of fields of a request that leaves them out, where they
-    are not the usual ones. `tags`: what may stand between brackets in a text, in small letters, → the tag as the engine
-    takes it. A reference must be longer than `min_reference_s`.
+    says what further ones lack here, `refused` why a text can't be read in one of them, to follow "text". `defaults`
+    are the values of fields of a request that leaves them out, where they are not the usual ones. `tags`: what may
+    stand between brackets in a text, in small letters, → the tag as the engine takes it. A reference must be longer
+    than `min_reference_s`.
     """
 
     name: str
@@ -72,6 +78,7 @@ class EngineSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     min_reference_s: float = 0.0
+    refused: Callable[[str, str], str | None] = none_refused
 
     @property
     def spoken(self) -> tuple[str, ...]:

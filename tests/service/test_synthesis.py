@@ -723,3 +723,18 @@ def test_each_chunk_has_its_line_unless_unwanted(print_metrics: bool, caplog: py
     pieces, _ = audio_events(asked(print_metrics=print_metrics))
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("chunk ")]
     assert len(lines) == (len(pieces) if print_metrics else 0)
+
+
+@both_ways
+def test_a_text_that_the_engine_refuses_is_refused_before_any_of_it_is_spoken(joined: bool) -> None:
+    """Judged as it will be spoken: a pronunciation can mend it."""
+    engine = FakeEngine(
+        refused=lambda text, language: "needs points" if "geese" in text and language == "en-US" else None
+    )
+    service = fake_service(engine)
+    (error,) = [event for event in events_of(service, asked(), joined=joined) if not isinstance(event, StartEvent)]
+    assert isinstance(error, ErrorEvent)
+    assert str(error.error) == "UNSUPPORTED: text needs points"
+    assert engine.texts == []
+    spoken(service, asked(pronunciations={"geese": "ducks"}), joined=joined)
+    spoken(service, asked(voice="hans"), joined=joined)

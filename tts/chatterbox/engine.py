@@ -17,8 +17,8 @@ from audio.pcm import Samples
 from audio.reference import Reference
 from tts.chatterbox.models import ModelSpec
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.reading.languages import lacking
-from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
+from tts.chatterbox.reading.languages import lacking, refused
+from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk, none_refused
 from validation.errors import ModelUnavailable
 from validation.options import SamplingParams
 
@@ -51,6 +51,7 @@ def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
         defaults=model.defaults,
         tags=model.tags,
         min_reference_s=model.min_reference_s,
+        refused=refused if model.reader == "multilingual" else none_refused,
     )
 
 

@@ -25,9 +25,6 @@ from tts.chatterbox.words import TextWord
 from validation.errors import ModelUnavailable, Unsupported
 
 KANJI = re.compile("[\u4e00-\u9fff]")
-POINTS = "\u05b0-\u05bd\u05bf\u05c1\u05c2\u05c7"
-HEBREW_WORD, POINT = re.compile(f"[א-ת{POINTS}]{{2,}}"), re.compile(f"[{POINTS}]")
-UNPOINTED = "Hebrew can't be read without vowel points (niqqud), which nothing here adds: send pointed text"
 
 
 class MultilingualReader:
@@ -66,8 +63,6 @@ class MultilingualReader:
             return self._cangjie.spell(self._segmenter.separate(spelled))
         if language == "ja":
             return self._kana.spell(spelled)
-        if language == "he" and not is_pointed(spelled):
-            raise Unsupported(UNPOINTED)
         return spelled.strip() if language == "ko" else spelled
 
 
@@ -98,12 +93,6 @@ def _kana(written: str, read: str) -> str:
     if not KANJI.search(written):
         return written
     return f" {read}" if read.startswith(("は", "へ")) else read
-
-
-def is_pointed(text: str) -> bool:
-    """Whether most Hebrew words of two letters or more have a vowel point; one without Hebrew is."""
-    words = HEBREW_WORD.findall(text)
-    return 2 * sum(map(bool, map(POINT.search, words))) >= len(words)
 
 
 def _letters(char: str) -> int:

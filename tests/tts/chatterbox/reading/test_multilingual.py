@@ -22,8 +22,8 @@ from tokenizers import Tokenizer
 from tts.chatterbox.engine import engine_spec
 from tts.chatterbox.models import MANY_LANGUAGES, MODELS, ORIGINAL
 from tts.chatterbox.reading.chinese import DATA, MODEL
-from tts.chatterbox.reading.languages import PACKAGES
-from tts.chatterbox.reading.multilingual import KanaReadings, MultilingualReader, is_pointed
+from tts.chatterbox.reading.languages import PACKAGES, UNPOINTED
+from tts.chatterbox.reading.multilingual import KanaReadings, MultilingualReader
 from tts.chatterbox.reading.reader import read_reader
 from tts.chatterbox.weights.upstream import import_upstream
 from validation.errors import ModelUnavailable, Unsupported
@@ -125,8 +125,6 @@ def upstreams(theirs: upstream.MTLTokenizer, text: str, language: str) -> list[i
 @given(data=st.data())
 def test_ids_are_upstreams(ours, theirs, language: str, data: st.DataObject) -> None:
     text = data.draw(texts(language))
-    if language == "he" and not is_pointed(normalize("NFKD", text)):
-        text += " שָׁ" * len(text)
     assert ours.tokens(text, language).tolist() == upstreams(theirs, text, language)
 
 
@@ -212,13 +210,12 @@ def test_a_damaged_model_of_words_is_named(tokenizers: dict[str, Path], packages
         ("ו-2026 OK", True),  # a letter alone is no word
     ],
 )
-def test_hebrew_must_have_its_vowel_points(tokenizers: dict[str, Path], text: str, pointed: bool) -> None:
-    reader = read_reader(SPEC, tokenizers["multilingual"])
-    if pointed:
-        assert len(reader.tokens(text, "he"))
-    else:
-        with pytest.raises(Unsupported, match="without vowel points"):
-            reader.tokens(text, "he")
+def test_hebrew_must_have_its_vowel_points(text: str, pointed: bool) -> None:
+    """The whole text, before a word of it is spoken."""
+    refused = engine_spec(SPEC, marks=False).refused
+    assert refused(text, "he") == (None if pointed else UNPOINTED)
+    assert refused(text, "ar") is None
+    assert engine_spec(ORIGINAL, marks=False).refused(text, "he") is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", '["no tab"]', "[3]", "3", "[" * 100_000, None])
@@ -259,8 +256,6 @@ def test_a_language_without_a_tag_is_not_read(tokenizers: dict[str, Path], tmp_p
 @settings(max_examples=40)
 def test_every_word_is_there_once_and_in_order(ours, language: str, data: st.DataObject) -> None:
     text = data.draw(texts(language))
-    if language == "he" and not is_pointed(normalize("NFKD", text)):
-        return
     words = ours.words(text, language)
     written = [match.span() for match in re.finditer(r"\S+", text) if any(map(str.isalnum, match[0]))]
     assert [(word.first, word.last) for word in words] == written
