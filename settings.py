@@ -197,7 +197,8 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     known = [item.name.upper() for item in Settings.public_fields()]
     for name in sorted(environ.keys() - known):
         alike = [one for one in known if one[0] == name[:1].upper()]  # not BUCKET_… for AWS_SECRET_ACCESS_KEY
-        if near := difflib.get_close_matches(name.upper(), alike, n=1, cutoff=SIMILAR):
+        short = [one for one in known if one == f"TTS_{name.upper()}"]  # MODEL is the build's name of it
+        if near := short or difflib.get_close_matches(name.upper(), alike, n=1, cutoff=SIMILAR):
             yield f"{name} is not a setting; did you mean {near[0]}?"
 
 

@@ -181,6 +181,7 @@ def test_every_setting_has_its_sentence() -> None:
     [
         *[("MAX_CONCURENCY", "MAX_CONCURRENCY"), ("API_KEY", "API_KEYS"), ("VOICE_DIR", "VOICES_DIR")],
         *[("LOGLEVEL", "LOG_LEVEL"), ("max_queue", "MAX_QUEUE"), ("STREAM", "STREAMING"), ("WARM_UP", "WARMUP")],
+        *[("MODEL", "TTS_MODEL"), ("ENGINE", "TTS_ENGINE"), ("TTS_MODLE", "TTS_MODEL")],
     ],
 )
 def test_a_misspelled_setting_is_reported_with_the_one_that_was_meant(name: str, meant: str) -> None:
