@@ -99,7 +99,7 @@ def upstream_engine(directory: Path, spec: ModelSpec = ORIGINAL) -> Any:
     encoder = VoiceEncoder()
     encoder.load_state_dict(load_file(directory / VOICE_ENCODER))
     s3gen = UpstreamS3Gen(build_original(load_file(directory / spec.s3gen)))
-    t3 = (upstream_turbo_t3 if spec.reader == "gpt2" else upstream_llama)(load_file(directory / spec.t3))
+    t3 = (upstream_turbo_t3 if spec.is_gpt2 else upstream_llama)(load_file(directory / spec.t3))
     engine, tokenizer = _reading(directory, spec)
     conds = Conditionals.load(directory / BUILT_IN_VOICE)
     return engine(t3, s3gen, encoder.eval(), tokenizer, "cpu", conds)

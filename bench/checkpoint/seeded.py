@@ -76,13 +76,13 @@ def write_checkpoint(
     torch.manual_seed(seed)
     sizes, spec = SIZES[size], MODELS[model]
     text_ids = write_tokenizer(directory, spec)
-    if spec.reader == "gpt2":
+    if spec.is_gpt2:
         body = replace(sizes, **gpt2.FULL[model]) if size == "full" else sizes
         t3 = gpt2.turbo_t3(body, speech_tokens, gpt2.TEXT_IDS if size == "full" else text_ids)
     else:
         t3 = _t3(sizes, speech_tokens, text_ids)
     save_file(t3, directory / spec.t3)
-    save_file(s3gen(sizes, meanflow=spec.reader == "gpt2"), directory / spec.s3gen)
+    save_file(s3gen(sizes, meanflow=spec.is_gpt2), directory / spec.s3gen)
     save_file(resemblyzer(voice_encoder) if voice_encoder else _voice_encoder(), directory / VOICE_ENCODER)
     torch.save(_conditionals(sizes.prompt_tokens, spec), directory / BUILT_IN_VOICE)
     return directory

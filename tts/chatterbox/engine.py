@@ -43,7 +43,7 @@ def engine_spec(model: ModelSpec, marks: bool) -> EngineSpec:
         decode_modes=("full", "window", "block"),
         can_clone=True,
         unused_fields=model.unused_fields,
-        word_timing=None if model.reader == "gpt2" else "attention",  # in a GPT-2, no such heads are known
+        word_timing=None if model.is_gpt2 else "attention",  # in a GPT-2, no such heads are known
         marks=marks,
         can_convert=True,
         polyglot=len(model.languages) > 1,

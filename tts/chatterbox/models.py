@@ -61,6 +61,11 @@ class ModelSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def is_gpt2(self) -> bool:
+        """Whether its token model is a GPT-2; its text is then GPT-2's, and its flow distilled."""
+        return self.reader == "gpt2"
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The names of all files of its checkpoint."""
         return (VOICE_ENCODER, self.t3, self.s3gen, *self.tokenizer, BUILT_IN_VOICE)

@@ -15,10 +15,11 @@ MIXER_WEIGHT = f"flow.{ESTIMATOR}{MIXER}.weight"  # of a distilled flow: upstrea
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 # Readers by the number of text ids that upstream's Llamas were trained on. A fine-tune may have any other number.
 TEXT_IDS = {704: "english", 2454: "multilingual"}
+GPT2_LAYERS = "tfmr.h."  # a Llama's are "tfmr.layers."
 
 
 def is_gpt2(t3: Shapes) -> bool:
-    return any(name.startswith("tfmr.h.") for name in t3)
+    return any(name.startswith(GPT2_LAYERS) for name in t3)
 
 
 def is_distilled(s3gen: Shapes) -> bool:
@@ -27,12 +28,12 @@ def is_distilled(s3gen: Shapes) -> bool:
 
 def check_family(spec: ModelSpec, t3: Shapes, s3gen: Shapes) -> None:
     """Refuse another family's weights, which would speak noise. Raises: ModelUnavailable, naming both models."""
-    is_turbo, text = spec.reader == "gpt2", t3.get("text_emb.weight", (0,))
-    reader = "gpt2" if is_gpt2(t3) else TEXT_IDS.get(text[0], "english" if is_turbo else spec.reader)
+    text = t3.get("text_emb.weight", (0,))
+    reader = "gpt2" if is_gpt2(t3) else TEXT_IDS.get(text[0], "english" if spec.is_gpt2 else spec.reader)
     if reader != spec.reader:
         _refuse(spec, spec.t3, reader)
-    if is_distilled(s3gen) != is_turbo:
-        _refuse(spec, spec.s3gen, "english" if is_turbo else "gpt2")
+    if is_distilled(s3gen) != spec.is_gpt2:
+        _refuse(spec, spec.s3gen, "english" if spec.is_gpt2 else "gpt2")
 
 
 def _refuse(spec: ModelSpec, file: str, reader: str) -> None:

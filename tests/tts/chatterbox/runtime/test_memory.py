@@ -109,7 +109,7 @@ PUBLISHED = {
 def test_each_models_full_size_is_the_published_ones(s3gen, name, monkeypatch):
     monkeypatch.setattr(gpt2, "_plant_ending", lambda *_: None)  # which computes
     with META:
-        if is_turbo := MODELS[name].reader == "gpt2":
+        if is_turbo := MODELS[name].is_gpt2:
             state = gpt2.turbo_t3(replace(SIZES["full"], **gpt2.FULL[name]), 60, gpt2.TEXT_IDS)
             state["tfmr.wte.weight"] = torch.empty(gpt2.TEXT_IDS, state["text_emb.weight"].shape[1])
         else:
