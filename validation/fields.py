@@ -12,6 +12,7 @@ from validation.rules import MAX_PRONUNCIATIONS
 MAX_SEED = 2**32 - 1
 DEFAULT_CHUNK_TOKENS, DEFAULT_CONTEXT_TOKENS = 25, 50  # whose plan Chatterbox captures
 MAX_INPUTS = 100  # of a batch
+SOUND_OPERATIONS = ("tts", "convert")  # whose replies are sound
 CLONE = "clone"  # the name of a voice that has none
 SAMPLE_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 

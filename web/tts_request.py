@@ -14,6 +14,7 @@ from audio.encode import BY_MIME_TYPE, ENCODERS
 from validation.aliases import todays_operation
 from validation.errors import Fault, InvalidInput
 from validation.faults import shown
+from validation.fields import SOUND_OPERATIONS
 from web.answer import JobRequest
 from web.budget import Input
 from web.devnen import devnen_job, is_devnens
@@ -46,7 +47,7 @@ async def read_conversion(request: Request) -> JobRequest:
 def _as_accepted(raw: dict[str, Any], request: Request) -> JobRequest:
     """Raises: NotAcceptable."""
     encoder, own_format = accepted(",".join(request.headers.getlist("accept")))
-    if todays_operation(raw.get("operation")) not in (None, "tts", "convert"):
+    if todays_operation(raw.get("operation")) not in (None, *SOUND_OPERATIONS):
         return JobRequest(raw, None)
     if own_format and raw.get("output_format") is None:
         raw["output_format"] = own_format

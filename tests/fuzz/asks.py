@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from service.operations import OPERATIONS
 from validation.aliases import ALIASES, OPERATION_ALIASES
 from validation.convert import OLD_NAMES, ConvertFields
 from validation.fields import TtsFields
@@ -15,7 +16,7 @@ from validation.voices import VoiceAddFields, VoiceDeleteFields
 
 MODELS = (TtsFields, ConvertFields, VoiceAddFields, VoiceDeleteFields)
 NAMES = sorted({name for model in MODELS for name in model.model_fields} | {*ALIASES, *OLD_NAMES})
-OPERATIONS = ("tts", "convert", "batch", "voices", "voice_add", "voice_delete", "info", *OPERATION_ALIASES)
+OPERATION_NAMES = (*OPERATIONS, *OPERATION_ALIASES)
 MAX_PUMPED_CHARS = 300_000
 ODD_CHARS = "\0\x01\x1f\x7f\x85\xa0\xad\u0130\u0131\u017f\u200b\u200d\u200f\u2028\u202e\u2066\ufeff\uffff\ud800\udfff"
 
@@ -100,7 +101,7 @@ def asked(draw: st.DrawFn, operation: str | None = None) -> Any:
         return draw(values)
     ask: dict[Any, Any] = {"text": draw(texts)} if draw(st.booleans()) else {}
     if draw(st.booleans()):
-        ask["operation"] = draw(st.sampled_from(OPERATIONS)) if operation is None else operation
+        ask["operation"] = draw(st.sampled_from(OPERATION_NAMES)) if operation is None else operation
     if operation in ("voice_add", "voice_delete") and draw(st.booleans()):
         names_of_voices = st.one_of(texts, values, st.just("mia"), st.text("ab-_1", max_size=4))
         ask = {"operation": operation, "voice": draw(names_of_voices)}
