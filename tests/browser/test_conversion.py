@@ -27,7 +27,9 @@ def test_a_recording_is_converted_and_its_take_is_like_any_other(page: Page, tmp
     page.fill("#exaggeration", "0.9")  # of a text alone
     page.fill("#text", "")
     page.select_option("#voice", "hans")
+    assert page.inner_text("#speak") == "Speak"
     convert(page, recording(700.0, 2.5))
+    assert page.inner_text("#speak") == "Convert"
     to_the_end(page)
 
     assert page.text_content("#takes .words") == "mine.wav, converted"

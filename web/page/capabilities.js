@@ -1,6 +1,6 @@
 /** What the worker offers, put into the form: voices, formats, limits, and whether it is ready. */
 
-import { byId, find, say } from "./elements.js";
+import { byId, find } from "./elements.js";
 import * as form from "./form.js";
 import { withKey } from "./key.js";
 import { offerTags } from "./tags.js";
@@ -109,7 +109,7 @@ function fill(id, standard, options) {
 
 /** The texts beside the controls. */
 export function showValues() {
-  showOperation();
+  form.showParts(form.chosen("operation"), unused);
   showCount();
   showVoice();
   for (const slider of form.controls()) {
@@ -119,11 +119,6 @@ export function showValues() {
     const output = document.querySelector(`output[for="${slider.id}"]`);
     if (output) output.textContent = slider.valueAsNumber.toFixed(2);
   }
-}
-
-function showOperation() {
-  form.showParts(form.chosen("operation"), unused);
-  say("speak", form.chosen("operation") === "convert" ? "Convert" : "Speak");
 }
 
 function showCount() {
