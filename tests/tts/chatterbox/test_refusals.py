@@ -47,7 +47,7 @@ def refusal(service: Service, **asked: Any) -> str:
     [
         ("turbo", {"language": "fr"}, "UNSUPPORTED: language fr is not spoken here; spoken: en"),
         ("multilingual", {"language": "cy"}, "UNSUPPORTED: language cy is not spoken here; spoken: ar, da, de, "),
-        ("multilingual", {"language": "he", "text": "שלום עולם"}, "UNSUPPORTED: Hebrew can't be read without vowel"),
+        ("multilingual", {"language": "he", "text": "שלום עולם"}, "UNSUPPORTED: text needs vowel points (niqqud)"),
         ("turbo", SHORT, "REFERENCE_AUDIO: turbo needs more than 5 s of sound (got 4.9 s)"),
         ("original", {"text": "[laugh]"}, "INVALID_INPUT: text must hold at least one letter or digit"),
     ],
