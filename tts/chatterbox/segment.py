@@ -34,6 +34,7 @@ class SpeechTokens:
     codes: list[int] = field(default_factory=list)  # those that are sound
     stopped: bool = False  # by the stop token, not by the token limit
     complete: bool = False
+    left_out: int = 0  # text ids, which the model has no positions for
     words: WordClock | None = None  # if their times are asked for, and there are words
 
 
@@ -150,7 +151,9 @@ class SegmentStream:
     def _generation(self, clip: Clip) -> AbstractContextManager[Generation]:
         model, params = self._model, self._params
         asked = self._text, params.language
-        text = model.reader.tokens(*asked)[: model.t3.max_text_tokens]
+        whole = model.reader.tokens(*asked)
+        text = whole[: model.t3.max_text_tokens]
+        self.tokens.left_out = len(whole) - len(text)
         if len(text) and int(text.max()) >= model.t3.text_ids:  # on a GPU this would end the process
             spec, ids = model.spec, (int(text.max()), model.t3.text_ids)
             raise ModelUnavailable(f"{spec.tokenizer[0]} is not of {spec.t3}: it has the id %d, of %d" % ids)
@@ -165,4 +168,6 @@ class SegmentStream:
             self.tokens.words.flush()
 
     def _doubt(self) -> ImplausibleSpeech | None:
+        if left_out := self.tokens.left_out:
+            return ImplausibleSpeech("length", "its text is longer than the model reads and was cut", float(left_out))
         return check_tokens(self.tokens.codes, self._text, self.tokens.stopped)

@@ -16,6 +16,7 @@ from tts.chatterbox.models import MODELS, SILENT_CODE
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.runtime.loop import THREAD_NAME
+from tts.engine import ImplausibleSpeech
 
 
 @pytest.mark.parametrize("checked", [False, True])
@@ -57,6 +58,18 @@ def test_on_a_processor_one_thread_computes(model, monkeypatch):
     small.say(model, voice=model.condition("buzz", small.buzz()))
     assert len(threads) == 1
     assert threads.pop().startswith(THREAD_NAME)
+
+
+def test_a_text_that_the_model_has_no_positions_for_is_not_cut_in_silence(model):
+    """Arabic's ligatures are up to 18 letters each once they are decomposed: a segment can have thousands."""
+    text = "x " * 1100
+    assert len(model.reader.tokens(text, "en")) > model.t3.max_text_tokens
+    whole = replace(small.WINDOW, decode_mode="full", checked=True)
+    with pytest.raises(ImplausibleSpeech, match="was cut") as caught:
+        list(small.stream_segment(model, text, model.built_in, whole))
+    assert caught.value.reason == "length"  # so the service halves it
+    *_, last = small.stream_segment(model, text, model.built_in, small.WINDOW)
+    assert "its text is longer than the model reads and was cut" in str(last.doubt)
 
 
 # --- ends -------------------------------------------------------------------------------------------------
