@@ -44,6 +44,10 @@ class Gpt2Reader:
             if self._tokenizer.token_to_id(token.content) != number:
                 raise ModelUnavailable(f"{config.name} gives {token.content} an id that {vocabulary.name} can't")
 
+    def knows(self, tag: str) -> bool:
+        """Whether it is a token of its own."""
+        return self._tokenizer.token_to_id(tag) is not None
+
     def tokens(self, text: str, language: str) -> Tensor:
         return torch.tensor(self._tokenizer.encode(TURBO.normalize(text)).ids, dtype=torch.int64)
 

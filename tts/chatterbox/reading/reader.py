@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.reading.gpt2 import Gpt2Reader
 from tts.chatterbox.reading.multilingual import MultilingualReader
 from tts.chatterbox.words import TextWord
+
+log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -30,6 +33,9 @@ class Reader(Protocol):
 def read_reader(spec: ModelSpec, directory: Path) -> Reader:
     """The reader of a model whose checkpoint is in `directory`. Raises: ModelUnavailable."""
     files = [directory / name for name in spec.tokenizer]
-    if spec.reader == "gpt2":
-        return Gpt2Reader(*files)
+    if spec.is_gpt2:
+        reader = Gpt2Reader(*files)
+        if missing := sorted(tag for tag in {*spec.tags.values()} if not reader.knows(tag)):
+            log.warning("%s has no %s: they will be read aloud", spec.tokenizer[-1], ", ".join(missing))
+        return reader
     return MultilingualReader(*files) if spec.reader == "multilingual" else EnglishReader(*files)

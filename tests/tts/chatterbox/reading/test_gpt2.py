@@ -94,6 +94,17 @@ def test_a_tag_is_one_token_and_its_letters_are_not(ours: Reader, tokenizers: di
         assert numbers[tag] not in ours.tokens(f"Oh {tag.upper()} no", "en").tolist()
 
 
+def test_tags_that_the_files_lack_are_told(tokenizers: dict[str, Path], tmp_path: Path, caplog) -> None:
+    read_reader(SPEC, tokenizers["turbo"])
+    assert caplog.messages == []
+    known = json.loads((tokenizers["turbo"] / "added_tokens.json").read_text())
+    directory = with_config(tokenizers, tmp_path, {})
+    (directory / "added_tokens.json").write_text(json.dumps({tag: known[tag] for tag in [*known][:-2]}))
+    read_reader(SPEC, directory)
+    lacking = ", ".join(sorted([*known][-2:]))
+    assert caplog.messages == [f"tokenizer_config.json has no {lacking}: they will be read aloud"]
+
+
 def test_it_knows_no_times_of_words(ours: Reader) -> None:
     assert ours.words("Hello there.", "en") == []
 
