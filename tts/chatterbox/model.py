@@ -37,7 +37,7 @@ from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
 from tts.chatterbox.s3gen.estimator import estimator_sizes
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow, finite_flow
-from tts.chatterbox.s3gen.network import ESTIMATOR, FlowPrompt
+from tts.chatterbox.s3gen.network import DISTILLED_STEPS, ESTIMATOR, FlowPrompt
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS
 from tts.chatterbox.t3.bodies import token_model
 from tts.chatterbox.t3.decoding import Decoder
@@ -200,6 +200,8 @@ def read_flow(
         return Flow(tensors, steps, dtype, graphs, longest_tokens=longest, rows=options.slots, ops=ops)
 
     flow = finite_flow(build, flow_dtypes(options.flow_dtype, tensors.device), prompt)
+    if flow.is_distilled and options.flow_steps not in (None, DISTILLED_STEPS):
+        log.warning("the flow was distilled for %d steps, and takes FLOW_STEPS=%d", DISTILLED_STEPS, options.flow_steps)
     if graphs.captures:
         capability, free_bytes = torch.cuda.get_device_capability(), torch.cuda.mem_get_info()[0]
         flow.capture(options.buckets or BUCKETS, block_rows(options, capability, free_bytes, size))

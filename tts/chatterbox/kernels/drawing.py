@@ -42,6 +42,25 @@ def least_of_top_k(keys, top_k):
     return enough
 
 
+@triton.jit
+def kept_by_top_p(probs, top_p, BITS: tl.constexpr):
+    """Which tokens are kept: the likeliest, until their sum passes top_p."""
+    bits = probs.to(tl.int32, bitcast=True)
+    beyond, least = -1, tl.max(bits, 0)  # the likelier tokens than `least` are less than top_p together
+    for _ in range(BITS):
+        middle = beyond + (least - beyond + 1) // 2
+        likelier = tl.sum(tl.where(bits > middle, probs, 0.0), 0)
+        fits = (likelier < top_p) | (likelier <= 0.0)
+        # At the end the two are neighbours: then the middle is `least`, which fits.
+        least = tl.where(fits, middle, least)
+        beyond = tl.where(fits, beyond, middle)
+    equal = bits == least
+    likelier = tl.sum(tl.where(bits > least, probs, 0.0), 0)
+    # Of equal ones the first are kept, as after a stable sort.
+    before = likelier + (tl.cumsum(equal.to(tl.int32), 0) - 1).to(tl.float32) * tl.where(equal, probs, 0.0)
+    return (bits > least) | (equal & ((before < top_p) | (before <= 0.0)))
+
+
 @triton.jit(do_not_specialize=["slots", "vocabulary", "knob_step"], do_not_specialize_on_alignment=KNOBS)
 def draw_tokens(
     logits_at,
@@ -90,20 +109,7 @@ def draw_tokens(
     is_finite &= tl.min((tl.abs(probs) < float("inf")).to(tl.int32), 0)
     top_p = tl.load(top_p_at + knob)
     if top_p < 1.0:
-        bits = probs.to(tl.int32, bitcast=True)
-        beyond, least = -1, tl.max(bits, 0)  # the likelier tokens than `least` are less than top_p together
-        for _ in range(BITS):
-            middle = beyond + (least - beyond + 1) // 2
-            likelier = tl.sum(tl.where(bits > middle, probs, 0.0), 0)
-            fits = (likelier < top_p) | (likelier <= 0.0)
-            # At the end the two are neighbours: then the middle is `least`, which fits.
-            least = tl.where(fits, middle, least)
-            beyond = tl.where(fits, beyond, middle)
-        equal = bits == least
-        likelier = tl.sum(tl.where(bits > least, probs, 0.0), 0)
-        # Of equal ones the first are kept, as after a stable sort.
-        before = likelier + (tl.cumsum(equal.to(tl.int32), 0) - 1).to(tl.float32) * tl.where(equal, probs, 0.0)
-        kept = (bits > least) | (equal & ((before < top_p) | (before <= 0.0)))
+        kept = kept_by_top_p(probs, top_p, BITS)
         probs = tl.where(kept, probs, 0.0)
         if TURBO:
             logits = tl.where(kept, logits, -float("inf"))

@@ -25,7 +25,7 @@ from tts.chatterbox.runtime.host import NoiseTape, to_device
 from tts.chatterbox.s3gen.blocks import REMEMBERED_PROMPTS, BlockRows, Blocks, OwnBlocks
 from tts.chatterbox.s3gen.encoder import LONGEST_TOKENS
 from tts.chatterbox.s3gen.estimator import Memory
-from tts.chatterbox.s3gen.network import DISTILLED_STEPS, FlowNetwork, FlowPrompt
+from tts.chatterbox.s3gen.network import FlowNetwork, FlowPrompt
 from tts.chatterbox.s3gen.rows import OwnSolve, WindowRows
 from tts.chatterbox.s3gen.solve import Solve, Solving, driven
 from tts.chatterbox.weights.tensors import Tensors, is_finite
@@ -60,8 +60,6 @@ class Flow(FlowNetwork):
         Raises: ModelUnavailable.
         """
         super().__init__(tensors, steps, dtype, longest_tokens, ops)
-        if self.is_distilled and len(self.strides) != DISTILLED_STEPS:
-            log.warning("the flow was distilled for %d steps, and takes FLOW_STEPS=%d", DISTILLED_STEPS, steps)
         self.prompt_noise = NoiseTape(PROMPT_SEED, MEL_BANDS)  # in block mode
         self.prompt_noise.draw(FLOW_PROMPT_S * FRAMES_PER_S)
         self._prompts: list[tuple[FlowPrompt, list[Memory]]] = []  # most recently used first

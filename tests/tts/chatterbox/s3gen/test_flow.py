@@ -10,8 +10,12 @@ from rounding import bound
 from small import codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tts.chatterbox.model import read_flow
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, LOOKAHEAD_TOKENS, MEL_BANDS
+from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.runtime.memory import ModelSize
 from tts.chatterbox.s3gen.flow import BUCKETS, PROMPT_SEED, Flow
 from tts.chatterbox.s3gen.network import DISTILLED_STEPS, EULER_STEPS, GUIDANCE, FlowPrompt
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
@@ -218,8 +222,10 @@ def test_the_number_of_euler_steps_acts(s3gen, model):
 @pytest.mark.parametrize(
     ("steps", "told"), [(None, []), (2, []), (4, ["distilled for 2 steps, and takes FLOW_STEPS=4"])]
 )
-def test_more_steps_than_a_flow_was_distilled_for_are_told(s3gen, caplog, is_distilled, steps, told):
-    flow = Flow(s3gen.at("flow."), steps)
+def test_more_steps_than_a_flow_was_distilled_for_are_told(s3gen, model, caplog, is_distilled, steps, told):
+    options = LoadOptions("cpu", flow_dtype="float32", flow_steps=steps)
+    graphs = GraphPool(s3gen.device, "flow")
+    flow = read_flow(s3gen.at("flow."), options, ModelSize(), 100, model.built_in.flow, graphs)
     assert len(flow.strides) == steps or (DISTILLED_STEPS if is_distilled else EULER_STEPS)
     assert sum(flow.strides) == pytest.approx(1)
     assert [text in caplog.text for text in told if is_distilled] == [True] * len(caplog.records)

@@ -470,7 +470,7 @@ def test_an_admission_that_fails_leaves_no_slot_going(model, prefixes, monkeypat
     """Its steps were counted on the device, with every step of the others, until they ran out of its memory."""
     shared = batch(model.t3, slots=2)
     with monkeypatch.context() as patch:
-        patch.setattr(SlotState, "draw", lambda state, logits: 1 // 0)
+        patch.setattr(SlotState, "draw", lambda *given: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             shared.admit(1, prefixes[0], KNOBS[0], uniforms(0))
     take(admit(shared, 0, prefixes[1], KNOBS[1], seed=1), 5)
