@@ -52,7 +52,7 @@ class TtsFields(BaseModel):
     cfg: Unit | None = None
     temperature: Annotated[float, Field(ge=0.1, le=2.0, allow_inf_nan=False)] = 0.8
     top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
-    top_k: Annotated[int, Field(ge=0, le=1000)] = 0  # of all tokens
+    top_k: Annotated[int, Field(ge=0, le=1000)] = 0  # 0: all tokens
     min_p: Unit = 0.05
     repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0, allow_inf_nan=False)] = 1.2
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None

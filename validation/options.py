@@ -42,7 +42,7 @@ class SamplingParams:
     checked: bool = False
     word_times: bool = False
     top_k: int = 0  # 0: of all tokens
-    language: str = "en"  # as the engine's `languages` or the voice's has it
+    language: str = "en"  # by the engine's own tag, or the voice's
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ MAX_URL_CHARS = 2048
 WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 MAX_PRONUNCIATIONS, MAX_WORD_CHARS, MAX_RESPELLING_CHARS = 200, 64, 200
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
-SAME_LANGUAGE = {"nb": "no", "nn": "no", "cmn": "zh", "iw": "he"}  # tags of the kinds or days of another
+SAME_LANGUAGE = {"nb": "no", "nn": "no", "cmn": "zh", "iw": "he"}  # variants and former tags → the usual one
 BLOCK_CHARS = 1 << 16  # split at a time: each word becomes an object of 50 bytes and more
 DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 

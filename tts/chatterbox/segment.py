@@ -154,9 +154,9 @@ class SegmentStream:
         whole = model.reader.tokens(*asked)
         text = whole[: model.t3.max_text_tokens]
         self.tokens.left_out = len(whole) - len(text)
-        if len(text) and int(text.max()) >= model.t3.text_ids:  # on a GPU this would end the process
-            spec, ids = model.spec, (int(text.max()), model.t3.text_ids)
-            raise ModelUnavailable(f"{spec.tokenizer[0]} is not of {spec.t3}: it has the id %d, of %d" % ids)
+        if len(text) and (largest := int(text.max())) >= model.t3.text_ids:  # on a GPU this would end the process
+            files = f"{model.spec.tokenizer[0]} is not of {model.spec.t3}"
+            raise ModelUnavailable(f"{files}: it has the id {largest}, where that has {model.t3.text_ids} ids")
         prefix = partial(model.encoders.prefix, self._voice, params.exaggeration)
         if params.word_times and model.t3.alignment_heads and (words := model.reader.words(*asked)):
             self.tokens.words = WordClock(words, len(text) + FRAME_TOKENS)

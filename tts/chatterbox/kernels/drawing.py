@@ -61,6 +61,21 @@ def kept_by_top_p(probs, top_p, BITS: tl.constexpr):
     return (bits > least) | (equal & ((before < top_p) | (before <= 0.0)))
 
 
+@triton.jit
+def in_order(numbers):
+    """Integers in the order of float32 numbers of either sign."""
+    bits = numbers.to(tl.int32, bitcast=True)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+@triton.jit
+def passed(probs, uniform):
+    """How many tokens the cumulative distribution passes before it exceeds `uniform` of its total."""
+    cumulative = tl.cumsum(probs.to(tl.float64), 0)
+    total = tl.max(cumulative, 0)  # of the last, for none falls
+    return tl.sum((cumulative <= uniform.to(tl.float64) * total).to(tl.int32), 0)
+
+
 @triton.jit(do_not_specialize=["slots", "vocabulary", "knob_step"], do_not_specialize_on_alignment=KNOBS)
 def draw_tokens(
     logits_at,
@@ -98,8 +113,7 @@ def draw_tokens(
     logits = tl.where(inside, logits / tl.load(temperature_at + knob), -float("inf"))
     top_k = tl.load(top_k_at + knob).to(tl.int32)
     if TURBO:
-        bits = logits.to(tl.int32, bitcast=True)
-        keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # in the order of the logits
+        keys = in_order(logits)
         logits = tl.where(keys >= least_of_top_k(keys, top_k), logits, -float("inf"))
     probs = tl.exp(logits - tl.max(logits, 0))
     probs = probs / tl.sum(probs, 0)
@@ -121,10 +135,7 @@ def draw_tokens(
         probs = tl.where(bits >= least_of_top_k(bits, top_k), probs, 0.0)
     probs = probs / tl.sum(probs, 0)
     is_finite &= tl.min((tl.abs(probs) < float("inf")).to(tl.int32), 0)
-    cumulative = tl.cumsum(probs.to(tl.float64), 0)
-    total = tl.max(cumulative, 0)  # of the last, for none falls
-    passed = cumulative <= tl.load(uniform_at + slot).to(tl.float64) * total
-    drawn = tl.sum(passed.to(tl.int32), 0)
+    drawn = passed(probs, tl.load(uniform_at + slot))
     tl.store(drawn_at + slot, tl.where(is_finite != 0, drawn, BROKEN))
 
 

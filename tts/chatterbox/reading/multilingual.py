@@ -1,8 +1,8 @@
 """The multilingual model's reader: small letters, decomposed, after a tag for the language.
 
-Its ids are those of upstream's `MTLTokenizer`, which can't be used: it fetches from the network when it is made. What
-upstream does only where a further package is installed is required here for `ja` and `zh`, and is not done for `he`,
-whose text must have its diacritics, and `ru`, whose package for stress nobody publishes.
+Its ids are those of upstream's `MTLTokenizer`, which can't be used: it fetches from the network when it is made. Four
+languages have a package of their own there, and are read without where it is missing. Here `ja` and `zh` require
+theirs, `he` must be sent with vowel points, and `ru` is read without stress marks, whose package nobody publishes.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Gpt2(TokenModel):
         self._layers = [layer(f"tfmr.h.{i}") for i in range(tensors.count("tfmr.h."))]
         # A quarter of the positions is for the conditioning, which has at most 376 of upstream's 8,196.
         self.max_text_tokens, self.max_speech_tokens = len(self._positions) // 4, len(self._positions) // 2
-        # Nothing is rotated: so the kernel of attention is the Llama's.
+        # A rotation by 0, so that the Llama's kernel of attention serves here, too.
         tables = torch.ones, torch.zeros
         shape = (len(self._positions), 3, 1, HEAD_DIM)
         self._cos, self._sin = (table(shape, dtype=dtype, device=self.device) for table in tables)
@@ -102,22 +102,10 @@ class Gpt2(TokenModel):
         start = self._speech_emb[START_SPEECH : START_SPEECH + 1]
         return torch.cat((conditioning[0], self._text_emb[text_tokens], start))[None]
 
+    def _at(self, x: Tensor, positions: slice | Tensor) -> Tensor:
+        return x + self._positions[positions]
+
     # --- the transformer ----------------------------------------------------------------------------------
-
-    def prefill(
-        self,
-        embeds: Tensor,
-        cache: Tensor,
-        queries: list[Tensor] | None = None,
-        rows: Tensor | None = None,
-        last: Tensor | None = None,
-    ) -> Tensor:
-        return super().prefill(embeds + self._positions[: embeds.shape[1]], cache, queries, rows, last)
-
-    def decode_one_token(
-        self, embed: Tensor, cache: Tensor, position: Tensor, reach: int, queries: list[Tensor] | None = None
-    ) -> Tensor:
-        return super().decode_one_token(embed + self._positions[position], cache, position, reach, queries)
 
     def _run(self, x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None) -> Tensor:
         for index, layer in enumerate(self._layers):

@@ -98,6 +98,10 @@ class TokenModel(ABC):
         if the model has such rows.
         """
 
+    def _at(self, x: Tensor, positions: slice | Tensor) -> Tensor:
+        """Embeddings (…, D) at these positions of the cache, where a body adds something for them."""
+        return x
+
     # --- the transformer ----------------------------------------------------------------------------------
 
     def new_cache(self, rows: int, positions: int) -> Tensor:
@@ -138,7 +142,8 @@ class TokenModel(ABC):
             query = q[:, -1] if last is None else q.index_select(1, last)[:, 0]
             return mixed.transpose(1, 2).reshape(-1, self.width).to(qkv.dtype), query
 
-        x = self._run(embeds.flatten(0, 1).clone(), mix, self.plain, queries).view(embeds.shape)
+        x = self._at(embeds, slice(length)).flatten(0, 1).clone()
+        x = self._run(x, mix, self.plain, queries).view(embeds.shape)
         return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
 
     def decode_one_token(
@@ -156,7 +161,7 @@ class TokenModel(ABC):
         def mix(layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
             return attend(qkv, cache[layer])
 
-        return self._logits(self._run(embed, mix, self.ops, queries), self.ops)
+        return self._logits(self._run(self._at(embed, position), mix, self.ops, queries), self.ops)
 
     def attention(self, queries: list[Tensor], cache: Tensor, position: Tensor, reach: int) -> Tensor:
         """What the alignment heads attended to, on average over them: (S, reach) float32.

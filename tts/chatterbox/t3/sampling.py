@@ -1,7 +1,7 @@
 """From logits to the next speech token, in the order upstream applies its processors, for S slots at once.
 
-Guidance → one of two orders → draw. The original's: repetition penalty → temperature → min_p → top_p, and then top_k,
-which upstream has not; Turbo's: temperature → top_k → top_p → repetition penalty. The draw is the inverse of the
+Guidance → one of two orders → draw. The original's: repetition penalty → temperature → min_p → top_p → top_k, of which
+upstream has all but the last; Turbo's: temperature → top_k → top_p → repetition penalty. The draw is the inverse of the
 cumulative distribution at one uniform number per step, so that a request's tokens depend on its seed alone. Every
 parameter is read from device memory, so that a graph captured before a request samples with that request's parameters.
 """

@@ -1,5 +1,5 @@
-"""Of which family a checkpoint's networks are, by the shapes of their tensors: whatever its files are called, another
-family's are refused under a model's name."""
+"""Which family a checkpoint belongs to, by the shapes of its tensors. Weights of another family than the chosen model's
+are refused, whatever their files are called."""
 
 from __future__ import annotations
 
