@@ -29,6 +29,7 @@ from tts.chatterbox.runtime.device import (
     flow_dtypes,
     multiplies_bfloat16,
     share_processors,
+    token_dtype,
 )
 from tts.chatterbox.runtime.errors import free_memory, torch_errors
 from tts.chatterbox.runtime.loop import Loop, new_stream
@@ -114,13 +115,16 @@ class ChatterboxModel:
         t3_file, s3gen, voice_encoder = files = [
             Tensors.read(directory, file, device) for file in (spec.t3, spec.s3gen, VOICE_ENCODER)
         ]
-        fast = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        t3 = token_model(t3_file, choose_dtype(options.dtype, fast))
+        dtype = choose_dtype(options.dtype, token_dtype(device))
+        halves = device.type == "cpu" and dtype == torch.float16 and processor().halves
+        t3 = token_model(t3_file, torch.float32 if halves else dtype)
         sizes, rows = (t3.width, t3.inner, t3.vocabulary), {1, t3.rows, t3.rows * options.slots}
         t3.ops = decode_ops(device, t3.dtype, sizes, rows, options.graphs, t3.plain)
         if device.type == "cpu":
             log.info("chosen for %s", processor())
-            if t3.dtype in processor().packed:
+            if halves:
+                t3.halve(torch.bfloat16 if multiplies_bfloat16(device) else torch.float32)
+            elif t3.dtype in processor().packed:
                 t3.pack(partial(pack, rows=max(rows)))
         encoders = ReferenceEncoders(
             voice_encoder=VoiceEncoder(voice_encoder),
@@ -150,7 +154,7 @@ class ChatterboxModel:
             watermarker=Watermarker(*here) if options.watermark else None,
             built_in=built_in,
             device=device,
-            dtype=t3.dtype,
+            dtype=dtype,
         )
         for file in files:
             file.refuse_unknown()

@@ -64,7 +64,7 @@ def norm_swiglu(x: Tensor, norm: Tensor, weight: Tensor) -> Tensor:
 
 
 def linear_add(x: Tensor, y: Tensor, weight: Tensor) -> None:
-    if weight.is_mkldnn:
+    if weight.is_mkldnn or weight.dtype != x.dtype:
         x.add_(linear(y, weight))
     else:
         x.addmm_(y, weight.T)

@@ -1,7 +1,8 @@
-"""Weights that lie in memory as oneDNN reads them, for a CPU.
+"""Weights that lie in memory as a CPU's library reads them.
 
-A product of few rows takes as long as reading its weights, and oneDNN brings those that lie row by row into its own
-order at each call. The operations are those that torch's compiler gives frozen weights; there are no public ones.
+A product of few rows takes as long as reading its weights. FBGEMM reads float16 nearly as fast as memory gives it, and
+computes in float32. oneDNN brings weights that lie row by row into its own order at each call, unless they lie so; its
+operations are those that torch's compiler gives frozen weights; there are no public ones.
 """
 
 from __future__ import annotations
@@ -18,9 +19,30 @@ def pack(weight: Tensor, rows: int) -> Tensor:
     return packed
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (…, K) · weight (N, K)ᵀ + bias (N,) → (…, N), whether the weight is packed or not."""
+class HalfWeight:
+    """A weight (N, K) in float16, for `linear` of x in float32 alone."""
+
+    is_mkldnn = False
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight: float32, within the range of float16."""
+        self.dtype, self.shape, self.nbytes = torch.float16, weight.shape, 2 * weight.numel()
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+
+    def product(self, x: Tensor) -> Tensor:
+        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+        return product
+
+
+def linear(x: Tensor, weight: Tensor | HalfWeight, bias: Tensor | None = None) -> Tensor:
+    """x (…, K) · weight (N, K)ᵀ + bias (N,) → (…, N), whether the weight is packed or not. Of another format than x, it
+    is multiplied in its own."""
+    if isinstance(weight, HalfWeight):
+        product = weight.product(x)
+        return product if bias is None else product.add_(bias)
+    if weight.dtype != x.dtype:
+        return F.linear(x.to(weight.dtype), weight, bias if bias is None else bias.to(weight.dtype)).to(x.dtype)
     if not weight.is_mkldnn:
         return F.linear(x, weight, bias)
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return product
+    packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return packed

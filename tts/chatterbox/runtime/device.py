@@ -112,6 +112,13 @@ def choose_dtype(name: str, default: torch.dtype) -> torch.dtype:
     return formats.get(name, default)
 
 
+def token_dtype(device: torch.device) -> torch.dtype:
+    """The token model's format for `DTYPE=auto`."""
+    if device.type == "cpu" and processor().halves:
+        return torch.float16
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
 def flow_dtypes(name: str, device: torch.device) -> list[torch.dtype]:
     """The formats to try for the flow, in order, for a value of `FLOW_DTYPE`.
 

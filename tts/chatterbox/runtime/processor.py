@@ -19,6 +19,7 @@ class Processor:
     avx512_bfloat16: bool  # products of pairs of bfloat16 in one instruction
     amx: bool  # products of tiles: Intel, from Sapphire Rapids on
     packed: tuple[torch.dtype, ...]  # the formats of weights that oneDNN can lay out
+    halves: bool = False  # FBGEMM multiplies float32 by weights in float16
 
     @property
     def multiplies_bfloat16(self) -> bool:
@@ -41,4 +42,5 @@ def processor() -> Processor:
     packed: tuple[torch.dtype, ...] = ()
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         packed = (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
-    return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), packed)
+    halves = "fbgemm" in torch.backends.quantized.supported_engines and torch.cpu._is_avx2_supported()
+    return Processor(torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported(), packed, halves)

@@ -91,11 +91,13 @@ class Batch:
             self._host_tokens = torch.zeros(tokens.shape, dtype=tokens.dtype, pin_memory=True)
         self._captured: dict[tuple[int, int], Step] = {}  # by rows per slot and reach
         self._active: set[int] = set()  # the slots that are `active` on the device
+        self._used: set[int] = set()  # slots whose cache is not as new
         self.seats: dict[int, Seat] = {}  # by slot
 
     def warm_up(self) -> None:
         """Capture prefills, and a step for every reach, the longest first; before the first request, as a captured step
         also runs. One whose capture fails runs plain."""
+        self._used.update(range(self._slots))
         self._prefill.warm_up(self._row_choices, longest_prefix(self._positions, self._limit))
         for reach in reversed(range(self._reach, self._positions + 1, self._reach)):
             for rows in self._row_choices:
@@ -120,7 +122,10 @@ class Batch:
         """
         state = self._state.slot(slot)
         self._rows = len(embeds)
-        cache = self._cache[:, slot :: self._slots].zero_()  # masked values are multiplied by 0, and NaN stays NaN
+        cache = self._cache[:, slot :: self._slots]
+        if slot in self._used:
+            cache.zero_()  # masked values are multiplied by 0, and NaN stays NaN
+        self._used.add(slot)
         logits, queries = self._prefill(slot, embeds)
         self._active.add(slot)  # before the device says so: were it the other way round, an error would leave it going
         state.seen.zero_()

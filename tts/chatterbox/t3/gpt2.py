@@ -6,6 +6,7 @@ Radford et al. 2019 (Language Models are Unsupervised Multitask Learners).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -107,8 +108,10 @@ class Gpt2(TokenModel):
 
     # --- the transformer ----------------------------------------------------------------------------------
 
-    def _run(self, x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None) -> Tensor:
-        for index, layer in enumerate(self._layers):
+    def _run(
+        self, layers: Sequence[Layer], x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None
+    ) -> Tensor:
+        for index, layer in enumerate(layers):
             mixed, _ = mix(index, linear(layer_norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias))
             x += linear(mixed, layer.out, layer.out_bias)
             inner = linear(layer_norm(x, layer.mlp_norm), layer.up, layer.up_bias)

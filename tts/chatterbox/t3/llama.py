@@ -5,6 +5,7 @@ for speech, and a second row without text for guidance.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -115,9 +116,11 @@ class Llama(TokenModel):
             rows.append(torch.cat((conditioning[0], positions, start)))
         return torch.stack(rows)
 
-    def _run(self, x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None) -> Tensor:
+    def _run(
+        self, layers: Sequence[Layer], x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None
+    ) -> Tensor:
         """Views of the alignment heads' queries cost no launch."""
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(layers):
             mixed, last = mix(index, ops.norm_linear(x, layer.attention_norm, layer.qkv))
             if queries is not None:
                 queries += [last[:, head : head + 1] for at, head in self.alignment_heads if at == index]

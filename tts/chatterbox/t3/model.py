@@ -8,16 +8,19 @@ caches.
 from __future__ import annotations
 
 import math
+import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tts.chatterbox.kernels.decoding import PLAIN, DecodeOps, rotate
+from tts.chatterbox.kernels.packed import HalfWeight
 from tts.chatterbox.rates import HEAD_DIM
 from tts.chatterbox.runtime.processor import processor
 from tts.chatterbox.weights.tensors import Tensors
@@ -42,7 +45,7 @@ class TokenModel(ABC):
     max_speech_tokens: int
     inner: int  # the width between a layer's feed-forward products
     alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head): those that attend to the text that is spoken
-    _layers: list[Any]  # of the body's own dataclass
+    _layers: list[Any]  # of the body's own dataclass: a prefill's, and a step's unless `halve` gave it its own
     _text_emb: Tensor  # (text ids, D)
     _speech_emb: Tensor  # (V, D)
     _head: Tensor  # (V, D)
@@ -51,6 +54,7 @@ class TokenModel(ABC):
 
     def __init__(self, tensors: Tensors, dtype: torch.dtype, ops: DecodeOps) -> None:
         self.device, self.dtype, self.ops = tensors.device, dtype, ops
+        self._halved: list[Any] = []
 
     @property
     def width(self) -> int:
@@ -71,7 +75,7 @@ class TokenModel(ABC):
     @property
     def step_bytes(self) -> int:
         """Of weights that each decode step reads."""
-        products = [getattr(layer, name) for layer in self._layers for name in self.products]
+        products = [getattr(layer, name) for layer in self._halved or self._layers for name in self.products]
         return sum(weight.nbytes for weight in (*products, self._head))
 
     def pack(self, pack: Callable[[Tensor], Tensor]) -> None:
@@ -79,6 +83,20 @@ class TokenModel(ABC):
         for index, layer in enumerate(self._layers):
             self._layers[index] = replace(layer, **{name: pack(getattr(layer, name)) for name in self.products})
         self._head = pack(self._head)
+
+    def halve(self, prefill: torch.dtype) -> None:
+        """Have a step read float16: it takes as long as reading its weights. All else stays float32.
+
+        prefill: the format of its products, which take as long as multiplying; in float32 they read a step's weights.
+        """
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for index, layer in enumerate(self._layers):
+                weights = [getattr(layer, name) for name in self.products]
+                half = replace(layer, **dict(zip(self.products, pool.map(HalfWeight, weights), strict=True)))
+                self._halved.append(half)
+                many = dict(zip(self.products, [weight.to(prefill) for weight in weights], strict=True))
+                self._layers[index] = half if prefill == torch.float32 else replace(layer, **many)
+        self._head = cast(Tensor, HalfWeight(self._head))
 
     # --- embeddings ---------------------------------------------------------------------------------------
 
@@ -110,8 +128,11 @@ class TokenModel(ABC):
         In float32 on a CPU without AMX, where torch takes eight times as long to attend to bfloat16 (docs/LOG.md).
         """
         shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
-        slow = self.device.type == "cpu" and not processor().amx
-        return torch.zeros(shape, device=self.device, dtype=torch.float32 if slow else self.dtype)
+        if self.device.type == "cpu":
+            dtype = self.dtype if processor().amx else torch.float32
+            # Pages that are zero until they are written: most of half a gigabyte is beyond what a request reaches.
+            return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype=dtype).view(shape)
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
     def prefill(
         self,
@@ -143,7 +164,7 @@ class TokenModel(ABC):
             return mixed.transpose(1, 2).reshape(-1, self.width).to(qkv.dtype), query
 
         x = self._at(embeds, slice(length)).flatten(0, 1).clone()
-        x = self._run(x, mix, self.plain, queries).view(embeds.shape)
+        x = self._run(self._layers, x, mix, self.plain, queries).view(embeds.shape)
         return self._logits(x[:, -1] if last is None else x.index_select(1, last)[:, 0])
 
     def decode_one_token(
@@ -161,7 +182,8 @@ class TokenModel(ABC):
         def mix(layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
             return attend(qkv, cache[layer])
 
-        return self._logits(self._run(self._at(embed, position), mix, self.ops, queries), self.ops)
+        x = self._run(self._halved or self._layers, self._at(embed, position), mix, self.ops, queries)
+        return self._logits(x, self.ops)
 
     def attention(self, queries: list[Tensor], cache: Tensor, position: Tensor, reach: int) -> Tensor:
         """What the alignment heads attended to, on average over them: (S, reach) float32.
@@ -179,7 +201,7 @@ class TokenModel(ABC):
         return weights.mean(0)
 
     @abstractmethod
-    def _run(self, x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None) -> Tensor:
+    def _run(self, layers: Sequence[Any], x: Tensor, mix: Mix, ops: DecodeOps, queries: list[Tensor] | None) -> Tensor:
         """The layers, in place on x (N, D). `queries` gets what `attention` needs."""
 
     @abstractmethod

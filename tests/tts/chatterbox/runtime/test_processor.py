@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,24 +15,29 @@ from torch import Tensor
 
 from tts.chatterbox import model as model_module
 from tts.chatterbox.kernels import decoding
-from tts.chatterbox.kernels.packed import linear, pack
+from tts.chatterbox.kernels.packed import HalfWeight, linear, pack
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.models import ORIGINAL
+from tts.chatterbox.models import MODELS, ORIGINAL
 from tts.chatterbox.options import LoadOptions
-from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.rates import HEAD_DIM, SPEECH_CODES
 from tts.chatterbox.runtime import device as device_module
-from tts.chatterbox.runtime.device import flow_dtypes, multiplies_bfloat16
+from tts.chatterbox.runtime.device import flow_dtypes, multiplies_bfloat16, token_dtype
 from tts.chatterbox.runtime.processor import Processor, processor
 from tts.chatterbox.s3gen import estimator
+from tts.chatterbox.t3 import model as t3_model_module
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
+from tts.chatterbox.t3.gpt2 import Gpt2
 from tts.chatterbox.t3.llama import Llama
+from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.weights.tensors import Tensors
 
 CPU = torch.device("cpu")
 SINGLE, HALF = torch.float32, torch.bfloat16
-ZEN_4 = Processor(True, False, (SINGLE, HALF))
-SAPPHIRE_RAPIDS = Processor(True, True, (SINGLE, HALF))
-AVX2 = Processor(False, False, (SINGLE,))
+ZEN_4 = Processor(True, False, (SINGLE, HALF), halves=True)
+SAPPHIRE_RAPIDS = Processor(True, True, (SINGLE, HALF), halves=True)
+AVX2 = Processor(False, False, (SINGLE,), halves=True)
+ARM = Processor(False, False, (SINGLE, HALF))
+needs_fbgemm = pytest.mark.skipif(not processor().halves, reason="no FBGEMM here")
 NO_ONEDNN = Processor(False, False, ())
 SUM = 2.0**-24  # the rounding of one sum in float32
 
@@ -62,6 +69,14 @@ def test_the_format_is_one_that_the_processor_multiplies(
     monkeypatch.setattr(device_module, "processor", lambda: facts)
     assert multiplies_bfloat16(CPU) is (dtype == HALF)
     assert flow_dtypes("auto", CPU) == [dtype]
+
+
+@pytest.mark.parametrize(("facts", "dtype"), [(ZEN_4, torch.float16), (AVX2, torch.float16), (ARM, SINGLE)])
+def test_the_token_model_reads_float16_where_fbgemm_does(
+    monkeypatch: pytest.MonkeyPatch, facts: Processor, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(device_module, "processor", lambda: facts)
+    assert token_dtype(CPU) == dtype
 
 
 @pytest.mark.parametrize(
@@ -107,6 +122,20 @@ def test_a_worker_packs_what_can_be_packed_and_tells(
     assert f"chosen for {facts}" in caplog.text
 
 
+@needs_fbgemm
+@pytest.mark.parametrize("facts", [ZEN_4, AVX2])
+def test_a_worker_halves_what_its_steps_read(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, facts: Processor
+) -> None:
+    for module in (model_module, device_module):
+        monkeypatch.setattr(module, "processor", lambda: facts)
+    options = LoadOptions("cpu", "auto", "float32", max_tokens=2 * CACHE_BUCKET, watermark=False)
+    worker = ChatterboxModel.load(checkpoint, options)
+    assert (worker.dtype, worker.t3.dtype) == (torch.float16, SINGLE)
+    assert {type(layer.down) for layer in worker.t3._halved} == {HalfWeight}
+    assert worker.t3._layers[0].down.dtype == (HALF if facts.multiplies_bfloat16 else torch.float16)
+
+
 # --- that it is the same ----------------------------------------------------------------------------------
 
 
@@ -146,13 +175,42 @@ def test_a_packed_product_is_the_plain_one(rows: int, dtype: torch.dtype) -> Non
     assert torch.equal(found[0], linear(x, packed))
 
 
-@pytest.mark.parametrize("dtype", processor().packed)
+@needs_fbgemm
+@pytest.mark.parametrize("rows", [1, 2, 7, 200])
+def test_a_product_with_a_halved_weight_is_that_of_its_float16_values(rows: int) -> None:
+    """K roundings of float32, and one of the sum with the bias."""
+    x, weight = normal(rows, 136, dtype=SINGLE), normal(300, 136, dtype=SINGLE, seed=1)
+    bias = normal(300, dtype=SINGLE, seed=2)
+    halved = weight.half().double()
+    exact, sizes = F.linear(x.double(), halved, bias.double()), x.double().abs() @ halved.abs().T
+    half = HalfWeight(weight)
+    assert (half.shape, half.nbytes) == (weight.shape, 2 * weight.numel())
+    for shape in ((rows, 136), (1, rows, 136)):
+        found = linear(x.view(shape), half, bias).view(rows, 300).double()
+        assert ((found - exact).abs() <= 136 * SUM * sizes + SUM * exact.abs()).all()
+    assert torch.equal(linear(x, half), linear(x, half, torch.zeros(300)))
+
+
+def test_a_weight_of_another_format_is_multiplied_in_its_own() -> None:
+    x, weight = normal(3, 64, dtype=SINGLE), normal(10, 64, dtype=HALF)
+    for bias in (None, normal(10, dtype=SINGLE, seed=1)):
+        found = linear(x, weight, bias)
+        assert found.dtype == SINGLE
+        assert torch.equal(found, F.linear(x.to(HALF), weight, None if bias is None else bias.to(HALF)).float())
+
+
+@pytest.mark.parametrize("dtype", [*processor().packed, torch.float16])
 def test_a_packed_residual_is_added_in_place(dtype: torch.dtype) -> None:
+    if halves := dtype == torch.float16:
+        if not processor().halves:
+            pytest.skip("no FBGEMM here")
+        dtype = SINGLE
     x, y, weight = normal(2, 128, dtype=dtype), normal(2, 256, dtype=dtype), normal(128, 256, dtype=dtype, seed=1)
+    weight = weight.half().float() if halves else weight
     product = F.linear(y.double(), weight.double())
     sizes = y.double().abs() @ weight.double().abs().T
     before, pointer = x.double(), x.data_ptr()
-    decoding.linear_add(x, y, pack(weight, 2))
+    decoding.linear_add(x, y, HalfWeight(weight) if halves else pack(weight, 2))
     bound = 256 * SUM * sizes + 2 * rounding(dtype) * (product.abs() + before.abs())  # of the product, and of the sum
     assert x.data_ptr() == pointer
     assert ((x.double() - before - product).abs() <= bound).all()
@@ -175,20 +233,67 @@ def test_packing_frees_each_layer_before_the_next(checkpoint: Path) -> None:
     assert step_bytes == sum(getattr(layer, name).nbytes for layer in t3._layers for name in names)
 
 
-@pytest.mark.skipif(not processor().packed, reason="no oneDNN here")
-def test_a_packed_token_model_computes_what_the_plain_one_does(checkpoint: Path) -> None:
-    """Prefill and step, in the processor's best format. Each layer rounds a few times, as the plain one does."""
-    dtype = processor().packed[-1]
-    plain, packed = (Llama(Tensors.read(checkpoint, ORIGINAL.t3), dtype) for _ in range(2))
-    packed.pack(partial(pack, rows=2))
+@needs_fbgemm
+@pytest.mark.parametrize("prefill", [SINGLE, HALF])
+def test_halving_frees_each_layer_before_the_next(checkpoint: Path, prefill: torch.dtype) -> None:
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), SINGLE)
+    originals = [[weakref.ref(getattr(layer, name)) for name in t3.products] for layer in t3._layers]
+    step_bytes = t3.step_bytes
+    t3.halve(prefill)
+    assert not any(ref() for layer in originals for ref in layer)
+    assert t3.step_bytes == step_bytes // 2
+    shared = [a.down is b.down for a, b in zip(t3._layers, t3._halved, strict=True)]
+    assert set(shared) == {prefill == SINGLE}
+
+
+Prepare = Callable[[TokenModel], None]
+
+
+@pytest.mark.parametrize("body", [Llama, Gpt2])
+@pytest.mark.parametrize(
+    ("prepare", "dtype", "eps"),
+    [
+        pytest.param(lambda t3: t3.pack(partial(pack, rows=2)), dtype, torch.finfo(dtype).eps, id=f"packed {dtype}")
+        for dtype in processor().packed
+    ]
+    + [
+        pytest.param(lambda t3: t3.halve(SINGLE), SINGLE, 2.0**-11, id="halved", marks=needs_fbgemm),
+        pytest.param(lambda t3: t3.halve(HALF), SINGLE, 2.0**-8, id="halved for bfloat16", marks=needs_fbgemm),
+    ],
+)
+def test_a_packed_token_model_computes_what_the_plain_one_does(
+    checkpoints: Callable[[str], Path], body: type[TokenModel], prepare: Prepare, dtype: torch.dtype, eps: float
+) -> None:
+    """Prefill and step. Each layer rounds a few times, as the plain one does, or rounds its weights."""
+    spec = ORIGINAL if body is Llama else MODELS["turbo"]
+    plain, packed = (body(Tensors.read(checkpoints(spec.name), spec.t3), dtype) for _ in range(2))
+    prepare(packed)
     embeds = 0.1 * normal(2, 20, plain.width, dtype=dtype)
-    for rows in (1, 2):
+    for rows in range(1, body.rows + 1):
         logits = []
         for t3 in (plain, packed):
             with torch.inference_mode():
                 cache = t3.new_cache(rows, 64)
                 first = t3.prefill(embeds[:rows], cache)
                 step = t3.decode_one_token(embeds[:rows, 0].clone(), cache, torch.full((rows,), 20), 64)
-                logits.append(torch.cat((first, step)))
+                logits.append(torch.cat((first, step))[:, :SPEECH_CODES])  # a stop's, planted, would outweigh all
         roundings = 8 * len(plain._layers) + 2
-        assert (logits[1] - logits[0]).norm() <= 2 * roundings**0.5 * torch.finfo(dtype).eps * logits[0].norm()
+        assert (logits[1] - logits[0]).norm() <= 2 * roundings**0.5 * eps * logits[0].norm()
+
+
+@pytest.mark.parametrize("amx", [False, True])
+def test_a_cache_takes_memory_only_where_it_is_written(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, amx: bool
+) -> None:
+    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), HALF)
+    monkeypatch.setattr(t3_model_module, "processor", lambda: Processor(True, amx, ()))
+    before = resident_bytes()
+    cache = t3.new_cache(64, 4096)
+    assert cache.dtype == (HALF if amx else SINGLE)
+    cache[..., :8, :] = 1
+    assert resident_bytes() - before < cache.nbytes / 4
+    assert cache.sum() == cache[..., :8, :].numel()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
