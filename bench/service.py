@@ -47,7 +47,7 @@ class NoVoice:
 class NoiseEngine:
     """Returns prepared chunks and measures its own time."""
 
-    spec = EngineSpec("noise", "noise", RATE_HZ, (EngineVoice("noise", "en"),), "noise", (), ("full", "window"), False)
+    spec = EngineSpec("noise", "noise", RATE_HZ, (EngineVoice("noise", "en"),), "noise", ("full", "window"))
 
     def __init__(self) -> None:
         noise = np.random.default_rng(0).standard_normal(CHUNK_S * RATE_HZ) * 0.1

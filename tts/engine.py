@@ -19,6 +19,9 @@ VoiceSource = Literal["built-in", "library"]  # the engine's own, or a recording
 WordTiming = Literal["engine", "attention"]  # the engine's own clock, or the attention of its token model
 RemarkKind = Literal["unfinished", "went_on", "went_back", "windowed"]
 
+# What acts on the drawing of tokens, for the `unused_fields` of an engine that draws none.
+TOKEN_FIELDS = ("cfg_weight", "cfg", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "context_window")
+
 
 class ImplausibleSpeech(Exception):
     """Generated speech that can't be the text. `excess` compares attempts: the larger, the worse."""
@@ -65,9 +68,9 @@ class EngineSpec:
     sample_rate_hz: int
     voices: tuple[EngineVoice, ...]
     default_voice: str
-    languages: tuple[str, ...]
     decode_modes: tuple[DecodeMode, ...]
-    can_clone: bool
+    languages: tuple[str, ...] = ()
+    can_clone: bool = False
     unused_fields: tuple[str, ...] = ()
     stand_in: bool = False
     word_timing: WordTiming | None = None

@@ -116,7 +116,7 @@ def speak(request: dict[str, Any]) -> None:
     require(rate_hz, request["sample_rate_hz"], "sample rate")
     callback = SynthCallback(write_samples if events_fd is None else write_both(events_fd))
     library.espeak_SetSynthCallback(callback)
-    select_voice(library, request["voice"])
+    select_voice(library, request["identifier"])
     require(library.espeak_SetParameter(RANGE, request["range"], 0), EE_OK, "status of the pitch range")
     text = request["text"].encode()
     status = library.espeak_Synth(text, len(text) + 1, 0, 0, 0, CHARS_UTF8, None, None)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from audio.pcm import INT16_SCALE, Samples
 from audio.reference import Reference
-from tts.engine import Conditioning, EngineSpec, EngineVoice, SpeechChunk
+from tts.engine import TOKEN_FIELDS, Conditioning, EngineSpec, EngineVoice, SpeechChunk
 from tts.espeak.words import WordClock
 from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
 from validation.options import SamplingParams
@@ -91,7 +91,9 @@ class EspeakEngine:
             events = files.enter_context(tempfile.TemporaryFile()) if params.word_times else None
             child = _Child(stderr, events)
             try:
-                child.send(_request(spoken, voice, params.exaggeration, events))
+                request = asdict(voice) | {"sample_rate_hz": SAMPLE_RATE_HZ, "text": spoken}
+                request |= {"range": round(FULL_RANGE * params.exaggeration), "events_fd": events and events.fileno()}
+                child.send(request)
                 clock = WordClock(spoken, events) if events else None
                 yield from _chunks(child, sys.maxsize if params.decode_mode == "full" else chunk_bytes, clock)
             finally:
@@ -114,19 +116,6 @@ def _find_library() -> tuple[str, str]:
         raise ModelUnavailable(
             "the espeak engine needs the package espeakng-loader: install the dependency group `espeak`"
         ) from exc
-
-
-def _request(text: str, voice: EspeakVoice, exaggeration: float, events: IO[bytes] | None) -> dict[str, Any]:
-    """What the child reads; `range` is eSpeak's pitch range."""
-    return {
-        "library_path": voice.library_path,
-        "data_path": voice.data_path,
-        "sample_rate_hz": SAMPLE_RATE_HZ,
-        "voice": voice.identifier,
-        "range": round(FULL_RANGE * exaggeration),
-        "text": text,
-        "events_fd": events.fileno() if events else None,
-    }
 
 
 def _chunks(child: _Child, chunk_bytes: int, clock: WordClock | None) -> Iterator[SpeechChunk]:
@@ -217,19 +206,8 @@ SPEC = EngineSpec(
     sample_rate_hz=SAMPLE_RATE_HZ,
     voices=tuple(EngineVoice(language.lower(), language) for language in VOICE_FILES),
     default_voice="en-us",
-    languages=(),
     decode_modes=("full", "window"),
-    can_clone=False,
-    unused_fields=(
-        "cfg_weight",
-        "cfg",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "context_window",
-    ),
+    unused_fields=TOKEN_FIELDS,
     stand_in=True,
     word_timing="engine",
 )

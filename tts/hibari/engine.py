@@ -17,7 +17,7 @@ import numpy as np
 
 from audio.pcm import EMPTY, Samples
 from audio.reference import Reference
-from tts.engine import Conditioning, EngineSpec, EngineVoice, Remark, SpeechChunk, SpokenWord
+from tts.engine import TOKEN_FIELDS, Conditioning, EngineSpec, EngineVoice, Remark, SpeechChunk, SpokenWord
 from validation.errors import ModelUnavailable, UnknownVoice, Unsupported
 from validation.options import SamplingParams
 
@@ -109,20 +109,8 @@ SPEC = EngineSpec(
     sample_rate_hz=SAMPLE_RATE_HZ,
     voices=(VOICE,),
     default_voice=VOICE.name,
-    languages=(),
     decode_modes=("full", "window"),
-    can_clone=False,
-    unused_fields=(
-        "exaggeration",
-        "cfg_weight",
-        "cfg",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "context_window",
-    ),
+    unused_fields=("exaggeration", *TOKEN_FIELDS),
     stand_in=True,
     word_timing="engine",
 )
