@@ -28,11 +28,11 @@ class Crossfade:
         self._tail = 0  # held samples that the next segment may overlap
         self._head = EMPTY  # the beginning of a segment that is too short to be blended in yet
         self._length = 0  # samples of the current segment
-        self._start: int | None = None  # its first sample in the output, once it is blended in
+        self.segment_start: int | None = None  # its first sample in the output, once it is blended in
 
     def push(self, samples: Samples) -> Samples:
         self._length += len(samples)
-        if self._start is not None:
+        if self.segment_start is not None:
             self._held = np.concatenate([self._held, samples])
             return self._release(self._fade)
         self._head = np.concatenate([self._head, samples])
@@ -43,18 +43,13 @@ class Crossfade:
 
     def join(self) -> None:
         """End the current segment. The samples that this releases come with the next push or flush."""
-        if self._length and self._start is None:
+        if self._length and self.segment_start is None:
             self._blend()
         end = self._released + len(self._held)
-        self._spans.append((end if self._start is None else self._start, end))
+        self._spans.append((end if self.segment_start is None else self.segment_start, end))
         if self._length:
             self._tail = min(self._fade, self._length // 2)
-        self._length, self._start = 0, None
-
-    @property
-    def segment_start(self) -> int | None:
-        """The current segment's first sample in the output, once it is known."""
-        return self._start
+        self._length, self.segment_start = 0, None
 
     def flush(self) -> Samples:
         if self._length:
@@ -79,7 +74,7 @@ class Crossfade:
             seam = len(self._held) - overlap
             self._head[:overlap] += self._held[seam:] * rise[::-1]
             self._held = self._held[:seam]
-        self._start = self._released + len(self._held)
+        self.segment_start = self._released + len(self._held)
         self._held = np.concatenate([self._held, self._head])
         self._head = EMPTY
 

@@ -29,15 +29,12 @@ class Encoder(Protocol):
 
     def push(self, samples: Samples) -> bytes:
         """Encode the clip's next samples; return the bytes that are ready, possibly none."""
-        ...
 
     def flush(self) -> bytes:
         """End the clip; return the last bytes."""
-        ...
 
     def seal(self, stream: bytes) -> bytes:
         """All bytes pushed and flushed, in order → the finished file. Valid after flush."""
-        ...
 
 
 # --- samples one by one: linear and G.711 -----------------------------------------------------------
@@ -85,31 +82,14 @@ ALAW = Coding(ALAW_TAG, 1, lambda samples: ALAW_CODES[to_int16(samples).view(np.
 FLOAT = Coding(FLOAT_TAG, 4, lambda samples: clipped(samples).astype("<f4").tobytes())
 
 
-class RawEncoder:
-    """Mono samples without a header, so without rate and length."""
+class PcmEncoder:
+    """Mono samples after a WAV's header, whose sizes are unknown until `seal()`; or, where that is empty, raw ones,
+    without rate and length."""
 
     hold_back_s = 0.0
 
-    def __init__(self, coding: Coding) -> None:
-        self._coding = coding
-
-    def push(self, samples: Samples) -> bytes:
-        return self._coding.encode(samples)
-
-    def flush(self) -> bytes:
-        return b""
-
-    def seal(self, stream: bytes) -> bytes:
-        return stream
-
-
-class WavEncoder:
-    """Mono WAV. Sizes are unknown until `seal()`."""
-
-    hold_back_s = 0.0
-
-    def __init__(self, sample_rate: int, coding: Coding, comment: str) -> None:
-        self._coding, self._header = coding, _header(sample_rate, coding, comment)
+    def __init__(self, coding: Coding, header: bytes = b"") -> None:
+        self._coding, self._header, self._is_wav = coding, header, bool(header)
 
     def push(self, samples: Samples) -> bytes:
         header, self._header = self._header, b""
@@ -119,7 +99,7 @@ class WavEncoder:
         return self._header
 
     def seal(self, stream: bytes) -> bytes:
-        return with_sizes(stream)
+        return with_sizes(stream) if self._is_wav else stream
 
 
 def _header(sample_rate: int, coding: Coding, comment: str) -> bytes:
@@ -291,7 +271,7 @@ def _pcm(
     name: OutputFormat, mime_type: str, extension: str, coding: Coding, sample_rate_hz: int, *aliases: str
 ) -> AudioFormat:
     def make(sample_rate: int, joined: bool, kbps: int, comment: str) -> Encoder:
-        return WavEncoder(sample_rate, coding, comment) if extension == "wav" else RawEncoder(coding)
+        return PcmEncoder(coding, _header(sample_rate, coding, comment) if extension == "wav" else b"")
 
     width = coding.bytes_per_sample
     return AudioFormat(

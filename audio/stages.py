@@ -28,11 +28,9 @@ class Stage(Protocol):
 
     def push(self, samples: Samples) -> Samples:
         """Take the clip's next piece; return what is ready, which may be nothing."""
-        ...
 
     def flush(self) -> Samples:
         """The clip has ended: return all that was held back."""
-        ...
 
 
 class Chain:

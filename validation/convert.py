@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from validation.aliases import in_todays_names
 from validation.errors import Fault, InvalidInput
-from validation.faults import Finding, refusal, shown, typed
-from validation.fields import CLONE, TtsFields
+from validation.faults import Finding, shown
+from validation.fields import CLONE, StrictFields, TtsFields
 from validation.options import OutputOptions, SoundOptions, part
-from validation.request import DEFAULT_SAMPLING, SoundRequest, decoded_or_none, rule_findings, used_values
-from validation.rules import SOUND_RULES, Capabilities, Rules, recording_rule
+from validation.request import DEFAULT_SAMPLING, SoundRequest, checked, used_values
+from validation.rules import SOUND_RULES, Capabilities, Rules, decoded_or_none, recording_rule
 
 AS_OF_TTS = frozenset(
     "voice voice_mode reference_audio reference_audio_url max_reference_duration_sec seed decode_mode chunk_size"
@@ -39,7 +39,7 @@ FIELDS: dict[str, Any] = {
     "max_source_duration_sec": (Annotated[float, Field(ge=1.0, allow_inf_nan=False)] | None, None),  # MAX_SOURCE_S
     **{name: (own.annotation, own) for name, own in TtsFields.model_fields.items() if name in AS_OF_TTS},
 }
-ConvertFields = create_model("ConvertFields", __config__=ConfigDict(strict=True, extra="forbid", frozen=True), **FIELDS)
+ConvertFields = create_model("ConvertFields", __base__=StrictFields, **FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +61,10 @@ def parse_convert(raw: Mapping[str, Any], capabilities: Capabilities) -> Convert
                 old.append((InvalidInput, Fault(name, f"is called {today} today: send one of them")))
             given[today] = given.pop(name)
             warnings.append(f"{name} is called {today} today")
-    fields, findings = typed(ConvertFields, given)
-    findings += old
     if given.keys().isdisjoint({"source_audio", "source_audio_url"}):
         fault = Fault("source_audio", "is required (or source_audio_url): the recording to convert")
-        findings.append((InvalidInput, fault))
-    findings += rule_findings(RULES, given, findings, capabilities)
-    if fields is None or findings:
-        raise refusal(findings)
+        old.append((InvalidInput, fault))
+    fields = checked(ConvertFields, RULES, given, old, capabilities)
     return replace(_resolved(fields.model_dump(), frozenset(given), capabilities), warnings=tuple(warnings))
 
 

@@ -40,10 +40,14 @@ OutputFormat = Literal[
 ]
 
 
-class TtsFields(BaseModel):
-    """The fields of `tts`, their types, ranges and defaults: the table of the contract."""
+class StrictFields(BaseModel):
+    """The fields of an operation: no other ones, and no value of another type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class TtsFields(StrictFields):
+    """The fields of `tts`, their types, ranges and defaults: the table of the contract."""
 
     operation: Literal["tts"] = "tts"
     text: str
@@ -82,10 +86,8 @@ class TtsFields(BaseModel):
     captions: CaptionFormat | None = None
 
 
-class BatchFields(BaseModel):
+class BatchFields(StrictFields):
     """The fields of `batch`. Each of `inputs` is checked when its turn comes."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     operation: Literal["batch"]
     inputs: Annotated[list[Any], Field(min_length=1, max_length=MAX_INPUTS)]

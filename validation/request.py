@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from validation.aliases import in_todays_names
-from validation.faults import Finding, present_fields, refusal, typed
+from validation.faults import Fields, Finding, present_fields, refusal, typed
 from validation.fields import CLONE, MAX_SEED, DecodeMode, TranslatedFields, TtsFields
 from validation.options import OutputOptions, ReadingOptions, SamplingParams, SoundOptions, part
-from validation.rules import RULES, Capabilities, Rules, chosen_voice, decode_base64, speaks
+from validation.rules import RULES, Capabilities, Rules, chosen_voice, decoded_or_none, speaks
 
 NO_PARAMETERS = {"operation", "text", "cfg", "reference_audio", "reference_audio_url"}
 DEFAULT_SAMPLING = part(SamplingParams, TtsFields(text="A", seed=0, decode_mode="window", language="en").model_dump())
@@ -53,11 +53,7 @@ def parse(raw: object, capabilities: Capabilities) -> TtsRequest:
     share; InvalidInput where they are mixed. The message names every fault.
     """
     given, old, warnings = in_todays_names(present_fields(raw), capabilities)
-    fields, findings = typed(TranslatedFields if capabilities.translated else TtsFields, given)
-    findings += old
-    findings += rule_findings(RULES, given, findings, capabilities)
-    if fields is None or findings:
-        raise refusal(findings)
+    fields = checked(TranslatedFields if capabilities.translated else TtsFields, RULES, given, old, capabilities)
     request = _resolved(fields, frozenset(given), capabilities)
     return replace(request, warnings=(*warnings, *_accent(request, capabilities)))
 
@@ -70,15 +66,20 @@ def _accent(request: TtsRequest, capabilities: Capabilities) -> Iterator[str]:
         yield f"spoken with a voice recorded in {own}: expect its accent{advice}"
 
 
-def rule_findings(
-    rules: Rules, given: Mapping[str, Any], earlier: list[Finding], capabilities: Capabilities
-) -> list[Finding]:
-    """What rules find in the fields whose types are valid."""
-    faulty = {fault.field for _, fault in earlier}
+def checked(
+    model: type[Fields], rules: Rules, given: dict[str, Any], old: list[Finding], capabilities: Capabilities
+) -> Fields:
+    """Types first, then rules over the fields whose types are valid. `old` is what old names are found to have."""
+    fields, findings = typed(model, given)
+    findings += old
+    faulty = {fault.field for _, fault in findings}
     if faulty & {"output_format", "sample_rate"}:
         faulty.add("bitrate_kbps")  # which means nothing without them
     sound = {name: value for name, value in given.items() if name not in faulty}
-    return [finding for rule in rules for finding in rule(sound, capabilities)]
+    findings += [finding for rule in rules for finding in rule(sound, capabilities)]
+    if fields is None or findings:
+        raise refusal(findings)
+    return fields
 
 
 def _resolved(fields: TtsFields, given: frozenset[str], capabilities: Capabilities) -> TtsRequest:
@@ -120,10 +121,6 @@ def used_values(values: dict[str, Any], given: frozenset[str], capabilities: Cap
         "voice": CLONE if is_clone else chosen_voice(values["voice"], values.get("language"), default, voices),
         "sample_rate": values["sample_rate"] or capabilities.formats[values["output_format"]].sample_rate_hz,
     }
-
-
-def decoded_or_none(encoded: str | None) -> bytes | None:
-    return None if encoded is None else decode_base64(encoded)
 
 
 def _decode_mode(asked: DecodeMode | Literal["auto"], given: frozenset[str], capabilities: Capabilities) -> DecodeMode:

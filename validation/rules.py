@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from validation.errors import Fault, InvalidInput, ReferenceAudioError, UnknownVoice, Unsupported, printable
 from validation.faults import Finding, named, shown, unknown_voice
@@ -106,6 +106,10 @@ def decode_base64(encoded: str) -> bytes | None:
         return base64.b64decode(unpadded + b"=" * max(len(joined) - len(unpadded), -len(unpadded) % 4), validate=True)
     except ValueError:  # also binascii.Error and UnicodeEncodeError
         return None
+
+
+def decoded_or_none(encoded: str | None) -> bytes | None:
+    return None if encoded is None else decode_base64(encoded)
 
 
 def _text_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
@@ -211,14 +215,7 @@ def _has_reference(given: Mapping[str, Any]) -> bool:
     return "reference_audio" in given or "reference_audio_url" in given
 
 
-class ReferenceCapabilities(Protocol):
-    """The limits of a recording, for any use."""
-
-    @property
-    def max_reference_bytes(self) -> int: ...
-
-
-def reference_rule(given: dict[str, Any], capabilities: ReferenceCapabilities) -> Iterator[Finding]:
+def _reference_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterator[Finding]:
     return recording_rule(given, "reference_audio", capabilities.max_reference_bytes)
 
 
@@ -308,15 +305,7 @@ def _delivery_rule(given: dict[str, Any], capabilities: Capabilities) -> Iterato
 
 
 Rules: TypeAlias = tuple[Callable[[dict[str, Any], Capabilities], Iterator[Finding]], ...]
-SOUND_RULES: Rules = (_voice_rule, reference_rule, _ability_rule, _bitrate_rule, _delivery_rule)  # whatever makes it
-RULES: Rules = (
-    _text_rule,
-    _pronunciation_rule,
-    _alias_rule,
-    _voice_rule,
-    reference_rule,
-    _language_rule,
-    _ability_rule,
-    _bitrate_rule,
-    _delivery_rule,
-)
+_OUTPUT_RULES: Rules = (_ability_rule, _bitrate_rule, _delivery_rule)
+SOUND_RULES: Rules = (_voice_rule, _reference_rule, *_OUTPUT_RULES)  # whatever makes it
+_TEXT_RULES: Rules = (_text_rule, _pronunciation_rule, _alias_rule)
+RULES: Rules = (*_TEXT_RULES, _voice_rule, _reference_rule, _language_rule, *_OUTPUT_RULES)

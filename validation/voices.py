@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from validation.errors import Fault, InvalidInput, UnknownVoice, printable
 from validation.faults import Fields, Finding, named, refusal, shown, typed
-from validation.fields import CLONE
-from validation.rules import decode_base64, language_rule, reference_rule
+from validation.fields import CLONE, StrictFields
+from validation.rules import decoded_or_none, language_rule, recording_rule
 
 VOICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_LINE_CHARS = 500  # of a description, and of a consent
@@ -37,10 +37,8 @@ class LibraryCapabilities:
 Rule: TypeAlias = Callable[[dict[str, Any], LibraryCapabilities], Iterator[Finding]]
 
 
-class VoiceAddFields(BaseModel):
+class VoiceAddFields(StrictFields):
     """The fields of `voice_add`, their types, ranges and defaults."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     operation: Literal["voice_add"]
     voice: str
@@ -53,10 +51,8 @@ class VoiceAddFields(BaseModel):
     max_reference_duration_sec: Annotated[float, Field(ge=1.0, le=60.0, allow_inf_nan=False)] = 30.0
 
 
-class VoiceDeleteFields(BaseModel):
+class VoiceDeleteFields(StrictFields):
     """The fields of `voice_delete`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     operation: Literal["voice_delete"]
     voice: str
@@ -84,7 +80,7 @@ def parse_voice_add(given: Mapping[str, Any], capabilities: LibraryCapabilities)
     )
     return VoiceAdd(
         voice=fields.voice,
-        reference=decode_base64(fields.reference_audio) if fields.reference_audio is not None else None,
+        reference=decoded_or_none(fields.reference_audio),
         reference_url=fields.reference_audio_url,
         language=fields.language or capabilities.languages[0],
         description=fields.description.strip(),
@@ -119,14 +115,18 @@ def _new_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> 
     elif name.casefold() in {own.casefold() for own in (*capabilities.built_in, CLONE)}:
         yield InvalidInput, Fault("voice", f"{shown(name)} is not free: the engine has a voice of that name")
     elif name in capabilities.voices and not given.get("replace"):
-        message = f"{shown(name)} is there already: send replace true to put this one in its place"
-        yield InvalidInput, Fault("voice", message)
+        yield InvalidInput, taken(name)
+
+
+def taken(name: str) -> Fault:
+    """Of a name that a voice of the library has."""
+    return Fault("voice", f"{shown(name)} is there already: send replace true to put this one in its place")
 
 
 def _reference_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
     if "reference_audio" not in given and "reference_audio_url" not in given:
         yield InvalidInput, Fault("reference_audio", "is required (or reference_audio_url)")
-    yield from reference_rule(given, capabilities)
+    yield from recording_rule(given, "reference_audio", capabilities.max_reference_bytes)
 
 
 def _language_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> Iterator[Finding]:
@@ -156,7 +156,11 @@ def _old_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> 
     if name in capabilities.built_in:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the engine's own and can't be deleted")
     elif name not in capabilities.voices:
-        known = named(voice for voice in capabilities.voices if voice not in capabilities.built_in)
-        yield UnknownVoice, Fault("voice", f"{shown(name)} is not a voice of the library; known: {known}")
+        yield UnknownVoice, unknown(name, (own for own in capabilities.voices if own not in capabilities.built_in))
     elif name == capabilities.default_voice:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the default voice and can't be deleted")
+
+
+def unknown(name: str, known: Iterable[str]) -> Fault:
+    """Of a name that no voice of the library has."""
+    return Fault("voice", f"{shown(name)} is not a voice of the library; known: {named(known)}")

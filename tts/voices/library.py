@@ -12,16 +12,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from audio.reference import Reference
 from tts.voices.files import Link, NameLocked, publish, sweep, sync_directory
 from tts.voices.recording import SUFFIX, About, Recording, Version, examine, pack
-from validation.errors import Fault, InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
-from validation.faults import named, shown
+from validation.errors import InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
 from validation.rules import LANGUAGE_TAG, speaks
+from validation.voices import taken, unknown
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +35,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """The result of examining one version of a file; `found` None: it can't be a voice."""
-
-    version: Version
-    found: Recording | None
+Examined: TypeAlias = tuple[Version, Recording | None]  # a version of a file; None: it can't be a voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +100,18 @@ class Library:
         for name in sorted(names, key=_rank):
             if _is_recording(name) and (result := self._examine(self.directory / name, names, known)):
                 examined[self.directory / name] = result
-        voices = {path.stem: result.found for path, result in examined.items() if result.found}
+        voices = {path.stem: found for path, (_, found) in examined.items() if found}
         return Listing(dict(sorted(voices.items())), examined, changed_ns if is_settled else None, time.monotonic())
 
     def _examine(self, path: Path, names: Collection[str], known: Mapping[Path, Examined]) -> Examined | None:
         """None for a file that is gone; each version of a file is examined once."""
         sidecar = path.with_suffix(SIDECAR) if path.stem + SIDECAR in names else None
         version = _version(path, sidecar)
-        if version is None or ((result := known.get(path)) and result.version == version):
-            return result if version else None
-        return Examined(version, self._with_language(examine(path, version, sidecar)))
+        if version is None:
+            return None
+        if (result := known.get(path)) and result[0] == version:
+            return result
+        return version, self._with_language(examine(path, version, sidecar))
 
     def _with_language(self, found: Recording | None) -> Recording | None:
         """The voice with its language filled in; None if the engine does not speak that."""
@@ -147,7 +145,7 @@ class Library:
             others = self._files_of(name)
             is_there = any(_is_recording(other.name) for other in others)
             if is_there and not replace:
-                raise _taken(name)
+                raise InvalidInput.of(taken(name))
             self._refuse_if_full(is_there)
             path = self.directory / (name + SUFFIX)
             publish(path, data, replace=replace, link=self._link)
@@ -169,7 +167,7 @@ class Library:
         try:
             files = self._files_of(name)
             if not any(_is_recording(file.name) for file in files):
-                raise unknown(name, self.voices())
+                raise UnknownVoice.of(unknown(name, self.voices()))
             for file in files:
                 file.unlink(missing_ok=True)
             sync_directory(self.directory)
@@ -226,21 +224,10 @@ def _version(path: Path, sidecar: Path | None) -> Version | None:
     return own + (_version(sidecar, None) or ()) if sidecar else own
 
 
-def _taken(name: str) -> InvalidInput:
-    message = f"{shown(name)} is there already: send replace true to put this one in its place"
-    return InvalidInput.of(Fault("voice", message))
-
-
-def unknown(name: str, known: Iterable[str]) -> UnknownVoice:
-    """The error for a voice that is not in the library."""
-    message = f"{shown(name)} is not a voice of the library; known: {named(known)}"
-    return UnknownVoice.of(Fault("voice", message))
-
-
 def _not_written(name: str, exc: OSError) -> WorkerError:
     """The client's error for one of the file system, without our paths."""
     if isinstance(exc, FileExistsError):
-        return _taken(name)
+        return InvalidInput.of(taken(name))
     if isinstance(exc, NameLocked):
         return InternalError(f"another worker is writing the voice {name!r}: try again")
     if exc.errno in READ_ONLY:
