@@ -57,8 +57,6 @@ def decode(data: bytes, max_duration_s: float, check: Callable[[], None] = no_ch
     `check` is called several times a second while the decoder process works; what it raises ends that process.
     Raises ReferenceAudioError.
     """
-    from audio.decoder_process import (
-        decode_apart,  # here, because it takes 0.13 s and engines import this module
-    )
+    from audio.decoder_process import decode_apart  # here, because it takes 0.13 s, and engines import this module
 
     return decode_apart(data, max_duration_s, check)

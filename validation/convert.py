@@ -6,7 +6,7 @@ The take keeps its timing, so there is no field that cuts, joins or adds silence
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
@@ -15,7 +15,7 @@ from validation.aliases import in_todays_names
 from validation.errors import Fault, InvalidInput
 from validation.faults import Finding, shown
 from validation.fields import CLONE, StrictFields, TtsFields
-from validation.options import OutputOptions, SoundOptions, part
+from validation.options import OutputOptions, SamplingParams, SoundOptions, part
 from validation.request import DEFAULT_SAMPLING, SoundRequest, checked, used_values
 from validation.rules import SOUND_RULES, Capabilities, Rules, decoded_or_none, recording_rule
 
@@ -79,13 +79,7 @@ def _resolved(fields: dict[str, Any], given: frozenset[str], capabilities: Capab
         reference=decoded_or_none(values["reference_audio"]),
         reference_url=values["reference_audio_url"],
         max_reference_duration_s=values["max_reference_duration_sec"],
-        sampling=replace(
-            DEFAULT_SAMPLING,
-            seed=values["seed"],
-            decode_mode=values["decode_mode"],
-            chunk_size_tokens=values["chunk_size"],
-            context_window_tokens=values["context_window"],
-        ),
+        sampling=part(SamplingParams, asdict(DEFAULT_SAMPLING) | values),
         sound=part(SoundOptions, values | {"trim_silence": False}),
         output=part(OutputOptions, values),
         parameters={name: value for name, value in values.items() if name not in RECORDINGS | {"operation"}},

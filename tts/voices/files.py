@@ -18,8 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part")
-CLAIM = re.compile(r"\.(.+)\.claim")
+LEFT = re.compile(r"\..+\.([0-9a-f]{16}\.part|claim)")  # a draft, a claim
 ABANDONED_S = 3600.0  # a draft takes seconds; an hour allows for the clock of a network volume
 NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 NOT_TO_BE_OPENED = {errno.ELOOP, errno.ENXIO}  # a link that is not followed, a socket
@@ -124,7 +123,7 @@ def sync_directory(directory: Path) -> None:
 def sweep(directory: Path) -> None:
     """Remove the drafts and claims of killed processes. Raises: OSError."""
     with os.scandir(directory) as entries:
-        left = [entry.name for entry in entries if DRAFT.fullmatch(entry.name) or CLAIM.fullmatch(entry.name)]
+        left = [entry.name for entry in entries if LEFT.fullmatch(entry.name)]
     for name in left:
         with contextlib.suppress(OSError):  # gone, or a directory
             if time.time() - (directory / name).lstat().st_mtime > ABANDONED_S:
