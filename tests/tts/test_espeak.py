@@ -7,7 +7,6 @@ import logging
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,12 @@ import pytest
 from fakes import PARAMS
 
 from audio.pcm import Samples, peak_dbfs
-from audio.reference import Reference
 from tts.engine import EngineVoice, SpeechChunk, SpokenWord
 from tts.espeak import engine as espeak
 from tts.espeak.child import END, PAUSE, PHONEME, RECORD, WORD
-from tts.espeak.engine import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, EspeakEngine
+from tts.espeak.engine import SAMPLE_RATE_HZ, EspeakEngine
 from tts.espeak.words import WordClock
-from validation.errors import InternalError, ModelUnavailable, UnknownVoice, Unsupported
+from validation.errors import InternalError
 from validation.options import SamplingParams
 
 pytestmark = pytest.mark.slow
@@ -87,15 +85,6 @@ def test_the_spec_offers_what_the_contract_names() -> None:
     assert json.loads(json.dumps(ENGINE.describe())) == {"device": "cpu", "dtype": "int16", "loaded": True}
 
 
-def test_a_token_is_a_whole_number_of_samples() -> None:
-    assert SAMPLES_PER_TOKEN * 25 == SAMPLE_RATE_HZ
-
-
-def test_importing_it_does_not_import_the_package() -> None:
-    program = "import sys, tts.espeak.engine; sys.exit('espeakng_loader' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
-
-
 # Voices
 
 
@@ -118,24 +107,6 @@ def test_the_child_speaks_with_the_very_voice_or_not_at_all(identifier: str, cap
     with pytest.raises(InternalError, match="failed to speak"):
         list(ENGINE.stream("Hello.", voice, PARAMS))
     assert "voice" in caplog.text
-
-
-def test_an_unknown_voice_is_refused_with_the_names_of_the_others() -> None:
-    for name in ("klingon", "EN-US", "", "gmw/en"):
-        with pytest.raises(UnknownVoice, match=f"{name}' is not a voice.* en-gb, .*pt-br"):
-            ENGINE.condition(name, None)
-
-
-def test_cloning_is_refused() -> None:
-    reference = Reference(np.zeros(24_000, np.float32), 24_000, 1.0, truncated=False)
-    with pytest.raises(Unsupported, match="can't clone"):
-        ENGINE.condition("en-us", reference)
-
-
-def test_without_the_package_it_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ModelUnavailable, match=r"espeakng-loader.*`espeak`"):
-        ENGINE.condition("en-us", None)
 
 
 # Same request, same bytes
@@ -166,20 +137,6 @@ def test_the_seed_changes_nothing() -> None:
 # Chunks
 
 
-@pytest.mark.parametrize("chunk_size_tokens", [1, 7, 25, 200])
-def test_window_gives_exact_chunks_that_join_to_full(chunk_size_tokens: int) -> None:
-    params = replace(WINDOW, chunk_size_tokens=chunk_size_tokens)
-    chunks = list(stream(SENTENCE, params=params))
-    (full,) = stream(SENTENCE)
-    *others, last = (len(chunk.samples) for chunk in chunks)
-    assert set(others) <= {chunk_size_tokens * SAMPLES_PER_TOKEN}
-    assert 0 < last <= chunk_size_tokens * SAMPLES_PER_TOKEN
-    assert np.concatenate([chunk.samples for chunk in chunks]).tobytes() == full.samples.tobytes()
-    assert [chunk.finish_reason for chunk in chunks] == [None] * len(others) + ["stop"]
-    assert full.finish_reason == "stop"
-    assert {(chunk.speech_tokens, chunk.watermarked) for chunk in chunks} == {(None, False)}
-
-
 @pytest.mark.parametrize(("sent_samples", "lengths"), [(0, [0]), (882, [882]), (883, [882, 1]), (1764, [882, 882])])
 def test_the_last_chunk_says_so_even_where_it_is_full_or_empty(
     sent_samples: int, lengths: list[int], run_instead: Callable[[str], None]
@@ -198,18 +155,7 @@ def test_samples_are_the_16_bit_ones_of_the_child(run_instead: Callable[[str], N
     assert chunk.samples.tolist() == [level / 32_768 for level in levels]
 
 
-def test_block_is_not_offered() -> None:
-    with pytest.raises(Unsupported, match="block"):
-        list(stream(SENTENCE, params=replace(PARAMS, decode_mode="block")))
-
-
 # Text
-
-
-@pytest.mark.parametrize("mark", ["\0", "\x01", "\x01" * 3, "\x1b", "\x85", "\ud800"])
-def test_a_control_character_is_a_space(mark: str) -> None:
-    """NUL ended the text unheard, and U+0001 made "20P" an order to speak lower."""
-    assert np.array_equal(speak(f"hello {mark}20P world"), speak("hello " + " " * len(mark) + "20P world"))
 
 
 def test_markup_is_read_out_like_any_other_text() -> None:
@@ -219,27 +165,6 @@ def test_markup_is_read_out_like_any_other_text() -> None:
     assert max(after - before for before, after in pairwise(loud)) < SAMPLE_RATE_HZ
     assert len(pause) > len(speak("Wait, I said.")) + SAMPLE_RATE_HZ
     assert len(speak("[[h@l'oU]]")) > 2 * len(speak("hello"))
-
-
-@pytest.mark.parametrize(
-    ("voice", "text"),
-    [
-        ("en-us", "Well done 👩‍👩‍👧 🎉!"),
-        ("ar", "صباح الخير، كيف حالك؟"),
-        ("zh", "早上好，你好吗？"),
-        ("fr", "Ça va, œuf?"),
-    ],
-)
-def test_any_script_is_spoken(voice: str, text: str) -> None:
-    samples = speak(text, voice)
-    assert len(samples) > 0.5 * SAMPLE_RATE_HZ
-    assert peak_dbfs(samples) > -12.0
-
-
-def test_five_thousand_characters_are_spoken_to_the_end() -> None:
-    samples = speak(LONG_TEXT)
-    assert len(samples) == pytest.approx(111 * len(speak(SENTENCE)), rel=0.15)
-    assert peak_dbfs(samples[-SAMPLE_RATE_HZ:]) > -12.0
 
 
 # Exaggeration
@@ -474,11 +399,3 @@ def test_a_warning_of_the_child_is_logged(run_instead: Callable[[str], None], ca
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.WARNING, "eSpeak NG's child: no dictionary")
     ]
-
-
-def test_a_voice_of_another_engine_is_a_fault_of_the_caller() -> None:
-    class Stranger:
-        voice = "en-us"
-
-    with pytest.raises(TypeError, match="not conditioned"):
-        next(ENGINE.stream(SENTENCE, Stranger(), PARAMS))
