@@ -122,16 +122,6 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     assert [voice["name"] for voice in reply["voices"] if voice["source"] == "library"] == ["mia"]
 
 
-@pytest.mark.parametrize(
-    "sidecar", ["[" * 60_000, '{"language": ' + "9" * 60_000 + "}", '{"a":' * 12_000, " " * 70_000]
-)
-def test_a_sidecar_made_to_do_harm_costs_no_voice(tmp_path: Path, sidecar: str) -> None:
-    (tmp_path / "mia.wav").write_bytes(recording())
-    (tmp_path / "mia.json").write_text(sidecar)
-    _, reply = spoken(fake_service(voices_dir=tmp_path), {"operation": "voices"})
-    assert [voice["description"] for voice in reply["voices"] if voice["name"] == "mia"] == [""]
-
-
 # --- secrets ----------------------------------------------------------------------------------------------------
 
 SECRET_SETTINGS = [item.name for item in Settings.public_fields() if not item.repr]

@@ -8,23 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz.asking import CAPABILITIES
 from validation.aliases import ALIASES, MODES, OPERATION_ALIASES, todays_operation
 from validation.errors import InvalidInput
 from validation.request import TtsRequest, parse
-from validation.rules import Capabilities, FormatCapabilities
+from validation.rules import Capabilities
 
-OURS = Capabilities(
-    voices={"default": "en", "hans": "de", "ana": "es-419"},
-    default_voice="default",
-    clone_languages=("en",),
-    decode_modes=("full", "window"),
-    formats={"wav": FormatCapabilities(24_000, {})},
-    streamed_normalizations=("lufs",),
-    max_text_chars=5000,
-    max_reference_bytes=3000,
-    streaming=False,
-    engine="chatterbox",
-)
+OURS = replace(CAPABILITIES, voices={"default": "en", "hans": "de", "ana": "es-419"}, engine="chatterbox")
 RECORDING = base64.b64encode(b"a recording").decode()
 STREAMING = replace(OURS, streaming=True)
 JOINED_NOTE = "mode and streaming choose nothing: this endpoint answers with the whole file"

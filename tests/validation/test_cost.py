@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from steps import lines_run
 
-from tests.fuzz.asking import CAPABILITIES
+from tests.fuzz.asking import CAPABILITIES, LIBRARY
 from validation.errors import InvalidInput, printable
 from validation.request import parse
 from validation.rules import chosen_voice
-from validation.voices import LibraryCapabilities, parse_voice_add, parse_voice_delete
+from validation.voices import parse_voice_add, parse_voice_delete
 
-LIBRARY = LibraryCapabilities(("default", "anna"), ("default",), "default", ("en",), 1000)
 ADD = {"operation": "voice_add", "voice": "bert", "reference_audio": "AAAA"}
 
 

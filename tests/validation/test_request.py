@@ -36,6 +36,7 @@ CAPABILITIES = Capabilities(
 )
 RECORDING = base64.b64encode(b"a recording").decode()
 NOT_HANDED_ON = {"voice", "voice_mode", "max_reference_duration_sec"}  # what finds the voice
+NO_PARAMETERS = {"operation", "text", "cfg", "reference_audio", "reference_audio_url"}
 NAN, INF = float("nan"), float("inf")
 SURROGATE = "\ud800"
 
@@ -59,45 +60,105 @@ def fault(capabilities: Capabilities = CAPABILITIES, **given: Any) -> tuple[type
     return type(error), only.field, only.message
 
 
+WEB = "https://example.com/"
+PAUSE = "a pause is written [pause:500ms] or [pause:1.5s]"
+NO_STRINGS = [(value, "must be a string (got …") for value in (5, 0.5, True, ["default"], {"name": "default"})]
+WRONG: dict[str, list[tuple[object, str]]] = {  # field: values, each with its only fault
+    "sample_rate": [(11025, "must be one of 8000, 16000, 22050, 24000, 32000, 44100, 48000 (got 11025)")],
+    "print_metrics": [(value, "must be true or false (got …") for value in (0, 1, "true", "", [], NAN)],
+    "decode_mode": [("block", "block is not possible with this engine; possible: full, window")],
+    "operation": [("voices", "must be 'tts' (got \"voices\")")],
+    "text": [
+        *NO_STRINGS,
+        *((text, "must hold at least one letter or digit") for text in ("", " ", "\n\t\u00a0", "...!?", "—")),
+        *((text, "must hold at least one letter or digit") for text in ("\N{GRINNING FACE}", "\u0301", "🇩🇪")),
+        ("[pause:1s] [laugh]", "must hold at least one letter or digit"),
+        ("Hello\0world", "holds a NUL character"),
+        (f"Hello {SURROGATE}", "holds a lone surrogate, which is no character"),
+        ("a" * 5001, "must be at most 5000 characters (got 5001)"),
+        ("One [pause:11s] two.", 'holds "[pause:11s]": a pause is at most 10 s long'),
+        ("One [pause] two.", f'holds "[pause]": {PAUSE}'),
+        ("One [pause:x] two.", f'holds "[pause:x]": {PAUSE}'),
+        ("One." + "[pause:10s]" * 7, "holds pauses of 70 s in all; at most 60 s are allowed"),
+    ],
+    "voice": [
+        *NO_STRINGS,
+        *((name, f"{json.dumps(name)} is not a voice here; known: default, hans, ana") for name in ("", "Default")),
+        *((name, f'"{name}" is not a voice here; …') for name in (" default", "../../etc/passwd", "/etc/passwd")),
+        ("default\0", '"default\\u0000" is not a voice here; …'),
+    ],
+    "language": [
+        *NO_STRINGS,
+        *((tag, "must be a BCP-47 tag such as en-us (got …") for tag in ("", "e", "english please", "en_US", "en-")),
+        *((tag, "must be a BCP-47 tag …") for tag in ("e\u0301n", "../en", "en" + "-abcdefgh" * 9)),
+    ],
+    "reference_audio": [
+        *NO_STRINGS,
+        *((encoded, "is empty") for encoded in ("", " \n", "data:audio/wav;base64,")),
+        *((encoded, "is not base64") for encoded in ("not base64!", "ä" * 8, SURROGATE, "data:;base64," * 3)),
+        (RECORDING[:-3], "is not base64"),  # cut off within a byte
+        (RECORDING[:5] + "=" + RECORDING[5:], "is not base64"),
+        (RECORDING + "=", "is not base64"),
+        (RECORDING.replace("Y", "*"), "is not base64"),
+    ],
+    "reference_audio_url": [
+        *((url, "must be an address that begins with https:// or http://") for url in ("", "example.com/a.wav")),
+        *((url, "must be an address …") for url in ("ftp://example.com/a", "file:///etc/passwd", "https://")),
+        *((url, "must be an address …") for url in ("https:///a", "http://a b/")),
+        (5, "must be a string (got 5)"),
+        (WEB + "a" * 2100, "has more than 2048 characters"),
+    ],
+    "pronunciations": [
+        *(({word: "dash"}, f"holds a word without a letter or digit (at {json.dumps(word)})") for word in ("-", "")),
+        ({"a" * 65: "b"}, "holds a word of more than 64 characters (at …"),
+        ({"SQL": "sequel", "sql ": "S Q L"}, 'holds the same word twice (at "SQL")'),
+        ({"SQL": ""}, 'holds no letter or digit to say (at "SQL")'),
+        ({"SQL": "b" * 201}, 'holds a respelling of more than 200 characters (at "SQL")'),
+        *(({"SQL": "a" + char}, "holds a NUL character or a lone surrogate …") for char in ("\0b", SURROGATE)),
+        ({str(n): "a" for n in range(201)}, "has 201 words; at most 200 are taken"),
+        ({"SQL": 5}, "must be a string …"),
+        ([["SQL", "sequel"]], "must be an object of strings …"),
+    ],
+    "temprature": [(1, "is not a field; did you mean `temperature`?")],
+    "cfg_wieght": [(1, "is not a field; did you mean `cfg_weight`?")],
+    "Text": [(1, "is not a field; did you mean `text`?")],
+    "format": [(1, "is not a field; did you mean `output_format`?")],
+    "zzz": [(1, "is not a field")],
+    "": [(1, "is not a field")],
+}
+KINDS = {"decode_mode": Unsupported, "voice": UnknownVoice, "reference_audio": ReferenceAudioError}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [(name, *row) for name in WRONG for row in WRONG[name]],
+    ids=lambda part: ascii(part)[:24],
+)
+def test_what_is_wrong_is_said(name: str, value: object, message: str) -> None:
+    """A message that ends with "…" is the beginning of one."""
+    kind, field, said = fault(**{name: value})
+    assert (kind, field) == (InvalidInput if message.startswith("must be a") else KINDS.get(name, InvalidInput), name)
+    assert said.startswith(message[:-1]) if message.endswith("…") else said == message
+
+
 # --- defaults ---------------------------------------------------------------------------------------------
 
 
 def test_a_bare_text_gets_every_default_of_the_contract() -> None:
+    """`tests/test_docs.py` compares them to the contract's table."""
     request = parsed(text="  Hello.\n")
     assert (request.text, request.voice, request.given) == ("Hello.", "default", {"text"})
     assert (request.reference, request.reference_url) == (None, None)
     assert 0 <= request.sampling.seed <= MAX_SEED
-    assert request.parameters == {
-        "exaggeration": 0.5,
-        "cfg_weight": 0.5,
-        "temperature": 0.8,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.05,
-        "repetition_penalty": 1.2,
+    defaults = {name: field.default for name, field in TtsFields.model_fields.items() if name not in NO_PARAMETERS}
+    assert request.parameters == defaults | {
         "seed": request.sampling.seed,
         "language": "en",
-        "chunk_size": 25,
-        "context_window": 50,
-        "fade_duration": 0.02,
         "decode_mode": "full",
-        "print_metrics": True,
         "voice_mode": "predefined",
         "voice": "default",
-        "max_reference_duration_sec": 30.0,
-        "normalize_text": True,
         "pronunciations": {},
-        "sentence_pause_ms": 0,
-        "paragraph_pause_ms": 400,
-        "speed": 1.0,
-        "trim_silence": False,
-        "output_format": "wav",
         "sample_rate": 24_000,
-        "bitrate_kbps": None,
-        "audio_normalization": None,
-        "delivery": "auto",
-        "word_timestamps": False,
-        "captions": None,
     }
 
 
@@ -152,10 +213,6 @@ def test_parameters_and_parts_have_what_was_asked_for() -> None:
     }
 
 
-def test_the_request_knows_which_fields_were_given() -> None:
-    assert parsed(temperature=0.8, seed=None).given == {"text", "temperature"}
-
-
 def test_a_request_is_frozen() -> None:
     with pytest.raises(AttributeError):
         parsed().text = "other"  # type: ignore[misc]
@@ -181,26 +238,13 @@ BOUNDS: dict[str, tuple[float, float, float, float]] = {  # name: just below, le
     "paragraph_pause_ms": (-1, 0, 10_000, 10_001),
     "speed": (0.24, 0.25, 4.0, 4.01),
 }
-WHOLE = (
-    "seed",
-    "top_k",
-    "chunk_size",
-    "context_window",
-    "sample_rate",
-    "sentence_pause_ms",
-    "paragraph_pause_ms",
-    "bitrate_kbps",
-)
-each_number = pytest.mark.parametrize("name", [*BOUNDS, "sample_rate", "bitrate_kbps"])
+TYPES = {name: str(field.annotation) for name, field in TtsFields.model_fields.items()}
+WHOLE = [name for name, kind in TYPES.items() if "int" in kind]
+NUMBERS = [*WHOLE, *(name for name, kind in TYPES.items() if "float" in kind)]
 
 
 def test_the_table_above_holds_every_number_there_is() -> None:
-    types = {name: str(field.annotation) for name, field in TtsFields.model_fields.items()}
-    assert {name for name, kind in types.items() if "int" in kind or "float" in kind} == {
-        *BOUNDS,
-        "sample_rate",
-        "bitrate_kbps",
-    }
+    assert {*NUMBERS} == {*BOUNDS, "sample_rate", "bitrate_kbps"}
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -208,15 +252,12 @@ def test_each_number_has_its_range(name: str) -> None:
     below, least, most, above = BOUNDS[name]
     parsed(**{name: least})
     parsed(**{name: most})
-    kind, field, message = fault(**{name: below})
-    assert (kind, field) == (InvalidInput, name)
-    assert message.endswith(f"(got {below})")
-    assert f"{below if name == 'top_p' else least}" in message
-    kind, field, message = fault(**{name: above})
-    assert (kind, field, message) == (InvalidInput, name, f"must be at most {most} (got {above})")
+    bound = f"more than {below}" if name == "top_p" else f"at least {least}"
+    assert fault(**{name: below}) == (InvalidInput, name, f"must be {bound} (got {below})")
+    assert fault(**{name: above}) == (InvalidInput, name, f"must be at most {most} (got {above})")
 
 
-@each_number
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize(
     "value", ["0.5", "25", "", True, False, NAN, INF, -INF, 1e309, 10**99, -(10**400), [], [1], {}, {"a": 1}]
 )
@@ -235,18 +276,11 @@ def test_a_whole_number_is_a_fine_float() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", SAMPLE_RATES_HZ)
-def test_each_rate_is_known(rate_hz: int) -> None:
+def test_each_rate_is_known_and_telephony_has_its_own_unless_one_is_named(rate_hz: int) -> None:
     assert parsed(sample_rate=rate_hz).output.sample_rate_hz == rate_hz
-
-
-def test_an_unknown_rate_names_the_known_ones() -> None:
-    assert fault(sample_rate=11025)[2] == "must be one of 8000, 16000, 22050, 24000, 32000, 44100, 48000 (got 11025)"
-
-
-@pytest.mark.parametrize("name", ["mulaw", "alaw"])
-def test_telephony_has_the_telephones_rate_unless_another_is_named(name: str) -> None:
-    assert parsed(output_format=name).output.sample_rate_hz == 8000
-    assert parsed(output_format=name, sample_rate=16_000).output.sample_rate_hz == 16_000
+    for name in ("mulaw", "alaw"):
+        assert parsed(output_format=name).output.sample_rate_hz == 8000
+        assert parsed(output_format=name, sample_rate=rate_hz).output.sample_rate_hz == rate_hz
 
 
 @pytest.mark.parametrize(
@@ -299,40 +333,19 @@ def test_a_word_is_one_of_the_known_ones(name: str, known: tuple[str, ...], unkn
         assert (kind, field) == (InvalidInput, name)
         assert message.startswith("must be one of ")
         assert all(f"'{word}'" in message for word in known)
-
-
-@pytest.mark.parametrize("name", ["output_format", "audio_normalization", "decode_mode", "voice_mode", "delivery"])
-@pytest.mark.parametrize("value", [1, True, ["wav"], {"wav": 1}, SURROGATE])
-def test_nothing_else_passes_for_a_word(name: str, value: object) -> None:
-    assert fault(**{name: value})[:2] == (InvalidInput, name)
-
-
-@pytest.mark.parametrize("value", [0, 1, "true", "", [], NAN])
-def test_a_flag_is_true_or_false(value: object) -> None:
-    kind, field, message = fault(print_metrics=value)
-    assert (kind, field) == (InvalidInput, "print_metrics")
-    assert message.startswith("must be true or false")
-
-
-@pytest.mark.parametrize("name", ["voice", "language", "reference_audio", "text"])
-@pytest.mark.parametrize("value", [5, 0.5, True, ["default"], {"name": "default"}])
-def test_a_string_is_a_string(name: str, value: object) -> None:
-    kind, field, message = fault(**{name: value})
-    assert (kind, field) == (InvalidInput, name)
-    assert message.startswith("must be a string (got ")
+    for other in (1, True, ["wav"], {"wav": 1}, SURROGATE):
+        assert fault(**{name: other})[:2] == (InvalidInput, name)
 
 
 # --- text -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t\u00a0", "...!?", "—", "\N{GRINNING FACE}", "\u0301", "🇩🇪"])
-def test_a_text_needs_a_letter_or_a_digit(text: str) -> None:
-    assert fault(text=text) == (InvalidInput, "text", "must hold at least one letter or digit")
-
-
 @pytest.mark.parametrize(
     "text",
-    ["a", "7", "字", "हिन्दी", "e\u0301te\u0301", "שלום עולם", "مرحبا بالعالم", "Well done \N{PARTY POPPER}!", "½"],
+    [
+        *("a", "7", "字", "हिन्दी", "e\u0301te\u0301", "שלום עולם", "مرحبا بالعالم", "Well done \N{PARTY POPPER}!", "½"),
+        "One." + "[pause:10s]" * 6,
+    ],
 )
 def test_letters_of_any_script_are_a_text(text: str) -> None:
     assert parsed(text=text).text == text
@@ -346,17 +359,11 @@ def test_a_missing_text_is_required() -> None:
 
 def test_a_text_has_at_most_so_many_characters_after_trimming() -> None:
     assert len(parsed(text=" " + "a" * 5000 + "\n").text) == 5000
-    assert fault(text="a" * 5001)[2] == "must be at most 5000 characters (got 5001)"
     assert fault(replace(CAPABILITIES, max_text_chars=3), text="ab c")[2] == "must be at most 3 characters (got 4)"
-
-
-def test_nul_is_refused() -> None:
-    assert fault(text="Hello\0world")[2] == "holds a NUL character"
 
 
 def test_a_lone_surrogate_is_refused_and_never_echoed() -> None:
     """`refusal` encodes each reply as the SDK does; an echo would raise there."""
-    assert fault(text=f"Hello {SURROGATE}")[2] == "holds a lone surrogate, which is no character"
     for name in ("voice", "language", "reference_audio", "output_format", "operation", f"te{SURROGATE}xt"):
         refusal({"text": "a", name: SURROGATE})
 
@@ -382,27 +389,6 @@ def test_the_input_is_an_object(raw: object, what: str) -> None:
     assert str(error).endswith(f"(it is {what})")
 
 
-@pytest.mark.parametrize(
-    ("typo", "hint"),
-    [
-        ("temprature", "; did you mean `temperature`?"),
-        ("cfg_wieght", "; did you mean `cfg_weight`?"),
-        ("Text", "; did you mean `text`?"),
-        ("format", "; did you mean `output_format`?"),
-        ("zzz", ""),
-        ("", ""),
-    ],
-)
-def test_an_unknown_field_is_refused_with_the_nearest_known_name(typo: str, hint: str) -> None:
-    kind, field, message = fault(**{typo: 1})
-    assert (kind, field, message) == (InvalidInput, typo, f"is not a field{hint}")
-
-
-def test_the_sentence_names_the_unknown_field() -> None:
-    error = refusal({"text": "a", "temprature": 1})
-    assert str(error) == "INVALID_INPUT: `temprature` is not a field; did you mean `temperature`?"
-
-
 @pytest.mark.parametrize("key", [1, 2.5, None, True, (1, 2), b"text", 10**5000], ids=lambda key: type(key).__name__)
 def test_a_field_whose_name_is_no_string_is_unknown(key: object) -> None:
     """JSON has none, but a handler is a function that anyone can call. `str(10**5000)` raises."""
@@ -424,14 +410,6 @@ def test_a_long_value_is_not_echoed_whole() -> None:
         assert len(str(refusal({"text": "a", name: long}))) < 400
 
 
-def test_deep_nesting_is_an_array_like_any_other() -> None:
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    for name in ("text", "seed", "voice", "output_format", "print_metrics", "unknown"):
-        assert fault(**{name: deep})[:2] == (InvalidInput, name)
-
-
 def test_all_faults_are_told_at_once() -> None:
     error = refusal({"temperature": 3.5, "chunk_size": True, "voice": "nobody", "language": "xx", "foo": 1, "seed": -1})
     assert type(error) is InvalidInput
@@ -445,10 +423,6 @@ def test_all_faults_are_told_at_once() -> None:
 def test_faults_of_one_kind_keep_their_code_and_mixed_ones_are_invalid_input() -> None:
     assert type(refusal({"text": "a", "voice": "nobody"})) is UnknownVoice
     assert type(refusal({"text": "a", "voice": "nobody", "seed": -1})) is InvalidInput
-
-
-def test_a_request_of_another_operation_is_not_a_tts_request() -> None:
-    assert fault(operation="voices")[:2] == (InvalidInput, "operation")
 
 
 def test_parsing_changes_nothing_of_the_input() -> None:
@@ -470,13 +444,6 @@ def test_cfg_is_another_name_of_cfg_weight() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["nobody", "Default", " default", "", "../../etc/passwd", "/etc/passwd", "default\0"])
-def test_an_unknown_voice_lists_the_known_ones(name: str) -> None:
-    kind, field, message = fault(voice=name)
-    assert (kind, field) == (UnknownVoice, "voice")
-    assert message.endswith("is not a voice here; known: default, hans, ana")
-
-
 def test_without_its_default_voice_an_endpoint_asks_for_one() -> None:
     """It was a KeyError: the voices directory had vanished, and the default voice with it."""
     capabilities = replace(CAPABILITIES, default_voice="gone")
@@ -490,17 +457,6 @@ def test_without_its_default_voice_an_endpoint_asks_for_one() -> None:
     assert parsed(capabilities, reference_audio=RECORDING).parameters["voice_mode"] == "clone"
 
 
-def test_a_reference_means_clone() -> None:
-    for given in ({}, {"voice_mode": "clone"}):
-        request = parsed(reference_audio=RECORDING, **given)
-        assert (request.parameters["voice_mode"], request.voice, request.reference) == ("clone", "", b"a recording")
-
-
-@pytest.mark.parametrize("encoded", [f"data:audio/wav;base64,{RECORDING}", f"  {RECORDING[:4]}\r\n{RECORDING[4:]}\n"])
-def test_a_reference_may_be_a_data_uri_or_wrapped(encoded: str) -> None:
-    assert parsed(reference_audio=encoded).reference == b"a recording"
-
-
 @pytest.mark.parametrize("size_bytes", range(1, 9))
 @pytest.mark.parametrize("around", ["{}", "data:audio/wav;base64,{}", " {}\n"])
 def test_base64_may_be_url_safe_and_lack_its_padding(size_bytes: int, around: str) -> None:
@@ -509,6 +465,7 @@ def test_base64_may_be_url_safe_and_lack_its_padding(size_bytes: int, around: st
     for encoded in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()):
         for given in (encoded, encoded.rstrip("=")):
             assert parsed(reference_audio=around.format(given)).reference == data
+    assert parsed(reference_audio=f"{RECORDING[:4]}\r\n{RECORDING[4:]}\n").reference == b"a recording"
 
 
 def test_a_clone_needs_a_reference() -> None:
@@ -537,31 +494,10 @@ def test_an_engine_that_cannot_clone_says_so() -> None:
     assert {item.field for item in faults} == {"reference_audio", "voice_mode"}
 
 
-@pytest.mark.parametrize(
-    ("encoded", "message"),
-    [
-        ("", "is empty"),
-        (" \n", "is empty"),
-        ("data:audio/wav;base64,", "is empty"),
-        ("not base64!", "is not base64"),
-        (RECORDING[:-3], "is not base64"),  # cut off within a byte
-        (RECORDING[:5] + "=" + RECORDING[5:], "is not base64"),
-        (RECORDING + "=", "is not base64"),
-        (RECORDING.replace("Y", "*"), "is not base64"),
-        ("ä" * 8, "is not base64"),
-        (SURROGATE, "is not base64"),
-        ("data:;base64," * 3, "is not base64"),
-    ],
-)
-def test_a_reference_is_base64(encoded: str, message: str) -> None:
-    assert fault(reference_audio=encoded) == (ReferenceAudioError, "reference_audio", message)
-
-
 def test_a_reference_over_its_bytes_is_refused_before_it_is_decoded() -> None:
     assert parsed(reference_audio=base64.b64encode(bytes(3000)).decode()).reference == bytes(3000)
-    kind, field, message = fault(reference_audio="!" * 30_000_000)
-    assert (kind, field) == (ReferenceAudioError, "reference_audio")
-    assert message == "is about 22500000 bytes; at most 3000 are taken"
+    message = "is about 22500000 bytes; at most 3000 are taken"
+    assert fault(reference_audio="!" * 30_000_000) == (ReferenceAudioError, "reference_audio", message)
 
 
 @pytest.mark.parametrize(
@@ -593,16 +529,8 @@ def test_a_language_picks_a_voice_and_a_voice_a_language(given: dict[str, Any], 
     ],
 )
 def test_a_language_nobody_speaks_lists_the_spoken_ones(given: dict[str, Any], spoken: str) -> None:
-    kind, field, message = fault(**given)
-    assert (kind, field) == (Unsupported, "language")
-    assert message == f"{given['language']} is not spoken here; spoken: {spoken}"
-
-
-@pytest.mark.parametrize(
-    "language", ["", "e", "english please", "en_US", "en-", "e\u0301n", "../en", "en" + "-abcdefgh" * 9]
-)
-def test_a_language_is_a_tag(language: str) -> None:
-    assert fault(language=language)[:2] == (InvalidInput, "language")
+    message = f"{given['language']} is not spoken here; spoken: {spoken}"
+    assert fault(**given) == (Unsupported, "language", message)
 
 
 @pytest.mark.parametrize(
@@ -617,20 +545,11 @@ def test_a_tag_serves_its_narrower_and_wider_ones(asked: str, spoken: str, answe
     assert speaks(asked, spoken) is answer
 
 
-@pytest.mark.parametrize(
-    ("voice", "language", "chosen"),
-    [
-        *(("hans", None, "hans"), ("hans", "es", "hans"), (None, None, "default"), (None, "en", "default")),
-        *((None, "de", "hans"), (None, "es", "ana"), (None, "fr", "default"), (5, ["de"], "default")),
-    ],
-)
-def test_the_default_voice_speaks_unless_another_has_the_language(voice: Any, language: Any, chosen: str) -> None:
+def test_the_default_voice_speaks_unless_another_has_the_language() -> None:
     """The HTTP server chooses by it before the request was checked: it may hold anything."""
-    assert chosen_voice(voice, language, CAPABILITIES.default_voice, CAPABILITIES.voices) == chosen
-    assert chosen_voice(voice, language, "gone", {}) == (voice if isinstance(voice, str) else "gone")
-
-
-def test_of_voices_that_speak_the_language_the_default_one_is_chosen() -> None:
+    for voice, language, chosen in (("hans", "es", "hans"), (None, "fr", "default"), (5, ["de"], "default")):
+        assert chosen_voice(voice, language, CAPABILITIES.default_voice, CAPABILITIES.voices) == chosen
+        assert chosen_voice(voice, language, "gone", {}) == (voice if isinstance(voice, str) else "gone")
     assert chosen_voice(None, "en", "second", {"first": "en-us", "second": "en-gb"}) == "second"
 
 
@@ -674,11 +593,6 @@ def test_an_accent_is_announced() -> None:
     assert parsed(POLYGLOT, voice="hans").warnings == ()
 
 
-def test_where_no_voice_is_named_one_of_the_language_goes_before_the_default() -> None:
-    assert parsed(POLYGLOT, language="de").voice == "hans"
-    assert parsed(POLYGLOT, language="zh").voice == "default"
-
-
 def test_a_tag_alone_is_a_text_where_the_engine_has_it() -> None:
     own = replace(CAPABILITIES, tags={"laugh": "[laugh]"})
     assert parsed(own, text="… [Laugh]").text == "… [Laugh]"
@@ -708,12 +622,6 @@ def test_auto_is_window_for_a_stream_and_for_who_names_chunks(given: Any, stream
     assert parsed(replace(CAPABILITIES, streaming=streaming), **given).sampling.decode_mode == mode
 
 
-def test_a_decode_mode_the_engine_lacks_is_unsupported() -> None:
-    kind, field, message = fault(decode_mode="block")
-    assert (kind, field) == (Unsupported, "decode_mode")
-    assert message.endswith("possible: full, window")
-
-
 def test_a_url_needs_a_bucket_and_a_reply_that_leaves_in_one_piece() -> None:
     assert parsed(replace(CAPABILITIES, uploads=True), delivery="url").output.delivery == "url"
     for capabilities, words in (
@@ -729,39 +637,22 @@ def test_a_url_needs_a_bucket_and_a_reply_that_leaves_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize("how", ["peak", "rms"])
-def test_a_stream_cannot_normalise_and_says_so(how: str) -> None:
-    kind, field, _ = fault(replace(CAPABILITIES, streaming=True), audio_normalization=how)
-    assert (kind, field) == (Unsupported, "audio_normalization")
+def test_a_stream_can_be_levelled_as_it_goes_but_not_normalised(how: str) -> None:
+    streaming = replace(CAPABILITIES, streaming=True)
+    assert parsed(streaming, audio_normalization="lufs").output.audio_normalization == "lufs"
+    assert fault(streaming, audio_normalization=how)[:2] == (Unsupported, "audio_normalization")
     assert parsed(audio_normalization=how).output.audio_normalization == how
-
-
-def test_a_stream_can_be_levelled_as_it_goes() -> None:
-    assert (
-        parsed(replace(CAPABILITIES, streaming=True), audio_normalization="lufs").output.audio_normalization == "lufs"
-    )
 
 
 # --- a recording at an address ----------------------------------------------------------------------------
 
 
 def test_an_address_makes_a_clone_and_is_no_parameter() -> None:
-    request = parsed(reference_audio_url="https://example.com/a.wav")
+    address = WEB + "a" * (2048 - len(WEB))
+    request = parsed(reference_audio_url=address)
     assert (request.parameters["voice_mode"], request.voice, request.reference) == ("clone", "", None)
-    assert request.reference_url == "https://example.com/a.wav"
+    assert request.reference_url == address
     assert "example.com" not in json.dumps(request.parameters)  # it may hold a signature
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["", "example.com/a.wav", "ftp://example.com/a", "file:///etc/passwd", "https://", "https:///a", "http://a b/", 5],
-)
-def test_an_address_is_one_of_the_web(url: object) -> None:
-    assert fault(reference_audio_url=url)[:2] == (InvalidInput, "reference_audio_url")
-
-
-def test_an_address_is_not_endless() -> None:
-    parsed(reference_audio_url="https://example.com/" + "a" * 2000)
-    assert "more than 2048" in fault(reference_audio_url="https://example.com/" + "a" * 2100)[2]
 
 
 def test_a_recording_comes_in_one_way_only() -> None:
@@ -774,55 +665,9 @@ def test_a_recording_comes_in_one_way_only() -> None:
 # --- how a text is read -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("One [pause:11s] two.", 'holds "[pause:11s]": a pause is at most 10 s long'),
-        ("One [pause] two.", 'holds "[pause]": a pause is written [pause:500ms] or [pause:1.5s]'),
-        ("One [pause:x] two.", 'holds "[pause:x]": a pause is written [pause:500ms] or [pause:1.5s]'),
-        ("One." + "[pause:10s]" * 7, "holds pauses of 70 s in all; at most 60 s are allowed"),
-        ("[pause:1s] [laugh]", "must hold at least one letter or digit"),
-    ],
-)
-def test_a_pause_is_written_so_and_bounded(text: str, message: str) -> None:
-    assert fault(text=text) == (InvalidInput, "text", message)
-
-
-def test_six_pauses_of_ten_seconds_are_fine() -> None:
-    parsed(text="One." + "[pause:10s]" * 6)
-
-
-@pytest.mark.parametrize(
-    ("respellings", "what"),
-    [
-        ({"-": "dash"}, "a word without a letter or digit"),
-        ({"": "dash"}, "a word without a letter or digit"),
-        ({"a" * 65: "b"}, "a word of more than 64 characters"),
-        ({"SQL": "sequel", "sql ": "S Q L"}, "the same word twice"),
-        ({"SQL": ""}, "no letter or digit to say"),
-        ({"SQL": "b" * 201}, "a respelling of more than 200 characters"),
-        ({"SQL": "a\0b"}, "a NUL character or a lone surrogate"),
-        ({"SQL": "a" + SURROGATE}, "a NUL character or a lone surrogate"),
-        ({str(n): "a" for n in range(201)}, "201 words; at most 200"),
-        ({"SQL": 5}, "must be a string"),
-        ([["SQL", "sequel"]], "must be an object"),
-    ],
-)
-def test_pronunciations_are_a_bounded_map_of_words(respellings: object, what: str) -> None:
-    kind, field, message = fault(pronunciations=respellings)
-    assert (kind, field) == (InvalidInput, "pronunciations")
-    assert what in message
-
-
 def test_many_wrong_pronunciations_are_told_once_per_kind() -> None:
     error = refusal({"text": "Hello.", "pronunciations": {f"w{n}": "" for n in range(200)}})
     assert len(error.faults) == 1
-
-
-def test_many_long_words_are_checked_at_once() -> None:
-    started = time.perf_counter()
-    parsed(pronunciations={f"{n}".rjust(64, "a"): "b" * 200 for n in range(200)})
-    assert time.perf_counter() - started < 1.0  # a bound against 200 * 200 comparisons of something slow
 
 
 # --- requests that came in another contract's words ---------------------------------------------------------------
