@@ -7,13 +7,12 @@ import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from fakes import decoded
 
 from audio.encode import ENCODERS, Encoder
 from audio.libav_encode import AAC_DELAY_SAMPLES, AAC_FRAME_SAMPLES
@@ -78,34 +77,10 @@ def encode(case: Case, samples: Samples) -> bytes:
 
 
 def by_library(case: Case, data: bytes) -> tuple[Int16, int]:
-    """By libsndfile, but for AAC, which it does not know."""
-    return by_pyav(data) if case.format == "aac" else by_libsndfile(case, data)
-
-
-def by_pyav(data: bytes) -> tuple[Int16, int]:
-    with av.open(io.BytesIO(data), "r", format="aac") as opened:
-        frames = list(opened.decode(audio=0))
-    assert {(frame.layout.name, frame.sample_rate) for frame in frames} == {("mono", frames[0].sample_rate)}
-    return to_int16(np.concatenate([frame.to_ndarray()[0] for frame in frames])), frames[0].sample_rate
-
-
-def by_libsndfile(case: Case, data: bytes) -> tuple[Int16, int]:
     """The samples and the rate that the file tells, or is told where it can't."""
     subtype = RAW_SUBTYPES.get(case.format)
-    named = {"samplerate": case.rate_hz, "channels": 1, "format": "RAW", "subtype": subtype}
-    with soundfile.SoundFile(io.BytesIO(data), **(named if subtype else {})) as opened:
-        assert opened.channels == 1
-        if case.format == "flac" and not case.joined:
-            return read_on(opened), opened.samplerate
-        return to_int16(opened.read(dtype="float32")), opened.samplerate
-
-
-def read_on(opened: Any) -> Int16:
-    """libsndfile's own call: soundfile's read asks for as many samples as the header tells, and looks where in the
-    file it is then, neither of which goes in a FLAC that tells no length."""
-    samples = np.zeros(2 * len(tone(48_000)), dtype=np.int16)
-    into = soundfile._ffi.cast("short *", samples.ctypes.data)
-    return samples[: soundfile._snd.sf_readf_short(opened._file, into, len(samples))]
+    samples, rate_hz = decoded(data, case.rate_hz if subtype else None, subtype)
+    return to_int16(samples), rate_hz
 
 
 @cache

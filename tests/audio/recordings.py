@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -76,67 +77,50 @@ def with_cover(mp3: bytes) -> bytes:
     return b"ID3\3\0\0" + bytes([0, 0, size >> 7, size & 127]) + frame + mp3
 
 
-def film(codec: str, width: int, height: int, **options: str) -> bytes:
-    """An MP4 of one picture and two seconds of sound; a large picture makes a small file."""
+def film(codec: str, width: int, height: int, *, has_sound: bool = True, **options: str) -> bytes:
+    """An MP4 of one picture and two seconds of sound, unless it has none; a large picture makes a small file."""
     file = io.BytesIO()
     with av.open(file, "w", "mp4") as opened:
         pictures: Any = opened.add_stream(codec, 25, options=options)
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
-        sound: Any = opened.add_stream("aac", 48_000)
-        sound.layout = "mono"
+        sound: Any = opened.add_stream("aac", 48_000, layout="mono") if has_sound else None
         picture = av.VideoFrame(width, height, "yuv420p")
         for plane in picture.planes:
             plane.update(bytes(plane.buffer_size))
         opened.mux(pictures.encode(picture))
         opened.mux(pictures.encode(None))
-        frame = av.AudioFrame.from_ndarray(tone(48_000)[np.newaxis].copy(), "fltp", "mono")
-        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
-        opened.mux(sound.encode(frame))
-        opened.mux(sound.encode(None))
+        if sound:
+            frame = av.AudioFrame.from_ndarray(tone(48_000)[np.newaxis].copy(), "fltp", "mono")
+            frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
+            opened.mux(sound.encode(frame))
+            opened.mux(sound.encode(None))
     return file.getvalue()
 
 
-def film_without_sound() -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", "matroska") as opened:
-        stream: Any = opened.add_stream("mjpeg", 25)
-        stream.width = stream.height = 16
-        stream.pix_fmt = "yuvj420p"
-        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), dtype=np.uint8)).reformat(format="yuvj420p")
-        opened.mux(stream.encode(frame))
-        opened.mux(stream.encode(None))
-    return file.getvalue()
+SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")
+FORMATS: dict[str, Callable[[Audio, Audio], bytes]] = {  # of a sound at 48 kHz, and of the same in two channels
+    **{f"wav-{kind}": lambda mono, _, kind=kind: by_libsndfile(mono, 48_000, "WAV", kind) for kind in SUBTYPES},
+    "wav-extensible": lambda _, stereo: by_libsndfile(stereo, 48_000, "WAVEX", "PCM_24"),
+    "wav-streamed": lambda mono, _: by_us(mono, 48_000, "wav", joined=False),
+    "flac": lambda _, stereo: by_libsndfile(stereo, 48_000, "FLAC", "PCM_16"),
+    "flac-24": lambda mono, _: by_libsndfile(mono, 48_000, "FLAC", "PCM_24"),
+    "ogg-vorbis": lambda _, stereo: by_libsndfile(stereo, 48_000, "OGG", "VORBIS"),
+    "ogg-opus": lambda mono, _: by_us(mono, 48_000, "opus"),
+    "mp3": lambda mono, _: by_us(mono, 48_000, "mp3"),
+    "mp3-streamed": lambda mono, _: by_us(mono, 48_000, "mp3", joined=False),
+    "mp3-cover": lambda _, stereo: with_cover(by_libsndfile(stereo, 48_000, "MP3", "MPEG_LAYER_III")),
+    "m4a": lambda mono, _: by_libav(mono, 48_000, "ipod", "aac"),
+    "m4a-fragmented": lambda mono, _: by_libav(mono, 48_000, "mp4", "aac", movflags="frag_keyframe+empty_moov"),
+    "aac": lambda mono, _: by_libav(mono, 48_000, "adts", "aac"),
+    "webm": lambda mono, _: by_libav(mono, 48_000, "webm", "libopus"),
+}
 
 
 @cache
 def formats() -> dict[str, bytes]:
     """Two seconds of the tone at 48 kHz, as everything a caller may send."""
     sound = tone(48_000)
-    stereo = np.stack([sound, sound], axis=1)
-    wavs = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")
-    return {
-        **{f"wav-{subtype}": by_libsndfile(sound, 48_000, "WAV", subtype) for subtype in wavs},
-        "wav-extensible": by_libsndfile(stereo, 48_000, "WAVEX", "PCM_24"),
-        "wav-streamed": by_us(sound, 48_000, "wav", joined=False),
-        "flac": by_libsndfile(stereo, 48_000, "FLAC", "PCM_16"),
-        "flac-24": by_libsndfile(sound, 48_000, "FLAC", "PCM_24"),
-        "ogg-vorbis": by_libsndfile(stereo, 48_000, "OGG", "VORBIS"),
-        "ogg-opus": by_us(sound, 48_000, "opus"),
-        "mp3": by_us(sound, 48_000, "mp3"),
-        "mp3-streamed": by_us(sound, 48_000, "mp3", joined=False),
-        "mp3-cover": with_cover(by_libsndfile(stereo, 48_000, "MP3", "MPEG_LAYER_III")),
-        "m4a": by_libav(sound, 48_000, "ipod", "aac"),
-        "m4a-fragmented": by_libav(sound, 48_000, "mp4", "aac", movflags="frag_keyframe+empty_moov"),
-        "aac": by_libav(sound, 48_000, "adts", "aac"),
-        "webm": by_libav(sound, 48_000, "webm", "libopus"),
-    }
-
-
-FORMATS = [
-    *("wav-PCM_U8", "wav-PCM_16", "wav-PCM_24", "wav-PCM_32", "wav-FLOAT", "wav-DOUBLE", "wav-ULAW"),
-    *("wav-extensible", "wav-streamed", "flac", "flac-24", "ogg-vorbis", "ogg-opus"),
-    *("mp3", "mp3-streamed", "mp3-cover", "m4a", "m4a-fragmented", "aac", "webm"),
-]
+    return {name: make(sound, np.stack([sound, sound], axis=1)) for name, make in FORMATS.items()}
 
 
 def check_tone(decoded: Decoded, rate_hz: int) -> None:

@@ -76,18 +76,6 @@ def test_the_last_segment_needs_no_join() -> None:
     assert unjoined.segment_spans() == joined.segment_spans() == [(0, 100), (80, 150)]
 
 
-def test_no_click_where_segments_join_or_the_clip_begins_and_ends() -> None:
-    """A bare join of these would step by 1.0; a raised cosine steps by at most pi / 2 of a fade's share."""
-    out = speak(Crossfade(FADE_S, RATE_HZ), [level(0.5, 200), level(-0.5, 200), level(0.5, 200)])
-    steps = np.abs(np.diff(np.concatenate([EMPTY, level(0.0, 1), out, level(0.0, 1)])))
-    assert np.max(steps) <= np.pi / 2 / FADE + 1e-6
-
-
-def test_no_dip_where_alike_segments_join() -> None:
-    out = speak(Crossfade(FADE_S, RATE_HZ), [level(0.5, 200), level(0.5, 200)])
-    assert np.allclose(out[FADE:-FADE], 0.5, atol=1e-6)
-
-
 def test_no_fade_is_plain_concatenation() -> None:
     segments = [level(0.5, 7), EMPTY, level(-0.5, 1), level(0.25, 9)]
     seams = Crossfade(0.0, RATE_HZ)
@@ -108,9 +96,3 @@ def test_a_shortened_fade_is_reported_once(lengths: list[int], shortened: bool) 
     speak(seams, [level(0.5, length) for length in lengths])
     assert len(seams.warnings) == int(shortened)
     assert all("0.02 s" in warning for warning in seams.warnings)
-
-
-def test_only_empty_segments_make_an_empty_clip() -> None:
-    seams = Crossfade(FADE_S, RATE_HZ)
-    assert not len(speak(seams, [EMPTY, EMPTY]))
-    assert seams.segment_spans() == [(0, 0), (0, 0)]

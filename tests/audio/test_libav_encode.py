@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from fakes import PARAMS, body_of
+from fakes import body_of
 
 from audio.encode import AAC, ADTS_FRAME_BYTES, ENCODERS, MP3, OPUS
 from audio.libav_encode import AAC_DELAY_SAMPLES, AAC_FRAME_SAMPLES
@@ -21,8 +21,6 @@ from tests.audio.encoded import (
     CLIP_S,
     Case,
     by_library,
-    by_libsndfile,
-    by_pyav,
     check,
     coded_rates,
     encode,
@@ -30,7 +28,7 @@ from tests.audio.encoded import (
     some_bit_rates,
     tone,
 )
-from tts.espeak.engine import SAMPLE_RATE_HZ, EspeakEngine
+from tests.audio.spoken import level, spoken
 from validation.fields import SAMPLE_RATES_HZ
 
 FLAC_HEADER = struct.Struct(">4sI HH 3s3s Q 16s")  # with the one block that every FLAC has
@@ -61,7 +59,7 @@ def test_a_joined_flac_tells_its_length_and_its_md5_and_a_streamed_one_neither()
 @pytest.mark.parametrize("samples", [1, 15, 16, 719, 720, 721])
 def test_a_flac_may_end_anywhere(samples: int) -> None:
     sound = tone(24_000)[:samples]
-    decoded, _ = by_libsndfile(case := Case("flac", 24_000, joined=True), encode(case, sound))
+    decoded, _ = by_library(case := Case("flac", 24_000, joined=True), encode(case, sound))
     assert np.array_equal(decoded, to_int16(sound))
 
 
@@ -124,11 +122,9 @@ def adts_frames(data: bytes) -> list[bytes]:
 @pytest.fixture(scope="module")
 def speech() -> Samples:
     """Two sentences with a second of silence before and between, 48 kHz: what makes a codec save up and then spend."""
-    engine, parts = EspeakEngine(), [np.zeros(48_000, dtype=np.float32)]
-    for voice, text in SENTENCES[:2]:
-        (chunk,) = engine.stream(text, engine.condition(voice, None), PARAMS)
-        parts += [soxr.resample(chunk.samples, SAMPLE_RATE_HZ, 48_000), parts[0]]
-    return np.concatenate(parts[:-1])
+    silence = level(0.0, 48_000)
+    first, second = (spoken(text, voice, 48_000) for voice, text in SENTENCES[:2])
+    return np.concatenate([silence, first, silence, second])
 
 
 @pytest.mark.slow
@@ -146,7 +142,7 @@ def test_no_frame_of_aac_has_more_than_its_share_and_speech_takes_what_was_asked
 def test_an_aac_is_late_by_its_delay_and_no_more() -> None:
     """Read by a decoder, the sound begins after 1,024 samples of silence, to the sample."""
     for rate_hz in coded_rates("aac"):
-        decoded, _ = by_pyav(encoded(Case("aac", rate_hz, joined=True)))
+        decoded, _ = by_library(case := Case("aac", rate_hz, joined=True), encoded(case))
         sound = to_int16(tone(rate_hz)).astype(np.float64)
         late = np.correlate(decoded[: len(sound) + 2_047].astype(np.float64), sound[:-100], "valid")
         assert int(np.argmax(late[: round(1.5 * AAC_DELAY_SAMPLES)])) == AAC_DELAY_SAMPLES
@@ -231,13 +227,9 @@ def perth() -> Any:
 @pytest.fixture(scope="module")
 def marked(perth: Any) -> list[Samples]:
     """Three sentences at 24 kHz, with the mark in them."""
-    engine, clips = EspeakEngine(), []
-    for voice, text in SENTENCES:
-        (chunk,) = engine.stream(text, engine.condition(voice, None), PARAMS)
-        speech = soxr.resample(chunk.samples, SAMPLE_RATE_HZ, 24_000)
-        speech = (0.7 * speech / np.abs(speech).max()).astype(np.float32)
-        clips.append(perth.apply_watermark(speech, sample_rate=24_000).astype(np.float32))
-    return clips
+    clips = [spoken(text, voice, 24_000) for voice, text in SENTENCES]
+    loud = [(0.7 * clip / np.abs(clip).max()).astype(np.float32) for clip in clips]
+    return [perth.apply_watermark(clip, sample_rate=24_000).astype(np.float32) for clip in loud]
 
 
 def heard(perth: Any, clip: Samples, name: str, rate_hz: int, kbps: int | None) -> float:

@@ -34,20 +34,29 @@ def frames_of(*pieces: Samples) -> list[tuple[float, float]]:
     return [(start / FRAME, end / FRAME) for start, end in track(*pieces).stretches()]
 
 
-def test_silence_around_and_between_is_left_out() -> None:
-    assert frames_of(silence(20), sound(30), silence(10), sound(40), silence(5)) == [(20, 50), (60, 100)]
+LOUD, OFFSET, NAN = sound(30, 0.9), silence(20) + np.float32(0.2), np.full(10 * FRAME, np.nan, np.float32)
 
 
-def test_the_closure_of_a_stop_is_no_pause() -> None:
-    assert frames_of(sound(30), silence(9), sound(40)) == [(0, 79)]
-    assert frames_of(sound(30), silence(10), sound(40)) == [(0, 30), (40, 80)]
-
-
-@pytest.mark.parametrize("loudness", [1.0, 0.3])
-def test_quiet_is_36_db_below_the_loudest(loudness: float) -> None:
-    loud = sound(30, 0.9 * loudness)
-    assert frames_of(loud, sound(10, 0.9 * loudness * 10 ** (-34 / 20)), loud) == [(0, 70)]
-    assert frames_of(loud, sound(10, 0.9 * loudness * 10 ** (-38 / 20)), loud) == [(0, 30), (40, 70)]
+@pytest.mark.parametrize(
+    ("pieces", "stretches"),
+    [
+        ([silence(20), sound(30), silence(10), sound(40), silence(5)], [(20, 50), (60, 100)]),
+        ([sound(30), silence(9), sound(40)], [(0, 79)]),  # the closure of a stop
+        ([sound(30), silence(10), sound(40)], [(0, 30), (40, 80)]),
+        ([LOUD, sound(10, 0.9 * 10 ** (-34 / 20)), LOUD], [(0, 70)]),  # quiet is 36 dB below the loudest
+        ([LOUD, sound(10, 0.9 * 10 ** (-38 / 20)), LOUD], [(0, 30), (40, 70)]),
+        ([0.3 * LOUD, sound(10, 0.27 * 10 ** (-34 / 20)), 0.3 * LOUD], [(0, 70)]),
+        ([0.3 * LOUD, sound(10, 0.27 * 10 ** (-38 / 20)), 0.3 * LOUD], [(0, 30), (40, 70)]),
+        ([OFFSET, sound(30), OFFSET], [(20, 50)]),
+        ([sound(30), NAN, sound(40)], [(0, 30), (40, 80)]),
+        *(([quiet], [(0, 50)]) for quiet in (silence(50), sound(50, 1e-4), np.full(50 * FRAME, np.inf, np.float32))),
+        ([silence(0)], [(0, 0)]),
+        ([sound(1)[:120]], [(0, 0.5)]),
+    ],
+)
+def test_stretches_of_sound(pieces: list[Samples], stretches: list[tuple[float, float]]) -> None:
+    """Where there is no sound, all is one."""
+    assert frames_of(*pieces) == stretches
 
 
 def test_below_60_dbfs_is_always_quiet_and_above_40_never() -> None:
@@ -59,25 +68,10 @@ def test_below_60_dbfs_is_always_quiet_and_above_40_never() -> None:
     assert frames_of(square, sound(10, ceiling), square) == [(0, 70)]
 
 
-def test_a_constant_offset_is_no_sound() -> None:
-    assert frames_of(silence(20) + np.float32(0.2), sound(30), silence(20) + np.float32(0.2)) == [(20, 50)]
-
-
 def test_a_click_does_not_hide_what_is_soft() -> None:
     """The loudest level lasts for 30 ms: of one frame at full scale, a third counts."""
     soft = sound(20, 10 ** (-38 / 20))  # 38 dB below the click, 33 dB below a third of its power
     assert frames_of(soft, silence(10), sound(1, 1.0), silence(10), soft)[0] == (0, 20)
-
-
-@pytest.mark.parametrize(
-    "samples", [silence(0), silence(50), sound(50, 1e-4), np.full(2400, np.inf, np.float32), sound(1)[:100]]
-)
-def test_without_sound_it_is_all_one_stretch(samples: Samples) -> None:
-    assert track(samples).stretches() == [(0, len(samples))]
-
-
-def test_not_a_number_is_quiet() -> None:
-    assert frames_of(sound(30), np.full(10 * FRAME, np.nan, np.float32), sound(40)) == [(0, 30), (40, 80)]
 
 
 def test_stretches_begin_where_they_are_asked_for() -> None:

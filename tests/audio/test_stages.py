@@ -27,6 +27,7 @@ from audio.resample import Resampler
 from audio.stages import Chain, Stage
 from audio.tempo import Tempo
 from audio.trim import EdgeTrimmer
+from tests.audio.encoded import G711
 from validation.fields import SAMPLE_RATES_HZ
 
 CLIP_S = 0.5
@@ -150,12 +151,8 @@ def flac_s(rate_hz: int, out: bytes) -> float:
 
 
 DECODED: dict[str, Callable[[int, bytes], float]] = {
-    "wav": partial(pcm_s, 2),
-    "pcm_s16le": partial(pcm_s, 2),
-    "mulaw": partial(pcm_s, 1),
-    "alaw": partial(pcm_s, 1),
-    "mulaw_raw": partial(pcm_s, 1),
-    "alaw_raw": partial(pcm_s, 1),
+    **{name: partial(pcm_s, 1) for name in G711},
+    **{name: partial(pcm_s, 2) for name in ("wav", "pcm_s16le")},
     "pcm_f32le": partial(pcm_s, 4),
     "opus": opus_s,
     "mp3": mp3_s,
