@@ -18,7 +18,9 @@ from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ
 from tts.chatterbox.rendering import RenderAsk, Rendering, Work
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.runtime.loop import Ask
 from tts.chatterbox.s3gen.stream import FIRST_CHUNK_TOKENS, STREAMS, ChunkPlan
+from tts.chatterbox.t3.decoding import TokenAsk
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from tts.chatterbox.watermark import CONTEXT, WatermarkStage, can_carry
@@ -45,7 +47,7 @@ class Clip:
         self._patience_s = patience_s
         self._marker = self._new_marker(params)
         self._fade = start_fade()
-        self._preparing: RenderAsk | None = None
+        self._preparing: list[RenderAsk] = []  # what comes before any chunk
         self._asked_s, self._first_s = time.monotonic(), 0.0
         self.rendered = 0  # samples that left the vocoder
         self.sent = 0  # samples in chunks
@@ -60,8 +62,8 @@ class Clip:
 
     def prepare(self) -> None:
         """Start the work that does not depend on the codes."""
-        self._preparing = RenderAsk(self.due_s, work=self.rendering.preparing())
-        self._lane.hand_in(self._preparing)
+        self._preparing.append(RenderAsk(self.due_s, work=self.rendering.preparing()))
+        self._lane.hand_in(self._preparing[-1])
 
     def pieces(self, codes: Sequence[int]) -> Iterator[Sequence[int]]:
         """The codes, no more at once than the next chunk needs: `push` each before the next is asked for."""
@@ -74,13 +76,18 @@ class Clip:
         is_complete = self.rendering.receive(codes)
         return self._marker.push(self._render(self.rendering.chunks())) if is_complete else EMPTY
 
+    def push_drawn(self, tokens: TokenAsk) -> Samples:
+        """`push` the codes of what was asked for: the device's thread renders them once it has read them, and this
+        waits for the samples alone. Their noise must be drawn (`Rendering.draw_noise`)."""
+        return self._marker.push(self._render(self.rendering.following(lambda: tokens.codes), after=[tokens]))
+
     def flush(self, cut: int = 0) -> Samples:
         """cut: samples to drop from the end, at most a token's; the vocoder always holds back more than that."""
         return np.concatenate((self._marker.push(self._render(self.rendering.rest(), cut)), self._marker.flush()))
 
     def close(self) -> None:
-        if self._preparing:
-            self._lane.loop.post(partial(self._lane.drop, self._preparing))
+        for ask in self._preparing:
+            self._lane.loop.post(partial(self._lane.drop, ask))
         self._lane.loop.post(self.rendering.close)
 
     def chunk(self, samples: Samples, tokens: int) -> SpeechChunk:
@@ -95,11 +102,10 @@ class Clip:
             return Chain(())
         return WatermarkStage(self._watermarker, WHOLE if params.decode_mode == "full" else CONTEXT)
 
-    def _render(self, work: Work, cut: int = 0) -> Samples:
-        if self._preparing:
-            self._lane.wait(self._preparing)
-            self._preparing = None
-        samples = self._lane.answer(RenderAsk(self.due_s, work=work))
+    def _render(self, work: Work, cut: int = 0, after: Sequence[Ask] = ()) -> Samples:
+        ask = RenderAsk(self.due_s, work=work)
+        self._lane.hand_in(ask, [*self._preparing, *after])
+        samples = self._lane.wait(ask)
         return self._faded(samples[: max(0, len(samples) - cut)])
 
     def _faded(self, received: Samples) -> Samples:

@@ -51,6 +51,10 @@ class Rendering:
         yield from self._flow.preparing()
         return torch.empty(0)
 
+    def following(self, codes: Callable[[], Sequence[int]]) -> Work:
+        """The samples (N,) of the chunk that is complete with these codes, which are there when this is begun."""
+        return (yield from self.chunks()) if self.receive(codes()) else torch.empty(0)
+
     def chunks(self) -> Work:
         """The samples (N,) of the chunks that are complete."""
         codes, self._codes = self._codes, []

@@ -5,17 +5,17 @@ The streams of all parts are created here for each segment; the model, which the
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from audio.pcm import Samples
+from audio.pcm import EMPTY, Samples
 from tts.chatterbox.clip import PATIENCE_S, Clip, guarded, own, tried_twice
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.plausibility import check_tokens
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.t3.decoding import Generation
+from tts.chatterbox.t3.decoding import Generation, TokenAsk
 from tts.chatterbox.t3.llama import FRAME_TOKENS
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.words import WordClock
@@ -83,8 +83,8 @@ class SegmentStream:
         spec = self._model.spec
         clip = Clip(self._model, self._voice, self._params, PATIENCE_S if self._params.checked else 0.0)
         try:
-            for codes in self._codes(clip):
-                yield self._chunk(clip, clip.push(codes))
+            for samples in self._sound(clip):
+                yield self._chunk(clip, samples)
             for codes in clip.pieces(spec.tail if self.tokens.codes else ()):
                 yield self._chunk(clip, clip.push(codes))
             end = clip.flush(spec.cut_samples)
@@ -105,48 +105,49 @@ class SegmentStream:
         self._told += len(words)
         return replace(chunk, words=words)
 
-    # --- speech tokens ------------------------------------------------------------------------------------
-
-    def _codes(self, clip: Clip) -> Iterator[Sequence[int]]:
-        """Codes for the flow, no more at once than its next chunk needs; after an empty list a caller may stop, too."""
+    def _sound(self, clip: Clip) -> Iterator[Samples]:
+        """Of each complete chunk; after none at all a caller may stop, too."""
         if not (self._params.checked or self._params.decode_mode == "full"):
-            yield from self._codes_as_generated(clip)
+            yield from self._sound_as_generated(clip)
             return
         if not self.tokens.complete:
             yield from self._generate_all(clip)
-        yield from clip.pieces(self.tokens.codes)
+        for codes in clip.pieces(self.tokens.codes):
+            yield clip.push(codes)
 
-    def _codes_as_generated(self, clip: Clip) -> Iterator[list[int]]:
+    def _sound_as_generated(self, clip: Clip) -> Iterator[Samples]:
         ahead, rendering = self._params.chunk_size_tokens, clip.rendering
         with self._generation(clip) as generation:
             generation.begin(rendering.missing + ahead)
             clip.prepare()
             while not generation.finished:
                 rendering.draw_noise(rendering.missing)  # while a GPU computes the tokens
-                yield self._take(generation, min(rendering.missing, generation.at_once), ahead, clip.due_s)
+                ask = generation.ask(min(rendering.missing, generation.at_once), ahead, clip.due_s)
+                samples = clip.push_drawn(ask)
+                self._take(generation, ask)
+                yield samples
             self._end_words()
 
-    def _generate_all(self, clip: Clip) -> Iterator[list[int]]:
+    # --- speech tokens ------------------------------------------------------------------------------------
+
+    def _generate_all(self, clip: Clip) -> Iterator[Samples]:
         """Raises: ImplausibleSpeech if the tokens are to be checked and can't be the text."""
         with self._generation(clip) as generation:
             while not generation.finished:
-                self._take(generation, generation.at_once, generation.at_once, clip.due_s)
-                yield []
+                self._take(generation, generation.ask(generation.at_once, generation.at_once, clip.due_s))
+                yield EMPTY
             self._end_words()
         self.tokens.complete = True
         if self._params.checked and (doubt := self._doubt()):
             raise doubt
 
-    def _take(self, generation: Generation, count: int, ahead: int, due_s: float) -> list[int]:
-        """The next tokens' codes. Start, stop and unused ids are dropped, as upstream does."""
-        drawn = generation.take(count, ahead, due_s)
-        codes = [token for token in drawn if token < SPEECH_CODES]
+    def _take(self, generation: Generation, ask: TokenAsk) -> None:
+        drawn = generation.taken(ask)
         if (words := self.tokens.words) and (rows := generation.attention) is not None:
             words.push(row for token, row in zip(drawn, rows, strict=False) if token < SPEECH_CODES)
         self.tokens.drawn += len(drawn)
-        self.tokens.codes += codes
+        self.tokens.codes += ask.codes
         self.tokens.stopped = generation.stopped
-        return codes
 
     def _generation(self, clip: Clip) -> AbstractContextManager[Generation]:
         model, params = self._model, self._params

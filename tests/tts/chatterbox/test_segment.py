@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
 
@@ -9,14 +10,22 @@ import numpy as np
 import pytest
 import small
 import torch
+from aligned import following
+from fake_cuda import FakeCuda
 
 from tts.chatterbox.clip import Clip
 from tts.chatterbox.conversion import convert
 from tts.chatterbox.models import MODELS, SILENT_CODE
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN
+from tts.chatterbox.rendering import RenderAsk, Rendering, RenderLane
 from tts.chatterbox.runtime.host import NoiseTape
-from tts.chatterbox.runtime.loop import THREAD_NAME
+from tts.chatterbox.runtime.loop import THREAD_NAME, Lane, Loop
+from tts.chatterbox.t3 import decoding
+from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.decoding import Decoder
+from tts.chatterbox.t3.sampling import BROKEN
 from tts.engine import ImplausibleSpeech
+from validation.errors import InternalError
 
 
 @pytest.mark.parametrize("checked", [False, True])
@@ -60,6 +69,84 @@ def test_on_a_processor_one_thread_computes(model, monkeypatch):
     assert threads.pop().startswith(THREAD_NAME)
 
 
+@pytest.fixture
+def beside(model, checkpoint, monkeypatch):
+    """The small model as beside a GPU: its lanes have streams, and tokens are computed ahead."""
+    FakeCuda().install(monkeypatch)
+    monkeypatch.setattr(decoding, "new_stream", lambda device: torch.cuda.Stream())
+    t3, loop = following(checkpoint, lambda token: 0.5 * token), Loop()
+    decoder = Decoder(t3, 120, slots=1, share=True, loop=loop)
+    return replace(model, t3=t3, decoder=decoder, renders=RenderLane(loop, torch.cuda.Stream()))
+
+
+@pytest.mark.parametrize("word_times", [False, True])
+@pytest.mark.parametrize("mode", ["window", "block"])
+def test_a_job_waits_once_for_a_chunk(beside, monkeypatch, mode, word_times):
+    """For its samples, and at the beginning for a slot."""
+    waits, wait = [0], Lane.wait
+
+    def noted(lane, ask, timeout_s=None):
+        waits[-1] += not ask.answer.done()
+        return wait(lane, ask, timeout_s)
+
+    monkeypatch.setattr(Lane, "wait", noted)
+    params = replace(small.WINDOW, decode_mode=mode, word_times=word_times)
+    for _ in small.stream_segment(beside, small.TEXT, beside.built_in, params):
+        waits.append(0)
+    first, *later, after = waits
+    assert len(later) >= 3
+    assert (first <= 2, max(later), after) == (True, 1, 0), waits
+
+
+@pytest.mark.parametrize("mode", ["window", "block"])
+def test_a_chunk_whose_tokens_are_rendered_unseen_is_the_same(model, beside, mode):
+    """As where the job takes the tokens, all of them, and pushes them chunk by chunk."""
+    assert np.array_equal(small.say(beside, decode_mode=mode), small.say(beside, decode_mode=mode, checked=True))
+
+
+def test_broken_tokens_are_an_error_before_they_are_rendered(beside, monkeypatch):
+    """As an index they would be the end of a GPU's process."""
+    received, read = [], Batch.read
+
+    def broken(batch, seats):
+        read(batch, seats)
+        for seat in seats:
+            seat.tokens[5:6] = [BROKEN] * len(seat.tokens[5:6])
+
+    monkeypatch.setattr(Batch, "read", broken)
+    monkeypatch.setattr(Rendering, "receive", lambda rendering, codes: received.append(codes))
+    with pytest.raises(InternalError, match="not finite"):
+        small.say(beside)
+    assert received == []
+    assert lanes(beside) == ({}, [], [])
+
+
+def test_a_job_that_is_interrupted_while_it_waits_leaves_nothing(beside, monkeypatch):
+    """Neither what it waits for, nor what that comes after."""
+    usual, interrupted = small.say(beside), []
+    wait = Lane.wait
+
+    def interrupt(lane, ask, timeout_s=None):
+        if isinstance(ask, RenderAsk) and not interrupted:
+            interrupted.append(ask)
+            monkeypatch.setattr(ask.answer, "result", lambda timeout_s: sys.exit("planted"))
+        return wait(lane, ask, timeout_s)
+
+    monkeypatch.setattr(Lane, "wait", interrupt)
+    with pytest.raises(SystemExit):
+        small.say(beside)
+    assert lanes(beside) == ({}, [], [])
+    assert np.array_equal(small.say(beside), usual)
+
+
+def lanes(model):
+    """What is in the lanes, once what was posted is done: the seats of the shared batch, and the asks of both."""
+    tokens, renders = model.decoder.lane, model.renders
+    for _ in range(2):  # what is posted may post
+        renders.loop.call(lambda: None)
+    return model.decoder._shared.seats, tokens._asks, renders._asks
+
+
 def test_a_text_that_the_model_has_no_positions_for_is_not_cut_in_silence(model):
     """Arabic's ligatures are up to 18 letters each once they are decomposed: a segment can have thousands."""
     text = "x " * 1100
@@ -86,16 +173,16 @@ def as_model(model, name):
 def test_turbos_segment_ends_with_three_codes_of_silence(model, mode, monkeypatch):
     """As upstream appends them before it renders; they are no tokens of the reply's."""
     pushed: list[int] = []
-    push = Clip.push
-    monkeypatch.setattr(Clip, "push", lambda clip, codes: pushed.extend(codes) or push(clip, codes))
-    params = replace(small.WINDOW, decode_mode=mode)
-    chunks = list(small.stream_segment(as_model(model, "turbo"), small.TEXT, model.built_in, params))
+    params, receive = replace(small.WINDOW, decode_mode=mode), Rendering.receive
+    with monkeypatch.context() as patch:
+        patch.setattr(Rendering, "receive", lambda self, codes: pushed.extend(codes) or receive(self, codes))
+        chunks = list(small.stream_segment(as_model(model, "turbo"), small.TEXT, model.built_in, params))
     samples, drawn = np.concatenate([chunk.samples for chunk in chunks]), sum(chunk.speech_tokens for chunk in chunks)
     assert pushed[-3:] == [SILENT_CODE] * 3
     assert drawn == len(pushed) - 3
     assert len(samples) == SAMPLES_PER_TOKEN * drawn + 2880
     clip = Clip(as_model(model, "turbo"), model.built_in, params)
-    whole = [*(push(clip, piece) for piece in clip.pieces(pushed)), clip.flush()]
+    whole = [*map(clip.push, clip.pieces(pushed)), clip.flush()]
     clip.close()
     assert np.array_equal(samples, np.concatenate(whole))
 

@@ -13,12 +13,14 @@ import torch
 from aligned import HEADS, following
 from small import TEXT, WINDOW
 
+from tts.chatterbox import segment
 from tts.chatterbox.engine import ChatterboxEngine
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.models import ORIGINAL
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
 from tts.chatterbox.segment import stream_segment
+from tts.chatterbox.t3 import decoding
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.weights.tensors import Tensors
@@ -115,10 +117,9 @@ def test_side_by_side_each_is_as_if_alone(planted):
 
 def test_ids_that_are_no_sound_take_no_time(planted, monkeypatch):
     """Every third token is dropped, as upstream drops ids above the codes: what is left is 40 ms each."""
-    from tts.chatterbox import segment
-
     kept = joined(list(spoken(planted)))[1]
-    monkeypatch.setattr(segment, "SPEECH_CODES", 4000)
+    for module in (segment, decoding):
+        monkeypatch.setattr(module, "SPEECH_CODES", 4000)
     samples, words = joined(list(spoken(planted)))
     assert len(samples) < 55 * SAMPLES_PER_TOKEN
     assert words[-1].end <= len(samples)

@@ -45,9 +45,22 @@ class Lane(ABC):
         self._queued: deque[tuple[Any, Callable[[], None]]] = deque()  # an event, and what to do then
         loop.lanes.append(self)
 
-    def hand_in(self, ask: Ask) -> None:
-        """From any other thread: hand in an ask, whose answer is waited for later."""
-        self.loop.post(partial(self.add, ask))
+    def hand_in(self, ask: Ask, after: Sequence[Ask] = ()) -> None:
+        """From any thread: hand in an ask, whose answer is waited for later.
+
+        after: asks of any lane, which are answered before this one is begun; if one fails, so does this.
+        """
+        if not after:
+            self.loop.post(partial(self.add, ask))
+            return
+
+        def go_on(answer: Future[Any]) -> None:
+            if error := answer.exception():
+                self.loop.post(partial(self.fail, ask, error))
+            else:
+                self.hand_in(ask, after[1:])
+
+        after[0].answer.add_done_callback(go_on)
 
     def wait(self, ask: Ask, timeout_s: float | None = None) -> Any:
         """From any other thread: wait for the answer of an ask that was handed in.
@@ -119,7 +132,7 @@ class Lane(ABC):
 
         return errors_to(fail)
 
-    def fail(self, ask: Ask, error: Exception) -> None:
+    def fail(self, ask: Ask, error: BaseException) -> None:
         try:
             self.drop(ask)
         finally:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audio.pcm import Samples
 from tts.chatterbox.models import ORIGINAL
+from tts.chatterbox.rates import SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import HostCopy, to_device
 from tts.chatterbox.runtime.loop import Ask, Lane, Loop, errors_to, new_stream
@@ -26,6 +27,7 @@ AT_ONCE, AT_ONCE_ON_GPU = 8, 25  # tokens that a job takes at a time: between tw
 CACHE_BUCKET = 128  # positions: attention reads the cache up to a multiple of it; there is a graph for each
 PLAIN_REACH = 16
 SLOT_WITHIN_S = 120.0  # there are as many slots as jobs, so a wait is short
+NOT_FINITE = "the token model's probabilities are not finite: its DTYPE overflows, or its weights are damaged"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -69,6 +71,11 @@ class TokenAsk(Ask):
         return self.place.seat.tokens[self.first : self.last]
 
     @property
+    def codes(self) -> list[int]:
+        """Without start, stop and unused ids, which upstream drops, too."""
+        return [token for token in self.tokens if token < SPEECH_CODES]
+
+    @property
     def is_computed(self) -> bool:
         return len(self.place.seat.tokens) >= self.last or self.place.seat.is_finished
 
@@ -104,8 +111,10 @@ class TokenLane(Lane):
         place.seat.wanted = max(place.seat.wanted, count)
 
     def release(self, place: Place) -> None:
+        """With what its job asked for, and no longer waits for."""
         place.batch.release(place.seat)
         self._places.remove(place)
+        self._asks = [ask for ask in self._asks if not (isinstance(ask, TokenAsk) and ask.place is place)]
 
     def launch(self) -> Callable[[], None] | None:
         if then := self._admit() or self._copy_attention():
@@ -165,8 +174,11 @@ class TokenLane(Lane):
 
     def _answer(self) -> None:
         for ask in list(self._asks):
-            if isinstance(ask, TokenAsk) and ask.is_computed and not ask.positions:
-                self.reply(ask, (ask.tokens, None))
+            if isinstance(ask, TokenAsk) and ask.is_computed:
+                if BROKEN in ask.tokens:
+                    self.fail(ask, InternalError(NOT_FINITE))
+                elif not ask.positions:
+                    self.reply(ask, (ask.tokens, None))
 
 
 class Generation:
@@ -194,25 +206,30 @@ class Generation:
             self._lane.loop.post(partial(self._lane.want, self._place, count))
 
     def take(self, count: int, ahead: int = 0, due_s: float = 0.0) -> list[int]:
-        """The next `count` tokens; fewer at the end. The stop token is not among them.
+        """`ask`, and wait for them."""
+        return self.taken(self.ask(count, ahead, due_s))
+
+    def ask(self, count: int, ahead: int = 0, due_s: float = 0.0) -> TokenAsk:
+        """Hand in an ask for the next `count` tokens, which is to be `taken` before the next one.
 
         On a GPU `ahead` more are computed; a CPU would be kept from its other work. due_s: see `Ask`.
-        Raises: InternalError where a token's probabilities are not finite.
         """
         first, last = self._taken, min(self._taken + count, self._limit)
         wanted = last + ahead * self._lane.runs_ahead
         ask = TokenAsk(due_s, place=self._place, first=first, last=last, wanted=wanted, positions=self._text)
-        tokens, self.attention = self._lane.answer(ask) if last > first else ([], None)
-        self._taken = last
-        self.finished = last >= self._limit
-        if STOP_SPEECH in tokens:
-            self.stopped = self.finished = True
-            tokens = tokens[: tokens.index(STOP_SPEECH)]
-        if BROKEN in tokens:
-            raise InternalError(
-                "the token model's probabilities are not finite: its DTYPE overflows, or its weights are damaged"
-            )
-        return cast(list[int], tokens)
+        self._lane.hand_in(ask)
+        return ask
+
+    def taken(self, ask: TokenAsk) -> list[int]:
+        """Its tokens, once they are there; fewer at the end. The stop token is not among them.
+
+        Raises: InternalError where a token's probabilities are not finite.
+        """
+        tokens, self.attention = self._lane.wait(ask)
+        self._taken = ask.last
+        self.stopped |= STOP_SPEECH in tokens
+        self.finished = self.stopped or ask.last >= self._limit
+        return [token for token in tokens if token != STOP_SPEECH]
 
 
 def cache_positions(max_tokens: int, prefix_positions: int = ORIGINAL.prefix_positions) -> int:

@@ -78,6 +78,37 @@ def test_answers_come_from_another_thread_to_as_many_jobs_as_ask():
     assert lane.loop.call(threading.current_thread) is not threading.current_thread()
 
 
+def test_what_comes_after_others_is_begun_when_the_last_is_answered_in_whichever_lane():
+    loop = HandTurned()
+    first, second, later = (Pieces(loop) for _ in range(3))
+    before = [Ask(1.0), Ask(2.0)]
+    later.hand_in(ask := Ask(3.0), before)
+    first.hand_in(before[0])
+    for _ in range(4):
+        loop.turn()
+    assert (before[0].answer.done(), later.launched) == (True, [])
+    second.hand_in(before[1])
+    for _ in range(4):
+        loop.turn()
+    assert ask.answer.result() == -3.0
+    later.hand_in(following := Ask(4.0), before)  # which are answered already
+    loop.turn()
+    loop.turn()
+    assert following.answer.result() == -4.0
+
+
+def test_what_comes_after_one_that_fails_fails_with_it_and_is_never_begun():
+    loop = HandTurned()
+    lane, later = Pieces(loop), Pieces(loop)
+    lane.hand_in(before := Ask(1.0))
+    later.hand_in(ask := Ask(2.0), [before])
+    lane.broken = RuntimeError("the device is lost")
+    loop.turn()
+    loop.turn()
+    assert ask.answer.exception() is before.answer.exception() is lane.broken
+    assert (later.launched, later._asks) == ([], [])
+
+
 def test_a_fault_of_the_device_is_every_waiting_jobs_and_the_next_one_is_served():
     lane = Pieces(HandTurned())
     asks = [Ask(due_s) for due_s in (1.0, 2.0)]
