@@ -119,12 +119,12 @@ def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float
 
 
 def waits(counts: Mapping[str, Counts]) -> dict[str, int]:
-    """Of a job for the GPU in a chunk. By reading: one for its tokens, and one for its samples (`Generation.take`,
-    `Clip._render`); others were counted: there are none. The loop's thread looks at events and never waits."""
+    """Of a job for the GPU in a chunk. By reading: one for its samples (`Clip.push_drawn`), and before that one for
+    each further piece of its tokens; others were counted: there are none. The loop's thread looks at events and never
+    waits."""
     chunks = {"first chunk": (FIRST + LOOKAHEAD_TOKENS, ("T3, prefill",)), "a chunk": (CHUNK, ())}
     return {
         chunk: math.ceil(tokens / AT_ONCE_ON_GPU)
-        + 1
         + sum(
             part.waits
             for name, part in counts.items()

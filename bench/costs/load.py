@@ -124,6 +124,10 @@ class TimedLoop(Loop):
     def post(self, call: Callable[[], None]) -> None:
         self._posted.append(call)
 
+    def turn(self) -> bool:
+        """Whether there is more to do now: an answer may have posted what comes after it."""
+        return super().turn() or bool(self._posted)
+
 
 class Timed(Lane):
     """A lane whose stream is a row of durations."""
@@ -251,36 +255,36 @@ class Simulation:
         if isinstance(wait, int | float):
             self.gpu.after(wait, partial(self._go_on, caller, request))
             return
-        lane, ask = wait
-        ask.answer.add_done_callback(
+        wait.answer.add_done_callback(
             lambda done: self.gpu.after(WAKE_MS, partial(self._go_on, caller, request, done.result()))
         )
-        self._loop.post(partial(lane.add, ask))
 
-    def _request(self, caller: Caller) -> Generator[float | tuple[Lane, Ask], Any, None]:
+    def _request(self, caller: Caller) -> Generator[float | Ask, Any, None]:
         """In the order of `SegmentStream._chunks`."""
         batch, nothing = cast(Batch, self._batch), torch.empty(0)
         yield self._times.host
-        place: Place = yield (
-            self._tokens,
-            Admission(
-                self._now_due(caller),
-                embed=lambda: nothing,
-                batch_for=lambda prefix: batch,
-                knobs=cast(Any, None),
-                uniforms=nothing,
-                is_watched=False,
-            ),
+        admission = Admission(
+            self._now_due(caller),
+            embed=lambda: nothing,
+            batch_for=lambda prefix: batch,
+            knobs=cast(Any, None),
+            uniforms=nothing,
+            is_watched=False,
         )
+        self._tokens.hand_in(admission)
+        place: Place = yield admission
         done = 0
         for end in (*range(FIRST, TOKENS, CHUNK), TOKENS):
             until = min(end + LOOKAHEAD_TOKENS, TOKENS + 1)  # the stop token is one more
-            ask = TokenAsk(self._now_due(caller), place=place, first=done, last=until, wanted=until + CHUNK)
-            yield self._tokens, ask
+            tokens = TokenAsk(self._now_due(caller), place=place, first=done, last=until, wanted=until + CHUNK)
+            self._tokens.hand_in(tokens)
+            if end == TOKENS:  # what is left is asked for when the stop token was read
+                yield tokens
             done, is_first = until, end == FIRST
             chunk = self._times.first if is_first else self._times.later
-            work = self._groups[chunk.shape].work(chunk)
-            yield self._renders, RenderAsk(self._now_due(caller), work=work)
+            render = RenderAsk(self._now_due(caller), work=self._groups[chunk.shape].work(chunk))
+            self._renders.hand_in(render, [tokens])
+            yield render
             yield chunk.mark
             rest_s = TOKENS / TOKENS_PER_S - caller.sound_s
             seconds = FIRST_SOUND_S if is_first else rest_s if end == TOKENS else CHUNK / TOKENS_PER_S
