@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from validation.errors import InternalError
 from web.metrics import Metrics
-from web.refusals import Forbidden, Unauthorized, deny, error_response
+from web.refusals import Forbidden, Unauthorized, refuse
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class RequestIdMiddleware:
             log.exception("request %s hit a fault of ours", request_id)
             if status == UNANSWERED and scope["type"] == "http":
                 error = InternalError("the worker hit a fault of its own; its log has the details")
-                await error_response(error, scope["path"])(scope, receive, named)
+                await refuse(error, scope, receive, named)
         finally:
             self._note(scope, route, status, time.monotonic() - began_s)
 
@@ -101,9 +101,7 @@ class ApiKeyMiddleware:
             return await self._app(scope, receive, send)
         headers = {"WWW-Authenticate": "Bearer"}
         error = Unauthorized("send one of the worker's API keys: `Authorization: Bearer KEY`", headers)
-        if scope["type"] == "websocket":
-            return await deny(error, scope, receive, send)
-        return await error_response(error, scope["path"])(scope, receive, send)
+        return await refuse(error, scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
         return path in self._open_paths or path.startswith(self._open_under)
@@ -124,9 +122,7 @@ class SameOriginMiddleware:
         if scope["type"] not in ("http", "websocket") or not self._is_foreign(Headers(scope=scope)):
             return await self._app(scope, receive, send)
         error = Forbidden("another site's page may not ask here unless CORS_ORIGINS names it (a proxy must pass Host)")
-        if scope["type"] == "websocket":
-            return await deny(error, scope, receive, send)
-        return await error_response(error, scope["path"])(scope, receive, send)
+        return await refuse(error, scope, receive, send)
 
     def _is_foreign(self, headers: Headers) -> bool:
         """By the browser's Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/), or else by comparing with Host."""

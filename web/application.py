@@ -32,7 +32,7 @@ from web.openai import SpeechReader, openai_models, openai_voices
 from web.openai_batch import BatchReader
 from web.page_files import STATIC, page_routes
 from web.readiness import Readiness, Stage
-from web.refusals import MethodNotAllowed, NotFound, deny, error_response
+from web.refusals import MethodNotAllowed, NotFound, error_response, refuse
 from web.tts_request import read, read_conversion
 from web.websocket import TtsWebSocket
 
@@ -185,7 +185,7 @@ def _add_devnens_lists(app: FastAPI, jobs: Jobs) -> None:
     async def _predefined() -> JSONResponse:
         return JSONResponse(devnen.predefined_voices((await jobs.ask("voices"))["voices"]))
 
-    @app.get("/get_reference_files", responses=_answers("The library's voices.", docs.FILE_NAMES, docs.ERROR))
+    @app.get("/get_reference_files", responses=_answers("The library's voices.", docs.STRINGS, docs.ERROR))
     async def _references() -> JSONResponse:
         return JSONResponse(devnen.reference_files((await jobs.ask("voices"))["voices"]))
 
@@ -237,8 +237,10 @@ def health_application(readiness: Readiness) -> Callable[..., Any]:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         is_ping = scope["type"] == "http" and scope["path"] == "/ping" and scope["method"] in ("GET", "HEAD")
-        answer = ping(readiness) if is_ping else error_response(NotFound("only /ping is here"), scope["path"])
-        await answer(scope, receive, send)
+        if is_ping:
+            await ping(readiness)(scope, receive, send)
+        else:
+            await refuse(NotFound("only /ping is here"), scope, receive, send)
 
     return app
 
@@ -251,7 +253,7 @@ async def _refused(request: Request | WebSocket, error: Exception) -> Response |
     assert isinstance(error, WorkerError)
     request.state.refused = error
     if isinstance(request, WebSocket):
-        await deny(error, request.scope, request.receive, request.send)
+        await refuse(error, request.scope, request.receive, request.send)
         return None
     as_sent = getattr(request.state, "error_response", error_response)  # by the contract that the body was in
     return as_sent(error, request.url.path)

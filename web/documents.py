@@ -28,21 +28,22 @@ NULLABLE_STRING: Json = {"type": ["string", "null"]}
 TEXT = "Hello from the worker."
 
 
-def _object(required: str, **properties: Json) -> Json:
-    """An object, which may have further properties."""
-    return {"type": "object", "required": required.split(), "properties": properties}
+def _object(required: str = "", **properties: Json) -> Json:
+    """An object, which may have further properties. All of these are required unless `required` has the names."""
+    return {"type": "object", "required": required.split() or [*properties], "properties": properties}
 
 
-FAULTS = {"type": "array", "items": _object("field message", field=STRING, message=STRING)}
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
 ERROR = _object(
-    "error error_code details retryable",
     error={"type": "string", "description": "Begins with the code."},
     error_code=STRING,
-    details=FAULTS,
+    details=_list(_object(field=STRING, message=STRING)),
     retryable=BOOLEAN,
 )
-_OPENAI_FIELDS: dict[str, Json] = {"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING}
-OPENAI_ERROR = _object("error", error=_object("message type param code", **_OPENAI_FIELDS))
+OPENAI_ERROR = _object(error=_object(message=STRING, type=STRING, param=NULLABLE_STRING, code=NULLABLE_STRING))
 VOICE = _object(
     "name language description reference_duration default source",
     name=STRING,
@@ -53,33 +54,23 @@ VOICE = _object(
     source={"enum": ["built-in", "library"]},
     consent=STRING,
 )
-VOICES = _object("default voices", default=STRING, voices={"type": "array", "items": VOICE})
-LANGUAGES = {"type": "array", "items": STRING}
-MODEL = _object(
-    "id object created owned_by languages",
-    id=STRING,
-    object=STRING,
-    created=INTEGER,
-    owned_by=STRING,
-    languages=LANGUAGES,
-)
-MODEL_LIST = _object("object data", object={"const": "list"}, data={"type": "array", "items": MODEL})
-IDS = _object("models", models={"type": "array", "items": _object("id languages", id=STRING, languages=LANGUAGES)})
-VOICE_IDS = _object("voices", voices={"type": "array", "items": _object("id name", id=STRING, name=STRING)})
-ROOT = _object("name version models", name=STRING, version=STRING, models={"type": "array", "items": STRING})
-FILE_NAMES: Json = {"type": "array", "items": STRING}
-FILES: Json = {"type": "array", "items": _object("display_name filename", display_name=STRING, filename=STRING)}
-INITIAL = _object("config reference_files predefined_voices", reference_files=FILE_NAMES, predefined_voices=FILES)
-WORD = _object("text start end", text=STRING, start={"type": "number"}, end={"type": "number"})
-TIMED = _object(
-    "format sample_rate duration_seconds", audio=STRING, format=STRING, words={"type": "array", "items": WORD}
-)
+VOICES = _object(default=STRING, voices=_list(VOICE))
+STRINGS = _list(STRING)
+MODEL = _object(id=STRING, object=STRING, created=INTEGER, owned_by=STRING, languages=STRINGS)
+MODEL_LIST = _object(object={"const": "list"}, data=_list(MODEL))
+IDS = _object(models=_list(_object(id=STRING, languages=STRINGS)))
+VOICE_IDS = _object(voices=_list(_object(id=STRING, name=STRING)))
+ROOT = _object(name=STRING, version=STRING, models=STRINGS)
+FILES = _list(_object(display_name=STRING, filename=STRING))
+INITIAL = _object("config reference_files predefined_voices", reference_files=STRINGS, predefined_voices=FILES)
+WORD = _object(text=STRING, start={"type": "number"}, end={"type": "number"})
+TIMED = _object("format sample_rate duration_seconds", audio=STRING, format=STRING, words=_list(WORD))
 INFO = _object(
     "operation engine model versions limits formats", operation={"const": "info"}, engine=STRING, model=STRING
 )
 REPLY = {"type": "object", "required": ["worker_version"], "description": "What the operation answers (docs/API.md)."}
 EVENT = _object("data", event=STRING, data={"type": "string", "contentMediaType": "application/json"})
-HEALTH = _object("status reason", status=STRING, reason=STRING)
+HEALTH = _object(status=STRING, reason=STRING)
 
 
 def _fields(model: type[BaseModel]) -> Json:
@@ -116,17 +107,11 @@ _BATCH["properties"] |= {
 JOB: Json = {
     "anyOf": [_TTS, CONVERT | {"required": ["operation"]}, _BATCH, _bare("voices"), _ADD, _DELETE, _bare("info")]
 }
-FORM: Json = {
-    "type": "object",
-    "required": ["text"],
-    "properties": {
-        "text": STRING,
-        "reference_audio": {"type": "string", "format": "binary", "description": "The recording, as a file."},
-    },
+_FILE: Json = {"type": "string", "format": "binary"}
+FORM: Json = _object("text", text=STRING, reference_audio=_FILE | {"description": "The recording, as a file."}) | {
     "additionalProperties": True,
     "description": "The fields of the JSON body; numbers and booleans as JSON writes them, `pronunciations` as JSON.",
 }
-_FILE: Json = {"type": "string", "format": "binary"}
 CONVERT_FORM: Json = {
     "type": "object",
     "properties": {
@@ -168,31 +153,30 @@ SPEECH_BATCH: Json = {
     "additionalProperties": True,
     "description": "Fields beside `items` are each item's, unless it has its own.",
 }
-_RESULT = _object("index status", index={"type": "integer"}, status={"enum": ["success", "error"]})
-_COUNT: Json = {"type": "integer"}
-BATCH_RESULTS = _object(
-    "id results total succeeded failed", id=STRING, results={"type": "array", "items": _RESULT}, total=_COUNT
-)
+_RESULT = _object(index=INTEGER, status={"enum": ["success", "error"]})
+BATCH_RESULTS = _object("id results total succeeded failed", id=STRING, results=_list(_RESULT), total=INTEGER)
+
+
+def _example(summary: str, value: Json) -> Json:
+    return {"summary": summary, "value": value}
+
 
 _SOUND = {"speed": 1.2, "output_format": "mp3", "bitrate_kbps": 64, "audio_normalization": "lufs"}
 JOB_EXAMPLES = {
-    "speech": {"summary": "The shortest job", "value": {"text": TEXT}},
-    "manner": {"summary": "How it is to sound", "value": {"text": TEXT, **_SOUND}},
-    "batch": {
-        "summary": "Two jobs in one",
-        "value": {"operation": "batch", "inputs": [{"text": TEXT}, {"text": "Two."}]},
-    },
-    "voices": {"summary": "What voices there are", "value": {"operation": "voices"}},
-    "info": {"summary": "What this worker is", "value": {"operation": "info"}},
+    "speech": _example("The shortest job", {"text": TEXT}),
+    "manner": _example("How it is to sound", {"text": TEXT, **_SOUND}),
+    "batch": _example("Two jobs in one", {"operation": "batch", "inputs": [{"text": TEXT}, {"text": "Two."}]}),
+    "voices": _example("What voices there are", {"operation": "voices"}),
+    "info": _example("What this worker is", {"operation": "info"}),
 }
 _SPEECH = {"model": "tts-1", "input": TEXT, "voice": "default"}
 _EVENTS = _SPEECH | {"response_format": "pcm", "stream_format": "sse", "seed": 7}
 SPEECH_EXAMPLES = {
-    "speech": {"summary": "A file", "value": _SPEECH},
-    "events": {"summary": "Events, with fields of our own", "value": _EVENTS},
+    "speech": _example("A file", _SPEECH),
+    "events": _example("Events, with fields of our own", _EVENTS),
 }
-BATCH_EXAMPLES = {"batch": {"summary": "Two files", "value": {"items": [{"input": TEXT}, {"input": "Two."}]}}}
-FORM_EXAMPLES = {"form": {"summary": "A form", "value": {"text": TEXT, "speed": "1.1"}}}
+BATCH_EXAMPLES = {"batch": _example("Two files", {"items": [{"input": TEXT}, {"input": "Two."}]})}
+FORM_EXAMPLES = {"form": _example("A form", {"text": TEXT, "speed": "1.1"})}
 
 
 def _hum() -> str:
@@ -202,7 +186,7 @@ def _hum() -> str:
     return base64_text(encoder.seal(encoder.push(hum) + encoder.flush()))
 
 
-CONVERT_EXAMPLES = {"take": {"summary": "Half a second of a hum", "value": {"source_audio": _hum()}}}
+CONVERT_EXAMPLES = {"take": _example("Half a second of a hum", {"source_audio": _hum()})}
 
 ID_HEADER = {"X-Request-Id": {"schema": STRING, "description": "The client's own where it sent one, else made here."}}
 RETRY_HEADER = {"Retry-After": {"schema": STRING, "description": "Seconds."}}

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.budget import InputBudget
-from web.refusals import BodyTooLarge, TooSlow, error_response
+from web.refusals import BodyTooLarge, TooSlow, refuse
 
 MAX_BODY_BYTES = 30_000_000  # RunPod's own limit
 BODY_WITHIN_S, NEXT_PIECE_WITHIN_S = 60.0, 15.0
@@ -32,7 +32,7 @@ class BodyLimit:
             return await self._app(scope, receive, send)
         body = _Body(receive, send, self._budget, self._within_s, _announced_bytes(scope))
         if body.announced_bytes > MAX_BODY_BYTES:
-            return await error_response(_too_large(), scope["path"])(scope, receive, body.send)
+            return await refuse(_too_large(), scope, receive, body.send)
         scope.setdefault("state", {})["input"] = body.input
         try:
             return await self._app(scope, body.receive, body.send)

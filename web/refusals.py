@@ -129,10 +129,11 @@ def error_response(error: WorkerError, path: str) -> JSONResponse:
     return JSONResponse(openai_error(error), status, headers)
 
 
-async def deny(error: WorkerError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket's handshake with the error's status. uvicorn adds type and length itself."""
+async def refuse(error: WorkerError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket's handshake, with the error."""
     response = error_response(error, scope["path"])
-    response.raw_headers = [pair for pair in response.raw_headers if not pair[0].startswith(b"content-")]
+    if scope["type"] == "websocket":  # uvicorn adds type and length itself
+        response.raw_headers = [pair for pair in response.raw_headers if not pair[0].startswith(b"content-")]
     await response(scope, receive, send)
 
 
