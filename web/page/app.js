@@ -97,7 +97,7 @@ function push(take, piece, afterMs) {
 /** The request of a take has ended, well or not. @param {Take} take */
 function finish(take) {
   take.over = true;
-  take.clip?.finish();
+  if (take.clip) take.clip.complete = true;
   if (take.clip && player.clip === take.clip) player.fed();
   if (stage.take === take) show(take);
 }

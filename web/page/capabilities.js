@@ -3,7 +3,6 @@
 import { byId, find } from "./elements.js";
 import * as form from "./form.js";
 import { withKey } from "./key.js";
-import { offerTags } from "./tags.js";
 import * as worker from "./worker.js";
 
 /** @typedef {Record<"source_audio" | "reference_audio", import("./recording.js").Recording>} Recordings */
@@ -71,7 +70,8 @@ function offer(info, library, { source_audio, reference_audio }) {
   languages = info.languages;
   const others = languages.map((tag) => new Option(languageName(tag), tag));
   fill("language", "", [new Option("", ""), ...others]);
-  offerTags(info.tags);
+  byId("tags").hidden = !info.tags.length;
+  byId("tags").replaceChildren(...info.tags.map(tagButton));
   unused = new Set(info.stand_in ? [] : info.unused_fields); // a stand-in shows the page as it is
   if (!info.polyglot) unused.add("language");
   for (const [name, value] of Object.entries(info.defaults)) form.setDefault(name, String(value));
@@ -85,6 +85,23 @@ function showStandIn({ stand_in, engine }) {
   byId("stand-in").textContent = stand_in
     ? `${engine} speaks here as a stand-in: it shows how the worker works, not how Chatterbox sounds.`
     : "";
+}
+
+/** Writes one of the model's tags into the text, such as [laugh]. @param {string} tag */
+function tagButton(tag) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: tag.slice(1, -1) });
+  made.addEventListener("click", () => writeTag(tag));
+  return made;
+}
+
+/** At the cursor, apart from the words beside it. @param {string} tag */
+function writeTag(tag) {
+  const text = byId("text", HTMLTextAreaElement);
+  const before = /\S$/.test(text.value.slice(0, text.selectionStart)) ? " " : "";
+  const after = /^\s/.test(text.value.slice(text.selectionEnd)) ? "" : " ";
+  text.setRangeText(`${before}${tag}${after}`, text.selectionStart, text.selectionEnd, "end");
+  text.focus();
+  text.dispatchEvent(new Event("input", { bubbles: true })); // counted as what is typed
 }
 
 /** A switch takes the place of the text's label. @param {boolean} canConvert */

@@ -6,8 +6,10 @@ const FULL_SCALE = 32768;
 export class Clip {
   /** @type {Int16Array<ArrayBuffer>} */ #samples = new Int16Array(1 << 16);
   /** @type {number | null} */ #oddByte = null;
-  #length = 0;
-  #complete = false;
+  /** Samples so far. */
+  length = 0;
+  /** Whether no more will come. */
+  complete = false;
   /** The largest |sample| of each bin, 0 to 1. @type {number[]} */
   peaks = [];
 
@@ -16,18 +18,8 @@ export class Clip {
     this.rateHz = rateHz;
   }
 
-  /** Samples. */
-  get length() {
-    return this.#length;
-  }
-
   get durationS() {
-    return this.#length / this.rateHz;
-  }
-
-  /** Whether no more samples will come. */
-  get complete() {
-    return this.#complete;
+    return this.length / this.rateHz;
   }
 
   /** @param {Uint8Array} bytes little-endian 16-bit PCM; pieces may split a sample */
@@ -35,18 +27,14 @@ export class Clip {
     const joined = this.#oddByte === null ? bytes : Uint8Array.of(this.#oddByte, ...bytes);
     const count = joined.length >> 1;
     this.#oddByte = joined.length % 2 ? (joined.at(-1) ?? null) : null;
-    this.#reserve(this.#length + count);
+    this.#reserve(this.length + count);
     const view = new DataView(joined.buffer, joined.byteOffset, joined.byteLength);
     for (let i = 0; i < count; i++) this.#append(view.getInt16(2 * i, true));
   }
 
-  finish() {
-    this.#complete = true;
-  }
-
   /** All samples from an index on, as floats from −1 to 1. @param {number} from */
   floatsFrom(from) {
-    return Float32Array.from(this.#samples.subarray(from, this.#length), (sample) => sample / FULL_SCALE);
+    return Float32Array.from(this.#samples.subarray(from, this.length), (sample) => sample / FULL_SCALE);
   }
 
   /** The peak of a range, 0 to 1. @param {number} fromS @param {number} toS */
@@ -60,7 +48,7 @@ export class Clip {
     const header = new DataView(new ArrayBuffer(44));
     const write = (/** @type {number} */ at, /** @type {string} */ text) =>
       [...text].forEach((char, i) => header.setUint8(at + i, char.charCodeAt(0)));
-    const bytes = 2 * this.#length;
+    const bytes = 2 * this.length;
     write(0, "RIFF");
     header.setUint32(4, 36 + bytes, true);
     write(8, "WAVEfmt ");
@@ -73,21 +61,21 @@ export class Clip {
     header.setUint16(34, 16, true);
     write(36, "data");
     header.setUint32(40, bytes, true);
-    return new Blob([header, this.#samples.subarray(0, this.#length)], { type: "audio/wav" });
+    return new Blob([header, this.#samples.subarray(0, this.length)], { type: "audio/wav" });
   }
 
   /** @param {number} sample */
   #append(sample) {
-    const bin = Math.floor((this.#length * BINS_PER_S) / this.rateHz);
+    const bin = Math.floor((this.length * BINS_PER_S) / this.rateHz);
     this.peaks[bin] = Math.max(this.peaks[bin] ?? 0, Math.abs(sample) / FULL_SCALE);
-    this.#samples[this.#length++] = sample;
+    this.#samples[this.length++] = sample;
   }
 
   /** @param {number} length */
   #reserve(length) {
     if (length <= this.#samples.length) return;
     const larger = new Int16Array(Math.max(length, 2 * this.#samples.length));
-    larger.set(this.#samples.subarray(0, this.#length));
+    larger.set(this.#samples.subarray(0, this.length));
     this.#samples = larger;
   }
 }

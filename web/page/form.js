@@ -13,6 +13,16 @@ const SENT_OTHERWISE = new Set(["text", "voice", "voice_mode", "operation", "out
 
 const form = byId("ask", HTMLFormElement);
 
+// A field without a place for its fault gets one. That and the field's note, if it has one, describe its control.
+for (const field of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll(".field"))) {
+  const name = field.dataset.field ?? "";
+  if (document.getElementById(`${name}-error`)) continue;
+  const error = Object.assign(document.createElement("p"), { id: `${name}-error`, className: "error", hidden: true });
+  field.append(error);
+  const words = [...document.querySelectorAll(`#${name}-note`), error].map(({ id }) => id);
+  document.getElementById(name)?.setAttribute("aria-describedby", words.join(" "));
+}
+
 /** Those with a name. */
 export function controls() {
   return /** @type {Control[]} */ ([...form.elements]).filter((control) => control.name);

@@ -30,7 +30,7 @@ export class Recording {
     picker.id = find(this.#drop, "label", HTMLLabelElement).htmlFor = name;
     picker.setAttribute("aria-describedby", `${name}-note ${name}-error`);
     picker.addEventListener("change", () => {
-      this.#pick(picker.files);
+      if (picker.files?.[0]) this.use(picker.files[0]);
       picker.value = ""; // or the same file could not be chosen again
     });
     const record = find(this.#drop, ".record");
@@ -62,13 +62,9 @@ export class Recording {
     for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
     zone.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.#pick(event.dataTransfer?.files ?? null);
+      const file = event.dataTransfer?.files[0];
+      if (file) this.use(file);
     });
-  }
-
-  /** @param {FileList | null} files */
-  #pick(files) {
-    if (files?.[0]) this.use(files[0]);
   }
 
   /** Null removes the recording. @param {File | null} file @param {number} [durationS] of a new recording */
