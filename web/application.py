@@ -89,7 +89,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.post(
         "/tts",
         response_class=Response,
-        responses=docs.speech_answers(docs.REPLY, docs.ERROR, events=True),
+        responses=docs.speech_answers(docs.REPLY, docs.ERROR),
         openapi_extra=docs.body(docs.JOB_EXAMPLES, docs.JOB, docs.FORM, docs.FORM_EXAMPLES),
         summary="One job of the contract; `Accept` decides how its sound comes",
     )
@@ -99,7 +99,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.post(
         "/convert",
         response_class=Response,
-        responses=docs.speech_answers(docs.REPLY, docs.ERROR, events=True),
+        responses=docs.speech_answers(docs.REPLY, docs.ERROR),
         openapi_extra=docs.body(docs.CONVERT_EXAMPLES, docs.CONVERT, docs.CONVERT_FORM),
         summary="A recording in another voice; `Accept` decides how its sound comes",
     )
@@ -109,7 +109,7 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
     @app.post(
         "/v1/audio/speech",
         response_class=Response,
-        responses=docs.speech_answers(docs.TIMED, docs.OPENAI_ERROR, events=True),
+        responses=docs.speech_answers(docs.TIMED, docs.OPENAI_ERROR),
         openapi_extra=docs.body(docs.SPEECH_EXAMPLES, docs.SPEECH),
         summary="OpenAI's speech endpoint",
     )

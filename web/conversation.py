@@ -153,9 +153,6 @@ class Contexts:
         """None for a context that was not opened, is finished, failed, or was dropped."""
         return self._open[name][0] if name in self._open else None
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     @property
     def is_busy(self) -> bool:
         return any(conversation.is_busy for conversation, _ in self._open.values())

@@ -39,7 +39,8 @@ def devnen_job(sent: Mapping[str, Any], voices: Mapping[str, Sequence[str]]) -> 
         raise InvalidInput.of(*faults)
     raw = {name: given[name] for name in AS_OURS if name in given}
     raw |= {"speed": given["speed_factor"]} if "speed_factor" in given else {}
-    raw |= {} if _is_random(given.get("seed", 0)) else {"seed": given["seed"]}
+    if not _is_number(seed := given.get("seed", 0)) or seed not in RANDOM_SEEDS:
+        raw["seed"] = seed
     ids = [name for name in _ids(given) if given.get(name)]  # the first is the voice
     raw |= _voice(ids[0], given[ids[0]], voices) if ids else {}
     ignored = [name for name in given if name not in CARRIED_OUT and name not in ids[:1]]
@@ -70,10 +71,6 @@ def _faults(given: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_random(seed: object) -> bool:
-    return _is_number(seed) and seed in RANDOM_SEEDS
 
 
 def _ids(given: Mapping[str, Any]) -> tuple[str, str]:

@@ -88,13 +88,7 @@ def _fields(model: type[BaseModel]) -> Json:
 
 def _bare(operation: str) -> Json:
     """The schema of an operation without fields."""
-    return {
-        "title": operation,
-        "type": "object",
-        "required": ["operation"],
-        "properties": {"operation": {"const": operation}},
-        "additionalProperties": False,
-    }
+    return {"title": operation} | _object(operation={"const": operation}) | {"additionalProperties": False}
 
 
 _TTS, _ADD, _DELETE = _fields(TtsFields), _fields(VoiceAddFields), _fields(VoiceDeleteFields)
@@ -127,29 +121,26 @@ _OURS = {name: own for name, own in _TRANSLATED.items() if name not in _NAMED_BY
 _FLAG: Json = {"type": ["boolean", "null"]}
 SPEECH: Json = {
     "title": "CreateSpeech",
-    "type": "object",
-    "required": ["input"],
-    "properties": {
-        "model": NULLABLE_STRING | {"examples": [*MODELS], "description": "One that /v1/models lists."},
-        "input": STRING,
-        "voice": {"anyOf": [NULLABLE_STRING, _object("id", id=STRING) | {"additionalProperties": False}]},
-        "response_format": {"enum": [*FORMATS, *OTHER_FORMATS, None], "default": "mp3"},
-        "speed": _TRANSLATED["speed"],
-        "stream_format": {"enum": ["audio", "sse", None], "default": "audio"},
-        "stream": _FLAG | {"description": "A WAV is streamed, too; without, its header has its length."},
-        "timestamps": _FLAG | {"description": "The answer is JSON: the file, and the times of its words."},
-        "instructions": NULLABLE_STRING | {"description": "Not used; X-Ignored-Fields then says so."},
+    **_object(
+        "input",
+        model=NULLABLE_STRING | {"examples": [*MODELS], "description": "One that /v1/models lists."},
+        input=STRING,
+        voice={"anyOf": [NULLABLE_STRING, _object(id=STRING) | {"additionalProperties": False}]},
+        response_format={"enum": [*FORMATS, *OTHER_FORMATS, None], "default": "mp3"},
+        speed=_TRANSLATED["speed"],
+        stream_format={"enum": ["audio", "sse", None], "default": "audio"},
+        stream=_FLAG | {"description": "A WAV is streamed, too; without, its header has its length."},
+        timestamps=_FLAG | {"description": "The answer is JSON: the file, and the times of its words."},
+        instructions=NULLABLE_STRING | {"description": "Not used; X-Ignored-Fields then says so."},
         **_OURS,
-    },
+    ),
     "additionalProperties": True,
     "description": "An unknown field has no effect; X-Ignored-Fields names it.",
 }
 
 SPEECH_BATCH: Json = {
     "title": "CreateSpeechBatch",
-    "type": "object",
-    "required": ["items"],
-    "properties": {"items": _INPUTS | {"description": "Each has CreateSpeech's fields; an error is its own."}},
+    **_object(items=_INPUTS | {"description": "Each has CreateSpeech's fields; an error is its own."}),
     "additionalProperties": True,
     "description": "Fields beside `items` are each item's, unless it has its own.",
 }
@@ -210,12 +201,11 @@ def answer(about: str, schema: Json, **headers: Json) -> Json:
     return {"description": about, "content": content, "headers": ID_HEADER | headers}
 
 
-def speech_answers(reply: Json, error: Json, *, events: bool) -> Answers:
+def speech_answers(reply: Json, error: Json) -> Answers:
     """The responses of an address that speaks: the sound in every form, and every error."""
     mime_types = sorted({encoder.mime_type for encoder in ENCODERS.values()})
     sound: Json = {mime: {"schema": {"type": "string", "format": "binary"}} for mime in mime_types}
-    sound |= {"text/event-stream": {"schema": EVENT}} if events else {}
-    sound |= {"application/json": {"schema": reply}}
+    sound |= {"text/event-stream": {"schema": EVENT}, "application/json": {"schema": reply}}
     spoken: Answers = {200: {"description": "The speech.", "content": sound, "headers": ID_HEADER | SOUND_HEADERS}}
     return job_answers("", reply, error) | spoken
 

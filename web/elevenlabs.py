@@ -67,9 +67,6 @@ def _add_speech(app: FastAPI, jobs: Jobs) -> None:
 
 
 def _add_voices(app: FastAPI, jobs: Jobs) -> None:
-    async def listed() -> list[Json]:
-        return [voice_object(voice) for voice in (await jobs.ask("voices"))["voices"]]
-
     @app.get("/v1/voices/{voice}", include_in_schema=False)
     async def _voice(voice: str) -> JSONResponse:
         found = speaking_voice(voice, await jobs.ask("voices"), jobs.mapped_voices, VOICES)
@@ -77,7 +74,7 @@ def _add_voices(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/v2/voices", include_in_schema=False)
     async def _voices() -> JSONResponse:
-        voices = await listed()
+        voices = [voice_object(voice) for voice in (await jobs.ask("voices"))["voices"]]
         return JSONResponse({"voices": voices, "has_more": False, "total_count": len(voices), "next_page_token": None})
 
 
@@ -159,11 +156,8 @@ class LinesEncoder:
 
 def _lines(data: bytes, chars: Sequence[CharTime]) -> bytes:
     pieces = [data[at : at + LINE_BYTES] for at in range(0, len(data), LINE_BYTES)] or [b""]
-    return b"".join(_line(piece, chars if at == 0 else ()) for at, piece in enumerate(pieces))
-
-
-def _line(data: bytes, chars: Sequence[CharTime]) -> bytes:
-    return json.dumps(_timed(base64_text(data), chars)).encode() + b"\n"
+    objects = (_timed(base64_text(piece), chars if at == 0 else ()) for at, piece in enumerate(pieces))
+    return b"".join(json.dumps(each).encode() + b"\n" for each in objects)
 
 
 def _timed(audio: str, chars: Sequence[CharTime]) -> Json:

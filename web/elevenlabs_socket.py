@@ -28,14 +28,7 @@ from service.session import Mark, Take, piece_of_text
 from validation.errors import Fault, InvalidInput, RequestError, WorkerError
 from validation.faults import shown, type_faults
 from web.conversation import Contexts, Conversation
-from web.elevenlabs_requests import (
-    DEFAULT_FORMAT,
-    Json,
-    alignment_ms,
-    format_fields,
-    sound_fields,
-    speech_fields,
-)
+from web.elevenlabs_requests import DEFAULT_FORMAT, Json, alignment_ms, format_fields, sound_fields, speech_fields
 from web.jobs import Jobs
 from web.json_socket import JsonSocket, close_code, until_first_ends
 from web.refusals import elevenlabs_error

@@ -153,16 +153,12 @@ class Jobs:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """First come, first served; a client that leaves while waiting gives up its place."""
-        self.metrics.waiting.inc()
-        try:
+        with self.metrics.waiting.track_inprogress():
             await self._turns.acquire()
-        finally:
-            self.metrics.waiting.dec()
-        self.metrics.running.inc()
         try:
-            yield
+            with self.metrics.running.track_inprogress():
+                yield
         finally:
-            self.metrics.running.dec()
             self._turns.release()
 
     async def _pass_on(self, events: AsyncGenerator[Event], clock: JobClock, buffer: OutputBuffer) -> None:
