@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import requests
 from fake_runpod import FINAL, FakeRunPod, Job, Json, WorkerProcess, wait_until, worker_process
+from loopback import Handler, served
 
 import sync_test
 from scripts.speak import free_port
@@ -111,6 +113,29 @@ def endpoint(log: Path, env: Mapping[str, str], *command: str, real: bool = Fals
         environ = {**fake.worker_env(), **env}
         with worker_process(command or HANDLER, log, environ, cwd=ROOT, real=real) as worker:
             yield Endpoint(fake, worker)
+
+
+@contextmanager
+def forwarding(endpoint: Endpoint) -> Iterator[str]:
+    """The base URL for OpenAI's client: each request becomes a job that names its route, as RunPod forwards it. Text is
+    joined, JSON as it is; a failed job is OpenAI's error with the job's text."""
+
+    class Forwarding(Handler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            asked = {"openai_route": self.path.removeprefix("/openai"), "openai_input": json.loads(body or b"null")}
+            job, pieces = endpoint.stream(asked)
+            status = 400 if job.error else 200
+            pieces = [{"error": {"message": job.error}}] if job.error else pieces or [job.output]
+            kind, text = "application/json", json.dumps(pieces[0])
+            if isinstance(pieces[0], str):
+                kind, text = "text/event-stream", "".join(pieces)
+            self.answer(status, text.encode(), Content_Type=kind)
+
+        do_POST = do_GET
+
+    with served(Forwarding) as address:
+        yield f"{address}/openai/v1"
 
 
 @contextmanager

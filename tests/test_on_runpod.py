@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from endpoints import ROOT, Endpoint, chatterbox_env, endpoint
+from endpoints import ROOT, Endpoint, chatterbox_env, endpoint, forwarding
 from fake_runpod import Job, wait_until
 from fakes import as_base64, recording, sound_of
-from openai_forwarding import forwarding
 
 from audio.pcm import Samples
 from validation import errors
