@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from fakes import FakeEngine
+    from http_server import Gate
 
 THREAD_ENDS_S = 5.0
 
@@ -59,6 +60,16 @@ def _no_thread_is_left() -> Iterator[None]:
     for thread in started:
         thread.join(THREAD_ENDS_S)
     assert [thread.name for thread in started if thread.is_alive()] == []
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Lets nothing pass until a test says so, or is at its end."""
+    from http_server import Gate
+
+    gate = Gate()
+    yield gate
+    gate.open()
 
 
 @pytest.fixture

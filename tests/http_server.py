@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 from fakes import HANG_S, FakeEngine, fake_service
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from server import Server, bound
@@ -44,9 +46,18 @@ class HttpServer:
     def jobs(self) -> Jobs:
         return self.worker.jobs
 
-    def websocket(self, **options: Any) -> ClientConnection:
+    def websocket(self, path: str = "/ws/tts", **options: Any) -> ClientConnection:
         options = {"open_timeout": HANG_S, "close_timeout": 1} | options
-        return connect(f"ws://127.0.0.1:{self.port}/ws/tts", **options)
+        return connect(f"ws://127.0.0.1:{self.port}{path}", **options)
+
+    def connection(self, takes_bytes: int | None = None) -> socket.socket:
+        """A client's end; `takes_bytes` come in while it reads nothing."""
+        client = socket.socket()
+        client.settimeout(HANG_S)
+        if takes_bytes:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes_bytes)
+        client.connect(("127.0.0.1", self.port))
+        return client
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=HANG_S, verify=False, trust_env=False, **options)
@@ -104,6 +115,40 @@ class HttpServer:
         jobs = self.jobs
         counts = jobs.under_way, jobs.admitted, jobs.sockets, jobs.input_budget.held_bytes
         return not any(counts) and not jobs._pumps
+
+
+class Gate:
+    """For `before_chunk` and `before_condition`: the first `free` of them pass, and as many as `let` says; all once it
+    is open."""
+
+    def __init__(self, free: int = 0) -> None:
+        self._permits = threading.Semaphore(free)
+        self._is_open = False
+
+    def __call__(self, _: object) -> None:
+        if not self._is_open:
+            assert self._permits.acquire(timeout=HANG_S)
+
+    def let(self, number: int) -> None:
+        self._permits.release(number)
+
+    def open(self) -> None:
+        self._is_open = True
+        self._permits.release(1000)
+
+
+def post_head(path: str, size_bytes: int, *, kind: str = "application/json", accept: str = "*/*") -> bytes:
+    """What precedes a body."""
+    lines = (f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", f"Accept: {accept}")
+    return "\r\n".join([*lines, f"Content-Length: {size_bytes}", "\r\n"]).encode()
+
+
+def closed_with(line: ClientConnection) -> int:
+    """The close code of a WebSocket on which nothing more comes."""
+    with pytest.raises(ConnectionClosed):
+        line.recv(HANG_S)
+    assert line.close_code is not None
+    return line.close_code
 
 
 def until(ready: Callable[[], bool], within_s: float = HANG_S, what: str = "it did not happen") -> None:

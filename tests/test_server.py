@@ -7,16 +7,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from fake_runpod import WorkerProcess, worker_process
 from fakes import FakeEngine, fake_service
-from http_server import HANG_S, LONG, HttpServer, open_server, until
+from http_server import HANG_S, LONG, Gate, HttpServer, open_server, until
 
 from scripts.speak import free_port
 from server import Server, link
@@ -34,10 +34,8 @@ def reason(server: HttpServer) -> str:
 # --- /ping, walked through --------------------------------------------------------------------------------------
 
 
-def test_while_it_loads_it_is_bound_says_204_and_takes_no_work() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_condition=lambda voice: not gate.wait(HANG_S) and None)
-    with open_server(engine, wait=False, warmup=True) as server:
+def test_while_it_loads_it_is_bound_says_204_and_takes_no_work(gate: Gate) -> None:
+    with open_server(FakeEngine(before_condition=gate), wait=False, warmup=True) as server:
         loading = server.get("/ping")
         assert (loading.status_code, loading.content) == (204, b"")
         refused = server.post("/tts", {"text": "Hi."})
@@ -45,7 +43,7 @@ def test_while_it_loads_it_is_bound_says_204_and_takes_no_work() -> None:
         assert refused.headers["retry-after"]
         assert server.get("/v1/voices").status_code == 200
         assert "tts_ready 0.0" in server.get("/metrics").text
-        gate.set()
+        gate.open()
         until(lambda: server.ping() == 200)
         assert server.get("/ping").json() == {"status": "warm", "reason": ""}
         assert server.post("/tts", {"text": "Hi."}).status_code == 200
@@ -84,20 +82,25 @@ def test_a_start_that_failed_says_503_and_why(error: Exception, told: str) -> No
     assert server.status == 0
 
 
-def test_draining_it_is_unhealthy_takes_nothing_and_ends_what_it_began() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
+@contextmanager
+def streaming(server: HttpServer) -> Iterator[Iterator[bytes]]:
+    """A long answer's pieces, on a connection of its own."""
     asked = {"text": LONG, "chunk_size": 5}
-    with open_server(engine) as server, server.client() as other:
-        with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
-            pieces = answer.iter_raw()
+    with server.client() as other, other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
+        yield answer.iter_raw()
+
+
+def test_draining_it_is_unhealthy_takes_nothing_and_ends_what_it_began() -> None:
+    gate = Gate(3)
+    with open_server(FakeEngine(before_chunk=gate)) as server:
+        with streaming(server) as pieces:
             got = len(next(pieces))
             server.end()
             until(lambda: server.ping() == 503)
             assert server.get("/ping").json() == {"status": "draining", "reason": "it was told to end"}
             refused = server.post("/tts", {"text": "Hi."})
             assert (refused.status_code, refused.headers["connection"]) == (503, "close")
-            gate.set()
+            gate.open()
             got += sum(map(len, pieces))
         until(lambda: server.status is not None)
         assert got > 1_000_000
@@ -106,20 +109,17 @@ def test_draining_it_is_unhealthy_takes_nothing_and_ends_what_it_began() -> None
 
 def test_draining_has_an_end_of_its_own() -> None:
     """Not even a step that can't be interrupted holds it."""
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: k > 3 and not gate.wait(HANG_S) and None)
-    with open_server(engine, shutdown_timeout_s=0.2) as server, server.client() as other:
+    gate = Gate(3)
+    with open_server(FakeEngine(before_chunk=gate), shutdown_timeout_s=0.2) as server:
         began_s = time.monotonic()
-        asked = {"text": LONG, "chunk_size": 5}
-        with other.stream("POST", "/tts", json=asked, headers={"Accept": "audio/wav"}) as answer:
-            pieces = answer.iter_raw()
+        with streaming(server) as pieces:
             next(pieces)
             server.end()
             with pytest.raises(httpx.RemoteProtocolError):
                 sum(map(len, pieces))
         until(lambda: server.status is not None, HANG_S)
         assert time.monotonic() - began_s < 8.0  # not when that step will have ended
-        gate.set()
+        gate.open()
     assert server.status == 0
 
 
@@ -131,16 +131,15 @@ def test_health_has_a_port_of_its_own() -> None:
         assert httpx.post(f"{other}/ping", trust_env=False).status_code == 404
 
 
-def test_ping_waits_for_nothing() -> None:
+def test_ping_waits_for_nothing(gate: Gate) -> None:
     """Every turn taken, every thread at work: health is answered in no time."""
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+    engine = FakeEngine(before_chunk=gate)
     with open_server(engine, max_concurrency=1) as server, server.asking("Hello."):
         until(lambda: engine.asked == 1)
         began_s = time.monotonic()
         assert server.ping() == 200
         assert time.monotonic() - began_s < 0.5
-        gate.set()
+        gate.open()
 
 
 # --- the real process -------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -33,32 +32,6 @@ def browser() -> Iterator[Browser]:
         except FileNotFoundError as error:
             pytest.skip(str(error))
         yield browser
-
-
-class Gate:
-    """For `before_chunk`: passes the number of chunks that were allowed; further ones wait."""
-
-    def __init__(self) -> None:
-        self._permits = threading.Semaphore(0)
-        self._open = False
-
-    def __call__(self, k: int) -> None:
-        if not self._open:
-            assert self._permits.acquire(timeout=HANG_S)
-
-    def let(self, chunks: int) -> None:
-        self._permits.release(chunks)
-
-    def open(self) -> None:
-        self._open = True
-        self._permits.release(1000)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.actions import AUDIBLE, DONE, SILENT, Serve, Visit, speak, speak_to_the_end, until
-from browser.conftest import Gate
 from fakes import HANG_S, FakeEngine
+from http_server import Gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import soundfile
 from browser.actions import AUDIBLE, Serve, Visit, saved, speak, until
-from browser.conftest import Gate
 from fakes import FakeEngine, raising_at
+from http_server import Gate
 
 from validation.errors import GpuFault
 
@@ -113,15 +112,14 @@ def test_the_key_is_asked_for_until_it_is_right(serve: Serve, visit: Visit) -> N
     until(page, AUDIBLE)
 
 
-def test_a_worker_that_loads_is_waited_for(serve: Serve, visit: Visit) -> None:
-    loaded = threading.Event()
-    server = serve(FakeEngine(before_condition=lambda _: loaded.wait(20) and None), wait=False, warmup=True)
+def test_a_worker_that_loads_is_waited_for(serve: Serve, visit: Visit, gate: Gate) -> None:
+    server = serve(FakeEngine(before_condition=gate), wait=False, warmup=True)
     page = visit(server, ready=False)
     page.wait_for_selector(".worker[data-state=loading]")
     speak(page, "Too early.")
     page.wait_for_selector("#alert:not([hidden])")
     assert page.text_content("#alert") == "the model is still being loaded"
-    loaded.set()
+    gate.open()
     page.wait_for_selector(".worker[data-state=ready]")
     server.jobs.readiness.drain("it was told to end")
     page.click("#speak")

@@ -1,4 +1,4 @@
-"""A server with FakeEngine and default settings, shared by a file's tests."""
+"""A server shared by a file's tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http_server import HttpServer, open_server
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[HttpServer]:
-    with open_server() as running:
+def server(request: pytest.FixtureRequest) -> Iterator[HttpServer]:
+    """With the file's `SERVER`, which are arguments of `open_server`, or else FakeEngine and default settings."""
+    with open_server(**getattr(request.module, "SERVER", {})) as running:
         yield running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import json
 import random
@@ -20,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import FakeEngine
-from http_server import HANG_S, LONG, HttpServer, open_server, until
+from http_server import HANG_S, LONG, Gate, HttpServer, open_server, post_head, until
 
 from server import bound
 from service.events import AudioEvent
@@ -39,13 +38,8 @@ def streamed(
 ) -> Iterator[socket.socket]:
     """A client that has read the head and nothing else, and whose socket takes little."""
     body = json.dumps(asked).encode()
-    head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
-    head += "Content-Type: application/json\r\n\r\n"
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes_bytes)
-        client.settimeout(HANG_S)
-        client.connect(("127.0.0.1", server.port))
-        client.sendall(head.encode() + body)
+    with server.connection(takes_bytes) as client:
+        client.sendall(post_head("/tts", len(body), accept=accept) + body)
         assert client.recv(200).startswith(b"HTTP/1.1 200")
         yield client
 
@@ -55,70 +49,33 @@ def streamed(
 
 @pytest.mark.parametrize("accept", ["audio/wav", "text/event-stream"])
 def test_the_first_bytes_leave_before_the_second_chunk_is_asked_for(accept: str) -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: k > 1 and not gate.wait(HANG_S) and None)
+    gate = Gate(1)
     asked = {"text": LONG, "chunk_size": 25, "decode_mode": "window"}
     with (
-        open_server(engine) as server,
+        open_server(FakeEngine(before_chunk=gate)) as server,
         server.http.stream("POST", "/tts", json=asked, headers={"Accept": accept}) as answer,
     ):
         pieces = answer.iter_raw()
         first = next(pieces)
         assert len(first) > 1000
-        gate.set()
+        gate.open()
         assert sum(map(len, pieces)) > len(first)
 
 
-def test_the_engine_is_not_asked_for_more_until_the_first_bytes_were_sent() -> None:
-    asked_when_sent: list[int] = []
-    engine = FakeEngine()
+async def filled(buffer: OutputBuffer, pieces: int) -> asyncio.Task[None]:
+    """Who puts so many, once its reader has dealt with the first and there is no room for more."""
 
-    async def main() -> None:
-        buffer = OutputBuffer(BufferBudget())
-        taken = buffer.events()
-        putting = asyncio.create_task(buffer.put(AudioEvent(0, b"first", "wav", 24_000, 0.0, 1.0)))
-        await anext(taken)
-        await asyncio.sleep(0.02)
-        asked_when_sent.append(int(putting.done()))
-        buffer.close()
-        assert [event async for event in taken] == []
-        await putting
+    async def fill() -> None:
+        for index in range(pieces):
+            await buffer.put(AudioEvent(index, b"x" * 10, "wav", 24_000, 0.0, 1.0))
 
-    asyncio.run(main())
-    assert asked_when_sent == [0]
-    assert engine.asked == 0
-
-
-def piece(index: int) -> AudioEvent:
-    return AudioEvent(index, b"x" * 10, "wav", 24_000, 0.0, 1.0)
-
-
-def test_later_pieces_wait_only_where_too_many_do() -> None:
-    async def main() -> int:
-        buffer, put = OutputBuffer(BufferBudget(own_bytes=25, shared_bytes=0)), 0
-
-        async def fill() -> None:
-            nonlocal put
-            for index in range(9):
-                await buffer.put(piece(index))
-                put += 1
-
-        filling = asyncio.create_task(fill())
-        taken = buffer.events()
-        await anext(taken)
-        await asyncio.sleep(0.01)
-        assert put == 0
-        await anext(taken)
-        await asyncio.sleep(0.01)
-        filling.cancel()
-        return put
-
-    assert asyncio.run(main()) == 3
-
-
-async def fill(buffer: OutputBuffer, pieces: int) -> None:
-    for index in range(pieces):
-        await buffer.put(piece(index))
+    filling, taken = asyncio.create_task(fill()), buffer.events()
+    await anext(taken)
+    await asyncio.sleep(0.01)
+    assert not buffer._waiting  # none is made before the first was sent
+    await anext(taken)
+    await asyncio.sleep(0.01)
+    return filling
 
 
 def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
@@ -129,12 +86,7 @@ def test_nobody_waits_while_the_worker_has_room_for_all() -> None:
         one, other = OutputBuffer(budget), OutputBuffer(budget)
         left_at = []
         for buffer in (one, other):
-            putting = asyncio.create_task(fill(buffer, 20))
-            taken = buffer.events()
-            await anext(taken)
-            await anext(taken)  # the first was dealt with
-            await asyncio.sleep(0.01)
-            putting.cancel()
+            (await filled(buffer, 20)).cancel()
             left_at.append(budget.held_bytes)
         one.clear()
         other.clear()
@@ -147,13 +99,7 @@ def test_room_that_another_gives_up_is_used_at_once() -> None:
     async def main() -> bool:
         budget = BufferBudget(own_bytes=10, shared_bytes=20)
         one, other = OutputBuffer(budget), OutputBuffer(budget)
-        fillings = []
-        for buffer in (one, other):
-            fillings.append(asyncio.create_task(fill(buffer, 3)))
-            taken = buffer.events()
-            await anext(taken)
-            await anext(taken)
-            await asyncio.sleep(0.01)
+        fillings = [await filled(buffer, 3) for buffer in (one, other)]
         assert not fillings[1].done()
         fillings[0].cancel()
         one.clear()
@@ -226,9 +172,8 @@ def test_who_leaves_stops_the_engine_within_a_chunk(accept: str) -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.03))
     with open_server(engine) as server:
         body = json.dumps(SLOW_CHUNKS).encode()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
-            head = f"POST /tts HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
-            client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        with server.connection() as client:
+            client.sendall(post_head("/tts", len(body), accept=accept) + body)
             until(lambda: engine.asked >= 3)
             at_leaving = engine.asked
         until(server.at_rest)
@@ -242,21 +187,19 @@ def test_who_leaves_stops_the_engine_within_a_chunk(accept: str) -> None:
         assert server.post("/tts", {"text": "Next."}).status_code == 200
 
 
-def test_who_leaves_while_waiting_is_forgotten() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+def test_who_leaves_while_waiting_is_forgotten(gate: Gate) -> None:
+    engine = FakeEngine(before_chunk=gate)
     with open_server(engine, max_concurrency=1, max_queue=4) as server, server.asking("First."):
         until(lambda: engine.asked == 1)
         body = b'{"text": "Never to be heard."}'
-        head = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port)) as client:
-            client.sendall(head % len(body) + body)
+        with server.connection() as client:
+            client.sendall(post_head("/tts", len(body)) + body)
             until(lambda: server.jobs.admitted == 2)
             assert "tts_jobs_waiting 1.0" in server.get("/metrics").text
         until(lambda: server.jobs.admitted == 1)
         assert server.outcomes() == {"CANCELLED": 1}
         assert 'tts_jobs_total{outcome="CANCELLED"} 1.0' in server.get("/metrics").text
-        gate.set()
+        gate.open()
     assert server.outcomes() == {"CANCELLED": 1, "COMPLETED": 1}
     assert "Never to be heard." not in engine.texts
 
@@ -318,10 +261,8 @@ def test_the_kernel_ends_a_connection_that_nobody_reads() -> None:
 # --- crowds -----------------------------------------------------------------------------------------------------
 
 
-def test_more_than_may_wait_get_429_and_when_to_come_back() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
-    with open_server(engine, max_concurrency=1, max_queue=2) as server, ExitStack() as crowd:
+def test_more_than_may_wait_get_429_and_when_to_come_back(gate: Gate) -> None:
+    with open_server(FakeEngine(before_chunk=gate), max_concurrency=1, max_queue=2) as server, ExitStack() as crowd:
         for number in range(3):
             crowd.enter_context(server.asking(f"Hello {number}."))
         until(lambda: server.jobs.admitted == 3)
@@ -333,40 +274,25 @@ def test_more_than_may_wait_get_429_and_when_to_come_back() -> None:
         assert (shaped.status_code, shaped.json()["error"]["type"]) == (429, "rate_limit_error")
         assert server.get("/ping").status_code == 200
         assert server.get("/v1/voices").status_code == 200
-        gate.set()
+        gate.open()
 
 
-def test_first_come_first_served() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: not gate.wait(HANG_S) and None)
+def test_first_come_first_served(gate: Gate) -> None:
+    engine = FakeEngine(before_chunk=gate)
     with open_server(engine, max_concurrency=1) as server, ExitStack() as crowd:
         for number in range(4):
             crowd.enter_context(server.asking(f"Number {number}."))
             until(lambda own=number: server.jobs.admitted == own + 1)  # type: ignore[misc]
-        gate.set()
-    assert [text for text in engine.texts if text.startswith("Number")] == [
-        "Number zero.",
-        "Number one.",
-        "Number two.",
-        "Number three.",
-    ]
+        gate.open()
+    assert engine.texts == [f"Number {number}." for number in ("zero", "one", "two", "three")]
 
 
 # --- load -------------------------------------------------------------------------------------------------------
 
 
-def crowd_of(server: HttpServer, clients: int, for_s: float) -> tuple[dict[str, int], float]:
-    """So many clients, a third slow, a third leaving half-way: answers by what became of them, and the longest
-    stall of the server's event loop in seconds."""
+def crowd_of(server: HttpServer, clients: int, for_s: float) -> dict[str, int]:
+    """So many clients, a third slow, a third leaving half-way: answers by what became of them."""
     ends: dict[str, int] = {}
-    stall_s = 0.0
-
-    async def watch() -> None:
-        nonlocal stall_s
-        while True:
-            before_s = time.monotonic()
-            await asyncio.sleep(0.005)
-            stall_s = max(stall_s, time.monotonic() - before_s - 0.005)
 
     async def one(http: httpx.AsyncClient, kind: int) -> str:
         asked = {"text": LONG, "chunk_size": random.choice([5, 25]), "print_metrics": False}
@@ -397,10 +323,8 @@ def crowd_of(server: HttpServer, clients: int, for_s: float) -> tuple[dict[str, 
         until_s = time.monotonic() + for_s
         await asyncio.gather(*(client(number, until_s) for number in range(clients)))
 
-    watching = asyncio.run_coroutine_threadsafe(watch(), server.loop)
     asyncio.run(main())
-    watching.cancel()
-    return ends, stall_s
+    return ends
 
 
 def load(clients: int, for_s: float) -> None:
@@ -409,11 +333,13 @@ def load(clients: int, for_s: float) -> None:
         until(server.at_rest, HANG_S)
         threads, rss_kb = threading.active_count(), rss()
         tasks = asyncio.run_coroutine_threadsafe(count_tasks(), server.loop).result(HANG_S)
-        ends, stall_s = crowd_of(server, clients, for_s)
+        with server.turns() as turns_s:
+            ends = crowd_of(server, clients, for_s)
         until(server.at_rest, HANG_S)
         until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), server.loop).result(HANG_S) <= tasks, HANG_S)
         grown_mb = (rss() - rss_kb) / 1024
-        print(f"\n{clients} clients, {for_s:g} s: {ends}; longest stall {1000 * stall_s:.0f} ms; +{grown_mb:.1f} MB")
+        turn_ms = 1000 * max(turns_s)
+        print(f"\n{clients} clients, {for_s:g} s: {ends}; longest turn {turn_ms:.0f} ms; +{grown_mb:.1f} MB")
         assert set(ends) <= {"whole", "left", "429"}
         assert {"whole", "left"} <= set(ends)
         assert threading.active_count() <= threads + 4  # asyncio's own pool
@@ -437,15 +363,3 @@ def test_a_crowd_leaves_nothing_behind() -> None:
 @pytest.mark.full
 def test_a_crowd_of_64_for_a_minute_leaves_nothing_behind() -> None:
     load(64, 60.0)
-
-
-def test_events_of_a_slow_stream_are_whole() -> None:
-    """The pieces of server-sent events joined are the file, whatever the client's pace."""
-    asked = {"text": LONG, "chunk_size": 5, "seed": 1, "output_format": "pcm_s16le"}
-    with open_server() as server:
-        sound = b""
-        with server.http.stream("POST", "/tts", json=asked, headers={"Accept": "text/event-stream"}) as answer:
-            for line in answer.iter_lines():
-                if line.startswith("data: ") and "audio" in (data := json.loads(line[6:])):
-                    sound += base64.b64decode(data["audio"])
-        assert sound == server.post("/tts", asked, accept="audio/pcm").content

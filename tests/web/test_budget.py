@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, recording
-from http_server import HANG_S, LONG, HttpServer, open_server, until
+from http_server import HANG_S, LONG, Gate, HttpServer, closed_with, open_server, post_head, until
 from starlette.types import Message, Receive, Scope, Send
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from tests.web.test_websocket import line
 from validation.errors import WorkerError
 from web import jobs
 from web.budget import FREE_BYTES, Input, InputBudget
@@ -26,7 +25,6 @@ from web.limits import BodyLimit
 pytestmark = pytest.mark.slow
 
 SAY = {"text": "Hello there."}
-HEAD = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 def shares(budget: InputBudget, *sizes_bytes: int) -> list[Input]:
@@ -129,14 +127,8 @@ def test_what_was_read_counts_as_what_it_takes() -> None:
 @contextmanager
 def sending(server: HttpServer, body: bytes, whole_bytes: int) -> Iterator[socket.socket]:
     """A client that has sent so much of a body, and no more."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
-        client.sendall(HEAD % whole_bytes + body)
-        yield client
-
-
-@contextmanager
-def line(server: HttpServer) -> Iterator[ClientConnection]:
-    with server.websocket() as client:
+    with server.connection() as client:
+        client.sendall(post_head("/tts", whole_bytes) + body)
         yield client
 
 
@@ -157,9 +149,8 @@ def test_who_is_still_sending_takes_no_place() -> None:
             until(lambda: server.jobs.admitted == 0)
 
 
-def test_who_finds_no_place_is_told_before_and_after_the_body() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
+def test_who_finds_no_place_is_told_before_and_after_the_body(gate: Gate) -> None:
+    engine = FakeEngine(before_chunk=gate)
     body = json.dumps(SAY).encode()
     with open_server(engine, max_concurrency=1, max_queue=0) as server, sending(server, body[:5], len(body)) as early:
         with server.asking("Hi."):
@@ -168,24 +159,19 @@ def test_who_finds_no_place_is_told_before_and_after_the_body() -> None:
                 assert late.recv(1000).startswith(b"HTTP/1.1 429")
             early.sendall(body[5:])
             assert early.recv(1000).startswith(b"HTTP/1.1 429")
-            gate.set()
+            gate.open()
         until(server.at_rest)
 
 
 def test_a_websocket_without_its_start_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_SOCKETS", 1)
     with open_server() as server, ExitStack() as crowd:
-        idle = [crowd.enter_context(line(server)) for _ in range(5)]
-        begun = crowd.enter_context(line(server))
-        begun.send('{"type": "start"}')
-        assert json.loads(begun.recv(HANG_S))["type"] == "ready"
+        idle = [crowd.enter_context(server.websocket()) for _ in range(5)]
+        crowd.enter_context(line(server)).until("ready")
         idle[0].send('{"type": "start"}')
         told = json.loads(idle[0].recv(HANG_S))
         assert (told["type"], told["error_code"], told["retryable"]) == ("error", "BUSY", True)
-        with pytest.raises(ConnectionClosed) as caught:
-            idle[0].recv(HANG_S)
-        assert caught.value.rcvd is not None
-        assert caught.value.rcvd.code == 1013
+        assert closed_with(idle[0]) == 1013
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
@@ -198,32 +184,27 @@ def test_bodies_and_messages_under_way_are_bounded_together() -> None:
     with open_server() as server, ExitStack() as crowd:
         budget = server.jobs.input_budget
         budget.most_bytes = LIMIT
-        lines = [crowd.enter_context(line(server)) for _ in range(4)]
+        lines = [crowd.enter_context(server.websocket()) for _ in range(4)]
         for each in lines[:2]:
             begin_message(each, b"{" * PIECE)
         until(lambda: budget.held_bytes > PIECE)
         bodies = [crowd.enter_context(sending(server, b"{" * PIECE, 2 * PIECE)) for _ in range(4)]
         for each in lines[2:]:
             begin_message(each, b"{" * PIECE)
-        with pytest.raises(ConnectionClosed) as caught:
-            lines[0].recv(HANG_S)
-        assert caught.value.rcvd is not None
-        assert caught.value.rcvd.code == 1013
+        assert closed_with(lines[0]) == 1013
         assert bodies[0].recv(1000).startswith(b"HTTP/1.1 429")
         assert budget.held_bytes <= LIMIT
         assert server.post("/tts", SAY).status_code == 200
         voiced = SAY | {"reference_audio": as_base64(recording())}
         assert server.post("/tts", voiced).status_code == 200
-        with line(server) as other:
-            other.send(json.dumps({"type": "start"} | voiced | {"text": None}))
-            assert json.loads(other.recv(HANG_S))["type"] == "ready"
+        with line(server, **voiced | {"text": None}) as other:
+            other.until("ready")
     until(server.at_rest)
 
 
-def test_what_waits_for_its_turn_is_bounded_too() -> None:
+def test_what_waits_for_its_turn_is_bounded_too(gate: Gate) -> None:
     """Whole bodies in the queue, one of which was larger once it was read."""
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
+    engine = FakeEngine(before_chunk=gate)
     large: dict[str, Any] = SAY | {"reference_audio": "A" * PIECE}
     with open_server(engine, max_concurrency=1) as server, ExitStack() as crowd:
         server.jobs.input_budget.most_bytes = LIMIT
@@ -237,7 +218,7 @@ def test_what_waits_for_its_turn_is_bounded_too() -> None:
             wide = json.dumps(SAY | {"text": "😀" + "." * (LIMIT // 3)}, ensure_ascii=False).encode()
             refused = server.http.post("/tts", content=wide, headers={"Content-Type": "application/json"})
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
-            gate.set()
+            gate.open()
         crowd.close()
         until(server.at_rest)
 

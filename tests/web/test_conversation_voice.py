@@ -5,54 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from fakes import FakeEngine, as_base64, decoded, pitch_hz, recording
-from http_server import HANG_S, HttpServer, open_server, until
+from http_server import Gate, HttpServer, open_server, until
+from loopback import Handler, served
 
 from tests.web.test_websocket import Line, error_of, line
 
 pytestmark = pytest.mark.slow
 
 START = {"type": "start"}
-
-
-@dataclass
-class Recordings:
-    """A server of one recording behind an address that is good for one request."""
-
-    port: int
-    asked: list[str] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/me.wav?signature=1"
-
-
-@pytest.fixture
-def expiring() -> Iterator[Recordings]:
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.asked.append(self.path)
-            body = recording(pitch=520.0) if len(served.asked) == 1 else b"expired"
-            self.send_response(200 if len(served.asked) == 1 else 403)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        served = Recordings(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield served
-        server.shutdown()
-        thread.join()
 
 
 def say(talk: Line, text: str) -> None:
@@ -65,12 +29,20 @@ def check_pitch(talk: Line, pitch: float) -> None:
     assert pitch_hz(samples, rate_hz) == pitch
 
 
-def test_an_address_is_fetched_once_and_may_expire(expiring: Recordings) -> None:
+def test_an_address_is_fetched_once_and_may_expire() -> None:
     """Each take fetched it anew, and the first after it had expired ended the conversation."""
-    with open_server(allow_private_urls=True) as server:
-        with line(server, reference_audio_url=expiring.url, output_format="pcm_s16le") as talk:
+    asked: list[str] = []
+
+    class Expiring(Handler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            is_first = len(asked) == 1
+            self.answer(200 if is_first else 403, recording(pitch=520.0) if is_first else b"expired")
+
+    with served(Expiring) as address, open_server(allow_private_urls=True) as server:
+        with line(server, reference_audio_url=f"{address}/me.wav?signature=1", output_format="pcm_s16le") as talk:
             assert talk.until("ready")["voice"] == "clone"
-            until(lambda: len(expiring.asked) == 1)  # before there is a text
+            until(lambda: len(asked) == 1)  # before there is a text
             for _ in range(3):
                 say(talk, "Hello there. ")
             talk.send("cancel")
@@ -80,7 +52,7 @@ def test_an_address_is_fetched_once_and_may_expire(expiring: Recordings) -> None
             talk.send("end")
             talk.until("end")
         check_pitch(talk, 520.0)
-        assert len(expiring.asked) == 1
+        assert len(asked) == 1
         assert server.engine.conditioned == ["clone"]
         until(server.at_rest)
 
@@ -110,16 +82,15 @@ def test_what_is_cut_from_it_is_told_once() -> None:
     assert [warning for warning in warnings if "5" in warning] == warnings[:1] != []
 
 
-def test_it_is_held_no_longer_than_until_it_is_conditioned() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
+def test_it_is_held_no_longer_than_until_it_is_conditioned(gate: Gate) -> None:
+    engine = FakeEngine(before_condition=gate)
     with open_server(engine) as server, line(server, reference_audio=as_base64(recording())) as talk:
         budget = server.jobs.input_budget
         talk.until("ready")
         until(lambda: server.jobs.under_way == 1)
         assert budget.held_bytes > 100_000
         talk.send("text", text="Not a whole")
-        gate.set()
+        gate.open()
         until(lambda: budget.held_bytes == 0)
         say(talk, " sentence. ")
 
@@ -145,9 +116,8 @@ def test_what_is_wrong_with_it_is_told_before_there_is_a_text(start: dict[str, A
 
 
 @pytest.mark.parametrize("leaves", [True, False])
-def test_who_leaves_meanwhile_leaves_nothing_behind(leaves: bool) -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_condition=lambda voice: gate.wait(HANG_S) and None)
+def test_who_leaves_meanwhile_leaves_nothing_behind(leaves: bool, gate: Gate) -> None:
+    engine = FakeEngine(before_condition=gate)
 
     def asking(server: HttpServer) -> None:
         with server.websocket(close_timeout=0.1) as socket:
@@ -155,11 +125,10 @@ def test_who_leaves_meanwhile_leaves_nothing_behind(leaves: bool) -> None:
             until(lambda: server.jobs.under_way == 1)
             if not leaves:
                 socket.send("{")
-                while json.loads(socket.recv(HANG_S))["type"] != "error":
-                    pass
+                Line(socket).until("error")
 
     with open_server(engine) as server:
-        threading.Timer(0.5, gate.set).start()
+        threading.Timer(0.5, gate.open).start()
         asking(server)
         until(server.at_rest)
         assert engine.heard == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.slow
 CLIP = recording(700.0, 2.0)
 TAKE = {"source_audio": as_base64(CLIP), "seed": 3}
 ELEVENLABS, OF_ITS_SDK = "/v1/speech-to-speech", "/v1/voice-changer"
-
-
-@pytest.fixture(scope="module")
-def incapable() -> Iterator[HttpServer]:
-    with open_server(FakeEngine(can_convert=False)) as running:
-        yield running
 
 
 @pytest.mark.parametrize(("path", "more"), [("/convert", {}), ("/tts", {"operation": "convert"})])
@@ -74,12 +67,13 @@ def test_what_is_wrong_has_its_status(server: HttpServer, given: Any, status: in
     assert answer.json()["error"].startswith(message)
 
 
-def test_an_engine_that_can_not_says_so(incapable: HttpServer) -> None:
-    answer = incapable.post("/convert", TAKE)
-    assert (answer.status_code, answer.json()["error_code"]) == (422, "UNSUPPORTED")
-    answer = elevenlabs(incapable)
-    assert (answer.status_code, answer.json()["detail"]["status"]) == (422, "unsupported")
-    models = incapable.get("/v1/models", xi_api_key="x").json()
+def test_an_engine_that_can_not_says_so() -> None:
+    with open_server(FakeEngine(can_convert=False)) as incapable:
+        answer = incapable.post("/convert", TAKE)
+        assert (answer.status_code, answer.json()["error_code"]) == (422, "UNSUPPORTED")
+        answer = elevenlabs(incapable)
+        assert (answer.status_code, answer.json()["detail"]["status"]) == (422, "unsupported")
+        models = incapable.get("/v1/models", xi_api_key="x").json()
     assert {model["can_do_voice_conversion"] for model in models} == {False}
 
 

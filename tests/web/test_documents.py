@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeEngine
-from http_server import HttpServer, open_server
+from http_server import HttpServer
 from hypothesis import HealthCheck, given, settings
 
 from web.documents import BATCH_EXAMPLES, CONVERT_EXAMPLES, FORM_EXAMPLES, JOB_EXAMPLES, SPEECH_EXAMPLES
@@ -22,10 +22,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="`make test-fast` inst
 LEFT_OUT = ("positive_data_acceptance",)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[HttpServer]:
-    with open_server(FakeEngine(tokens_per_char=0.05), max_concurrency=4) as running:
-        yield running
+SERVER = {"engine": FakeEngine(tokens_per_char=0.05), "max_concurrency": 4}
 
 
 @pytest.fixture(scope="module")

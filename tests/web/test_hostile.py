@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from http_server import HANG_S, HttpServer, until
+from http_server import HANG_S, HttpServer, post_head, until
 from websockets.exceptions import ConnectionClosed
 
 from tests.fuzz.gauge import RESET, _memory
@@ -25,9 +24,8 @@ JSON = "application/json"
 
 def post(server: HttpServer, body: bytes, kind: str, accept: str = JSON) -> int:
     """The status. Raw, because a client in this process holds the same lock as the server."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_S) as client:
-        head = f"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nAccept: {accept}\r\nConnection: close\r\n"
-        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+    with server.connection() as client:
+        client.sendall(post_head("/tts", len(body), kind=kind, accept=accept))
         client.sendall(body)
         return int(client.recv(65_536)[9:12])
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import as_base64, decoded, pitch_hz, recording
-from http_server import HANG_S, HttpServer, open_server
+from http_server import HANG_S, HttpServer
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +22,7 @@ openai = pytest.importorskip("openai", reason="`make test-fast` installs none")
 TEXT = "The quick brown fox."
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[HttpServer]:
-    with open_server(api_keys=("sk-one", "sk-two"), openai_voices={"alloy": "hans", "nova": "default"}) as running:
-        yield running
+SERVER = {"api_keys": ("sk-one", "sk-two"), "openai_voices": {"alloy": "hans", "nova": "default"}}
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +46,6 @@ def test_every_format_by_the_sdk(client: openai.OpenAI, form: Any) -> None:
     assert answer.response.headers["content-type"] == expected
 
 
-def test_mp3_is_the_default(client: openai.OpenAI) -> None:
-    answer = client.audio.speech.create(model="gpt-4o-mini-tts", voice="hans", input=TEXT)
-    assert answer.response.headers["x-format"] == "mp3"
-    assert "x-ignored-fields" not in answer.response.headers
-
-
 @pytest.mark.parametrize("form", ["pcm", "aac"])
 def test_the_sdk_streams(client: openai.OpenAI, form: str) -> None:
     asked: dict[str, Any] = {"model": "tts-1", "voice": "nova", "input": TEXT, "response_format": form}
@@ -74,11 +65,6 @@ def test_fields_of_our_own_are_taken(client: openai.OpenAI) -> None:
     assert sound(answer.content) == 700
 
 
-def test_instructions_are_told_to_be_ignored(client: openai.OpenAI) -> None:
-    answer = client.audio.speech.create(model="tts-1", voice="default", input=TEXT, instructions="Whisper.")
-    assert answer.response.headers["x-ignored-fields"] == "instructions"
-
-
 def test_events_are_openais(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "tts-1", "voice": "default", "input": TEXT, "response_format": "pcm"}
     with client.audio.speech.with_streaming_response.create(**asked, stream_format="sse") as answer:
@@ -93,11 +79,8 @@ def test_events_are_openais(client: openai.OpenAI) -> None:
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > len(TEXT)
 
 
-def test_models_and_voices_are_listed(client: openai.OpenAI, server: HttpServer) -> None:
+def test_models_are_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["chatterbox", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"]
-    listed = server.get("/v1/voices", authorization="Bearer sk-one").json()
-    assert listed["default"] == "default"
-    assert [voice["name"] for voice in listed["voices"]] == ["default", "hans"]
 
 
 @pytest.mark.parametrize(
@@ -110,9 +93,13 @@ def test_models_and_voices_are_listed(client: openai.OpenAI, server: HttpServer)
         ({"model": 1}, "model", "must be a string"),
         ({"response_format": "aiff"}, "response_format", "must be one of mp3, opus, aac, flac, wav, pcm"),
         ({"speed": 4.5}, "speed", "must be at most 4.0 (got 4.5)"),
+        ({"speed": 0.24}, "speed", "must be at least 0.25"),
         ({"speed": "fast"}, "speed", "must be a number"),
         ({"speed": 10**400}, "speed", "must be a number (got a number of more than 64 bits)"),
         ({"input": ""}, "input", "INVALID_INPUT: input must hold at least one letter or digit"),
+        ({"input": " \n"}, "input", "INVALID_INPUT: input must hold at least one letter or digit"),
+        ({"input": 5}, "input", "must be a string (got 5)"),
+        ({"input": "x" * 5001}, "input", "must be at most 5000 characters"),
         ({"input": None}, "input", "is required"),
         ({"text": "Hi."}, "input", "and text are one"),
         ({"output_format": "wav", "response_format": "wav"}, "response_format", "and output_format are one"),
@@ -154,11 +141,6 @@ def test_fields_that_nobody_knows_are_named_as_far_as_a_header_can(
     assert (answer.status_code, answer.headers["x-ignored-fields"]) == (200, named)
 
 
-def test_a_voice_may_be_an_object(client: openai.OpenAI) -> None:
-    asked = {"model": "tts-1", "voice": {"id": "alloy"}, "input": TEXT}
-    assert client.post("/audio/speech", body=asked, cast_to=httpx.Response).headers["x-voice"] == "hans"
-
-
 def test_a_wrong_key_is_told_as_openai_does(server: HttpServer) -> None:
     stranger = openai.OpenAI(api_key="sk-three", base_url=f"{server.url}/v1", max_retries=0)
     with stranger, pytest.raises(openai.AuthenticationError) as caught:
@@ -177,16 +159,6 @@ def test_an_unknown_address_under_v1_has_openais_shape(client: openai.OpenAI) ->
 def test_curl_as_in_openais_manual(server: HttpServer, tmp_path: Path) -> None:
     asked = json.dumps({"model": "gpt-4o-mini-tts", "input": TEXT, "voice": "alloy"})
     headers = ["-H", "Authorization: Bearer sk-one", "-H", "Content-Type: application/json"]
-    command = [
-        "curl",
-        "-sS",
-        "--fail",
-        f"{server.url}/v1/audio/speech",
-        *headers,
-        "-d",
-        asked,
-        "--output",
-        "speech.mp3",
-    ]
+    command = ["curl", "-sS", "--fail", f"{server.url}/v1/audio/speech", *headers, "-d", asked, "-o", "speech.mp3"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=HANG_S)
     assert sound((tmp_path / "speech.mp3").read_bytes()) == 450

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from fakes import decoded, pitch_hz
-from http_server import HttpServer, open_server
+from http_server import HttpServer
 
 from tests.web.test_hostile import LONGEST_TURN_S
 from validation.fields import MAX_INPUTS
@@ -20,10 +19,7 @@ Json = dict[str, Any]
 TEXT = "The quick brown fox."
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[HttpServer]:
-    with open_server(openai_voices={"alloy": "hans"}) as running:
-        yield running
+SERVER = {"openai_voices": {"alloy": "hans"}}
 
 
 def batch(server: HttpServer, *items: Any, **common: Any) -> httpx.Response:
@@ -35,53 +31,36 @@ def pitch(result: Json) -> float:
 
 
 def test_each_item_is_spoken_with_the_common_fields_unless_it_has_its_own(server: HttpServer) -> None:
-    items = (
-        {"input": TEXT},
-        {"input": TEXT, "voice": "default", "response_format": "mp3"},
-        {"input": "…", "voice": None},
-    )
-    answer = batch(server, *items, voice="alloy", model="tts-1", seed=7)
+    other = {"input": TEXT, "voice": "default", "response_format": "mp3"}
+    answer = batch(server, {"input": TEXT}, other, {"input": "…", "voice": None}, voice="alloy", model="tts-1", seed=7)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     reply = answer.json()
     results = reply.pop("results")
     assert reply == {"id": reply["id"], "total": 3, "succeeded": 3, "failed": 0}
-    assert [(own["index"], own["status"], own["media_type"], own["error"]) for own in results] == [
-        (0, "success", "audio/wav", None),
-        (1, "success", "audio/mpeg", None),
-        (2, "success", "audio/wav", None),
-    ]
+    shown = [(own["index"], own["status"], own["media_type"], own["error"]) for own in results]
+    kinds = ("audio/wav", "audio/mpeg", "audio/wav")
+    assert shown == [(index, "success", kind, None) for index, kind in enumerate(kinds)]
     assert [*map(pitch, results[:2])] == [450, 300]
-    single = server.post("/v1/audio/speech", {"voice": "alloy", "seed": 7, "response_format": "wav"} | items[0])
+    alone = {"input": TEXT, "voice": "alloy", "seed": 7, "response_format": "wav"}
+    single = server.post("/v1/audio/speech", alone)
     assert base64.b64decode(results[0]["audio_data"]) == single.content
 
 
 def test_a_wrong_item_is_its_own_error(server: HttpServer) -> None:
-    items = [
-        {"input": TEXT},
-        {},
-        {"input": TEXT, "voice": "nobody"},
-        "Hello.",
-        {"input": TEXT, "speed": 9},
-        {"input": " "},
+    wrong: list[tuple[Any, str]] = [
+        ({}, "INVALID_INPUT: input is required"),
+        ({"input": TEXT, "voice": "nobody"}, "UNKNOWN_VOICE: voice 'nobody' is not a voice here"),
+        ("Hello.", 'INVALID_INPUT: items must be objects (got "Hello.")'),
+        ({"input": TEXT, "speed": 9}, "INVALID_INPUT: speed must be at most 4"),
+        ({"input": " "}, "INVALID_INPUT: input must hold at least one letter or digit"),
     ]
-    reply = batch(server, *items).json()
+    reply = batch(server, {"input": TEXT}, *(item for item, _ in wrong)).json()
     assert (reply["total"], reply["succeeded"], reply["failed"]) == (6, 1, 5)
-    assert [own["status"] for own in reply["results"]] == ["success", *["error"] * 5]
-    told = [own["error"] for own in reply["results"]]
-    assert told[0] is None
-    for error, words in zip(
-        told[1:],
-        [
-            "INVALID_INPUT: input is required",
-            "UNKNOWN_VOICE: voice 'nobody' is not a voice here",
-            'INVALID_INPUT: items must be objects (got "Hello.")',
-            "INVALID_INPUT: speed must be at most 4",
-            "INVALID_INPUT: input must hold at least one letter or digit",
-        ],
-        strict=True,
-    ):
-        assert error.startswith(words)
-    assert all((own["audio_data"], own["media_type"]) == (None, None) for own in reply["results"][1:])
+    first, *others = reply["results"]
+    assert (first["status"], first["error"]) == ("success", None)
+    for own, (_, words) in zip(others, wrong, strict=True):
+        assert (own["status"], own["audio_data"], own["media_type"]) == ("error", None, None)
+        assert own["error"].startswith(words)
 
 
 def test_word_times_come_beside_the_file_and_what_has_no_effect_is_named(server: HttpServer) -> None:

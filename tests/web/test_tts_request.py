@@ -66,7 +66,8 @@ def test_an_old_name_of_the_operation_is_speech_too(server: HttpServer) -> None:
 
 
 def test_events_are_the_stream_and_its_end(server: HttpServer) -> None:
-    answer = server.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}, accept="text/event-stream")
+    asked = SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}
+    answer = server.post("/tts", asked, accept="text/event-stream")
     assert answer.headers["content-type"] == "text/event-stream"
     *pieces, (last, end) = events(answer.text)
     assert {name for name, _ in pieces} == {"audio"}
@@ -74,9 +75,7 @@ def test_events_are_the_stream_and_its_end(server: HttpServer) -> None:
     assert [piece["index"] for _, piece in pieces] == list(range(len(pieces)))
     assert set(pieces[0][1]) == {"index", "audio", "format", "sample_rate", "start", "duration"}
     sound = b"".join(base64.b64decode(piece["audio"]) for _, piece in pieces)
-    assert sound == base64.b64decode(
-        server.post("/tts", SAY | {"chunk_size": 5, "output_format": "pcm_s16le"}).json()["audio"]
-    )
+    assert sound == base64.b64decode(server.post("/tts", asked).json()["audio"])
     assert end["bytes"] == len(sound)
     assert end["metrics"]["chunk_count"] > 1
     assert "audio" not in end
@@ -136,8 +135,11 @@ def test_accept_is_read_by_weight(header: str, wire: Any, own: str) -> None:
 
 
 def test_what_can_not_be_had_is_406(server: HttpServer) -> None:
-    answer = server.post("/tts", SAY, accept="text/html")
-    assert (answer.status_code, answer.json()["error_code"]) == (406, "NOT_ACCEPTABLE")
+    for accept in ("text/html", "audio/webm"):
+        answer = server.post("/tts", SAY, accept=accept)
+        assert (answer.status_code, answer.json()["error_code"]) == (406, "NOT_ACCEPTABLE")
+    twice = [("accept", "image/png"), ("accept", "audio/flac")]
+    assert server.http.post("/tts", json=SAY, headers=twice).headers["content-type"] == "audio/flac"
 
 
 @pytest.mark.parametrize("accept", ["application/json", "audio/*", "text/event-stream"])
@@ -163,6 +165,7 @@ def test_json_that_is_sent_as_something_else_is_told_its_type(
     """curl's -d without a -H says that it is a form: its only field was called `{"text": "Hello."}`."""
     answer = server.http.post(path, content=body, headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == 415
+    assert "UNSUPPORTED_MEDIA_TYPE" in answer.text
     assert "send Content-Type: application/json" in answer.text
 
 
@@ -197,12 +200,6 @@ def test_a_form_is_refused_as_strictly_as_json(server: HttpServer, fields: Any, 
     answer = server.http.post("/tts", data=fields, files=files)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
-
-
-def test_a_broken_form_is_refused(server: HttpServer) -> None:
-    form = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = server.http.post("/tts", content=b"--x\r\nnonsense", headers=form)
-    assert answer.status_code == 400
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -245,11 +242,6 @@ def test_what_is_no_json_object_is_refused(server: HttpServer, body: bytes, faul
     answer = server.http.post("/tts", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_INPUT")
     assert answer.json()["error"] == f"INVALID_INPUT: the body must be a JSON object{fault}"
-
-
-def test_an_unknown_body_type_is_415(server: HttpServer) -> None:
-    answer = server.http.post("/tts", content="Hello", headers={"Content-Type": "text/plain"})
-    assert (answer.status_code, answer.json()["error_code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeEngine, body_of, by_letters, decoded, pitch_hz, raising_at
-from http_server import HANG_S, LONG, HttpServer, open_server, until
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from http_server import HANG_S, LONG, Gate, HttpServer, closed_with, open_server, until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from audio.encode import ENCODERS
 from service.session import MAX_PIECE_CHARS
@@ -55,6 +54,9 @@ class Line:
     def kinds(self) -> list[str]:
         return [message["type"] for message in self.heard]
 
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.heard if message["type"] == "segment"]
+
 
 @contextmanager
 def line(server: HttpServer, **start: Any) -> Iterator[Line]:
@@ -67,22 +69,14 @@ def line(server: HttpServer, **start: Any) -> Iterator[Line]:
 def test_words_become_sentences_become_one_sound(server: HttpServer) -> None:
     with line(server, voice="hans", output_format="pcm_s16le", seed=7) as talk:
         ready = talk.until("ready")
-        assert (ready["voice"], ready["seed"], ready["format"], ready["sample_rate"]) == (
-            "hans",
-            7,
-            "pcm_s16le",
-            24_000,
-        )
+        told = [ready[name] for name in ("voice", "seed", "format", "sample_rate")]
+        assert told == ["hans", 7, "pcm_s16le", 24_000]
         for piece in ("Hel", "lo the", "re. How ", "are you?"):
             talk.send("text", text=piece)
         talk.send("end")
         end = talk.until("end")
-        with pytest.raises(ConnectionClosed) as closed:
-            talk.socket.recv(HANG_S)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1000
-    texts = [message["text"] for message in talk.heard if message["type"] == "segment"]
-    assert " ".join(texts) == "Hello there. How are you?"
+        assert closed_with(talk.socket) == 1000
+    assert " ".join(talk.texts()) == "Hello there. How are you?"
     samples, rate_hz = decoded(talk.sound, raw_hz=24_000)
     assert len(samples) / rate_hz == pytest.approx(end["duration"])
     assert pitch_hz(samples, rate_hz) == 450
@@ -130,13 +124,8 @@ def test_each_word_is_told_before_its_sound_in_seconds_of_the_whole() -> None:
         talk.send("end")
         end = talk.until("end")
     told = [message for message in talk.heard if message["type"] == "words"]
-    assert [(word["text"], message["index"]) for message in told for word in message["words"]] == [
-        ("It", 0),
-        ("costs", 0),
-        ("$5", 0),
-        ("And", 1),
-        ("more", 1),
-    ]
+    words = [f"{word['text']} {message['index']}" for message in told for word in message["words"]]
+    assert words == ["It 0", "costs 0", "$5 0", "And 1", "more 1"]
     *_, last_of_first, following, _ = [word for message in told for word in message["words"]]
     assert last_of_first["end"] <= first["end"] == pytest.approx(heard_s)
     assert following["start"] == pytest.approx(start_s) == pytest.approx(first["end"] + 0.1)
@@ -176,22 +165,18 @@ def test_one_family_of_seeds_as_of_one_text() -> None:
     assert [params.seed for params in engine.heard] == [9, (9 + SEED_STEP) % 2**32]
 
 
-def test_what_waits_goes_as_one_take() -> None:
-    gate = threading.Event()
-    engine = FakeEngine(before_chunk=lambda k: gate.wait(HANG_S) and None)
+def test_what_waits_goes_as_one_take(gate: Gate) -> None:
+    engine = FakeEngine(before_chunk=gate)
     with open_server(engine) as server, line(server) as talk:
         talk.send("text", text="This is the first one. This is the second one. ")
         until(lambda: engine.asked > 0)
         talk.send("text", text="This is the third one. This is the fourth one. ")
         time.sleep(0.1)
-        gate.set()
+        gate.open()
         talk.send("end")
         talk.until("end")
-    texts = [message["text"] for message in talk.heard if message["type"] == "segment"]
-    assert texts == [
-        "This is the first one. This is the second one.",
-        "This is the third one. This is the fourth one.",
-    ]
+    firsts, lasts = "This is the first one. This is the second one.", "This is the third one. This is the fourth one."
+    assert talk.texts() == [firsts, lasts]
 
 
 def test_a_paragraph_is_a_pause(server: HttpServer) -> None:
@@ -308,7 +293,7 @@ def test_a_long_run_of_signs_is_passed_over(server: HttpServer, signs: str) -> N
         talk.send("text", text=f"Hello there.\n{signs}\nBye.")
         talk.send("end")
         talk.until("end")
-    assert " ".join(heard["text"] for heard in talk.heard if heard["type"] == "segment") == "Hello there. Bye."
+    assert " ".join(talk.texts()) == "Hello there. Bye."
 
 
 @pytest.mark.parametrize("unit", ["。]", "「。」", ". \n", "— ", "\u2029", "<think>", "[.]"])
@@ -330,32 +315,18 @@ def test_reasoning_is_not_spoken_and_told_at_the_end(server: HttpServer) -> None
             talk.send("text", text=piece)
         talk.send("end")
         end = talk.until("end")
-    assert [heard["text"] for heard in talk.heard if heard["type"] == "segment"] == ["Hello there."]
+    assert talk.texts() == ["Hello there."]
     assert end["warnings"] == ["the text holds a language model's reasoning (<think>): left out"]
 
 
 def test_a_worker_that_leaves_begins_no_other_take() -> None:
     engine = FakeEngine(before_chunk=lambda k: time.sleep(0.02))
-    with open_server(engine) as server, server.websocket() as socket:
-        socket.send(json.dumps(START | {"chunk_size": 5}))
-        socket.send(json.dumps({"type": "text", "text": LONG}))
-        told: dict[str, Any] = {}
-        while told.get("type") != "segment":
-            told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
+    with open_server(engine) as server, line(server, chunk_size=5) as talk:
+        talk.send("text", text=LONG)
+        talk.until("segment")
         server.end()
-        socket.send(json.dumps({"type": "text", "text": "\n\nOne more sentence.\n\n"}))
-        while told.get("type") != "error":
-            told = json.loads(message) if isinstance(message := socket.recv(HANG_S), str) else told
-    assert told["error_code"] == "NOT_READY"
-
-
-def test_between_takes_nothing_is_held() -> None:
-    with open_server(max_concurrency=1) as server, line(server) as talk:
-        talk.send("text", text="Hello there. ")
-        talk.until("spoken")
-        assert server.post("/tts", {"text": "Me, too."}).status_code == 200
-        talk.send("text", text="Still here. ")
-        talk.until("spoken")
+        talk.send("text", text="\n\nOne more sentence.\n\n")
+        assert talk.until("error")["error_code"] == "NOT_READY"
 
 
 def test_a_worker_that_leaves_ends_what_it_says() -> None:
@@ -366,10 +337,7 @@ def test_a_worker_that_leaves_ends_what_it_says() -> None:
         server.end()
         spoken = talk.until("spoken")
         assert len(talk.sound) == pytest.approx(2 * 24_000 * spoken["end"], abs=2)
-        with pytest.raises(ConnectionClosed) as closed:
-            talk.socket.recv(HANG_S)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1012
+        assert closed_with(talk.socket) == 1012
     assert server.status == 0
 
 
@@ -381,14 +349,7 @@ def error_of(server: HttpServer, *messages: Any) -> tuple[dict[str, Any], int]:
     with server.websocket() as socket:
         for message in messages:
             socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
-        told: dict[str, Any] = {}
-        while told.get("type") != "error":
-            message = socket.recv(HANG_S)
-            told = json.loads(message) if isinstance(message, str) else {}
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(HANG_S)
-    assert closed.value.rcvd is not None
-    return told, closed.value.rcvd.code
+        return Line(socket).until("error"), closed_with(socket)
 
 
 START = {"type": "start"}
@@ -435,13 +396,12 @@ def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_keys_are_asked_for_and_may_come_as_a_subprotocol() -> None:
     with open_server(api_keys=("sk-one",)) as server:
-        address = f"ws://127.0.0.1:{server.port}/ws/tts"
         with pytest.raises(InvalidStatus) as caught:
-            connect(address)
+            server.websocket()
         assert caught.value.response.status_code == 401
-        with connect(address, subprotocols=["tts", "bearer.sk-one"], close_timeout=1) as socket:  # type: ignore[list-item]
+        with server.websocket(subprotocols=["tts", "bearer.sk-one"]) as socket:
             assert socket.subprotocol == "tts"
-        with connect(address, additional_headers={"Authorization": "Bearer sk-one"}, close_timeout=1) as socket:
+        with server.websocket(additional_headers={"Authorization": "Bearer sk-one"}) as socket:
             socket.send(json.dumps(START))
             assert json.loads(socket.recv(HANG_S))["type"] == "ready"
 
@@ -460,7 +420,7 @@ def test_a_refusal_is_no_fault_and_what_stood_in_the_address_is_not_written_down
 ) -> None:
     caplog.set_level(logging.INFO)
     with open_server(api_keys=("sk-one",)) as server, pytest.raises(InvalidStatus):
-        connect(f"ws://127.0.0.1:{server.port}/ws/tts?key=platypus")
+        server.websocket("/ws/tts?key=platypus")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "platypus" not in caplog.text
     assert '"status": 401' in caplog.text
