@@ -123,8 +123,7 @@ class _Reader:
         if last.endswith(".") and not last.endswith(".."):
             if self._numbers_an_item(end, last) or is_ordinal(last, self._before(end), following):
                 return None
-            is_spelled = SPELLED.search(bare) is not None
-            if abbreviates(last, following) and not is_spelled:
+            if abbreviates(last, following) and not SPELLED.search(bare):
                 return Break.WORD if following[:1].islower() else None
         if is_name(last, following):
             return Break.WORD
@@ -201,13 +200,7 @@ class _Reader:
 
 def _token_ends(line: str) -> Iterator[int]:
     for match in TOKEN.finditer(line):
-        token = match.group()
-        if not ADDRESS.search(token):
-            yield from (match.start() + end for end in _glued_ends(token))
+        if not ADDRESS.search(match[0]):
+            ends = (glued.end() for glued in GLUED.finditer(match[0]))
+            yield from (match.start() + end for end in ends if match[0][end].isupper())
         yield match.end()
-
-
-def _glued_ends(token: str) -> Iterator[int]:
-    for match in GLUED.finditer(token):
-        if token[match.end()].isupper():
-            yield match.end()

@@ -56,39 +56,30 @@ class Script:
         return letters / LETTERS_PER_S / speed, silence_ms / 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Text without marks, and the requested silence after it."""
-
-    text: str
-    pause_ms: float
-
-
 def write(text: str, reading: ReadingOptions, *, word_times: bool = False, tags: Mapping[str, str] = NO_TAGS) -> Script:
     """The script of a text whose marks were checked by `validation.rules`; with `word_times`, lines have words. `tags`:
     as an `EngineSpec` has them. Raises: InvalidInput, where its `pronunciations` make it too long."""
     left_out: dict[str, None] = {}  # in the order of the text
     respelling = Respelling(reading.pronunciations, len(text), kept=tags.values())
-    runs = [replace(run, text=_read_out(run.text, reading, respelling)) for run in _runs(text, tags, left_out)]
+    runs = [(_read_out(run, reading, respelling), pause_ms) for run, pause_ms in _runs(text, tags, left_out)]
     lead_ms, lines = 0.0, list[Line]()
-    for run in runs:
-        lines += _lines(run.text, reading)
+    for run, pause_ms in runs:
+        lines += _lines(run, reading)
         if lines:
-            lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + run.pause_ms)
+            lines[-1] = replace(lines[-1], pause_ms=lines[-1].pause_ms + pause_ms)
         else:
-            lead_ms += run.pause_ms
+            lead_ms += pause_ms
     if not lines:
         lead_ms = lead_ms or WORDLESS_MS
     if word_times:
-        lines = _with_words(lines, "\n".join(run.text for run in _runs(text, NO_TAGS, {})), reading)
-    return Script(lead_ms, tuple(lines), " ".join(run.text for run in runs if run.text), tuple(_warnings(left_out)))
+        lines = _with_words(lines, "\n".join(run for run, _ in _runs(text, NO_TAGS, {})), reading)
+    return Script(lead_ms, tuple(lines), " ".join(run for run, _ in runs if run), tuple(_warnings(left_out)))
 
 
 def _with_words(lines: list[Line], text: str, reading: ReadingOptions) -> list[Line]:
     respelling = Respelling(reading.pronunciations, sys.maxsize)
-    placed = place_words(
-        text, [without_tags(line.text) for line in lines], lambda word: _read_out(word, reading, respelling)
-    )
+    said = [without_tags(line.text) for line in lines]
+    placed = place_words(text, said, lambda word: _read_out(word, reading, respelling))
     return [replace(line, words=tuple(words)) for line, words in zip(lines, placed, strict=True)]
 
 
@@ -99,9 +90,9 @@ def _warnings(left_out: Mapping[str, None]) -> Iterator[str]:
         yield REASONING_LEFT_OUT
 
 
-def _runs(text: str, tags: Mapping[str, str], left_out: dict[str, None]) -> Iterator[_Run]:
-    """The text between pauses; consecutive pauses add up. Those of the `tags` are text; others, and reasoning, are
-    recorded in `left_out`."""
+def _runs(text: str, tags: Mapping[str, str], left_out: dict[str, None]) -> Iterator[tuple[str, float]]:
+    """Each run without marks, and the requested silence after it in ms; consecutive pauses add up. Tags among `tags`
+    are text; others, and reasoning, are recorded in `left_out`."""
     words, pause_ms, has_paused = "", 0.0, False
     for part in parts(text):
         if isinstance(part, Pause):
@@ -113,10 +104,10 @@ def _runs(text: str, tags: Mapping[str, str], left_out: dict[str, None]) -> Iter
             left_out[part.mark if isinstance(part, Tag) else REASONING] = None
             part = " "
         if has_paused and part.strip():
-            yield _Run(words.strip(), pause_ms)
+            yield words.strip(), pause_ms
             words, pause_ms, has_paused = "", 0.0, False
         words = words.rstrip(" ") + part if part[0] in CLOSING_MARKS else f"{words}{_between(words, part)}{part}"
-    yield _Run(words.strip(), pause_ms)
+    yield words.strip(), pause_ms
 
 
 def _between(words: str, part: str) -> str:

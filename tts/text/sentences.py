@@ -171,7 +171,7 @@ def _cut(text: str) -> tuple[list[str], str]:
     """The complete sentences, each of which says something, and the rest."""
     words = " ".join(text.split())
     probe = NEXT_WORD if _is_ended(text) else ""
-    line = f"{words} {probe}" if words.isascii() or not words.endswith(UNSPACED_MARKS) else f"{words}{probe or ' '}"
+    line = f"{words}{probe or ' '}" if words.endswith(UNSPACED_MARKS) else f"{words} {probe}"
     heads: list[str] = []
     start = checked = 0  # no mark spans two sentences, so what says nothing is looked at once
     for boundary in boundaries(line):

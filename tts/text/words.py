@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from tts.text.graphemes import WIDE_LETTERS, spoken_chars
 
@@ -64,7 +65,8 @@ def place_words(text: str, lines: Sequence[str], read: Callable[[str], str]) -> 
 
     read: what is spoken for a word that stands alone.
     """
-    words, spoken = sent_words(text), [_Atom(atom, i) for i, line in enumerate(lines) for atom in ATOM.finditer(line)]
+    words = sent_words(text)
+    spoken = [_Atom(run[0].casefold(), i, *run.span()) for i, line in enumerate(lines) for run in ATOM.finditer(line)]
     placed: list[list[LineWord]] = [[] for _ in lines]
     if not (words and lines):
         return placed
@@ -79,13 +81,13 @@ def place_words(text: str, lines: Sequence[str], read: Callable[[str], str]) -> 
     return placed
 
 
-class _Atom:
+class _Atom(NamedTuple):
     """A run of letters and digits in a line."""
 
-    __slots__ = ("first", "key", "last", "line")
-
-    def __init__(self, match: re.Match[str], line: int) -> None:
-        self.key, self.line, self.first, self.last = match[0].casefold(), line, match.start(), match.end()
+    key: str
+    line: int
+    first: int
+    last: int
 
 
 # --- words of a text --------------------------------------------------------------------------------------------
