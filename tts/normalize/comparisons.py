@@ -26,7 +26,6 @@ WORDS = {
     "sv": ("mindre än", "mer än", "högst", "minst"),
     "da": ("mindre end", "mere end", "højst", "mindst"),
     "nb": ("mindre enn", "mer enn", "høyst", "minst"),
-    "no": ("mindre enn", "mer enn", "høyst", "minst"),
     "pl": ("mniej niż", "więcej niż", "najwyżej", "co najmniej"),
     "ru": ("меньше", "больше", "не более", "не менее"),
     "fi": ("alle", "yli", "enintään", "vähintään"),

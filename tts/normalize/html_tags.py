@@ -60,20 +60,15 @@ iframe img ins kbd li nav noscript ol p pre q rp rt s samp span speak strong sub
 thead tr tt u ul var wbr
 """)
 UNSPOKEN = frozenset(("script", "style"))
-LINE, PARAGRAPH, ITEM, HEADING, RULE = (
-    "\ue002\ue003\ue004\ue005\ue006"  # private characters, until all breaks are known
-)
-BREAKS = {"br": LINE, "p": PARAGRAPH, "li": LINE, "dt": LINE, "dd": LINE, "option": LINE, "tr": LINE, "hr": RULE}
-BREAKS |= dict.fromkeys(
-    ("h1", "h2", "h3", "h4", "h5", "h6", "title", "ul", "ol", "dl", "table", "blockquote"), PARAGRAPH
-)
-BREAKS |= dict.fromkeys(
-    "div section article header footer main aside nav form fieldset address figure figcaption tbody thead tfoot pre"
-    " center details summary legend body head html speak caption".split(),
-    LINE,
-)
-OPENS = {"li": ITEM, "dt": ITEM, "dd": ITEM, "option": ITEM, "td": " | ", "th": " | "}
-OPENS |= dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6", "title"), HEADING)
+ITEMS, HEADINGS = words("li dt dd option"), words("h1 h2 h3 h4 h5 h6 title")
+LINES = words("""
+br tr div section article header footer main aside nav form fieldset address figure figcaption tbody thead tfoot pre
+center details summary legend body head html speak caption
+""")
+LINE, PARAGRAPH, ITEM, HEADING, RULE = "\ue002\ue003\ue004\ue005\ue006"  # private, until all breaks are known
+BREAKS = {"hr": RULE} | dict.fromkeys(HEADINGS | words("p ul ol dl table blockquote"), PARAGRAPH)
+BREAKS |= dict.fromkeys(ITEMS | LINES, LINE)
+OPENS = {"td": " | ", "th": " | "} | dict.fromkeys(ITEMS, ITEM) | dict.fromkeys(HEADINGS, HEADING)
 BREAK_RUN = re.compile(f"(?<![\\s{LINE}-{RULE}])[ \t\n]*+[{LINE}-{RULE}][\\s{LINE}-{RULE}]*+")
 
 SUPERSCRIPTS = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
@@ -93,8 +88,12 @@ def strip_tags(text: str) -> str:
     if "\\" in text:
         text = unescaped(text)
     if "&" in text:
-        text = dereferenced(text)
-    return untagged(text) if "<" in text else text
+        for _ in range(MAX_ESCAPED):
+            text = REFERENCE.sub(lambda match: html.unescape(match[0]), text)
+    if "<" not in text:
+        return text
+    pieces = _Scan(DOUBLED.sub(r"\g<words>", text)).pieces()
+    return RAISED_AFTER_SPACE.sub("", BREAK_RUN.sub(_break, "".join(pieces)))
 
 
 def unescaped(text: str) -> str:
@@ -111,19 +110,6 @@ def unescaped(text: str) -> str:
         return "\n" if escape["line"] else " " if escape["tab"] else escape["quote"]
 
     return ESCAPE.sub(character, text)
-
-
-def dereferenced(text: str) -> str:
-    for _ in range(MAX_ESCAPED):
-        before, text = text, REFERENCE.sub(lambda match: html.unescape(match[0]), text)
-        if text == before:
-            break
-    return text
-
-
-def untagged(text: str) -> str:
-    pieces = _Scan(DOUBLED.sub(r"\g<words>", text)).pieces()
-    return RAISED_AFTER_SPACE.sub("", BREAK_RUN.sub(_break, "".join(pieces)))
 
 
 class _Scan:
@@ -194,11 +180,8 @@ def _said(tag: re.Match[str], name: str) -> str:
 def _raised(match: re.Match[str]) -> str:
     """Numbers as superscripts or subscripts; a number after a word or a mark refers to a note, and is dropped."""
     text, is_raised = match["text"].strip(), match["name"].lower() == "sup"
-    if (
-        is_raised
-        and NOTE.fullmatch(text)
-        and BEFORE_NOTE.search(match.string, max(0, match.start() - 4), match.start())
-    ):
+    is_note = NOTE.fullmatch(text) and BEFORE_NOTE.search(match.string, max(0, match.start() - 4), match.start())
+    if is_raised and is_note:
         return ""
     has_base = BASE.search(match.string, max(0, match.start() - 2), match.start()) is not None
     if SCRIPT_NUMBER.fullmatch(text):
@@ -215,9 +198,8 @@ def _compares(match: re.Match[str]) -> bool:
     text, start, end = match.string, match.start(), match.end()
     if " " in match["words"] and text[start - 1 : start].isalnum() and text[end : end + 1].isalnum():
         return True
-    return bool(
-        re.search(r"(?<!\w)\w \Z", text[max(0, start - 3) : start]) and re.match(r" \w(?!\w)", text[end : end + 3])
-    )
+    has_sign_before = re.search(r"(?<!\w)\w \Z", text[max(0, start - 3) : start]) is not None
+    return has_sign_before and re.match(r" \w(?!\w)", text[end : end + 3]) is not None
 
 
 def _words(match: re.Match[str]) -> str:

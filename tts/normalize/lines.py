@@ -138,8 +138,7 @@ def _groups(block: list[Row]) -> Iterator[list[Row]]:
             yield group
             group = []
         group.append(row)
-    if group:
-        yield group
+    yield group
 
 
 def _rejoined(group: list[Row], has_capital_nouns: bool) -> list[Row]:
@@ -187,10 +186,8 @@ def _is_prose(lines: list[str], is_filled: list[bool], has_capital_nouns: bool) 
 
 def _is_wide_prose(lines: list[str], width: int) -> bool:
     """In a script without capitals and spaces: lines of one length, some of which end inside a sentence."""
-    is_even = all(len(line) >= width - 2 for line in lines[:-1])
-    return (
-        width >= MIN_WIDE_WIDTH and is_even and not all(map(ENDED.search, lines)) and any(map(INNER_STOP.search, lines))
-    )
+    is_even = width >= MIN_WIDE_WIDTH and all(len(line) >= width - 2 for line in lines[:-1])
+    return is_even and not all(map(ENDED.search, lines)) and any(map(INNER_STOP.search, lines))
 
 
 def _first_char(line: str) -> str:
@@ -217,8 +214,7 @@ def _linking_word(line: str) -> str:
 
 def _ended(rows: list[Row], has_capital_nouns: bool) -> list[str]:
     """The lines, with a full stop after each one without a mark, except inside a verse or a sentence, and after a
-    paragraph of one line, which is spoken alone.
-    """
+    paragraph of one line, which is spoken alone."""
     if len(rows) == 1 and not rows[0].starts:
         return [rows[0].text]
     block = _Block([row.text for row in rows], has_capital_nouns)

@@ -44,6 +44,7 @@ STRESS_OPENS = re.compile(r"(?<![\w*])[*](?=[^\s*])|(?<!\w)_(?=[^\W_])")
 STRESS_CLOSES = re.compile(r"(?<=[^\s*0-9])[*](?!\w)|(?<=[\w.,!?])_(?!\w)")
 CELL = re.compile(r"[ \t]?\|(?:[ \t]?\|)*[ \t]?")
 
+# Numbers and times of subtitles, over several of which a sentence may run.
 CLOCK = r"(?:[0-9]{1,3}:)?[0-9]{1,2}:[0-9]{2}[.,][0-9]{1,3}"
 CUE = re.compile(
     rf"(?<!\n)(?:\n[ \t]*)*+(?:[0-9]{{1,6}}[ \t]*\n)?[ \t]*{CLOCK}[ \t]*-->[ \t]*{CLOCK}[^\n]{{0,100}}(?:\n|\Z)"
@@ -57,25 +58,18 @@ def strip_markdown(text: str, language: str) -> str:
     if not NEEDED.search(text):
         return text
     if "-->" in text:
-        text = without_cues(text)
+        text = CUE.sub(lambda cue: "\n" if cue.start() else "", CAPTIONS_HEAD.sub("", text))
+        text = CAPTION_STYLE.sub("", text)
     rows = list(_rows(text.split("\n")))
     inline = _inline("\n".join(row.text for row in rows)).split("\n") if rows else []
     rows = [Row(line, row.starts, row.ends) for row, line in zip(rows, inline, strict=True)]
     return laid_out(rows, has_capital_nouns=language == "de")
 
 
-def without_cues(text: str) -> str:
-    """Subtitles without numbers and times. A sentence may run over several of them."""
-    text = CUE.sub(lambda cue: "\n" if cue.start() else "", CAPTIONS_HEAD.sub("", text))
-    return CAPTION_STYLE.sub("", text)
-
-
 def _rows(lines: list[str]) -> Iterator[Row]:
     """The lines without the marks of headings, list items, quotations and code."""
     is_code = False
-    for place, line in enumerate(lines):
-        before = lines[place - 1] if place else ""
-        following = lines[place + 1] if place + 1 < len(lines) else ""
+    for before, line, following in zip(["", *lines[:-1]], lines, [*lines[1:], ""], strict=True):
         if FENCE.match(line):
             is_code = not is_code
         elif TABLE_RULE.match(line) or DEFINITION.match(line):
@@ -91,8 +85,8 @@ def _rows(lines: list[str]) -> Iterator[Row]:
 def _unquoted(line: str, before: str, following: str) -> str:
     """A line without the marks of a quotation. In a single line, > before a number is a comparison."""
     quote = QUOTE.match(line)
-    if quote is None or not line[quote.end() :]:
-        return line[quote.end() :] if quote else line
+    if quote is None:
+        return line
     is_quoted = QUOTE.match(before) or QUOTE.match(following)
     is_quantity = QUANTITY.match(line) and (not is_quoted or line.lstrip()[1:2] != " ")
     return line if is_quantity else line[quote.end() :]

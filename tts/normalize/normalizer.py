@@ -34,7 +34,7 @@ from tts.normalize.markup import strip_markdown
 from tts.normalize.typography import clean
 
 MAX_PASSES = 6  # a second pass reads what the first uncovered, such as the letters of MP3; the last changes nothing
-SAME = {"nn": "nb", "cmn": "zh"}  # a tag → one whose rules are its own, too
+SAME = {"nn": "nb", "no": "nb", "cmn": "zh"}  # a tag → one whose rules are its own, too
 
 
 def normalize(text: str, language: str) -> str:

@@ -12,10 +12,9 @@ OWN_PUNCTUATION = frozenset({"zh", "ja", "yue"})  # full-width marks, “”, �
 DROPPED = "\ue000"  # a private character in place of dropped ones, until `close_gaps`
 
 SOFT_BREAK = re.compile("\xad[ \\t]*\\n[ \\t]*")  # a word broken over two lines
-HYPHENS = re.compile("[\u2010-\u2012\ufe63]")
-FRACTION_SLASHES = str.maketrans("⁄∕", "//")
 PLAIN = re.compile(r"[\n\t -~]*")  # needs no cleaning
-LINE_BREAKS = str.maketrans({"\u2028": "\n", "\u2029": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n"})
+# Line breaks, hyphens, slashes of fractions.
+PLAIN_CHARS = str.maketrans("\u2028\u2029\x0b\x0c\x85\u2010\u2011\u2012\ufe63⁄∕", "\n\n\n\n\n----//")
 # Controls, private use, lone surrogates, soft hyphen, zero-width space, word joiner, byte-order and direction marks.
 # The joiners U+200C and U+200D stay: Persian and Hindi are written with them.
 INVISIBLE = re.compile(
@@ -51,27 +50,22 @@ POWER = re.compile(f"(?<=[\\w)])(?<![{RAISED_LETTERS}])[\u207f\u02e3\u02b8\u1d4f
 
 # Accents and primes that were typed for an apostrophe: it´s, it′s, students´ books.
 APOSTROPHE = re.compile('(?<=[^\\W\\d_])[´′ʹ](?=[^\\W\\d_])|(?<=[sn])´(?=\\s|\\Z)|(?<![^\\s("])´(?=[a-z])')
-SINGLE_QUOTES = re.compile("[‘’‚‛ʼ]")
-DOUBLE_QUOTES = re.compile("[“”„‟]")
+PLAIN_MARKS = str.maketrans(dict.fromkeys("‘’‚‛ʼ", "'") | dict.fromkeys("“”„‟", '"') | {"…": "..."})
 
 
 def clean(text: str, language: str) -> str:
     """The text in plain characters. `language` is a primary subtag, in lower case."""
     if PLAIN.fullmatch(text):
         return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(LINE_BREAKS)
-    text = INVISIBLE.sub("", HYPHENS.sub("-", SOFT_BREAK.sub("", text))).translate(FRACTION_SLASHES)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(PLAIN_CHARS)
+    text = INVISIBLE.sub("", SOFT_BREAK.sub("", text))
     text = COMPATIBLE.sub(_nfkc, POWER.sub(lambda match: "^" + _nfkc(match), text))
     text = DINGBAT_DIGITS.sub(lambda mark: f"{unicodedata.numeric(mark[0]):.0f}", text)
     if language not in OWN_PUNCTUATION:
-        text = _plain_marks(text)
+        text = FULL_WIDTH_MARKS.sub(_nfkc, SPACES.sub(" ", text)).translate(PLAIN_MARKS)
+        text = APOSTROPHE.sub("'", text)
     text = SELECTORS.sub("", LEGAL.sub(DROPPED, EMOJI_RUN.sub(DROPPED, text)))
     return close_gaps(text)
-
-
-def without_joiners(text: str) -> str:
-    """For languages whose script has no joiners."""
-    return JOINERS.sub("", text)
 
 
 def close_gaps(text: str) -> str:
@@ -89,9 +83,3 @@ def _closed(gap: re.Match[str]) -> str:
 
 def _nfkc(match: re.Match[str]) -> str:
     return unicodedata.normalize("NFKC", match[0])
-
-
-def _plain_marks(text: str) -> str:
-    text = FULL_WIDTH_MARKS.sub(_nfkc, SPACES.sub(" ", text))
-    text = APOSTROPHE.sub("'", DOUBLE_QUOTES.sub('"', SINGLE_QUOTES.sub("'", text)))
-    return text.replace("…", "...")

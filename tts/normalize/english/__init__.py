@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english.abbreviations import abbreviations, notes, states
+from tts.normalize.english.abbreviations import abbreviations
 from tts.normalize.english.acronyms import acronyms
 from tts.normalize.english.addresses import addresses
 from tts.normalize.english.bible import BIBLE, full_names
@@ -26,7 +26,7 @@ from tts.normalize.english.times import TIMES
 from tts.normalize.english.units import CONCENTRATIONS, FRACTIONS, MEASURES, ORDINALS, canonical_units, vulgar_fractions
 from tts.normalize.sentences import mark_beginnings, raise_beginnings
 from tts.normalize.tables import words
-from tts.normalize.typography import without_joiners
+from tts.normalize.typography import JOINERS
 
 DAY_FIRST = words("GB AU NZ IE IN ZA SG HK MT")  # 05/03 is in March, and 101 is a hundred and one
 NEEDED = re.compile(r"[0-9₀-₉=^⁺⁻²³]|[:-][A-Fa-f]{2}[:-][A-Fa-f]{2}[:-]")  # by a shape
@@ -56,8 +56,8 @@ GRAMMAR = Grammar(shape for shapes in SHAPES for shape in shapes)
 def speak_english(text: str, region: str) -> str:
     """One pass over a text; `region` is the language tag's, in capitals, or ""."""
     variety = Variety(is_day_first=region in DAY_FIRST)
-    text = without_joiners(text).replace("«", '"').replace("»", '"')
-    text = mark_beginnings(abbreviations(notes(states(full_names(addresses(latex(text)))))))
+    text = JOINERS.sub("", text).replace("«", '"').replace("»", '"')
+    text = mark_beginnings(abbreviations(full_names(addresses(latex(text)))))
     text = vulgar_fractions(dashes(named_ranges(romans(text, variety))))
     if NEEDED.search(text):
         text = GRAMMAR.say(canonical_units(canonical_money(canonical_numbers(text))), variety)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english.scan import stop_after
+from tts.normalize.english.scan import stop_after, text_before
 from tts.normalize.tables import MONTHS, WEEKDAYS, any_of, table, words
 
 TITLES = table("""
@@ -152,7 +152,8 @@ EVERY_UNITS = {"h": "hours", "hr": "hours", "hrs": "hours", "d": "days", "wk": "
 
 
 def abbreviations(text: str) -> str:
-    """Titles, streets, saints, firms, Latin, months; and those of BEFORE_NUMBER only before a number."""
+    """States, notes, titles, streets, saints, firms, Latin, months; and those of BEFORE_NUMBER only before a number."""
+    text = _notes(STATE.sub(_state, text))
     text = NUMERO.sub(lambda m: "Number " if m["n"] == "N" else "number ", NO.sub("number ", text))
     text = BARE_NO.sub("Number ", COMPOUND.sub(r"\g<unit>", text))
     text = DATED.sub(lambda m: DATED_WORDS[m["short"]] + " ", text)
@@ -178,10 +179,8 @@ def _slashed(written: str) -> str:
 
 
 def _numbered(match: re.Match[str]) -> str:
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    if match["short"] in WORDS_TOO and OWNED.search(before):
-        return match[0]
-    return BEFORE_NUMBER[match["short"]] + " "
+    is_word = match["short"] in WORDS_TOO and OWNED.search(text_before(match))
+    return match[0] if is_word else BEFORE_NUMBER[match["short"]] + " "
 
 
 def _bare_street(match: re.Match[str]) -> str:
@@ -206,17 +205,13 @@ def _place(match: re.Match[str]) -> str:
     return before + person
 
 
-def states(text: str) -> str:
-    """Miami, Fla. and (D-Calif.)."""
-    return STATE.sub(_state, text)
-
-
 def _state(match: re.Match[str]) -> str:
+    """Miami, Fla. and (D-Calif.)."""
     stop = "" if match["before"][0] == "(" else stop_after(match)
     return match["before"] + STATES[match["state"]] + stop
 
 
-def notes(text: str) -> str:
+def _notes(text: str) -> str:
     """Pt. denies pain; 5 mg q6h; 31 pts; $5 ea."""
     text = AFTER_NUMBER.sub(lambda m: " " + COUNTED[m["short"]], PATIENT.sub(_patient, text))
     text = DOSE.sub(lambda m: DOSES[m["short"]] + stop_after(m), text)

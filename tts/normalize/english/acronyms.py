@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.tables import table, words
+from tts.normalize.tables import any_of, table, words
 
 SPOKEN = words("""
 AIDS AJAX ASAP ASEAN ASIC ASUS BASIC BERT BIOS BRR CAPTCHA COBOL COVID CUDA DARPA DR FEMA FIAT FIFA FLOTUS GIF GRR HM
@@ -39,7 +39,7 @@ MAX_UNKNOWN = 5  # letters of an unknown word without a vowel that is spelled
 
 NEEDED = re.compile(r"[A-Z]{2}|[A-Z]&|[a-z][A-Z]|[A-Z][a-z]+[A-Z]")
 TOKEN = re.compile(r"(?<![\w.&])(?P<word>[A-Z]{2,15})(?P<s>s)?(?![\w&]|\.[A-Za-z])|(?<![\w.])(?P<war>WW[12])\b")
-MIXED_TOKEN = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, sorted(MIXED, key=len, reverse=True)))})(?![\w])")
+MIXED_TOKEN = re.compile(rf"(?<![\w.]){any_of(MIXED)}(?!\w)")
 AMPERSAND = re.compile(r"(?<![\w&])(?P<first>[A-Z]{1,3})&(?P<second>[A-Z]{1,3})(?![\w&])")
 SLASH = re.compile(r"(?<=[A-Z]{2})/(?=[A-Z]{2})")
 WORD = re.compile(r"[A-Za-z']+")

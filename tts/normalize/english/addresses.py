@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.tables import words
+from tts.normalize.tables import any_of, words
 
 # Of a host without www. Words (in, it, me) are not among them, since the space after a full stop may be missing.
 BARE_TLD = r"(?:com|org|net|gov|edu|mil|io|dev|ai|app|info|biz|xyz|uk|de|fr|eu|ca|tv)"
@@ -33,10 +33,7 @@ ppt pptx log cfg conf lock bak tmp gz tgz rar 7z dll so deb rpm dmg apk psd webp
 gif jpg jpeg bat json yaml toml iso exe ini ico app wav ogg opus gguf safetensors ipynb
 """)
 WORDS = words("zip doc bin tar gif bat log app wav")  # short endings that are spoken, not spelled
-FILE = re.compile(
-    rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.(?P<ending>{'|'.join(sorted(ENDINGS))})"
-    rf"(?![\w-]|\.\w)"
-)
+FILE = re.compile(rf"(?<![\w@/.])(?P<stem>[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,3}})\.{any_of(ENDINGS)}(?![\w-]|\.\w)")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 MARKS = {".": " dot ", "-": " dash ", "_": " underscore ", "+": " plus ", "%": " percent ", "@": " at "}
 
@@ -48,15 +45,15 @@ def addresses(text: str) -> str:
     text = EMAIL.sub(lambda m: _spelled(m[0]), text)
     text = LINK.sub(lambda m: _link(m["rest"]), text)
     text = HOST.sub(lambda m: _link(m[0]), text)
-    text = FILE.sub(_file, text)
+    text = FILE.sub(lambda m: m[0] if m["stem"].replace(".", "").isdigit() else _file(m[0]), text)  # not "by 5.so"
     text = HANDLE.sub(lambda m: f"at {_words(m['name'])}", text)
     return HASHTAG.sub(lambda m: f"hashtag {_words(m['name'])}", text)
 
 
 def _spelled(address: str) -> str:
     """john.doe+news@example.com → john dot doe plus news at example dot com."""
-    said = "".join(MARKS.get(char, char) for char in address)
-    return CAMEL.sub(" ", " ".join(said.split())) if any(char.isdigit() for char in said) else " ".join(said.split())
+    said = " ".join("".join(MARKS.get(char, char) for char in address).split())
+    return CAMEL.sub(" ", said) if any(char.isdigit() for char in said) else said
 
 
 def _link(rest: str) -> str:
@@ -70,7 +67,7 @@ def _link(rest: str) -> str:
     name, _, port = host.partition(":")
     said = _spelled(name) + (f" port {port}" if port else "")
     for part in [part for part in path if _is_speakable(part)][:MAX_PARTS]:
-        said += f" slash {_path_words(part)}"
+        said += f" slash {_file(part)}"
     return said + after
 
 
@@ -78,11 +75,10 @@ def _is_speakable(part: str) -> bool:
     return 0 < len(part) <= UNSPEAKABLE_CHARS and "%" not in part and any(char.isalnum() for char in part)
 
 
-def _path_words(part: str) -> str:
-    stem, _, ending = part.rpartition(".")
-    if stem and ending in ENDINGS:
-        return f"{_words(stem)} dot {_ending(ending)}"
-    return _words(part)
+def _file(name: str) -> str:
+    """A file's name, or a part of a path that may be one."""
+    stem, _, ending = name.rpartition(".")
+    return f"{_words(stem)} dot {_ending(ending)}" if stem and ending in ENDINGS else _words(name)
 
 
 def _ending(ending: str) -> str:
@@ -94,10 +90,3 @@ def _ending(ending: str) -> str:
 def _words(name: str) -> str:
     """The words of a name with camel case, underscores, hyphens and dots."""
     return CAMEL.sub(" ", " ".join(re.sub(r"[^\w.]|_", " ", name).replace(".", " dot ").split()))
-
-
-def _file(match: re.Match[str]) -> str:
-    stem, ending = match["stem"], match["ending"]
-    if stem.replace(".", "").isdigit():
-        return match[0]  # "by 5.so": a number at the end of a sentence
-    return f"{_words(stem)} dot {_ending(ending)}"

@@ -6,7 +6,7 @@ import re
 
 from tts.normalize.english.numbers import Variety, cardinal
 from tts.normalize.english.scan import DIGIT, LETTER, Shape
-from tts.normalize.tables import table
+from tts.normalize.tables import any_of, table, words
 
 # Before a chapter. Most have other meanings too (Rev., Gen.), and need a verse as well.
 SHORT = table("""
@@ -18,17 +18,12 @@ Matt=Matthew Mk=Mark Lk=Luke Jn=John Rom=Romans Cor=Corinthians Gal=Galatians Ep
 Col=Colossians Thess=Thessalonians Tim=Timothy Tit=Titus Philem=Philemon Heb=Hebrews Jas=James Pet=Peter Rev=Revelation
 Obad=Obadiah Nah=Nahum Macc=Maccabees Sir=Sirach Eccles=Ecclesiastes Phlm=Philemon
 """)
-BOOKS = (
-    "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|Samuel|Kings|Chronicles|Ezra|Nehemiah|Esther|Job|Psalms?"
-    "|Proverbs|Ecclesiastes|Song of (?:Songs|Solomon)|Isaiah|Jeremiah|Lamentations|Ezekiel|Daniel|Hosea|Joel|Amos"
-    "|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians"
-    "|Ephesians|Philippians|Colossians|Thessalonians|Timothy|Titus|Philemon|Hebrews|James|Peter|Jude|Revelation|Maccabees"
-    "|Sirach|Quran|Qur'an|Koran|Surah"
-)
+UNSHORTENED = words("Ruth Ezra Job Joel Amos Jonah Acts Jude Quran Qur'an Koran Surah")
+BOOKS = any_of({*SHORT.values(), *UNSHORTENED, "Song of Songs", "Song of Solomon"})
 NUMBERED_BOOKS = "Samuel|Kings|Chronicles|Corinthians|Thessalonians|Timothy|Peter|John|Maccabees"
 VERSE = r"[0-9]{1,3}:[0-9]{1,3}"
 SHORTENED = re.compile(
-    rf"(?P<number>(?<![\w.:])(?:[123] ?|I{{1,3}} ))?\b(?P<short>{'|'.join(sorted(SHORT, key=len, reverse=True))})\b"
+    rf"(?P<number>(?<![\w.:])(?:[123] ?|I{{1,3}} ))?\b(?P<short>{any_of(SHORT)})\b"
     rf"\.? ?(?=(?P<verse>{VERSE}(?![0-9:]| ?[ap]\.?m))|[0-9]{{1,3}}\b(?!:))"
 )
 REFERENCE = re.compile(

@@ -18,12 +18,12 @@ PHONE = re.compile(
     rf"{BEGIN}(?:"
     r"\+(?=(?:[ ().-]{0,2}[0-9]){7})[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\))?(?:[ .-]?[0-9]{1,15}){1,6}"
     r"|(?:1[ .-])?\([0-9]{3}\)[ .-]?[0-9]{3}[ .-][0-9]{4}"
-    r"|1-[0-9]{3}(?:-[0-9]{3}-[0-9]{4}|(?=-[A-Z]))"
-    r"|[0-9]{3}[.-][0-9]{3}[.-][0-9]{4}"
+    r"|1-[0-9]{3}(?=-[A-Z])|[0-9]{3}[.-][0-9]{3}[.-][0-9]{4}"
     r"|(?:1 )?[2-9][0-9]{2} [0-9]{3} [0-9]{4}"
     r"|1[38]00 [0-9]{3} [0-9]{3}|[6-9][0-9]{4} [0-9]{5}"
     r"|\(0[0-9]{1,4}\) ?[0-9]{3,4}[ -]?[0-9]{3,4}"
     r"|0[0-9]{1,4}(?:[ -][0-9]{3,8}){1,3}|0[0-9](?:[ .][0-9]{2}){4}"
+    r"|[0-9]{4}(?:[ -][0-9]{4}){2,5}(?: [0-9]{1,3})?|[0-9]{1,15}(?:-[0-9]{1,15}){2,8}"  # of a card; any chain
     rf"){END}"
 )
 MIN_DIALLED, MAX_DIALLED = 6, 15  # digits of a telephone number
@@ -42,9 +42,7 @@ PHONE_BEFORE = re.compile(r"[0-9][ .-][0-9]{3,4}\Z")
 EXTENSION_X = re.compile(r",? ?x ?(?P<digits>[0-9]{1,5})(?!\w|\.[0-9])")
 SHORT_PHONE = re.compile(rf"{BEGIN}[0-9]{{3}}-[0-9]{{4}}{END}")
 OF_RANGES = re.compile(r"\b(?:[Pp]ages?|pp?\.|[Ff]rom|[Yy]ears?|[Ll]ines?|[Vv]erses?) \Z")
-CARD = re.compile(rf"{BEGIN}[0-9]{{4}}(?:[ -][0-9]{{4}}){{2,5}}(?: [0-9]{{1,3}})?{END}")
 CODED = re.compile(r"(?<=[A-Z]-)(?P<digits>[0-9]{5,12})(?![\w.,])")  # ABC-12345
-CHAIN = re.compile(rf"{BEGIN}[0-9]{{1,15}}(?:-[0-9]{{1,15}}){{2,8}}{END}")
 VERSION = re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<first>[0-9]{1,15})(?P<rest>(?:\.[0-9]{1,15}){1,6})(?![0-9]|\.[0-9])")
 # A version, after a program's name or “added in”: 3.10 comes after 3.9.
 VERSION_OF_TWO = re.compile(
@@ -202,9 +200,7 @@ CODES = (
     Shape(EXTENSION_X, _extension_x, LETTER + MARK, follows=True),
     Shape(DIALLED, _dialled, DIGIT + MARK),
     Shape(PHONE, _groups, DIGIT + MARK),
-    Shape(CARD, _groups),
     Shape(SHORT_PHONE, lambda m, v: None if OF_RANGES.search(text_before(m)) else _groups(m, v)),
-    Shape(CHAIN, _groups),
     Shape(VERSION_OF_TWO, _version_of_two),
     Shape(VERSION, _version, DIGIT + LETTER),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from tts.normalize.english.numbers import Variety, below_hundred, fraction, is_fraction, number
+from tts.normalize.english.numbers import SMALL_DIGITS, Variety, below_hundred, fraction, is_fraction, number
 from tts.normalize.english.scan import DIGIT, LETTER, MARK, Shape, text_before
 from tts.normalize.english.units import UNIT
 from tts.normalize.tables import table, words
@@ -44,7 +44,6 @@ TEXT = re.compile(rf"\\(?:text|mathrm|mathbf|mathbb|mathcal|mathit|operatorname|
 SUBSCRIPT = re.compile(rf"(?:_ ?|(?<=[A-Za-z])(?={{)){GROUP}|_ ?([A-Za-z0-9])")  # Markdown removes some _ before {
 RAISED = re.compile(rf"\^ ?{GROUP}")
 COMMAND = re.compile(r"\\([A-Za-z]{1,20})")
-LARGE = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}
 
 # Algebra. A term is a number, a variable or both, in brackets or not, with a power or an exclamation mark after it.
 BRACKETS = r"\((?![^()]{0,40}[A-Za-z]{3})[0-9A-Za-z+*/^.×÷ −-]{1,40}\)"
@@ -101,7 +100,7 @@ def _without_commands(source: str) -> str:
 def _bounds(match: re.Match[str]) -> str:
     low, high = match[2] or match[3], match[4] or match[5]
     link = "as" if match[1] == "lim" else "from"
-    return f" {LARGE[match[1]]} {link} {low}" + (f" to {high} of " if high else " of ")
+    return f"{COMMANDS[match[1]]}{link} {low}" + (f" to {high} of " if high else " of ")
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -127,9 +126,8 @@ def _is_algebra(written: str) -> bool:
     """Whether it has a variable and an equals sign or a power, or is an equation with a factorial."""
     has_letter = VARIABLE.search(written) is not None and not WORDS & set(re.findall("[a-z]+", written))
     is_equation = ASSIGNED.search(written) is not None and re.search("[-−+*×/^!0-9(]", written) is not None
-    return (has_letter and (is_equation or POWER.search(written) is not None)) or (
-        is_equation and "!" in written.replace("!=", "")
-    )
+    has_factorial = "!" in written.replace("!=", "")
+    return (has_letter and (is_equation or POWER.search(written) is not None)) or (is_equation and has_factorial)
 
 
 def _said(token: re.Match[str], variety: Variety) -> str:
@@ -159,12 +157,11 @@ CHEMICAL = re.compile(
     r"(?P<charge>[²³]?[+⁺⁻]|-(?!\w))?(?!\w|-[A-Z0-9]|\.\w)"
 )
 PART = re.compile(r"(?P<element>[A-Z][a-z]?|\)|\()(?P<figures>[0-9]*)")
-SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 CHARGES = {"²": "two", "³": "three", "+": "plus", "⁺": "plus", "-": "minus", "⁻": "minus"}
 
 
 def _chemical(match: re.Match[str], variety: Variety) -> str | None:
-    plain = match["formula"].translate(SUBSCRIPTS)
+    plain = match["formula"].translate(SMALL_DIGITS)
     parts = [(part["element"], part["figures"]) for part in PART.finditer(plain)]
     charge = match["charge"] or ""
     is_ion = charge[-1:] in ("⁺", "⁻") or (charge == "+" and len(parts) == 1 and len(plain) == 3)

@@ -105,9 +105,8 @@ def _key(match: re.Match[str], variety: Variety) -> str | None:
 
 def _plane(match: re.Match[str], variety: Variety) -> str | None:
     variant = match["variant"]
-    if not re.search(r"\bBoeing \Z", text_before(match)) and (
-        not variant or re.search(r"\b[a-z]+s \Z", text_before(match))
-    ):
+    is_count = not variant or re.search(r"\b[a-z]+s \Z", text_before(match))
+    if is_count and not re.search(r"\bBoeing \Z", text_before(match)):
         return None
     series = int(match["series"])
     words = ["seven", below_hundred(series) if series > 9 else f"oh {SMALL[series]}"]

@@ -51,7 +51,7 @@ def romans(text: str, variety: Variety) -> str:
     headings = {m["roman"] for m in HEADING.finditer(text) if VALUES.get(m["roman"], 0)} - NO_HEADINGS
     if any(len(each) > 1 for each in headings):
         text = HEADING.sub(lambda m: _heading(m, variety, among=len(headings)), text)
-    return CENTURY.sub(lambda m: ordinal(value, variety) if (value := VALUES.get(m["roman"], 0)) else m[0], text)
+    return CENTURY.sub(lambda m: ordinal(VALUES[m["roman"]], variety) if m["roman"] in VALUES else m[0], text)
 
 
 def _regnal(match: re.Match[str], variety: Variety) -> str:

@@ -9,8 +9,8 @@ import re
 
 from tts.normalize.english.codes import is_dialled
 from tts.normalize.english.formulas import COMPARISONS
-from tts.normalize.english.numbers import NUMBER, SMALL, START, TENS, Variety, number
-from tts.normalize.english.scan import DIGIT, MARK, Shape, text_before
+from tts.normalize.english.numbers import NUMBER, SMALL, SMALL_DIGITS, START, TENS, Variety, number
+from tts.normalize.english.scan import DIGIT, MARK, Shape, spaced, text_before
 from tts.normalize.english.units import UNIT_WORDS, UNITS
 from tts.normalize.tables import words
 from tts.normalize.typography import DROPPED, close_gaps
@@ -20,7 +20,7 @@ DASH_AT_LINE_END = re.compile(r"(?<! )[—―](?=[ \t]*\n)")
 LAST_DASH = re.compile(r"(?<! )[—―](?=[\"')\]]*(?:\n|\Z)|[\"'.,!?;:)])")
 EM_DASH = re.compile(r"(?<! )(?<!\n) ?(?:[—―]|(?<= )–(?= )|(?<=\w)--(?=\w)|(?<= )--(?= ))[—―]* ?")
 VARIABLE_MINUS = re.compile(r"(?:(?<=\b[b-hj-z])(?<!['’].) [-−] |(?<=\b[nxyk])-)(?=[0-9]{1,6}(?![\w.-]))")
-EQUATION = re.compile(r"(?<=[0-9)]) ?(?P<sign>[-−–]) ?(?=[0-9]{1,15}(?:[.][0-9]{1,15})? ?=)")
+EQUATION = re.compile(r"(?<=[0-9)]) ?[-−–] ?(?=[0-9]{1,15}(?:[.][0-9]{1,15})? ?=)")
 RANGE = re.compile(r"(?<=[0-9%])(?:(?: - |-)|(?: ?[–—] ?|~)(?P<minus>[-−])?)(?=[$£€]?[0-9])")
 TO = re.compile(r" ?(?:-|[–—~](?P<minus>[-−])?) ?(?=[$£€]?[0-9])")
 SPACED = r"[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}(?![\w]| [0-9])"
@@ -76,8 +76,7 @@ TIMES = re.compile(r"(?<=[\w)]) ?(?:[×✕⋅]|(?<=[0-9)] )\*(?= )|(?<=\b[a-z] )
 FOOTNOTE = re.compile(r"(?<=[a-z]{4})[⁰¹²³⁴-⁹]{1,2}(?!\w)")
 POWERS = {"²": " squared", "³": " cubed"}
 SUPERSCRIPT = re.compile(r"(?<=[\w)])[²³](?![⁰¹²³⁴-⁹])")
-POWER = re.compile(r"(?<=[\w)])(?:\^(?P<plain>-?[0-9]{1,15})|(?P<small>[⁻]?[⁰¹²³⁴-⁹]{1,15}))")
-SMALL_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉⁻⁺₊₋", "01234567890123456789-++-")
+POWER = re.compile(r"(?<=[\w)])(?:\^-?[0-9]{1,15}|⁻?[⁰¹²³⁴-⁹]{1,15})")
 COMPARED = COMPARISONS | dict(
     row.split(" ", 1)
     for row in "== equals,≈ is about,+/- plus or minus,√ square root of,∞ infinity,→ to,← from,-> to,=> to,⇒ to,& and"
@@ -122,8 +121,12 @@ def operators(text: str) -> str:
     text = LIST_NUMBER.sub(r"\1.", text)
     text = PLUS_PLUS.sub(" plus plus", CSHARP.sub(r"\g<letter> sharp", text))
     text = SECTIONS.sub(lambda m: SIGNED[m["sign"]], text)
-    text = _powers(text)
-    text = _slashes(text)
+    text = SUPERSCRIPT.sub(lambda m: POWERS[m[0]], FOOTNOTE.sub("", text))
+    text = POWER.sub(
+        lambda m: " to the power of " + m[0].lstrip("^").translate(SMALL_DIGITS).replace("-", "minus "), text
+    )
+    text = PRICE.sub(r"\g<money> per ", PER_SIGN.sub(_per, text.translate(SMALL_DIGITS)))
+    text = SLASH.sub(" slash ", EITHER.sub(_either, LEADING_SLASH.sub("slash ", text)))
     text = TIMES.sub(" times ", SIGN.sub(_sign, text))
     text = MINUS_BETWEEN.sub(" minus ", MINUS.sub("minus ", text))
     text = GRADE.sub(r"\g<grade> minus", text)
@@ -145,20 +148,6 @@ def _scientific(match: re.Match[str], variety: Variety) -> str:
     power = match["power"].lstrip("-")
     minus = "minus " if match["power"] != power else ""
     return f"{number(match['value'], variety)} times ten to the power of {minus}{number(power, variety)}"
-
-
-def _powers(text: str) -> str:
-    text = SUPERSCRIPT.sub(lambda m: POWERS[m[0]], FOOTNOTE.sub("", text))
-    text = POWER.sub(
-        lambda m: f" to the power of {(m['plain'] or m['small'].translate(SMALL_DIGITS)).replace('-', 'minus ')}", text
-    )
-    return text.translate(SMALL_DIGITS)
-
-
-def _slashes(text: str) -> str:
-    text = PRICE.sub(r"\g<money> per ", PER_SIGN.sub(_per, text))
-    text = EITHER.sub(_either, LEADING_SLASH.sub("slash ", text))
-    return SLASH.sub(" slash ", text)
 
 
 def _per(match: re.Match[str]) -> str:
@@ -194,10 +183,8 @@ def _has_word(side: str) -> bool:
 
 
 def _plain(match: re.Match[str], variety: Variety) -> str:
-    text, start, end = match.string, match.start(), match.end()
-    before, after = text[max(start - 1, 0) : start], text[end : end + 1]
-    is_listed = before == "," and text[max(start - 2, 0) : start - 1].isalnum()
-    return (" " if before.isalnum() or is_listed else "") + number(match[0], variety) + (" " if after.isalnum() else "")
+    is_listed = re.search(r"[^\W_],\Z", text_before(match)) is not None
+    return (" " if is_listed else "") + spaced(match, number(match[0], variety))
 
 
 POWERS_OF_TEN = (

@@ -6,7 +6,7 @@ import re
 
 from tts.normalize.english.numbers import Variety, below_hundred, two_digits
 from tts.normalize.english.scan import LETTER, Shape, stop_after, text_after, text_before
-from tts.normalize.tables import MONTHS
+from tts.normalize.tables import MONTHS, WEEKDAYS, any_of
 
 HALF = r"[ \t]?(?P<half>[AaPp])(?:\.[Mm]\.|[Mm]\b)"
 CLOCK = re.compile(
@@ -45,10 +45,7 @@ NOT_LASTING = re.compile(r"\b(?i:at|from|to|until|odds of|ratio of|score of) \Z"
 PACE = re.compile(r"(?<![\w:.,'])(?P<minutes>[0-9]{1,2})[:'′](?P<seconds>[0-5][0-9])[\"″]? ?/ ?(?P<unit>km|mi)\b")
 ZONE = re.compile(r"\b(?P<zone>UTC|GMT) ?(?P<offset>[+−-] ?[01]?[0-9](?::?[0-5][0-9])?)(?![0-9:])")
 # A weekday, a month or a zone after “p.m.” continues the sentence.
-GOES_ON = re.compile(
-    rf" (?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|{'|'.join(MONTHS)}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern"
-    rf"|Pacific)\b"
-)
+GOES_ON = re.compile(rf" (?:{any_of([*MONTHS, *WEEKDAYS.values()])}|[ECMP][SD]?T|UTC|GMT|BST|CEST?|Eastern|Pacific)\b")
 
 
 def _clock(match: re.Match[str], variety: Variety) -> str | None:
@@ -90,11 +87,8 @@ def _length(match: re.Match[str], variety: Variety) -> str | None:
     if not (match["hours"] or int(match["minutes"]) > 24):
         return None
     before = text_before(match).rpartition(". ")[2]
-    if (
-        int(match["minutes"]) > 59
-        or NOT_LASTING.search(before)
-        or not LASTING.search(before + " " + text_after(match, 30))
-    ):
+    is_lasting = LASTING.search(before + " " + text_after(match, 30)) and not NOT_LASTING.search(before)
+    if int(match["minutes"]) > 59 or not is_lasting:
         return None
     named = [(match["hours"] or "0", "hour"), (match["minutes"], "minute"), (match["seconds"], "second")]
     words = [f"{below_hundred(int(n))} {unit}{'s' * (int(n) != 1)}" for n, unit in named if int(n)]

@@ -114,7 +114,6 @@ HEAT = re.compile(
     re.IGNORECASE,
 )
 SEAT = re.compile(r"\b(?i:seats?|row|gate|flat|room|size|unit|apartment|apt|suite|grade|class|section) \Z")
-SCALES = {"C": ("degree Celsius", "degrees Celsius"), "F": ("degree Fahrenheit", "degrees Fahrenheit")}
 NOUN_FOLLOWS = re.compile(r" (?!(?:by|x|wide|long|tall|high|deep|thick|and|or|of|to|in|on|at|is)\b)[A-Za-z]")
 IDIOMS = frozenset({(24, 7), (9, 11), (50, 50), (20, 20)})  # read as two numbers
 VULGAR_FRACTION = re.compile(r"(?:(?P<whole>[0-9]{1,15}) ?)?(?P<sign>[¼-¾⅐-⅞])")
@@ -134,7 +133,8 @@ def canonical_units(text: str) -> str:
     text = DECIMAL_COMMA.sub(r"\g<whole>.\g<tenths>", SAME_DEGREES.sub("", text))
     text = KITCHEN.sub(_kitchen, text)
     text = SQUARE.sub(r"\g<kind> ", INCHES.sub(lambda m: "″" + stop_after(m), text))
-    return _inches(MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text)))
+    text = MINUTES.sub(r" min \g<seconds> s", HOURS.sub(r" h \g<minutes> min", text))
+    return "\n".join(map(_inches, text.split("\n")))
 
 
 def _kitchen(match: re.Match[str]) -> str:
@@ -149,12 +149,8 @@ def vulgar_fractions(text: str) -> str:
     )
 
 
-def _inches(text: str) -> str:
+def _inches(line: str) -> str:
     """A straight quote after a digit means inches, unless it closes a quotation."""
-    return "\n".join(map(_inches_of_line, text.split("\n"))) if '"' in text else text
-
-
-def _inches_of_line(line: str) -> str:
     is_open, pieces = False, line.split('"')
     said = [pieces[0]]
     for before, piece in pairwise(pieces):
@@ -204,7 +200,7 @@ def _degrees(match: re.Match[str], variety: Variety) -> str | None:
     words = ["minus"] if match["minus"] else []
     words += [number(match["value"], variety)]
     words += ["to", number(match["upper"][1:], variety)] if match["upper"] else []
-    return " ".join([*words, SCALES[match["unit"]][match["value"] != "1" or bool(match["upper"])]])
+    return " ".join([*words, UNITS["°" + match["unit"]][match["value"] != "1" or bool(match["upper"])]])
 
 
 def _magnitude(match: re.Match[str], variety: Variety) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 
 from tts.normalize.foreign.german import ordinals as german_ordinals
-from tts.normalize.foreign.languages import LANGUAGES, POINT_REGIONS, Language
+from tts.normalize.foreign.languages import LANGUAGES, MONTHS, POINT_REGIONS
 from tts.normalize.sentences import mark_beginnings, raise_beginnings
 
 MAX_DIGITS = 15  # a longer number is read digit by digit
@@ -46,8 +46,7 @@ CLOCK_FR = re.compile(r"(?<![\w.,:])(?P<hour>[01]?[0-9]|2[0-4]) ?[h:] ?(?P<minut
 WEAK = "am|vom|zum|dem|den|im|des|beim"
 NUMERIC_DATE = re.compile(
     r"(?P<before>\b[^\W\d_]{2,4} )?(?<![\w.,/-])(?P<day>[0-3]?[0-9])(?P<sep>[./-])(?P<month>[01]?[0-9])(?P=sep)"
-    r"(?P<year>[12][0-9]{3})"
-    r"(?![\w/-]|[.,:][0-9])"
+    r"(?P<year>[12][0-9]{3})(?![\w/-]|[.,:][0-9])"
 )
 
 
@@ -58,11 +57,6 @@ def speak_numbers(text: str, primary: str, region: str) -> str:
     return _reader(primary, region in POINT_REGIONS.get(primary, ())).read(text)
 
 
-@cache
-def _reader(primary: str, is_point: bool) -> NumberReader:
-    return NumberReader(LANGUAGES[primary], is_point)
-
-
 def _any(shapes: Iterable[str]) -> str:
     """A pattern that matches one of them, or nothing if there are none."""
     return f"(?:{'|'.join(shapes) or '(?!)'})"
@@ -71,8 +65,9 @@ def _any(shapes: Iterable[str]) -> str:
 class NumberReader:
     """One language's numbers → words. `is_point`: decimals have a point, where others have a comma."""
 
-    def __init__(self, language: Language, is_point: bool) -> None:
-        self.language, self.is_point = language, is_point
+    def __init__(self, primary: str, is_point: bool) -> None:
+        language = self.language = LANGUAGES[primary]
+        self.is_point, self.months = is_point, MONTHS.get(primary, [])
         group, decimal = (",'", ".") if is_point else (language.group + "'", ",")
         number = rf"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}}){{1,4}}(?![0-9])|[0-9]+)(?:{re.escape(decimal)}[0-9]+)?"
         minus = r"(?P<minus>(?<![^\s\ue001(\"'„»«])[-−–])?"
@@ -81,7 +76,7 @@ class NumberReader:
         names = _any(re.escape(sign) + (r"\b" if sign[-1].isalpha() else "") for sign in signs)
         currencies = _any(re.escape(sign) for sign in signs if sign[-1] in CURRENCIES)
         no_currency = rf"(?<![{CURRENCIES}])(?<![{CURRENCIES}] )"
-        months = _any([*language.months, "Jahrhundert"])
+        months = _any([*self.months, "Jahrhundert"])
         self._measure = re.compile(rf"{value} ?(?P<unit>{names})(?![\w²³/])")
         self._sign_first = re.compile(
             rf"{minus}(?<!\w)(?P<unit>{currencies}) ?(?P<value>{number})(?![\w/-]|[.,:][0-9])"
@@ -173,7 +168,7 @@ class NumberReader:
         return words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
 
     def dates(self, text: str) -> str:
-        if self.language.months:
+        if self.months:
             text = NUMERIC_DATE.sub(self._date, text)
         if self.language.code != "de":
             return text
@@ -183,7 +178,7 @@ class NumberReader:
         day, month = int(match["day"]), int(match["month"])
         if not (1 <= day <= 31 and 1 <= month <= 12):
             return match[0]
-        year, name, before = self.cardinal(int(match["year"])), self.language.months[month - 1], match["before"] or ""
+        year, name, before = self.cardinal(int(match["year"])), self.months[month - 1], match["before"] or ""
         return before + self.language.date.format(day=self._day(day, before), month=name, year=year)
 
     def _day(self, day: int, before: str | None) -> str:
@@ -232,6 +227,9 @@ class NumberReader:
         if match["mark"] == "º":
             return words
         return " ".join(word.removesuffix("o") + "a" if word.endswith("o") else word for word in words.split())
+
+
+_reader = cache(NumberReader)
 
 
 @lru_cache(maxsize=1024)

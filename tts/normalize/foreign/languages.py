@@ -27,7 +27,6 @@ class Language:
     cents: str = " "  # between whole money and its hundredths
     of: str = ""  # between a round number of millions and what is counted
     numero: str = ""  # said for n° before a number
-    months: tuple[str, ...] = ()
     date: str = "{day} {month} {year}"
     first: str = ""  # said of the first of a month
     units: Names = field(default_factory=dict)
@@ -44,6 +43,7 @@ def _units(rows: str) -> Names:
     return units | {"° C": (one, many)}
 
 
+DAY_OF_MONTH = "{day} de {month} de {year}"
 SPACES = " '"  # a thin space has become a plain one
 DE = _units("""
 %=ein Prozent; €,EUR=ein Euro; $=ein Dollar; £=ein Pfund; ¥=ein Yen; CHF=ein Franken; km=ein Kilometer; m=ein Meter;
@@ -109,81 +109,40 @@ mm=en millimeter; g=ett gram; kg=ett kilogram; l=en liter; ml=en milliliter; km/
 MB=en megabyte
 """)
 
-
-NORWEGIAN = Language("no", "komma", group=SPACES, to="til", hundred=" hundre og ", cents=" og ", units=NO)
+MONTHS = {
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split(),
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split(),
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),
+    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split(),
+    "pt": "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro".split(),
+    "nl": "januari februari maart april mei juni juli augustus september oktober november december".split(),
+}
 LANGUAGES = {
-    "de": Language(
-        *("de", "Komma"),
-        numero="Nummer",
-        to="bis",
-        hundred="hundert",
-        units=DE,
-        months=tuple("Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()),
-    ),
+    "de": Language("de", "Komma", to="bis", hundred="hundert", numero="Nummer", units=DE),
     "es": Language(
-        *("es", "coma"),
-        of="de",
-        numero="número",
-        minus="menos",
-        to="a",
-        cents=" con ",
-        date="{day} de {month} de {year}",
-        units=ES,
-        months=tuple(
-            "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split()
-        ),
+        "es", "coma", minus="menos", to="a", cents=" con ", of="de", numero="número", date=DAY_OF_MONTH, units=ES
     ),
     "fr": Language(
-        *("fr", "virgule"),
-        of="de",
-        numero="numéro",
-        group=SPACES,
-        minus="moins",
-        to="à",
-        first="premier",
-        units=FR,
-        months=tuple("janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()),
+        "fr", "virgule", group=SPACES, minus="moins", to="à", of="de", numero="numéro", first="premier", units=FR
     ),
     "it": Language(
-        *("it", "virgola"),
-        of="di",
-        numero="numero",
-        minus="meno",
-        to="a",
-        cents=" e ",
-        first="primo",
-        units=IT,
-        months=tuple(
-            "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split()
-        ),
+        "it", "virgola", minus="meno", to="a", cents=" e ", of="di", numero="numero", first="primo", units=IT
     ),
     "pt": Language(
         *("pt_BR", "vírgula"),
-        of="de",
-        numero="número",
         minus="menos",
         to="a",
         cents=" e ",
-        date="{day} de {month} de {year}",
+        of="de",
+        numero="número",
+        date=DAY_OF_MONTH,
         first="primeiro",
-        months=tuple(
-            "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro".split()
-        ),
         units=PT,
     ),
-    "nl": Language(
-        *("nl", "komma"),
-        numero="nummer",
-        minus="min",
-        to="tot",
-        hundred="honderd",
-        units=NL,
-        months=tuple("januari februari maart april mei juni juli augustus september oktober november december".split()),
-    ),
+    "nl": Language("nl", "komma", minus="min", to="tot", hundred="honderd", numero="nummer", units=NL),
     "sv": Language("sv", "komma", group=SPACES, to="till", hundred="hundra", cents=" och ", units=SV),
     "da": Language("da", "komma", to="til", hundred=" hundrede og ", cents=" og ", units=DA),
-    "no": NORWEGIAN,
-    "nb": NORWEGIAN,
+    "nb": Language("no", "komma", group=SPACES, to="til", hundred=" hundre og ", cents=" og ", units=NO),
     # Their nouns and numerals depend on the case, which needs a grammar: bare numbers only.
     "pl": Language("pl", "przecinek", group=SPACES),
     "ru": Language("ru", "запятая", group=SPACES, minus="минус"),
