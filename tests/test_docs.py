@@ -197,16 +197,14 @@ def test_every_error_has_its_code_its_retry_and_its_status() -> None:
 def test_the_formats_are_those_of_the_code() -> None:
     listed = {name: names(row[2])[0] for row in rows("docs/API.md", "`output_format`") for name in names(row[0])}
     assert listed == {name: own.mime_type for name, own in ENCODERS.items()}
-    for row in rows("docs/API.md", "`sample_rate`"):
-        for name, cell in zip(("opus", "mp3", "aac"), row[1:], strict=True):
-            rates = ENCODERS[name].bitrates_kbps(ENCODERS[name].coded_rate(int(row[0])))
-            assert cell == f"{rates[0]}…{rates[-1]}", row
-    marks = rows("docs/API.md", "watermark from")
-    assert [int(row[0].split()[0]) for row in marks] == list(SAMPLE_RATES_HZ)
-    for row in marks:
-        for name, cell in zip(("opus", "mp3", "aac"), row[1:], strict=True):
-            rate_hz = ENCODERS[name].coded_rate(int(row[0].split()[0]))
-            assert ENCODERS[name].bit_rates.marked_from_kbps[rate_hz] == int(cell), row
+    tables = (rows("docs/API.md", heading) for heading in ("`sample_rate`", "watermark from"))
+    for rate_hz, rates, marks in zip(SAMPLE_RATES_HZ, *tables, strict=True):
+        assert (rates[0], marks[0]) == (str(rate_hz), f"{rate_hz} Hz")
+        for name, rate, mark in zip(("opus", "mp3", "aac"), rates[1:], marks[1:], strict=True):
+            own, coded_hz = ENCODERS[name], ENCODERS[name].coded_rate(rate_hz)
+            least, *_, most = own.bitrates_kbps(coded_hz)
+            assert rate == f"{least}…{most}", rates
+            assert own.bit_rates.marked_from_kbps[coded_hz] == int(mark), marks
 
 
 def test_the_provenance_is_the_codes_and_takes_as_many_bytes() -> None:

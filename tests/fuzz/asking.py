@@ -50,33 +50,18 @@ class TooSlow(BaseException):
     """An input took longer than it may."""
 
 
-def ask_tts(given: Any) -> str:
-    return _refused_or(lambda: json.dumps(parse(given, CAPABILITIES).parameters, allow_nan=False))
+def ask_markup(given: Any) -> None:
+    assert "".join(part if isinstance(part, str) else part.mark for part in parts(given)) == given
 
 
-def ask_voice_add(given: Any) -> str:
-    return _refused_or(lambda: parse_voice_add(_fields(given), LIBRARY))
-
-
-def ask_voice_delete(given: Any) -> str:
-    return _refused_or(lambda: parse_voice_delete(_fields(given), LIBRARY))
-
-
-def ask_markup(given: Any) -> str:
-    found = list(parts(given))
-    assert "".join(part if isinstance(part, str) else part.mark for part in found) == given
-    return "read"
-
-
-def ask_service(given: Any) -> str:
+def ask_service(given: Any) -> None:
     """The whole way, around an engine that speaks tones, with a library that may be changed."""
     last = list(SERVICE.run("job", given, joined=True, clock=JobClock()))[-1]
-    if isinstance(last, EndEvent):
-        json.dumps(last.reply, allow_nan=False).encode()
-        return "read"
-    assert isinstance(last, ErrorEvent)
-    assert last.error.code != "INTERNAL", last.error
-    return _refused(last.error)
+    if isinstance(last, ErrorEvent):
+        assert last.error.code != "INTERNAL", last.error
+        raise last.error
+    assert isinstance(last, EndEvent)
+    json.dumps(last.reply, allow_nan=False).encode()
 
 
 def _fields(given: Any) -> dict[str, Any]:
@@ -84,17 +69,14 @@ def _fields(given: Any) -> dict[str, Any]:
     return {str(name): value for name, value in given.items() if value is not None} if isinstance(given, dict) else {}
 
 
-def _refused_or(ask: Callable[[], object]) -> str:
+def _end_of(ask: Callable[[Any], object], given: Any) -> str:
+    refusal: dict[str, Any] = {}
     try:
-        ask()
+        ask(given)
     except WorkerError as error:
-        return _refused(error)
-    return "read"
-
-
-def _refused(error: WorkerError) -> str:
-    assert len(json.dumps(error.to_reply(), allow_nan=False).encode()) <= MAX_REPLY_BYTES
-    return "refused"
+        refusal = error.to_reply()
+    assert len(json.dumps(refusal, allow_nan=False).encode()) <= MAX_REPLY_BYTES
+    return "refused" if refusal else "read"
 
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -104,14 +86,14 @@ SERVICE = fake_service(
     allow_voice_writes=True,
     max_reference_bytes=200_000,
 )
-TARGETS: dict[str, tuple[Callable[[Any], str], Any]] = {
-    "tts": (ask_tts, asked("tts")),
-    "voice_add": (ask_voice_add, asked("voice_add")),
-    "voice_delete": (ask_voice_delete, asked("voice_delete")),
+TARGETS: dict[str, tuple[Callable[[Any], object], Any]] = {
+    "tts": (lambda given: json.dumps(parse(given, CAPABILITIES).parameters, allow_nan=False), asked("tts")),
+    "voice_add": (lambda given: parse_voice_add(_fields(given), LIBRARY), asked("voice_add")),
+    "voice_delete": (lambda given: parse_voice_delete(_fields(given), LIBRARY), asked("voice_delete")),
     "markup": (ask_markup, texts),
     "service": (ask_service, asked()),
     "batch": (ask_service, asked("batch")),
-    "route": (lambda given: _refused_or(lambda: parse_route(given)), routes),
+    "route": (parse_route, routes),
 }
 
 
@@ -139,10 +121,11 @@ def _cost(count: int, target: str) -> dict[str, Any]:
     def each(given: Any) -> None:
         shown = ascii([*given] if isinstance(given, dict) else given)[:120]
         with gauge.over(f"{target}: {shown}"):
-            end = ask(given)
+            end = _end_of(ask, given)
         ends[end] += 1
 
-    ask({"text": "Hello."} if target != "markup" else "a")  # what is imported at the first use is no input's cost
+    # What is imported at the first use is no input's cost.
+    _end_of(ask, {"text": "Hello."} if target != "markup" else "a")
     each()
     return gauge.report() | {"kind": target, "ends": ends}
 

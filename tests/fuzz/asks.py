@@ -31,25 +31,8 @@ words = st.sampled_from(
 )
 pieces = st.sampled_from(
     [
-        *(
-            "[",
-            "]",
-            "[pause",
-            "[pause:",
-            "pause",
-            ":",
-            "=",
-            " ",
-            "\u2003",
-            "\n",
-            "1",
-            "\u0663",
-            ".",
-            "ms",
-            "s",
-            "[laugh]",
-            "[Clear_throat]",
-        ),
+        *("[", "]", "[pause", "[pause:", "pause", ":", "=", " ", "\u2003", "\n", "1", "\u0663", ".", "ms", "s"),
+        *("[laugh]", "[Clear_throat]"),
         *("a", "A==", "=", "AAAA", "data:", ",", "-", "aa-", "é", "\ud800", "\u200d", "\0", "http://", "@", "/", ".."),
         *sorted(TAGS)[:3],
     ]

@@ -3,16 +3,12 @@ same bytes on every machine that encodes alike."""
 
 from __future__ import annotations
 
-import io
 import random
 import re
 import struct
 from collections.abc import Callable
-from fractions import Fraction
 from functools import cache
-from typing import Any
 
-import av
 import numpy as np
 
 from tests.audio.containers import laced, matroska
@@ -40,24 +36,12 @@ def corpus() -> dict[str, bytes]:
         "wav-ima": by_libsndfile(tone(22_050), 22_050, "WAV", "IMA_ADPCM"),
         "wav-gsm": by_libsndfile(tone(8_000), 8_000, "WAV", "GSM610"),
         "flac-8-channels": by_libsndfile(many, 96_000, "FLAC"),
-        "m4a-alac": by_libav_packed(sound, 48_000, "ipod", "alac", "s16p"),
+        "m4a-alac": by_libav(sound, 48_000, "ipod", "alac"),
         "mov": by_libav(sound, 48_000, "mov", "aac"),
         "mkv": by_libav(sound, 48_000, "matroska", "aac"),
         "film": film("mpeg4", 1920, 1088),
         **{f"crumbs: {name}": crumbs(name, 20_000) for name in CRUMBS},
     }
-
-
-def by_libav_packed(samples: Any, rate_hz: int, container: str, codec: str, form: str) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", container) as opened:
-        stream: Any = opened.add_stream(codec, rate_hz)
-        stream.layout, stream.format = "mono", form
-        frame = av.AudioFrame.from_ndarray((samples[np.newaxis] * 32767).astype(np.int16), form, "mono")
-        frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), 0
-        opened.mux(stream.encode(frame))
-        opened.mux(stream.encode(None))
-    return file.getvalue()
 
 
 # --- changes ----------------------------------------------------------------------------------------------------
@@ -153,17 +137,6 @@ def _at_mark(data: bytes, dice: random.Random) -> int:
 
 
 CHANGES: tuple[Change, ...] = (
-    *(
-        flip_bits,
-        write_noise,
-        set_extreme,
-        set_extreme,
-        cut_off,
-        cut_out,
-        repeat,
-        swap_chunks,
-        graft_head,
-        nest,
-        crumble,
-    ),
+    *(flip_bits, write_noise, set_extreme, set_extreme, cut_off, cut_out, repeat, swap_chunks, graft_head, nest),
+    crumble,
 )

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,7 @@ class Gauge:
             self._note(name, time.process_time() - began_s, _memory("VmHWM") - before_bytes)
 
     def report(self) -> dict[str, Any]:
-        return {
-            "worst_s": round(self.worst_s, 4),
-            "slowest": self.slowest,
-            "peak_bytes": self.peak_bytes,
-            "largest": self.largest,
-        }
+        return asdict(self) | {"worst_s": round(self.worst_s, 4)}
 
     def _note(self, name: str, cost_s: float, taken_bytes: int) -> None:
         if cost_s > self.worst_s:

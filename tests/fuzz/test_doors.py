@@ -123,11 +123,7 @@ def server(caplog: pytest.LogCaptureFixture) -> Iterator[HttpServer]:
 def fuzzed(strategy: st.SearchStrategy[Any], count: int, ask: Callable[[str, Any], None]) -> None:
     @seed(0)
     @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate,),
-        suppress_health_check=[*HealthCheck],
+        max_examples=count, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=[*HealthCheck]
     )
     @given(strategy)
     def each(asked: tuple[str, Any]) -> None:

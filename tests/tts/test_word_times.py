@@ -143,12 +143,6 @@ def test_the_pauses_halve_the_error() -> None:
     assert len(errors) > 200
     assert np.median(with_pauses) < np.median(without) / 2
     assert np.percentile(with_pauses, 95) < np.percentile(without, 95) / 2
-    print(
-        np.median(with_pauses) / 22.05,
-        np.median(without) / 22.05,
-        np.percentile(with_pauses, 95) / 22.05,
-        np.percentile(without, 95) / 22.05,
-    )
 
 
 def test_neighbours_touch_unless_a_pause_is_between_them() -> None:

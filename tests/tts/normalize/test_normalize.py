@@ -42,9 +42,7 @@ def sections() -> dict[str, list[Row]]:
 
 SECTIONS = sections()
 ROWS = [row for rows in SECTIONS.values() for row in rows]
-LANGUAGE_TAGS = st.sampled_from(
-    ["en", "en-GB", "de", "de-CH", "es", "fr", "pt-BR", "nl", "sv", "ru", "tr", "zh", "und"]
-)
+LANGUAGE_TAGS = st.sampled_from("en en-GB de de-CH es fr pt-BR nl sv ru tr zh und".split())
 MARKS = st.sampled_from(
     [*"0123456789.,:;/-–—−+*#@&%$€£'\"()[]<>=~^_|`\\ \n\t½²°×x…“”😀🇩ºª§©", "\u200d", "\ufe0f", "\xa0"]
 )
@@ -77,10 +75,7 @@ def test_what_is_written_is_said(section: str) -> None:
 
 
 def test_what_was_said_is_said_again() -> None:
-    changed = {
-        f"{language}: {said}": again for language, _, said in ROWS if (again := normalize(said, language)) != said
-    }
-    assert not changed
+    assert [normalize(said, language) for language, _, said in ROWS] == [said for _, _, said in ROWS]
 
 
 def test_the_table_is_wide() -> None:
@@ -135,15 +130,10 @@ def test_lines_keep_their_words(text: str) -> None:
 
 @examples
 @given(TEXTS, LANGUAGE_TAGS)
-def test_normalizing_twice_is_normalizing_once(text: str, language: str) -> None:
+def test_normalizing_twice_is_normalizing_once_and_never_silences(text: str, language: str) -> None:
     said = normalize(text, language)
     assert normalize(said, language) == said
-
-
-@examples
-@given(TEXTS, LANGUAGE_TAGS)
-def test_a_text_never_falls_silent(text: str, language: str) -> None:
-    assert is_speakable(normalize(text, language)) or not is_speakable(text)
+    assert is_speakable(said) or not is_speakable(text)
 
 
 @pytest.mark.parametrize("text", ["<b>", ":D", " <3", "```x", "| :P |"])
@@ -175,10 +165,11 @@ def test_plain_prose_is_untouched(words: list[str], between: list[str], language
     assert normalize(text, language) == text
 
 
+LINES = ["One line", "I have 3", "Dr. Smith", "€5", "FBI", "said “so”…"]
+
+
 @examples
-@given(
-    st.lists(st.sampled_from(["One line", "I have 3", "Dr. Smith", "€5", "FBI", "said “so”…"]), min_size=1, max_size=6)
-)
+@given(st.lists(st.sampled_from(LINES), min_size=1, max_size=6))
 def test_line_breaks_stay(lines: list[str]) -> None:
     text = "\n\n".join(lines)
     assert len(normalize(text, "en").split("\n")) == len(text.split("\n"))
@@ -208,21 +199,11 @@ HOSTILE += (
     " [a][ > <x:y [a]((  [^a]: --><v <a<b>c ab!1 Op.1 a`b a´ \\{\\an8}"
 ).split()
 HOSTILE += "-\n\rab-\n\rthe\n\ra b\n\r1\n\r1. \n\r- a\n\r**a**\n\r```\n\r=\n\ra|b\n\r|-\n\r> \n\r\n\n\r字\n".split("\r")
-HOSTILE += [
-    '<a b="',
-    "<a b='",
-    "<I am> ",
-    "<a hidden ",
-    "00:00:01,000 --> 00:00:02,000\n",
-    "\xad\n",
-    "it <3 ",
-    "Op. 1 ",
-]
-HOSTILE += "Henry II |A St. |1 A St |1 Aa |Jan 1 |1 Jan |Jan 1-|in 1999 |Aa 1999 |10 km/h |1 ft. |1x1=".split("|")
-HOSTILE += "1 x Aa |A1-|0600-|1:30:15 |Python 3.10 |12345-6789 |100 Aa Aa |Aa, Fla. |#1234-|5 mg/|1 pts |II\n".split(
-    "|"
-)
-HOSTILE += ["1(a)(1)", "code 123", "1h 1m ", "😀 ", " -", "- ", "1 ", "a ", " ", "\n", "\t"]
+HOSTILE += (
+    "Henry II |A St. |1 A St |1 Aa |Jan 1 |1 Jan |Jan 1-|in 1999 |Aa 1999 |10 km/h |1 ft. |1x1=|1 x Aa |A1-|0600-"
+    "|1:30:15 |Python 3.10 |12345-6789 |100 Aa Aa |Aa, Fla. |#1234-|5 mg/|1 pts |II\n|1(a)(1)|code 123|1h 1m "
+    "|😀 | -|- |1 |a | |\n|\t|<a b=\"|<a b='|<I am> |<a hidden |00:00:01,000 --> 00:00:02,000\n|\xad\n|it <3 |Op. 1 "
+).split("|")
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
@@ -255,8 +236,6 @@ def seconds(unit: str, length_chars: int, language: str) -> float:
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     """num2words brings fifty languages; English needs none of them."""
-    script = (
-        "import sys, tts.normalize.normalizer as n; n.normalize('3', 'en'); assert 'num2words' not in sys.modules; "
-    )
-    script += "n.normalize('3', 'de'); assert 'num2words' in sys.modules"
+    script = "import sys, tts.normalize.normalizer as n; n.normalize('3', 'en'); assert 'num2words' not in sys.modules"
+    script += "; n.normalize('3', 'de'); assert 'num2words' in sys.modules"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
-import time
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tts.normalize.test_normalize import ROWS
+from tests.tts.text.test_segments import ENTRIES, least_s
 from tts.text.script import write
 from tts.text.words import place_words, sent_words
 from validation.markup import parts
 from validation.options import ReadingOptions
-
-DATA = Path(__file__).parents[2] / "data"
-SENTENCES = [json.loads(row)["text"] for row in (DATA / "sentences.jsonl").read_text(encoding="utf-8").splitlines()]
-SECTION = re.compile(r"== .*\[([\w-]+)\]")
-
-
-def normalizer_rows() -> list[tuple[str, str]]:
-    """Language and text of every row."""
-    rows, language = [], "en"
-    for row in (DATA / "normalize.txt").read_text(encoding="utf-8").splitlines():
-        if match := SECTION.match(row):
-            language = match[1]
-        elif row and not row.startswith("#"):
-            rows.append((language, row.partition(" ⇒ ")[0].replace("\\n", "\n")))
-    return rows
 
 
 @pytest.mark.parametrize(
@@ -82,12 +64,8 @@ def test_each_word_has_what_is_said_for_it(text: str, expected: str) -> None:
 
 
 def test_without_the_normaliser_words_are_said_as_they_are_sent() -> None:
-    assert said("It's $5, Dr. Who", normalize_text=False) == [
-        ("It's", "It's"),
-        ("$5", "5"),
-        ("Dr", "Dr"),
-        ("Who", "Who"),
-    ]
+    found = said("It's $5, Dr. Who", normalize_text=False)
+    assert found == [("It's", "It's"), ("$5", "5"), ("Dr", "Dr"), ("Who", "Who")]
 
 
 def test_a_word_that_is_cut_belongs_to_the_line_in_which_it_begins() -> None:
@@ -112,9 +90,7 @@ def held(text: str, language: str) -> None:
 
 
 def test_every_word_of_every_awkward_text_is_there_once_and_in_order() -> None:
-    rows = [("en", text) for text in SENTENCES] + normalizer_rows()
-    assert len(rows) > 1000
-    for language, text in rows:
+    for language, text in [*(("en", entry["text"]) for entry in ENTRIES), *(row[:2] for row in ROWS)]:
         held(text, language)
 
 
@@ -136,15 +112,8 @@ def test_the_time_grows_with_the_number_of_marks_and_not_with_its_square(before:
     """A sign before a number and a tag were looked for again from each mark. Four times as many marks take 4 times as
     long, or 16 times; the bound is the geometric mean of the two."""
 
-    def least_s(marks: int) -> float:
-        times_s = []
-        for _ in range(5):
-            started = time.process_time()
-            assert sent_words(before + mark * marks + after)
-            times_s.append(time.process_time() - started)
-        return min(times_s)
-
-    assert least_s(16_000) < 8 * least_s(4000)
+    few_s, many_s = (least_s(lambda n=n: sent_words(before + mark * n + after), times=5) for n in (4_000, 16_000))
+    assert many_s < 8 * few_s
 
 
 def test_long_texts_have_all_their_words() -> None:
