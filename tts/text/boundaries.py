@@ -123,7 +123,8 @@ class _Reader:
         if last.endswith(".") and not last.endswith(".."):
             if self._numbers_an_item(end, last) or is_ordinal(last, self._before(end), following):
                 return None
-            if abbreviates(last, following) and not SPELLED.search(bare):
+            is_spelled = SPELLED.search(self.line, max(0, end - REACH), end - len(trailing)) is not None
+            if abbreviates(last, following) and not is_spelled:
                 return Break.WORD if following[:1].islower() else None
         if is_name(last, following):
             return Break.WORD
