@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from tts.normalize.lines import BROKEN, ENDED, continues, joined
 from tts.text.boundaries import Break, boundaries
@@ -20,12 +21,7 @@ CONTEXT_CHARS = 80  # before a tag
 MAX_OPEN_CHARS = 600  # of a sentence that does not end; then as much of it goes as makes a segment
 NEXT_WORD = "A "  # stands for a sentence that is still to come
 PLAIN_MARKS = tuple(".!?")
-REASONING_TAGS = [
-    f"{left}{slash}{name}{right}"
-    for left, right in ("<>", ("&lt;", "&gt;"))
-    for slash in ("", "/")
-    for name in REASONING_NAMES
-]
+REASONING_TAGS = [*map("".join, product(("<", "&lt;"), ("", "/"), REASONING_NAMES, (">", "&gt;")))]
 LONGEST_TAG = max(map(len, REASONING_TAGS))
 TAG_START = re.compile("[<&]")
 UNSPACED_MARKS = tuple("。！？｡।॥")  # after which no white space is to be waited for

@@ -80,6 +80,7 @@ UNWRAPPED = "The quick brown fox jumps over the lazy dog and into the dark fores
         pytest.param(REASONED, ["Hm.", "It is so.", "3 < 4 & 5."], id="reasoning is in no sentence"),
         pytest.param(NAMED, ["Put the <think> tag before it.", "A <thought> too."], id="an opening tag is a word"),
         pytest.param(NAMED + "And </think> done.", ["Put the done."], id="unless one closes it"),
+        pytest.param("<think&gt;No.&lt;/think>Yes. ", ["Yes."], id="a tag may be half escaped"),
         pytest.param(WRAPPED, [UNWRAPPED, "And then", "it sleeps."], id="wrapped lines are joined"),
     ],
 )
