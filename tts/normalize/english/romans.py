@@ -34,8 +34,8 @@ HEADING = re.compile(
     r"^(?P<space>[ \t]*)(?P<roman>[IVX]|[IVXLC]{2,9})(?:(?P<stop>\.?)[ \t]*$|(?=[.:)] [A-Z]))", re.MULTILINE
 )
 NO_HEADINGS = words("XL CV CC CLI CI XXX")
-NUMERAL = re.compile(r"\b(?:[IVXLC]+|[ivxl]+)\b")
-CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?=(?:th)? (?:century|Century|Olympi))")
+NUMERAL = re.compile(r"\b(?:[IVXLC]+(?:st|nd|rd|th)?|[ivxl]+)\b")
+CENTURY = re.compile(r"\b(?P<roman>[IVX]{2,6})(?:st|nd|rd|th)?(?= (?:century|Century|Olympi))")
 ONES = "I II III IV V VI VII VIII IX".split()
 TENS = [one.translate(str.maketrans("IVX", "XLC")) for one in ONES]
 NUMERALS = map("".join, product(("", "C", "CC", "CCC"), ("", *TENS), ("", *ONES)))
