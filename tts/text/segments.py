@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -145,20 +145,15 @@ class _Line:
 
 
 def _join_fragments(pieces: list[Segment], max_chars: int, min_chars: int) -> list[Segment]:
-    def joins(fragment: Segment, last: Segment, piece: Segment) -> bool:
-        if last.ends is Break.PARAGRAPH or spoken_chars(fragment.text.rstrip()) >= min_chars:
-            return False
-        return spoken_chars((last.text + piece.text).rstrip()) <= max_chars
-
-    forward = _join(pieces, lambda last, piece: joins(last, last, piece))
-    return _join(forward, lambda last, piece: joins(piece, last, piece))
-
-
-def _join(pieces: list[Segment], belong: Callable[[Segment, Segment], bool]) -> list[Segment]:
-    joined: list[Segment] = []
-    for piece in pieces:
-        if joined and belong(joined[-1], piece):
-            joined[-1] = Segment(joined[-1].text + piece.text, piece.ends)
-        else:
-            joined.append(piece)
-    return joined
+    """Each fragment joined to the piece after it; then each that is left to the one before it."""
+    for joins_next in (True, False):
+        joined = pieces[:1]
+        for piece in pieces[1:]:
+            last, both = joined[-1], joined[-1].text + piece.text
+            is_fragment = spoken_chars((last if joins_next else piece).text.rstrip()) < min_chars
+            if is_fragment and last.ends is not Break.PARAGRAPH and spoken_chars(both.rstrip()) <= max_chars:
+                joined[-1] = Segment(both, piece.ends)
+            else:
+                joined.append(piece)
+        pieces = joined
+    return pieces
