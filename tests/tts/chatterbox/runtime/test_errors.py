@@ -15,6 +15,7 @@ from small import TEXT, WINDOW, buzz, say
 
 from audio.pcm import EMPTY
 from tts.chatterbox.conversion import convert
+from tts.chatterbox.rendering import Rendering
 from tts.chatterbox.runtime.errors import torch_errors
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3 import decoding
@@ -67,6 +68,21 @@ def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     *_, last = chunks
     assert last.finish_reason == "stop"
     assert len(chunks[-1].samples) > 0
+
+
+def test_memory_that_runs_out_before_the_first_chunk_changes_no_sample(model, monkeypatch, caplog):
+    """While what needs no code is prepared, which no job waits for on its own."""
+    plain, failures = say(model), iter([torch.OutOfMemoryError("planted")])
+
+    def preparing(rendering):
+        if failure := next(failures, None):
+            raise failure
+        return torch.empty(0)
+        yield
+
+    monkeypatch.setattr(Rendering, "preparing", preparing)
+    assert np.array_equal(say(model), plain)
+    assert "tried once more" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["full", "window", "block"])
