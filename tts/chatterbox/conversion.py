@@ -62,7 +62,9 @@ def _chunks(
     remarks: tuple[Remark, ...] = ()
     patience_s = PATIENCE_S if params.decode_mode == "full" else 0.0
     if params.decode_mode == "full" and len(codes) > WHOLE_TOKENS:
-        params, remarks = in_windows(params), (IN_WINDOWS,)
+        chunk, context = LONG_CHUNK_TOKENS, LONG_CONTEXT_TOKENS
+        params = replace(params, decode_mode="window", chunk_size_tokens=chunk, context_window_tokens=context)
+        remarks = (IN_WINDOWS,)
     clip = Clip(model, voice, params, patience_s)
     try:
         for piece in clip.pieces(codes):
@@ -74,11 +76,6 @@ def _chunks(
         clip.close()
     silence = np.zeros(size - given - len(tail), np.float32)
     yield replace(clip.chunk(np.concatenate((tail, silence)), 0), finish_reason="stop", remarks=remarks)
-
-
-def in_windows(params: SamplingParams) -> SamplingParams:
-    chunk, context = LONG_CHUNK_TOKENS, LONG_CONTEXT_TOKENS
-    return replace(params, decode_mode="window", chunk_size_tokens=chunk, context_window_tokens=context)
 
 
 # --- the recording's tokens -------------------------------------------------------------------------------

@@ -63,11 +63,7 @@ class ChatterboxEngine:
         self._loading = threading.Lock()
         self._model: ChatterboxModel | None = None
         self._voice_cache: VoiceCache | None = None
-        self._spec = engine_spec(options.spec, options.watermark)
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._spec
+        self.spec = engine_spec(options.spec, options.watermark)
 
     def describe(self) -> dict[str, Any]:
         """Device and number formats: the model's own, or, before it is loaded, those of the settings."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audio.pcm import EMPTY, Samples
 from tts.chatterbox.rates import SAMPLE_RATE_HZ
-from tts.chatterbox.vocoder.conv import CentredConv
+from tts.chatterbox.vocoder.generator import CentredConv
 from validation.errors import ModelUnavailable
 
 HOP = 240  # one hop of PerTh's 32 kHz spectrogram (320 samples) at 24 kHz: its length comes out floored to this

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tts.chatterbox.plausibility import AROUND_S, FASTEST_S
 from tts.chatterbox.rates import SAMPLES_PER_TOKEN, TOKENS_PER_S
-from tts.chatterbox.reading.english import EnglishReader
+from tts.chatterbox.reading.graphemes import EnglishReader
 from tts.chatterbox.reading.punctuation import ORIGINAL
 from tts.chatterbox.words import BACK_TOKENS, TAIL_S, TextWord, WordClock
 

@@ -117,11 +117,7 @@ def decode_trials(
 
 def calls(name: str, *args: Any) -> Trial[Any]:
     """A trial that calls one operation with these arguments."""
-
-    def trial(ops: Any) -> tuple[Tensor, ...]:
-        return (getattr(ops, name)(*args),)
-
-    return trial
+    return lambda ops: (getattr(ops, name)(*args),)
 
 
 def _added(x: Tensor, y: Tensor, weight: Tensor, ops: DecodeOps) -> tuple[Tensor, ...]:
@@ -156,15 +152,10 @@ def _sampling_inputs(draws: Draws, rows: int, vocabulary: int, guided: bool) -> 
 
 def frame_trials(draws: Draws, width: int, inner: int) -> Mapping[str, list[Trial[FrameOps]]]:
     x, norm, shift = draws.normal(2, FRAMES, width), 1 + draws.normal(width) / 4, draws.normal(width)
-    qkv, up, down, out = (
-        draws.weight(*shape) for shape in ((3 * inner, width), (4 * width, width), (width, 4 * width), (width, inner))
-    )
-    bias, wide_bias = draws.normal(width), draws.normal(4 * width)
-    embedding, wide, mixed = (
-        draws.normal(2, 1, width),
-        draws.normal(2, FRAMES, 4 * width),
-        draws.normal(2, FRAMES, inner),
-    )
+    qkv, up = draws.weight(3 * inner, width), draws.weight(4 * width, width)
+    down, out = draws.weight(width, 4 * width), draws.weight(width, inner)
+    bias, wide_bias, embedding = draws.normal(width), draws.normal(4 * width), draws.normal(2, 1, width)
+    wide, mixed = draws.normal(2, FRAMES, 4 * width), draws.normal(2, FRAMES, inner)
     return {
         "norm_linear": [calls("norm_linear", x, norm, shift, qkv)],
         "norm_linear_gelu": [calls("norm_linear_gelu", x, norm, shift, up, wide_bias)],

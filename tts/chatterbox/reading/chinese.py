@@ -5,13 +5,14 @@ The words are spacy-pkuseg's, by the model that upstream takes, as its training'
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from tts.chatterbox.reading.files import read_json, readable
+from tts.chatterbox.weights.tensors import readable
 from validation.errors import ModelUnavailable
 
 MODEL = "spacy_ontonotes"
@@ -29,7 +30,7 @@ class Cangjie:
         codes: dict[str, str] = {}
         others: dict[str, list[str]] = {}  # the characters of a code
         with readable(path.name):
-            for entry in read_json(path):
+            for entry in json.loads(path.read_text(encoding="utf-8")):
                 glyph, code = entry.split("\t")[:2]
                 codes[glyph] = code
                 others.setdefault(code, []).append(glyph)

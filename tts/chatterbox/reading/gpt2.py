@@ -5,6 +5,7 @@ It gives the ids of `transformers.AutoTokenizer`, which upstream uses and whose 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
-from tts.chatterbox.reading.files import read_json, readable
 from tts.chatterbox.reading.punctuation import TURBO
+from tts.chatterbox.weights.tensors import readable
 from tts.chatterbox.words import TextWord
 from validation.errors import ModelUnavailable
 
@@ -35,7 +36,7 @@ class Gpt2Reader:
         with readable(f"{vocabulary.name} or {merges.name}"):
             self._tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
         with readable(f"{config.name} or {added.name}"):
-            described = read_json(config)
+            described = json.loads(config.read_text(encoding="utf-8"))
             self._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=described.get("add_prefix_space", False))
             tags = _added_tokens(described, added)
         self._tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, normalized=False, special=True)])
@@ -62,4 +63,5 @@ def _added_tokens(described: Mapping[str, Any], added: Path) -> dict[int, AddedT
             int(number): AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})
             for number, token in tokens.items()
         }
-    return {int(number): AddedToken(content, normalized=False) for content, number in read_json(added).items()}
+    numbers = json.loads(added.read_text(encoding="utf-8"))
+    return {int(number): AddedToken(content, normalized=False) for content, number in numbers.items()}

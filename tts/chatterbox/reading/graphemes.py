@@ -1,4 +1,6 @@
-"""The tokenizer of the models with a Llama body: a file of the `tokenizers` library, in which a space is a token."""
+"""The tokenizer of the models with a Llama body: a file of the `tokenizers` library, in which a space is a token; and
+the original model's reader, of English, in graphemes and common groups of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from tts.chatterbox.reading.files import readable
+from tts.chatterbox.reading.punctuation import ORIGINAL
+from tts.chatterbox.weights.tensors import readable
 from tts.chatterbox.words import TextWord
 from tts.text.graphemes import spoken_letters
 from validation.errors import ModelUnavailable
@@ -62,6 +65,20 @@ class GraphemeTokenizer:
             if any(map(str.isalnum, match[0])) and tokens[0] <= tokens[1]:
                 words.append(TextWord(*match.span(), *tokens, spoken_letters(match[0])))
         return words
+
+
+class EnglishReader:
+    """As upstream's `EnTokenizer`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: ModelUnavailable."""
+        self._tokenizer = GraphemeTokenizer(path)
+
+    def tokens(self, text: str, language: str) -> Tensor:
+        return self._tokenizer.tokens(ORIGINAL.normalize(text))
+
+    def words(self, text: str, language: str) -> list[TextWord]:
+        return self._tokenizer.words(text, ORIGINAL.normalize(text))
 
 
 def _running(letters: Callable[[str], int], text: str) -> list[int]:

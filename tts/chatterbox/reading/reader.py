@@ -9,8 +9,8 @@ from typing import Protocol
 from torch import Tensor
 
 from tts.chatterbox.models import ModelSpec
-from tts.chatterbox.reading.english import EnglishReader
 from tts.chatterbox.reading.gpt2 import Gpt2Reader
+from tts.chatterbox.reading.graphemes import EnglishReader
 from tts.chatterbox.reading.multilingual import MultilingualReader
 from tts.chatterbox.words import TextWord
 

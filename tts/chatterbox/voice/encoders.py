@@ -181,10 +181,7 @@ class Conditioner:
 
     def __init__(self, tensors: Tensors, width: int) -> None:
         """Raises: ModelUnavailable."""
-        shapes = {
-            "spkr_enc.weight": (width, -1),
-            "spkr_enc.bias": (width,),
-        }
+        shapes = {"spkr_enc.weight": (width, -1), "spkr_enc.bias": (width,)}
         self.has_emotion, self.has_perceiver = tensors.holds("emotion_adv_fc."), tensors.holds("perceiver.")
         if self.has_emotion:
             shapes["emotion_adv_fc.weight"] = (width, 1)

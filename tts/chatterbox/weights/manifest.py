@@ -18,7 +18,6 @@ from tts.chatterbox.models import MODELS, ModelSpec
 MANIFEST = "MANIFEST.json"
 UNFINISHED = (".incomplete", ".part")  # suffixes of unfinished downloads
 SHA256, SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
-PIECE_BYTES = 2**20
 
 
 class Damaged(ValueError):
@@ -77,7 +76,8 @@ def faults(directory: Path, spec: ModelSpec) -> list[str]:
         others = [name for name, other in MODELS.items() if all((directory / file).is_file() for file in other.files)]
         held = f"; it holds the model {' and '.join(others)}, not {spec.name}" if others else ""
         return [f"lacks {', '.join(missing)}{held}"]
-    found = [f"holds an unfinished download ({path.name})" for path in sorted(directory.iterdir()) if _unfinished(path)]
+    names = sorted(path.name for path in directory.iterdir())
+    found = [f"holds an unfinished download ({name})" for name in names if name.endswith(UNFINISHED)]
     try:
         manifest = Manifest.read(directory)
     except Damaged as exc:
@@ -86,10 +86,6 @@ def faults(directory: Path, spec: ModelSpec) -> list[str]:
         return [*found, f"holds files of {manifest.repository}, not of {spec.repository}"]
     facts = manifest.files if manifest else {}
     return found + [fault for name in spec.files if (fault := _size_fault(directory / name, facts.get(name)))]
-
-
-def _unfinished(path: Path) -> bool:
-    return path.name.endswith(UNFINISHED)
 
 
 def _size_fault(path: Path, facts: FileFacts | None) -> str | None:
@@ -152,11 +148,8 @@ def agrees(path: Path, expected: str) -> bool:
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file."""
-    total = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            total.update(piece)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _git_name(path: Path) -> str:

@@ -21,6 +21,7 @@ UNUSED = {
     *("tfmr.embed_tokens.weight", "tfmr.wte.weight", "text_head.weight"),
     *("tokenizer._mel_filters", "tokenizer.window", "trim_fade"),
 }
+DAMAGED = (SafetensorError, OSError, ValueError)  # what reading a damaged file of weights raises
 
 
 class Tensors:
@@ -41,7 +42,7 @@ class Tensors:
     @staticmethod
     def shapes(directory: Path, file: str) -> dict[str, tuple[int, ...]]:
         """A file's tensors by its header; none is read. Raises: ModelUnavailable, as `read`."""
-        with readable(file), safe_open(directory / file, "pt") as opened:  # type: ignore[no-untyped-call]
+        with readable(f"the weight file {file}", DAMAGED), safe_open(directory / file, "pt") as opened:  # type: ignore[no-untyped-call]
             return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
     @classmethod
@@ -50,7 +51,7 @@ class Tensors:
 
         Raises: ModelUnavailable, naming the file, if it is damaged.
         """
-        with readable(file):
+        with readable(f"the weight file {file}", DAMAGED):
             return cls(file, load_file(directory / file), device)
 
     def at(self, prefix: str) -> Tensors:
@@ -104,12 +105,13 @@ class Tensors:
 
 
 @contextmanager
-def readable(file: str) -> Iterator[None]:
-    """Raises: ModelUnavailable, naming the file, if it is damaged."""
+def readable(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Raises: ModelUnavailable, naming the file, in place of `errors`. Those are all by default: libraries that read a
+    tokenizer have none in common, and what is no file of the expected form fails anywhere."""
     try:
         yield
-    except (SafetensorError, OSError, ValueError) as exc:
-        raise ModelUnavailable(f"the weight file {file} can't be read: it is damaged or incomplete") from exc
+    except errors as exc:
+        raise ModelUnavailable(f"{name} can't be read: it is damaged or incomplete") from exc
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -19,7 +19,7 @@ from bench.checkpoint import seeded
 from bench.checkpoint.seeded import SIZES
 from tts.chatterbox.models import BUILT_IN_VOICE, MODELS, ORIGINAL
 from tts.chatterbox.rates import SPEECH_CODES
-from tts.chatterbox.reading.english import EnglishReader
+from tts.chatterbox.reading.graphemes import EnglishReader
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT, Llama
 from tts.chatterbox.t3.model import STOP_SPEECH
