@@ -22,7 +22,7 @@ from triton.runtime import driver
 
 from tts.chatterbox.kernels import attention, drawing, frames, products
 from tts.chatterbox.kernels.launch import Launch
-from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.rates import HEAD_DIM, MEL_BANDS
 from tts.chatterbox.t3.sampling import Knobs
 
 CAPABILITIES = (80, 86, 89, 90, 120)  # A100; A10 and RTX 30xx; L4, L40 and RTX 40xx; H100 and H200; RTX 50xx
@@ -112,7 +112,7 @@ def frame_launches(dtype: torch.dtype) -> Iterator[tuple[str, Launch]]:
     qkv, up = half(3 * FRAME_INNER, FRAME_WIDTH), half(4 * FRAME_WIDTH, FRAME_WIDTH)
     yield f"layer_norm_linear, {name}", frames.product(x, qkv, wide(3 * FRAME_INNER), norm)
     yield f"layer_norm_linear_gelu, {name}", frames.product(x, up, wide(4 * FRAME_WIDTH), norm, wide_bias, True)
-    for summed in (FRAME_WIDTH, FRAME_INNER, 4 * FRAME_WIDTH):
+    for summed in (4 * MEL_BANDS, FRAME_WIDTH, FRAME_INNER, 4 * FRAME_WIDTH):
         weight = half(FRAME_WIDTH, summed)
         yield f"linear_bias_add of {summed}, {name}", frames.product(wide(summed), weight, x, bias=bias, added=x)
     yield f"norm_mish, {name}", frames.normed_mish(x, bias, bias, None, x)

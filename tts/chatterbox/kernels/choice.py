@@ -17,7 +17,7 @@ from torch import Tensor
 from tts.chatterbox.kernels import decoding, estimating
 from tts.chatterbox.kernels.decoding import DecodeOps
 from tts.chatterbox.kernels.estimating import FrameOps
-from tts.chatterbox.rates import HEAD_DIM
+from tts.chatterbox.rates import HEAD_DIM, MEL_BANDS
 from tts.chatterbox.runtime.errors import gpu_answers
 from tts.chatterbox.t3.llama import rope_tables
 from tts.chatterbox.t3.sampling import Knobs, TokenSampling
@@ -156,10 +156,12 @@ def frame_trials(draws: Draws, width: int, inner: int) -> Mapping[str, list[Tria
     down, out = draws.weight(width, 4 * width), draws.weight(width, inner)
     bias, wide_bias, embedding = draws.normal(width), draws.normal(4 * width), draws.normal(2, 1, width)
     wide, mixed = draws.normal(2, FRAMES, 4 * width), draws.normal(2, FRAMES, inner)
+    given, shortcut = draws.normal(2, FRAMES, 4 * MEL_BANDS), draws.weight(width, 4 * MEL_BANDS)  # of the first block
+    sums = (given, shortcut), (mixed, out), (wide, down)
     return {
         "norm_linear": [calls("norm_linear", x, norm, shift, qkv)],
         "norm_linear_gelu": [calls("norm_linear_gelu", x, norm, shift, up, wide_bias)],
-        "linear_add": [calls("linear_add", mixed, out, bias, x), calls("linear_add", wide, down, bias, x)],
+        "linear_add": [calls("linear_add", y, weight, bias, x) for y, weight in sums],
         "norm_mish": [calls("norm_mish", x, norm, shift, added) for added in (None, bias, embedding)],
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ import triton
 from triton.backends.nvidia import compiler
 from triton.runtime import driver
 
+from bench.checkpoint import originals, seeded
+from bench.checkpoint.seeded import SIZES
 from tts.chatterbox.kernels import fused
 from tts.chatterbox.kernels.ahead import (
     CAPABILITIES,
@@ -41,6 +44,9 @@ from tts.chatterbox.kernels.ahead import (
 )
 from tts.chatterbox.kernels.choice import TURBO_KERNELS, Draws, decode_trials, frame_trials
 from tts.chatterbox.kernels.launch import Launch
+from tts.chatterbox.rates import MEL_BANDS
+from tts.chatterbox.s3gen.estimator import Estimator
+from tts.chatterbox.weights.tensors import Tensors
 
 pytestmark = pytest.mark.slow
 
@@ -160,6 +166,25 @@ def test_what_a_worker_tries_at_load_was_compiled_ahead(monkeypatch: pytest.Monk
     assert anew == []
     fused.DECODE.norm_swiglu(*(torch.zeros(shape) for shape in ((2, 128), (128,), (512, 128))))
     assert anew == ["skinny"]  # another size is
+
+
+def constants(launch: Launch) -> tuple[str, dict[str, Any]]:
+    return launch.kernel.__name__, {name: value for name, value in launch.options.items() if name.isupper()}
+
+
+def test_what_a_step_of_the_flow_launches_was_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first block's shortcut, of 320 channels, was not: each worker compiled it as it started."""
+    launched: list[Launch] = []
+    monkeypatch.setattr(Launch, "run", lambda launch: launched.append(launch))
+    sizes = replace(SIZES["full"], flow_layers=1, estimator_middles=1)
+    state, half = originals.flow(seeded._shapes(sizes)).state_dict(), torch.float16
+    tensors, times = Tensors("flow", state).at("decoder.estimator."), torch.linspace(0.0, 1.0, 3)
+    network = Estimator(tensors, times, half, fused.FRAMES)
+    x, fixed = torch.zeros(2, 4, MEL_BANDS), torch.zeros(2, 4, 3 * MEL_BANDS, dtype=half)
+    network(x, fixed, torch.zeros(2, dtype=torch.int64))
+    ahead = [constants(launch) for launch in launches().values()]
+    assert len(launched) > 10
+    assert [constants(launch) for launch in launched if constants(launch) not in ahead] == []
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc")
