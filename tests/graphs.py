@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,8 +22,9 @@ from tts.chatterbox.runtime.loop import Loop, new_stream
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.s3gen.network import GUIDANCE
 from tts.chatterbox.t3.batch import Batch
-from tts.chatterbox.t3.decoding import Generation, TokenLane
-from tts.chatterbox.t3.llama import Llama
+from tts.chatterbox.t3.decoding import Decoder, Generation, TokenLane
+from tts.chatterbox.t3.llama import START_TEXT, STOP_TEXT, Llama
+from tts.chatterbox.t3.model import STOP_SPEECH, TokenModel
 from tts.chatterbox.t3.sampling import TokenSampling
 
 LIMIT = 60  # tokens of a request
@@ -58,6 +60,46 @@ def captured_batch(t3: Llama, slots: int, pool: GraphPool) -> Batch:
     made.warm_up()
     assert pool.captured == (PREFILLS + REACHES * (2 if t3.alignment_heads else 1)) * (2 if slots == 1 else 1)
     return made
+
+
+def forced_logits(
+    t3: TokenModel,
+    conditioning: Tensor,
+    text: Tensor,
+    speech: list[int],
+    guided: bool = True,
+    off: int = 0,
+    skipped: int = 0,
+) -> Tensor:
+    """Logits (steps + 1, rows, V) with `speech` forced, the cache read in steps of 64 positions.
+
+    off, skipped: how far tokens are from their places in speech, and in the cache.
+    """
+    embeds = t3.embed_prefix(conditioning, text, guided=guided)
+    rows, start = embeds.shape[:2]
+    cache = t3.new_cache(rows, start + len(speech) + 64)
+    steps = [t3.prefill(embeds, cache)]
+    for i, token in enumerate(speech):
+        embed = t3.embed_speech(torch.tensor([token]), torch.tensor([i + off])).repeat(rows, 1)
+        reach = -(-(start + i + 1) // 64) * 64
+        steps.append(t3.decode_one_token(embed, cache, torch.tensor([start + i + skipped] * rows), reach))
+    return torch.stack(steps)
+
+
+def framed(tokens: Tensor, rows: int) -> Tensor:
+    return F.pad(F.pad(tokens.expand(rows, -1), (1, 0), value=START_TEXT), (0, 1), value=STOP_TEXT)
+
+
+def greedy(theirs: Any, ours: Llama, cond: Any, text: Tensor, cfg_weight: float) -> tuple[list[int], list[int]]:
+    """Upstream's tokens, and ours with the stop that ended them.
+
+    min_p = 1 keeps the likeliest token alone, so upstream's random draw has one outcome.
+    """
+    sampling = {"temperature": 0.8, "top_p": 1.0, "min_p": 1.0, "repetition_penalty": 1.2, "cfg_weight": cfg_weight}
+    spoken = theirs.inference(t3_cond=cond, text_tokens=framed(text, 2), max_new_tokens=400, **sampling)
+    prefix = partial(theirs.prepare_conditioning, cond)
+    with Decoder(ours, 400, slots=1).generate(prefix, text, TokenSampling(**sampling), 0) as generation:
+        return spoken[0].tolist(), [*generation.take(400), STOP_SPEECH]
 
 
 class InlineLoop(Loop):
@@ -118,7 +160,7 @@ def logit_faults(t3: Llama, hidden: Tensor) -> int:
     half-precision numbers is exact in float32.
     """
     # The norm rounds to half precision, so its result is the input.
-    normed = torch.nn.functional.rms_norm(hidden, (t3.width,), t3._norm, 1e-5)
+    normed = F.rms_norm(hidden, (t3.width,), t3._norm, 1e-5)
     exact = normed.double() @ t3._head.double().T
     sizes = normed.double().abs() @ t3._head.double().abs().T
     return int(((t3._logits(hidden).double() - exact).abs() > t3.width * 2.0**-24 * sizes).sum())

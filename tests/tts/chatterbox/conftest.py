@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cache
@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from chatterbox.tts import ChatterboxTTS
+    from fake_cuda import FakeCuda
     from torch import Tensor
 
     from tts.chatterbox.model import ChatterboxModel
@@ -49,6 +50,21 @@ def models(checkpoints: Callable[[str], Path]) -> Callable[[str], ChatterboxMode
 def model(request: pytest.FixtureRequest, models: Callable[[str], ChatterboxModel]) -> ChatterboxModel:
     """The original, where no test asks for another: see `small.each_family`."""
     return models(getattr(request, "param", "original"))
+
+
+@pytest.fixture
+def inference() -> Iterator[None]:
+    import torch
+
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    from fake_cuda import FakeCuda
+
+    return FakeCuda().install(monkeypatch)
 
 
 @pytest.fixture(scope="session")

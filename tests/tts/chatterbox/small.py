@@ -1,7 +1,9 @@
-"""What tests of the small model share: a segment's samples, random codes, a recording, and the operations of a run."""
+"""What tests of the small model share: a segment's samples, random codes and their mel, a recording, and the operations
+of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from audio.reference import Reference
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.rates import SPEECH_CODES
+from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SPEECH_CODES
+from tts.chatterbox.s3gen.flow import Flow
+from tts.chatterbox.s3gen.network import DISTILLED_STEPS, EULER_STEPS, FlowPrompt
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
+from tts.engine import SpeechChunk
 from validation.request import DEFAULT_SAMPLING
 
 TEXT = "Hello there, this is a test."
@@ -28,7 +33,10 @@ def say(
     model: ChatterboxModel, text: str = TEXT, voice: ChatterboxVoice | None = None, **changes: Any
 ) -> np.ndarray[Any, Any]:
     """A segment's samples, by the usual parameters with these changes."""
-    chunks = stream_segment(model, text, voice or model.built_in, replace(WINDOW, **changes))
+    return joined(stream_segment(model, text, voice or model.built_in, replace(WINDOW, **changes)))
+
+
+def joined(chunks: Iterable[SpeechChunk]) -> np.ndarray[Any, Any]:
     return np.concatenate([chunk.samples for chunk in chunks])
 
 
@@ -42,6 +50,35 @@ def buzz(seconds: float = 3.0, pitch_hz: float = 110.0, rate_hz: int = RATE) -> 
     t = np.arange(int(seconds * rate_hz)) / rate_hz
     samples = sum(np.sin(2 * np.pi * pitch_hz * k * t) / k for k in range(1, 10))
     return Reference((0.1 * samples * (1 + np.sin(9 * t))).astype(np.float32), rate_hz, seconds, False)
+
+
+@torch.inference_mode()
+def upstream_mel(oracle: Any, prompt: FlowPrompt, tokens: torch.Tensor, seed: int) -> torch.Tensor:
+    """By upstream's own loop; its noise is the global generator's first draw."""
+    torch.manual_seed(seed)
+    distilled = oracle.s3gen.meanflow
+    mel: torch.Tensor
+    mel, _ = oracle.s3gen.flow.inference(
+        token=tokens,
+        token_len=torch.tensor([tokens.shape[1]]),
+        prompt_token=prompt.tokens,
+        prompt_token_len=torch.tensor([prompt.tokens.shape[1]]),
+        prompt_feat=prompt.mel,
+        prompt_feat_len=None,
+        embedding=prompt.speaker,
+        finalize=True,
+        n_timesteps=DISTILLED_STEPS if distilled else EULER_STEPS,
+        meanflow=distilled,
+    )
+    return mel
+
+
+@torch.inference_mode()
+def our_mel(flow: Flow, prompt: FlowPrompt, tokens: torch.Tensor, seed: int, shift: int = 0) -> torch.Tensor:
+    """For the same noise, but for a shift by some frames."""
+    frames = prompt.mel.shape[1] + tokens.shape[1] * FRAMES_PER_TOKEN
+    noise = torch.randn(1, MEL_BANDS, frames, generator=torch.Generator().manual_seed(seed)).roll(shift, dims=2)
+    return flow.solve(prompt, tokens, prompt.mel[:, :0], noise)
 
 
 class Operations(TorchDispatchMode):

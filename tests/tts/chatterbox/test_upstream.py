@@ -1,32 +1,28 @@
 """Whole segments of each model compared to upstream's own `generate` on the same weights: tokens, mel and wave.
 
 Upstream draws from torch's generators as it goes. Here it is handed the numbers that ours draws for the request, and
-vocodes our mel, in float64, where what is left is rounding (see vocoder/test_vocoder_stream.py).
+vocodes our mel, in float64, where what is left is rounding (`rounding.vocoder_bound`).
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from rounding import bound
+from rounding import doubles, exact_vocoder, vocoder_bound
 from small import WINDOW
 from torch.distributions.uniform import Uniform
 
 from tts.chatterbox.clip import FLOW_SEED, VOCODER_SEED, Clip
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SAMPLES_PER_TOKEN
+from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME, SAMPLES_PER_TOKEN
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.sampling import draw
-from tts.chatterbox.vocoder.generator import N_FFT, PitchPredictor
 from tts.chatterbox.vocoder.stream import HARMONICS, Hift, HiftStream
 from tts.chatterbox.weights.tensors import Tensors
 from validation.options import SamplingParams
@@ -37,17 +33,11 @@ ENDS = {"original": 0, "multilingual": -960, "turbo": 2880}  # samples, beyond t
 FRAMES = 300  # more than prompt and clip have
 # What is asked of both, by model: upstream's defaults, but for a temperature at which fewer tokens nearly tie.
 TEXTS = {"original": "Hello there, this is a test.", "multilingual": "Ça va, merci !", "turbo": "Oh, [laugh] a test."}
-USUAL = {"temperature": 0.4, "repetition_penalty": 1.2}
-TURBOS = {"top_p": 0.95, "top_k": 1000}
-UPSTREAMS: dict[str, dict[str, Any]] = {
-    "original": USUAL | {"exaggeration": 0.8},
-    "multilingual": USUAL | {"exaggeration": 0.8, "language_id": "fr"},
-    "turbo": USUAL | TURBOS,
-}
-OURS: dict[str, dict[str, Any]] = {
+USUAL: dict[str, Any] = {"temperature": 0.4, "repetition_penalty": 1.2}
+ASKED = {
     "original": USUAL | {"exaggeration": 0.8},
     "multilingual": USUAL | {"exaggeration": 0.8, "language": "fr"},
-    "turbo": USUAL | TURBOS,
+    "turbo": USUAL | {"top_p": 0.95, "top_k": 1000},
 }
 
 
@@ -58,24 +48,6 @@ class Said:
     codes: list[int] = field(default_factory=list)
     mel: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     wave: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
-
-
-@contextmanager
-def doubles() -> Iterator[None]:
-    """The default dtype is float64 meanwhile."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def exact_vocoder(oracle: Any) -> torch.nn.Module:
-    """Upstream's vocoder in float64. Its window is made in float32, whatever the network is."""
-    with doubles():
-        network = copy.deepcopy(oracle.s3gen.mel2wav).double()
-        network.stft_window = torch.hann_window(N_FFT, periodic=True)
-    return network
 
 
 def ours(model: ChatterboxModel, network: torch.nn.Module, text: str, params: SamplingParams) -> Said:
@@ -157,22 +129,15 @@ def theirs(oracle: Any, network: torch.nn.Module, mel: torch.Tensor, drawn: Draw
     return said
 
 
-def rounding(network: torch.nn.Module, mel: torch.Tensor) -> float:
-    """Of the vocoder in float64, as vocoder/test_vocoder_stream.py derives it, and of the samples to float32."""
-    samples = mel.shape[2] * SAMPLES_PER_FRAME
-    pitch = PitchPredictor(Tensors("network", network.f0_predictor.state_dict()))
-    turns = HARMONICS * float(pitch(mel.double()).max()) / SAMPLE_RATE_HZ * samples
-    phase = turns * (samples * 2**-53 + bound(network.f0_predictor, torch.float64))
-    return 2 * math.pi * phase + bound(network, torch.float64) + 2**-24
-
-
 def both(models: Any, oracles: Any, name: str, seed: int = SEED) -> tuple[Said, Said, float]:
     """What the model says, and upstream with the numbers for `seed`; how far their waves may differ."""
     model, oracle, text = models(name), oracles(name), TEXTS[name]
-    network, params = exact_vocoder(oracle), replace(WINDOW, seed=SEED, **OURS[name])
+    network, params = exact_vocoder(oracle), replace(WINDOW, seed=SEED, **ASKED[name])
+    asked = {"language_id" if field == "language" else field: value for field, value in ASKED[name].items()}
     said = ours(model, network, text, params)
-    expected = theirs(oracle, network, said.mel, Drawn(model, seed), text, **UPSTREAMS[name])
-    return said, expected, rounding(network, said.mel) * float(np.abs(expected.wave).max())
+    expected = theirs(oracle, network, said.mel, Drawn(model, seed), text, **asked)
+    rounding = vocoder_bound(network, said.mel) + 2**-24  # the samples' to float32
+    return said, expected, rounding * float(np.abs(expected.wave).max())
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 import graphs
 import pytest
 import torch
-from fake_cuda import CUDA, FakeCuda
+from fake_cuda import CUDA
 from torch import Tensor
 
 from bench.checkpoint import gpt2, originals, seeded
@@ -38,10 +38,7 @@ WIDTH, INNER, VOCABULARY = 128, 320, 300
 SIZES_TRIED = list(zip((1, TILE, TILE + 1, MOST_ROWS + 1), 2 * FORMATS, strict=True))
 
 
-@pytest.fixture(autouse=True)
-def _without_gradients():
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("inference")
 
 
 # --- each against the plain lines -------------------------------------------------------------------------
@@ -252,7 +249,7 @@ def test_a_draw_from_broken_logits_is_told(value):
 COUNT = 4
 
 
-def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
+def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(cuda):
     """Two slots, a graph for all positions; one asks what its tokens attend to.
 
     The head is left out: its 513 programs take four seconds to interpret, and they are `norm_linear`'s.
@@ -260,7 +257,6 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
     tensors = Tensors(ORIGINAL.t3, seeded._t3(SIZES["small"], 60), CPU)
     ops = replace(DECODE, norm_logits=decoding.norm_logits)
     plain, fused = (Llama(tensors, torch.float32, graphs.HEADS, each) for each in (decoding.PLAIN, ops))
-    cuda = FakeCuda().install(monkeypatch)
     prefixes = [Draws(CPU, torch.float32).normal(2, length, plain.width) for length in (60, 67)]
     found = []
     for t3 in (plain, fused):
@@ -276,12 +272,12 @@ def test_a_recorded_step_of_kernels_draws_the_plain_lines_tokens(monkeypatch):
     assert abs(found[0][2] - found[1][2]).max() < 1e-5
 
 
-def test_a_recorded_step_of_gpt2_draws_the_plain_lines_tokens(monkeypatch):
+def test_a_recorded_step_of_gpt2_draws_the_plain_lines_tokens(cuda):
     """Its products are torch's; attention and the draw have kernels. Greedy, so that no draw is at a border."""
     torch.manual_seed(0)
     state = gpt2.turbo_t3(SIZES["small"], 60, 300)
     state["speech_head.weight"][STOP_SPEECH] = 0.0  # what is planted for it would outweigh all else
-    cuda, found, tensors = FakeCuda().install(monkeypatch), [], Tensors(ORIGINAL.t3, state, CPU)
+    found, tensors = [], Tensors(ORIGINAL.t3, state, CPU)
     prefixes = [Draws(CPU, torch.float32).normal(1, length, 128) for length in (60, 67)]
     for prefix in prefixes:
         prefix[..., torch.tensor(gpt2.PLANTED).flatten()] = 0.0
@@ -298,10 +294,9 @@ def test_a_recorded_step_of_gpt2_draws_the_plain_lines_tokens(monkeypatch):
     assert len({token for tokens in found[0] for token in tokens}) > COUNT
 
 
-def test_a_recorded_step_of_the_estimator_is_that_of_the_plain_lines(monkeypatch):
+def test_a_recorded_step_of_the_estimator_is_that_of_the_plain_lines(cuda):
     """Two requests in float16; and what Python launches step by step has the plain lines."""
     dtype = torch.float16
-    cuda = FakeCuda().install(monkeypatch)
     torch.manual_seed(0)
     state = originals.flow(seeded._shapes(SIZES["small"])).state_dict()
     tensors, times = Tensors("flow", state).at("decoder.estimator."), torch.linspace(0.0, 0.9, 4)

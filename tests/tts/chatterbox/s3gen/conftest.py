@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tts.chatterbox.weights.tensors import Tensors
 
 
+@pytest.fixture(autouse=True)
+def _inference(inference: None) -> None: ...
+
+
 @pytest.fixture(scope="session", params=[False, True], ids=["guided", "distilled"])
 def is_distilled(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)

@@ -26,12 +26,6 @@ MORE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _inference():
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def rowed(s3gen) -> Flow:
     return Flow(s3gen.at("flow."), block_rows=1)

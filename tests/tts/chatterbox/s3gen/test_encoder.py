@@ -49,12 +49,6 @@ def near(flow) -> float:
     return bound(flow.encoder) * LARGEST
 
 
-@pytest.fixture(autouse=True)
-def _inference():
-    with torch.inference_mode():
-        yield
-
-
 def upstream(flow, tokens: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
     lengths = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
     mask = torch.arange(tokens.shape[1]) < lengths[:, None]

@@ -31,12 +31,6 @@ SPOKEN = (8, 30, 60, 41, 19, 44)  # tokens of each job; those of 41 and more end
 MODES = pytest.mark.parametrize("mode", ["window", "block"])
 
 
-@pytest.fixture(autouse=True)
-def _inference():
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def plain(s3gen) -> Flow:
     return Flow(s3gen.at("flow."))
@@ -185,10 +179,10 @@ def test_an_error_frees_the_row_at_once(rowed, model, monkeypatch, mode):
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+def cuda(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(encoder, "attend_plainly", encoder.attend_fused)  # what a GPU would run
     monkeypatch.setattr(estimator, "attend_plainly", estimator.attend_fused)
-    return FakeCuda().install(monkeypatch)
+    return cuda
 
 
 @MODES

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from fake_cuda import CUDA, FakeCuda
+from fake_cuda import CUDA
 from graphs import (
     HEADS,
     KNOBS,
@@ -23,8 +21,8 @@ from graphs import (
     attended,
     captured_batch,
     embedded,
+    framed,
     plain_batch,
-    take,
     uniforms,
 )
 from safetensors.torch import load_file
@@ -37,9 +35,11 @@ from tts.chatterbox.models import BUILT_IN_VOICE, ORIGINAL
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.t3.batch import Batch
 from tts.chatterbox.t3.decoding import Decoder
-from tts.chatterbox.t3.llama import ALIGNMENT_HEADS, START_TEXT, STOP_TEXT, Llama
+from tts.chatterbox.t3.llama import ALIGNMENT_HEADS, Llama
 from tts.chatterbox.t3.model import STOP_SPEECH
 from tts.chatterbox.weights.tensors import Tensors
+
+pytestmark = pytest.mark.usefixtures("inference")
 
 CPU = torch.device("cpu")
 COUNT = 40
@@ -66,11 +66,11 @@ def upstreams(checkpoint: Path, text: Tensor, speech: list[int], monkeypatch) ->
 
     monkeypatch.setattr(module, "LLAMA_ALIGNED_HEADS", list(HEADS))
     t3, cond = upstream_t3(checkpoint), Conditionals.load(checkpoint / BUILT_IN_VOICE).t3
-    framed = F.pad(F.pad(text.expand(2, -1), (1, 0), value=START_TEXT), (0, 1), value=STOP_TEXT)
+    asked = framed(text, 2)
     start = torch.full((2, 1), t3.hp.start_speech_token)
-    embeds, first = t3.prepare_input_embeds(t3_cond=cond, text_tokens=framed, speech_tokens=start, cfg_weight=0.5)
+    embeds, first = t3.prepare_input_embeds(t3_cond=cond, text_tokens=asked, speech_tokens=start, cfg_weight=0.5)
     again = t3.speech_emb(start) + t3.speech_pos_emb.get_fixed_embedding(0)
-    place = slice(first, first + framed.shape[1])
+    place = slice(first, first + asked.shape[1])
     analyzer = module.AlignmentStreamAnalyzer(t3.tfmr, None, (place.start, place.stop), eos_idx=STOP_SPEECH)
     seen, given, past = [], torch.cat((embeds, again), 1), None
     for index, token in enumerate(speech):
@@ -82,13 +82,12 @@ def upstreams(checkpoint: Path, text: Tensor, speech: list[int], monkeypatch) ->
     return torch.stack(seen), analyzer.alignment[1:]  # its first row is of the first start of speech
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_rows_are_upstreams(checkpoint, model, t3, monkeypatch):
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
-        with Decoder(t3, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation:
-            tokens, ours = attended(generation)
-        seen, kept = upstreams(checkpoint, text, tokens, monkeypatch)
+    text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
+    with Decoder(t3, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation:
+        tokens, ours = attended(generation)
+    seen, kept = upstreams(checkpoint, text, tokens, monkeypatch)
     assert ours.shape == (COUNT, len(text) + 2)
     assert np.abs(ours - seen.numpy()).max() < 1e-4
     assert ours.max() > 0.1  # so that a shift by a row is seen
@@ -101,10 +100,7 @@ def test_heads_that_a_network_lacks_are_not_asked(checkpoint, model):
     small = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)
     assert small.alignment_heads == ()
     text, prefix = model.reader.tokens(TEXTS[0], "en"), model.encoders.prefix(model.built_in, 0.5)
-    with (
-        torch.inference_mode(),
-        Decoder(small, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation,
-    ):
+    with Decoder(small, LIMIT, 1).generate(lambda: prefix, text, KNOBS, 0, watched=True) as generation:
         assert len(generation.take(5)) == 5
         assert generation.attention is None
 
@@ -136,10 +132,9 @@ def test_each_slots_rows_are_those_it_has_alone(model, t3, slots):
 def test_a_lone_row_without_guidance_has_the_conditional_rows_attention(model, t3):
     prefix = embedded(model)
     one, both = plain_batch(t3, 1), plain_batch(t3, 1)
-    with torch.inference_mode():
-        seats = [
-            each.admit(0, rows, KNOBS, uniforms(0), watched=True) for each, rows in ((one, prefix[:1]), (both, prefix))
-        ]
+    seats = [
+        each.admit(0, rows, KNOBS, uniforms(0), watched=True) for each, rows in ((one, prefix[:1]), (both, prefix))
+    ]
     first = [
         each.attention(seat, 0, 1, slice(0, prefix.shape[1])) for each, seat in zip((one, both), seats, strict=True)
     ]
@@ -147,17 +142,6 @@ def test_a_lone_row_without_guidance_has_the_conditional_rows_attention(model, t
 
 
 # --- nothing else changes -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_tokens_and_cache_are_the_same_to_the_bit(model, t3, slots):
-    """Logits, too: they are a function of the cache and of the token."""
-    prefix, made = embedded(model), []
-    for ask in (admit, admit_watched):
-        one = plain_batch(t3, slots)
-        made.append((take(ask(one, 0, prefix)), one._cache))
-    assert made[0][0] == made[1][0]
-    assert torch.equal(made[0][1], made[1][1])
 
 
 def test_who_does_not_ask_pays_nothing(model, t3):
@@ -168,7 +152,7 @@ def test_who_does_not_ask_pays_nothing(model, t3):
     counted = []
     for made, ask in ((plain, admit), (plain_batch(t3, 1), admit), (plain_batch(t3, 1), admit_watched)):
         ask(made, 0, prefix)
-        with torch.inference_mode(), Operations() as operations:
+        with Operations() as operations:
             made.step()
         counted.append(operations)
     assert counted[0].names == counted[1].names
@@ -179,7 +163,7 @@ def test_who_does_not_ask_pays_nothing(model, t3):
 def test_in_half_precision_the_kernels_are_few_too(checkpoint, model):
     """On fake CUDA tensors, where what CUDA fuses is one operation."""
     state = load_file(checkpoint / ORIGINAL.t3)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         pretended = {name: mode.from_tensor(tensor).to(CUDA) for name, tensor in state.items()}
         half = Llama(Tensors("t3", pretended, CUDA, check_values=False), torch.bfloat16, HEADS)
         made = watching(half, 8, GraphPool(CPU, "token model"))
@@ -191,11 +175,6 @@ def test_in_half_precision_the_kernels_are_few_too(checkpoint, model):
 
 
 # --- graphs -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cuda(monkeypatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
 
 
 def test_the_step_that_is_captured_is_the_same_for_all(cuda, model, t3):

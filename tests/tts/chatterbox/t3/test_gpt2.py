@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_cuda import CUDA, FakeCuda
-from graphs import LIMIT, admit, take
+from fake_cuda import CUDA
+from graphs import LIMIT, admit, forced_logits, take
 from torch import Tensor
 
 from bench.checkpoint.gpt2 import PROMPT_TOKENS, SPEAKER_SIZE, turbo_t3
@@ -30,6 +30,8 @@ from tts.chatterbox.t3.prefill import BUCKET
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.voice.encoders import Conditioner
 from tts.chatterbox.weights.tensors import Tensors
+
+pytestmark = pytest.mark.usefixtures("inference")
 
 CPU = torch.device("cpu")
 TEXT_VOCABULARY, STOPS_AFTER = 300, 180
@@ -87,10 +89,9 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 def test_the_prefix_is_upstreams(pair):
-    with torch.inference_mode():
-        start = torch.tensor([[START_SPEECH]])
-        expected, _ = pair.theirs.prepare_input_embeds(t3_cond=condition(), text_tokens=TEXT[None], speech_tokens=start)
-        ours = pair.ours.embed_prefix(pair.conditioning, TEXT, guided=False)
+    start = torch.tensor([[START_SPEECH]])
+    expected, _ = pair.theirs.prepare_input_embeds(t3_cond=condition(), text_tokens=TEXT[None], speech_tokens=start)
+    ours = pair.ours.embed_prefix(pair.conditioning, TEXT, guided=False)
     assert torch.equal(ours, expected)
     assert ours.shape == (1, 1 + PROMPT_TOKENS + len(TEXT) + 1, pair.ours.width)
 
@@ -106,17 +107,8 @@ def upstream_logits(pair: Pair) -> Tensor:
     return pair.theirs.speech_head(out.last_hidden_state[0, -tokens.shape[1] :])
 
 
-def our_logits(t3: Gpt2, conditioning: Tensor, off: int = 0) -> Tensor:
-    """Ours, the cache read in steps of 64 positions; `off` shifts the position of a token."""
-    embeds = t3.embed_prefix(conditioning, TEXT, guided=False)
-    start = embeds.shape[1]
-    cache = t3.new_cache(1, start + len(FORCED) + 64)
-    steps = [t3.prefill(embeds, cache)[0]]
-    for i, token in enumerate(FORCED):
-        embed = t3.embed_speech(torch.tensor([token]), torch.tensor([i]))
-        reach = -(-(start + i + 1) // 64) * 64
-        steps.append(t3.decode_one_token(embed, cache, torch.tensor([start + i + off]), reach)[0])
-    return torch.stack(steps)
+def our_logits(t3: Gpt2, conditioning: Tensor, skipped: int = 0) -> Tensor:
+    return forced_logits(t3, conditioning, TEXT, FORCED, guided=False, skipped=skipped)[:, 0]
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -126,10 +118,9 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 def test_logits_are_upstreams_at_every_position(pair):
-    with torch.inference_mode():
-        expected = upstream_logits(pair)
-        assert error(our_logits(pair.ours, pair.conditioning), expected) < 1e-4
-        assert error(our_logits(pair.ours, pair.conditioning, off=1)[1:2], expected[1:2]) > 1e-2
+    expected = upstream_logits(pair)
+    assert error(our_logits(pair.ours, pair.conditioning), expected) < 1e-4
+    assert error(our_logits(pair.ours, pair.conditioning, skipped=1)[1:2], expected[1:2]) > 1e-2
 
 
 def without_a_norms_bias(x: Tensor, norm: gpt2_module.Norm) -> Tensor:
@@ -143,14 +134,12 @@ def without_a_products_bias(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @pytest.mark.parametrize(("name", "line"), [("layer_norm", without_a_norms_bias), ("linear", without_a_products_bias)])
 def test_the_negative_control_a_line_that_is_wrong_is_seen(pair, monkeypatch, name, line):
     monkeypatch.setattr(gpt2_module, name, line)
-    with torch.inference_mode():
-        assert error(our_logits(pair.ours, pair.conditioning), upstream_logits(pair)) > 1e-2
+    assert error(our_logits(pair.ours, pair.conditioning), upstream_logits(pair)) > 1e-2
 
 
 def test_bfloat16_points_the_same_way(pair):
     half = Gpt2(Tensors("t3", pair.state), torch.bfloat16)
-    with torch.inference_mode():
-        found, expected = our_logits(half, pair.conditioning.bfloat16()), upstream_logits(pair)
+    found, expected = our_logits(half, pair.conditioning.bfloat16()), upstream_logits(pair)
     assert torch.nn.functional.cosine_similarity(found[:, CODES], expected[:, CODES], dim=-1).min() > 0.999
 
 
@@ -179,12 +168,6 @@ def test_greedy_tokens_are_upstreams_over_one_hundred_and_fifty_steps(pair):
     assert len(set(found)) > 50
 
 
-@pytest.mark.parametrize("count", [1, 200])
-def test_a_seeded_one_stops_where_it_is_to_whatever_the_text_and_the_draws(pair, count):
-    text = drawn(count, TEXT_VOCABULARY, count)
-    assert [len(tokens_of(pair.ours, pair.conditioning, text, USUAL, seed)) for seed in (1, 2)] == 2 * [STOPS_AFTER]
-
-
 def test_the_penalty_has_seen_the_start_for_the_first_token_alone(pair):
     """After that, as upstream, what was drawn."""
     ours, seen = Gpt2(Tensors("t3", pair.state), torch.float32), []
@@ -210,8 +193,7 @@ def batch(t3: Gpt2, slots: int, pool: GraphPool | None = None) -> Batch:
 
 
 def prefix(pair: Pair, request: int) -> Tensor:
-    with torch.inference_mode():
-        return pair.ours.embed_prefix(pair.conditioning, TEXTS[request], guided=True)
+    return pair.ours.embed_prefix(pair.conditioning, TEXTS[request], guided=True)
 
 
 def alone(pair: Pair, request: int) -> list[int]:
@@ -231,10 +213,9 @@ def test_eight_slots_give_each_request_the_tokens_it_gets_alone(pair):
     assert len(set(map(tuple, expected))) == 3
 
 
-def test_what_graphs_record_draws_the_plain_lines_tokens(pair, monkeypatch):
+def test_what_graphs_record_draws_the_plain_lines_tokens(cuda, pair):
     """No step looks at a value, or the recording would hold the first request's."""
     expected = [alone(pair, request) for request in range(3)]
-    cuda = FakeCuda().install(monkeypatch)
     pool = GraphPool(CUDA, "token model")
     shared = batch(pair.ours, 3, pool)
     shared.warm_up()
@@ -253,7 +234,6 @@ def test_packed_weights_compute_what_the_plain_ones_do(pair):
         if rows:
             t3.pack(partial(pack, rows=rows))
             assert t3._layers[0].down.is_mkldnn
-        with torch.inference_mode():
-            logits.append(our_logits(t3, pair.conditioning.to(dtype))[:, CODES])
+        logits.append(our_logits(t3, pair.conditioning.to(dtype))[:, CODES])
     roundings = 10 * len(pair.ours._layers) + 3
     assert (logits[1] - logits[0]).norm() <= 2 * roundings**0.5 * torch.finfo(dtype).eps * logits[0].norm()

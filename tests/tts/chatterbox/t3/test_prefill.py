@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import graphs
 import numpy as np
 import pytest
 import torch
-from fake_cuda import CUDA, FakeCuda
+from fake_cuda import CUDA
 from graphs import LIMIT, admit, admit_watched, attended, embedded, take
 from torch import Tensor
 
@@ -29,12 +29,6 @@ LOUD = 1e4  # in place of what lies beyond a prefix
 @pytest.fixture(scope="module")
 def t3(checkpoint) -> Llama:
     return Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32, graphs.HEADS)
-
-
-@pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield FakeCuda().install(patch)
 
 
 def batch(t3: Llama, slots: int, pool: GraphPool) -> Batch:
@@ -122,14 +116,6 @@ def test_an_earlier_request_leaves_nothing_in_the_padding(cuda, t3, prefix):
     admit(used, 0, prefix(2 * BUCKET) * float("nan"))
     used.release(used.seats[0])
     assert take(admit(used, 0, prefix(BUCKET + 1))) == take(admit(unused, 0, prefix(BUCKET + 1)))
-
-
-def test_a_graph_reads_its_slot_and_its_length_from_the_device(cuda, t3, prefix):
-    """One graph, replayed for all slots: each has what it has alone."""
-    shared = captured(t3, 3)
-    given = [prefix(positions) for positions in (BUCKET - 20, BUCKET - 1, BUCKET - 7)]
-    together = [admit(shared, slot, each) for slot, each in enumerate(given)]
-    assert [take(each) for each in together] == [take(admit(plain(t3, 3), 0, each)) for each in given]
 
 
 def test_on_a_cpu_no_prefix_is_padded(t3, prefix, monkeypatch):

@@ -5,7 +5,6 @@ In float32 no tight bound holds on every processor: the phase sums up 72,000 ste
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,34 +12,24 @@ from itertools import accumulate
 
 import pytest
 import torch
-from rounding import bound
+from rounding import doubles, exact_vocoder, vocoder_bound
 
-from tts.chatterbox.rates import MEL_BANDS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SPEECH_CODES
+from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.s3gen.stream import window_noise
 from tts.chatterbox.vocoder import stream as module
-from tts.chatterbox.vocoder.generator import N_FFT, PitchPredictor
 from tts.chatterbox.vocoder.stream import Hift, HiftStream, rendered_frames
 from tts.chatterbox.weights.tensors import Tensors
 
-ROUNDING = 2**-53  # of one operation in float64, relative to its result
+pytestmark = pytest.mark.usefixtures("inference")
 
 
 @pytest.fixture
-def double():
-    """The default dtype is float64 meanwhile."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def network(oracle, double):
-    """Upstream's vocoder in float64. Its window is made in float32, whatever the network is."""
-    network = copy.deepcopy(oracle.s3gen.mel2wav).double()
-    network.stft_window = torch.hann_window(N_FFT, periodic=True)
-    return network
+def network(oracle):
+    """Upstream's vocoder in float64, and that the default dtype."""
+    with doubles():
+        yield exact_vocoder(oracle)
 
 
 @pytest.fixture
@@ -60,11 +49,10 @@ def mel(model) -> torch.Tensor:
 
 def render(hift, mel, sizes, seed=5):
     stream, pieces, at = HiftStream(hift, seed), [], 0
-    with torch.inference_mode():
-        for size in sizes:
-            pieces.append(stream.push(mel[:, :, at : at + size]))
-            at += size
-        pieces += [stream.push(mel[:, :, at:]), stream.flush()]
+    for size in sizes:
+        pieces.append(stream.push(mel[:, :, at : at + size]))
+        at += size
+    pieces += [stream.push(mel[:, :, at:]), stream.flush()]
     return torch.cat(pieces)
 
 
@@ -73,34 +61,20 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def rounding(network, mel) -> float:
-    """The largest error of two renderings by rounding alone.
-
-    A phase is a sum of a step per sample. It differs by a rounding of the sum's size in each addition, and by the
-    pitch's own rounding in each step; a sine differs by no more than its phase. What follows is the network.
-    """
-    samples = mel.shape[2] * SAMPLES_PER_FRAME
-    pitch_hz = float(PitchPredictor(Tensors("network", network.f0_predictor.state_dict()))(mel).max())
-    turns = (network.nb_harmonics + 1) * pitch_hz / SAMPLE_RATE_HZ * samples
-    phase = turns * (samples * ROUNDING + bound(network.f0_predictor, torch.float64))
-    return 2 * math.pi * phase + bound(network, torch.float64)
-
-
 def test_one_shot_is_upstreams_for_the_same_phase_and_noise(network, exact, mel):
     """Upstream draws the phases, then the noise, from the global generator."""
     mel = mel.double()
     samples = mel.shape[2] * SAMPLES_PER_FRAME
     torch.manual_seed(11)
-    with torch.inference_mode():
-        theirs, _ = network.inference(speech_feat=mel)
-        torch.manual_seed(11)
-        phase = torch.distributions.Uniform(-math.pi, math.pi).sample((1, 9, 1))[0]
-        phase[0] = 0.0
-        noise = torch.randn(9, mel.shape[2], SAMPLES_PER_FRAME).transpose(0, 1)
-        nothing = torch.empty(1, 1, 0)
-        ours, _, _ = exact.render(mel, nothing, phase / (2 * math.pi), noise.flatten(1), ahead=0)
-        assert ours.shape == (samples,)
-        assert error(ours, theirs[0]) < rounding(network, mel)
+    theirs, _ = network.inference(speech_feat=mel)
+    torch.manual_seed(11)
+    phase = torch.distributions.Uniform(-math.pi, math.pi).sample((1, 9, 1))[0]
+    phase[0] = 0.0
+    noise = torch.randn(9, mel.shape[2], SAMPLES_PER_FRAME).transpose(0, 1)
+    nothing = torch.empty(1, 1, 0)
+    ours, _, _ = exact.render(mel, nothing, phase / (2 * math.pi), noise.flatten(1), ahead=0)
+    assert ours.shape == (samples,)
+    assert error(ours, theirs[0]) < vocoder_bound(network, mel)
 
 
 def test_the_constants_of_the_source_are_upstreams(model, oracle):
@@ -111,23 +85,22 @@ def test_the_constants_of_the_source_are_upstreams(model, oracle):
 
 def test_the_mel_has_voiced_and_unvoiced_frames(model, mel):
     """Otherwise these tests would not cover harmonics."""
-    with torch.inference_mode():
-        voiced = model.hift.pitch_hz(mel) > 10
+    voiced = model.hift.pitch_hz(mel) > 10
     assert voiced.any()
 
 
-@pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [16, 1, 0, 40, 3, 77], [149]])
-def test_a_stream_in_any_pieces_is_the_one_shot(network, exact, mel, sizes):
-    mel = mel.double()
-    whole = render(exact, mel, [])
-    assert whole.shape == (mel.shape[2] * SAMPLES_PER_FRAME,)
-    assert error(render(exact, mel, sizes), whole) < rounding(network, mel)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5, 17, 18, 34])
-def test_short_clips(network, exact, mel, frames):
+@pytest.mark.parametrize(
+    ("frames", "sizes"),
+    [
+        *((150, sizes) for sizes in ([32, 50, 50], [16, 1, 0, 40, 3, 77], [149])),
+        *((frames, [1] * frames) for frames in (1, 2, 5, 17, 18, 34, 150)),
+    ],
+)
+def test_a_stream_in_any_pieces_is_the_one_shot(network, exact, mel, frames, sizes):
     clip = mel[:, :, :frames].double()
-    assert error(render(exact, clip, [1] * frames), render(exact, clip, [])) < rounding(network, clip)
+    whole = render(exact, clip, [])
+    assert whole.shape == (frames * SAMPLES_PER_FRAME,)
+    assert error(render(exact, clip, sizes), whole) < vocoder_bound(network, clip)
 
 
 @pytest.mark.parametrize("sizes", [[1] * 150, [32, 50, 50], [149]])
@@ -136,14 +109,13 @@ def test_the_source_in_any_pieces_is_the_one_shots_in_float32_too(model, mel, si
     hift, numbers = model.hift, torch.Generator().manual_seed(3)
     noise = torch.randn(mel.shape[2], hift.harmonics * SAMPLES_PER_FRAME, generator=numbers)
     phase, at, pieces = torch.zeros(hift.harmonics, 1, dtype=torch.float64), 0, []
-    with torch.inference_mode():
-        pitch_hz = hift.pitch_hz(mel)
-        whole, _ = hift.excite(pitch_hz, phase, noise)
-        for size in [*sizes, mel.shape[2] - sum(sizes)]:
-            part = slice(at, at + size)
-            source, phase = hift.excite(pitch_hz[:, part], phase, noise[part])
-            pieces.append(source)
-            at += size
+    pitch_hz = hift.pitch_hz(mel)
+    whole, _ = hift.excite(pitch_hz, phase, noise)
+    for size in [*sizes, mel.shape[2] - sum(sizes)]:
+        part = slice(at, at + size)
+        source, phase = hift.excite(pitch_hz[:, part], phase, noise[part])
+        pieces.append(source)
+        at += size
     assert phase.dtype == torch.float64
     assert (torch.cat(pieces, 2) - whole).abs().max() <= 2**-22 * module.WAVES * float(hift._merge[0].abs().sum())
 
@@ -152,25 +124,23 @@ def test_the_negative_control_without_hold_back_the_stream_differs(network, exac
     mel = mel.double()
     whole = render(exact, mel, [])
     monkeypatch.setattr(module, "HELD_FRAMES", module.F0_FRAMES)
-    assert error(render(exact, mel, [32, 50, 50]), whole) > 1000 * rounding(network, mel)
+    assert error(render(exact, mel, [32, 50, 50]), whole) > 1000 * vocoder_bound(network, mel)
 
 
 def test_the_negative_control_a_restarted_phase_is_heard(network, exact, mel):
     mel = mel.double()
     whole = render(exact, mel, [])
     stream, pieces = HiftStream(exact, 5), []
-    with torch.inference_mode():
-        for at in (0, 50, 100):
-            pieces.append(stream.push(mel[:, :, at : at + 50]))
-            stream._phase = torch.zeros_like(stream._phase)
-        pieces.append(stream.flush())
-    assert error(torch.cat(pieces), whole) > 1000 * rounding(network, mel)
+    for at in (0, 50, 100):
+        pieces.append(stream.push(mel[:, :, at : at + 50]))
+        stream._phase = torch.zeros_like(stream._phase)
+    pieces.append(stream.flush())
+    assert error(torch.cat(pieces), whole) > 1000 * vocoder_bound(network, mel)
 
 
 def test_samples_leave_as_soon_as_they_are_certain(model, mel):
     stream = HiftStream(model.hift, 5)
-    with torch.inference_mode():
-        assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
+    assert len(stream.push(mel[:, :, :32])) == (32 - module.HELD_FRAMES) * SAMPLES_PER_FRAME
 
 
 # --- windows of fixed sizes -------------------------------------------------------------------------------
@@ -209,7 +179,7 @@ def test_windows_render_what_the_plain_lines_render(network, exact, by_windows, 
     clip = mel[:, :, :frames].double()
     sizes = [size for size, end in zip(sizes, accumulate(sizes), strict=True) if end <= frames]
     plain, ours = (render(hift, clip, sizes) for hift in (exact, by_windows))
-    assert error(ours, plain) < rounding(network, clip) + 2**-24
+    assert error(ours, plain) < vocoder_bound(network, clip) + 2**-24
 
 
 def test_where_only_small_windows_were_captured_what_is_longer_is_plain(network, exact, by_windows, mel):
@@ -217,7 +187,7 @@ def test_where_only_small_windows_were_captured_what_is_longer_is_plain(network,
     by_windows.windows = [window for window in by_windows.windows if window.frames <= 33]
     clip = mel[:, :, :132].double()
     plain, ours = (render(hift, clip, [32, 50, 50]) for hift in (exact, by_windows))
-    assert error(ours, plain) < rounding(network, clip) + 2**-24
+    assert error(ours, plain) < vocoder_bound(network, clip) + 2**-24
 
 
 @pytest.mark.parametrize(
@@ -249,16 +219,6 @@ def test_beyond_what_is_rendered_a_window_holds_nothing(s3gen):
     phase = torch.zeros(9, 1, dtype=torch.float64)
     for frames in (window.frames, 20):
         mel, noise = torch.ones(1, MEL_BANDS, frames + window.ahead), torch.ones(frames, 9 * SAMPLES_PER_FRAME)
-        with torch.inference_mode():
-            window(mel, torch.empty(1, 1, 0), phase, noise)
+        window(mel, torch.empty(1, 1, 0), phase, noise)
     assert not window._mel[:, :, 20 + window.ahead :].any()
     assert not window._source[:, :, 20 * SAMPLES_PER_FRAME :].any()
-
-
-def test_the_negative_control_without_wiping_it_does(s3gen, mel, monkeypatch):
-    used, unused = (windowed(s3gen.at("mel2wav.")) for _ in range(2))
-    render(used, torch.full_like(mel, math.nan), [32, 50])
-    for window in used.windows:
-        for memory in (window._mel, window._source):
-            monkeypatch.setattr(memory, "zero_", lambda: None)
-    assert not torch.equal(render(used, mel, [20, 20]), render(unused, mel, [20, 20]))
