@@ -18,6 +18,7 @@ from tts.chatterbox.reading.punctuation import ORIGINAL
 from tts.chatterbox.words import BACK_TOKENS, TAIL_S, TextWord, WordClock
 
 TEXT = "hello there, this is a test of words."
+EVERYTHING = TEXT.split()
 PER_LETTER = 2  # tokens: 80 ms, an ordinary pace
 
 
@@ -151,12 +152,8 @@ def test_what_is_found_does_not_depend_on_how_rows_arrive(reader, data):
 # --- what is no path ----------------------------------------------------------------------------------------
 
 
-def everything() -> list[str]:
-    return TEXT.split()
-
-
 def test_a_path_at_an_ordinary_pace_is_plausible(reader):
-    assert heard(reader, steady(0, len(TEXT) + 2)) == (everything(), [])
+    assert heard(reader, steady(0, len(TEXT) + 2)) == (EVERYTHING, [])
 
 
 @pytest.mark.parametrize("concentration", [0.02, 0.1, 1.0, 100.0])
@@ -193,7 +190,7 @@ def test_a_pace_that_nobody_speaks_is_implausible(reader):
 def test_after_a_jump_no_further_word_is_timed(reader):
     """Two words well, then four within a moment."""
     words, remarks = heard(reader, steady(1, 14) + steady(29, len(TEXT) + 1))
-    assert words[:2] == everything()[:2]
+    assert words[:2] == EVERYTHING[:2]
     assert len(words) < 5
     assert remarks == []
 
@@ -203,7 +200,7 @@ def test_after_a_jump_no_further_word_is_timed(reader):
 
 def test_a_text_that_is_not_finished_is_remarked_upon(reader):
     words, remarks = heard(reader, steady(0, 21))
-    assert (words, remarks) == (everything()[:4], ["unfinished"])
+    assert (words, remarks) == (EVERYTHING[:4], ["unfinished"])
 
 
 @pytest.mark.parametrize("place", [len(TEXT) - 1, len(TEXT), len(TEXT) + 1])
@@ -211,8 +208,8 @@ def test_speech_after_the_end_is_remarked_upon(reader, place):
     """Attention stays on the last letter, the full stop or the stop token."""
     end = steady(0, len(TEXT) + 1)
     tail = round(TAIL_S * TOKENS_PER_S)
-    assert heard(reader, end + [place] * (2 * tail + 25)) == (everything(), ["went_on"])
-    assert heard(reader, end + [place] * (tail // 2)) == (everything(), [])
+    assert heard(reader, end + [place] * (2 * tail + 25)) == (EVERYTHING, ["went_on"])
+    assert heard(reader, end + [place] * (tail // 2)) == (EVERYTHING, [])
 
 
 def test_speech_that_goes_back_is_remarked_upon(reader):
@@ -220,6 +217,6 @@ def test_speech_that_goes_back_is_remarked_upon(reader):
     back = steady(0, 20) + steady(7, 14) + steady(20, len(TEXT) + 2)
     words, remarks = heard(reader, back)
     assert remarks == ["went_back"]
-    assert words[:3] == everything()[:3]
+    assert words[:3] == EVERYTHING[:3]
     once = steady(0, 20) + [7] * (BACK_TOKENS // 2) + steady(20, len(TEXT) + 2)
-    assert heard(reader, once) == (everything(), [])
+    assert heard(reader, once) == (EVERYTHING, [])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -218,31 +219,35 @@ def test_hebrew_must_have_its_vowel_points(text: str, pointed: bool) -> None:
     assert engine_spec(ORIGINAL, marks=False).refused(text, "he") is None
 
 
+TOKENIZER, CANGJIE = SPEC.tokenizer
+
+
+@pytest.fixture
+def files(tokenizers: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the seeded files."""
+    return Path(shutil.copytree(tokenizers["multilingual"], tmp_path / "files"))
+
+
 @pytest.mark.parametrize("content", ["", "{}", '["no tab"]', "[3]", "3", "[" * 100_000, None])
-def test_a_damaged_table_of_codes_is_named(tokenizers: dict[str, Path], tmp_path: Path, content: str | None) -> None:
-    tokenizer, cangjie = SPEC.tokenizer
-    (tmp_path / tokenizer).write_bytes((tokenizers["multilingual"] / tokenizer).read_bytes())
+def test_a_damaged_table_of_codes_is_named(files: Path, content: str | None) -> None:
+    (files / CANGJIE).unlink()
     if content is not None:
-        (tmp_path / cangjie).write_text(content)
-    with pytest.raises(ModelUnavailable, match=f"{cangjie} (can't be read|has no ideographs)"):
-        read_reader(SPEC, tmp_path)
+        (files / CANGJIE).write_text(content)
+    with pytest.raises(ModelUnavailable, match=f"{CANGJIE} (can't be read|has no ideographs)"):
+        read_reader(SPEC, files)
 
 
-def test_another_familys_tokenizer_is_refused(tokenizers: dict[str, Path], tmp_path: Path) -> None:
+def test_another_familys_tokenizer_is_refused(tokenizers: dict[str, Path], files: Path) -> None:
     """It would spell a language's tag in letters, and the model would speak them."""
-    tokenizer, cangjie = SPEC.tokenizer
-    (tmp_path / tokenizer).write_bytes((tokenizers["original"] / "tokenizer.json").read_bytes())
-    (tmp_path / cangjie).write_bytes((tokenizers["multilingual"] / cangjie).read_bytes())
-    with pytest.raises(ModelUnavailable, match=f"{tokenizer} is no tokenizer of this model"):
-        read_reader(SPEC, tmp_path)
+    shutil.copy(tokenizers["original"] / "tokenizer.json", files / TOKENIZER)
+    with pytest.raises(ModelUnavailable, match=f"{TOKENIZER} is no tokenizer of this model"):
+        read_reader(SPEC, files)
 
 
-def test_a_language_without_a_tag_is_not_read(tokenizers: dict[str, Path], tmp_path: Path) -> None:
-    tokenizer, cangjie = SPEC.tokenizer
-    known = (tokenizers["multilingual"] / tokenizer).read_text()
-    (tmp_path / tokenizer).write_text(known.replace('"[sw]"', '"[xx]"'))
-    (tmp_path / cangjie).write_bytes((tokenizers["multilingual"] / cangjie).read_bytes())
-    reader = read_reader(SPEC, tmp_path)
+def test_a_language_without_a_tag_is_not_read(files: Path) -> None:
+    known = (files / TOKENIZER).read_text()
+    (files / TOKENIZER).write_text(known.replace('"[sw]"', '"[xx]"'))
+    reader = read_reader(SPEC, files)
     assert len(reader.tokens("Habari.", "ms"))
     with pytest.raises(Unsupported, match="sw can't be read here: the checkpoint's tokenizer does not have it"):
         reader.tokens("Habari.", "sw")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.chatterbox.reading.punctuation import MULTILINGUAL, ORIGINAL, TURBO
+from tts.chatterbox.reading.punctuation import MULTILINGUAL, ORIGINAL, TURBO, Punctuation
 from tts.chatterbox.weights.upstream import import_upstream
 
 import_upstream()
@@ -26,20 +26,15 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(min_size=1), st.lists(PIECES, min_size=1).map("".join))
 
 
-@given(TEXTS)
-def test_the_originals_is_upstreams(text: str) -> None:
-    assert ORIGINAL.normalize(text) == upstreams["tts"](text)
-
-
-@given(TEXTS)
-def test_the_multilingual_models_is_upstreams(text: str) -> None:
-    assert MULTILINGUAL.normalize(text) == upstreams["mtl_tts"](text)
-
-
-@given(TEXTS)
-def test_turbos_is_upstreams_but_for_quotation_marks(text: str) -> None:
-    bare = text.translate(dict.fromkeys(map(ord, '"“”')))
-    assert TURBO.normalize(text) == (upstreams["tts_turbo"](bare) if bare else ".")
+@pytest.mark.parametrize(
+    ("name", "ours", "dropped"), [("tts", ORIGINAL, ""), ("mtl_tts", MULTILINGUAL, ""), ("tts_turbo", TURBO, '"“”')]
+)
+@given(text=TEXTS)
+def test_each_is_upstreams_but_for_turbos_quotation_marks(
+    name: str, ours: Punctuation, dropped: str, text: str
+) -> None:
+    bare = text.translate(dict.fromkeys(map(ord, dropped)))
+    assert ours.normalize(text) == (upstreams[name](bare) if bare else ".")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from aligned import following
-from small import TEXT, WINDOW, buzz, say
+from small import TEXT, WINDOW, buzz, joined, say
 
 from audio.pcm import EMPTY
 from tts.chatterbox.conversion import convert
@@ -61,12 +61,11 @@ def test_memory_that_runs_out_once_changes_no_sample(model, mode, turn, caplog):
     method = "extending" if mode == "block" else "solving"
     flow = Failing(model.flow, method, {turn})
     chunks = list(stream_segment(replace(model, flow=flow), TEXT, model.built_in, params))
-    assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
+    assert np.array_equal(joined(plain), joined(chunks))
     if flow.called > 1:  # `full` has one call only
         assert (flow.forgot, "tried once more" in caplog.text) == (1, True)
     assert sum(chunk.speech_tokens for chunk in chunks) == sum(chunk.speech_tokens for chunk in plain)
-    *_, last = chunks
-    assert last.finish_reason == "stop"
+    assert chunks[-1].finish_reason == "stop"
     assert len(chunks[-1].samples) > 0
 
 
@@ -94,7 +93,7 @@ def test_memory_that_runs_out_once_changes_no_sample_of_a_conversion(model, mode
     tokenizer = Failing(model.encoders.tokenizer, "read", {turn} if part == "tokenizer" else set())
     planted = replace(model, flow=flow, encoders=replace(model.encoders, tokenizer=tokenizer))
     chunks = list(convert(planted, source, 24_000, model.built_in, params))
-    assert np.array_equal(*(np.concatenate([chunk.samples for chunk in run]) for run in (plain, chunks)))
+    assert np.array_equal(joined(plain), joined(chunks))
     assert sum(chunk.speech_tokens for chunk in chunks) == sum(chunk.speech_tokens for chunk in plain)
     assert flow.forgot == (part == "tokenizer" or flow.called > turn)
 
@@ -175,16 +174,15 @@ def test_an_error_releases_what_its_frames_hold():
     assert kept[0]() is None
 
 
-def test_a_failed_gpu_has_its_own_error():
-    with pytest.raises(GpuFault), torch_errors():
-        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
-
-
-def test_memory_that_torch_does_not_hand_out_runs_out_like_any_other():
-    with pytest.raises(OutOfMemory), torch_errors():
-        raise torch.AcceleratorError("CUDA error: out of memory")
-
-
-def test_any_other_error_is_left_alone_while_the_gpu_answers():
-    with pytest.raises(RuntimeError, match="shapes"), torch_errors():
-        raise RuntimeError("shapes don't fit")
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), GpuFault),
+        (torch.AcceleratorError("CUDA error: out of memory"), OutOfMemory),  # which torch did not hand out
+        (RuntimeError("shapes don't fit"), RuntimeError),  # left alone, while the GPU answers
+    ],
+)
+def test_torchs_errors_are_told_apart(error, expected):
+    with pytest.raises(expected) as caught, torch_errors():
+        raise error
+    assert type(caught.value) is expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tts.chatterbox.models import MODELS, ORIGINAL, VOICE_ENCODER, ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.weights import download
 from tts.chatterbox.weights.find import Places, find_weights
-from tts.chatterbox.weights.manifest import MANIFEST, Manifest, claimed_bytes, digest, faults, sum_faults
+from tts.chatterbox.weights.manifest import MANIFEST, Manifest, digest, faults, sum_faults
 from tts.chatterbox.weights.tensors import Tensors
 from validation.errors import ModelUnavailable
 
@@ -186,8 +187,6 @@ def test_a_broken_cached_model_is_passed_over(places, damage):
 
 def test_the_files_the_real_loader_wants_are_whole_by_their_headers(checkpoint):
     assert faults(checkpoint, ORIGINAL) == []
-    for name in (T3, S3GEN, VE):
-        assert claimed_bytes(checkpoint / name) == (checkpoint / name).stat().st_size
 
 
 def test_offline_with_none_of_them_names_what_was_tried_and_no_path(places, tmp_path, caplog):
@@ -223,75 +222,91 @@ def load(directory: Path, name: str = "original") -> ChatterboxModel:
     return ChatterboxModel.load(directory, options)
 
 
+def remove(state, tensor) -> None:
+    del state[tensor]
+
+
+def misshape(state, tensor) -> None:
+    state[tensor] = torch.zeros(3, 5)
+
+
+def add(state, tensor) -> None:
+    state[tensor] = torch.zeros(1)
+
+
+def spoil(state, tensor) -> None:
+    state[tensor].view(-1)[-1] = float("nan")
+
+
+def overflow(state, tensor) -> None:
+    state[tensor].view(-1)[-1] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "tensor"),
+    [
+        (remove, T3, "tfmr.layers.1.mlp.up_proj.weight"),
+        (remove, T3, "speech_head.weight"),
+        (remove, T3, "text_emb.weight"),
+        (remove, T3, "cond_enc.perceiver.attn.norm.weight"),
+        (remove, T3, "cond_enc.perceiver.pre_attention_query"),
+        (remove, T3, "cond_enc.spkr_enc.weight"),
+        (remove, S3GEN, "flow.encoder.after_norm.weight"),
+        (remove, S3GEN, "flow.input_embedding.weight"),
+        (remove, S3GEN, "mel2wav.conv_post.bias"),
+        (remove, VE, "proj.bias"),
+        (misshape, T3, "tfmr.norm.weight"),
+        (misshape, T3, "cond_enc.spkr_enc.bias"),
+        (misshape, S3GEN, "flow.encoder_proj.bias"),
+        (misshape, VE, "proj.bias"),
+        (add, T3, "surprise.weight"),  # upstream ignores these, and they mean another network
+        (add, T3, "cond_enc.surprise.weight"),
+        (add, T3, "tfmr.layers.0.self_attn.q_proj.bias"),
+        (add, T3, "tfmr.layers.norm.weight"),
+        (add, VE, "surprise.weight"),
+        (add, S3GEN, "surprise.weight"),
+        (add, S3GEN, "flow.encoder.embed.out.0.lora"),
+        (add, S3GEN, "mel2wav.extra"),
+        (add, S3GEN, "tokenizer.encoder.extra"),
+        (add, S3GEN, "speaker_encoder.extra"),
+    ],
+)
+def test_a_tensor_that_is_missing_misshapen_or_of_another_model_is_named(copy, change, name, tensor):
+    edit(copy, name, partial(change, tensor=tensor))
+    said = {
+        remove: f"lacks the tensor {tensor}$",
+        misshape: rf": {tensor} is \[3, 5\]",
+        add: f"unknown tensor {tensor}$",
+    }
+    with pytest.raises(ModelUnavailable, match=f"{name}.*{said[change]}"):
+        load(copy)
+
+
+@pytest.mark.parametrize("change", [spoil, overflow])
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [
-        (T3, "tfmr.layers.1.mlp.up_proj.weight"),
-        (T3, "speech_head.weight"),
         (T3, "text_emb.weight"),
-        (T3, "cond_enc.perceiver.attn.norm.weight"),
-        (T3, "cond_enc.perceiver.pre_attention_query"),
         (T3, "cond_enc.spkr_enc.weight"),
-        (S3GEN, "flow.encoder.after_norm.weight"),
-        (S3GEN, "flow.input_embedding.weight"),
-        (S3GEN, "mel2wav.conv_post.bias"),
+        (S3GEN, "flow.encoder_proj.weight"),
+        (S3GEN, "speaker_encoder.head.bn1.running_var"),
         (VE, "proj.bias"),
     ],
 )
-def test_a_missing_tensor_is_named(copy, name, tensor):
-    edit(copy, name, lambda state: state.pop(tensor))
-    with pytest.raises(ModelUnavailable, match=tensor) as caught:
-        load(copy)
-    assert name in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "tensor"),
-    [
-        (T3, "tfmr.norm.weight"),
-        (T3, "cond_enc.spkr_enc.bias"),
-        (S3GEN, "flow.encoder_proj.bias"),
-        (VE, "proj.bias"),
-    ],
-)
-def test_a_tensor_of_the_wrong_shape_is_named(copy, name, tensor):
-    edit(copy, name, lambda state: state.update({tensor: torch.zeros(3, 5)}))
-    with pytest.raises(ModelUnavailable, match=rf"{tensor} is \[3, 5\]"):
+def test_a_weight_that_is_not_finite_stops_the_start(copy, name, tensor, change):
+    """NaN in the voice encoder passed the warm-up, which encodes no recording; then every clone failed, and each new
+    worker's as well."""
+    edit(copy, name, partial(change, tensor=tensor))
+    with pytest.raises(ModelUnavailable, match=rf"{name}.* is damaged: .*{tensor.split('.')[-1]} holds values"):
         load(copy)
 
 
-@pytest.mark.parametrize(
-    ("name", "tensor"),
-    [
-        (T3, "surprise.weight"),
-        (T3, "cond_enc.surprise.weight"),
-        (T3, "tfmr.layers.0.self_attn.q_proj.bias"),
-        (T3, "tfmr.layers.norm.weight"),
-        (VE, "surprise.weight"),
-        (S3GEN, "surprise.weight"),
-        (S3GEN, "flow.encoder.embed.out.0.lora"),
-        (S3GEN, "mel2wav.extra"),
-        (S3GEN, "tokenizer.encoder.extra"),
-        (S3GEN, "speaker_encoder.extra"),
-    ],
-)
-def test_a_tensor_of_another_model_is_refused_by_name(copy, name, tensor):
-    """Upstream ignores them, and they mean another network."""
-    edit(copy, name, lambda state: state.update({tensor: torch.zeros(1)}))
-    with pytest.raises(ModelUnavailable, match=rf"{name}.*unknown tensor {tensor}"):
-        load(copy)
+def widen(state, ids: int = 2454) -> None:
+    state["text_emb.weight"] = torch.zeros(ids, state["text_emb.weight"].shape[1])
 
 
-def widen(state) -> None:
-    state["text_emb.weight"] = torch.zeros(2454, state["text_emb.weight"].shape[1])
-
-
-def mix(state) -> None:
-    state["flow.decoder.estimator.time_embed_mixer.weight"] = torch.zeros(1)
-
-
-def rename(state) -> None:
-    state["tfmr.h.0.ln_1.weight"] = torch.zeros(1)
+mix = partial(add, tensor="flow.decoder.estimator.time_embed_mixer.weight")
+rename = partial(add, tensor="tfmr.h.0.ln_1.weight")
 
 
 @pytest.mark.parametrize(
@@ -320,10 +335,7 @@ def test_another_familys_networks_are_refused_and_both_models_are_named(copy, mo
 
 
 def test_a_fine_tune_may_have_any_number_of_text_ids(copy):
-    def extend(state) -> None:
-        state["text_emb.weight"] = torch.zeros(1000, state["text_emb.weight"].shape[1])
-
-    edit(copy, T3, extend)
+    edit(copy, T3, partial(widen, ids=1000))
     assert load(copy).spec is ORIGINAL
 
 
@@ -354,14 +366,6 @@ def test_a_half_written_file_is_named(copy, name):
         load(copy)
     with pytest.raises(ModelUnavailable, match=rf"{name} can't be read"):
         Tensors.read(copy, name)
-
-
-@pytest.mark.parametrize("name", [T3, S3GEN, VE])
-def test_a_header_that_is_no_header_is_named(copy, name):
-    content = (copy / name).read_bytes()
-    (copy / name).write_bytes(content[:8] + b"?" * 100 + content[108:])
-    with pytest.raises(ModelUnavailable, match=rf"MODEL_PATH holds a damaged {name} \(its header can't be read\)"):
-        load(copy)
 
 
 def test_tensors_are_mapped_and_not_read(copy):
@@ -397,25 +401,6 @@ def test_a_built_in_voice_never_runs_code(copy, tmp_path):
 def test_a_damaged_tokenizer_is_named(copy):
     (copy / "tokenizer.json").write_text("{")
     with pytest.raises(ModelUnavailable, match=r"tokenizer\.json"):
-        load(copy)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize(
-    ("name", "tensor"),
-    [
-        (T3, "text_emb.weight"),
-        (T3, "cond_enc.spkr_enc.weight"),
-        (S3GEN, "flow.encoder_proj.weight"),
-        (S3GEN, "speaker_encoder.head.bn1.running_var"),
-        (VE, "proj.bias"),
-    ],
-)
-def test_a_weight_that_is_not_finite_stops_the_start(copy, name, tensor, value):
-    """NaN in the voice encoder passed the warm-up, which encodes no recording; then every clone failed, and each new
-    worker's as well."""
-    edit(copy, name, lambda state: state[tensor].view(-1)[-1].fill_(value))
-    with pytest.raises(ModelUnavailable, match=rf"{name}.* is damaged: .*{tensor.split('.')[-1]} holds values"):
         load(copy)
 
 
