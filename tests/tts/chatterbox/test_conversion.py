@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small import RATE, WINDOW, buzz
+from small import RATE, WINDOW, buzz, joined
 
 from tts.chatterbox import conversion
 from tts.chatterbox.clip import FLOW_SEED
@@ -23,7 +23,6 @@ from tts.chatterbox.runtime.host import NoiseTape
 from tts.chatterbox.runtime.loop import THREAD_NAME
 from tts.chatterbox.vocoder.stream import HiftStream
 from tts.chatterbox.voice.encoders import SpeechTokenizer
-from validation.errors import InternalError
 
 MODES = pytest.mark.parametrize("mode", ["full", "window", "block"])
 ROUNDING = 1e-4  # of a mel
@@ -51,8 +50,7 @@ def upstreams(oracle, recording: np.ndarray) -> list[int]:
 
 
 def converted(model, source: np.ndarray, source_hz: int = RATE, voice=None, **changes) -> np.ndarray:
-    chunks = convert(model, source, source_hz, voice or model.built_in, replace(WINDOW, **changes))
-    return np.concatenate([chunk.samples for chunk in chunks])
+    return joined(convert(model, source, source_hz, voice or model.built_in, replace(WINDOW, **changes)))
 
 
 # --- tokens -----------------------------------------------------------------------------------------------
@@ -189,7 +187,7 @@ def test_the_clip_is_as_long_as_its_source(pair, mode, samples, source_hz):
     source = take(samples / source_hz, source_hz)
     assert len(source) == samples
     chunks = list(convert(model, source, source_hz, model.built_in, replace(WINDOW, decode_mode=mode)))
-    clip = np.concatenate([chunk.samples for chunk in chunks])
+    clip = joined(chunks)
     assert len(clip) == round(samples * RATE / source_hz)
     assert np.isfinite(clip).all()
     assert np.abs(clip).max() > 0.01
@@ -203,7 +201,7 @@ def test_the_clip_is_as_long_as_its_source(pair, mode, samples, source_hz):
 @pytest.mark.parametrize("samples", [0, 1, 200, 958])
 def test_less_than_a_token_is_silence(model, mode, samples):
     chunks = list(convert(model, take(1)[:samples], RATE, model.built_in, replace(WINDOW, decode_mode=mode)))
-    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), np.zeros(samples, np.float32))
+    assert np.array_equal(joined(chunks), np.zeros(samples, np.float32))
     assert not any(chunk.watermarked for chunk in chunks)
     assert chunks[-1].finish_reason == "stop"
 
@@ -230,8 +228,7 @@ def test_a_long_recording_in_full_is_decoded_in_windows_and_says_so(model, monke
         monkeypatch.setattr(conversion, "WHOLE_TOKENS", limit)
         *_, last = chunks = list(convert(model, source, RATE, model.built_in, full))
         assert [remark.kind for remark in last.remarks] == kinds
-    clip = np.concatenate([chunk.samples for chunk in chunks])
-    assert np.array_equal(clip, converted(model, source, chunk_size_tokens=25, context_window_tokens=100))
+    assert np.array_equal(joined(chunks), converted(model, source, chunk_size_tokens=25, context_window_tokens=100))
 
 
 # --- what a job leaves ------------------------------------------------------------------------------------
@@ -270,13 +267,8 @@ def test_noise_of_a_long_clip_is_freed_once_it_is_used(model, monkeypatch):
     assert max(held) <= 3  # a block is 50 frames, a second; 6 without it
 
 
-def test_a_voice_of_another_engine_is_refused(model):
-    with pytest.raises(InternalError):
-        next(convert(model, take(1), RATE, object(), WINDOW))
-
-
 def test_the_engine_converts(checkpoint, model):
     engine = ChatterboxEngine(model_path=checkpoint, options=LoadOptions("cpu", "float32", "float32", max_tokens=1000))
     assert engine.spec.can_convert
     chunks = engine.convert(take(1, RATE), RATE, engine.condition("default", None), WINDOW)
-    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), converted(model, take(1, RATE)))
+    assert np.array_equal(joined(chunks), converted(model, take(1, RATE)))

@@ -130,9 +130,12 @@ def test_a_request_without_a_slot_waits_for_one(sharing):
     assert np.array_equal(received[0], say(sharing))
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 7, 40, 120, 280, 399, 400])
-def test_texts_of_any_length_are_spoken(sharing, length):
-    text = ("The quick brown fox jumps over the lazy dog. " * 9)[:length]
+QUICK = "The quick brown fox jumps over the lazy dog. " * 9
+KINDS = ("Hi!", "🎉 yes 🎉", "שלום עולם", "x" * 400)
+
+
+@pytest.mark.parametrize("text", [*KINDS, *(QUICK[:length] for length in (1, 2, 3, 7, 40, 120, 280, 399, 400))])
+def test_texts_of_any_kind_and_length_are_spoken(sharing, text):
     assert len(say(sharing, text=text)) % 960 == 0
 
 

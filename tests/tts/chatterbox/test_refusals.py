@@ -67,13 +67,6 @@ def test_a_language_whose_package_is_missing_says_what_to_install(checkpoints, m
     assert error == f"UNSUPPORTED: language {extra} can't be read here: {install}"
 
 
-def test_chinese_without_its_model_of_words_says_what_is_missing(services, monkeypatch, tmp_path):
-    pytest.importorskip("spacy_pkuseg", reason="the extra `zh` is not installed")
-    monkeypatch.setenv("PKUSEG_HOME", str(tmp_path))
-    error = refusal(services["multilingual"], language="zh", text="世界")
-    assert error.startswith("UNSUPPORTED: zh can't be read here: spacy-pkuseg's model spacy_ontonotes is missing")
-
-
 @pytest.mark.parametrize(
     ("model", "asked", "warning"),
     [

@@ -7,9 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-
 import torch
 from torch import Tensor
 
@@ -152,10 +149,6 @@ def test_without_triton_a_gpu_has_the_plain_lines_and_it_is_told(caplog, monkeyp
     assert frame_ops(CUDA, HALF, 96, 64) is estimating.PLAIN
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "Triton is not installed" in caplog.text
-
-
-def test_the_loader_gives_a_cpu_the_plain_lines(model):
-    assert model.t3.ops is decoding.PLAIN
 
 
 def test_attention_that_reaches_further_than_the_pieces_that_are_joined_is_the_plain_lines():
