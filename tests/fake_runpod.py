@@ -45,7 +45,6 @@ class Post:
     at_s: float
     body: Json
     size_bytes: int
-    is_stream: bool
 
     @property
     def output(self) -> Any:
@@ -59,7 +58,6 @@ class Job:
     id: str
     input: Any
     route: str = "run"
-    execution_timeout_s: float | None = None
     status: str = "IN_QUEUE"
     output: Any = None
     error: Any = None
@@ -84,33 +82,19 @@ class Job:
 
     def view(self) -> Json:
         """The answer of /status, /runsync and /cancel."""
-        times = {
-            "delayTime": _ms(self.submitted_s, self.taken_s),
-            "executionTime": _ms(self.taken_s, self.done_s),
-        }
-        shown = {"id": self.id, "status": self.status, **times, "output": self.output, "error": self.error}
+        shown = {"id": self.id, "status": self.status, "output": self.output, "error": self.error}
         return {name: value for name, value in shown.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    at_s: float
-    job_ids: tuple[str, ...]
 
 
 class FakeRunPod:
     """The server. State changes in single atomic steps, so tests may read it from their own thread."""
 
-    def __init__(
-        self,
-        *,
-        poll_s: float = 1.0,  # production holds polls for up to 90 s, and SIGTERM waits for them
-        enforce_limits: bool = False,
-    ) -> None:
-        self.poll_s, self.max_runsync_wait_s, self.enforce_limits = poll_s, 90.0, enforce_limits
+    def __init__(self, *, poll_s: float = 1.0) -> None:
+        """`poll_s`: production holds polls for up to 90 s, and SIGTERM waits for them."""
+        self.poll_s, self.max_runsync_wait_s = poll_s, 90.0
         self.api_key, self.endpoint, self.pod_id = "fake-key", "fake-endpoint", "fake-pod"
         self.jobs: dict[str, Job] = {}
-        self.pings: list[Ping] = []
+        self.pings: list[list[str]] = []  # the jobs that each names
         self.batch_sizes: list[int] = []  # what each job-take asked for
         self.stream_post_s = 0.0  # how long the answer to any event takes
         self.posts_seen = self.posts_failed = 0
@@ -158,12 +142,9 @@ class FakeRunPod:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def submit(
-        self, job_input: Any, *, execution_timeout_s: float | None = None, post_s: float = 0.0, job_id: str = ""
-    ) -> str:
+    def submit(self, job_input: Any, *, post_s: float = 0.0, job_id: str = "") -> str:
         """Queue a job as /run does; returns its id. What is posted to an id that two jobs have is kept for the last."""
-        job = Job(job_id or f"{uuid.uuid4()}-u1", job_input, "run", execution_timeout_s, post_s=post_s)
-        return self._enqueue(job).id
+        return self._enqueue(Job(job_id or f"{uuid.uuid4()}-u1", job_input, post_s=post_s)).id
 
     def cancel(self, job_id: str) -> None:
         """The SDK loses a stop that arrives before the handler has started, about 0.1 s after the take."""
@@ -196,8 +177,6 @@ class FakeRunPod:
     def _take(self) -> Job:
         job = self._queue.popleft()
         job.status, job.taken_s, job.takes = "IN_PROGRESS", time.monotonic(), job.takes + 1
-        if job.execution_timeout_s is not None:
-            self._loop.call_later(job.execution_timeout_s, self._stop, job, "TIMED_OUT")
         return job
 
     def _stop(self, job: Job, status: str) -> None:
@@ -255,14 +234,14 @@ class FakeRunPod:
         if self.fail_post_every and self.posts_seen % self.fail_post_every == 0:
             self.posts_failed += 1
             raise web.HTTPInternalServerError
-        if self.enforce_limits and post.size_bytes > limit_bytes:
+        if post.size_bytes > limit_bytes:
             job.refused.append(post)
             return None
         return post
 
     async def _ping(self, request: web.Request) -> web.Response:
         ids = request.query.get("job_id", "")
-        self.pings.append(Ping(time.monotonic(), tuple(ids.split(",")) if ids else ()))
+        self.pings.append(ids.split(",") if ids else [])
         return web.json_response({})
 
     # --- the client's side
@@ -294,10 +273,8 @@ class FakeRunPod:
         with suppress(ValueError):
             body = json.loads(await request.read())
             if isinstance(body, dict) and "input" in body:
-                timeout_ms = body.get("policy", {}).get("executionTimeout")
-                timeout_s = timeout_ms / 1000 if timeout_ms else None
                 prefix = "sync-" if route == "runsync" else ""
-                return self._enqueue(Job(f"{prefix}{uuid.uuid4()}-u1", body["input"], route, timeout_s))
+                return self._enqueue(Job(f"{prefix}{uuid.uuid4()}-u1", body["input"], route))
         raise web.HTTPBadRequest(text='{"error": "the body must be a JSON object with input"}')
 
     # --- the server
@@ -364,10 +341,6 @@ def wait_until(
         time.sleep(TICK_S)
 
 
-def _ms(start_s: float | None, end_s: float | None) -> int | None:
-    return None if start_s is None or end_s is None else round((end_s - start_s) * 1000)
-
-
 async def _post(request: web.Request) -> Post:
     """The worker's body; JSON as production reads it, so NaN and Infinity are refused."""
     raw = await request.read()
@@ -375,7 +348,7 @@ async def _post(request: web.Request) -> Post:
         body = json.loads(raw, parse_constant=_no_constant)
     except ValueError as exc:
         raise web.HTTPBadRequest(text=str(exc)) from exc
-    return Post(time.monotonic(), body, len(raw), request.query["isStream"] == "true")
+    return Post(time.monotonic(), body, len(raw))
 
 
 def _no_constant(name: str) -> None:

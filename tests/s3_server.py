@@ -6,10 +6,7 @@ moto runs as a program of its own, once per test process; it is ready after half
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +18,7 @@ import requests
 from botocore.config import Config
 from botocore.session import Session
 
-from scripts.speak import free_port
+from scripts.speak import free_port, local_worker
 from service.bucket import Bucket
 
 SECRET = "5EC2E7-is-never-told"  # of no key that moto knows
@@ -63,11 +60,8 @@ class Moto:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url)
+    with local_worker(["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
         client(url, "s3").create_bucket(Bucket=NAME)
         iam = client(url, "iam")
         iam.create_user(UserName="anna")
@@ -76,9 +70,6 @@ def moto() -> Iterator[Moto]:
         iam.put_user_policy(UserName="anna", PolicyName="writes", PolicyDocument=policy)
         key = iam.create_access_key(UserName="anna")["AccessKey"]
         yield Moto(url, key["AccessKeyId"], key["SecretAccessKey"])
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def client(url: str, service: str) -> Any:
@@ -90,18 +81,6 @@ def client(url: str, service: str) -> Any:
         aws_secret_access_key="anything",
         config=Config(s3={"addressing_style": "path"}),
     )
-
-
-def _wait_for(url: str) -> None:
-    until_s = time.monotonic() + 20
-    while time.monotonic() < until_s:
-        try:
-            requests.get(f"{url}/moto-api/data.json", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("moto's server did not start")
 
 
 # --- a server that fails ----------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def streamer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 @pytest.fixture
 def bare() -> Iterator[FakeRunPod]:
     """No worker: the test posts in its place."""
-    with FakeRunPod(poll_s=0.05, enforce_limits=True) as fake:
+    with FakeRunPod(poll_s=0.05) as fake:
         yield fake
 
 
@@ -71,12 +71,6 @@ def test_a_cancel_reaches_the_running_job_and_only_that_one(sleeper: Endpoint) -
     assert cancelled.stop_sent_s is not None
 
 
-def test_an_execution_timeout_stops_the_job(sleeper: Endpoint) -> None:
-    job_id = sleeper.fake.submit({"sleep_s": 30}, execution_timeout_s=0.5)
-    assert sleeper.fake.wait(job_id).status == "TIMED_OUT"
-    sleeper.wait_for_log("Job stopped.", job_id)
-
-
 def test_a_queued_job_that_is_cancelled_is_never_taken(bare: FakeRunPod) -> None:
     job_id = bare.submit({})
     bare.cancel(job_id)
@@ -86,7 +80,7 @@ def test_a_queued_job_that_is_cancelled_is_never_taken(bare: FakeRunPod) -> None
 
 def test_pings_name_the_running_job(sleeper: Endpoint) -> None:
     job_id = sleeper.fake.submit({"sleep_s": 1.5})
-    wait_until(lambda: any(job_id in ping.job_ids for ping in sleeper.fake.pings))
+    wait_until(lambda: any(job_id in ping for ping in sleeper.fake.pings))
     sleeper.fake.wait(job_id)
 
 
@@ -111,15 +105,8 @@ def test_a_yielded_error_key_ends_the_job_and_its_event_is_not_sent(
     assert [event.output["type"] for event in job.events] == sent
 
 
-def test_the_clients_routes_check_key_endpoint_job_and_body(sleeper: Endpoint) -> None:
-    assert sleeper.call("POST", "run", {"input": {}}, name="other").status_code == 404
-    assert sleeper.call("POST", "run", {"input": {}}, key="wrong").status_code == 401
-    assert sleeper.call("GET", "status/none").status_code == 404
-    assert sleeper.call("POST", "run", {"text": "no input"}).status_code == 400
-
-
 def post_as_worker(fake: FakeRunPod, route: str, job_id: str, output: str) -> int:
-    url = f"{fake.base_url}/{fake.endpoint}/{route}/pod/{job_id}?gpu=fake&isStream=false"
+    url = f"{fake.base_url}/{fake.endpoint}/{route}/pod/{job_id}?gpu=fake"
     return requests.post(url, data='{"output": %s}' % output, timeout=5).status_code  # noqa: UP031
 
 
@@ -145,9 +132,3 @@ def test_nan_is_not_json(bare: FakeRunPod) -> None:
     job_id = bare.submit({})
     assert post_as_worker(bare, "job-done", job_id, "NaN") == 400
     assert bare.jobs[job_id].status == "IN_QUEUE"
-
-
-def test_wait_says_what_the_job_was_doing(bare: FakeRunPod) -> None:
-    job_id = bare.submit({})
-    with pytest.raises(TimeoutError, match=f"{job_id} is IN_QUEUE"):
-        bare.wait(job_id, timeout_s=0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -78,14 +77,3 @@ def test_its_end_is_its_own(tmp_path: Path, script: str, status: int, said: str)
     ended, log = run(tmp_path, script)
     assert ended == status
     assert log.endswith(said)
-
-
-def test_it_can_be_looked_at_waited_for_and_stopped(tmp_path: Path) -> None:
-    process = start(tmp_path, "import time; time.sleep(60)")
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.01)
-    assert process.poll() is None
-    assert os.getsid(process.pid) == process.pid
-    process.terminate()
-    assert process.wait(10) == process.poll() == -signal.SIGTERM
-    process.terminate()  # does nothing any more: the pid may be another's by now

@@ -303,7 +303,7 @@ def test_what_a_killed_worker_had_taken_is_done_by_the_next_and_no_voice_is_torn
     # Eight at once, as the SDK fetches jobs a second late when it is busy.
     env = {"VOICES_DIR": str(voices), "ALLOW_VOICE_WRITES": "true", "MAX_CONCURRENCY": "8"}
     lost: list[str] = []
-    with FakeRunPod(poll_s=0.3, enforce_limits=True) as fake:
+    with FakeRunPod(poll_s=0.3) as fake:
         ids = [fake.submit(added(index) if index % 3 == 0 else asked(index % 5)) for index in range(JOBS)]
         for number in range(2):
             with slow_worker(fake, tmp_path, number, env) as worker:

@@ -32,7 +32,7 @@ def posted(output: Any = None, error: str | None = None, **fields: Any) -> Job:
     """A job after its one post."""
     body = {"output": output, "error": error}
     job = Job("job-1", {}, status="FAILED" if error else "COMPLETED", output=output, error=error, taken_s=1.0)
-    job.posted.append(Post(time.monotonic(), body, 100, is_stream=False))
+    job.posted.append(Post(time.monotonic(), body, 100))
     for name, value in fields.items():
         setattr(job, name, value)
     return job
@@ -56,7 +56,7 @@ def test_a_good_job_has_no_problems() -> None:
 def test_the_file_of_a_stream_is_in_its_events() -> None:
     audio = [{"type": "audio", "audio": base64.b64encode(half).decode()} for half in (FILE[:5000], FILE[5000:])]
     job = posted([*audio, {"type": "end"}])
-    job.events = [Post(0.0, {"output": event}, 10, is_stream=False) for event in [*audio, {"type": "end"}]]
+    job.events = [Post(0.0, {"output": event}, 10) for event in [*audio, {"type": "end"}]]
     assert problems(ASK, job, ["COMPLETED"]) == []
     del job.events[1]
     assert "are not those of the same request alone" in problems(ASK, job, ["COMPLETED"])[0]

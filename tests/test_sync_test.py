@@ -9,12 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import soundfile
-from endpoints import local_server
+from endpoints import Asked, local_server
 from fake_runpod import FakeRunPod, Job, Json, wait_until, worker_process
 from fakes import FakeEngine, by_letters, raising_at, recording
 from http_server import open_server
@@ -36,14 +35,12 @@ TYPES = {
     "pcm_s16le": ("RAW", "PCM_16"), "mulaw": ("WAV", "ULAW"), "alaw": ("WAV", "ALAW"),
     "mulaw_raw": ("RAW", "ULAW"), "alaw_raw": ("RAW", "ALAW"), "pcm_f32le": ("RAW", "FLOAT"),
 }
-LIBRARY = ("voices", "voice_add", "voice_delete")
-VOICE = {"name": "anna", "language": "de", "reference_duration": 7.5, "default": False, "description": "calm"}
 errors_to_come = []  # the results of the next jobs' validation; null is no error
 
 def error_in(asked):
     if errors_to_come:
         return errors_to_come.pop(0)
-    if asked.get("operation", "tts") not in ("tts", *LIBRARY):
+    if asked.get("operation", "tts") != "tts":
         return "UNKNOWN_OPERATION: sing is not an operation; known: info, tts, voices"
     if asked.get("temperature", 0.8) > 2.0:
         return "INVALID_INPUT: temperature must be at most 2.0 (got 3.5)"
@@ -71,13 +68,6 @@ def aac(channels, rate_hz):
         opened.mux(stream.encode(None))
     return file.getvalue()
 
-def library(asked):
-    if asked["operation"] == "voices":
-        return {"operation": "voices", "voices": [VOICE, VOICE | {"name": "default", "reference_duration": None}]}
-    if asked["operation"] == "voice_delete":
-        return {"operation": "voice_delete", "voice": asked["voice"], "deleted": True}
-    return {"operation": "voice_add", "voice": VOICE | {"name": asked["voice"]}, "warnings": ["it is short"]}
-
 def reply_to(asked):
     name, rate_hz, duration_s = asked.get("output_format", "wav"), asked.get("sample_rate", 24000), 1.5
     data = sound(asked, asked.get("really", name), rate_hz, duration_s)
@@ -101,8 +91,6 @@ async def joined(job):
         return {"error": error, "error_code": error.split(":")[0]}
     if "raise" in asked:
         raise RuntimeError(asked["raise"])
-    if asked.get("operation") in LIBRARY:
-        return library(asked)
     await asyncio.sleep(asked.get("sleep_s", 0))
     return asked["output"] if "output" in asked else reply_to(asked)[1]
 
@@ -111,9 +99,6 @@ async def streamed(job):
     if error := error_in(asked):
         yield {"type": "error", "detail": {"error": error, "error_code": error.split(":")[0]}}
         yield {"error": json.dumps({"error": error})}
-    if asked.get("operation") in LIBRARY:
-        yield {"type": "end", **library(asked)}
-        return
     data, reply = reply_to(asked)
     if asked.get("output_format", "wav") == "wav":
         unknown_size = bytes([255] * 4)
@@ -134,18 +119,7 @@ runpod.serverless.start({"handler": streamed if streams else joined, "return_agg
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def verdicts(self) -> list[str]:
-        return re.findall(r"^(?:PASS|FAIL|SKIP)(?=  [1234] )", self.out, re.MULTILINE)
-
-
-Client = Callable[..., Ran]
+Client = Callable[..., Asked]
 
 
 @pytest.fixture
@@ -153,12 +127,12 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """Run the program in an empty directory, against `at` with its key and endpoint unless `environ` has others."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*argv: str, at: FakeRunPod | None = None, **environ: str) -> Ran:
+    def run(*argv: str, at: FakeRunPod | None = None, **environ: str) -> Asked:
         if at:
             environ = {"RUNPOD_API_KEY": at.api_key, "RUNPOD_ENDPOINT_ID": at.endpoint, **environ}
             argv = ("--api-base", at.base_url, *argv)
         status = sync_test.main(argv, environ)
-        return Ran(status, *capsys.readouterr())
+        return Asked(status, *capsys.readouterr())
 
     return run
 
@@ -211,7 +185,7 @@ def last_job(fake: FakeRunPod) -> Job:
     return list(fake.jobs.values())[-1]
 
 
-def assert_trouble(ran: Ran, status: int, sentence: str) -> None:
+def assert_trouble(ran: Asked, status: int, sentence: str) -> None:
     """One plain sentence on stderr, and nothing after it."""
     assert (ran.status, ran.err) == (status, sentence + "\n")
     assert ran.verdicts == []
@@ -245,45 +219,18 @@ def test_speaks_saves_and_passes_the_four_checks(client: Client, joined: FakeRun
 CLIP = base64.b64encode(b"RIFF...").decode()
 INPUTS: list[tuple[list[str], Json]] = [
     (
-        [
-            "--text-file",
-            "text.txt",
-            "--say",
-            "SQL=sequel",
-            "--say",
-            "a=b=c",
-            "--speed",
-            "1.5",
-            "--as-written",
-            "--language=de",
-        ],
-        {
-            "text": "Fünf.\n",
-            "language": "de",
-            "speed": 1.5,
-            "normalize_text": False,
-            "pronunciations": {"SQL": "sequel", "a": "b=c"},
-        },
+        ["--text-file=text.txt", "--say=SQL=sequel", "--say", "a=b=c", "--speed=1.5", "--as-written", "--language=de"],
+        {"text": "Fünf.\n", "language": "de", "speed": 1.5, "normalize_text": False}
+        | {"pronunciations": {"SQL": "sequel", "a": "b=c"}},
     ),
     (
         ["--bitrate", "24", "--clone-url", "https://a.example/b"],
-        {
-            "text": sync_test.TEXT,
-            "bitrate_kbps": 24,
-            "voice_mode": "clone",
-            "reference_audio_url": "https://a.example/b",
-        },
+        {"text": sync_test.TEXT, "bitrate_kbps": 24, "voice_mode": "clone"}
+        | {"reference_audio_url": "https://a.example/b"},
     ),
     (
         ["--text", "Hi.", "--voice", "ann", "--clone", "me.wav", "--param", "seed=7", "--param", "language=en"],
-        {
-            "text": "Hi.",
-            "voice": "ann",
-            "voice_mode": "clone",
-            "reference_audio": CLIP,
-            "seed": 7,
-            "language": "en",
-        },
+        {"text": "Hi.", "voice": "ann", "voice_mode": "clone", "reference_audio": CLIP, "seed": 7, "language": "en"},
     ),
 ]
 
@@ -328,27 +275,6 @@ def test_what_was_uploaded_is_fetched_without_the_endpoints_key(
             "The job failed: the audio it uploaded can't be fetched (403)",
         )
     assert asked == [None, None]
-
-
-def test_voices_are_listed_added_and_deleted(client: Client, joined: FakeRunPod, tmp_path: Path) -> None:
-    ran = client("--list-voices", at=joined)
-    assert (ran.status, ran.err) == (0, "")
-    assert re.search(r"^  anna +de +7\.5 s  calm$", ran.out, re.M)
-    assert re.search(r"^  default +de +–  calm$", ran.out, re.M)
-    (tmp_path / "me.wav").write_bytes(b"RIFF...")
-    ran = client("--add-voice", "me", "--clone", "me.wav", "--param", "replace=true", at=joined)
-    assert last_job(joined).input == {
-        "operation": "voice_add",
-        "voice": "me",
-        "reference_audio": CLIP,
-        "replace": True,
-    }
-    assert "note: it is short" in ran.out
-    assert "me is deleted" in client("--delete-voice", "me", at=joined).out
-
-
-def test_voices_are_listed_by_a_streaming_endpoint_too(client: Client, streaming: FakeRunPod) -> None:
-    assert "anna" in client("--list-voices", "--stream", at=streaming).out
 
 
 def test_a_slow_job_is_followed_through_status(
@@ -434,9 +360,19 @@ def test_a_reply_in_parts_is_put_together_in_a_stream_too(client: Client, joined
     assert (tmp_path / "said.srt").read_text() == "1\ntwo\n"
 
 
-def test_the_workers_server_lists_its_voices(client: Client) -> None:
-    with open_server(FakeEngine()) as it:
-        assert re.search(r"^  hans +de +7\.5 s$", client("--url", it.url, "--list-voices").out, re.M)
+def test_voices_are_added_listed_and_deleted(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "me.wav").write_bytes(recording())
+    about = ("--param", "description=calm", "--param", "max_reference_duration_sec=2")
+    with open_server(FakeEngine(), voices_dir=tmp_path / "voices", allow_voice_writes=True) as it:
+        added = client("--url", it.url, "--add-voice", "me", "--clone", "me.wav", "--param", "language=en", *about)
+        assert re.search(r"^  me +en +2\.0 s  calm\n  note: .*cut to its first 2 s", added.out, re.M)
+        for argv in ([], ["--stream"]):
+            listed = client("--url", it.url, "--list-voices", *argv)
+            assert (listed.status, listed.err) == (0, "")
+            rows = r"^  default +en-US +–  default\n  hans +de +7\.5 s\n  me +en +2\.0 s  calm$"
+            assert re.search(rows, listed.out, re.M)
+        assert "  me is deleted\n" in client("--url", it.url, "--delete-voice", "me").out
 
 
 def test_it_waits_while_the_model_loads(client: Client) -> None:

@@ -94,7 +94,7 @@ class Report:
         """One worker's part of the document; terminates the worker."""
         name, fake, warm = worker.name, worker.own.fake, self._warm[worker.name]
         end = worker.resources_when_idle()
-        self._report(name, problems_of_worker(warm, end, fake.pings[-1].job_ids))
+        self._report(name, problems_of_worker(warm, end, fake.pings[-1]))
         status = worker.own.worker.terminate(30)
         self._report(name, [f"left with status {status}"] if status else [])
         logged, files, uploads = logged_outcomes(worker.own.worker.log_text()), self._references[name], self._uploads()
