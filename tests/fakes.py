@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import av
 import numpy as np
@@ -46,6 +46,12 @@ PITCHES_HZ = {"default": 300.0, "hans": 450.0}
 PARAMS = replace(DEFAULT_SAMPLING, seed=17, decode_mode="full")
 WINDOW = replace(PARAMS, seed=7, decode_mode="window")
 TOO_LONG = ("length", "it reached the token limit and may be cut", 40.0)
+TEXT = "The quick brown fox jumps over the lazy dog. Then it sleeps in the warm afternoon sun, and dreams of geese."
+REPLY_KEYS = {  # of a `tts` reply; the queue adds `audio`
+    *("format", "mime_type", "bytes", "sample_rate", "duration", "operation", "text", "voice", "voice_mode", "seed"),
+    *("parameters", "metrics", "segments", "finish_reason", "watermarked", "engine", "model", "worker_version"),
+    *("delivery", "warnings"),
+}
 ADTS_START = b"\xff\xf1"  # MPEG-4, no checksum
 VOICES = (EngineVoice("default", "en-US"), EngineVoice("hans", "de", 7.5))
 POLYGLOT: dict[str, Any] = {  # of an `EngineSpec`
@@ -138,25 +144,15 @@ class FakeEngine:
         doubt = ImplausibleSpeech(*TOO_LONG) if self._finish_reason == "length" else self._wrong(text, params)
         clip = self._clip(text, voice, params.seed)
         words = deque(self._words(text, len(clip)) if self._words and params.word_times else ())
-        step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:
             yield from [SpeechChunk(EMPTY, 0, watermarked=False)] * (2 if doubt and params.checked else 0)
             if doubt and params.checked:
                 raise doubt
-            for at in range(0, len(clip), step):
-                self.asked += 1
-                self._before_chunk(self.asked)
-                piece, is_last = clip[at : at + step], at + step >= len(clip)
-                tokens = round(len(piece) * TOKENS_PER_S / self.spec.sample_rate_hz)
-                ended = [words.popleft() for _ in [*words] if is_last or words[0].end <= at + step]
-                yield SpeechChunk(
-                    piece,
-                    tokens,
-                    self._watermarked,
-                    self._finish_reason if is_last else None,
-                    doubt if is_last else None,
-                    tuple(ended),
-                )
+            end = 0
+            for chunk in self._chunks(clip, params):
+                end += len(chunk.samples)
+                ended = [words.popleft() for _ in [*words] if chunk.finish_reason or words[0].end <= end]
+                yield replace(chunk, doubt=doubt if chunk.finish_reason else None, words=tuple(ended))
         finally:
             self.closed_in.append(threading.get_ident())
 
@@ -168,15 +164,19 @@ class FakeEngine:
         self.heard.append(params)
         self.sources.append((source, source_hz))
         tone = self._tone(round(len(source) * self.spec.sample_rate_hz / source_hz), voice, params.seed)
-        step = len(tone) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
         try:
-            for at in range(0, len(tone), step):
-                self.asked += 1
-                self._before_chunk(self.asked)
-                reason = self._finish_reason if at + step >= len(tone) else None
-                yield SpeechChunk(tone[at : at + step], step // self._samples(1), self._watermarked, reason)
+            yield from self._chunks(tone, params)
         finally:
             self.closed_in.append(threading.get_ident())
+
+    def _chunks(self, clip: Samples, params: SamplingParams) -> Iterator[SpeechChunk]:
+        step = max(1, len(clip)) if params.decode_mode == "full" else self._samples(params.chunk_size_tokens)
+        for at in range(0, len(clip), step):
+            self.asked += 1
+            self._before_chunk(self.asked)
+            piece, reason = clip[at : at + step], self._finish_reason if at + step >= len(clip) else None
+            tokens = round(len(piece) * TOKENS_PER_S / self.spec.sample_rate_hz)
+            yield SpeechChunk(piece, tokens, self._watermarked, reason)
 
     def _clip(self, text: str, voice: FakeVoice, seed: int) -> Samples:
         return self._tone(self._samples(10 + round(self._tokens_per_char * len(text))), voice, seed, text)
@@ -329,6 +329,8 @@ both_ways = pytest.mark.parametrize("joined", [True, False], ids=["joined", "str
 
 
 # --- a queue's handler ------------------------------------------------------------------------------------
+
+OpenWorker: TypeAlias = Callable[..., FakeEngine]  # of the fixture `open_worker`
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

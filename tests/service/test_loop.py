@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEngine
+from fakes import FakeEngine, OpenWorker
 from steps import processor_denied_s
 
 import handler
@@ -92,9 +92,7 @@ async def longest_s(work: Callable[[int, dict[str, Any]], Any], asked: dict[str,
     ids=["large-replies", "many-chunks", "every-stage"],
 )
 @pytest.mark.parametrize("mode", [joined, streamed, routed, routed_in_parts])
-def test_the_loop_is_never_blocked(
-    open_worker: Callable[..., FakeEngine], mode: Callable[..., Any], asked: dict[str, Any]
-) -> None:
+def test_the_loop_is_never_blocked(open_worker: OpenWorker, mode: Callable[..., Any], asked: dict[str, Any]) -> None:
     found: list[tuple[float, float]] = []
     for _ in range(TRIES):
         open_worker(BusyEngine(), MAX_CONCURRENCY=str(JOBS), MAX_OUTPUT_BYTES="19000000")
