@@ -148,9 +148,9 @@ class Settings:
     log_level: str = setting("INFO", "least severe log level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
     # Not settings, but facts about the platform.
-    on_runpod: bool = field(default=False, metadata={"about": None})  # RunPod's queue sends the jobs
-    in_pod: bool = field(default=False, metadata={"about": None})  # on one of RunPod's machines
-    misspelled: tuple[str, ...] = field(default=(), metadata={"about": None})  # a sentence for each
+    on_runpod: bool = False  # RunPod's queue sends the jobs
+    in_pod: bool = False  # on one of RunPod's machines
+    misspelled: tuple[str, ...] = ()  # a sentence for each
 
     @classmethod
     def of_this_process(cls) -> Settings:
@@ -173,7 +173,7 @@ class Settings:
     @classmethod
     def public_fields(cls) -> list[Field[Any]]:
         """The fields that a deployer can set."""
-        return [item for item in fields(cls) if item.metadata["about"]]
+        return [item for item in fields(cls) if item.metadata]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

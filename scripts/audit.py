@@ -43,10 +43,6 @@ def audit(uv: str, requirements: Path, service: str) -> list[dict[str, Any]] | s
     return packages
 
 
-def unknown(packages: list[dict[str, Any]]) -> list[str]:
-    return [package["name"] for package in packages if "skip_reason" in package]
-
-
 def findings(packages: list[dict[str, Any]]) -> Iterator[str]:
     for package in packages:
         for found in package.get("vulns", ()):
@@ -60,10 +56,10 @@ def report(service: str, packages: list[dict[str, Any]] | str) -> int:
     if isinstance(packages, str):
         print(f"NOT AUDITED by {where}: {packages}", file=sys.stderr)
         return NOT_AUDITED
-    found, missing = list(findings(packages)), unknown(packages)
+    found, missing = list(findings(packages)), sum("skip_reason" in package for package in packages)
     print(*found, sep="\n", end="\n" if found else "")
     if missing or not packages:
-        print(f"NOT AUDITED by {where}: it knew nothing of {len(missing)} of {len(packages)} packages", file=sys.stderr)
+        print(f"NOT AUDITED by {where}: it knew nothing of {missing} of {len(packages)} packages", file=sys.stderr)
         return FOUND if found else NOT_AUDITED
     print(f"{len(packages)} packages audited by {where}: {len(found) or 'no'} known vulnerabilities")
     return FOUND if found else CLEAN

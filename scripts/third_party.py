@@ -68,12 +68,9 @@ def is_gpl(licence: str) -> bool:
 def statements(metadata: importlib.metadata.PackageMetadata) -> tuple[str, ...]:
     """The SPDX expression, the name of the licence, and its classifiers, where they are names and not whole texts."""
     classifiers = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier") or () if "License ::" in line]
-    first_lines = [name.strip().split("\n")[0].strip() for name in (*stated_in_fields(metadata), *classifiers)]
+    named = [text for field in ("License-Expression", "License") for text in metadata.get_all(field) or ()]
+    first_lines = [name.strip().split("\n")[0].strip() for name in (*named, *classifiers)]
     return tuple(line for line in first_lines if line and len(line) <= LONGEST_NAME and "Copyright" not in line)
-
-
-def stated_in_fields(metadata: importlib.metadata.PackageMetadata) -> list[str]:
-    return [text for field in ("License-Expression", "License") for text in metadata.get_all(field) or ()]
 
 
 def image_requirements(uv: str = ".uv/bin/uv") -> list[Requirement]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from service.addresses import is_public
@@ -74,18 +74,11 @@ def bucket_of_settings(settings: Settings) -> Bucket | None:
     if prefix and not PREFIX.fullmatch(prefix):
         raise SettingsError(f"BUCKET_PREFIX={prefix!r}: must be letters, digits, '.', '_', '-', '=' and single '/'")
     try:
-        endpoint_url, name, in_host = _located(settings.bucket_endpoint_url, settings.bucket_name)
+        keys = settings.bucket_access_key_id, settings.bucket_secret_access_key
+        bucket = _located(settings.bucket_endpoint_url, settings.bucket_name, *keys)
     except ValueError as exc:
         raise SettingsError(f"BUCKET_ENDPOINT_URL {exc}") from None
-    return Bucket(
-        endpoint_url=endpoint_url,
-        name=name,
-        region=settings.bucket_region or _region(endpoint_url),
-        access_key_id=settings.bucket_access_key_id,
-        secret_access_key=settings.bucket_secret_access_key,
-        prefix=prefix,
-        in_host=in_host,
-    )
+    return replace(bucket, region=settings.bucket_region or bucket.region, prefix=prefix)
 
 
 def bucket_of_job(s3_config: object, *, allow_private: bool) -> Bucket | None:
@@ -100,21 +93,13 @@ def bucket_of_job(s3_config: object, *, allow_private: bool) -> Bucket | None:
     if faults := list(_faults(s3_config)):
         raise InvalidInput.of(*faults)
     try:
-        endpoint_url, name, in_host = _located(s3_config["endpointUrl"], s3_config["bucketName"])
+        keys = s3_config["accessId"], s3_config["accessSecret"]
+        bucket = _located(s3_config["endpointUrl"], s3_config["bucketName"], *keys)
     except ValueError as exc:
         raise InvalidInput.of(Fault("s3Config.endpointUrl", str(exc))) from None
-    if not allow_private and _is_private(urlsplit(endpoint_url).hostname or ""):
+    if not allow_private and _is_private(urlsplit(bucket.endpoint_url).hostname or ""):
         raise InvalidInput.of(Fault("s3Config.endpointUrl", "leads to an address that is not public"))
-    return Bucket(
-        endpoint_url=endpoint_url,
-        name=name,
-        region=_region(endpoint_url),
-        access_key_id=s3_config["accessId"],
-        secret_access_key=s3_config["accessSecret"],
-        in_host=in_host,
-        of_job=True,
-        public_only=not allow_private,
-    )
+    return replace(bucket, of_job=True, public_only=not allow_private)
 
 
 def _faults(s3_config: Mapping[object, object]) -> Iterator[Fault]:
@@ -132,8 +117,8 @@ def _faults(s3_config: Mapping[object, object]) -> Iterator[Fault]:
         yield Fault("s3Config", f"has a key that is none of {', '.join(JOB_KEYS)}")
 
 
-def _located(url: str, bucket: str) -> tuple[str, str, bool]:
-    """Split into the server's URL, the bucket's name, and whether the bucket is a subdomain; `bucket` may be "".
+def _located(url: str, bucket: str, access_key_id: str, secret_access_key: str) -> Bucket:
+    """The bucket at a URL; `bucket`, its name, may be "".
 
     The URL may contain the bucket, as a subdomain or as the last step of the path, as RunPod's own upload helpers
     require. Raises: ValueError, with a predicate of the setting's name.
@@ -159,12 +144,9 @@ def _located(url: str, bucket: str) -> tuple[str, str, bool]:
     if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError("names no bucket: set BUCKET_NAME" if not bucket else "and BUCKET_NAME name no valid bucket")
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    return urlunsplit((parts.scheme, netloc, "/".join(["", *path]), "", "")), bucket, in_host
-
-
-def _region(endpoint_url: str) -> str:
-    match = REGION_IN_HOST.fullmatch(urlsplit(endpoint_url).hostname or "")
-    return (match[1] or match[2]) if match else DEFAULT_REGION
+    endpoint_url = urlunsplit((parts.scheme, netloc, "/".join(["", *path]), "", ""))
+    region = (match[1] or match[2]) if (match := REGION_IN_HOST.fullmatch(host)) else DEFAULT_REGION
+    return Bucket(endpoint_url, bucket, region, access_key_id, secret_access_key, in_host=in_host)
 
 
 def _is_private(host: str) -> bool:
