@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from audio.encode import ENCODERS, AudioFormat
@@ -72,7 +72,7 @@ class FileDelivery:
         settings, clock, began_s = self.settings, self.clock, time.monotonic()
         left_s = max(clock.left_s(settings.job_timeout_s), LEAST_UPLOAD_S)
         try:
-            stored = store(
+            url = store(
                 self.bucket,
                 _key(self.bucket.prefix, audio_format.extension),
                 file,
@@ -84,10 +84,11 @@ class FileDelivery:
         except DeliveryFailed as error:
             message = f"the finished audio ({len(file)} bytes) could not be uploaded: {error.args[0]}"
             raise DeliveryFailed(message) from error.__cause__
+        expires_at = datetime.now(UTC) + timedelta(seconds=settings.bucket_url_ttl_s)
         log.info("uploaded %d bytes in %.2f s", len(file), time.monotonic() - began_s)
         return {
-            "audio_url": stored.url,
-            "audio_url_expires_at": stored.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "audio_url": url,
+            "audio_url_expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "sha256": hashlib.sha256(file).hexdigest(),
         }
 

@@ -48,32 +48,17 @@ def recording_of(
     max_bytes: int | None = None,
     timeout_s: float = TOTAL_S,
 ) -> bytes | None:
-    """The recording in a request, or the one at its URL, of at most MAX_REFERENCE_BYTES unless `max_bytes` says
-    otherwise; None if it has neither.
+    """The recording in a request, or the body at its http or https URL; None if it has neither.
 
-    Raises: ReferenceAudioError; what `check` raises, which ends the fetch.
-    """
-    if url is None:
-        return recording
-    return fetch_reference(
-        url,
-        max_bytes=max_bytes or settings.max_reference_bytes,
-        timeout_s=timeout_s,
-        allow_private=settings.allow_private_urls,
-        check=check,
-    )
-
-
-def fetch_reference(
-    url: str, *, max_bytes: int, timeout_s: float, allow_private: bool, check: Callable[[], None] = lambda: None
-) -> bytes:
-    """The body at an http or https URL: at most `max_bytes` of it, decompressed, within `timeout_s` in total.
-
+    At most `max_bytes` (MAX_REFERENCE_BYTES if None) of the body are taken, decompressed, within `timeout_s` in total.
     At most MAX_REDIRECTS redirects are followed, from https to http too: the request contains no secret, and the
-    recording is not trusted in either case. `allow_private` permits any address, this machine's own too.
+    recording is not trusted in either case. ALLOW_PRIVATE_URLS permits any address, this machine's own too.
 
     Raises: ReferenceAudioError, with the reason and the host's name; what `check` raises, which ends the fetch.
     """
+    if url is None:
+        return recording
+    max_bytes, allow_private = max_bytes or settings.max_reference_bytes, settings.allow_private_urls
     host, idle_s = _host(url), min(IDLE_S, timeout_s)
     client = Client(public_only=not allow_private, connect_s=idle_s, idle_s=idle_s)
     try:

@@ -9,8 +9,7 @@ import logging
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
@@ -53,14 +52,6 @@ class Bounds:
     attempts: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A presigned URL: it serves the file to anyone who has it, until it expires."""
-
-    url: str = field(repr=False)
-    expires_at: datetime
-
-
 def store(
     bucket: Bucket,
     key: str,
@@ -70,8 +61,8 @@ def store(
     url_ttl_s: int,
     bounds: Bounds,
     check: Callable[[], None],
-) -> Stored:
-    """Put `data` into the bucket under `key`.
+) -> str:
+    """Put `data` into the bucket under `key`; a presigned URL, which serves it for `url_ttl_s` to anyone who has it.
 
     Raises: DeliveryFailed, with the server's status and code; what `check` raises, which ends the upload.
     """
@@ -84,7 +75,7 @@ def store(
         attempts = "" if exc.reason == NOT_PUBLIC else upload.attempts_text
         message = f"the bucket's server {REASONS.get(exc.reason, exc.reason)}{attempts}"
         raise DeliveryFailed(message) from (None if bucket.of_job else exc)  # which is logged, and quotes the server
-    return Stored(upload.presigned(url_ttl_s), datetime.now(UTC) + timedelta(seconds=url_ttl_s))
+    return upload.presigned(url_ttl_s)
 
 
 class _Upload:
