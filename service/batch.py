@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from service.events import EndEvent, Event
 from service.json_events import base64_bytes, base64_text, json_bytes
 from service.sound_job import REPLY_OVERHEAD_BYTES
-from service.telemetry import JobClock
+from service.telemetry import JobClock, work_metrics
 from service.worker import Worker
 from validation.errors import DeliveryFailed, Fault, JobTimeout, OutOfMemory, OutputTooLarge, RequestError, WorkerError
 from validation.faults import Finding, refusal, typed
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 ERROR_BYTES = 500  # of JSON: kept free for each input that has no answer yet
 OWN_ERRORS = (RequestError, OutOfMemory, JobTimeout, DeliveryFailed)  # end one input; others end the batch
 Json = dict[str, Any]
-Speak = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
+Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
 
 
-def batch(speak: Speak, worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
+def batch(speak: Operation, worker: Worker, raw: Mapping[str, Any], clock: JobClock, joined: bool) -> Iterator[Event]:
     """Answer each input by `speak`, the operation `tts`, whose replies are joined here, whatever the endpoint."""
     fields, findings = typed(BatchFields, dict(raw))
     if fields is None:
@@ -37,7 +37,8 @@ def batch(speak: Speak, worker: Worker, raw: Mapping[str, Any], clock: JobClock,
     replies = [running.answer(given) for given in fields.inputs]
     failed = sum("error" in reply for reply in replies)
     counts = {"succeeded": len(replies) - failed, "failed": failed}
-    yield EndEvent({"operation": "batch", "replies": replies, **counts, "metrics": running.metrics()})
+    metrics = work_metrics(clock.running_s, running.sound_s)
+    yield EndEvent({"operation": "batch", "replies": replies, **counts, "metrics": metrics})
 
 
 def _placed(finding: Finding) -> Finding:
@@ -51,14 +52,14 @@ def _placed(finding: Finding) -> Finding:
 class Batch:
     """A batch being answered, one input at a time. `waiting` inputs have no answer yet."""
 
-    speak: Speak
+    speak: Operation
     worker: Worker
     clock: JobClock
     waiting: int
     _used_bytes: int = REPLY_OVERHEAD_BYTES
     _audio_bytes: int = 0  # of these, of audio
     _is_full: bool = False
-    _sound_s: float = 0.0
+    sound_s: float = 0.0
 
     def answer(self, given: Any) -> Json:
         """The input's reply with its audio, or its error.
@@ -91,7 +92,7 @@ class Batch:
             raise OutputTooLarge(f"{error.args[0]} (the inputs before it used {self._used_bytes} bytes)") from None
         assert isinstance(end, EndEvent)
         self._used_bytes += json_bytes(end.reply)
-        self._sound_s += end.reply["duration"]
+        self.sound_s += end.reply["duration"]
         if (file := end.take_file()) is None:
             return end.reply
         self._audio_bytes += base64_bytes(len(file))
@@ -112,12 +113,3 @@ class Batch:
 
     def _left_bytes(self) -> int:
         return self.worker.settings.max_output_bytes - self._used_bytes - ERROR_BYTES * self.waiting
-
-    def metrics(self) -> Json:
-        """Of all inputs together."""
-        work_s = self.clock.running_s
-        return {
-            "total_generation_time": round(work_s, 4),
-            "total_audio_duration": round(self._sound_s, 6),
-            "rtf": round(work_s / self._sound_s, 4) if self._sound_s else None,
-        }

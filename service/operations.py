@@ -8,15 +8,16 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
-from typing import Any, TypeAlias
+from typing import Any
 
 from audio.encode import ENCODERS
 from audio.levels import STREAMED_NORMALIZERS
 from audio.source_recording import SourceRecording, decode_source, source_errors
 from service import __version__
-from service.batch import batch
+from service.batch import Operation, batch
 from service.conversion import Conversion
 from service.delivery import FileDelivery
 from service.events import EndEvent, Event
@@ -184,12 +185,9 @@ def dispatch(worker: Worker, raw: object, clock: JobClock, joined: bool) -> Iter
     if not isinstance(name, str) or name not in OPERATIONS:
         shown = repr(name)[:40] if isinstance(name, str) else "that"
         raise UnknownOperation(f"{shown} is not an operation; known: {', '.join(OPERATIONS)}")
-    return _of_a_size(OPERATIONS[name](worker, given, clock, joined), worker.settings.max_output_bytes)
-
-
-def _of_a_size(events: Iterator[Event], max_bytes: int) -> Iterator[Event]:
-    """The size of audio was limited as it was made; a list of voices may be large, too."""
-    for event in events:
+    max_bytes = worker.settings.max_output_bytes
+    for event in OPERATIONS[name](worker, given, clock, joined):
+        # The size of audio was limited as it was made; a list of voices may be large, too.
         if isinstance(event, EndEvent) and (size := json_bytes(event.reply)) > max_bytes:
             raise OutputTooLarge(f"the reply has {size} bytes; the limit is {max_bytes} (MAX_OUTPUT_BYTES)")
         yield event
@@ -238,14 +236,11 @@ def _limits(worker: Worker, delivery: FileDelivery, joined: bool) -> Limits:
 def _package_versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):  # an optional group that is not installed here
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # an optional group that is not installed here
     return found
 
 
-Operation: TypeAlias = Callable[[Worker, Mapping[str, Any], JobClock, bool], Iterator[Event]]
 OPERATIONS: dict[str, Operation] = {
     "tts": tts,
     "convert": convert,

@@ -22,7 +22,7 @@ from service.captions import captions
 from service.events import AudioEvent, EndEvent, Event, StartEvent, WordTime
 from service.output_encoder import OutputEncoder
 from service.speech import SEED_STEP
-from service.telemetry import JobClock
+from service.telemetry import JobClock, work_metrics
 from service.worker import Clone
 from tts.text.boundaries import Break
 from tts.text.script import REASONING_LEFT_OUT, WORDLESS_MS
@@ -278,12 +278,7 @@ class TtsSession:
             "duration": round(seconds, 6),
             "takes": file.takes,
             "watermarked": file.takes > 0 and file.watermarked and self.encoder.keeps_watermark,
-            "metrics": {
-                "latency_to_first_chunk": file.first_chunk_s,
-                "total_generation_time": round(file.work_s, 4),
-                "total_audio_duration": round(seconds, 6),
-                "rtf": round(file.work_s / seconds, 4) if seconds else None,
-            },
+            "metrics": {"latency_to_first_chunk": file.first_chunk_s, **work_metrics(file.work_s, seconds)},
             **timing,
             **shown,
             "warnings": [*self._warnings, *left_out, *self.encoder.warnings],

@@ -17,7 +17,7 @@ from service.events import AudioEvent, EndEvent, StartEvent, WordTime
 from service.json_events import base64_bytes, json_bytes
 from service.output_encoder import OutputEncoder
 from service.sound_source import SoundSource
-from service.telemetry import JobClock
+from service.telemetry import JobClock, work_metrics
 from tts.engine import Conditioning, Engine, EngineSpec
 from validation.errors import OutputTooLarge
 from validation.request import SoundRequest
@@ -261,13 +261,10 @@ class SoundJob(ABC):
         return round(samples / self._encoder.rate_hz, 6)
 
     def _metrics(self, duration_s: float) -> dict[str, Any]:
-        total_s = self.clock.running_s
         first_s = self.clock.first_chunk_s
         return {
             "latency_to_first_chunk": round(first_s, 4) if first_s is not None else None,
-            "total_generation_time": round(total_s, 4),
-            "total_audio_duration": round(duration_s, 6),
-            "rtf": round(total_s / duration_s, 4) if duration_s else None,
+            **work_metrics(self.clock.running_s, duration_s),
             "chunk_count": self._sound.chunks,
             "speech_tokens": self._sound.speech_tokens,
             "retries": self._sound.retries,

@@ -28,7 +28,7 @@ class Synthesis(SoundJob):
 
     request: TtsRequest
     _script: Script = field(init=False)
-    _speech: Speech = field(init=False)
+    _sound: Speech = field(init=False)
     _sent_words: int = 0
 
     def __post_init__(self) -> None:
@@ -42,8 +42,7 @@ class Synthesis(SoundJob):
         # No engine makes the silence for a text without words.
         rate_hz = self._open(self.made_by if self._script.lines else None)
         self.warnings += self._script.warnings
-        self._speech = Speech(self.engine, self.conditioning, request.sampling, request.sound, rate_hz, self._script)
-        self._sound = self._speech
+        self._sound = Speech(self.engine, self.conditioning, request.sampling, request.sound, rate_hz, self._script)
         texts = request.text, self._spoken_text(), request.reading.pronunciations
         self._other_json_bytes += sum(map(json_bytes, texts))
         self._other_json_bytes += sum(json_bytes(line.text) + SEGMENT_OVERHEAD_BYTES for line in self._script.lines)
@@ -56,11 +55,11 @@ class Synthesis(SoundJob):
         return f"at an ordinary pace ({whole_s:.0f} s of sound)"
 
     def _progress(self, seconds: float) -> tuple[str, float]:
-        done, of = self._speech.lines_done, len(self._script.lines)
+        done, of = self._sound.lines_done, len(self._script.lines)
         return f"after {seconds:.0f} s of sound ({done} of {of} segments)", seconds * of / max(done, 1)
 
     def _other_bytes(self) -> int:
-        parts = max(0, self._speech.segments_done - len(self._script.lines))  # of lines that were split
+        parts = max(0, self._sound.segments_done - len(self._script.lines))  # of lines that were split
         return SoundJob._other_bytes(self) + SEGMENT_OVERHEAD_BYTES * parts
 
     def _content(self) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class Synthesis(SoundJob):
     def _timings(self) -> dict[str, Any]:
         segments = [
             {"text": part.text, "start": self._seconds(part.start), "end": self._seconds(part.end)}
-            for part in self._speech.segments
+            for part in self._sound.segments
         ]
         return {"segments": segments, **self._word_times()}
 
@@ -84,9 +83,9 @@ class Synthesis(SoundJob):
         if not self.request.output.word_timestamps:
             return None
         first = self._sent_words
-        while self._sent_words < len(self._speech.words) and self._speech.words[self._sent_words].end <= sample:
+        while self._sent_words < len(self._sound.words) and self._sound.words[self._sent_words].end <= sample:
             self._sent_words += 1
-        return tuple(map(self._word_time, self._speech.words[first : self._sent_words]))
+        return tuple(map(self._word_time, self._sound.words[first : self._sent_words]))
 
     def _word_time(self, timed: TimedWord) -> WordTime:
         word = timed.word
@@ -103,7 +102,7 @@ class Synthesis(SoundJob):
 
     def _word_times(self) -> dict[str, Any]:
         """The times of the words, if they were asked for, as a list and as captions."""
-        output, speech = self.request.output, self._speech
+        output, speech = self.request.output, self._sound
         if not self.request.sampling.word_times:
             return {}
         words = [*map(self._word_time, speech.words)]

@@ -77,6 +77,12 @@ class JobClock:
         return time.monotonic() - (self.started_at or self.entered_at)
 
 
+def work_metrics(work_s: float, sound_s: float) -> dict[str, float | None]:
+    """The metrics of a reply about all of its work and sound."""
+    rtf = round(work_s / sound_s, 4) if sound_s else None
+    return {"total_generation_time": round(work_s, 4), "total_audio_duration": round(sound_s, 6), "rtf": rtf}
+
+
 class Telemetry:
     """The ledger of one service, with a Prometheus registry of its own. Thread-safe."""
 
