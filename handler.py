@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.app import Service, build
 from service.bridge import bridge
-from service.drain import Drain, tie_children
+from service.drain import Drain, exit_at_once, tie_children
 from service.events import AudioEvent, EndEvent, ErrorEvent, Event
 from service.json_events import audio_fields, base64_text, events_of
 from service.logs import configure_logging
@@ -68,8 +68,8 @@ async def _http_routes() -> HttpRoutes:
 
 async def handler(job: dict[str, Any]) -> Any:
     """Answer one job: the joined reply with base64 audio, a route's answer, or the error reply. Never raises."""
+    JOBS.note()
     if names_route(given := _given(job).get("input")):
-        JOBS.note()
         routes = await _http_routes()
         answer = await routes.joined(_id_of(job), given, job.get("s3Config"))
     else:
@@ -104,9 +104,9 @@ async def stream_handler(job: dict[str, Any]) -> AsyncGenerator[Any]:
     The SDK hides a dict that has an `error` key from the client's `/stream` and keeps only its text, so the
     error goes out twice: as an event that carries everything, then as the text that fails the job.
     """
+    JOBS.note()
     failed = ""
     if names_route(given := _given(job).get("input")):
-        JOBS.note()
         routes = await _http_routes()
         pieces = routes.streamed(_id_of(job), given, job.get("s3Config"))
     else:
@@ -173,7 +173,6 @@ def _must_be_replaced() -> bool:
 def _events(job: object, *, joined: bool) -> AsyncGenerator[Event]:
     """The SDK passes dicts with an id; the service refuses anything else, as any bad input."""
     given, clock = _given(job), JobClock()
-    JOBS.note()
     running = service().run(
         _id_of(given), given.get("input"), joined=joined, clock=clock, s3_config=given.get("s3Config")
     )
@@ -200,7 +199,7 @@ def main() -> int:
     for doubt in settings.misspelled:
         log.warning("%s", doubt)
     # PID 1 has no default action for SIGTERM: without this, one that comes while the model loads is ignored.
-    signal.signal(signal.SIGTERM, lambda *_: _leave())
+    signal.signal(signal.SIGTERM, lambda *_: exit_at_once())
     if settings.warmup and settings.on_runpod:
         try:
             service().warm_up()
@@ -209,12 +208,6 @@ def main() -> int:
             return 1
         gc.freeze()  # half a million permanent objects, whose collection took 0.26 s and stopped all threads
     return _start(settings)
-
-
-def _leave() -> None:
-    """Without waiting for the thread that loads the model."""
-    logging.shutdown()
-    os._exit(0)
 
 
 def _start(settings: Settings) -> int:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from service import __version__
 from service.bucket import bucket_of_job, bucket_of_settings
 from service.events import EndEvent, ErrorEvent, Event
-from service.fitness import require_fitness
-from service.health import Health
+from service.fitness import Health, require_fitness
 from service.logs import lines_of
 from service.operations import OPERATIONS, clone_of, dispatch
 from service.telemetry import CANCELLED, COMPLETED, JobClock, JobStopped, Telemetry
 from service.worker import Clone, Worker
 from settings import Settings, SettingsError
-from tts.engine import Engine, EngineSpec
+from tts.engine import Engine
 from tts.voices.store import VoiceStore
 from validation.aliases import todays_operation
 from validation.errors import InternalError, RequestError, ServerError, WorkerError
@@ -34,22 +34,8 @@ class Service:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._health = Health(self._is_fit)
-
-    @property
-    def settings(self) -> Settings:
-        return self._worker.settings
-
-    @property
-    def telemetry(self) -> Telemetry:
-        return self._worker.telemetry
-
-    @property
-    def spec(self) -> EngineSpec:
-        return self._worker.engine.spec
-
-    @property
-    def made_by(self) -> EngineSpec | None:
-        return self._worker.made_by
+        self.settings, self.telemetry = worker.settings, worker.telemetry
+        self.spec, self.made_by = worker.engine.spec, worker.made_by
 
     @property
     def must_be_replaced(self) -> bool:
@@ -99,24 +85,25 @@ class Service:
         clock.start()
         outcome, facts = CANCELLED, {}
         try:
-            for event in events():
-                if isinstance(event, EndEvent):
-                    event.reply["worker_version"] = __version__
-                    outcome, facts = COMPLETED, _facts(event.reply)
-                yield event
+            with _defects("the worker hit a fault of its own; its log has the details"):
+                for event in events():
+                    if isinstance(event, EndEvent):
+                        event.reply["worker_version"] = __version__
+                        outcome, facts = COMPLETED, _facts(event.reply)
+                    yield event
         except JobStopped:
             log.info("job %s was stopped", job_id)
         except WorkerError as error:
             outcome = error.code
-            reason = str(error) if isinstance(error, ServerError) else error.in_log()  # a refusal may quote the caller
-            log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
+            if isinstance(error, _Defect):
+                log.error("job %s hit a fault of ours", job_id, exc_info=error.__cause__)
+            else:
+                # A refusal may quote the caller.
+                reason = str(error) if isinstance(error, ServerError) else error.in_log()
+                log.warning("job %s ended: %s", job_id, reason, exc_info=error.__cause__)
             yield ErrorEvent(_bare(error))
-        except Exception:  # a defect, or what any library raises: the job has an answer, and the worker goes on
-            outcome = InternalError.code
-            log.exception("job %s hit a fault of ours", job_id)
-            yield ErrorEvent(InternalError("the worker hit a fault of its own; its log has the details"))
         finally:
-            self._health.job_ended(outcome, outcome == COMPLETED)
+            self._health.job_ended(outcome)
             self.telemetry.job_ended(job_id, operation, outcome, clock, facts)
 
     def ask(self, operation: str) -> dict[str, Any]:
@@ -133,12 +120,8 @@ class Service:
 
         Raises: WorkerError where jobs would fail; a defect is its cause.
         """
-        try:
+        with _defects("start-up failed; the worker's log has the details"):
             require_fitness(self._worker)
-        except WorkerError:
-            raise
-        except Exception as exc:  # of any library: a worker that can't start says why, and one in doubt is replaced
-            raise InternalError("start-up failed; the worker's log has the details") from exc
 
     def _is_fit(self) -> bool:
         """Whether this process passes the check that a new one makes at its start."""
@@ -152,6 +135,21 @@ class Service:
         else:
             log.warning("several jobs failed, but the worker's own check does not: a new process would be no better")
         return True
+
+
+class _Defect(InternalError):
+    """What nobody foresaw, its cause."""
+
+
+@contextmanager
+def _defects(message: str) -> Iterator[None]:
+    """A defect, or what any library raises, becomes a `_Defect`: the job has an answer, and the worker goes on."""
+    try:
+        yield
+    except (WorkerError, JobStopped):
+        raise
+    except Exception as exc:
+        raise _Defect(message) from exc
 
 
 def _bare(error: WorkerError) -> WorkerError:

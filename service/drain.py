@@ -25,18 +25,24 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+def exit_at_once() -> None:
+    """Without cleanup: the SDK's poll is still under way, and threads may be, of libraries or that load the model."""
+    logging.shutdown()
+    os._exit(0)
+
+
 class Drain:
     """Exits the process after a signal. `busy`: whether any result is still to be posted; `limit_s`: for jobs after the
-    signal; `leave`: exits with a status; `run_strays(left_s)`: runs jobs that the SDK has taken and will not run."""
+    signal; `leave`: exits; `run_strays(left_s)`: runs jobs that the SDK has taken and will not run."""
 
     def __init__(
         self,
         busy: Callable[[], bool],
         limit_s: float,
-        leave: Callable[[int], None] | None = None,
+        leave: Callable[[], None] = exit_at_once,
         run_strays: Callable[[float], None] = lambda left_s: None,
     ) -> None:
-        self._busy, self._limit_s, self._leave, self._run_strays = busy, limit_s, leave or _exit, run_strays
+        self._busy, self._limit_s, self._leave, self._run_strays = busy, limit_s, leave, run_strays
         self._installed = False
         self._thread: threading.Thread | None = None
 
@@ -75,13 +81,7 @@ class Drain:
             log.error("jobs were still under way")
         else:
             log.info("all jobs are done")
-        self._leave(0)
-
-
-def _exit(status: int) -> None:
-    """Without cleanup: the SDK's poll is still under way, and threads of libraries may be."""
-    logging.shutdown()
-    os._exit(status)
+        self._leave()
 
 
 def tie_children() -> None:

@@ -1,8 +1,13 @@
-"""Warm-up: checks that find, before the first job, whatever would make every job fail."""
+"""Warm-up: checks that find, before the first job, whatever would make every job fail; and when to replace the process.
+
+A new process starts with these checks. So after several internal errors this process runs them first: if they pass, the
+cause is a request, a disk or a server, and a new process would fail as well.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,12 +17,13 @@ from audio.encode import ENCODERS
 from audio.pcm import INT16_SCALE, from_dbfs
 from service.events import AudioEvent, EndEvent
 from service.operations import dispatch
-from service.telemetry import JobClock
+from service.telemetry import COMPLETED, JobClock
 from service.worker import Worker
-from validation.errors import InternalError, ModelUnavailable
+from validation.errors import GpuFault, InternalError, ModelUnavailable
 
 log = logging.getLogger(__name__)
 
+MAX_FAULTS_IN_A_ROW = 3
 QUIETEST_DBFS = -50.0
 TRIAL = {  # its text is within any MAX_TEXT_CHARS
     "text": "A",
@@ -75,3 +81,29 @@ def require_fitness(worker: Worker) -> None:
         started = time.monotonic()
         check(worker)
         log.info("fit: %s, after %.2f s", name, time.monotonic() - started)
+
+
+class Health:
+    """Whether this process must be replaced: after a CUDA failure, or after several internal errors in a row.
+
+    Thread-safe. `is_fit` runs the checks; it may take seconds, and several may run at once.
+    """
+
+    def __init__(self, is_fit: Callable[[], bool]) -> None:
+        self._is_fit, self._lock = is_fit, threading.Lock()
+        self._faults_in_a_row = 0
+        self.must_be_replaced = False
+
+    def job_ended(self, outcome: str) -> None:
+        """Record one job. Refused and cancelled jobs neither add to the count nor reset it."""
+        with self._lock:
+            if outcome == InternalError.code:
+                self._faults_in_a_row += 1
+            elif outcome == COMPLETED:
+                self._faults_in_a_row = 0
+            self.must_be_replaced |= outcome == GpuFault.code
+            if self.must_be_replaced or self._faults_in_a_row < MAX_FAULTS_IN_A_ROW:
+                return
+            self._faults_in_a_row = 0
+        if not self._is_fit():
+            self.must_be_replaced = True

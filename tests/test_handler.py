@@ -490,9 +490,9 @@ def test_a_streaming_worker_that_must_be_replaced_is_told_to_end(
     health = handler.service()._health
     at_once = health.job_ended
 
-    def later(outcome: str, was_good: bool) -> None:
+    def later(outcome: str) -> None:
         time.sleep(0.2)
-        at_once(outcome, was_good)
+        at_once(outcome)
 
     monkeypatch.setattr(health, "job_ended", later)
     *_, error = stream(chunk_size=5)

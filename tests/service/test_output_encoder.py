@@ -9,8 +9,7 @@ import pytest
 from fakes import FakeEngine, as_base64, both_ways, comment_of, events_of, fake_service, recording, spoken
 
 from audio.encode import ENCODERS
-from service.events import AudioEvent, EndEvent
-from service.telemetry import JobClock
+from service.events import AudioEvent
 from tests.audio.encoded import Case, by_library
 
 SAY = {"text": "Zanzibar is far away, said Zoe.", "voice": "hans", "seed": 17_171_717}
@@ -68,9 +67,3 @@ def test_nothing_of_the_request_is_in_the_file(name: str, tmp_path: Path) -> Non
     for own in ({}, {"voice": "zoe"}, {"voice": None, "reference_audio": as_base64(recording())}):
         file, _ = spoken(fake_service(voices_dir=tmp_path), SAY | own | {"output_format": name})
         assert not [word for word in (b"anzibar", b"hans", b"zoe", b"clone", b"17171717", b"default") if word in file]
-
-
-def test_a_text_of_signs_alone_is_silence_that_nobody_made() -> None:
-    (*_, end) = fake_service().run("job", {"text": "…"}, joined=True, clock=JobClock(), translated=True)
-    assert isinstance(end, EndEvent)
-    assert comment_of(end.file or b"") == ""
