@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -148,6 +149,22 @@ def test_an_error_comes_after_the_items_before_it(thread: Executor) -> None:
         run(main())
     assert seen == [0, 1, 2]
     assert source.closed.is_set()
+
+
+@pytest.mark.parametrize("taken", [1, 2, 5])
+def test_a_consumer_that_walks_away_ends_the_work_in_its_own_thread(thread: Executor, taken: int) -> None:
+    source = Source(10_000, pause_s=0.001)
+
+    async def main() -> None:
+        async with aclosing(bridge(source.items(), thread, ahead=2)) as items:
+            async for item in items:
+                if item == taken - 1:
+                    break
+        assert source.closed.is_set()  # when aclose returns, not some time later
+
+    run(main())
+    assert source.begun <= taken + 2
+    assert {source.closed_in} == source.threads
 
 
 def test_a_long_step_can_be_stopped(thread: Executor) -> None:
