@@ -70,6 +70,11 @@ class Counts:
         return sum(op.kernels * count for op, count in self.operations.items() if not op.captured)
 
     @property
+    def captured(self) -> int:
+        """Kernels of graphs."""
+        return self.kernels - self.launches
+
+    @property
     def flop(self) -> int:
         return sum(op.flop * count for op, count in self.operations.items())
 
@@ -248,8 +253,8 @@ def _attention(args: Any, made: list[Tensor]) -> tuple[int, ...]:
 FUSED = {
     **dict.fromkeys(("norm_linear", "norm_swiglu"), (0, 2)),
     **dict.fromkeys(("layer_norm_linear", "layer_norm_linear_gelu"), (0, 3)),
-    "linear_add_": (1, 2),
-    "linear_bias_add": (0, 1),
+    **dict.fromkeys(("linear_add_", "linear_bias_add_"), (1, 2)),
+    **dict.fromkeys(("linear_bias_add", "linear_bias_gelu"), (0, 1)),
 }
 SIZES: dict[str, Callable[[Any, list[Tensor]], tuple[int, ...]]] = {
     **{name: _weighted(*places) for name, places in FUSED.items()},

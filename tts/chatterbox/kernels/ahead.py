@@ -29,7 +29,8 @@ CAPABILITIES = (80, 86, 89, 90, 120)  # A100; A10 and RTX 30xx; L4, L40 and RTX 
 WARP = 32
 
 WIDTH, INNER, VOCABULARY, POSITIONS = 1024, 4096, 8194, 1664  # of T3 and its cache
-NANO_WIDTH, TURBO_VOCABULARY = 768, 6563  # of the GPT-2 bodies; Turbo's width is the Llama's
+TURBO_VOCABULARY = 6563  # of the GPT-2 bodies
+NANO_WIDTH, NANO_INNER = 768, 3072  # Turbo's are the Llama's
 FRAME_WIDTH, FRAME_INNER, FRAMES = 256, 512, 704  # of the estimator
 
 
@@ -76,6 +77,8 @@ def decode_launches() -> Iterator[tuple[str, Launch]]:
     yield "swiglu", products.swiglu_rows(empty(64, 2 * INNER), empty(64, INNER))
     yield from attention_launches()
     yield from ((f"{name}, Nano", launch) for name, launch in attention_launches(NANO_WIDTH))
+    for body, width, inner in (("Turbo", WIDTH, INNER), ("Nano", NANO_WIDTH, NANO_INNER)):
+        yield from ((f"{name}, {body}", launch) for name, launch in biased_launches(width, inner))
     for name, rows, vocabulary in (
         ("1 rows", 1, VOCABULARY),
         ("2 rows", 2, VOCABULARY),
@@ -85,6 +88,18 @@ def decode_launches() -> Iterator[tuple[str, Launch]]:
         column, drawn = empty(4, 1, dtype=torch.float32), empty(4, dtype=torch.int64)
         knobs = [column] * len(fields(Knobs))
         yield f"draw, {name}", drawing.draws(logits, seen, knobs, column, name == "Turbo", drawn)
+
+
+def biased_launches(width: int, inner: int) -> Iterator[tuple[str, Launch]]:
+    """Products of a GPT-2."""
+    bias, up_bias = empty(width), empty(inner)
+    for rows in (products.TILE, products.MOST_ROWS):
+        x, y = empty(rows, width), empty(rows, inner)
+        up, out, down = empty(inner, width), empty(width, width), empty(width, inner)
+        yield f"linear_bias_gelu, {rows} rows", products.skinny_product(x, up, y, bias=up_bias, gelu=True)
+        for name, given, weight in (("attention", x, out), ("feed-forward", y, down)):
+            launch = products.skinny_product(given, weight, x, bias=bias, add=True)
+            yield f"linear_bias_add, {name}, {rows} rows", launch
 
 
 def attention_launches(width: int = WIDTH) -> Iterator[tuple[str, Launch]]:

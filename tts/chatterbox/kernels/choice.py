@@ -31,7 +31,8 @@ Trial = Callable[[Ops], tuple[Tensor, ...]]
 # Each side rounds a few times, by half an epsilon of the format at most; sums in another order add to that in float32.
 ROUNDINGS, SUMS = 4, 1e-5
 POSITIONS, FRAMES = 200, 77  # of a trial: no multiple of a piece or a tile
-TURBO_KERNELS = ("attention", "sample")  # GPT-2's products are torch's
+LLAMA_KERNELS = ("norm_linear", "norm_logits", "norm_swiglu", "linear_add", "attention", "sample")
+TURBO_KERNELS = ("linear_bias_add", "linear_bias_gelu", "attention", "sample")  # GPT-2's norms are torch's
 SAMPLING = TokenSampling(0.5, 0.8, 0.95, 0.05, 1.2, 100)
 
 
@@ -62,8 +63,7 @@ def decode_ops(
 
     is_turbo = plain is decoding.TURBO
     trials = decode_trials(Draws(device, dtype), sizes, rows, guided=not is_turbo)
-    if is_turbo:
-        trials = {name: trials[name] for name in TURBO_KERNELS}
+    trials = {name: trials[name] for name in (TURBO_KERNELS if is_turbo else LLAMA_KERNELS)}
     return right_ones("token model", TURBO_DECODE if is_turbo else DECODE, plain, trials, dtype)
 
 
@@ -102,7 +102,8 @@ def decode_trials(
     """The trials of each operation, by its name. guided: an even number of rows is that of half as many requests."""
     width, inner, vocabulary = sizes
     norm, qkv, gate_up = 1 + draws.normal(width) / 4, draws.weight(3 * width, width), draws.weight(2 * inner, width)
-    down, head = draws.weight(width, inner), draws.weight(vocabulary, width)
+    down, head, out = draws.weight(width, inner), draws.weight(vocabulary, width), draws.weight(width, width)
+    bias, up, up_bias = draws.normal(width), draws.weight(inner, width), draws.normal(inner)
     trials: dict[str, list[Trial[DecodeOps]]] = {name: [] for name in DecodeOps.__slots__}
     for count in rows:
         x, y = draws.normal(count, width), draws.normal(count, inner)
@@ -110,6 +111,8 @@ def decode_trials(
         trials["norm_logits"].append(calls("norm_logits", x, norm, head))
         trials["norm_swiglu"].append(calls("norm_swiglu", x, norm, gate_up))
         trials["linear_add"].append(partial(_added, x, y, down))
+        trials["linear_bias_add"] += [partial(_added_with, x, each, bias) for each in ((x, out), (y, down))]
+        trials["linear_bias_gelu"].append(calls("linear_bias_gelu", x, up, up_bias))
         trials["attention"].append(partial(_attended, _attention_inputs(draws, count, width)))
         trials["sample"].append(calls("sample", *_sampling_inputs(draws, count, vocabulary, guided)))
     return trials
@@ -123,6 +126,12 @@ def calls(name: str, *args: Any) -> Trial[Any]:
 def _added(x: Tensor, y: Tensor, weight: Tensor, ops: DecodeOps) -> tuple[Tensor, ...]:
     x = x.clone()
     ops.linear_add(x, y, weight)
+    return (x,)
+
+
+def _added_with(x: Tensor, product: tuple[Tensor, Tensor], bias: Tensor, ops: DecodeOps) -> tuple[Tensor, ...]:
+    x = x.clone()
+    ops.linear_bias_add(x, *product, bias)
     return (x,)
 
 

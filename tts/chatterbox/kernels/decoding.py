@@ -32,6 +32,8 @@ class DecodeOps:
     norm_logits: Callable[[Tensor, Tensor, Tensor], Tensor]  # likewise, float32
     norm_swiglu: Callable[[Tensor, Tensor, Tensor], Tensor]  # weight (2E, D): gate, up → (B, E)
     linear_add: Callable[[Tensor, Tensor, Tensor], None]  # x (B, D) += y (B, K) · weight (D, K)ᵀ
+    linear_bias_add: Callable[[Tensor, Tensor, Tensor, Tensor], None]  # likewise, and bias (D,)
+    linear_bias_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, D), weight (E, D), bias (E,) → (B, E)
     attention: Callable[[Tensor, Tensor, Tensor, int], Attend]  # cos, sin, position (B,), reach: of a step
     sample: Callable[[Tensor, Tensor, Knobs, Tensor], Tensor]  # `t3.sampling.sample`
 
@@ -70,6 +72,15 @@ def linear_add(x: Tensor, y: Tensor, weight: Tensor) -> None:
         x.addmm_(y, weight.T)
 
 
+def linear_bias_add(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> None:
+    x.add_(linear(y, weight, bias))
+
+
+def linear_bias_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """With GPT-2's approximation of GELU by tanh."""
+    return F.gelu(linear(x, weight, bias), approximate="tanh")
+
+
 def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:
     """cos, sin: `rope_tables`; position (B,) int64: where each row's key and value go; reach: attention reads the
     positions before it."""
@@ -95,5 +106,7 @@ def rotate(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(qkv * cos, swapped, sin)
 
 
-PLAIN = DecodeOps(norm_linear, norm_logits, norm_swiglu, linear_add, attention, sample)
+PLAIN = DecodeOps(
+    norm_linear, norm_logits, norm_swiglu, linear_add, linear_bias_add, linear_bias_gelu, attention, sample
+)
 TURBO = replace(PLAIN, sample=turbo_sample)  # of GPT-2, whose other lines are its own

@@ -64,6 +64,16 @@ _linear_add = operation(
     nothing,
     lambda x, y, weight: products.skinny_product(y, weight, x, add=True),
 )
+_linear_bias_add = operation(
+    "linear_bias_add_(Tensor(a!) x, Tensor y, Tensor weight, Tensor bias) -> ()",
+    nothing,
+    lambda x, y, weight, bias: products.skinny_product(y, weight, x, bias=bias, add=True),
+)
+_linear_bias_gelu = operation(
+    "linear_bias_gelu(Tensor x, Tensor weight, Tensor bias) -> Tensor",
+    lambda x, weight, bias: x.new_empty(len(x), len(weight)),
+    lambda x, weight, bias, out: products.skinny_product(x, weight, out, bias=bias, gelu=True),
+)
 _swiglu = operation(
     "swiglu(Tensor gate_up) -> Tensor",
     lambda gate_up: gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2),
@@ -109,6 +119,17 @@ def linear_add(x: Tensor, y: Tensor, weight: Tensor) -> None:
     (decoding.linear_add if len(x) > products.TILE else _linear_add)(x, y, weight)
 
 
+def linear_bias_add(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """With cuBLAS it is two launches, so two tiles of rows have a kernel, too."""
+    (decoding.linear_bias_add if len(x) > products.MOST_ROWS else _linear_bias_add)(x, y, weight, bias)
+
+
+def linear_bias_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if len(x) > products.MOST_ROWS:
+        return decoding.linear_bias_gelu(x, weight, bias)
+    return _linear_bias_gelu(x, weight, bias)  # type: ignore[no-any-return]
+
+
 def attention(cos: Tensor, sin: Tensor, position: Tensor, reach: int) -> Attend:
     count = -(-reach // pieces.PIECE)
     if count > pieces.MOST_PIECES:
@@ -129,7 +150,9 @@ def sample(logits: Tensor, seen: Tensor, knobs: Knobs, uniform: Tensor, turbo: b
     return _draw(logits, seen, list(knobs.parts), uniform, turbo)  # type: ignore[no-any-return]
 
 
-DECODE = DecodeOps(norm_linear, norm_logits, norm_swiglu, linear_add, attention, sample)
+DECODE = DecodeOps(
+    norm_linear, norm_logits, norm_swiglu, linear_add, linear_bias_add, linear_bias_gelu, attention, sample
+)
 TURBO_DECODE = replace(DECODE, sample=partial(sample, turbo=True))
 
 # --- the estimator ----------------------------------------------------------------------------------------
@@ -149,7 +172,7 @@ _layer_norm_linear_gelu = operation(
     lambda x, norm, norm_bias, weight, bias: _by_columns(x, weight),
     lambda x, norm, norm_bias, weight, bias, out: frames.product(x, weight, out, (norm, norm_bias), bias, True),
 )
-_linear_bias_add = operation(
+_frame_linear_add = operation(
     "linear_bias_add(Tensor y, Tensor weight, Tensor bias, Tensor x) -> Tensor",
     lambda y, weight, bias, x: _by_columns(y, weight),
     lambda y, weight, bias, x, out: frames.product(y, weight, out, bias=bias, added=x),
@@ -162,7 +185,7 @@ _norm_mish = operation(
 
 
 def frame_linear_add(y: Tensor, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    return _linear_bias_add(y.contiguous(), weight, bias, x)  # type: ignore[no-any-return]
+    return _frame_linear_add(y.contiguous(), weight, bias, x)  # type: ignore[no-any-return]
 
 
 FRAMES = FrameOps(_layer_norm_linear, _layer_norm_linear_gelu, frame_linear_add, _norm_mish)

@@ -1,4 +1,5 @@
-"""Products of a few rows with a large matrix: the norm in front, SwiGLU or the residual behind, in one kernel.
+"""Products of a few rows with a large matrix: the norm in front, bias, SwiGLU, GELU or the residual behind, in one
+kernel.
 
 A decode step reads each weight once, so a kernel is as fast as its loads: a program streams its columns' weights
 through shared memory, and the rows, which are few, come from the cache. No sum is split between programs, so a row's
@@ -34,12 +35,15 @@ def skinny(
     x_at,
     norm_at,
     weight_at,
+    bias_at,
     out_at,
     rows,
     columns,
     SUMMED: tl.constexpr,
     NORM: tl.constexpr,
     GATED: tl.constexpr,
+    BIAS: tl.constexpr,
+    GELU: tl.constexpr,
     ADD: tl.constexpr,
     EPS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -49,7 +53,7 @@ def skinny(
     """out (rows, columns) = x (rows, SUMMED) · weight (columns, SUMMED)ᵀ, sums in float32.
 
     NORM: of rms(x) · norm; the rows' scale is applied to the sums. GATED: weight has the gate's columns, then as many
-    of up. ADD: to what `out` holds.
+    of up. GELU: by tanh, which is x · sigmoid(1.5957691 · (x + 0.044715 · x³)). ADD: to what `out` holds.
     """
     row, column = tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     depth = tl.arange(0, DEPTH)
@@ -76,6 +80,10 @@ def skinny(
         others *= scale
     if GATED:
         sums = sums * tl.sigmoid(sums) * others
+    if BIAS:
+        sums += tl.load(bias_at + column, mask=column < columns, other=0.0).to(tl.float32)[None, :]
+    if GELU:
+        sums *= tl.sigmoid(1.5957691 * (sums + 0.044715 * sums * sums * sums))
     out = out_at + row[:, None] * columns + column[None, :]
     if ADD:
         sums += tl.load(out, mask=is_row & is_column, other=0.0).to(tl.float32)
@@ -93,7 +101,14 @@ def swiglu(gate_up_at, out_at, inner, BLOCK: tl.constexpr):
 
 
 def skinny_product(
-    x: Tensor, weight: Tensor, out: Tensor, norm: Tensor | None = None, gated: bool = False, add: bool = False
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    norm: Tensor | None = None,
+    bias: Tensor | None = None,
+    gated: bool = False,
+    gelu: bool = False,
+    add: bool = False,
 ) -> Launch:
     """x (B, K), B ≤ MOST_ROWS; weight (N, K), or (2N, K) if gated; out (B, N); all contiguous."""
     (rows, columns), summed = out.shape, x.shape[1]
@@ -102,6 +117,8 @@ def skinny_product(
         "SUMMED": summed,
         "NORM": norm is not None,
         "GATED": gated,
+        "BIAS": bias is not None,
+        "GELU": gelu,
         "ADD": add,
         "EPS": NORM_EPS,
         "ROWS": TILE if rows <= TILE else MOST_ROWS,
@@ -110,7 +127,7 @@ def skinny_product(
         "num_warps": WARPS,
         "num_stages": stages,
     }
-    args = (x, x if norm is None else norm, weight, out, rows, columns)
+    args = (x, x if norm is None else norm, weight, x if bias is None else bias, out, rows, columns)
     return Launch(skinny, (triton.cdiv(columns, COLUMNS),), args, options)
 
 

@@ -57,7 +57,8 @@ class Gpt2(TokenModel):
             return take(f"{name}.weight", width), take(f"{name}.bias", width)
 
         def weight(name: str, outputs: int, inputs: int) -> Tensor:
-            return take(f"{name}.weight", inputs, outputs).T  # GPT-2's layout, in which a product reads it
+            laid = take(f"{name}.weight", inputs, outputs).T  # GPT-2's layout, in which a CPU's product reads it
+            return laid.contiguous() if self.device.type == "cuda" or ops is not TURBO else laid
 
         def layer(name: str) -> Layer:
             attention, mlp = f"{name}.attn", f"{name}.mlp"
@@ -113,9 +114,9 @@ class Gpt2(TokenModel):
     ) -> Tensor:
         for index, layer in enumerate(layers):
             mixed, _ = mix(index, linear(layer_norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias))
-            x += linear(mixed, layer.out, layer.out_bias)
-            inner = linear(layer_norm(x, layer.mlp_norm), layer.up, layer.up_bias)
-            x += linear(F.gelu(inner, approximate="tanh"), layer.down, layer.down_bias)
+            ops.linear_bias_add(x, mixed, layer.out, layer.out_bias)
+            inner = ops.linear_bias_gelu(layer_norm(x, layer.mlp_norm), layer.up, layer.up_bias)
+            ops.linear_bias_add(x, inner, layer.down, layer.down_bias)
         return x
 
     def _logits(self, x: Tensor, ops: DecodeOps = TURBO) -> Tensor:

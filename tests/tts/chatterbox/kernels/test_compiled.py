@@ -33,6 +33,7 @@ from tts.chatterbox.kernels.ahead import (
     FRAME_INNER,
     FRAME_WIDTH,
     INNER,
+    NANO_INNER,
     NANO_WIDTH,
     TURBO_VOCABULARY,
     VOCABULARY,
@@ -157,8 +158,8 @@ def test_what_a_worker_tries_at_load_was_compiled_ahead(monkeypatch: pytest.Monk
         (fused.DECODE, decode_trials(half, (WIDTH, INNER, VOCABULARY), (1, 2, 32))),
         (fused.FRAMES, frame_trials(Draws(CPU, torch.float16), FRAME_WIDTH, FRAME_INNER)),
     ]
-    for width in (WIDTH, NANO_WIDTH):
-        trials = decode_trials(half, (width, INNER, TURBO_VOCABULARY), (1, 16), guided=False)
+    for width, inner in ((WIDTH, INNER), (NANO_WIDTH, NANO_INNER)):
+        trials = decode_trials(half, (width, inner, TURBO_VOCABULARY), (1, 17), guided=False)
         tried.append((fused.TURBO_DECODE, {name: trials[name] for name in TURBO_KERNELS}))
     for ops, each in tried:
         for trial in chain.from_iterable(each.values()):
