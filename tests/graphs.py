@@ -29,6 +29,7 @@ from tts.chatterbox.t3.sampling import TokenSampling
 
 LIMIT = 60  # tokens of a request
 REACH, REACHES = 64, 2  # positions; a request of LIMIT tokens crosses from the first length to the second
+LONGEST_PREFIX = REACH * REACHES - LIMIT - 1
 PREFILLS = 1  # of 64 positions, as that leaves for a prefix
 TEXTS = ("Hello there, this is a test.", "Short.", "A somewhat longer sentence than the others are.")
 KNOBS = TokenSampling(0.5, 1.2, 0.95, 0.02, 1.2)
@@ -38,27 +39,28 @@ CHANGED = {"cfg_weight": 0.0, "temperature": 5.0, "top_p": 0.01, "min_p": 1.0, "
 
 
 def embedded(model: ChatterboxModel, text: str = TEXTS[0]) -> Tensor:
-    """The prefix (2, P, D) of a guided request in the built-in voice."""
+    """The prefix (rows, P, D) of a guided request in the built-in voice; of a long one as much of its end as fits."""
     prefix = model.encoders.prefix(model.built_in, 0.5)
     with torch.inference_mode():
         ids = model.reader.tokens(text, "en").to(model.device)
-        return model.t3.embed_prefix(prefix, ids, guided=True)
+        return model.t3.embed_prefix(prefix, ids, guided=True)[:, -LONGEST_PREFIX:]
 
 
 def uniforms(seed: int) -> Tensor:
     return torch.rand(LIMIT, generator=torch.Generator().manual_seed(seed))
 
 
-def plain_batch(t3: Llama, slots: int) -> Batch:
+def plain_batch(t3: TokenModel, slots: int) -> Batch:
     pool = GraphPool(t3.device, "token model", enabled=False)
-    return Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
+    return Batch(t3, slots, t3.rows, REACHES * REACH, LIMIT, pool, REACH, watches=True)
 
 
-def captured_batch(t3: Llama, slots: int, pool: GraphPool) -> Batch:
+def captured_batch(t3: TokenModel, slots: int, pool: GraphPool) -> Batch:
     """With a graph for every step, or this raises."""
-    made = Batch(t3, slots, 2, REACHES * REACH, LIMIT, pool, REACH, watches=True)
+    made = Batch(t3, slots, t3.rows, REACHES * REACH, LIMIT, pool, REACH, watches=True)
     made.warm_up()
-    assert pool.captured == (PREFILLS + REACHES * (2 if t3.alignment_heads else 1)) * (2 if slots == 1 else 1)
+    of_rows = PREFILLS + REACHES * (2 if t3.alignment_heads else 1)
+    assert pool.captured == of_rows * (t3.rows if slots == 1 else 1)
     return made
 
 

@@ -1,4 +1,4 @@
-"""What must hold on a GPU, where each part is a CUDA graph: `pytest -m gpu`, on the small model.
+"""What must hold on a GPU, where each part is a CUDA graph: `pytest -m gpu`, on small models of both bodies.
 
 Without a GPU the same tests run on recorded graphs (`fake_cuda`), so that none of their lines runs on a GPU for the
 first time. Their negative controls are in test_capture.py.
@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import graphs
 import numpy as np
@@ -26,29 +27,55 @@ from small import WINDOW, say
 from bench.goals import counted_waits
 from tts.chatterbox import model as model_module
 from tts.chatterbox.kernels.choice import decode_ops, frame_ops
+from tts.chatterbox.kernels.decoding import DecodeOps
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.models import ORIGINAL
+from tts.chatterbox.models import MODELS, ModelSpec
 from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import MEL_BANDS
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen import encoder, estimator
 from tts.chatterbox.s3gen.flow import Flow
 from tts.chatterbox.segment import stream_segment
+from tts.chatterbox.t3.bodies import token_model
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.llama import Llama
+from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.t3.prefill import BUCKET
 from tts.chatterbox.vocoder.stream import F0_FRAMES
 from tts.chatterbox.weights.tensors import Tensors
 
 CHUNK_WAITS = 1  # for the samples; tokens are awaited by events, which are not counted
+PREFIX_POSITIONS = {"original": 64, "turbo": 448}  # of the recorded rigs: their captures take time
+SIZES = {"original": (1024, 4096, 8194), "turbo": (1024, 4096, 6563)}  # of the real token models: D, E, V
 
 
 @dataclass(frozen=True)
 class Rig:
-    """The small model, every part of it captured, in float32."""
+    """A small model, every part of it captured, in float32; and the same on the CPU, without graphs."""
 
     model: ChatterboxModel
+    on_cpu: ChatterboxModel
     device: torch.device
+    checkpoint: Path
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    def t3(self, dtype: torch.dtype, ops: DecodeOps | None = None) -> TokenModel:
+        """Another token model of the same weights."""
+        t3 = token_model(self._tensors(self.spec.t3), dtype)
+        t3.ops = ops or t3.plain
+        return t3
+
+    def t3_with_heads(self) -> Llama:
+        return Llama(self._tensors(self.spec.t3), torch.float32, graphs.HEADS)
+
+    def plain_flow(self, dtype: torch.dtype = torch.float32) -> Flow:
+        return Flow(self._tensors(self.spec.s3gen).at("flow."), dtype=dtype)
+
+    def _tensors(self, file: str) -> Tensors:
+        return Tensors.read(self.checkpoint, file, self.device)
 
     def pool(self, part: str = "part") -> GraphPool:
         return GraphPool(CUDA, part)
@@ -79,28 +106,40 @@ def refuse_waits_on_gpu() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.fixture(scope="module", params=[pytest.param("gpu", marks=pytest.mark.gpu), "recorded"])
-def rig(request: pytest.FixtureRequest, checkpoint: Path, model: ChatterboxModel) -> Iterator[Rig]:
-    """`model` is loaded first: under the patches it would have recorded graphs, for all files that come after."""
-    if request.param == "gpu":
-        options = LoadOptions("cuda", "float32", "float32", max_tokens=LIMIT, slots=3)
-        yield Rig(ChatterboxModel.load(checkpoint, options), CUDA)
+def rigs(*names: str, where: tuple[str, ...] = ("gpu", "recorded")) -> list[Any]:
+    """Parameters of `rig`: on a GPU, and on recorded graphs."""
+    marks = {"gpu": [pytest.mark.gpu], "recorded": []}
+    return [pytest.param((at, name), marks=marks[at], id=f"{at}-{name}") for at in where for name in names]
+
+
+FAMILY = tuple(SIZES)
+llama_only = pytest.mark.parametrize("rig", rigs("original"), indirect=True, scope="module")
+llama_on_a_gpu = pytest.mark.parametrize("rig", rigs("original", where=("gpu",)), indirect=True, scope="module")
+on_a_gpu = pytest.mark.parametrize("rig", rigs(*FAMILY, where=("gpu",)), indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", params=rigs(*FAMILY))
+def rig(
+    request: pytest.FixtureRequest, checkpoints: Callable[[str], Path], models: Callable[[str], ChatterboxModel]
+) -> Iterator[Rig]:
+    """`models` loads first: under the patches it would record graphs, for all files that come after."""
+    where, name = request.param
+    checkpoint, on_cpu, spec = checkpoints(name), models(name), MODELS[name]
+    if where == "gpu":
+        options = LoadOptions("cuda", "float32", "float32", max_tokens=LIMIT, slots=3, spec=spec)
+        yield Rig(ChatterboxModel.load(checkpoint, options), on_cpu, CUDA, checkpoint)
         return
     with pytest.MonkeyPatch.context() as patch:
         FakeCuda().install(patch)
         patch.setattr(model_module, "GraphPool", lambda device, part, enabled: GraphPool(CUDA, part, enabled))
         patch.setattr(encoder, "attend_plainly", encoder.attend_fused)  # what a GPU would run
         patch.setattr(estimator, "attend_plainly", estimator.attend_fused)
-        loaded = ChatterboxModel.load(
-            checkpoint, LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128))
-        )
-        t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3), torch.float32)  # as a GPU has it: its weights are not packed
-        decoder = Decoder(t3, LIMIT, 3, GraphPool(CUDA, "token model"), share=True, prefix_positions=64)
-        yield Rig(replace(loaded, t3=t3, decoder=decoder), torch.device("cpu"))
-
-
-def with_heads(checkpoint: Path, device: torch.device) -> Llama:
-    return Llama(Tensors.read(checkpoint, ORIGINAL.t3, device), torch.float32, graphs.HEADS)
+        options = LoadOptions("cpu", "float32", "float32", max_tokens=LIMIT, buckets=(96, 128), spec=spec)
+        loaded = ChatterboxModel.load(checkpoint, options)
+        t3 = Rig(loaded, on_cpu, loaded.device, checkpoint).t3(torch.float32)  # as a GPU has it: not packed
+        pool = GraphPool(CUDA, "token model")
+        decoder = Decoder(t3, LIMIT, 3, pool, share=True, prefix_positions=PREFIX_POSITIONS[name])
+        yield Rig(replace(loaded, t3=t3, decoder=decoder), on_cpu, loaded.device, checkpoint)
 
 
 def random_ids(count: int, device: torch.device) -> torch.Tensor:
@@ -109,11 +148,6 @@ def random_ids(count: int, device: torch.device) -> torch.Tensor:
 
 def random_noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-def flow_alone(checkpoint: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Flow:
-    """The flow without graphs."""
-    return Flow(Tensors.read(checkpoint, ORIGINAL.s3gen, device).at("flow."), dtype=dtype)
 
 
 # --- graphs -----------------------------------------------------------------------------------------------
@@ -126,9 +160,9 @@ def test_every_part_is_captured(rig):
 
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slots, dtype):
+def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, slots, dtype):
     """A prefix that fills its graph: a padded one is rounded otherwise in bfloat16, and is test_prefill.py's."""
-    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), dtype)
+    t3 = rig.t3(dtype)
     prefix = embedded(rig.model).repeat(1, BUCKET, 1)[:, -BUCKET:].to(dtype)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
@@ -136,9 +170,10 @@ def test_a_graph_draws_the_tokens_that_the_plain_lines_draw(rig, checkpoint, slo
     assert len(drawn) > 20
 
 
+@llama_only
 @pytest.mark.parametrize("slots", [1, 3])
-def test_a_graph_keeps_the_attention_that_the_plain_lines_keep(rig, checkpoint, slots):
-    t3, prefix = with_heads(checkpoint, rig.device), embedded(rig.model)
+def test_a_graph_keeps_the_attention_that_the_plain_lines_keep(rig, slots):
+    t3, prefix = rig.t3_with_heads(), embedded(rig.model)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     (drawn, kept), (expected, theirs) = (
         graphs.attended(graphs.admit_watched(batch, slots - 1, prefix)) for batch in batches
@@ -153,11 +188,11 @@ def test_a_graph_obeys_every_knob(rig):
 
 
 @pytest.mark.parametrize("knob", graphs.CHANGED)
-def test_every_knob_acts(rig, knob):
+def test_every_knob_acts_that_the_model_has(rig, knob):
     prefix, plain = embedded(rig.model), plain_batch(rig.model.t3, 1)
     changed = replace(graphs.NEUTRAL, **{knob: graphs.CHANGED[knob]})
     usual, other = (graphs.take(graphs.admit(plain, 0, prefix, knobs)) for knobs in (graphs.NEUTRAL, changed))
-    assert usual != other
+    assert (usual != other) == (knob not in rig.spec.unused_fields)
 
 
 def test_slots_are_each_as_if_alone(rig):
@@ -174,12 +209,10 @@ def test_slots_are_each_as_if_alone(rig):
     assert [received + graphs.take(first), graphs.take(second), graphs.take(third)] == alone
 
 
-@pytest.mark.parametrize("is_distilled", [False, True])
-def test_the_flows_graph_is_the_plain_flow(rig, checkpoint, distilled, is_distilled):
-    plain, captured, prompt = flow_alone(checkpoint, rig.device), rig.model.flow, rig.model.built_in.flow
-    if is_distilled:
-        tensors = Tensors(ORIGINAL.s3gen, distilled, rig.device).at("flow.")
-        plain, captured = Flow(tensors), Flow(tensors, graphs=rig.pool(), buckets=(96, 128))
+def test_the_flows_graph_is_the_plain_flow(rig):
+    """Turbo's and Nano's is a distilled one."""
+    plain, captured, prompt = rig.plain_flow(), rig.model.flow, rig.model.built_in.flow
+    assert captured.is_distilled == rig.spec.is_gpt2
     for count in (16, 78, 40):  # a long one before a short one
         ids = random_ids(count, rig.device)
         noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + count)).to(rig.device)
@@ -223,28 +256,28 @@ def test_nothing_is_captured_inside_a_request(rig):
 # --- numbers ----------------------------------------------------------------------------------------------
 
 
-def test_the_tokens_are_those_of_the_cpu(rig, model):
+def test_the_tokens_are_those_of_the_cpu(rig):
     """float32 on both sides; greedy, so that the last bits do not matter."""
-    greedy = replace(graphs.KNOBS, min_p=1.0)
-    there = graphs.take(graphs.admit(captured_batch(rig.model.t3, 1, rig.pool()), 0, embedded(rig.model), greedy))
-    prefix, text = model.encoders.prefix(model.built_in, 0.5), model.reader.tokens(TEXTS[0], "en")
-    with Decoder(model.t3, LIMIT, slots=1).generate(lambda: prefix, text, greedy, 0) as generation:
-        here = generation.take(LIMIT)
-    assert there == here
+    greedy = replace(graphs.KNOBS, top_k=1)
+    there = captured_batch(rig.model.t3, 1, rig.pool()), embedded(rig.model)
+    here = plain_batch(rig.on_cpu.t3, 1), embedded(rig.on_cpu)
+    drawn, expected = (graphs.take(graphs.admit(batch, 0, prefix, greedy)) for batch, prefix in (there, here))
+    assert drawn == expected
+    assert len(set(drawn)) > 10
 
 
-def test_the_mel_is_that_of_the_cpu(rig, model):
+def test_the_mel_is_that_of_the_cpu(rig):
     """Noise is drawn on the host, so that both sides start from the same numbers."""
     noise = random_noise(1, MEL_BANDS, 160)
     with torch.inference_mode():
         here, there = (
             side.flow.solve(side.built_in.flow, random_ids(30, to), side.built_in.flow.mel[:, :0], noise.to(to)).cpu()
-            for side, to in ((model, torch.device("cpu")), (rig.model, rig.device))
+            for side, to in ((rig.on_cpu, torch.device("cpu")), (rig.model, rig.device))
         )
     assert (here - there).abs().max() < 1e-3 * here.abs().max()
 
 
-def test_pitch_source_and_samples_are_those_of_the_cpu(rig, model):
+def test_pitch_source_and_samples_are_those_of_the_cpu(rig):
     """Each part from the same input, as the phase sums up every difference. TF32 would err by 1e-3."""
     mel, _, phase, noise = excitation(60, 0, torch.device("cpu"))
     pitch_hz, source = random_noise(1, len(noise)).abs() * 300, random_noise(1, 1, 60 * 480) * 0.1
@@ -255,49 +288,51 @@ def test_pitch_source_and_samples_are_those_of_the_cpu(rig, model):
             excited, _ = side.hift.excite(*given[1:4])
             return [side.hift.pitch_hz(given[0]).cpu(), excited.cpu(), side.hift.generator(given[0], given[4]).cpu()]
 
-    here, there = rendered(model, torch.device("cpu")), rendered(rig.model, rig.device)
+    here, there = rendered(rig.on_cpu, torch.device("cpu")), rendered(rig.model, rig.device)
     for ours, theirs in zip(here, there, strict=True):
         assert (ours - theirs).abs().max() <= 1e-4 * ours.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_flow_in_half_precision_is_near_the_flow(rig, checkpoint, dtype):
+def test_the_flow_in_half_precision_is_near_the_flow(rig, dtype):
     prompt, ids = rig.model.built_in.flow, random_ids(40, rig.device)
     noise = random_noise(1, MEL_BANDS, 2 * (prompt.tokens.shape[1] + 40)).to(rig.device)
     given = prompt, ids, prompt.mel[:, :0], noise
-    half, bound = graphs.solve_with_bound(flow_alone(checkpoint, rig.device, dtype), *given)
+    half, bound = graphs.solve_with_bound(rig.plain_flow(dtype), *given)
     with torch.inference_mode():
-        exact = flow_alone(checkpoint, rig.device).solve(*given)
+        exact = rig.plain_flow().solve(*given)
     assert half.isfinite().all()
     assert (half - exact).norm() <= bound * exact.norm()
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
-def test_logits_are_sums_in_float32(rig, checkpoint):
-    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), torch.bfloat16)
+@llama_on_a_gpu
+def test_logits_are_sums_in_float32(rig):
+    t3 = rig.t3(torch.bfloat16)
     hidden = random_noise(4, t3.width).to(rig.device, torch.bfloat16)
     with torch.inference_mode():
         assert graphs.logit_faults(t3, hidden) == 0
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
+@on_a_gpu
 def test_every_kernel_of_ours_is_right_here(rig, caplog):
     """At the real sizes, in all their shapes of rows; one that is wrong would be told and left out."""
     fused = pytest.importorskip("tts.chatterbox.kernels.fused")
-    assert decode_ops(rig.device, torch.bfloat16, (1024, 4096, 8194), (1, 2, 16, 17, 32, 64)) == fused.DECODE
+    sizes, rows, plain = SIZES[rig.spec.name], (1, 2, 16, 17, 32, 64), rig.model.t3.plain
+    assert decode_ops(rig.device, torch.bfloat16, sizes, rows, plain=plain) == kernels_of(rig)
     for dtype in (torch.float16, torch.bfloat16):
         assert frame_ops(rig.device, dtype, 256, 512) == fused.FRAMES
     assert caplog.records == []
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
-@pytest.mark.parametrize("slots", [1, 3])
-def test_a_graph_of_our_kernels_draws_the_tokens_that_they_draw(rig, checkpoint, slots):
+def kernels_of(rig: Rig) -> DecodeOps:
     fused = pytest.importorskip("tts.chatterbox.kernels.fused")
-    t3 = Llama(Tensors.read(checkpoint, ORIGINAL.t3, rig.device), torch.bfloat16, ops=fused.DECODE)
+    return fused.TURBO_DECODE if rig.spec.is_gpt2 else fused.DECODE
+
+
+@on_a_gpu
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_graph_of_our_kernels_draws_the_tokens_that_they_draw(rig, slots):
+    t3 = rig.t3(torch.bfloat16, kernels_of(rig))
     prefix = embedded(rig.model).to(torch.bfloat16)
     batches = captured_batch(t3, slots, rig.pool()), plain_batch(t3, slots)
     drawn, expected = (graphs.take(graphs.admit(batch, slots - 1, prefix)) for batch in batches)
@@ -307,10 +342,11 @@ def test_a_graph_of_our_kernels_draws_the_tokens_that_they_draw(rig, checkpoint,
 # --- waiting ----------------------------------------------------------------------------------------------
 
 
-def test_the_token_loop_never_waits(rig, checkpoint):
-    """What keeps the attention does not, either."""
-    batch = captured_batch(with_heads(checkpoint, rig.device), 1, rig.pool())
-    graphs.admit_watched(batch, 0, embedded(rig.model))
+def test_the_token_loop_never_waits(rig):
+    """What keeps a Llama's attention does not, either."""
+    watched = not rig.spec.is_gpt2
+    batch = captured_batch(rig.t3_with_heads() if watched else rig.model.t3, 1, rig.pool())
+    graphs.admit(batch, 0, embedded(rig.model), watched=watched)
     with torch.inference_mode(), rig.refuse_waits():
         for _ in range(30):
             batch.step()
@@ -372,8 +408,7 @@ def test_requests_of_several_threads_are_each_as_if_alone(rig):
         assert np.abs(received[number] - samples).max() < 1e-3
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("rig", ["gpu"], indirect=True)
+@llama_on_a_gpu
 def test_memory_is_flat_over_forty_requests(rig):
     modes = ("window", "full", "block")
 
