@@ -103,8 +103,9 @@ bench: sync  ## the cost of the service around the engine; the last line is JSON
 bench-cold: sync  ## a worker's start, stage by stage; the last line is JSON
 	$(PY) -m bench.cold $(COLD)
 
-costs: sync  ## what the code costs on two GPUs, counted and predicted; minutes; the last line is JSON
+costs: sync  ## what the original and Turbo cost on two GPUs, counted and predicted; minutes each; the last line is JSON
 	OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m bench.costs --output bench/results/costs.json
+	OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(PY) -m bench.costs --model turbo --output bench/results/costs-turbo.json
 
 quality: sync  ## figures of the sound against their limits; the last line is JSON
 	$(PY) -m bench.quality $(QUALITY)

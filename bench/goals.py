@@ -1,6 +1,6 @@
 """One stream as a listener gets it: first chunk, real-time factor, gaps, and how often the host waits for the GPU.
 
-    python -m bench.goals CHECKPOINT --variants "float16" "float32" "float32 plain"
+    python -m bench.goals CHECKPOINT --model turbo --variants "float16" "float32" "float32 plain"
 
 One process. A variant is a number format of the flow, with `plain` without CUDA graphs; each is loaded, and speaks in
 every mode with recordings of 4 and 10 seconds. The last line is one JSON document, written after each figure.
@@ -23,16 +23,15 @@ import torch
 
 from bench.document import attempt, machine, report, show_failures
 from bench.race import largest_gap_s, stall_s
-from bench.speech import BUCKETS, PROMPTS_S, generate, prompted
+from bench.speech import BUCKETS, PROMPTS_S, generate, options_of, prompted, usual
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.models import MODELS, ORIGINAL
 from validation.fields import DecodeMode
-from validation.request import DEFAULT_SAMPLING
 
 
 def measure(model: ChatterboxModel, mode: DecodeMode, prompt_s: int, runs: int) -> dict[str, Any]:
     voice = prompted(model.built_in, prompt_s)
-    params = replace(DEFAULT_SAMPLING, seed=0, decode_mode=mode)
+    params = replace(usual(model.spec), seed=0, decode_mode=mode)
     waited = [0]
     with counted_waits(model.device) as waits:  # this run also warms up
         generate(model, voice, params, lambda: waited.append(waits()))
@@ -76,6 +75,7 @@ def show(document: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time one stream in each mode.")
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--variants", nargs="+", default=["auto"], help="a FLOW_DTYPE, or one and `plain`")
@@ -83,14 +83,15 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS_S, metavar="SECONDS")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    document: dict[str, Any] = {"bench": "goals", **machine(), "torch": torch.__version__}
+    document: dict[str, Any] = {"bench": "goals", **machine(), "torch": torch.__version__, "model": options.model}
     for variant in options.variants:
         dtype, _, plain = variant.partition(" ")
         loaded: list[ChatterboxModel] = []
 
         def load(dtype: str = dtype, plain: str = plain, loaded: list[ChatterboxModel] = loaded) -> dict[str, Any]:
-            options_of = LoadOptions(options.device, flow_dtype=dtype, graphs=not plain, buckets=BUCKETS)
-            loaded.append(ChatterboxModel.load(options.checkpoint, options_of))
+            usually = options_of(options.model, options.device)
+            how = replace(usually, flow_dtype=dtype, graphs=not plain, buckets=BUCKETS)
+            loaded.append(ChatterboxModel.load(options.checkpoint, how))
             return {"device": str(loaded[0].device), "flow_dtype": str(loaded[0].flow.dtype)}
 
         if not attempt(document, f"{variant}, load", load, options.output):

@@ -1,6 +1,6 @@
 """The number of kernels per part of one chunk: operations that a GPU would run, without views.
 
-    python -m bench.launches CHECKPOINT
+    python -m bench.launches CHECKPOINT --model turbo
 
 Ours are counted on fake CUDA tensors, so that what CUDA fuses counts as one; nothing is computed. Upstream reads values
 on the host, so it is counted on the processor. The last line is one JSON document.
@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.chatterbox.models import ORIGINAL
+from tts.chatterbox.models import MODELS, ORIGINAL, ModelSpec
 from tts.chatterbox.rates import MEL_BANDS, SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.s3gen.flow import Flow
-from tts.chatterbox.s3gen.network import FlowPrompt
+from tts.chatterbox.s3gen.network import DISTILLED_STEPS, FlowPrompt
+from tts.chatterbox.t3.bodies import token_model
 from tts.chatterbox.t3.decoding import CACHE_BUCKET
-from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.slots import SlotState
 from tts.chatterbox.vocoder.stream import Hift
 from tts.chatterbox.weights.tensors import Tensors
@@ -64,24 +64,24 @@ def count(run: Callable[[], object]) -> dict[str, int]:
     return {"launches": launches.by_name.total(), "looks": looks}
 
 
-def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
+def ours(directory: Path, spec: ModelSpec, tokens: int) -> dict[str, dict[str, int]]:
     """A T3 step with sampling, a solution of the flow and a chunk of the vocoder, on fake CUDA tensors."""
     cuda = torch.device("cuda")
-    files = {file: load_file(directory / file) for file in (ORIGINAL.t3, ORIGINAL.s3gen)}
+    files = {file: load_file(directory / file) for file in (spec.t3, spec.s3gen)}
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(file: str) -> Tensors:
             state = {name: mode.from_tensor(tensor) for name, tensor in files[file].items()}
             return Tensors(file, state, cuda, check_values=False)
 
-        t3, s3gen = Llama(fake(ORIGINAL.t3), torch.bfloat16), fake(ORIGINAL.s3gen)
+        t3, s3gen = token_model(fake(spec.t3), torch.bfloat16), fake(spec.s3gen)
         slots = SlotState.empty(1, t3.vocabulary, 1000, cuda)
-        cache = t3.new_cache(2, 10 * CACHE_BUCKET)
+        cache = t3.new_cache(t3.rows, 10 * CACHE_BUCKET)
 
         def step() -> None:
-            embed = t3.embed_speech(slots.token, slots.step).repeat(2, 1)
-            logits = t3.decode_one_token(embed, cache, slots.position.repeat(2), 2 * CACHE_BUCKET)
-            slots.draw(logits.view(2, 1, -1))
+            embed = t3.embed_speech(slots.token, slots.step).repeat(t3.rows, 1)
+            logits = t3.decode_one_token(embed, cache, slots.position.repeat(t3.rows), 2 * CACHE_BUCKET)
+            slots.draw(logits.view(t3.rows, 1, -1), t3.plain.sample)
 
         found = {"T3 step": count(step)}
         flow = Flow(s3gen.at("flow."), graphs=GraphPool(torch.device("cpu"), "flow"))
@@ -98,21 +98,27 @@ def ours(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
     return found
 
 
-def upstreams(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
+def upstreams(directory: Path, spec: ModelSpec, tokens: int) -> dict[str, dict[str, int]]:
     """The same for upstream's own objects, on the processor."""
-    from chatterbox.tts import ChatterboxTTS
+    from bench.contenders.upstream import engine
 
-    tts = ChatterboxTTS.from_local(directory, "cpu")
+    tts = engine(spec, directory, "cpu")
     prompt = tts.conds.gen
-    text = torch.zeros(2, 40, dtype=torch.int64)
-    text[:, 0], text[:, -1] = tts.t3.hp.start_text_token, tts.t3.hp.stop_text_token
+    text = torch.zeros(1 if spec.is_gpt2 else 2, 40, dtype=torch.int64)
+    if not spec.is_gpt2:
+        text[:, 0], text[:, -1] = tts.t3.hp.start_text_token, tts.t3.hp.stop_text_token
 
     def draw(steps: int) -> dict[str, int]:
+        if spec.is_gpt2:
+            return count(lambda: tts.t3.inference_turbo(tts.conds.t3, text, max_gen_len=steps))
         return count(lambda: tts.t3.inference(t3_cond=tts.conds.t3, text_tokens=text, max_new_tokens=steps))
 
     short, longer = draw(2), draw(7)
     ids = torch.zeros(1, tokens - prompt["prompt_token"].shape[1], dtype=torch.int64)
     mel = torch.zeros(1, MEL_BANDS, FRAMES)
+    if spec.is_gpt2:
+        noise = torch.zeros(1, MEL_BANDS, 2 * ids.shape[1])
+        prompt = prompt | {"n_timesteps": DISTILLED_STEPS, "meanflow": True, "noised_mels": noise}
     return {
         "T3 step": {name: (longer[name] - short[name]) // 5 for name in short},
         "flow": count(
@@ -125,15 +131,17 @@ def upstreams(directory: Path, tokens: int) -> dict[str, dict[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count the launches of a chunk's parts.")
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--tokens", type=int, default=178, help="of prompt, context, chunk and look-ahead")
     options = parser.parse_args()
     sides = {"upstream": upstreams, "ours": ours}
-    found = {name: of(options.checkpoint, options.tokens) for name, of in sides.items()}
+    found = {name: of(options.checkpoint, MODELS[options.model], options.tokens) for name, of in sides.items()}
+    facts = {"bench": "launches", "torch": torch.__version__, "model": options.model, "tokens": options.tokens}
     for part in found["ours"]:
         theirs, own = found["upstream"][part], found["ours"][part]
         print(f"{part:10} upstream {theirs['launches']:6} launches {theirs['looks']:4} looks   ", end="")
         print(f"ours {own['launches']:6} launches {own['looks']:4} looks")
-    print(json.dumps({"bench": "launches", "torch": torch.__version__, "tokens": options.tokens} | found))
+    print(json.dumps(facts | found))
 
 
 if __name__ == "__main__":

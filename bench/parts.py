@@ -1,6 +1,6 @@
 """The time of each part of a chunk, and how near the token model is to the speed of memory.
 
-    python -m bench.parts CHECKPOINT
+    python -m bench.parts CHECKPOINT --model turbo
 
 Medians of synchronised calls. The floor of a T3 step is the time of reading its weights once, at the bandwidth of a
 large copy in the same run. The flow is timed in each format and with each length of recording. Where `bench.costs`
@@ -16,6 +16,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,9 @@ import torch
 
 from bench.contenders.turns import TEXT
 from bench.document import keep, machine, report
-from bench.speech import BUCKETS, PROMPTS_S, prompted
+from bench.speech import BUCKETS, PROMPTS_S, options_of, prompted, usual
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.models import ORIGINAL
-from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.models import MODELS, ORIGINAL, ModelSpec
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, MEL_BANDS, SPEECH_CODES
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.runtime.device import choose_dtype
@@ -47,8 +47,7 @@ STEADY = 3  # chunks after which every shape was seen
 STEPS = 8  # of T3 between two synchronisations, whose time must not count as that of one step
 LONGEST_KERNELS = 10
 COPY_BYTES = 2**28
-COSTS = Path(__file__).parent / "results" / "costs.json"  # by the cost model, ± 30 %
-KNOBS = TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2)
+RESULTS = Path(__file__).parent / "results"
 
 
 class Watch:
@@ -80,10 +79,10 @@ def measure(model: ChatterboxModel, watch: Watch) -> None:
     """Times everything but the flow."""
     device, t3 = model.device, model.t3
     prefix = model.encoders.prefix(model.built_in, 0.5)
-    text = model.reader.tokens(TEXT, "en")
+    text, knobs = model.reader.tokens(TEXT, "en"), TokenSampling.of(usual(model.spec))
 
     def steps(count: int) -> None:
-        with model.decoder.generate(lambda: prefix, text, KNOBS, 1) as fresh:
+        with model.decoder.generate(lambda: prefix, text, knobs, 1) as fresh:
             fresh.take(count)
 
     first_s = watch("T3, to the first token", lambda: steps(1))
@@ -120,7 +119,7 @@ def tape() -> NoiseTape:
 
 def flow_in(checkpoint: Path, model: ChatterboxModel, dtype: torch.dtype) -> Flow:
     """The flow in another format, with graphs of the lengths that are timed."""
-    flow = Tensors.read(checkpoint, ORIGINAL.s3gen, model.device).at("flow.")
+    flow = Tensors.read(checkpoint, model.spec.s3gen, model.device).at("flow.")
     pool = GraphPool(model.device, "flow")
     return Flow(flow, dtype=dtype, graphs=pool, buckets=BUCKETS if pool.captures else ())
 
@@ -134,9 +133,16 @@ def longest_kernels(run: Callable[[], object]) -> list[list[Any]]:
     return [[e.key[:100], round(e.self_device_time_total / 1000, 4), e.count] for e in events[:LONGEST_KERNELS]]
 
 
-def predictions_s(device: str) -> dict[str, float]:
-    """By part, for a card that the cost model knows."""
-    cards: dict[str, dict[str, Any]] = json.loads(COSTS.read_text())["predicted"]
+def costs_of(spec: ModelSpec) -> Path:
+    """What `bench.costs` counted and predicted, ± 30 %: a Llama's costs do not depend on its table of text."""
+    return RESULTS / (f"costs-{spec.name}.json" if spec.is_gpt2 else "costs.json")
+
+
+def predictions_s(spec: ModelSpec, device: str) -> dict[str, float]:
+    """By part, for a card and a model that `bench.costs` was kept of."""
+    if not costs_of(spec).exists():
+        return {}
+    cards: dict[str, dict[str, Any]] = json.loads(costs_of(spec).read_text())["predicted"]
     of_card: dict[str, list[float]] = next((of["parts_ms"] for card, of in cards.items() if card in device), {})
     return {part: ms[0] / 1000 for part, ms in of_card.items()}
 
@@ -151,6 +157,7 @@ def show(document: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the parts of a chunk.")
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--prompts", type=int, nargs="+", default=PROMPTS_S, metavar="SECONDS")
@@ -159,12 +166,14 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
-    model = ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, buckets=BUCKETS))
+    load = replace(options_of(options.model, options.device), buckets=BUCKETS)
+    model = ChatterboxModel.load(options.checkpoint, load)
     on_gpu = model.device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    predicted_s = predictions_s(name)
+    predicted_s = predictions_s(model.spec, name)
     document: dict[str, Any] = {"bench": "parts", **machine(), "torch": torch.__version__, "device": name}
-    document |= {"dtype": str(model.dtype), "flow_dtype": str(model.flow.dtype), "predicted_s": predicted_s}
+    document |= {"model": options.model, "dtype": str(model.dtype), "flow_dtype": str(model.flow.dtype)}
+    document["predicted_s"] = predicted_s
     watch = Watch(model.device, options.times, lambda: keep(document, options.output))
     document |= {"medians_s": watch.medians_s, "longest_kernels": {}}
     with torch.inference_mode():

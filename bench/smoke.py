@@ -1,6 +1,6 @@
 """Whether each part of the model runs on this device, and whether its CUDA graph equals the plain code.
 
-    python -m bench.smoke CHECKPOINT --device cuda
+    python -m bench.smoke CHECKPOINT --device cuda --model turbo
 
 A part that fails is reported with its traceback, and the next one is tried. On a CPU the "graphs" are the plain code.
 The last line is one JSON document; the status is 1 if a part failed.
@@ -20,19 +20,17 @@ import torch
 
 from bench.contenders.turns import TEXT
 from bench.document import attempt, machine, report, show_failures
+from bench.speech import options_of, usual
 from tts.chatterbox.model import ChatterboxModel
-from tts.chatterbox.options import LoadOptions
+from tts.chatterbox.models import MODELS, ORIGINAL
 from tts.chatterbox.rates import SAMPLES_PER_FRAME
 from tts.chatterbox.runtime.cuda_graph import GraphPool
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.t3.decoding import Decoder
 from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import F0_FRAMES, Window
-from validation.request import DEFAULT_SAMPLING
 
 LIMIT = 40  # tokens
-KNOBS = TokenSampling(0.5, 0.8, 1.0, 0.05, 1.2)
-PARAMS = replace(DEFAULT_SAMPLING, seed=1)
 
 
 def difference(replayed: torch.Tensor, plain: torch.Tensor) -> float:
@@ -46,7 +44,8 @@ def tokens(model: ChatterboxModel, graphs: bool) -> list[int]:
     if pool.captures and not pool.captured:
         raise RuntimeError("nothing was captured: the log says why")
     prefix = partial(model.encoders.prefix, model.built_in, 0.5)
-    with decoder.generate(prefix, model.reader.tokens(TEXT, "en"), KNOBS, seed=0) as generation:
+    knobs = TokenSampling.of(usual(model.spec))
+    with decoder.generate(prefix, model.reader.tokens(TEXT, "en"), knobs, seed=0) as generation:
         return generation.take(LIMIT)
 
 
@@ -84,7 +83,8 @@ def vocoder(model: ChatterboxModel) -> dict[str, Any]:
 
 
 def request(model: ChatterboxModel) -> dict[str, Any]:
-    chunks = [chunk.samples for chunk in stream_segment(model, TEXT, model.built_in, PARAMS)]
+    params = replace(usual(model.spec), seed=1)
+    chunks = [chunk.samples for chunk in stream_segment(model, TEXT, model.built_in, params)]
     return {"seconds": sum(map(len, chunks)) / 24_000}
 
 
@@ -105,15 +105,18 @@ def show(document: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Try each part of the model on its own.")
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, help="also write the document here")
     options = parser.parse_args()
     document: dict[str, Any] = {"bench": "smoke", **machine(), "torch": torch.__version__, "device": options.device}
+    document["model"] = options.model
     loaded: list[ChatterboxModel] = []
 
     def load() -> dict[str, Any]:
         # Without graphs: each part is captured below, on its own.
-        loaded.append(ChatterboxModel.load(options.checkpoint, LoadOptions(options.device, graphs=False)))
+        how = replace(options_of(options.model, options.device), graphs=False)
+        loaded.append(ChatterboxModel.load(options.checkpoint, how))
         return {"dtype": str(loaded[0].dtype), "flow_dtype": str(loaded[0].flow.dtype)}
 
     if attempt(document, "load", load, options.output):

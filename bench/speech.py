@@ -12,17 +12,31 @@ import torch
 from audio.pcm import Samples
 from bench.contenders.turns import TEXT, Run
 from tts.chatterbox.model import ChatterboxModel
+from tts.chatterbox.models import MODELS, ModelSpec
+from tts.chatterbox.options import LoadOptions
 from tts.chatterbox.rates import FRAMES_PER_TOKEN, MEL_BANDS, SAMPLE_RATE_HZ, SPEECH_CODES, TOKENS_PER_S
 from tts.chatterbox.s3gen.network import FlowPrompt
 from tts.chatterbox.segment import stream_segment
 from tts.chatterbox.voice.conditioning import ChatterboxVoice
 from validation.options import SamplingParams
+from validation.request import DEFAULT_SAMPLING
 
 # The flow reads the whole recording for every chunk, so figures depend on its length.
 # Those 6 of the flow's 15 shapes that a bench uses: of first and later windows, and of a whole segment of 146 tokens,
 # after prompts of 4 and 10 seconds. Loading takes half a second per shape.
 BUCKETS = (128, 192, 256, 288, 352, 448)
 PROMPTS_S = (4, 10)  # of the built-in voice of a seeded checkpoint, and the most that is read of a recording
+
+
+def options_of(model: str, device: str) -> LoadOptions:
+    """Those of a worker with this model: segments as long as it is known for."""
+    spec = MODELS[model]
+    return LoadOptions(device, max_tokens=spec.max_tokens, spec=spec)
+
+
+def usual(spec: ModelSpec) -> SamplingParams:
+    """The parameters of a request to this model that names none."""
+    return replace(DEFAULT_SAMPLING, **spec.defaults)  # type: ignore[arg-type]
 
 
 def prompted(voice: ChatterboxVoice, seconds: int) -> ChatterboxVoice:

@@ -44,6 +44,13 @@ class Body(Protocol):
 def turbo_t3(sizes: Body, speech_tokens: int, text_vocabulary: int) -> dict[str, Tensor]:
     """It stops after exactly `speech_tokens` tokens in the built-in voice, and after as many more as another voice's
     prompt is shorter than 15 s; whatever the text."""
+    state = drawn(sizes, text_vocabulary)
+    _plant_ending(state, speech_tokens)
+    return state
+
+
+def drawn(sizes: Body, text_vocabulary: int) -> dict[str, Tensor]:
+    """With nothing planted, for which values would be needed."""
     d, e = sizes.t3_width, sizes.t3_inner
     state = {
         "text_emb.weight": torch.randn(text_vocabulary, d),
@@ -60,7 +67,6 @@ def turbo_t3(sizes: Body, speech_tokens: int, text_vocabulary: int) -> dict[str,
     }
     for layer in range(sizes.t3_layers):
         state |= _layer(f"tfmr.h.{layer}", d, e, sizes.t3_layers)
-    _plant_ending(state, speech_tokens)
     return state
 
 

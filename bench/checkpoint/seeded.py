@@ -62,6 +62,11 @@ SIZES = {
 }
 
 
+def sizes_of(size: str, spec: ModelSpec) -> Sizes:
+    """Of a model's networks: `full` is that model's own."""
+    return replace(SIZES[size], **gpt2.FULL.get(spec.name, {})) if size == "full" else SIZES[size]
+
+
 def write_checkpoint(
     directory: Path,
     size: str = "small",
@@ -74,11 +79,10 @@ def write_checkpoint(
     weights, in place of random ones, so that the encoder tells speakers apart. Returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    sizes, spec = SIZES[size], MODELS[model]
-    text_ids = write_tokenizer(directory, spec)
+    spec = MODELS[model]
+    sizes, text_ids = sizes_of(size, spec), write_tokenizer(directory, spec)
     if spec.is_gpt2:
-        body = replace(sizes, **gpt2.FULL[model]) if size == "full" else sizes
-        t3 = gpt2.turbo_t3(body, speech_tokens, gpt2.TEXT_IDS if size == "full" else text_ids)
+        t3 = gpt2.turbo_t3(sizes, speech_tokens, gpt2.TEXT_IDS if size == "full" else text_ids)
     else:
         t3 = _t3(sizes, speech_tokens, text_ids)
     save_file(t3, directory / spec.t3)

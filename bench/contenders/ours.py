@@ -14,21 +14,17 @@ import numpy as np
 import torch
 
 from bench.contenders.turns import Run, serve
-from bench.speech import generate
+from bench.speech import generate, options_of, usual
 from tts.chatterbox.model import ChatterboxModel
 from tts.chatterbox.models import MODELS
-from tts.chatterbox.options import LoadOptions
 from validation.fields import DecodeMode
-from validation.request import DEFAULT_SAMPLING
 
 
 def prepare(options: argparse.Namespace) -> tuple[Callable[[], Run], dict[str, Any]]:
     mode: DecodeMode = options.mode
-    how = LoadOptions(
-        options.device, options.dtype, options.flow_dtype, graphs=not options.plain, spec=MODELS[options.model]
-    )
-    model = ChatterboxModel.load(options.checkpoint, how)
-    params = replace(DEFAULT_SAMPLING, seed=1, decode_mode=mode, **how.spec.defaults)  # type: ignore[arg-type]
+    how = replace(options_of(options.model, options.device), dtype=options.dtype, flow_dtype=options.flow_dtype)
+    model = ChatterboxModel.load(options.checkpoint, replace(how, graphs=not options.plain))
+    params = replace(usual(model.spec), seed=1, decode_mode=mode)
     seeds = count(1)
 
     def once() -> Run:

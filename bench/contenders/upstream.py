@@ -36,11 +36,14 @@ class Multilingual(T3Config):  # type: ignore[misc]
 
 def load(spec: ModelSpec, checkpoint: Path, device: str) -> Callable[[], torch.Tensor]:
     """What speaks TEXT."""
+    speak = partial(engine(spec, checkpoint, device).generate, TEXT)
+    return partial(speak, "en", repetition_penalty=1.2) if spec.reader == "multilingual" else speak
+
+
+def engine(spec: ModelSpec, checkpoint: Path, device: str) -> Any:
     if spec.reader == "english":
-        return partial(ChatterboxTTS.from_local(checkpoint, device).generate, TEXT)
-    if spec.reader == "gpt2":
-        return partial(_turbo(spec, checkpoint, device).generate, TEXT)
-    return partial(_multilingual(spec, checkpoint, device).generate, TEXT, "en", repetition_penalty=1.2)
+        return ChatterboxTTS.from_local(checkpoint, device)
+    return (_turbo if spec.reader == "gpt2" else _multilingual)(spec, checkpoint, device)
 
 
 def _turbo(spec: ModelSpec, checkpoint: Path, device: str) -> Any:

@@ -1,6 +1,7 @@
 """What the code costs on a GPU, without one: kernels, work and memory counted, milliseconds predicted per card.
 
     python -m bench.costs --output bench/results/costs.json
+    python -m bench.costs --model turbo --output bench/results/costs-turbo.json
 
 Everything in milliseconds is predicted, by `bench.costs.cards`; where documents of a run on such a card lie in the
 directory, what was measured stands beside. The last line is one JSON document.
@@ -18,20 +19,20 @@ from typing import Any
 
 import torch
 
-from bench.checkpoint.seeded import SIZES
+from bench.checkpoint.seeded import sizes_of
+from bench.costs.captures import captures
 from bench.costs.cards import CARDS, HIGH, LOW, Card
 from bench.costs.load import Chunk, Times, deadline, first_come, load
 from bench.costs.memory import compared
 from bench.costs.operations import Counts
-from bench.costs.parts import MEMORY_SLOTS, count_all, of_streams, step_name
+from bench.costs.parts import MEMORY_SLOTS, Counted, count_all, of_streams, step_name
 from bench.document import report
-from bench.parts import CHUNK, FIRST
+from bench.parts import CHUNK, FIRST, RESULTS
+from tts.chatterbox.models import MODELS, ORIGINAL
 from tts.chatterbox.rates import LOOKAHEAD_TOKENS, TOKENS_PER_S
-from tts.chatterbox.s3gen.network import EULER_STEPS
 from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.t3.decoding import AT_ONCE_ON_GPU
 
-RESULTS = Path(__file__).parents[1] / "results"
 HOST_MS = 2.0  # of a request before T3: text, prefix, copies [est]
 HAND_OVER_MS = 1.0  # of a chunk: copy, stages, a change of thread [est]
 MARK_MS = {"first chunk": 5.2, "a chunk": 14.0}  # of the watermark, on the host: measured on one core of an EPYC
@@ -53,18 +54,19 @@ CALLERS = (1, 4, 16, 32)
 SIMULATED = ("window, float16, 10 s", "block, float16, 10 s")
 
 
-def times(card: Card, counts: Mapping[str, Counts], variant: str, slots: int = 1) -> Times:
+def times(card: Card, model: Counted, variant: str, slots: int = 1) -> Times:
     """The flow's steps of several chunks are known where they were counted; else those of one are all there is."""
-    mode, kind = VARIANTS[variant]
+    (mode, kind), counts, steps = VARIANTS[variant], model.parts, model.size.euler_steps
 
     def chunk(name: str) -> Chunk:
         prepared = card.ms(counts[f"flow, window, encoder, {kind}"])  # that of both modes
         together = {n: counts.get(f"flow, {mode}, {name}{of_streams(n)}, {kind}") for n in COUNTS}
         return Chunk(
             begin=prepared,
-            steps={n: (card.ms(of) - n * prepared) / EULER_STEPS for n, of in together.items() if of},
+            steps={n: (card.ms(of) - n * prepared) / steps for n, of in together.items() if of},
             end=card.ms(counts[f"vocoder, {name}"]),
             mark=MARK_MS[name],
+            euler_steps=steps,
             shape=name if mode == "window" else mode,
         )
 
@@ -88,12 +90,12 @@ def real_time_factor(of: Times) -> float:
     return (of.later.render + of.later.mark + HAND_OVER_MS + ALONE * CHUNK * of.step) / (1000 * CHUNK / TOKENS_PER_S)
 
 
-def one_stream(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, list[float]]]:
+def one_stream(card: Card, model: Counted) -> dict[str, dict[str, list[float]]]:
     """Figures of each variant, and their range: [predicted, low, high]."""
     cards = (card, card.ranged(LOW), card.ranged(HIGH))
     found = {}
     for variant in VARIANTS:
-        each = [times(of, counts, variant) for of in cards]
+        each = [times(of, model, variant) for of in cards]
         found[variant] = {
             "first_chunk_ms": [round(first_chunk_ms(of), 1) for of in each],
             "rtf": [round(real_time_factor(of), 4) for of in each],
@@ -102,12 +104,12 @@ def one_stream(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, 
     return found
 
 
-def loads(card: Card, counts: Mapping[str, Counts]) -> dict[str, dict[str, float]]:
+def loads(card: Card, model: Counted) -> dict[str, dict[str, float]]:
     """By who waits for what: callers that ask again at once, and listeners that ask again when they have heard all;
     T3 and the renderings beside each other, as if each had the card for itself, and one after the other."""
     return {
         f"{variant}, {callers} {who}, {how}{rule}": load(
-            times(card, counts, variant, callers), callers, due, share=share, listens=listens
+            times(card, model, variant, callers), callers, due, share=share, listens=listens
         )
         for variant in SIMULATED
         for who, listens in (("listeners", True), ("in a loop", False))
@@ -134,12 +136,12 @@ def waits(counts: Mapping[str, Counts]) -> dict[str, int]:
     }
 
 
-def measured(card: Card, results: Path) -> dict[str, Any]:
+def measured(card: Card, results: Path, model: str = ORIGINAL.name) -> dict[str, Any]:
     """From documents of `scripts/gpu` on such a card: parts in ms, streams and loads as they are."""
     found: dict[str, Any] = {}
     for path in sorted(results.glob("parts-*.json")):
         document = json.loads(path.read_text())
-        if card.name not in document["device"]:
+        if card.name not in document["device"] or document["model"] != model:
             continue
         found["parts_ms"] = {name: round(1000 * seconds, 3) for name, seconds in document["medians_s"].items()}
         for name, key in (("goals", "found"), ("load", "figures")):
@@ -148,30 +150,32 @@ def measured(card: Card, results: Path) -> dict[str, Any]:
     return found
 
 
-def predictions(card: Card, counts: Mapping[str, Counts]) -> dict[str, Any]:
+def predictions(card: Card, model: Counted) -> dict[str, Any]:
     parts = {
         name: [round(of.ms(part), 3) for of in (card, card.ranged(LOW), card.ranged(HIGH))]
-        for name, part in counts.items()
+        for name, part in model.parts.items()
     }
     return {
         "parts_ms": parts,
-        "one_stream": one_stream(card, counts),
-        "load": loads(card, counts),
+        "one_stream": one_stream(card, model),
+        "load": loads(card, model),
     }
 
 
-def document(counts: Mapping[str, Counts], results: Path) -> dict[str, Any]:
+def document(model: Counted, results: Path) -> dict[str, Any]:
     return {
         "bench": "costs",
+        "model": model.spec.name,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "goals": GOALS,
-        "counted": {name: counted(part) for name, part in counts.items()},
-        "waits": waits(counts),
-        "predicted": {name: predictions(card, counts) for name, card in CARDS.items()},
-        "measured": {name: measured(card, results) for name, card in CARDS.items()},
+        "counted": {name: counted(part) for name, part in model.parts.items()},
+        "captured": captures(model.graphs, model.spec),
+        "waits": waits(model.parts),
+        "predicted": {name: predictions(card, model) for name, card in CARDS.items()},
+        "measured": {name: measured(card, results, model.spec.name) for name, card in CARDS.items()},
         "memory": {
-            f"{name}, {slots} slots": compared(counts, card, slots)
+            f"{name}, {slots} slots": compared(model, card, slots)
             for name, card in CARDS.items()
             for slots in MEMORY_SLOTS
         },
@@ -202,6 +206,9 @@ def show(document: dict[str, Any]) -> None:
             if own := found[card].get("parts_ms", {}).get(name):
                 line += f" measured {own:.2f}"
         print(line)
+    print()
+    for name, of in document["captured"].items():
+        print(f"a start, {name}: {of['nodes']} nodes, {of['seconds'][0]} to {of['seconds'][1]} s [est]")
     print(f"\nwaits of the host: {document['waits']}; goals: {document['goals']}")
     for card, of in predicted.items():
         print(f"\n{card}, predicted")
@@ -216,10 +223,12 @@ def show(document: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count what a GPU would do, and predict how long it takes.")
+    parser.add_argument("--model", choices=MODELS, default=ORIGINAL.name)
     parser.add_argument("--output", type=Path, help="also write the document here")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where documents of runs on a GPU are")
     options = parser.parse_args()
-    report(document(count_all(SIZES["full"]), options.results), show, options.output)
+    spec = MODELS[options.model]
+    report(document(count_all(sizes_of("full", spec), spec), options.results), show, options.output)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
-"""The parts of a request in the real code, counted on pretended CUDA tensors, in any size of the networks."""
+"""The parts of a request in the real code, counted on pretended CUDA tensors, for each model, in any size."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.checkpoint import originals, seeded
+from bench.checkpoint import gpt2, originals, seeded
+from bench.costs import captures
 from bench.costs.operations import Counts, NotedPool, count
-from bench.parts import CHUNK, CONTEXT, FIRST, KNOBS
+from bench.parts import CHUNK, CONTEXT, FIRST
 from tts.chatterbox.kernels.estimating import PLAIN
-from tts.chatterbox.kernels.fused import DECODE, FRAMES
+from tts.chatterbox.kernels.fused import DECODE, FRAMES, TURBO_DECODE
 from tts.chatterbox.model import DEFAULT_FRAMES
-from tts.chatterbox.models import ORIGINAL
+from tts.chatterbox.models import ORIGINAL, ModelSpec
 from tts.chatterbox.rates import (
     FRAMES_PER_S,
     FRAMES_PER_TOKEN,
@@ -26,6 +28,7 @@ from tts.chatterbox.rates import (
     XVECTOR,
 )
 from tts.chatterbox.runtime.host import NoiseTape
+from tts.chatterbox.runtime.memory import WATCH_NODES, ModelSize
 from tts.chatterbox.s3gen.blocks import ROWS_OF_A_JOB, BlockRows, Blocks
 from tts.chatterbox.s3gen.flow import BUCKETS, Flow
 from tts.chatterbox.s3gen.network import FlowPrompt
@@ -33,21 +36,40 @@ from tts.chatterbox.s3gen.rows import COUNTS
 from tts.chatterbox.s3gen.solve import Solve
 from tts.chatterbox.s3gen.stream import STREAMS, ChunkPlan
 from tts.chatterbox.t3.batch import Batch
+from tts.chatterbox.t3.bodies import token_model
 from tts.chatterbox.t3.decoding import CACHE_BUCKET, cache_positions
-from tts.chatterbox.t3.llama import Llama
+from tts.chatterbox.t3.model import TokenModel
+from tts.chatterbox.t3.sampling import TokenSampling
 from tts.chatterbox.vocoder.stream import Hift, HiftStream
 from tts.chatterbox.voice.encoders import SkipInit
+from tts.chatterbox.weights.family import Shapes
 from tts.chatterbox.weights.tensors import Tensors
+from validation.request import DEFAULT_SAMPLING
 
 CUDA = torch.device("cuda")
-MAX_TOKENS = 1000
+OWN, PLAINLY = "kernels of our own", "plain lines"
+KNOBS = TokenSampling.of(DEFAULT_SAMPLING)
 PREFIX = 110  # positions: conditioning and a text of 70 letters
-HALFWAY = PREFIX + 73  # of 146 tokens: where an average step is
+GPT2_PREFIX = 1 + gpt2.PROMPT_TOKENS + 20 + 1  # likewise: speaker, prompt, text and start
+HALFWAY = 73  # of 146 tokens: where an average step is
 SLOTS = (1, 4, 8, 16, 32)
 PROMPTS_S = (4, 10)
 MEMORY_SLOTS = (1, 4, 16)
 KERNELS = (torch.float16, torch.bfloat16)  # the formats in which the networks run on kernels of our own
 FORMATS = {"float16": (torch.float16, PROMPTS_S), "float32": (torch.float32, PROMPTS_S[-1:])}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A model, and what its parts do on a GPU, by the names of `bench.parts` and more.
+
+    graphs: the nodes of each kind of graph that a start captures, with kernels of our own and without.
+    """
+
+    spec: ModelSpec
+    size: ModelSize
+    parts: Mapping[str, Counts]
+    graphs: Mapping[str, Mapping[str, int]]
 
 
 @contextmanager
@@ -57,31 +79,48 @@ def pretended() -> Iterator[None]:
         yield
 
 
-def weights(sizes: seeded.Sizes, meanflow: bool = False) -> tuple[Tensors, Tensors]:
-    """Of T3 and S3Gen, without values; inside `pretended`. meanflow: whether the flow is a distilled one."""
-    shapes = seeded._shapes(sizes)
+def weights(sizes: seeded.Sizes, spec: ModelSpec = ORIGINAL) -> tuple[Tensors, Tensors]:
+    """Of T3 and S3Gen, without values; inside `pretended`, as the following two."""
+    return t3_weights(sizes, spec), s3gen_weights(sizes, spec)
+
+
+def t3_weights(sizes: seeded.Sizes, spec: ModelSpec = ORIGINAL) -> Tensors:
+    state = gpt2.drawn(sizes, gpt2.TEXT_IDS) if spec.is_gpt2 else seeded._t3(sizes, 60)
+    return Tensors(spec.t3, state, CUDA, check_values=False)
+
+
+def s3gen_weights(sizes: seeded.Sizes, spec: ModelSpec = ORIGINAL) -> Tensors:
+    known = seeded._shapes(sizes)
     with SkipInit():
-        nets = {"flow": originals.flow(shapes), "mel2wav": originals.vocoder(shapes)}
+        nets = {"flow": originals.flow(known), "mel2wav": originals.vocoder(known)}
     state = {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
-    if meanflow:
+    if spec.is_gpt2:
         seeded.plant_mixer(state)
-    t3 = Tensors(ORIGINAL.t3, seeded._t3(sizes, 60), CUDA, check_values=False)
-    return t3, Tensors(ORIGINAL.s3gen, state, CUDA, check_values=False)
+    return Tensors(spec.s3gen, state, CUDA, check_values=False)
 
 
-def count_t3(t3: Llama, slots: int = 1) -> dict[str, Counts]:
+def t3_with(tensors: Tensors, spec: ModelSpec = ORIGINAL, kernels: bool = True) -> TokenModel:
+    """In bfloat16. kernels: of our own."""
+    t3 = token_model(tensors, torch.bfloat16)
+    if kernels:
+        t3.ops = TURBO_DECODE if spec.is_gpt2 else DECODE
+    return t3
+
+
+def count_t3(t3: TokenModel, slots: int = 1, spec: ModelSpec = ORIGINAL) -> dict[str, Counts]:
     """The admission of a request, and a step in the middle of it."""
-    pool = NotedPool("token model")
-    batch = Batch(t3, slots, 2, cache_positions(MAX_TOKENS), MAX_TOKENS, pool, CACHE_BUCKET)
+    pool, limit, prefix = NotedPool("token model"), spec.max_tokens, GPT2_PREFIX if spec.is_gpt2 else PREFIX
+    positions = cache_positions(limit, spec.prefix_positions)
+    batch = Batch(t3, slots, t3.rows, positions, limit, pool, CACHE_BUCKET)
     batch.warm_up()
 
     def admit(positions: int) -> None:
-        embeds = torch.zeros(2, positions, t3.width, dtype=t3.dtype, device=CUDA)
-        batch.admit(0, embeds, KNOBS, torch.zeros(MAX_TOKENS))
+        embeds = torch.zeros(t3.rows, positions, t3.width, dtype=t3.dtype, device=CUDA)
+        batch.admit(0, embeds, KNOBS, torch.zeros(limit))
 
-    admission = count(partial(admit, PREFIX), pool)
+    admission = count(partial(admit, prefix), pool)
     with torch.inference_mode():
-        admit(HALFWAY)
+        admit(prefix + HALFWAY)
         batch.step()
     return {"T3, prefill": admission, step_name(slots): count(batch.step, pool)}
 
@@ -90,9 +129,12 @@ def step_name(slots: int) -> str:
     return "T3, a step" if slots == 1 else f"T3, a step of {slots} slots"
 
 
-def flow_with(tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS) -> tuple[Flow, NotedPool]:
+def flow_with(
+    tensors: Tensors, dtype: torch.dtype, buckets: Sequence[int] = BUCKETS, kernels: bool = True
+) -> tuple[Flow, NotedPool]:
+    """kernels: of our own, in the formats that have them."""
     pool, rows = NotedPool("flow"), max(COUNTS)
-    ops = FRAMES if dtype in KERNELS else PLAIN
+    ops = FRAMES if kernels and dtype in KERNELS else PLAIN
     return Flow(tensors.at("flow."), None, dtype, pool, buckets, rows=rows, block_rows=rows, ops=ops), pool
 
 
@@ -228,12 +270,34 @@ def count_block_rows(flow: Flow) -> dict[str, Counts]:
     }
 
 
-def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
-    """By the names of `bench.parts`, and more."""
+def count_graphs(t3_file: Tensors, s3gen: Tensors, spec: ModelSpec, kernels: bool) -> dict[str, int]:
+    """The nodes of each kind of graph that a start captures: see `captures.graphs`."""
+    t3 = count_t3(t3_with(t3_file, spec, kernels), spec=spec)
+    flow, pool = flow_with(s3gen, torch.float16, BUCKETS[:1], kernels)
+    hift_pool = NotedPool("vocoder")
+    hift = Hift(s3gen.at("mel2wav."), hift_pool, DEFAULT_FRAMES)
+    window, blocks = flow._buckets[0], flow._block_rows
+    assert blocks
+    assert window._run
+    runs = {
+        captures.PREPARATION: window._run,
+        captures.WINDOW: window._replays[1][1],
+        captures.BLOCK: blocks._replays[1][1],
+    }
+    return {
+        captures.STEP: t3["T3, a step"].captured,
+        captures.ATTENTION: 0 if spec.is_gpt2 else WATCH_NODES,
+        captures.PREFILL: t3["T3, prefill"].captured,
+        **{name: count(run, pool).kernels for name, run in runs.items()},
+        captures.VOCODER: count(hift.windows[-1].run, hift_pool).kernels,
+    }
+
+
+def count_all(sizes: seeded.Sizes, spec: ModelSpec = ORIGINAL) -> Counted:
     with pretended():
-        t3_file, s3gen = weights(sizes)
-        t3 = Llama(t3_file, torch.bfloat16, ops=DECODE)
-        found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots).items()}
+        t3_file, s3gen = weights(sizes, spec)
+        t3 = t3_with(t3_file, spec)
+        found = {name: counts for slots in SLOTS for name, counts in count_t3(t3, slots, spec).items()}
         for dtype_name, (dtype, prompts_s) in FORMATS.items():
             flow, flow_pool = flow_with(s3gen, dtype)
             for prompt_s in prompts_s:
@@ -242,4 +306,10 @@ def count_all(sizes: seeded.Sizes) -> dict[str, Counts]:
         pool = NotedPool("vocoder")
         hift = Hift(s3gen.at("mel2wav."), pool, DEFAULT_FRAMES)
         half = flow_with(s3gen, torch.float16)
-        return found | count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])
+        found |= count_vocoder(hift, pool) | count_longest(*half, hift, pool) | count_block_rows(half[0])
+        graphs = {how: count_graphs(t3_file, s3gen, spec, how == OWN) for how in (OWN, PLAINLY)}
+        return Counted(spec, ModelSize.of(shapes(t3_file), shapes(s3gen)), found, graphs)
+
+
+def shapes(tensors: Tensors) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors._state.items()}

@@ -77,8 +77,8 @@ def decode_launches() -> Iterator[tuple[str, Launch]]:
     yield "swiglu", products.swiglu_rows(empty(64, 2 * INNER), empty(64, INNER))
     yield from attention_launches()
     yield from ((f"{name}, Nano", launch) for name, launch in attention_launches(NANO_WIDTH))
-    for body, width, inner in (("Turbo", WIDTH, INNER), ("Nano", NANO_WIDTH, NANO_INNER)):
-        yield from ((f"{name}, {body}", launch) for name, launch in biased_launches(width, inner))
+    for body, *sizes in (("Turbo", WIDTH, INNER), ("Nano", NANO_WIDTH, NANO_INNER)):
+        yield from ((f"{name}, {body}", launch) for name, launch in biased_launches(*sizes))
     for name, rows, vocabulary in (
         ("1 rows", 1, VOCABULARY),
         ("2 rows", 2, VOCABULARY),

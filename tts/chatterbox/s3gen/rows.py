@@ -24,7 +24,7 @@ from tts.chatterbox.s3gen.solve import Solve
 
 COUNTS = (1, 2, 4, 8)  # rows that a graph advances
 # Beyond, a row alone keeps a GPU busy, and each graph costs a start some 30 ms. All graphs of 8 jobs, of all parts,
-# have 51,900 nodes with the plain lines: 2.1 to 3.4 s of a start at 41 to 65 µs each [est].
+# have up to 55,200 nodes with the plain lines: 2.3 to 3.6 s of a start at 41 to 65 µs each [est] (`bench.costs`).
 SHARED_TOKENS = 384
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.checkpoint import gpt2
 from bench.checkpoint.originals import OriginalS3Gen
-from bench.checkpoint.seeded import SIZES, _shapes, _t3
+from bench.checkpoint.seeded import SIZES, _shapes, _t3, sizes_of
 from bench.checkpoint.tokenizers import ENGLISH_IDS, MULTILINGUAL_IDS
 from tts.chatterbox.models import MODELS, ORIGINAL
 from tts.chatterbox.options import LoadOptions
@@ -106,11 +106,10 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_each_models_full_size_is_the_published_ones(s3gen, name, monkeypatch):
-    monkeypatch.setattr(gpt2, "_plant_ending", lambda *_: None)  # which computes
+def test_each_models_full_size_is_the_published_ones(s3gen, name):
     with META:
         if is_turbo := MODELS[name].is_gpt2:
-            state = gpt2.turbo_t3(replace(SIZES["full"], **gpt2.FULL[name]), 60, gpt2.TEXT_IDS)
+            state = gpt2.drawn(sizes_of("full", MODELS[name]), gpt2.TEXT_IDS)
             state["tfmr.wte.weight"] = torch.empty(gpt2.TEXT_IDS, state["text_emb.weight"].shape[1])
         else:
             state = _t3(SIZES["full"], 60, MULTILINGUAL_IDS if name == "multilingual" else ENGLISH_IDS)
