@@ -26,7 +26,8 @@ TILE, MOST_ROWS = 16, 32  # the rows of a tensor core's tile; of two
 WARPS = 4
 BLOCK = 1024  # columns of a program of SwiGLU
 # Depth and stages: as much is underway at once as memory's latency times its bandwidth, 2.9 MB on an H200 [est], where
-# `linear_add` has only 64 programs; half as deep with the norm, which passes through registers.
+# `linear_add` has only 64 programs; half as deep with the norm, which passes through registers, and with two tiles of
+# rows, as 99 KiB of shared memory are all that some GPUs have.
 NORMED, ADDED = (128, 5), (256, 6)
 
 
@@ -112,7 +113,7 @@ def skinny_product(
 ) -> Launch:
     """x (B, K), B ≤ MOST_ROWS; weight (N, K), or (2N, K) if gated; out (B, N); all contiguous."""
     (rows, columns), summed = out.shape, x.shape[1]
-    depth, stages = ADDED if add else NORMED
+    depth, stages = ADDED if add and rows <= TILE else NORMED
     options = {
         "SUMMED": summed,
         "NORM": norm is not None,
