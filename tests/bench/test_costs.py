@@ -213,6 +213,12 @@ def test_the_kept_document_is_of_this_code(deep):
         assert captured == deep[name].captured, "run `make costs`"
 
 
+def test_turbos_kept_document_is_of_this_code():
+    kept = kept_counts("turbo")
+    assert kept["T3, a step"]["kernels"] == T3_STEPS["turbo"][0], "run `make costs`"
+    assert kept["flow, window, first chunk, float16, 10 s"]["kernels"] == DISTILLED_CHUNK
+
+
 def kept_counts(name: str) -> dict[str, Any]:
     counted: dict[str, Any] = json.loads(costs_of(MODELS[name]).read_text())["counted"]
     return counted
