@@ -29,7 +29,7 @@ FRAME_VALUES, TAIL_VALUES = 2 * 56 * 512, 2 * 8256
 # Kernels of a graph as `make costs` counts them, of the original's plain lines, which are more than ours and than those
 # of the other models: of a step of T3, of what follows it for word times, of a prefill; of what prepares the flow's
 # solution, of an Euler step of it, in windows or blocks; and of the vocoder.
-STEP_NODES, WATCH_NODES, PREFILL_NODES = 485, 13, 397
+STEP_NODES, WATCH_NODES, PREFILL_NODES = 485, 13, 424
 PREPARE_NODES, EULER_NODES, VOCODER_NODES = 182, 840, 337
 VOCODER_GRAPHS = 3
 LOOP_STREAMS = 5  # of the loop's thread: T3's, that of the renderings, and those on which three parts are captured
