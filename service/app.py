@@ -138,12 +138,12 @@ class Service:
 
 
 class _Defect(InternalError):
-    """What nobody foresaw, its cause."""
+    """An error whose cause nobody foresaw."""
 
 
 @contextmanager
 def _defects(message: str) -> Iterator[None]:
-    """A defect, or what any library raises, becomes a `_Defect`: the job has an answer, and the worker goes on."""
+    """A defect, or what any library raises, becomes a `_Defect` with this message, for a job or a start to end with."""
     try:
         yield
     except (WorkerError, JobStopped):

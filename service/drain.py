@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def exit_at_once() -> None:
-    """Without cleanup: the SDK's poll is still under way, and threads may be, of libraries or that load the model."""
+    """With status 0, without cleanup: the SDK's poll and threads, as that which loads the model, may still run."""
     logging.shutdown()
     os._exit(0)
 

@@ -67,11 +67,11 @@ def _accent(request: TtsRequest, capabilities: Capabilities) -> Iterator[str]:
 
 
 def checked(
-    model: type[Fields], rules: Rules, given: dict[str, Any], old: list[Finding], capabilities: Capabilities
+    model: type[Fields], rules: Rules, given: dict[str, Any], earlier: list[Finding], capabilities: Capabilities
 ) -> Fields:
-    """Types first, then rules over the fields whose types are valid. `old` is what old names are found to have."""
+    """Types first, then rules over the fields whose types are valid. `earlier`: findings made before."""
     fields, findings = typed(model, given)
-    findings += old
+    findings += earlier
     faulty = {fault.field for _, fault in findings}
     if faulty & {"output_format", "sample_rate"}:
         faulty.add("bitrate_kbps")  # which means nothing without them

@@ -115,10 +115,10 @@ def _new_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> 
     elif name.casefold() in {own.casefold() for own in (*capabilities.built_in, CLONE)}:
         yield InvalidInput, Fault("voice", f"{shown(name)} is not free: the engine has a voice of that name")
     elif name in capabilities.voices and not given.get("replace"):
-        yield InvalidInput, taken(name)
+        yield InvalidInput, name_taken(name)
 
 
-def taken(name: str) -> Fault:
+def name_taken(name: str) -> Fault:
     """Of a name that a voice of the library has."""
     return Fault("voice", f"{shown(name)} is there already: send replace true to put this one in its place")
 
@@ -156,11 +156,11 @@ def _old_name_rule(given: dict[str, Any], capabilities: LibraryCapabilities) -> 
     if name in capabilities.built_in:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the engine's own and can't be deleted")
     elif name not in capabilities.voices:
-        yield UnknownVoice, unknown(name, (own for own in capabilities.voices if own not in capabilities.built_in))
+        yield UnknownVoice, name_unknown(name, (own for own in capabilities.voices if own not in capabilities.built_in))
     elif name == capabilities.default_voice:
         yield InvalidInput, Fault("voice", f"{shown(name)} is the default voice and can't be deleted")
 
 
-def unknown(name: str, known: Iterable[str]) -> Fault:
+def name_unknown(name: str, known: Iterable[str]) -> Fault:
     """Of a name that no voice of the library has."""
     return Fault("voice", f"{shown(name)} is not a voice of the library; known: {named(known)}")

@@ -29,7 +29,7 @@ TEXT = "Hello from the worker."
 
 
 def _object(required: str = "", **properties: Json) -> Json:
-    """An object, which may have further properties. All of these are required unless `required` has the names."""
+    """An object, which may have further properties. Those that `required` names are required; all, if it is empty."""
     return {"type": "object", "required": required.split() or [*properties], "properties": properties}
 
 

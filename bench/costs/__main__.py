@@ -141,7 +141,7 @@ def measured(card: Card, results: Path, model: str = ORIGINAL.name) -> dict[str,
     found: dict[str, Any] = {}
     for path in sorted(results.glob("parts-*.json")):
         document = json.loads(path.read_text())
-        if card.name not in document["device"] or document["model"] != model:
+        if card.name not in document["device"] or document.get("model", ORIGINAL.name) != model:
             continue
         found["parts_ms"] = {name: round(1000 * seconds, 3) for name, seconds in document["medians_s"].items()}
         for name, key in (("goals", "found"), ("load", "figures")):

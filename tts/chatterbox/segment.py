@@ -106,7 +106,7 @@ class SegmentStream:
         return replace(chunk, words=words)
 
     def _sound(self, clip: Clip) -> Iterator[Samples]:
-        """Of each complete chunk; after none at all a caller may stop, too."""
+        """Each chunk's samples once it is complete; empty ones between, at which a caller may stop."""
         if not (self._params.checked or self._params.decode_mode == "full"):
             yield from self._sound_as_generated(clip)
             return

@@ -198,8 +198,8 @@ def _compares(match: re.Match[str]) -> bool:
     text, start, end = match.string, match.start(), match.end()
     if " " in match["words"] and text[start - 1 : start].isalnum() and text[end : end + 1].isalnum():
         return True
-    has_sign_before = re.search(r"(?<!\w)\w \Z", text[max(0, start - 3) : start]) is not None
-    return has_sign_before and re.match(r" \w(?!\w)", text[end : end + 3]) is not None
+    has_letter_before = re.search(r"(?<!\w)\w \Z", text[max(0, start - 3) : start]) is not None
+    return has_letter_before and re.match(r" \w(?!\w)", text[end : end + 3]) is not None
 
 
 def _words(match: re.Match[str]) -> str:

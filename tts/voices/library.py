@@ -22,7 +22,7 @@ from tts.voices.files import Link, NameLocked, publish, sweep, sync_directory
 from tts.voices.recording import SUFFIX, About, Recording, Version, examine, pack
 from validation.errors import InternalError, InvalidInput, UnknownVoice, Unsupported, WorkerError
 from validation.rules import LANGUAGE_TAG, speaks
-from validation.voices import taken, unknown
+from validation.voices import name_taken, name_unknown
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Library:
             others = self._files_of(name)
             is_there = any(_is_recording(other.name) for other in others)
             if is_there and not replace:
-                raise InvalidInput.of(taken(name))
+                raise InvalidInput.of(name_taken(name))
             self._refuse_if_full(is_there)
             path = self.directory / (name + SUFFIX)
             publish(path, data, replace=replace, link=self._link)
@@ -167,7 +167,7 @@ class Library:
         try:
             files = self._files_of(name)
             if not any(_is_recording(file.name) for file in files):
-                raise UnknownVoice.of(unknown(name, self.voices()))
+                raise UnknownVoice.of(name_unknown(name, self.voices()))
             for file in files:
                 file.unlink(missing_ok=True)
             sync_directory(self.directory)
@@ -227,7 +227,7 @@ def _version(path: Path, sidecar: Path | None) -> Version | None:
 def _not_written(name: str, exc: OSError) -> WorkerError:
     """The client's error for one of the file system, without our paths."""
     if isinstance(exc, FileExistsError):
-        return InvalidInput.of(taken(name))
+        return InvalidInput.of(name_taken(name))
     if isinstance(exc, NameLocked):
         return InternalError(f"another worker is writing the voice {name!r}: try again")
     if exc.errno in READ_ONLY:

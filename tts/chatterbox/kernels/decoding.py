@@ -109,4 +109,4 @@ def rotate(qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 PLAIN = DecodeOps(
     norm_linear, norm_logits, norm_swiglu, linear_add, linear_bias_add, linear_bias_gelu, attention, sample
 )
-TURBO = replace(PLAIN, sample=turbo_sample)  # of GPT-2, whose other lines are its own
+TURBO = replace(PLAIN, sample=turbo_sample)  # of GPT-2, whose norms and first products are its own

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from validation.errors import ModelUnavailable
+
 
 def pack(weight: Tensor, rows: int) -> Tensor:
     """weight (N, K), in a format of `Processor.packed`, → the same values for `linear` alone. rows: for how many the
@@ -25,8 +27,10 @@ class HalfWeight:
     is_mkldnn = False
 
     def __init__(self, weight: Tensor) -> None:
-        """weight: float32, within the range of float16."""
-        self.dtype, self.shape, self.nbytes = torch.float16, weight.shape, 2 * weight.numel()
+        """weight: float32. Raises: ModelUnavailable if it has values beyond the range of float16."""
+        if max(map(abs, weight.aminmax())) > torch.finfo(torch.float16).max:
+            raise ModelUnavailable("the token model's weights exceed float16: set DTYPE=bfloat16 or float32")
+        self.dtype, self.nbytes = torch.float16, 2 * weight.numel()
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
 
     def product(self, x: Tensor) -> Tensor:

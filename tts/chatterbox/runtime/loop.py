@@ -54,13 +54,15 @@ class Lane(ABC):
             self.loop.post(partial(self.add, ask))
             return
 
+        first, *rest = after  # a future keeps its callbacks: what they refer to must not lead back to it
+
         def go_on(answer: Future[Any]) -> None:
             if error := answer.exception():
                 self.loop.post(partial(self.fail, ask, error))
             else:
-                self.hand_in(ask, after[1:])
+                self.hand_in(ask, rest)
 
-        after[0].answer.add_done_callback(go_on)
+        first.answer.add_done_callback(go_on)
 
     def wait(self, ask: Ask, timeout_s: float | None = None) -> Any:
         """From any other thread: wait for the answer of an ask that was handed in.

@@ -190,8 +190,8 @@ class Generation:
         self._limit = place.seat.limit
         self._taken = 0
         self.attention: Samples | None = None
-        """How much each token of the last `take` attended to each position of the text with its start and stop: (n, N),
-        more rows than tokens if the stop token was drawn. None if it is not kept."""
+        """How much each token that was `taken` last attended to each position of the text with its start and stop:
+        (n, N), more rows than tokens if the stop token was drawn. None if it is not kept."""
         self.stopped = False  # the stop token was drawn
         self.finished = False  # that, or the limit is reached
 

@@ -88,6 +88,7 @@ class TokenModel(ABC):
         """Have a step read float16: it takes as long as reading its weights. All else stays float32.
 
         prefill: the format of its products, which take as long as multiplying; in float32 they read a step's weights.
+        Raises: ModelUnavailable if a weight is beyond float16's range.
         """
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             for index, layer in enumerate(self._layers):
@@ -125,13 +126,15 @@ class TokenModel(ABC):
     def new_cache(self, rows: int, positions: int) -> Tensor:
         """Keys and values, (layers, rows, 2, heads, positions, HEAD_DIM); attention computes in their format.
 
-        In float32 on a CPU without AMX, where torch takes eight times as long to attend to bfloat16 (docs/LOG.md).
+        In float32 on a CPU without AMX, where torch takes eight times as long to attend to bfloat16 (docs/LOG.md), and
+        beside float16 weights.
         """
         shape = (len(self._layers), rows, 2, self.heads, positions, HEAD_DIM)
         if self.device.type == "cpu":
             dtype = self.dtype if processor().amx else torch.float32
             # Pages that are zero until they are written: most of half a gigabyte is beyond what a request reaches.
-            return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype=dtype).view(shape)
+            pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            return torch.frombuffer(pages, dtype=dtype).view(shape)
         return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
     def prefill(

@@ -97,6 +97,26 @@ def test_what_comes_after_others_is_begun_when_the_last_is_answered_in_whichever
     assert following.answer.result() == -4.0
 
 
+def test_what_came_after_others_is_freed_without_the_garbage_collector():
+    """A chunk's asks hold caches: the answers' callbacks must not keep them in a circle."""
+    loop = HandTurned()
+    lane, later = Pieces(loop), Pieces(loop)
+    before, ask = [Ask(1.0), Ask(2.0)], Ask(3.0)
+    answers = [weakref.ref(each.answer) for each in (*before, ask)]
+    gc.disable()
+    try:
+        later.hand_in(ask, before)
+        for each in before:
+            lane.hand_in(each)
+        for _ in range(6):
+            loop.turn()
+        assert ask.answer.done()
+        del before, ask, each
+        assert [answer() for answer in answers] == [None] * 3
+    finally:
+        gc.enable()
+
+
 def test_what_comes_after_one_that_fails_fails_with_it_and_is_never_begun():
     loop = HandTurned()
     lane, later = Pieces(loop), Pieces(loop)

@@ -30,6 +30,7 @@ from tts.chatterbox.t3.gpt2 import Gpt2
 from tts.chatterbox.t3.llama import Llama
 from tts.chatterbox.t3.model import TokenModel
 from tts.chatterbox.weights.tensors import Tensors
+from validation.errors import ModelUnavailable
 
 CPU = torch.device("cpu")
 SINGLE, HALF = torch.float32, torch.bfloat16
@@ -184,11 +185,19 @@ def test_a_product_with_a_halved_weight_is_that_of_its_float16_values(rows: int)
     halved = weight.half().double()
     exact, sizes = F.linear(x.double(), halved, bias.double()), x.double().abs() @ halved.abs().T
     half = HalfWeight(weight)
-    assert (half.shape, half.nbytes) == (weight.shape, 2 * weight.numel())
+    assert half.nbytes == 2 * weight.numel()
     for shape in ((rows, 136), (1, rows, 136)):
         found = linear(x.view(shape), half, bias).view(rows, 300).double()
         assert ((found - exact).abs() <= 136 * SUM * sizes + SUM * exact.abs()).all()
     assert torch.equal(linear(x, half), linear(x, half, torch.zeros(300)))
+
+
+@pytest.mark.parametrize("value", [65520.0, -1e5])
+def test_a_weight_beyond_float16_is_refused_and_not_clipped(value: float) -> None:
+    weight = torch.zeros(16, 32)
+    weight[3, 4] = value
+    with pytest.raises(ModelUnavailable, match="set DTYPE=bfloat16 or float32"):
+        HalfWeight(weight)
 
 
 def test_a_weight_of_another_format_is_multiplied_in_its_own() -> None:
