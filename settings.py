@@ -53,7 +53,7 @@ class Settings:
     )
     dtype: str = setting(
         "auto",
-        "number format of the token model; auto is bfloat16 where a GPU multiplies it, float16 on an x86 CPU",
+        "number format of the token model; auto is float16 on an x86 CPU, bfloat16 on a GPU that has it",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     flow_dtype: str = setting(
